@@ -1,0 +1,1 @@
+"""The HANas protocol and the format of its folder: no sockets, no threads, no event loop (docs/protocol.md)."""

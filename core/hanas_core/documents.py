@@ -1,0 +1,62 @@
+"""What members show of themselves, and what is shown of the cluster: the shapes of the JSON documents."""
+
+import msgspec
+
+from hanas_core.verdicts import Severity, Verdict
+
+
+class Alert(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Something that a person should know."""
+
+    id: str
+    """The same for as long as the alert is open."""
+    severity: Severity
+    kind: Verdict
+    member: str
+    """Who says it."""
+    about: str
+    """Whom it is about."""
+    message: str
+    advice: str
+    since: str
+    """Wall clock of the member, ISO 8601: for people."""
+
+
+class Link(msgspec.Struct, frozen=True, rename="camel"):
+    """The way of keep-alives from one member to another. ``state``: ``up``, ``failed`` or ``unknown``."""
+
+    origin: str = msgspec.field(name="from")
+    to: str = ""
+    state: str = "unknown"
+    since_seconds: float = 0.0
+
+
+class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A member's block in the mailbox ``presence``: that it lives (the counter moves) and how it is."""
+
+    member: str
+    incarnation: str
+    counter: int
+    advertise_url: str
+    link_url: str
+    role: str
+    """``joining``, ``backup``, ``elect`` or ``main``."""
+    epoch: int
+    verdict: Verdict = Verdict.UNKNOWN
+    applied: str = ""
+    lag_bytes: int = 0
+    keys: int = 0
+    isolated: bool = False
+    links: tuple[Link, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+
+
+class MainInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """The holder of the highest claim. ``state``: ``elect`` (no manifest yet), ``serving`` or ``handed-over``."""
+
+    member: str
+    incarnation: str
+    advertise_url: str
+    link_url: str
+    epoch: int
+    state: str = "elect"

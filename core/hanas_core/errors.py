@@ -1,0 +1,33 @@
+"""What can go wrong with the communication folder, told apart by what may be done next."""
+
+
+class FolderError(Exception):
+    """An operation on the folder whose effect is not known. The message is for people and names the file."""
+
+
+class Missing(FolderError):
+    """A name was not found (ENOENT) or a handle went stale (ESTALE). Never proof that the file does not exist."""
+
+
+class NoSpace(FolderError):
+    """The volume is full or a quota is reached (ENOSPC, EDQUOT)."""
+
+
+class FolderUnavailable(FolderError):
+    """The folder cannot be used now: an I/O error, a time-out, a read-only mount, a short read."""
+
+
+class WrongFolder(FolderError):
+    """The folder is not the one it should be: initialised with another id or format, or it holds something else."""
+
+
+class NotInitialised(WrongFolder):
+    """The folder has no identity (yet): an overseer's first start, or `hanas init`, gives it one."""
+
+
+class Corruption(FolderError):
+    """Bytes that were once durable are wrong or gone. The message names the file and the offset."""
+
+
+class Sealed(Exception):  # noqa: N818 - an outcome of the protocol, not a fault
+    """The epoch has ended: its seal is written or cannot be ruled out. Nothing may be acknowledged in it."""

@@ -1,0 +1,161 @@
+"""The mailboxes: what members tell each other through the folder (docs/protocol.md, section 4).
+
+Four files of fixed size, made at initialisation, with one block of 4 KiB per slot. Each block is written by the
+member that the slot belongs to and read by all, all slots of a file with one read. A block that is zero or rotten
+(being written just now) says nothing; one looks again.
+"""
+
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from hanas_core import names, reading
+from hanas_core.blocks import Blank, pack, unpack
+from hanas_core.documents import Presence
+from hanas_core.errors import FolderUnavailable, Missing
+from hanas_core.folder import BLOCK_BYTES, File, Folder
+
+SLOTS = 256
+"""How many member ids a folder can know over its life."""
+
+
+class Box(StrEnum):
+    """The files."""
+
+    PROBES = "probes"
+    ANSWERS = "answers"
+    CANARIES = "canaries"
+    PRESENCE = "presence"
+
+
+class Probe(msgspec.Struct, frozen=True, rename="camel"):
+    """A backup's question to the main of ``epoch``: can you still commit?"""
+
+    member: str
+    incarnation: str
+    nonce: str
+    epoch: int
+
+
+class Answer(msgspec.Struct, frozen=True, rename="camel"):
+    """The main's answer to the probe with ``nonce``, written after a commit that began after the probe was seen."""
+
+    nonce: str
+    full: bool = False
+    """The main lives, but the volume has no room for more."""
+
+
+class Answers(msgspec.Struct, frozen=True, rename="camel"):
+    """All answers of one main, by slot of the asking member."""
+
+    epoch: int
+    incarnation: str
+    answers: dict[int, Answer]
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """What a member writes and reads back to see whether its own folder works."""
+
+    nonce: str
+
+
+class Registration(msgspec.Struct, frozen=True, rename="camel"):
+    """Gives a slot to a member, for ever; the addresses are those of its first arrival."""
+
+    member: str
+    slot: int
+    advertise_url: str
+    link_url: str
+
+
+Content = TypeVar("Content", Probe, Answers, Canary, Presence)
+_FILE_BYTES = SLOTS * BLOCK_BYTES
+
+
+async def allocate(folder: Folder) -> None:
+    """Make the files, zero-written and durable; those that are there stay as they are."""
+    for box in Box:
+        temporary = names.temporary("init", names.nonce())
+        await folder.allocate(temporary, _FILE_BYTES)
+        await folder.link(temporary, f"{names.MAILBOXES}/{box}")
+        await folder.remove(temporary)
+    await folder.sync_directory(names.MAILBOXES)
+
+
+class Mailboxes:
+    """Reads all blocks, writes one's own."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Use the mailboxes in ``folder``; files are opened when they are first needed, and again after an error."""
+        self._folder = folder
+        self._readers: dict[Box, File] = {}
+        self._writers: dict[Box, File] = {}
+
+    async def write(self, box: Box, slot: int, content: Content) -> None:
+        """Replace the block of ``slot``, durably."""
+        file = self._writers.pop(box, None) or await reading.open_recorded(
+            self._folder, f"{names.MAILBOXES}/{box}", "blocks"
+        )
+        await file.write_block(slot * BLOCK_BYTES, pack(msgspec.json.encode(content)))
+        self._writers[box] = file
+
+    async def read(self, box: Box, slots: int, kind: type[Content]) -> list[Content | None]:
+        """Return the first ``slots`` blocks; None where a block says nothing."""
+        file = self._readers.pop(box, None) or await reading.open_recorded(
+            self._folder, f"{names.MAILBOXES}/{box}", "read"
+        )
+        content = await file.read(0, slots * BLOCK_BYTES) if slots else b""
+        self._readers[box] = file
+        return [_decode(content[at : at + BLOCK_BYTES], kind) for at in range(0, len(content), BLOCK_BYTES)]
+
+    async def try_canary(self, slot: int) -> bool:
+        """Write, sync and read back one's canary; tell whether the folder kept it."""
+        canary = Canary(names.nonce())
+        await self.write(Box.CANARIES, slot, canary)
+        return (await self.read(Box.CANARIES, slot + 1, Canary))[slot] == canary
+
+
+def _decode(block: bytes, kind: type[Content]) -> Content | None:
+    payload = unpack(block)
+    return None if isinstance(payload, Blank) else msgspec.json.decode(payload, type=kind)
+
+
+class Registry:
+    """Who owns which slot. Registrations never change, so each is read once."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Know nobody yet."""
+        self._folder = folder
+        self.known: list[Registration] = []
+
+    async def update(self) -> list[Registration]:
+        """Return all registrations that can be seen, in order of slots; slots are given without gaps."""
+        while len(self.known) < SLOTS:
+            try:
+                file = await self._folder.open(names.member(len(self.known)), "read")
+            except Missing:
+                break
+            payload = unpack(await file.read(0, BLOCK_BYTES))
+            if isinstance(payload, Blank):
+                raise FolderUnavailable(f"{names.member(len(self.known))}: offset 0 is {payload.value}")
+            self.known.append(msgspec.json.decode(payload, type=Registration))
+        return self.known
+
+    async def slot_of(self, member: str, incarnation: str, advertise_url: str, link_url: str) -> int:
+        """Return the slot of ``member``, giving it a free one if it has none. FolderUnavailable when none is left."""
+        await self._folder.refresh(names.MEMBERS)
+        while True:
+            found = next((known.slot for known in await self.update() if known.member == member), None)
+            if found is not None:
+                return found
+            slot = len(self.known)
+            if slot == SLOTS:
+                raise FolderUnavailable(f"all {SLOTS} member slots are taken: give workers stable ids (WORKER_ID)")
+            temporary = names.temporary(member, incarnation)
+            wanted = Registration(member, slot, advertise_url, link_url)
+            await self._folder.create(temporary, pack(msgspec.json.encode(wanted)))
+            await self._folder.link(temporary, names.member(slot))
+            await self._folder.sync_directory(names.MEMBERS)
+            await self._folder.remove(temporary)
+            await self._folder.refresh(names.MEMBERS)

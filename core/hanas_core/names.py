@@ -1,0 +1,64 @@
+"""Every name in the folder, and the rules for ids that become part of names."""
+
+import re
+import secrets
+
+CLUSTER = "cluster.json"
+CLAIMS, MANIFESTS, SEGMENTS, MAILBOXES, MEMBERS, TEMPORARY = (
+    "claims",
+    "manifests",
+    "segments",
+    "mailboxes",
+    "members",
+    "tmp",
+)
+DIRECTORIES = (CLAIMS, MANIFESTS, SEGMENTS, MAILBOXES, MEMBERS, TEMPORARY)
+
+_MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NONCE = re.compile(r"[0-9a-f]{16,64}")
+
+
+def nonce() -> str:
+    """Return 16 random bytes in hexadecimal: an incarnation, a folder id, a claim's or a probe's nonce."""
+    return secrets.token_hex(16)
+
+
+def is_member(text: str) -> bool:
+    """Tell whether ``text`` can be a member id: 1 to 128 letters, digits, ``.``, ``_``, ``-``, no sign first."""
+    return _MEMBER.fullmatch(text) is not None
+
+
+def is_nonce(text: str) -> bool:
+    """Tell whether ``text`` can be an incarnation or a folder id: 16 to 64 lower-case hexadecimal digits."""
+    return _NONCE.fullmatch(text) is not None
+
+
+def claim(epoch: int) -> str:
+    """Name of the claim file of an epoch."""
+    return f"{CLAIMS}/{epoch:010d}"
+
+
+def manifest(epoch: int, mark: str) -> str:
+    """Name of a manifest of an epoch; ``mark`` is a nonce."""
+    return f"{MANIFESTS}/{epoch:010d}-{mark}"
+
+
+def segment(epoch: int, number: int) -> str:
+    """Name of the ``number``-th segment (from 1) that the main of an epoch wrote."""
+    return f"{SEGMENTS}/{epoch:010d}-{number:06d}"
+
+
+def member(slot: int) -> str:
+    """Name of the registration that gives a mailbox slot to a member."""
+    return f"{MEMBERS}/{slot:03d}"
+
+
+def temporary(owner: str, incarnation: str) -> str:
+    """Name of a new temporary file of one incarnation."""
+    return f"{TEMPORARY}/{owner}~{incarnation}~{nonce()}"
+
+
+def owner_of_temporary(name: str) -> tuple[str, str] | None:
+    """Return (owner, incarnation) of a name in the temporary directory, None if it follows another scheme."""
+    parts = name.split("~")
+    return (parts[0], parts[1]) if len(parts) == 3 else None  # noqa: PLR2004

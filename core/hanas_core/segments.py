@@ -1,0 +1,135 @@
+"""Segment files: made from prepared space, written by one main only, read by everyone (docs/protocol.md, section 3).
+
+A segment is zero-written and synced under a temporary name ahead of its use. To use it, its header block is written
+and the file is linked to its final name; from then on it never changes its size.
+"""
+
+import secrets
+
+import msgspec
+
+from hanas_core import names, reading
+from hanas_core.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, size_of
+from hanas_core.blocks import Blank, pack, unpack
+from hanas_core.errors import Corruption, FolderUnavailable
+from hanas_core.folder import BLOCK_BYTES, File, Folder
+
+MARKER_BYTES = size_of(0)
+"""What the marker "continues in the next segment" takes; always kept free."""
+_FIRST_READ_BYTES = BLOCK_BYTES
+_MOST_READ_BYTES = 1 << 20
+
+
+class SegmentHeader(msgspec.Struct, frozen=True, rename="camel"):
+    """Block 0 of a segment."""
+
+    folder_id: str
+    epoch: int
+    number: int
+    nonce: int
+    """Random, not zero: marks and seeds every batch."""
+    size: int
+    """Size of the file, bytes."""
+    previous_end: int = 0
+    """Where the epoch's segment before this one ends, behind its marker, bytes; 0 for the first."""
+
+
+def capacity(size: int) -> int:
+    """Return how many bytes of batches fit into a segment of ``size`` bytes beside its header and its marker."""
+    return size - FIRST_OFFSET - MARKER_BYTES
+
+
+async def prepare(folder: Folder, owner: str, incarnation: str, size: int) -> str:
+    """Make zero-written, synced space for a later segment; return its temporary name. Raises NoSpace."""
+    name = names.temporary(owner, incarnation)
+    await folder.allocate(name, size)
+    return name
+
+
+def new_nonce() -> int:
+    """Return the mark for a new segment: 63 random bits, not zero."""
+    return secrets.randbits(63) | 1
+
+
+async def begin(folder: Folder, spare: str, header: SegmentHeader) -> File:
+    """Turn prepared space into a segment and open it to append; file and name are durable when this returns."""
+    file = await folder.open(spare, "blocks")
+    await file.write_block(0, pack(msgspec.json.encode(header)))
+    name = names.segment(header.epoch, header.number)
+    await folder.link(spare, name)
+    await folder.sync_directory(names.SEGMENTS)
+    if await read_header(folder, header.epoch, header.number) != header:
+        raise FolderUnavailable(f"{name}: the name is taken by a segment that this main did not make")
+    await folder.remove(spare)
+    return await folder.open(name, "append")
+
+
+async def read_header(folder: Folder, epoch: int, number: int) -> SegmentHeader:
+    """Return the header of a segment whose name is recorded. Raises Corruption if it is not this segment's."""
+    return (await SegmentReader.open(folder, epoch, number)).header
+
+
+class SegmentReader:
+    """Reads the batches of one segment."""
+
+    def __init__(self, file: File, header: SegmentHeader) -> None:
+        """Use an open file and its header."""
+        self.header = header
+        self._file = file
+        self._read_bytes = _FIRST_READ_BYTES
+
+    @classmethod
+    async def open(cls, folder: Folder, epoch: int, number: int) -> "SegmentReader":
+        """Open a segment whose name is recorded in a manifest or in a marker."""
+        name = names.segment(epoch, number)
+        file = await reading.open_recorded(folder, name, "read")
+        payload = unpack(await file.read(0, BLOCK_BYTES))
+        if isinstance(payload, Blank):
+            raise Corruption(f"{name}: the header at offset 0 is {payload.value}")
+        header = msgspec.json.decode(payload, type=SegmentHeader)
+        if (header.epoch, header.number) != (epoch, number):
+            raise Corruption(f"{name}: the header at offset 0 is that of segment {header.epoch}/{header.number}")
+        return cls(file, header)
+
+    async def take(self, offset: int, end: int | None = None) -> tuple[list[Batch], Fault | None]:
+        """Return the batches from ``offset`` on, as far as one read reaches, and what stopped it.
+
+        ``end`` (bytes) limits what is read. The fault is None when there may be more: call again behind the last batch.
+        Reads grow from 4 KiB to 1 MiB while they find full buffers, so that an idle tail costs next to nothing.
+        """
+        rest = (self.header.size if end is None else end) - offset
+        length = min(self._read_bytes, rest)
+        while True:
+            content = await self._file.read(offset, length) if length > 0 else b""
+            batches, used, fault = self._decode(content, offset)
+            if fault is not Fault.SHORT:
+                self._read_bytes = _FIRST_READ_BYTES
+                return batches, fault
+            if batches:
+                self._read_bytes = min(2 * self._read_bytes, _MOST_READ_BYTES)
+                return batches, None
+            if length >= rest:
+                # Nothing but padding fits behind the last batch, or a length that points beyond the end.
+                return [], Fault.ZERO if rest - used < HEADER_BYTES else Fault.BAD
+            length = min(max(2 * length, self._announced(content)), rest)
+
+    def _decode(self, content: bytes, offset: int) -> tuple[list[Batch], int, Fault]:
+        batches: list[Batch] = []
+        at = 0
+        while True:
+            found = decode(
+                content, at, offset + at, nonce=self.header.nonce, epoch=self.header.epoch, number=self.header.number
+            )
+            if isinstance(found, Fault):
+                return batches, at, found
+            batches.append(found)
+            at = found.end - offset
+
+    @staticmethod
+    def _announced(content: bytes) -> int:
+        return int.from_bytes(content[16:20], "little") + MARKER_BYTES
+
+    async def later_batch(self, offset: int) -> int | None:
+        """Return where the first valid batch behind ``offset`` stands, None if there is none: torn or rotten?"""
+        content = await self._file.read(offset, self.header.size - offset)
+        return find_later(content, offset, nonce=self.header.nonce, epoch=self.header.epoch, number=self.header.number)

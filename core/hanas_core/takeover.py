@@ -1,0 +1,106 @@
+"""From a won claim to serving, strictly in this order (docs/protocol.md, section 2).
+
+    seals, each synced -> the predecessor is determined -> its log is read to its end -> what lies beyond its commit
+    position is re-logged -> manifest -> block 1 -> seal check -> serve
+
+A winner that dies before block 1 has changed nothing: the next epoch starts from the same predecessor.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hanas_core import names
+from hanas_core.batches import Batch
+from hanas_core.blocks import Blank
+from hanas_core.claims import Claim, read_pointer, write_pointer
+from hanas_core.epochlog import EpochLog
+from hanas_core.errors import Corruption
+from hanas_core.folder import Folder
+from hanas_core.manifests import Cut, Manifest, write_manifest
+from hanas_core.positions import Position
+from hanas_core.replica import Replica
+from hanas_core.seals import seal_below
+
+
+class Promotion(NamedTuple):
+    """A finished takeover: the log to append to, its commit position, and the sequence of the first new write."""
+
+    log: EpochLog
+    applied: Position
+    next_sequence: int
+
+
+async def promote(  # noqa: PLR0913 - what a takeover needs
+    folder: Folder,
+    claim: Claim,
+    replica: Replica,
+    *,
+    spare: str,
+    segment_bytes: int,
+    known: Position | None,
+    clock: Callable[[], float],
+    progress: Callable[[str], None],
+) -> Promotion:
+    """Make the holder of ``claim`` the main. ``replica`` must be used by nobody else meanwhile.
+
+    ``spare`` names prepared space of ``segment_bytes``; ``known`` is the last commit position that a keep-alive told;
+    ``clock`` gives monotonic seconds; ``progress`` is told each step when it begins. Raises Sealed when a higher claim came meanwhile, FolderError when a step's
+    effect is not known: either way this incarnation writes nothing more for the epoch but its seal.
+    """
+    started = clock()
+    progress("sealing")
+    await seal_below(folder, claim)
+    sealed = clock()
+    progress("replaying")
+    predecessor = await find_predecessor(folder, claim.epoch)
+    cuts: tuple[Cut, ...] = ()
+    if known is not None and known.epoch > predecessor:
+        raise Corruption(f"{names.claim(known.epoch)}: block 1 at offset 4096 is gone, but {known} was committed")
+    beyond: list[Batch] = []
+    if predecessor == 0:
+        replica.forget()
+    else:
+        if not await replica.follow(predecessor):
+            raise Corruption(f"{names.claim(predecessor)}: block 1 at offset 4096 was there a moment ago and is gone")
+        tailer = replica.tailer
+        tailer.know_relogged()
+        if known is not None:
+            tailer.know(known)
+        await replica.catch_up()
+        beyond = [batch for batch in await tailer.finish() if batch.count]
+        cuts = await tailer.cuts()
+    replayed = clock()
+    progress("re-logging")
+    log = await EpochLog.start(folder, claim.folder_id, claim.epoch, spare, segment_bytes)
+    await log.relog(beyond)
+    next_sequence = max([replica.index.sequence + 1, *(batch.first_sequence + batch.count for batch in beyond)])
+    progress("writing the manifest")
+    manifest = Manifest(
+        epoch=claim.epoch,
+        member=claim.member,
+        incarnation=claim.incarnation,
+        predecessor=predecessor,
+        cuts=cuts,
+        relogged_end=log.end,
+        next_sequence=next_sequence,
+        seconds={"seals": sealed - started, "replay": replayed - sealed, "relog": clock() - replayed},
+    )
+    await write_pointer(folder, claim.epoch, await write_manifest(folder, claim, manifest))
+    applied = await log.check()
+    for batch in beyond:
+        replica.index.apply(batch)
+    return Promotion(log, applied, next_sequence)
+
+
+async def find_predecessor(folder: Folder, epoch: int) -> int:
+    """Return the highest epoch below ``epoch`` with a valid manifest pointer, 0 if there is none.
+
+    To be asked only after every seal is written. Raises Corruption at a block 1 that is neither zero nor valid.
+    """
+    for lower in range(epoch - 1, 0, -1):
+        pointer = await read_pointer(folder, lower)
+        if pointer is Blank.ROTTEN:
+            raise Corruption(f"{names.claim(lower)}: block 1 at offset 4096 is no manifest pointer; restore the file")
+        if pointer is not Blank.ZERO:
+            return lower
+    return 0

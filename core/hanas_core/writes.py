@@ -1,0 +1,242 @@
+"""Group commit: writes are judged in the order of the log and answered when what they rest on is committed.
+
+What arrives while one batch is being synced and checked forms the next one. Conditions and idempotency keys are
+evaluated against the committed state plus every earlier write that is in flight; since a batch begins only after the
+one before it has ended, those are the earlier writes of the same batch (docs/protocol.md, sections 2 and 3).
+"""
+
+from collections import deque
+from enum import Enum
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+import xxhash
+
+from hanas_core import records
+from hanas_core.batches import HEADER_BYTES, Batch
+from hanas_core.index import Done, Index
+from hanas_core.positions import Version
+
+ANY = "*"
+Token = TypeVar("Token")
+
+_RECORD_OVERHEAD_BYTES = 64
+_EMPTY_BATCH_BYTES = HEADER_BYTES + _RECORD_OVERHEAD_BYTES
+_MOST_RECORDS = 1024
+_MOST_BATCH_BYTES = 4 << 20
+
+
+class Write(msgspec.Struct, frozen=True):
+    """A write as a client asked for it. ``value`` None deletes."""
+
+    key: str
+    value: bytes | None
+    content_type: str = ""
+    if_match: tuple[str, ...] | None = None
+    """Versions of which the present one must be one; ``("*",)``: the key must be there."""
+    if_none_match: tuple[str, ...] | None = None
+    """Versions of which the present one must be none; ``("*",)``: the key must not be there."""
+    idempotency_key: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Upper bound of what the write takes in a batch, bytes."""
+        key_bytes = 4 * len(self.key) + 4 * len(self.content_type) + 4 * len(self.idempotency_key or "")
+        return key_bytes + len(self.value or b"") + _RECORD_OVERHEAD_BYTES
+
+    def holds(self, version: Version | None) -> bool:
+        """Tell whether the conditions hold for a key with this version (None: not there)."""
+        return _matches(self.if_match, version, default=True) and not _matches(
+            self.if_none_match, version, default=False
+        )
+
+    def digest(self) -> bytes:
+        """Return a hash of everything that makes this request another one."""
+        parts = (self.key, self.value, self.content_type, self.if_match, self.if_none_match)
+        return xxhash.xxh3_128_digest(msgspec.msgpack.encode(parts))
+
+
+def _matches(wanted: tuple[str, ...] | None, version: Version | None, *, default: bool) -> bool:
+    if wanted is None:
+        return default
+    return version is not None and (ANY in wanted or str(version) in wanted)
+
+
+class Result(Enum):
+    """How a write ended."""
+
+    CREATED = "created"
+    REPLACED = "replaced"
+    DELETED = "deleted"
+    NOT_FOUND = "not found"
+    CONDITION_FAILED = "condition failed"
+    KEY_REUSED = "idempotency key reused"
+    COMMITTED = "committed"
+    """A no-op went through the commit path."""
+    NO_SPACE = "no space"
+    UNKNOWN = "unknown"
+    """The epoch ended while the write was in flight: it may or may not be found later."""
+    NOT_MAIN = "not main"
+    """The epoch ended before the write was appended: it was not done."""
+
+
+class Outcome(NamedTuple):
+    """How a write ended, and the version that it made or that stood in its way."""
+
+    result: Result
+    version: Version | None = None
+
+
+class _Waiting(NamedTuple, Generic[Token]):
+    write: Write | None
+    token: Token
+
+
+Answers = list[tuple[Token, Outcome]]
+
+
+class GroupCommit(Generic[Token]):
+    """The main's queue of writes. Tokens are the caller's: they come back with the outcomes."""
+
+    def __init__(self, index: Index, epoch: int, next_sequence: int) -> None:
+        """Judge writes against ``index``; the first write gets ``next_sequence``."""
+        self._index = index
+        self._epoch = epoch
+        self._next_sequence = next_sequence
+        self._waiting: deque[_Waiting[Token]] = deque()
+        self._in_flight: Batch | None = None
+        self._answers: Answers[Token] = []
+
+    @property
+    def busy(self) -> bool:
+        """A batch is in flight."""
+        return self._in_flight is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for the next batch."""
+        return len(self._waiting)
+
+    def submit(self, write: Write | None, token: Token) -> None:
+        """Queue a write; None is a no-op, which proves that commits work."""
+        self._waiting.append(_Waiting(write, token))
+
+    def next_batch(self, room: int, reserve: int = 0) -> Batch | None:
+        """Judge what waits and return it as the next batch; None if nothing waits, or what waits finds no room.
+
+        ``room`` is what the log can take, bytes; the last ``reserve`` of it is for deletes and no-ops. A batch may
+        carry no record: it commits the check on which its answers rest.
+        """
+        if self._in_flight is not None:
+            raise ValueError("a batch is in flight")
+        overlay = _Overlay(self._index)
+        found: list[records.Record] = []
+        used = _EMPTY_BATCH_BYTES
+        while self._waiting and len(found) < _MOST_RECORDS:
+            write, token = self._waiting[0]
+            size = 0 if write is None else write.size
+            if used + _space(write, reserve) > room or (found and used + size > _MOST_BATCH_BYTES):
+                break
+            self._waiting.popleft()
+            outcome, record = self._judge(write, overlay, Version(self._epoch, self._next_sequence + len(found)))
+            if record is not None:
+                found.append(record)
+                used += size
+            self._answers.append((token, outcome))
+        if not self._answers:
+            return None
+        self._in_flight = Batch(self._epoch, self._next_sequence, len(found), records.encode(found))
+        return self._in_flight
+
+    def _judge(
+        self, write: Write | None, overlay: "_Overlay", version: Version
+    ) -> tuple[Outcome, records.Record | None]:
+        if write is None:
+            return Outcome(Result.COMMITTED), None
+        idempotency = None
+        if write.idempotency_key is not None:
+            idempotency = records.Idempotency(write.idempotency_key, write.digest())
+            done = overlay.done(idempotency.key)
+            if done is not None:
+                return _repeated(done, idempotency), None
+        present = overlay.version(write.key)
+        if not write.holds(present):
+            return Outcome(Result.CONDITION_FAILED, present), None
+        if write.value is None:
+            if present is None:
+                return Outcome(Result.NOT_FOUND), None
+            delete = records.Delete(write.key, idempotency)
+            overlay.note(delete, version)
+            return Outcome(Result.DELETED, version), delete
+        put = records.Put(write.key, write.value, write.content_type, idempotency, created=present is None)
+        overlay.note(put, version)
+        return Outcome(Result.CREATED if put.created else Result.REPLACED, version), put
+
+    def committed(self) -> Answers[Token]:
+        """The batch in flight is committed: apply it and return the answers that rest on it."""
+        if self._in_flight is None:
+            raise ValueError("no batch is in flight")
+        self._index.apply(self._in_flight)
+        self._next_sequence += self._in_flight.count
+        self._in_flight = None
+        answers, self._answers = self._answers, []
+        return answers
+
+    def ended(self) -> Answers[Token]:
+        """The epoch has ended: return the answers for everything in flight (unknown) and waiting (not done)."""
+        in_flight = [(token, Outcome(Result.UNKNOWN)) for token, _ in self._answers]
+        waiting = [(token, Outcome(Result.NOT_MAIN)) for _, token in self._waiting]
+        self._in_flight, self._answers = None, []
+        self._waiting.clear()
+        return in_flight + waiting
+
+    def refuse_for_space(self, room: int, reserve: int) -> Answers[Token]:
+        """There is no space for more: return the answers for the writes at the head of the queue that do not fit."""
+        refused: Answers[Token] = []
+        while self._waiting:
+            write, token = self._waiting[0]
+            if _EMPTY_BATCH_BYTES + _space(write, reserve) <= room:
+                break
+            self._waiting.popleft()
+            refused.append((token, Outcome(Result.NO_SPACE)))
+        return refused
+
+
+def _space(write: Write | None, reserve: int) -> int:
+    """Return the room that must be left for ``write``: the reserve is for deletes and no-ops."""
+    if write is None:
+        return 0
+    return write.size if write.value is None else write.size + reserve
+
+
+class _Overlay:
+    """The committed state plus the earlier writes of the batch that is being formed."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._versions: dict[str, Version | None] = {}
+        self._done: dict[str, Done] = {}
+
+    def version(self, key: str) -> Version | None:
+        if key in self._versions:
+            return self._versions[key]
+        entry = self._index.get(key)
+        return None if entry is None else entry.version
+
+    def done(self, idempotency_key: str) -> Done | None:
+        return self._done.get(idempotency_key) or self._index.done(idempotency_key)
+
+    def note(self, record: records.Record, version: Version) -> None:
+        deleted = isinstance(record, records.Delete)
+        created = not deleted and record.created
+        self._versions[record.key] = None if deleted else version
+        if record.idempotency is not None:
+            self._done[record.idempotency.key] = Done(record.idempotency.request, version, created, deleted)
+
+
+def _repeated(done: Done, idempotency: records.Idempotency) -> Outcome:
+    if done.request != idempotency.request:
+        return Outcome(Result.KEY_REUSED)
+    if done.deleted:
+        return Outcome(Result.DELETED, done.version)
+    return Outcome(Result.CREATED if done.created else Result.REPLACED, done.version)

@@ -1,0 +1,43 @@
+"""How a component starts and ends: one line for people when it cannot start, no traceback, exit codes 0, 1."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvloop
+
+from hanas_core.errors import FolderError
+from hanas_serving.settings import SettingError
+
+_DUE_TO_FOLDER = "the communication folder cannot be used"
+
+
+def run(name: str, main: Callable[[asyncio.Event], Awaitable[Any]]) -> int:
+    """Run ``main`` until it returns; the event it gets is set by SIGTERM and SIGINT. Returns the exit code."""
+    logging.basicConfig(
+        level=os.environ.get("HANAS_LOG_LEVEL", "INFO").upper(),
+        format=f"%(asctime)s {name} %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_signalled(main))
+    except SettingError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return 1
+    except FolderError as error:
+        sys.stderr.write(f"{name}: {_DUE_TO_FOLDER}: {error}\n")
+        return 1
+    return 0
+
+
+async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[Any]]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await main(stopping)

@@ -1,0 +1,91 @@
+"""uvicorn inside our own event loop: sockets bound first, signals handled by us, errors as problem documents."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from hanas_serving.problems import CONTENT_TYPE, document
+from hanas_serving.settings import SettingError
+
+_BACKLOG = 2048
+
+
+def bind(port: int, what: str) -> socket.socket:
+    """Return a socket bound to ``port`` on all addresses. SettingError if the port is taken or not allowed."""
+    try:
+        return socket.create_server(("", port), backlog=_BACKLOG, dualstack_ipv6=False)
+    except OSError as error:
+        reason = (
+            "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        )
+        raise SettingError(f"port {port} ({what}) {reason}; choose another one") from None
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it; a request that breaks off or cannot be parsed is answered with a problem document."""
+
+    def eof_received(self) -> None:
+        """The client closed its side: say so if a body was announced and did not come in full."""
+        cycle = self.cycle
+        if cycle is not None and cycle.more_body and not cycle.response_started:
+            self._refuse("the body is shorter than announced; nothing was done; send the whole body")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP request."""
+        self._refuse(f"{msg.rstrip('.')}: send HTTP/1.1")
+
+    def _refuse(self, detail: str) -> None:
+        body = document(400, detail)
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {CONTENT_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to the program around it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield
+
+
+class Endpoint:
+    """One application on one bound socket."""
+
+    def __init__(self, app: ASGIApp, bound: socket.socket, **settings: Any) -> None:
+        """Prepare to serve ``app``; nothing is accepted before `start`."""
+        config = uvicorn.Config(
+            app,
+            http=Protocol,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=2,
+            **settings,
+        )
+        self._server = Server(config)
+        self._socket = bound
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+
+    async def stop(self) -> None:
+        """Finish what is being answered, for two seconds at most, and close."""
+        if self._task is not None:
+            self._server.should_exit = True
+            await self._task

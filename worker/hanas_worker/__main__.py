@@ -1,0 +1,109 @@
+"""``hanas-worker``: one worker, from its environment to its end."""
+
+import asyncio
+import logging
+import os
+import sys
+
+from hanas_core import cluster
+from hanas_core.errors import NotInitialised
+from hanas_core.posix import PosixFolder
+from hanas_serving import folders, program
+from hanas_serving.lanes import Lane
+from hanas_serving.server import Endpoint, bind
+from hanas_serving.settings import SettingError
+from hanas_worker import duties, settings
+from hanas_worker.app import WorkerApplication
+from hanas_worker.keepalives import KeepAlive, LinkEndpoint
+from hanas_worker.node import Node
+from hanas_worker.overseers import Overseers, Rejected
+from hanas_worker.settings import WorkerSettings
+
+log = logging.getLogger("hanas.worker")
+
+_SWITCH_INTERVAL_SECONDS = 0.0005
+"""How long the event loop may keep the interpreter from the thread that syncs the log; Python's own 5 ms is longer
+than a commit takes."""
+
+
+def main() -> int:
+    """Run a worker; return the exit code."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    return program.run("hanas-worker", _run)
+
+
+async def _run(stopping: asyncio.Event) -> None:
+    wanted = settings.read(os.environ)
+    sockets = bind(wanted.port, "PORT"), bind(wanted.link_port, "LINK_PORT")
+    if not wanted.folder_is_default:
+        folders.open_folder(wanted.folder)
+    if not wanted.secrets:
+        log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
+    app = WorkerApplication(wanted)
+
+    def hear(keepalive: KeepAlive) -> int:
+        return 0 if app.node is None else app.node.hear(keepalive)
+
+    link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.folder_id, hear)
+    endpoints = [Endpoint(app, sockets[0]), Endpoint(link, sockets[1])]
+    for endpoint in endpoints:
+        endpoint.start()
+    overseers = Overseers(
+        wanted.overseers,
+        wanted.secrets,
+        timeout=wanted.timing.overseer_timeout,
+        folder_timeout=wanted.timing.folder_timeout,
+    )
+    try:
+        await _live(app, wanted, overseers, stopping)
+    except Rejected as refusal:
+        raise SettingError(str(refusal)) from None
+    finally:
+        await overseers.close()
+        await asyncio.gather(*(endpoint.stop() for endpoint in endpoints))
+
+
+async def _live(app: WorkerApplication, wanted: WorkerSettings, overseers: Overseers, stopping: asyncio.Event) -> None:
+    lane = Lane("start")
+    opened = await _wait_for_folder(app, wanted, lane, stopping)
+    if opened is None:
+        return
+    folder, folder_id = opened
+    log.info("the folder %s has the id %s", wanted.folder, folder_id)
+    node = Node(wanted, folder, folder_id, overseers)
+    removed = await lane.run(
+        duties.clear_temporary(folder, wanted.member, node.member.incarnation), wanted.timing.folder_timeout
+    )
+    if removed:
+        log.info("removed %d temporary files of earlier runs", removed)
+    app.join(node)
+    await node.run(stopping)
+
+
+async def _wait_for_folder(
+    app: WorkerApplication, wanted: WorkerSettings, lane: Lane, stopping: asyncio.Event
+) -> tuple[PosixFolder, str] | None:
+    """Return the folder once an overseer has initialised it; None if this worker is stopped before."""
+    said = ""
+    while not stopping.is_set():
+        try:
+            if wanted.folder_is_default and not wanted.folder.is_dir():
+                raise NotInitialised(f"there is no folder {wanted.folder} yet: an overseer makes it at its first start")
+            folder = folders.open_folder(wanted.folder)
+            identity = await lane.run(cluster.identify(folder, wanted.folder_id), wanted.timing.folder_timeout)
+            return folder, identity.folder_id
+        except NotInitialised as error:
+            app.waiting_for = f"waiting: {error}"
+            if said != app.waiting_for:
+                said = app.waiting_for
+                log.warning("%s", said)
+        try:
+            async with asyncio.timeout(wanted.timing.watch_interval):
+                await stopping.wait()
+        except TimeoutError:
+            continue
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""``GET /metrics``: read off the node when asked, so that the hot path only counts in plain integers."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from hanas_core.member import Role
+from hanas_core.verdicts import Verdict
+from hanas_worker.node import Node
+
+
+class NodeCollector(Collector):
+    """Shows one node to Prometheus."""
+
+    def __init__(self, node: Node) -> None:
+        """Read from ``node`` at each scrape."""
+        self._node = node
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        node = self._node
+        member, service, index = node.member, node.serving, node.replica.index
+        role = GaugeMetricFamily("hanas_role", "1 for the role that this worker has.", labels=["role"])
+        for candidate in Role:
+            role.add_metric([candidate.value], float(candidate is member.role))
+        yield role
+        verdict = GaugeMetricFamily("hanas_verdict", "1 for the present verdict.", labels=["verdict"])
+        for verdict_candidate in Verdict:
+            verdict.add_metric([verdict_candidate.value], float(verdict_candidate is member.verdict))
+        yield verdict
+        for name, text, value in (
+            ("hanas_epoch", "Highest epoch known.", member.epoch),
+            ("hanas_keys", "Number of keys.", len(index)),
+            ("hanas_value_bytes", "Bytes of all values.", index.value_bytes),
+            ("hanas_revision", "Sequence of the last write applied.", index.sequence),
+            ("hanas_lag_bytes", "Committed bytes of the log that are not applied yet.", node.replica.tailer.lag_bytes),
+            ("hanas_serving", "1 while this worker is the main and serves.", int(service is not None)),
+            ("hanas_stalled_seconds", "Age of the oldest uncommitted write.", service.stalled_for if service else 0.0),
+            ("hanas_folder_ok", "1 while the folder works here.", int(node.folder_trouble is None)),
+            ("hanas_folder_full", "1 while the volume has no room.", int(service is not None and service.full)),
+            ("hanas_alerts", "Open alerts of this worker.", len(node.book.open)),
+        ):
+            yield GaugeMetricFamily(name, text, value)
+        yield CounterMetricFamily("hanas_batches", "Batches committed by this worker.", node.batches_committed)

@@ -1,0 +1,182 @@
+"""The main's service: group commit in a thread of its own, and reads that wait for a seal check.
+
+All state belongs to the event loop. The threads behind the lanes only carry out what they are handed: append, sync
+and check for a batch, one check for all the reads that wait (docs/protocol.md, section 2).
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from hanas_core.errors import FolderError, Sealed
+from hanas_core.index import Index
+from hanas_core.seals import SealWatch
+from hanas_core.takeover import Promotion
+from hanas_core.writes import Answers, GroupCommit, Outcome, Result, Write
+from hanas_serving.lanes import Lane
+
+Waiter = asyncio.Future[Outcome]
+
+RESERVE_BYTES = 256 << 10
+"""The end of the last segment is kept for deletes and no-ops while no further one can be prepared."""
+
+
+class EpochEnded(Exception):
+    """This worker is not the main of this epoch any more."""
+
+
+class Service:
+    """Serves one epoch, from its first check to its end."""
+
+    def __init__(
+        self,
+        promotion: Promotion,
+        index: Index,
+        watch: SealWatch,
+        *,
+        epoch: int,
+        timeout: float,
+        on_end: Callable[["Service", str], None],
+        on_room_needed: Callable[[], None],
+    ) -> None:
+        """Begin to serve. ``timeout``: seconds after which an operation on the folder ends the epoch."""
+        self.index = index
+        self.log = promotion.log
+        self.applied = promotion.applied
+        """Where the log is up to which the index holds everything."""
+        self.epoch = epoch
+        self.epoch_header = (b"hanas-epoch", str(epoch).encode())
+        self.full = False
+        """No further segment can be prepared: the volume has no room."""
+        self._queue: GroupCommit[Waiter] = GroupCommit(index, epoch, promotion.next_sequence)
+        self._watch = watch
+        self._timeout = timeout
+        self._on_end = on_end
+        self._on_room_needed = on_room_needed
+        self._loop = asyncio.get_running_loop()
+        self._commit_lane, self._read_lane = Lane("commit"), Lane("read check")
+        self._wanted = asyncio.Event()
+        self._waiting_since: float | None = None
+        self._readers: list[asyncio.Future[None]] = []
+        self._read_wanted = asyncio.Event()
+        self._draining = False
+        self._ended = False
+        self._tasks = (asyncio.create_task(self._commit_for_ever()), asyncio.create_task(self._check_for_ever()))
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is served any more."""
+        return self._ended
+
+    @property
+    def stalled_for(self) -> float:
+        """Age of the oldest write that is not committed, seconds; 0 when none waits."""
+        return 0.0 if self._waiting_since is None else self._loop.time() - self._waiting_since
+
+    def write(self, write: Write | None) -> Waiter:
+        """Queue a write (None: a no-op) and return the future of its outcome."""
+        waiter: Waiter = self._loop.create_future()
+        if self._ended or self._draining:
+            waiter.set_result(Outcome(Result.NOT_MAIN))
+            return waiter
+        if self._waiting_since is None:
+            self._waiting_since = self._loop.time()
+        self._queue.submit(write, waiter)
+        self._wanted.set()
+        return waiter
+
+    def fence(self) -> asyncio.Future[None]:
+        """Return a future that is done once a seal check that began after this call said "unsealed".
+
+        It raises EpochEnded otherwise.
+        """
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        if self._ended:
+            waiter.set_exception(EpochEnded())
+            return waiter
+        self._readers.append(waiter)
+        self._read_wanted.set()
+        return waiter
+
+    def space_came(self, spare: str) -> None:
+        """Space for the next segment has been prepared."""
+        self.full = False
+        self.log.spare = spare
+        self._wanted.set()
+
+    def space_lacks(self) -> None:
+        """No space can be prepared: the volume is full."""
+        self.full = True
+        self._wanted.set()
+
+    async def drain(self) -> None:
+        """Take no more writes and wait until those taken are answered."""
+        self._draining = True
+        while self._waiting_since is not None and not self._ended:
+            done: Waiter = self._loop.create_future()
+            self._queue.submit(None, done)
+            self._wanted.set()
+            await done
+
+    def end(self, why: str) -> None:
+        """Stop serving: what is in flight has an unknown outcome, what waits was not done."""
+        if self._ended:
+            return
+        self._ended = True
+        for task in self._tasks:
+            task.cancel()
+        self._answer(self._queue.ended())
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            if not reader.done():
+                reader.set_exception(EpochEnded())
+        self._on_end(self, why)
+
+    async def _commit_for_ever(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._queue.waiting and await self._commit_once():
+                pass
+            if not self._queue.waiting:
+                self._waiting_since = None
+
+    async def _commit_once(self) -> bool:
+        """Commit one batch; False if what waits needs space that is not there yet."""
+        reserve = 0 if self.log.spare else RESERVE_BYTES
+        batch = self._queue.next_batch(self.log.room, reserve)
+        if batch is None:
+            self._on_room_needed()
+            if self.full:
+                self._answer(self._queue.refuse_for_space(self.log.room, reserve))
+            return self.full
+        self._waiting_since = self._loop.time()
+        try:
+            position = await self._commit_lane.run(self.log.commit(batch), self._timeout)
+        except (Sealed, FolderError) as error:
+            self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a commit failed: {error}")
+            return False
+        self._answer(self._queue.committed())
+        self.applied = position
+        if self.log.spare is None:
+            self._on_room_needed()
+        return True
+
+    async def _check_for_ever(self) -> None:
+        while True:
+            await self._read_wanted.wait()
+            self._read_wanted.clear()
+            readers, self._readers = self._readers, []
+            try:
+                await self._read_lane.run(self._watch.check(), self._timeout)
+            except (Sealed, FolderError) as error:
+                self._readers += readers
+                self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a seal check failed: {error}")
+            for reader in readers:
+                if not reader.done():
+                    reader.set_result(None)
+
+    @staticmethod
+    def _answer(answers: Answers[Waiter]) -> None:
+        for waiter, outcome in answers:
+            if not waiter.done():
+                waiter.set_result(outcome)

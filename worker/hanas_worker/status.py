@@ -1,0 +1,77 @@
+"""``GET /v1/status``: one worker as it sees itself and its main."""
+
+import msgspec
+
+from hanas_core.documents import Alert, Link
+from hanas_core.verdicts import Verdict
+from hanas_worker.node import Node
+
+
+class FolderHealth(msgspec.Struct, frozen=True, rename="camel"):
+    """Whether the communication folder works here."""
+
+    id: str
+    ok: bool
+    trouble: str | None
+    hung_duties: list[str]
+    full: bool
+
+
+class Status(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """The document."""
+
+    member: str
+    incarnation: str
+    slot: int
+    role: str
+    epoch: int
+    main: str | None
+    main_url: str | None
+    verdict: Verdict
+    verdict_for_seconds: float
+    """How long a backup's verdict stands; 0 at the main."""
+    links: tuple[Link, ...]
+    alerts: tuple[Alert, ...]
+    committed: str
+    """The position up to which this worker has applied the log: epoch/segment/offset."""
+    lag_bytes: int
+    revision: int
+    """Sequence of the last write applied."""
+    keys: int
+    value_bytes: int
+    stalled_for_seconds: float
+    overseer_reachable: bool
+    folder: FolderHealth
+
+
+def document(node: Node) -> Status:
+    """Return the status of ``node``."""
+    shown = node.presence()
+    member, service, index = node.member, node.serving, node.replica.index
+    return Status(
+        member=shown.member,
+        incarnation=shown.incarnation,
+        slot=node.slot,
+        role=shown.role,
+        epoch=shown.epoch,
+        main=None if member.claim is None else member.claim.member,
+        main_url=node.settings.advertise_url if service is not None else node.main_url,
+        verdict=shown.verdict,
+        verdict_for_seconds=0.0 if service is not None else round(node.now - member.detector.verdict_since, 3),
+        links=shown.links,
+        alerts=shown.alerts,
+        committed=shown.applied,
+        lag_bytes=shown.lag_bytes,
+        revision=index.sequence,
+        keys=len(index),
+        value_bytes=index.value_bytes,
+        stalled_for_seconds=0.0 if service is None else round(service.stalled_for, 3),
+        overseer_reachable=node.overseer_reachable,
+        folder=FolderHealth(
+            node.folder_id,
+            node.folder_trouble is None and not node.hung_lanes,
+            node.folder_trouble,
+            node.hung_lanes,
+            service is not None and service.full,
+        ),
+    )
