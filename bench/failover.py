@@ -1,0 +1,82 @@
+"""How long a failover takes: kill -9 of the main under load, until the first write acknowledged by another one.
+
+Prints each kill and, at the end, the distribution; exits non-zero if an acknowledged write was lost.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+
+from hanas_client import AsyncClient, Policy
+from hanas_client.lab.cluster import Lab
+from hanas_client.lab.load import Load
+
+_SETTLED_WRITES = 50
+
+
+async def measure(kills: int, workers: int, preset: str) -> tuple[list[float], list[str], int]:
+    """Return the seconds that each failover took, the acknowledged keys that were lost, and how many there were."""
+    took: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="hanas-failover-") as directory:
+        lab = Lab(directory, workers, overseer_port=0, first_port=0, preset=preset)
+        async with (
+            lab,
+            AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=Policy(read=1.0)) as client,
+            Load(client, writers=4, rest=0.002) as load,
+        ):
+            for number in range(1, kills + 1):
+                await load.more(_SETTLED_WRITES)
+                cluster = await client.cluster()
+                main, epoch = cluster.main, cluster.epoch
+                if main is None or epoch is None:
+                    raise SystemExit("there is no main although writes are acknowledged")
+                killed_at = time.monotonic()
+                await lab.kill(main.member)
+                took.append(await load.acknowledged_after(epoch) - killed_at)
+                print(f"kill {number:3}: {main.member} of epoch {epoch}, {took[-1]:.3f} s", flush=True)
+                await lab.start_worker(main.member)
+            lost = await load.missing()
+            return took, lost, len(load.acknowledged)
+
+
+def report(took: Sequence[float], lost: Sequence[str], acknowledged: int) -> dict[str, float]:
+    """Return the figures, seconds."""
+    ordered = sorted(took)
+    return {
+        "kills": len(ordered),
+        "min": ordered[0],
+        "median": statistics.median(ordered),
+        "p99": ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
+        "max": ordered[-1],
+        "acknowledged": acknowledged,
+        "lost": len(lost),
+    }
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--preset", choices=("lan", "cloud"), default="lan")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    arguments = parser.parse_args()
+    took, lost, acknowledged = asyncio.run(measure(arguments.kills, arguments.workers, arguments.preset))
+    figures = report(took, lost, acknowledged)
+    if arguments.json:
+        print(json.dumps(figures))
+    else:
+        print(
+            f"{figures['kills']} kills: median {figures['median']:.3f} s, p99 {figures['p99']:.3f} s, "
+            f"min {figures['min']:.3f} s, max {figures['max']:.3f} s; "
+            f"{acknowledged} writes acknowledged, {len(lost)} lost"
+        )
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,212 @@
+"""The calls of the key-value API: what is sent, and what the answer to it means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+import msgspec
+
+from hanas_client.documents import Page, Problem, decode
+from hanas_client.errors import BadAnswer, HanasError, NotFound, PreconditionFailed, Refused
+
+MAX_KEY_BYTES = 1024
+PAGE_KEYS = 1000
+"""The most keys that are asked for at once."""
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]+")
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write that is durable. `version` is `epoch-sequence`, such as `3-1042`."""
+
+    created: bool
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value, its version and its media type."""
+
+    value: bytes
+    version: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that any try of it sends unchanged. `target` is the path with the query."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    writes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP response. The names in `headers` are in lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T_co]):
+    """A call, and how its final reply is read (which may raise a `HanasError`)."""
+
+    call: Call
+    read: Callable[[Reply], T_co]
+
+
+def put(
+    key: str,
+    value: bytes,
+    content_type: str | None = None,
+    if_match: str | None = None,
+    if_none_match: bool = False,
+) -> Operation[Written]:
+    """Write a value. With `if_match` only over that version; with `if_none_match` only a new key.
+
+    Raises ValueError for a key or header value that no cluster would take.
+    """
+    headers = _write_headers(if_match)
+    if if_none_match:
+        headers["if-none-match"] = "*"
+    if content_type is not None:
+        headers["content-type"] = _header_value(content_type, "content type")
+    call = Call("PUT", _target(key), headers, bytes(value), writes=True)
+
+    def read(reply: Reply) -> Written:
+        _expect(reply, key, 200, 201, 204)
+        return Written(created=reply.status == 201, version=_version(reply))
+
+    return Operation(call, read)
+
+
+def get(key: str, *, stale: bool = False) -> Operation[Value]:
+    """Read a value. `stale`: a backup may answer, with what it has applied so far."""
+    call = Call("GET", _target(key) + ("?consistency=stale" if stale else ""))
+
+    def read(reply: Reply) -> Value:
+        _expect(reply, key, 200)
+        content_type = reply.headers.get("content-type", DEFAULT_CONTENT_TYPE)
+        return Value(reply.body, _version(reply), content_type)
+
+    return Operation(call, read)
+
+
+def delete(key: str, if_match: str | None = None) -> Operation[None]:
+    """Remove a key, with `if_match` only at that version."""
+    call = Call("DELETE", _target(key), _write_headers(if_match), writes=True)
+
+    def read(reply: Reply) -> None:
+        _expect(reply, key, 200, 204)
+
+    return Operation(call, read)
+
+
+def page(prefix: str = "", after: str | None = None, limit: int | None = None) -> Operation[Page]:
+    """Up to `limit` keys that begin with `prefix`, in order, from the first one greater than `after`."""
+    parameters: dict[str, str] = {}
+    if prefix:
+        parameters["prefix"] = prefix
+    if after is not None:
+        parameters["after"] = after
+    if limit is not None:
+        parameters["limit"] = str(limit)
+    query = urlencode(parameters, quote_via=quote)
+    call = Call("GET", "/v1/kv" + (f"?{query}" if query else ""), {"accept": "application/json"})
+
+    def read(reply: Reply) -> Page:
+        _expect(reply, prefix, 200)
+        return decode(reply.body, Page, "the server")
+
+    return Operation(call, read)
+
+
+def page_limit(remaining: int | None) -> int:
+    """How many keys to ask for when `remaining` are wanted (None: all)."""
+    return PAGE_KEYS if remaining is None else min(remaining, PAGE_KEYS)
+
+
+def status() -> Operation[dict[str, object]]:
+    """A worker's own account of itself, `GET /v1/status`."""
+
+    def read(reply: Reply) -> dict[str, object]:
+        _expect(reply, "/v1/status", 200)
+        return decode(reply.body, dict[str, object], "the server")
+
+    return Operation(Call("GET", "/v1/status", {"accept": "application/json"}), read)
+
+
+def failure_of(reply: Reply, key: str) -> HanasError:
+    """The error that a final reply stands for."""
+    title, detail = words_of(reply)
+    if reply.status == 404 and is_problem(reply):
+        return NotFound(key)
+    if reply.status == 412:
+        return PreconditionFailed(412, title, detail)
+    if reply.status >= 400 and reply.status != 404:
+        return Refused(reply.status, title, detail)
+    return BadAnswer(f"the server answered {reply.status} as no HANas server does; is the address right?")
+
+
+def is_problem(reply: Reply) -> bool:
+    """Whether the reply is an error in the words of HANas, not those of a proxy or a stranger."""
+    return reply.headers.get("content-type", "").startswith("application/problem+json")
+
+
+def words_of(reply: Reply) -> tuple[str, str]:
+    """Title and detail of an error reply; both are words for people."""
+    try:
+        problem = msgspec.json.decode(reply.body, type=Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return f"HTTP status {reply.status}", ""
+    return problem.title or f"HTTP status {reply.status}", problem.detail
+
+
+def _expect(reply: Reply, key: str, *statuses: int) -> None:
+    if reply.status not in statuses:
+        raise failure_of(reply, key)
+
+
+def _target(key: str) -> str:
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise ValueError("a key must be valid UTF-8") from None
+    if not 1 <= size <= MAX_KEY_BYTES:
+        raise ValueError(f"a key must have 1 to {MAX_KEY_BYTES} bytes of UTF-8; this one has {size}")
+    # Path segments `.` and `..` would be resolved on the way, so their dots are encoded too.
+    segments = (
+        segment.replace(".", "%2E") if segment in {".", ".."} else quote(segment, safe="") for segment in key.split("/")
+    )
+    return "/v1/kv/" + "/".join(segments)
+
+
+def _write_headers(if_match: str | None) -> dict[str, str]:
+    headers = {"idempotency-key": uuid4().hex}
+    if if_match is not None:
+        version = _header_value(if_match.strip('"'), "version")
+        headers["if-match"] = version if version == "*" else f'"{version}"'
+    return headers
+
+
+def _header_value(value: str, what: str) -> str:
+    if not _HEADER_VALUE.fullmatch(value):
+        raise ValueError(f"{value!r} is not a {what}")
+    return value
+
+
+def _version(reply: Reply) -> str:
+    return reply.headers.get("etag", "").removeprefix("W/").strip('"')

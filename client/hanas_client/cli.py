@@ -1,0 +1,182 @@
+"""The `hanas` command: its arguments, and the words and exit code that each error ends with.
+
+Exit codes: 0 done, 1 failed, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import TypeAlias
+
+from hanas_client import commands
+from hanas_client.errors import BadAnswer, HanasError, Unavailable
+from hanas_client.lab import terminal
+
+DONE, FAILED, USAGE = 0, 1, 2
+
+_DESCRIPTION = "Use, watch and try out HANas, a highly available key-value store on a shared folder."
+_EPILOG = "Begin with `hanas lab`, a whole cluster on this machine. Exit codes: 0 done, 1 failed, 2 usage."
+# Commands that stand in modules of their own: `run(arguments) -> int`, and `configure(parser)` for arguments.
+_OWN_MODULES = {"demo": "show a dead main and a dead link, told apart"}
+
+Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code. No traceback reaches the user for what can be expected to fail."""
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as end:  # argparse has said what is wrong
+        return end.code if isinstance(end.code, int) else USAGE
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        code = run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has enough. Python would complain when it flushes at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = DONE
+    except (HanasError, OSError) as error:
+        code = _complain(_words(error), FAILED)
+    except ValueError as error:
+        code = _complain(str(error), USAGE)
+    except KeyboardInterrupt:
+        code = FAILED
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """All arguments of all subcommands."""
+    top = argparse.ArgumentParser(prog="hanas", description=_DESCRIPTION, epilog=_EPILOG)
+    subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = _common()
+    connection = _connection()
+    _add_key_commands(subparsers, [connection, common])
+    _add_cluster_commands(subparsers, [connection, common])
+    init = subparsers.add_parser("init", parents=[common], help="make an empty folder a HANas folder")
+    init.add_argument("folder", metavar="FOLDER", help="the shared folder, mounted and empty")
+    init.set_defaults(run=commands.init)
+    terminal.configure(subparsers)
+    for name, summary in _OWN_MODULES.items():
+        if importlib.util.find_spec(f"hanas_client.{name}") is not None:
+            _add_module(subparsers, name, summary, importlib.import_module(f"hanas_client.{name}"))
+    return top
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON, for machines")
+    return common
+
+
+def _connection() -> argparse.ArgumentParser:
+    connection = argparse.ArgumentParser(add_help=False)
+    group = connection.add_argument_group("which cluster")
+    group.add_argument(
+        "--overseer",
+        metavar="URLS",
+        help="base URLs of the overseers, comma-separated (OVERSEER_IP; http://localhost:4000)",
+    )
+    group.add_argument("--server", metavar="URLS", help="base URLs of workers, comma-separated (HANAS_SERVER)")
+    group.add_argument(
+        "--token-file", metavar="FILE", help="its first line is the bearer token (HANAS_CLIENT_TOKEN_FILE)"
+    )
+    group.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_positive_seconds,
+        default=30.0,
+        help="give up after that long (30); at most 2 s when nothing answers at all",
+    )
+    return connection
+
+
+def _add_key_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser]) -> None:
+    put = subparsers.add_parser("put", parents=parents, help="write a value")
+    put.add_argument("key", metavar="KEY")
+    put.add_argument(
+        "value", metavar="VALUE", nargs="?", default="-", help="the value; @FILE: that file; -: standard input"
+    )
+    put.add_argument("--content-type", metavar="TYPE", help="media type of the value")
+    condition = put.add_mutually_exclusive_group()
+    condition.add_argument("--if-match", metavar="VERSION", help="only over this version")
+    condition.add_argument("--if-none-match", action="store_true", help="only if the key is new")
+    put.set_defaults(run=commands.put)
+
+    get = subparsers.add_parser("get", parents=parents, help="print a value as it is")
+    get.add_argument("key", metavar="KEY")
+    get.add_argument("--stale", action="store_true", help="a backup may answer, with what it has applied")
+    get.set_defaults(run=commands.get)
+
+    delete = subparsers.add_parser("delete", parents=parents, help="remove a key")
+    delete.add_argument("key", metavar="KEY")
+    delete.add_argument("--if-match", metavar="VERSION", help="only at this version")
+    delete.set_defaults(run=commands.delete)
+
+    listing = subparsers.add_parser("list", parents=parents, help="print keys in order")
+    listing.add_argument("--prefix", default="", help="only keys that begin so")
+    listing.add_argument("--after", metavar="KEY", help="only keys that come after this one")
+    listing.add_argument("--limit", metavar="N", type=_positive_count, help="at most so many (all)")
+    listing.set_defaults(run=commands.list_keys)
+
+
+def _add_cluster_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser]) -> None:
+    status = subparsers.add_parser("status", parents=parents, help="show members, links and alerts")
+    status.set_defaults(run=commands.status)
+    takeovers = subparsers.add_parser("takeovers", parents=parents, help="show who was the main, and why")
+    takeovers.add_argument("--verbose", "-v", action="store_true", help="with the evidence")
+    takeovers.set_defaults(run=commands.takeovers)
+    watch = subparsers.add_parser("watch", parents=parents, help="print what happens, until Ctrl-C")
+    watch.set_defaults(run=commands.watch)
+
+
+def _add_module(subparsers: Parsers, name: str, summary: str, module: ModuleType) -> None:
+    own = subparsers.add_parser(name, parents=[_common()], help=summary)
+    if hasattr(module, "configure"):
+        module.configure(own)
+    own.set_defaults(run=module.run)
+
+
+def _positive_seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError("must be more than 0 seconds")
+    return seconds
+
+
+def _positive_count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return count
+
+
+def _words(error: HanasError | OSError) -> str:
+    """What is wrong and, where it is not plain, what to do."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if isinstance(error, BadAnswer):
+        return f"{error}; check --overseer and --server"
+    if isinstance(error, Unavailable) and error.outcome_unknown:
+        return f"{error}; `hanas get` tells"
+    if isinstance(error, Unavailable) and not error.contacted:
+        return f"{error}; is the cluster running? Start one with `hanas lab`, or name one with --overseer or --server"
+    return str(error)
+
+
+def _complain(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    print(f"hanas: {line}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What the subcommands of `hanas` do; each takes the parsed arguments and returns the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hanas_client import events, tables
+from hanas_client.errors import BadAnswer, HanasError, Unavailable
+from hanas_client.narration import Narrator, Sentence, as_json_line
+from hanas_client.settings import Policy, addresses, client_token
+from hanas_client.sync import Client
+
+DONE = 0
+# A cluster that nothing answers for is probably not there, and somebody waits at the terminal.
+FIRST_CONTACT_SECONDS = 2.0
+
+
+def put(arguments: argparse.Namespace) -> int:
+    """Write a value."""
+    value = _value(arguments.value)
+    with _client(arguments) as client:
+        written = client.put(arguments.key, value, arguments.content_type, arguments.if_match, arguments.if_none_match)
+    if arguments.json:
+        _print_json({"key": arguments.key, "created": written.created, "version": written.version})
+    else:
+        print(f"{'created' if written.created else 'replaced'} {arguments.key}, version {written.version}")
+    return DONE
+
+
+def get(arguments: argparse.Namespace) -> int:
+    """Print a value: its bytes as they are, or with `--json` as text or base64."""
+    with _client(arguments) as client:
+        value = client.get(arguments.key, stale=arguments.stale)
+    if not arguments.json:
+        sys.stdout.buffer.write(value.value)
+        sys.stdout.buffer.flush()
+        return DONE
+    document = {"key": arguments.key, "version": value.version, "contentType": value.content_type}
+    try:
+        document["value"] = value.value.decode()
+    except UnicodeDecodeError:
+        document["valueBase64"] = base64.b64encode(value.value).decode()
+    _print_json(document)
+    return DONE
+
+
+def delete(arguments: argparse.Namespace) -> int:
+    """Remove a key."""
+    with _client(arguments) as client:
+        client.delete(arguments.key, arguments.if_match)
+    if arguments.json:
+        _print_json({"key": arguments.key, "deleted": True})
+    else:
+        print(f"deleted {arguments.key}")
+    return DONE
+
+
+def list_keys(arguments: argparse.Namespace) -> int:
+    """Print keys with versions and sizes. They are printed as they come, a line each; for machines as one
+    document a line.
+    """
+    with _client(arguments) as client:
+        entries = client.list(arguments.prefix, arguments.after, arguments.limit)
+        if arguments.json:
+            for entry in entries:
+                _print_json(entry)
+            return DONE
+        if sys.stdout.isatty():
+            rows = [(entry.key, entry.version, f"{entry.size} B") for entry in entries]
+            tables.show(tables.console(), ("KEY", "VERSION", "SIZE"), rows)
+            return DONE
+        for entry in entries:
+            print(entry.key, entry.version, entry.size, sep="\t")
+    return DONE
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Show the cluster as the overseer sees it, or when only workers are named, as they see themselves."""
+    overseers, servers = addresses(arguments.overseer, arguments.server)
+    with _client(arguments) as client:
+        if not overseers:
+            accounts = [client.status(url) for url in servers]
+            for account in accounts:
+                _print_json(account)
+            return DONE
+        cluster = client.cluster()
+    if arguments.json:
+        _print_json(cluster)
+    else:
+        tables.show_cluster(tables.console(), cluster)
+    return DONE
+
+
+def takeovers(arguments: argparse.Namespace) -> int:
+    """Show the history of epochs."""
+    with _client(arguments) as client:
+        history = client.takeovers()
+    if arguments.json:
+        _print_json({"takeovers": history})
+    else:
+        tables.show_takeovers(tables.console(), history, verbose=arguments.verbose)
+    return DONE
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """Print a line per event until Ctrl-C."""
+    overseers, _ = addresses(arguments.overseer, arguments.server)
+    if not overseers:
+        raise ValueError("events come from an overseer; name one with --overseer")
+    token = client_token(arguments.token_file)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(narrate(overseers, token, as_json=arguments.json))
+    return DONE
+
+
+async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: bool, patient: bool = False) -> None:
+    """Print events as they come. Unless `patient`, Unavailable is raised when none came at the first try."""
+    output = tables.console()
+    narrator = Narrator()
+    heard = patient
+
+    def complain(trouble: str) -> None:
+        if not heard:
+            raise Unavailable(
+                f"nothing answers ({trouble})", outcome_unknown=False, contacted=False, tries=1, elapsed=0.0
+            )
+        print(f"hanas: {trouble}; connecting again", file=sys.stderr, flush=True)
+
+    stream = events.follow(overseers, token=token, on_trouble=complain)
+    async for event in stream:
+        heard = True
+        if as_json:
+            print(as_json_line(event), flush=True)
+            continue
+        try:
+            sentences = narrator.tell(event)
+        except BadAnswer as error:
+            sentences = [Sentence(str(error), "bad")]
+        for sentence in sentences:
+            at = time.strftime("%H:%M:%S")
+            tables.say(output, Sentence(f"{at}  {sentence.text}", sentence.tone))
+            sys.stdout.flush()
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """Make an empty folder a HANas folder; one that is a HANas folder already stays as it is."""
+    from hanas_core import blocking, cluster, errors, posix  # noqa: PLC0415
+
+    try:
+        identity = blocking.run(cluster.initialise(posix.PosixFolder(Path(arguments.folder))))
+    except errors.FolderError as error:
+        raise HanasError(str(error)) from None
+    if arguments.json:
+        _print_json({"folder": os.path.abspath(arguments.folder), "folderId": identity.folder_id})
+    else:
+        print(f"{arguments.folder} is a HANas folder with the id {identity.folder_id}")
+    return DONE
+
+
+def _client(arguments: argparse.Namespace) -> Client:
+    policy = Policy(deadline=arguments.timeout, first_contact=min(FIRST_CONTACT_SECONDS, arguments.timeout))
+    return Client(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)
+
+
+def _value(argument: str) -> bytes:
+    if argument == "-":
+        return sys.stdin.buffer.read()
+    if argument.startswith("@"):
+        return Path(argument[1:]).read_bytes()
+    return os.fsencode(argument)
+
+
+def _print_json(document: Any) -> None:
+    print(msgspec.json.encode(document).decode(), flush=True)

@@ -1,0 +1,97 @@
+"""Clients that write all the time and remember what was acknowledged: what a drill must not lose."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from hanas_client.asynchronous import AsyncClient
+from hanas_client.errors import HanasError
+
+
+@dataclass(slots=True)
+class Load:
+    """`writers` tasks that each write one new key after the other. Use it as an asynchronous context manager.
+
+    What is acknowledged goes into `acknowledged` (key to value and version); a write that ended otherwise is only
+    noted in `failed`, since nobody may rely on it. Each writer rests for `rest` seconds between two writes.
+    """
+
+    client: AsyncClient
+    prefix: str = "load"
+    writers: int = 2
+    rest: float = 0.0
+    acknowledged: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    slowest: float = 0.0
+    """The longest that one write took, with all its retries, seconds."""
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _last: tuple[int, float] = (0, 0.0)
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._write(number)) for number in range(self.writers)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def acknowledged_after(self, epoch: int) -> float:
+        """Wait for the first acknowledgement by a main of a later epoch; return when it came (monotonic seconds)."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._last[0] > epoch)
+            return self._last[1]
+
+    async def more(self, count: int) -> None:
+        """Wait until `count` more writes have been acknowledged."""
+        target = len(self.acknowledged) + count
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.acknowledged) >= target)
+
+    async def missing(self) -> list[str]:
+        """Return the acknowledged keys that are gone or hold another version than the acknowledged one."""
+        acknowledged = dict(self.acknowledged)
+        present = {entry.key: entry.version async for entry in self.client.list(f"{self.prefix}/")}
+        return [key for key, (_, version) in acknowledged.items() if present.get(key) != version]
+
+    async def changed(self) -> list[str]:
+        """Read every acknowledged key; return those whose value is not the one that was written."""
+        return [
+            key for key, (value, _) in list(self.acknowledged.items()) if (await self.client.get(key)).value != value
+        ]
+
+    def epochs(self) -> list[int]:
+        """The epochs in which something was acknowledged, in order."""
+        return sorted({_epoch_of(version) for _, version in self.acknowledged.values()})
+
+    async def _write(self, writer: int) -> None:
+        number = 0
+        while True:
+            number += 1
+            key, value = f"{self.prefix}/{writer}/{number:06d}", f"value {number} of writer {writer}".encode()
+            begun = time.monotonic()
+            try:
+                written = await self.client.put(key, value)
+            except HanasError as error:
+                self.failed.append(f"{key}: {error}")
+                continue
+            now = time.monotonic()
+            self.slowest = max(self.slowest, now - begun)
+            epoch = _epoch_of(written.version)
+            self.acknowledged[key] = (value, written.version)
+            async with self._changed:
+                if epoch > self._last[0]:
+                    self._last = (epoch, now)
+                self._changed.notify_all()
+            await asyncio.sleep(self.rest)
+
+
+def _epoch_of(version: str) -> int:
+    return int(version.partition("-")[0])

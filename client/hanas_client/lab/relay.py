@@ -1,0 +1,142 @@
+"""A link that can be cut: a TCP relay in front of one worker's link port.
+
+Every request on the link names its sender in the header `HANas-Member`. The relay reads the head first; when
+the direction from that sender is cut it goes on reading and neither forwards nor answers, as a broken cable
+would: the sender learns by its own time-out. What was swallowed stays lost when the cut is healed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+HOST = "127.0.0.1"
+MAX_HEAD_BYTES = 64 << 10
+CONNECT_SECONDS = 5.0
+_CHUNK_BYTES = 64 << 10
+_SENDER_HEADER = b"hanas-member"
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    """One connection that a peer opened. `lost`: its bytes go nowhere."""
+
+    peer: asyncio.StreamWriter
+    sender: str
+    lost: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Relay:
+    """The relay in front of `link_port`; `port` and `url` are known after `start`."""
+
+    link_port: int
+    port: int = 0
+    _cut: set[str] = field(default_factory=set)
+    _open: set[_Connection] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Where peers send what is for this worker."""
+        return f"http://{HOST}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen on a port that the kernel chooses."""
+        self._server = await asyncio.start_server(self._accept, HOST, self.port, limit=MAX_HEAD_BYTES)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._server is not None:
+            self._server.close()
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def cut(self, sender: str) -> None:
+        """From now on nothing that `sender` sends arrives, also on connections that are open."""
+        self._cut.add(sender)
+        for connection in self._open:
+            connection.lost |= connection.sender == sender
+
+    def heal(self, sender: str) -> None:
+        """Let new requests of `sender` through and drop those that were swallowed."""
+        self._cut.discard(sender)
+        for connection in self._open:
+            if connection.lost and connection.sender == sender:
+                connection.peer.transport.abort()
+
+    async def _accept(self, reader: asyncio.StreamReader, peer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._serve(reader, peer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            peer.transport.abort()  # either side went away, or it was no HTTP request
+        except asyncio.CancelledError:
+            peer.transport.abort()  # the relay closes; a cancelled handler would be logged as an error
+        finally:
+            self._tasks.discard(task)
+            peer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, peer: asyncio.StreamWriter) -> None:
+        sender = sender_of(head := await reader.readuntil(b"\r\n\r\n"))
+        connection = _Connection(peer, sender, lost=sender in self._cut)
+        self._open.add(connection)
+        try:
+            if not connection.lost:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    answers, worker = await asyncio.open_connection(HOST, self.link_port)
+                try:
+                    _forward(connection, head, worker)
+                    await _relay(connection, reader, peer, answers, worker)
+                finally:
+                    worker.transport.abort()
+            while connection.lost and await reader.read(_CHUNK_BYTES):
+                pass  # until the peer gives up or the cut is healed
+        finally:
+            self._open.discard(connection)
+
+
+def sender_of(head: bytes) -> str:
+    """The member id in the head of a request; empty when it names none."""
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == _SENDER_HEADER:
+            return value.strip().decode("latin-1")
+    return ""
+
+
+def _forward(connection: _Connection, chunk: bytes, sink: asyncio.StreamWriter) -> None:
+    if not connection.lost:
+        sink.write(chunk)
+
+
+async def _relay(
+    connection: _Connection,
+    requests: asyncio.StreamReader,
+    peer: asyncio.StreamWriter,
+    answers: asyncio.StreamReader,
+    worker: asyncio.StreamWriter,
+) -> None:
+    """Copy both ways until either side ends: a peer that gave up must not leave a connection behind here."""
+    pumps = (
+        asyncio.create_task(_pump(connection, requests, worker)),
+        asyncio.create_task(_pump(connection, answers, peer)),
+    )
+    try:
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+
+async def _pump(connection: _Connection, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while chunk := await source.read(_CHUNK_BYTES):
+        _forward(connection, chunk, sink)
+        await sink.drain()

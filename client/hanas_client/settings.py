@@ -1,0 +1,90 @@
+"""Where the cluster is and how patient a call is: arguments first, then the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+DEFAULT_OVERSEER = "http://localhost:4000"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long a call tries; all values in seconds.
+
+    `deadline`: after that long a call gives up. `first_contact`: it gives up earlier, after that long, while
+    nothing at all has ever answered it (None: only at the deadline). `connect` and `read`: one try at a
+    worker. The first try waits only `read_first` for its answer, and each one after a silence twice as long, up
+    to `read`: a paused main never answers, while its successor does within a second. `lookup`: one question to
+    an overseer. `backoff_start` doubles with each round up to `backoff_cap`: a takeover takes less than a
+    second, so a longer wait would outlast it.
+    """
+
+    deadline: float = 30.0
+    first_contact: float | None = None
+    connect: float = 1.0
+    read: float = 5.0
+    read_first: float = 1.0
+    lookup: float = 1.0
+    backoff_start: float = 0.02
+    backoff_cap: float = 0.25
+
+
+def parse_urls(addresses: str | Iterable[str]) -> tuple[str, ...]:
+    """Base URLs from a comma-separated string or several; `host:port` alone means http.
+
+    Raises ValueError for what is no address of an HTTP server.
+    """
+    parts = addresses.split(",") if isinstance(addresses, str) else list(addresses)
+    return tuple(dict.fromkeys(_base_url(part.strip()) for part in parts if part.strip()))
+
+
+def _base_url(address: str) -> str:
+    url = address if "://" in address else f"http://{address}"
+    valid = False
+    with contextlib.suppress(ValueError):  # a bad port or IPv6 address
+        split = urlsplit(url)
+        valid = split.scheme in {"http", "https"} and bool(split.hostname) and split.port != 0
+        valid = valid and not split.query and not split.fragment
+    if not valid:
+        raise ValueError(f"{address!r} is not the address of a server; it looks like http://localhost:4000")
+    return url.rstrip("/")
+
+
+def addresses(
+    overseers: str | Iterable[str] | None,
+    servers: str | Iterable[str] | None,
+    environment: Mapping[str, str] = os.environ,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The overseers and the workers to begin with.
+
+    Arguments win over OVERSEER_IP and HANAS_SERVER. When only workers are named, no overseer is assumed;
+    when nothing is, the overseer is at http://localhost:4000.
+    """
+    worker_urls = parse_urls(environment.get("HANAS_SERVER", "") if servers is None else servers)
+    overseer_urls = parse_urls(environment.get("OVERSEER_IP", "") if overseers is None else overseers)
+    if not overseer_urls and not worker_urls:
+        overseer_urls = (DEFAULT_OVERSEER,)
+    return overseer_urls, worker_urls
+
+
+def client_token(file: str | Path | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The bearer token: the first line of `file`, or of HANAS_CLIENT_TOKEN_FILE; None without either.
+
+    Raises ValueError when the file cannot be read or its first line is empty.
+    """
+    path = file if file is not None else environment.get("HANAS_CLIENT_TOKEN_FILE")
+    if not path:
+        return None
+    try:
+        with open(path, encoding="ascii") as stream:
+            token = stream.readline().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the client token cannot be read from {path}: {error}") from None
+    if not token:
+        raise ValueError(f"the first line of {path} is empty; it should be the client token")
+    return token

@@ -1,0 +1,159 @@
+"""Small servers on the loopback interface that speak as much of the API as the client's tests need."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+class FakeCluster(ThreadingHTTPServer):
+    """A main and an overseer in one server; `broken` and `no_main` make it refuse."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.values: dict[str, tuple[bytes, str, str]] = {}
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.sequence = 0
+        self.refusals = 0
+        self.events = [("1", "cluster", self.cluster())]
+
+    def cluster(self) -> dict[str, object]:
+        main = {"member": "worker-1", "incarnation": "i1", "advertiseUrl": self.url, "state": "serving"}
+        member = {**main, "role": "main", "alive": True, "verdict": "Healthy", "lagBytes": 0, "brandNew": [1]}
+        takeover = {
+            "epoch": 3,
+            "member": "worker-1",
+            "previousMain": "worker-2",
+            "why": "failure",
+            "verdict": "PrimaryFailed",
+            "words": "no answer to the probe",
+            "evidence": {"probe": {"sent": 1.5}},
+            "claimedAt": "2026-01-01T00:00:00Z",
+        }
+        link = {"from": "worker-1", "to": "worker-2", "state": "failed", "sinceSeconds": 3.2}
+        alert = {
+            "id": "a1", "severity": "notice", "kind": "LinkFailed", "message": "link failed", "advice": "look at it"
+        }  # fmt: skip
+        return {
+            "epoch": 3,
+            "folderId": "f",
+            "main": main,
+            "members": [member],
+            "links": [link],
+            "takeovers": [takeover],
+            "alerts": [alert],
+        }
+
+
+@contextlib.contextmanager
+def running() -> Iterator[FakeCluster]:
+    cluster = FakeCluster()
+    thread = threading.Thread(target=cluster.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+        thread.join()
+        cluster.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FakeCluster
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def problem(self, status: int, title: str, detail: str, **headers: str) -> None:
+        document = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        self.answer(status, json.dumps(document).encode(), Content_Type="application/problem+json", **headers)
+
+    def handle_call(self) -> None:
+        cluster = self.server
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        cluster.requests.append((self.command, self.path, headers))
+        split = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(split.query).items()}
+        if split.path.startswith("/v1/kv") and cluster.refusals:
+            cluster.refusals -= 1
+            self.problem(503, "No main", "an epoch begins", Retry_After="1")
+        elif split.path.startswith("/v1/kv/"):
+            self.one_key(unquote(split.path.removeprefix("/v1/kv/")), body, headers)
+        elif split.path == "/v1/kv":
+            self.keys(query)
+        elif split.path == "/v1/events":
+            self.stream(int(headers.get("last-event-id", "0")))
+        else:
+            self.document(split.path)
+
+    do_GET = do_PUT = do_DELETE = handle_call  # noqa: N815
+
+    def one_key(self, key: str, body: bytes, headers: dict[str, str]) -> None:
+        values = self.server.values
+        old = values.get(key)
+        match = headers.get("if-match")
+        if match is not None and (old is None or match != f'"{old[1]}"'):
+            return self.problem(412, "Precondition failed", "the version is another one")
+        if headers.get("if-none-match") == "*" and old is not None:
+            return self.problem(412, "Precondition failed", "the key is there")
+        if self.command == "PUT":
+            self.server.sequence += 1
+            version = f"3-{self.server.sequence}"
+            values[key] = (body, version, headers.get("content-type", "application/octet-stream"))
+            return self.answer(204 if old else 201, ETag=f'"{version}"')
+        if old is None:
+            return self.problem(404, "Not found", "no such key")
+        if self.command == "DELETE":
+            del values[key]
+            return self.answer(204)
+        return self.answer(200, old[0], ETag=f'"{old[1]}"', Content_Type=old[2])
+
+    def keys(self, query: dict[str, str]) -> None:
+        limit = min(int(query.get("limit", "1000")), 3)  # small pages, to see several
+        prefix, after = query.get("prefix", ""), query.get("after", "")
+        names = sorted(key for key in self.server.values if key.startswith(prefix) and key > after)
+        page = [
+            {"key": key, "version": self.server.values[key][1], "size": len(self.server.values[key][0])}
+            for key in names[:limit]
+        ]
+        following = names[limit - 1] if len(names) > limit else None
+        self.answer(200, json.dumps({"keys": page, "next": following}).encode())
+
+    def document(self, path: str) -> None:
+        cluster = self.server.cluster()
+        documents: dict[str, object] = {
+            "/v1/main": {"epoch": 3, "main": cluster["main"]},
+            "/v1/pool": {"members": cluster["members"]},
+            "/v1/cluster": cluster,
+            "/v1/takeovers": {"takeovers": cluster["takeovers"]},
+            "/v1/alerts": {"alerts": cluster["alerts"]},
+            "/v1/status": {"role": "main", "epoch": 3},
+        }
+        if path not in documents:
+            return self.problem(404, "Not found", "no such path")
+        return self.answer(200, json.dumps(documents[path]).encode())
+
+    def stream(self, after: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        for number, name, document in self.server.events:
+            if int(number) > after:
+                self.wfile.write(f": beat\nid: {number}\nevent: {name}\ndata: {json.dumps(document)}\n\n".encode())
