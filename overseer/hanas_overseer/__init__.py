@@ -1,0 +1,1 @@
+"""The overseer: arbitration between workers, events and the dashboard."""

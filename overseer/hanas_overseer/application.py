@@ -1,0 +1,76 @@
+"""The overseer as an ASGI application: its routes, and who may call them.
+
+    POST /v1/*                       the secret (HANAS_SECRET_FILE), if there is one
+    GET  /v1/*                       a client token (HANAS_CLIENT_TOKEN_FILE), if there are any, or the secret
+    GET  /, /healthz, /readyz, /metrics   open
+
+A token comes as ``Authorization: Bearer``. A browser's EventSource cannot send that header, so reading calls take
+the token from the cookie ``hanas-token`` (percent-encoded) as well. The dashboard's page itself shows nothing and is
+open; it asks for the token and keeps it in that cookie until the browser is closed. ``POST`` calls do not look at it.
+"""
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hanas_overseer import dashboard
+from hanas_overseer.calls import Calls
+from hanas_serving import access
+from hanas_serving.problems import Problem, answer_problem, answer_unknown
+
+COOKIE = "hanas-token"
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def guarded(endpoint: Endpoint, tokens: tuple[str, ...], *, cookie: bool, file: str) -> Endpoint:
+    """Return ``endpoint`` for those who carry one of ``tokens``. ``file``: the variable that names where they are."""
+
+    async def answer(request: Request) -> Response:
+        header = request.headers.get("authorization")
+        given = None if header is None else header.encode("latin-1")
+        if given is None and cookie and COOKIE in request.cookies:
+            given = b"Bearer " + unquote(request.cookies[COOKIE]).encode()
+        if not access.allowed(given, tokens):
+            detail = f"send 'Authorization: Bearer …' with a token of the overseer's {file}"
+            raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+        return await endpoint(request)
+
+    return answer
+
+
+def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str, ...]) -> Starlette:
+    """Return the application."""
+    readers = (*client_tokens, *secrets) if client_tokens else ()
+
+    def reading(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, guarded(endpoint, readers, cookie=True, file="HANAS_CLIENT_TOKEN_FILE"), methods=["GET"])
+
+    def deciding(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, guarded(endpoint, secrets, cookie=False, file="HANAS_SECRET_FILE"), methods=["POST"])
+
+    return Starlette(
+        routes=[
+            deciding("/v1/claim", calls.claim),
+            deciding("/v1/takeover", calls.takeover),
+            reading("/v1/main", calls.main),
+            reading("/v1/pool", calls.pool),
+            reading("/v1/cluster", calls.cluster),
+            reading("/v1/takeovers", calls.takeovers),
+            reading("/v1/alerts", calls.alerts),
+            reading("/v1/events", calls.events),
+            Route("/", dashboard.show),
+            Route("/healthz", calls.health),
+            Route("/readyz", calls.ready),
+            Route("/metrics", calls.metrics),
+        ],
+        exception_handlers={
+            Problem: answer_problem,
+            HTTPException: answer_unknown,
+            Exception: answer_unknown,
+        },
+    )

@@ -1,0 +1,155 @@
+"""The calls of the overseer (docs/api.md): arbitration, the documents, the events, and the probes of Kubernetes."""
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from hanas_core.arbitration import Arrival, Challenge, Refused
+from hanas_core.documents import MainInfo
+from hanas_core.errors import FolderError
+from hanas_overseer import bodies, stream
+from hanas_overseer.decisions import Decisions
+from hanas_overseer.documents import Alerts, MainDocument, Pool, Takeovers
+from hanas_overseer.metrics import Metrics
+from hanas_overseer.watcher import Watcher
+from hanas_serving import problems
+from hanas_serving.problems import Problem
+
+_RETRY = {"Retry-After": "1"}
+_FRESH = {"Cache-Control": "no-store"}
+_STREAM = {**_FRESH, "X-Accel-Buffering": "no"}
+
+
+def document(content: object, status: int = 200) -> Response:
+    """Return a document as JSON."""
+    return Response(msgspec.json.encode(content), status, _FRESH, "application/json")
+
+
+def unavailable(error: FolderError) -> Problem:
+    """Return the problem that the folder cannot be used now."""
+    return Problem(503, f"FolderUnavailable: {error}; try again", _RETRY)
+
+
+def not_granted(main: MainInfo) -> Response:
+    """Return the 409 of a takeover, with the present epoch and main as extension members (RFC 9457, section 3.2)."""
+    detail = f"epoch {main.epoch} of {main.member} is the highest one; follow it"
+    body = {**msgspec.json.decode(problems.document(409, detail)), "epoch": main.epoch, "main": main}
+    return Response(msgspec.json.encode(body), 409, _FRESH, problems.CONTENT_TYPE)
+
+
+class Calls:
+    """The endpoints, each a coroutine from request to response."""
+
+    def __init__(self, decisions: Decisions, watcher: Watcher, metrics: Metrics) -> None:
+        """Decide with ``decisions``, show what ``watcher`` saw."""
+        self._decisions = decisions
+        self._watcher = watcher
+        self._metrics = metrics
+
+    async def claim(self, request: Request) -> Response:
+        """``POST /v1/claim``: a worker has started."""
+        arrival = bodies.decode(await bodies.read(request), Arrival)
+        self._check_folder(arrival.folder_id)
+        try:
+            place = await self._decisions.arrive(arrival)
+        except Refused as refusal:
+            raise Problem(400, str(refusal)) from None
+        except FolderError as error:
+            raise unavailable(error) from None
+        finally:
+            self._watcher.changed()
+        return document(place)
+
+    async def takeover(self, request: Request) -> Response:
+        """``POST /v1/takeover``: a backup has concluded that the main failed."""
+        challenge = bodies.decode(await bodies.read(request), Challenge)
+        self._check_folder(challenge.folder_id)
+        try:
+            ruling = await self._decisions.challenge(challenge)
+        except Refused as refusal:
+            raise Problem(400, str(refusal)) from None
+        except FolderError as error:
+            raise unavailable(error) from None
+        finally:
+            self._watcher.changed()
+        self._metrics.ruled(granted=ruling.granted)
+        if not ruling.granted:
+            return not_granted(ruling.main)
+        return document(MainDocument(epoch=ruling.main.epoch, main=ruling.main))
+
+    def _check_folder(self, given: str) -> None:
+        if given != self._decisions.folder_id:
+            raise Problem(
+                409,
+                f"FolderUnavailable: the folder here is {self._decisions.folder_id}, not {given[:80]!r}: "
+                "worker and overseer must mount the same volume",
+            )
+
+    async def main(self, request: Request) -> Response:
+        """``GET /v1/main``."""
+        del request
+        try:
+            sight = await self._watcher.sight()
+        except FolderError as error:
+            raise unavailable(error) from None
+        return document(MainDocument(epoch=sight.highest, main=sight.main))
+
+    async def pool(self, request: Request) -> Response:
+        """``GET /v1/pool``."""
+        del request
+        try:
+            return document(Pool(members=(await self._watcher.cluster()).members))
+        except FolderError as error:
+            raise unavailable(error) from None
+
+    async def cluster(self, request: Request) -> Response:
+        """``GET /v1/cluster``."""
+        del request
+        try:
+            return document(await self._watcher.cluster())
+        except FolderError as error:
+            raise unavailable(error) from None
+
+    async def takeovers(self, request: Request) -> Response:
+        """``GET /v1/takeovers``: the whole history."""
+        del request
+        try:
+            sight = await self._watcher.sight()
+        except FolderError as error:
+            raise unavailable(error) from None
+        if not sight.complete:
+            raise Problem(503, f"the history is still being read, epoch {sight.lowest} is reached; try again", _RETRY)
+        return document(Takeovers(takeovers=sight.takeovers))
+
+    async def alerts(self, request: Request) -> Response:
+        """``GET /v1/alerts``."""
+        del request
+        try:
+            return document(Alerts(alerts=(await self._watcher.cluster()).alerts))
+        except FolderError as error:
+            raise unavailable(error) from None
+
+    async def events(self, request: Request) -> Response:
+        """``GET /v1/events``: a stream that ends only when the overseer does."""
+        last = stream.epoch_of(request.headers.get("last-event-id"))
+        content = self._metrics.counted(stream.events(self._watcher.board, last))
+        return StreamingResponse(content, headers=_STREAM, media_type="text/event-stream")
+
+    async def health(self, request: Request) -> Response:
+        """``GET /healthz``: the event loop runs."""
+        del request
+        return Response(b"ok\n", headers=_FRESH, media_type="text/plain")
+
+    async def ready(self, request: Request) -> Response:
+        """``GET /readyz``: the folder was read recently."""
+        del request
+        age = self._watcher.age
+        if age is None or age > self._watcher.stale_after:
+            reason = self._watcher.trouble or "the folder has not been read yet"
+            raise Problem(503, f"FolderUnavailable: {reason}", _RETRY)
+        return Response(b"ready\n", headers=_FRESH, media_type="text/plain")
+
+    async def metrics(self, request: Request) -> Response:
+        """``GET /metrics`` for Prometheus."""
+        del request
+        return self._metrics.response()

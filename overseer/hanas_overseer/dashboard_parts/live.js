@@ -1,0 +1,168 @@
+// The connection to the overseer, the sentence at the top, and the heartbeat of the page.
+
+const SILENT_SECONDS = 6; // a document comes every two seconds
+const DEAD_SECONDS = 25; // a stream that is silent for so long is opened anew
+const RETRY_MILLISECONDS = [500, 1000, 2000, 5000];
+
+let cluster = null;
+let receivedAt = 0;
+let openedAt = 0;
+let source = null;
+let retries = 0;
+let retryTimer = null;
+let tokenGiven = false;
+
+const now = () => performance.now() / 1000;
+
+function connect() {
+  clearTimeout(retryTimer);
+  source?.close();
+  openedAt = now();
+  source = new EventSource("v1/events");
+  source.addEventListener("open", () => { retries = 0; });
+  source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) refused(); });
+  source.addEventListener("cluster", (event) => {
+    cluster = JSON.parse(event.data);
+    receivedAt = now();
+    show();
+  });
+  source.addEventListener("takeover", (event) => {
+    const entry = JSON.parse(event.data);
+    announce(`Epoch ${entry.epoch}: ${entry.member} is the main. ${entry.words}`);
+  });
+  source.addEventListener("alert", (event) => {
+    const alert = JSON.parse(event.data);
+    announce(`${alert.severity} alert: ${alert.message}`);
+  });
+  source.addEventListener("alert-cleared", (event) => announce(`Cleared: ${JSON.parse(event.data).message}`));
+}
+
+// The browser does not try again by itself when it got an answer that is no stream: find out what it was.
+async function refused() {
+  let status = 0;
+  try {
+    status = (await fetch("v1/main", { cache: "no-store" })).status;
+  } catch {
+    // not reachable: tried again below
+  }
+  if (status === 401) {
+    askToken();
+    return;
+  }
+  retryTimer = setTimeout(connect, RETRY_MILLISECONDS[Math.min(retries, RETRY_MILLISECONDS.length - 1)]);
+  retries += 1;
+}
+
+function askToken() {
+  byId("token-wrong").hidden = !tokenGiven;
+  if (!byId("token-dialog").open) byId("token-dialog").showModal();
+}
+
+byId("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const secure = location.protocol === "https:" ? "; Secure" : "";
+  document.cookie = `hanas-token=${encodeURIComponent(byId("token").value)}; SameSite=Strict; Path=${new URL("v1", location.href).pathname}${secure}`;
+  byId("token").value = "";
+  tokenGiven = true;
+  byId("token-dialog").close();
+  connect();
+});
+byId("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
+
+function announce(text) {
+  byId("announcer").append(element("p", {}, text));
+  while (byId("announcer").children.length > 5) byId("announcer").firstChild.remove();
+}
+
+function readable(document) {
+  return !document.alerts.some((alert) => alert.member === "overseer" && alert.kind === "FolderUnavailable");
+}
+
+// One sentence that says how things are, and how bad it is.
+function sentence(document) {
+  const { main, epoch, members, alerts } = document;
+  const holder = members.find((member) => main !== null && member.member === main.member);
+  if (!readable(document)) return ["bad", "The overseer cannot read the folder", "What is shown is the last that was seen."];
+  if (main === null) return ["wait", "No main yet", "The first worker to arrive becomes it."];
+  if (members.length && !members.some((member) => member.alive)) {
+    if (counts(members).wanted === 0) return ["wait", "All workers were stopped", "Start any of them to serve again."];
+    return ["bad", "No worker is alive", "Nothing is served. Start any worker: no acknowledged write is lost."];
+  }
+  if (main.state === "elect") {
+    return ["warn", `${main.member} is taking over`, `Epoch ${epoch} is claimed and not serving yet. Writes wait.`];
+  }
+  if (main.state === "handed-over") {
+    return ["warn", `${main.member} has handed over`, "A backup follows at once. Writes wait."];
+  }
+  const silent = holder !== undefined && !holder.alive && holder.seenSecondsAgo !== null;
+  if (silent) {
+    return ["bad", `The main ${main.member} is silent`, "If it failed, a backup takes over as soon as that is proven."];
+  }
+  const headline = `${main.member} is serving`;
+  if (alerts.some((alert) => alert.severity === "critical")) return ["bad", headline, "But something needs you now: see the alerts."];
+  if (alerts.some((alert) => alert.severity === "urgent")) return ["warn", headline, "Clients are served. Something needs attention soon: see the alerts."];
+  if (alerts.length) return ["good", headline, "Clients are served. There is a notice that is not urgent."];
+  return ["good", headline, "All is well."];
+}
+
+function showState(document) {
+  const [tone, headline, subline] = sentence(document);
+  const late = now() - receivedAt > SILENT_SECONDS;
+  setAttribute(byId("state"), "data-tone", late ? "wait" : tone);
+  setText(byId("headline"), late ? `Last known: ${headline}` : headline);
+  setText(byId("subline"), subline);
+  const { alive, wanted } = counts(document.members);
+  setText(byId("fact-epoch"), document.epoch ? String(document.epoch) : "–");
+  setText(byId("fact-alive"), `${alive} of ${wanted}`);
+  setText(byId("fact-alerts"), document.alerts.length ? String(document.alerts.length) : "none");
+  const last = document.takeovers.filter((entry) => entry.why !== "first").at(-1);
+  setText(byId("fact-takeover"), last === undefined ? "never" : moment(last.claimedAt).near);
+  setText(byId("folder"), document.folderId.slice(0, 8));
+  setAttribute(byId("folder"), "title", document.folderId);
+  const open = document.alerts.filter((alert) => alert.severity !== "notice").length;
+  window.document.title = `${open ? `(${open}) ` : ""}${document.main?.member ?? "HANas"} · epoch ${document.epoch} · HANas`;
+}
+
+function showConnection() {
+  const silence = now() - (cluster === null ? openedAt : receivedAt);
+  const late = cluster !== null && silence > SILENT_SECONDS;
+  const state = cluster === null ? "wait" : late ? "lost" : "live";
+  setAttribute(byId("connection"), "data-state", state);
+  setText(byId("connection-text"), { wait: "connecting", lost: "reconnecting", live: "live" }[state]);
+  const banner = byId("lost");
+  banner.hidden = state === "live" || (cluster === null && silence < SILENT_SECONDS);
+  if (!banner.hidden) {
+    const known = cluster === null ? "" : ` What you see is ${age(silence)} old.`;
+    setText(banner, `No word from the overseer; trying again.${known} Workers go on without it.`);
+  }
+  byId("content").classList.toggle("old", late);
+  if (silence > DEAD_SECONDS && now() - openedAt > DEAD_SECONDS && !byId("token-dialog").open) connect();
+}
+
+// The document as it would read now: ages go on between two documents.
+function aged(document, seconds) {
+  const members = document.members.map((member) =>
+    member.seenSecondsAgo === null ? member : { ...member, seenSecondsAgo: member.seenSecondsAgo + seconds });
+  const links = document.links.map((link) => ({ ...link, sinceSeconds: link.sinceSeconds + seconds }));
+  return { ...document, members, links };
+}
+
+function show() {
+  showConnection();
+  if (cluster === null) return;
+  const present = aged(cluster, now() - receivedAt);
+  showState(present);
+  showAlerts(present.alerts);
+  showTopology(present, readable(present));
+  showLinks(present);
+  showMembers(present.members);
+  showEpochs(present.takeovers);
+}
+
+byId("history-more").addEventListener("click", () => {
+  shownEpochs = Infinity;
+  show();
+});
+new ResizeObserver(show).observe(byId("diagram"));
+setInterval(show, 1000);
+connect();

@@ -1,0 +1,84 @@
+"""The two calls that change something: a worker arrives, a backup challenges the main (hanas_core.arbitration).
+
+Nothing is remembered here: each decision rests on the folder as it is at that moment, by its atomic operations.
+"""
+
+import logging
+
+from hanas_core import arbitration, cluster, names
+from hanas_core.arbitration import Arrival, Challenge, Place, Ruling
+from hanas_core.documents import Presence
+from hanas_core.folder import Folder
+from hanas_core.mailboxes import Box, Mailboxes, Registration, Registry
+from hanas_core.timing import Timing
+from hanas_overseer.watcher import wall_clock
+from hanas_serving.lanes import Lane
+
+_log = logging.getLogger(__name__)
+
+
+class Decisions:
+    """Decides one call after the other, on a lane of its own."""
+
+    def __init__(self, folder: Folder, folder_id: str, timing: Timing) -> None:
+        """Decide in ``folder``, which must have this id."""
+        self._folder = folder
+        self._timing = timing
+        self._lane = Lane("decisions")
+        self._registry = Registry(folder)
+        self._mailboxes = Mailboxes(folder)
+        self.folder_id = folder_id
+
+    async def arrive(self, arrival: Arrival) -> Place:
+        """Register a worker and tell it the main. Raises Refused, FolderError."""
+        place = await self._lane.run(self._arrive(arrival), self._timing.folder_timeout)
+        _log.info("%s arrived: %s in epoch %d, slot %d", arrival.member, place.role, place.epoch, place.slot)
+        return place
+
+    async def challenge(self, challenge: Challenge) -> Ruling:
+        """Rule on a takeover. Raises Refused, FolderError: the outcome is not known then, and is in the folder."""
+        ruling = await self._lane.run(self._challenge(challenge), self._timing.folder_timeout)
+        _log.info(
+            "%s challenged %.80r of epoch %d (%s): %s; epoch %d has the main %s",
+            challenge.member,
+            challenge.expected.main,
+            challenge.expected.epoch,
+            challenge.verdict,
+            "granted" if ruling.granted else "not granted",
+            ruling.main.epoch,
+            ruling.main.member,
+        )
+        return ruling
+
+    async def _arrive(self, arrival: Arrival) -> Place:
+        await cluster.identify(self._folder, self.folder_id)
+        return await arbitration.arrive(
+            self._folder, self._registry, arrival, folder_id=self.folder_id, now=wall_clock()
+        )
+
+    async def _challenge(self, challenge: Challenge) -> Ruling:
+        await cluster.identify(self._folder, self.folder_id)
+        return await arbitration.challenge(
+            self._folder,
+            challenge,
+            folder_id=self.folder_id,
+            addresses=await self._addresses(challenge.member),
+            now=wall_clock(),
+        )
+
+    async def _addresses(self, member: str) -> tuple[str, str] | None:
+        """Return where ``member`` is reached: as it shows itself, else as it first arrived; None if it never did."""
+        registration = _find(await self._registry.update(), member)
+        if registration is None:
+            await self._folder.refresh(names.MEMBERS)
+            registration = _find(await self._registry.update(), member)
+        if registration is None:
+            return None
+        presence = (await self._mailboxes.read(Box.PRESENCE, registration.slot + 1, Presence))[registration.slot]
+        if presence is not None and presence.member == member:
+            return presence.advertise_url, presence.link_url
+        return registration.advertise_url, registration.link_url
+
+
+def _find(registrations: list[Registration], member: str) -> Registration | None:
+    return next((known for known in registrations if known.member == member), None)

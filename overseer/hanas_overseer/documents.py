@@ -1,0 +1,93 @@
+"""The JSON documents that the overseer answers with, beside those of hanas_core.documents."""
+
+from typing import Any
+
+import msgspec
+
+from hanas_core.documents import Alert, Link, MainInfo
+from hanas_core.verdicts import Verdict
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The common settings of every document."""
+
+
+class MainDocument(Document, frozen=True, kw_only=True):
+    """``GET /v1/main``, and what a takeover is answered with: the highest epoch, 0 before the first, and its main."""
+
+    epoch: int
+    main: MainInfo | None
+
+
+class Member(Document, frozen=True, kw_only=True):
+    """One registered member."""
+
+    member: str
+    incarnation: str = ""
+    slot: int
+    advertise_url: str
+    link_url: str
+    role: str
+    """``main``, ``elect``, ``backup`` or ``joining`` (registered, not known yet) or ``left`` (stopped in order)."""
+    alive: bool
+    seen_seconds_ago: float | None
+    """Seconds since its presence moved, as far as this overseer has watched; None: it never showed itself."""
+    epoch: int = 0
+    verdict: Verdict = Verdict.UNKNOWN
+    """What it concluded about the main; ``Unknown`` when it is not alive."""
+    applied: str = ""
+    lag_bytes: int = 0
+    keys: int = 0
+
+
+class Takeover(Document, frozen=True, kw_only=True):
+    """One epoch: who claimed it, after whom and why."""
+
+    epoch: int
+    member: str
+    incarnation: str
+    follows: int
+    previous_main: str | None
+    why: str
+    """``first``, ``failure``, ``hand-over``, or a word that a newer claim brought."""
+    verdict: str | None
+    words: str
+    """The reason in one sentence, for people."""
+    evidence: Any
+    """What the detector saw, as the claim holds it."""
+    claimed_at: str
+    served: bool
+    """It has a manifest, so its main went on to serve."""
+    seconds: dict[str, float] | None
+    """How long the steps of the takeover took; None: it has not served, or its manifest is gone."""
+
+
+class Cluster(Document, frozen=True, kw_only=True):
+    """``GET /v1/cluster``: everything in one document."""
+
+    folder_id: str
+    epoch: int
+    main: MainInfo | None
+    members: tuple[Member, ...]
+    links: tuple[Link, ...]
+    takeovers: tuple[Takeover, ...]
+    """The newest ones, newest last; all of them are at ``GET /v1/takeovers``."""
+    alerts: tuple[Alert, ...]
+
+
+class Pool(Document, frozen=True, kw_only=True):
+    """``GET /v1/pool``."""
+
+    members: tuple[Member, ...]
+
+
+class Takeovers(Document, frozen=True, kw_only=True):
+    """``GET /v1/takeovers``: all epochs, newest last."""
+
+    takeovers: tuple[Takeover, ...]
+
+
+class Alerts(Document, frozen=True, kw_only=True):
+    """``GET /v1/alerts``: the open alerts."""
+
+    alerts: tuple[Alert, ...]

@@ -1,0 +1,88 @@
+"""What Prometheus is told: the cluster as it was last seen, and what this overseer did."""
+
+from collections.abc import AsyncIterator, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+
+from hanas_core.documents import LEFT
+from hanas_core.verdicts import Severity
+from hanas_overseer.documents import Cluster
+from hanas_overseer.watcher import Watcher
+
+_LINK_STATES = ("up", "failed", "unknown")
+
+
+class Metrics:
+    """The metrics of one overseer."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        """Tell what ``watcher`` sees."""
+        self._registry = CollectorRegistry()
+        self._rulings = Counter(
+            "hanas_overseer_rulings", "Takeovers that were asked for here", ["granted"], registry=self._registry
+        )
+        self._streams = Gauge("hanas_overseer_event_streams", "Open streams of events", registry=self._registry)
+        self._registry.register(_Picture(watcher))
+
+    def ruled(self, *, granted: bool) -> None:
+        """Count a ruling."""
+        self._rulings.labels("yes" if granted else "no").inc()
+
+    async def counted(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield ``content``, a stream of events that counts as open meanwhile."""
+        self._streams.inc()
+        try:
+            async for piece in content:
+                yield piece
+        finally:
+            self._streams.dec()
+
+    def response(self) -> Response:
+        """Return everything in the text format."""
+        return Response(generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class _Picture(Collector):
+    """The latest published picture, at the time of each scrape."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one family after the other."""
+        age = self._watcher.age
+        yield GaugeMetricFamily(
+            "hanas_overseer_folder_age_seconds",
+            "Time since the folder was last read; -1 before the first time",
+            value=-1 if age is None else age,
+        )
+        published = self._watcher.board.published
+        if published is not None and published.sight is not None:
+            yield from families(published.cluster)
+
+
+def families(cluster: Cluster) -> Iterator[Metric]:
+    """Yield what the cluster document tells, as metrics."""
+    yield GaugeMetricFamily("hanas_epoch", "The highest epoch", value=cluster.epoch)
+    alive = GaugeMetricFamily("hanas_member_alive", "1: the member shows that it lives", labels=["member"])
+    is_main = GaugeMetricFamily("hanas_member_main", "1: the member holds the highest epoch", labels=["member"])
+    lag = GaugeMetricFamily("hanas_member_lag_bytes", "Log that the member has not applied yet", labels=["member"])
+    for member in cluster.members:
+        if member.role == LEFT:
+            continue  # stopped in order: nobody should be woken
+        alive.add_metric([member.member], member.alive)
+        is_main.add_metric([member.member], member.role in {"main", "elect"})
+        lag.add_metric([member.member], member.lag_bytes)
+    yield from (alive, is_main, lag)
+    links = GaugeMetricFamily("hanas_links", "Links between members by state", labels=["state"])
+    for state in _LINK_STATES:
+        links.add_metric([state], sum(link.state == state for link in cluster.links))
+    yield links
+    alerts = GaugeMetricFamily("hanas_alerts", "Open alerts by severity", labels=["severity"])
+    for severity in Severity:
+        alerts.add_metric([severity], sum(alert.severity is severity for alert in cluster.alerts))
+    yield alerts

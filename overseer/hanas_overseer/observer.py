@@ -1,0 +1,79 @@
+"""One look at the folder: who is registered, who shows itself, who is the main, and what went before."""
+
+import msgspec
+
+from hanas_core import cluster, names
+from hanas_core.arbitration import main_info
+from hanas_core.claims import highest_claim
+from hanas_core.documents import MainInfo, Presence
+from hanas_core.folder import Folder
+from hanas_core.mailboxes import SLOTS, Box, Mailboxes, Registration, Registry
+from hanas_overseer.documents import Takeover
+from hanas_overseer.history import History
+
+
+class Sight(msgspec.Struct, frozen=True, kw_only=True):
+    """What one look saw. ``presences`` is parallel to ``registrations``, which are in order of slots."""
+
+    registrations: tuple[Registration, ...] = ()
+    presences: tuple[Presence | None, ...] = ()
+    main: MainInfo | None = None
+    takeovers: tuple[Takeover, ...] = ()
+    lowest: int = 0
+    """The lowest epoch in ``takeovers``; 1: it is the whole history; 0: there is no epoch yet."""
+
+    @property
+    def highest(self) -> int:
+        """The highest epoch, 0 before the first."""
+        return 0 if self.main is None else self.main.epoch
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether ``takeovers`` is the whole history."""
+        return self.lowest <= 1
+
+
+class Observer:
+    """Looks again and again; what never changes is read once. Its calls belong on one lane."""
+
+    def __init__(self, folder: Folder, folder_id: str) -> None:
+        """Look at ``folder``, which must have this id."""
+        self._folder = folder
+        self._folder_id = folder_id
+        self._registry = Registry(folder)
+        self._mailboxes = Mailboxes(folder)
+        self._history = History(folder)
+        self._highest = 0
+
+    async def look(self) -> Sight:
+        """Return what is there now. Raises FolderError; what is known is kept, so the next look goes on from there."""
+        await cluster.identify(self._folder, self._folder_id)
+        registrations, presences = await self._pool()
+        holder = await highest_claim(self._folder, self._highest)
+        main = None
+        if holder is not None:
+            self._highest = holder.epoch
+            await self._history.update(holder)
+            main = await main_info(self._folder, holder)
+        return Sight(
+            registrations=registrations,
+            presences=presences,
+            main=main,
+            takeovers=self._history.takeovers,
+            lowest=self._history.lowest,
+        )
+
+    async def _pool(self) -> tuple[tuple[Registration, ...], tuple[Presence | None, ...]]:
+        known = await self._registry.update()
+        presences = await self._mailboxes.read(Box.PRESENCE, min(len(known) + 1, SLOTS), Presence)
+        if len(presences) > len(known) and presences[-1] is not None:
+            # A slot is in use whose registration cannot be seen: the look-up was answered from a cache.
+            await self._folder.refresh(names.MEMBERS)
+            known = await self._registry.update()
+            presences = await self._mailboxes.read(Box.PRESENCE, len(known), Presence)
+        registrations = tuple(known)
+        shown = (
+            presence if presence is not None and presence.member == registration.member else None
+            for registration, presence in zip(registrations, presences, strict=False)
+        )
+        return registrations, tuple(shown)

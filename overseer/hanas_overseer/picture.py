@@ -1,0 +1,113 @@
+"""From what was seen in the folder to the documents that are shown: pure functions."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from hanas_core.documents import LEFT, Alert, Link, MainInfo, Presence
+from hanas_core.mailboxes import Registration
+from hanas_core.verdicts import Verdict
+from hanas_overseer import alarms
+from hanas_overseer.documents import Cluster, Member, Takeover
+from hanas_overseer.liveness import UNSEEN, Sighting
+from hanas_overseer.observer import Sight
+
+RECENT_TAKEOVERS = 100
+"""How many of the newest epochs the cluster document holds."""
+
+_WORST_FIRST = {"failed": 0, "up": 1}
+_UNSETTLED = {"seen_seconds_ago": None, "applied": "", "lag_bytes": 0, "keys": 0}
+
+
+def cluster(folder_id: str, sight: Sight, sightings: Sequence[Sighting], own_alerts: Iterable[Alert]) -> Cluster:
+    """Return the whole document. ``sightings`` is parallel to the registrations; missing ones were never seen."""
+    seen = [*sightings, *[UNSEEN] * (len(sight.registrations) - len(sightings))]
+    alive = [sighting.presence for sighting in seen if sighting.alive and sighting.presence is not None]
+    return Cluster(
+        folder_id=folder_id,
+        epoch=sight.highest,
+        main=sight.main,
+        members=tuple(
+            member(registration, sighting, sight.main)
+            for registration, sighting in zip(sight.registrations, seen, strict=True)
+        ),
+        links=links(alive),
+        takeovers=recent(sight.takeovers),
+        alerts=alarms.union([*own_alerts, *(alert for presence in alive for alert in presence.alerts)]),
+    )
+
+
+def member(registration: Registration, sighting: Sighting, main: MainInfo | None) -> Member:
+    """Return the entry of one registered member."""
+    presence = sighting.presence
+    if presence is None:
+        is_main = main is not None and main.member == registration.member
+        return Member(
+            member=registration.member,
+            incarnation=main.incarnation if is_main and main is not None else "",
+            slot=registration.slot,
+            advertise_url=registration.advertise_url,
+            link_url=registration.link_url,
+            role=_main_role(main) if is_main and main is not None else "joining",
+            alive=False,
+            seen_seconds_ago=None,
+        )
+    return Member(
+        member=registration.member,
+        incarnation=presence.incarnation,
+        slot=registration.slot,
+        advertise_url=presence.advertise_url,
+        link_url=presence.link_url,
+        role=role(presence, main),
+        alive=sighting.alive,
+        seen_seconds_ago=None if sighting.silent is None else round(sighting.silent, 3),
+        epoch=presence.epoch,
+        verdict=presence.verdict if sighting.alive else Verdict.UNKNOWN,
+        applied=presence.applied,
+        lag_bytes=presence.lag_bytes,
+        keys=presence.keys,
+    )
+
+
+def role(presence: Presence, main: MainInfo | None) -> str:
+    """Return what a member is. The claims decide who is the main, not what a member says of itself."""
+    if presence.role == LEFT:
+        return LEFT
+    if main is not None and presence.incarnation == main.incarnation:
+        return _main_role(main)
+    return "backup" if presence.role in {"main", "elect"} else presence.role
+
+
+def _main_role(main: MainInfo) -> str:
+    return "elect" if main.state == "elect" else "main"
+
+
+def links(alive: Iterable[Presence]) -> tuple[Link, ...]:
+    """Return every link once, in order. Where both ends tell of it, the worse state counts."""
+    worst: dict[tuple[str, str], Link] = {}
+    for link in (link for presence in alive for link in presence.links):
+        known = worst.get((link.origin, link.to))
+        if known is None or _badness(link) < _badness(known):
+            worst[link.origin, link.to] = link
+    return tuple(worst[ends] for ends in sorted(worst))
+
+
+def _badness(link: Link) -> int:
+    return _WORST_FIRST.get(link.state, len(_WORST_FIRST))
+
+
+def recent(takeovers: tuple[Takeover, ...]) -> tuple[Takeover, ...]:
+    """Return the newest entries."""
+    return takeovers[-RECENT_TAKEOVERS:]
+
+
+def settled(document: Cluster) -> bytes:
+    """Return the document without ages, positions and other things that move all the time: to see a real change."""
+    return msgspec.json.encode(
+        msgspec.structs.replace(
+            document,
+            members=tuple(msgspec.structs.replace(member, **_UNSETTLED) for member in document.members),
+            links=tuple(msgspec.structs.replace(link, since_seconds=0.0) for link in document.links),
+            alerts=tuple(msgspec.structs.replace(alert, message="") for alert in document.alerts),
+        )
+    )

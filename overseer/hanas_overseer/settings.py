@@ -1,0 +1,40 @@
+"""Settings of the overseer, from the environment (docs/configuration.md)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hanas_core.timing import Timing
+from hanas_serving import folders, settings
+
+DEFAULT_PORT = 4000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an overseer is told at its start."""
+
+    port: int
+    folder: Path
+    make_folder: bool
+    """Nobody named a folder, so the default one is made if it is missing."""
+    folder_id: str | None
+    """The id that the folder must have; None: whatever it has, and an empty folder is initialised."""
+    secrets: tuple[str, ...]
+    """Any of these is asked of ``POST`` calls; empty: those calls are open."""
+    client_tokens: tuple[str, ...]
+    """Any of these, or of ``secrets``, is asked of reading calls; empty: those calls are open."""
+    timing: Timing
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Return the settings in ``environment``. Raises SettingError."""
+    return Settings(
+        port=settings.port(environment, "PORT", DEFAULT_PORT),
+        folder=folders.path(environment),
+        make_folder=folders.is_default(environment),
+        folder_id=settings.folder_id(environment),
+        secrets=settings.secrets(environment, "HANAS_SECRET_FILE"),
+        client_tokens=settings.secrets(environment, "HANAS_CLIENT_TOKEN_FILE"),
+        timing=settings.timing(environment),
+    )

@@ -1,0 +1,81 @@
+"""Server-sent events (HTML standard, section 9.2): the cluster, its takeovers and its alerts.
+
+Ids are epochs, thus the folder's and not this overseer's: whoever names the last one that it received gets every later
+takeover exactly once, from any overseer, whatever was restarted meanwhile. A stream holds a place in the history, not
+a queue: a slow reader gets the newest document when it is ready for one.
+"""
+
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Iterator
+
+import msgspec
+
+from hanas_core.documents import Alert
+from hanas_overseer.board import Board, Published
+from hanas_overseer.observer import Sight
+
+HEARTBEAT_SECONDS = 10.0
+RETRY_MILLISECONDS = 1000
+"""How long a browser waits before it connects anew."""
+_HEARTBEAT = b": still here\n\n"
+
+
+def epoch_of(last_event_id: str | None) -> int | None:
+    """Return the epoch that a ``Last-Event-ID`` names, None if it names none."""
+    text = (last_event_id or "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+async def events(board: Board, last_epoch: int | None) -> AsyncIterator[bytes]:
+    """Yield events until the board is closed. ``last_epoch``: takeovers after it; None: those from now on."""
+    yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+    place = last_epoch
+    number = 0
+    shown: dict[str, Alert] = {}
+    while not board.closed:
+        published = board.published
+        if published is None or published.number == number:
+            await board.wait(number, HEARTBEAT_SECONDS)
+            if board.published is published and not board.closed:
+                yield _HEARTBEAT
+            continue
+        number = published.number
+        if published.sight is not None:
+            place = published.sight.highest if place is None else place
+            for epoch, event in _takeovers(published.sight, place):
+                yield event
+                place = epoch
+        alerts = {alert.id: alert for alert in published.cluster.alerts}
+        for event in _alerts(shown, alerts):
+            yield event
+        shown = alerts
+        yield _cluster(published, place)
+
+
+def _takeovers(sight: Sight, place: int) -> Iterator[tuple[int, bytes]]:
+    """Yield what came after ``place``; nothing as long as the history has not been read back to there."""
+    if sight.lowest > place + 1:
+        return
+    start = bisect_right(sight.takeovers, place, key=lambda entry: entry.epoch)
+    for entry in sight.takeovers[start:]:
+        yield entry.epoch, encode("takeover", msgspec.json.encode(entry), entry.epoch)
+
+
+def _alerts(shown: dict[str, Alert], present: dict[str, Alert]) -> Iterator[bytes]:
+    for known in shown.values():
+        if known.id not in present:
+            yield encode("alert-cleared", msgspec.json.encode(known))
+    for alert in present.values():
+        before = shown.get(alert.id)
+        if before is None or (before.severity, before.kind) != (alert.severity, alert.kind):
+            yield encode("alert", msgspec.json.encode(alert))
+
+
+def _cluster(published: Published, place: int | None) -> bytes:
+    return encode("cluster", published.body, place)
+
+
+def encode(name: str, document: bytes, identity: int | None = None) -> bytes:
+    """Return one event. ``document`` is JSON as msgspec writes it: one line."""
+    head = f"event: {name}\n" if identity is None else f"event: {name}\nid: {identity}\n"
+    return head.encode() + b"data: " + document + b"\n\n"
