@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from hanas_client.documents import Alert, Cluster, Takeover, decode
+from hanas_client.documents import Alert, Cluster, Member, Takeover, decode
 from hanas_client.events import Event
 
 Tone = Literal["good", "bad", "urgent", "plain"]
@@ -76,10 +76,16 @@ def _document(event: Event, kind: type[D]) -> D:
 
 
 def _summary(cluster: Cluster) -> Sentence:
-    alive = sum(member.alive is not False for member in cluster.members)
+    members = _seen(cluster).values()
+    alive = sum(member.alive is not False for member in members)
     main = cluster.main.member if cluster.main else "none"
-    text = f"epoch {cluster.epoch}: main {main}, {alive} of {len(cluster.members)} members alive"
+    text = f"epoch {cluster.epoch}: main {main}, {alive} of {len(members)} members alive"
     return Sentence(text, "plain" if cluster.main else "urgent")
+
+
+def _seen(cluster: Cluster) -> dict[str, Member]:
+    """The members by name, less those that are registered and have not shown themselves yet."""
+    return {member.member: member for member in cluster.members if member.incarnation}
 
 
 def _main_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
@@ -95,15 +101,17 @@ def _main_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
 
 
 def _member_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
-    before = {member.member: member for member in previous.members}
+    before = _seen(previous)
     sentences: list[Sentence] = []
-    for member in present.members:
-        known = before.pop(member.member, None)
+    for name, member in _seen(present).items():
+        known = before.pop(name, None)
         if known is None:
             sentences.append(Sentence(f"{member.member} joined the pool", "good"))
             continue
-        if known.incarnation not in {"", member.incarnation}:  # empty: registered, and not seen before
+        if known.incarnation != member.incarnation:
             sentences.append(Sentence(f"{member.member} was started again", "good"))
+        elif known.role != member.role == "left":
+            sentences.append(Sentence(f"{member.member} was stopped in order"))
         elif known.alive is not False and member.alive is False:
             sentences.append(Sentence(f"{member.member} is not heard of any more", "bad"))
         elif known.alive is False and member.alive:

@@ -23,7 +23,7 @@ from urllib.parse import urljoin, urlsplit
 
 from hanas_client.calls import Call, Reply, is_problem, words_of
 from hanas_client.documents import MainDocument, Pool, decode
-from hanas_client.errors import BadAnswer, Unavailable
+from hanas_client.errors import BadAnswer, Refused, Unavailable
 from hanas_client.routes import Routes
 from hanas_client.settings import Policy
 
@@ -182,12 +182,14 @@ class _Journey:
         return None
 
     def look_up(self, base: str, path: str, kind: type[D]) -> Generator[Step, Observed, D | None]:
-        """A document of an overseer, or None when it does not give one now."""
+        """A document of an overseer, or None when it does not give one now. Raises Refused without a good token."""
         call = Call("GET", path, {"accept": "application/json"})
         lookup = self.policy.lookup
         outcome = yield from self.send(call, base + path, lookup, lookup)
         if isinstance(outcome, Failure):
             return None
+        if outcome.status in {401, 403}:
+            raise Refused(outcome.status, *words_of(outcome))
         if outcome.status != 200:
             self.trouble = _described(base, outcome)
             return None

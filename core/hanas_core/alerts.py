@@ -1,4 +1,4 @@
-"""Alerts: what a person should know, raised once it has lasted, cleared once it is over (docs/protocol.md, section 4)."""
+"""Alerts: what a person should know, raised when it lasts, cleared when it is over (docs/protocol.md, section 4)."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Who is the main: the first to claim, then whoever replaces it by compare-and-set (docs/protocol.md, sections 1 and 2).
+"""Who is the main: the first to claim, then whoever replaces it by compare-and-set (docs/protocol.md, section 2).
 
 The overseer answers its two calls with these functions, and a worker that reaches no overseer calls them itself. All
 state is in the folder, so that it does not matter who decides, nor how many.
@@ -60,7 +60,7 @@ class Ruling(msgspec.Struct, frozen=True, rename="camel"):
     main: MainInfo
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
+class Refused(Exception):
     """The request makes no sense. The message says what to do."""
 
 
@@ -71,7 +71,7 @@ async def arrive(folder: Folder, registry: Registry, arrival: Arrival, *, folder
     """
     _check(arrival.member, arrival.incarnation, arrival.folder_id, folder_id)
     for what, url in (("advertiseUrl", arrival.advertise_url), ("linkUrl", arrival.link_url)):
-        if not url.startswith(("http://", "https://")) or len(url) > 256:  # noqa: PLR2004
+        if not url.startswith(("http://", "https://")) or len(url) > 256:
             raise Refused(f"{what} must be an http:// or https:// URL of at most 256 characters, not {url[:80]!r}")
     slot = await registry.slot_of(arrival.member, arrival.incarnation, arrival.advertise_url, arrival.link_url)
     holder = await highest_claim(folder)
@@ -137,15 +137,16 @@ async def challenge(
 
 async def handed_over(folder: Folder, claim: Claim) -> bool:
     """Tell whether the holder of ``claim`` sealed its own epoch as a planned hand-over, after it had served."""
-    seal = await read_seal(folder, claim.epoch)
-    return isinstance(seal, Seal) and seal.planned and seal.incarnation == claim.incarnation
+    return (await main_info(folder, claim)).state == "handed-over"
 
 
 async def main_info(folder: Folder, claim: Claim) -> MainInfo:
     """Return what is told about the holder of ``claim``."""
     state = "elect"
     if not isinstance(await read_pointer(folder, claim.epoch), Blank):
-        state = "handed-over" if await handed_over(folder, claim) else "serving"
+        seal = await read_seal(folder, claim.epoch)
+        planned = isinstance(seal, Seal) and seal.planned and seal.incarnation == claim.incarnation
+        state = "handed-over" if planned else "serving"
     return MainInfo(claim.member, claim.incarnation, claim.advertise_url, claim.link_url, claim.epoch, state)
 
 

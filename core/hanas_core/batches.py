@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
     origin: int
     first_sequence: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which says nothing here
     payload: bytes
     kind: Kind = Kind.RECORDS
     epoch: int = 0
@@ -99,7 +99,7 @@ def encode(batch: Batch, nonce: int) -> bytes:
 
 
 def decode(content: bytes, at: int, offset: int, *, nonce: int, epoch: int, number: int) -> Batch | Fault:
-    """Return the batch at index ``at`` of ``content``, which stands at ``offset`` of its segment, or why there is none."""
+    """Return the batch at index ``at`` of ``content``, ``offset`` in its segment, or why there is none."""
     head = content[at : at + HEADER_BYTES]
     if len(head) < HEADER_BYTES:
         return Fault.SHORT

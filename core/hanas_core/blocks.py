@@ -23,7 +23,7 @@ class Blank(Enum):
 
 
 def pack(payload: bytes, size: int = BLOCK_BYTES) -> bytes:
-    """Return ``payload`` with length and checksum, padded with zeros to ``size`` bytes. ValueError if it is too long."""
+    """Return ``payload`` with length and checksum, padded with zeros to ``size`` bytes; ValueError if it is longer."""
     if len(payload) > size - _HEADER.size:
         raise ValueError(f"{len(payload)} bytes do not fit into a block of {size}")
     head = _HEADER.pack(_MAGIC, len(payload), xxhash.xxh3_64_intdigest(payload))

@@ -38,7 +38,7 @@ class Claim(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defa
     """``first``, ``failure`` or ``hand-over``."""
     verdict: str | None = None
     evidence: msgspec.Raw = msgspec.Raw(b"null")
-    """What the detector saw, as JSON (hanas_core.evidence)."""
+    """What the detector saw, as JSON (hanas_core.detector.Evidence)."""
     claimed_at: str = ""
     """Wall clock of the claimer, ISO 8601: for people, never for a decision."""
 
@@ -101,17 +101,16 @@ async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
     if low:
         found = await read_claim(folder, low, certain=True)
     step = 1
-    while step:
+    while True:
         try:
             found = await read_claim(folder, low + step)
         except Missing:
             if step == 1:
-                break
+                return found
             step //= 2
         else:
             low += step
             step *= 2
-    return found
 
 
 async def read_pointer(folder: Folder, epoch: int) -> Pointer | Blank:

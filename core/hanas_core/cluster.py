@@ -25,6 +25,7 @@ async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
     Safe to run twice at once and to repeat after a crash: every step is idempotent and ``cluster.json``, whose
     exclusive creation decides, comes last. Raises WrongFolder for a folder that holds anything else.
     """
+    claims = await _claims(folder)  # looked for before `cluster.json`, which is made before any claim
     present = {name for name in await folder.names("") if name not in _IGNORED and not name.startswith(".")}
     if names.CLUSTER in present:
         return await identify(folder, folder_id)
@@ -34,7 +35,7 @@ async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
             f"the folder is not empty ({', '.join(strange[:3])}) and has no {names.CLUSTER}: "
             "mount the right volume, or give an empty folder"
         )
-    if names.CLAIMS in present and await folder.names(names.CLAIMS):
+    if claims:
         raise WrongFolder(
             f"the folder holds claims but no {names.CLUSTER}: it is damaged; restore the file from a backup"
         )
@@ -49,6 +50,13 @@ async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
     await folder.sync_directory("")
     await folder.remove(temporary)
     return await identify(folder, folder_id)
+
+
+async def _claims(folder: Folder) -> list[str]:
+    try:
+        return await folder.names(names.CLAIMS)
+    except Missing:
+        return []
 
 
 async def identify(folder: Folder, expected: str | None = None) -> Cluster:

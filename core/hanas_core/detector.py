@@ -75,7 +75,6 @@ class Detector:
         self._heard_at = 0.0
         self._heard = 0
         self._stalled_for = 0.0
-        self._full = False
         self._progress: str | None = None
         self._concluded = False
         self.epoch = 0
@@ -95,7 +94,7 @@ class Detector:
         ``unserved``: how many epochs were claimed since the last one that served. The patience doubles with each.
         """
         self.epoch, self.incarnation = epoch, incarnation
-        self._heard, self._full, self._progress = 0, False, None
+        self._heard, self._progress = 0, None
         self.served(unserved)
         self.restart(now)
         self._set(now, Verdict.UNKNOWN)
@@ -113,7 +112,7 @@ class Detector:
         self._concluded = False
         self._next_probe_at = now
 
-    def heard(  # noqa: PLR0913 - what a keep-alive says
+    def heard(
         self,
         now: float,
         epoch: int,
@@ -133,7 +132,7 @@ class Detector:
             return
         self._progress = progress
         self._heard_at, self._heard = now, self._heard + 1
-        self._stalled_for, self._full = stalled_for, full
+        self._stalled_for = stalled_for
         if self._suspicious(now):
             return
         self._probe = None
@@ -152,16 +151,18 @@ class Detector:
         if (nonce, epoch, incarnation) != (self._probe.nonce, self.epoch, self.incarnation):
             self._probe.looked_since = since
             return
-        self._probe = None
+        kept, self._probe = self._probe.canary_ok, None
         self._next_probe_at = now + self._timing.probe_interval
         silent = now - self._heard_at >= self.patience
-        if full:
+        if kept is False:
+            self._set(now, Verdict.FOLDER_UNAVAILABLE)
+        elif full:
             self._set(now, Verdict.FOLDER_FULL)
         else:
             self._set(now, Verdict.LINK_FAILED if silent else Verdict.HEALTHY)
 
     def handed_over(self, now: float) -> Conclude | None:
-        """The main has sealed its own epoch as a planned hand-over: follow at once. None if that was concluded already."""
+        """The main has sealed its own epoch as a planned hand-over: follow at once. None if that was concluded."""
         if self._concluded:
             return None
         return self._conclude(
@@ -199,7 +200,7 @@ class Detector:
         if probe.canary_ok and looked:
             if now - self._heard_at >= self.patience:
                 words = (
-                    f"no keep-alive for {now - self._heard_at:.3f} s and no answer in the folder within {waited:.3f} s, "
+                    f"no keep-alive for {now - self._heard_at:.3f} s and no answer in the folder within {waited:.3f} s "
                     "while the own canary was kept: the main failed"
                 )
                 return self._conclude(now, Verdict.PRIMARY_FAILED, words)
@@ -223,7 +224,7 @@ class Detector:
             keepalive_age=now - self._heard_at if self._heard else None,
             keepalives_heard=self._heard,
             stalled_for=self._stalled_for,
-            probe=probe and probe.nonce,
+            probe=probe.nonce if probe else None,
             probe_age=now - probe.started if probe else None,
             canary_took=probe.canary_at - probe.started if probe and probe.canary_at is not None else None,
             looked_age=now - probe.looked_since if probe and probe.looked_since is not None else None,

@@ -4,6 +4,8 @@ import msgspec
 
 from hanas_core.verdicts import Severity, Verdict
 
+LEFT = "left"
+
 
 class Alert(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Something that a person should know."""
@@ -40,7 +42,7 @@ class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     advertise_url: str
     link_url: str
     role: str
-    """``joining``, ``backup``, ``elect`` or ``main``."""
+    """``joining``, ``backup``, ``elect``, ``main``; or ``left``: it was stopped in order and is not missed."""
     epoch: int
     verdict: Verdict = Verdict.UNKNOWN
     applied: str = ""
@@ -49,6 +51,13 @@ class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     isolated: bool = False
     links: tuple[Link, ...] = ()
     alerts: tuple[Alert, ...] = ()
+
+
+def fitting(presence: Presence, most_bytes: int) -> Presence:
+    """Return ``presence`` with as many of its alerts, oldest first, as fit into ``most_bytes`` of JSON."""
+    while presence.alerts and len(msgspec.json.encode(presence)) > most_bytes:
+        presence = msgspec.structs.replace(presence, alerts=presence.alerts[:-1])
+    return presence
 
 
 class MainInfo(msgspec.Struct, frozen=True, rename="camel"):

@@ -29,5 +29,5 @@ class Corruption(FolderError):
     """Bytes that were once durable are wrong or gone. The message names the file and the offset."""
 
 
-class Sealed(Exception):  # noqa: N818 - an outcome of the protocol, not a fault
+class Sealed(Exception):
     """The epoch has ended: its seal is written or cannot be ruled out. Nothing may be acknowledged in it."""

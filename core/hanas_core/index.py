@@ -2,12 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from sortedcontainers import SortedList
 
-from hanas_core import records
+from hanas_core import names, records
 from hanas_core.batches import Batch
+from hanas_core.errors import Corruption
 from hanas_core.positions import Version
 
 IDEMPOTENCY_WINDOW = 65_536
@@ -80,7 +81,15 @@ class Index:
         return self._order.irange(prefix)
 
     def apply(self, batch: Batch) -> None:
-        """Apply a committed batch; records whose sequence was applied before are skipped."""
+        """Apply a committed batch; records whose sequence was applied before are skipped.
+
+        Sequences have no gaps: Corruption if a batch before this one was never applied.
+        """
+        if batch.first_sequence > self.sequence + 1:
+            raise Corruption(
+                f"write {self.sequence + 1} is missing: {names.segment(batch.epoch, batch.number)} goes on with "
+                f"{batch.first_sequence} at offset {batch.offset}"
+            )
         for sequence, record in enumerate(records.decode(batch.payload), batch.first_sequence):
             if sequence > self.sequence:
                 self.sequence = sequence
@@ -100,6 +109,8 @@ class Index:
                 if old is not None:
                     del self._entries[key]
                     self._order.remove(key)
+            case _:
+                assert_never(record)
         if old is not None:
             self.value_bytes -= len(old.value)
         if record.idempotency is not None:

@@ -38,7 +38,7 @@ class Probe(msgspec.Struct, frozen=True, rename="camel"):
     epoch: int
 
 
-class Answer(msgspec.Struct, frozen=True, rename="camel"):
+class Answer(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The main's answer to the probe with ``nonce``, written after a commit that began after the probe was seen."""
 
     nonce: str
@@ -68,6 +68,9 @@ class Registration(msgspec.Struct, frozen=True, rename="camel"):
     advertise_url: str
     link_url: str
 
+
+MOST_ANSWERS = 64
+"""How many answers fit into a block for sure."""
 
 Content = TypeVar("Content", Probe, Answers, Canary, Presence)
 _FILE_BYTES = SLOTS * BLOCK_BYTES
@@ -118,7 +121,12 @@ class Mailboxes:
 
 def _decode(block: bytes, kind: type[Content]) -> Content | None:
     payload = unpack(block)
-    return None if isinstance(payload, Blank) else msgspec.json.decode(payload, type=kind)
+    if isinstance(payload, Blank):
+        return None
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except msgspec.DecodeError:
+        return None  # written by a member of another version
 
 
 class Registry:

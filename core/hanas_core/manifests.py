@@ -1,4 +1,4 @@
-"""Manifests: which bytes of which segments make up the state that an epoch starts from (docs/protocol.md, section 2)."""
+"""Manifests: which bytes of which segments are the state that an epoch starts from (docs/protocol.md, section 2)."""
 
 import msgspec
 import xxhash
@@ -45,14 +45,15 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     def resume(self, applied: Position) -> Position | None:
         """Return where a reader goes on that has applied everything before ``applied``; None: it must start anew.
 
-        Whoever has applied more of a segment than its cut holds continues at the cut: all that it applied was committed,
-        so the rest was re-logged, and is recognised by its sequence.
+        Whoever has applied more of an epoch than its cuts hold (also in a segment begun after the last of them)
+        continues at the cut: all that it applied was committed, so the rest was re-logged, and is recognised by its
+        sequence.
         """
         if applied.epoch == self.epoch:
             return applied
-        for cut in self.cuts:
-            if (cut.epoch, cut.number) == applied[:2]:
-                return Position(cut.epoch, cut.number, min(applied.offset, cut.end))
+        for cut in reversed(self.cuts):
+            if cut.epoch == applied.epoch and cut.number <= applied.number:
+                return min(applied, Position(cut.epoch, cut.number, cut.end))
         return None
 
     def cut_of(self, position: Position) -> Cut | None:

@@ -75,6 +75,8 @@ class Member:
         self.detector = Detector(timing)
         self.lost: tuple[str, int] | None = None
         """The main that this one replaced because it failed, and its epoch, until it is back."""
+        self.full = False
+        """This main finds no room on the volume."""
         self._timing = timing
         self._policy = policy
         self._tried_epoch = 0
@@ -90,12 +92,17 @@ class Member:
     def verdict(self) -> Verdict:
         """What is the matter with the main, seen from here."""
         if self.role is Role.MAIN:
-            return Verdict.PRIMARY_ISOLATED if self._isolated else Verdict.HEALTHY
+            if self._isolated:
+                return Verdict.PRIMARY_ISOLATED
+            return Verdict.FOLDER_FULL if self.full else Verdict.HEALTHY
         return self.detector.verdict if self.role is Role.BACKUP else Verdict.UNKNOWN
 
     def see(self, now: float, claim: Claim, unserved: int) -> list[Effect]:
-        """A claim was seen, by whatever way. ``unserved``: epochs claimed since the last one that served."""
-        if claim.epoch <= self.epoch:
+        """A claim was seen, by whatever way. ``unserved``: epochs claimed since the last one that served.
+
+        Another claim of the same epoch counts as newer: the one that was seen first was lost before it was durable.
+        """
+        if claim.epoch < self.epoch or (self.claim is not None and claim.nonce == self.claim.nonce):
             return []
         held = self.role in {Role.ELECT, Role.MAIN}
         self.claim = claim
@@ -112,7 +119,7 @@ class Member:
         if self.role is not Role.ELECT or self.claim is None or epoch != self.epoch:
             return False
         self.role = Role.MAIN
-        self._reached_at, self._isolated = now, False
+        self._reached_at, self._isolated, self.full = now, False, False
         failed = self.claim.verdict in {Verdict.PRIMARY_FAILED, Verdict.PRIMARY_WEDGED}
         self.lost = (self.claim.previous_main or "", self.claim.follows) if failed else None
         return True
@@ -174,7 +181,7 @@ class Member:
                         main,
                         Severity.CRITICAL,
                         "the volume is full: writes are refused, reads go on",
-                        "make room on the volume or enlarge it; deleting keys works",
+                        "make room on the volume or enlarge it; reads go on, and so do deletes for a while",
                     )
                 )
             case Verdict.FOLDER_UNAVAILABLE:

@@ -61,4 +61,4 @@ def temporary(owner: str, incarnation: str) -> str:
 def owner_of_temporary(name: str) -> tuple[str, str] | None:
     """Return (owner, incarnation) of a name in the temporary directory, None if it follows another scheme."""
     parts = name.split("~")
-    return (parts[0], parts[1]) if len(parts) == 3 else None  # noqa: PLR2004
+    return (parts[0], parts[1]) if len(parts) == 3 else None

@@ -10,9 +10,10 @@ import errno
 import mmap
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import assert_never
 
 from hanas_core import names
 from hanas_core.errors import FolderError, FolderUnavailable, Missing, NoSpace
@@ -142,6 +143,8 @@ class PosixFolder:
                 flags = os.O_RDWR
             case "blocks":
                 flags = os.O_RDWR | _O_DIRECT | _O_DSYNC
+            case _:
+                assert_never(access)
         with _translated(name):
             try:
                 descriptor = os.open(self.path / name, flags | os.O_CLOEXEC)
@@ -162,11 +165,11 @@ class PosixFolder:
 
         In pieces so that a commit on the same disk never waits for a whole segment.
         """
-        pieces = [bytes(min(_ALLOCATE_STEP_BYTES, size - at)) for at in range(0, size, _ALLOCATE_STEP_BYTES)]
+        pieces = (bytes(min(_ALLOCATE_STEP_BYTES, size - at)) for at in range(0, size, _ALLOCATE_STEP_BYTES))
         with _translated(name):
             self._write_new(name, pieces)
 
-    def _write_new(self, name: str, pieces: list[bytes]) -> None:
+    def _write_new(self, name: str, pieces: Iterable[bytes]) -> None:
         descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             offset = 0
@@ -177,6 +180,9 @@ class PosixFolder:
                     rest, offset = rest[count:], offset + count
                 _sync_data(descriptor)
             os.fsync(descriptor)
+        except OSError:
+            (self.path / name).unlink(missing_ok=True)  # what was written would only fill the volume
+            raise
         finally:
             os.close(descriptor)
 
@@ -213,14 +219,14 @@ class PosixFolder:
             probe.unlink(missing_ok=True)
 
     async def make_directory(self, directory: str) -> None:
-        """Make ``directory`` and its name durable."""
+        """Make ``directory`` unless it is there."""
         with _translated(directory):
             (self.path / directory).mkdir(exist_ok=True)
 
     async def names(self, directory: str) -> list[str]:
         """List a directory, in order."""
         with _translated(directory or str(self.path)):
-            return sorted(os.listdir(self.path / directory))  # noqa: PTH208 - names, not paths
+            return sorted(os.listdir(self.path / directory))
 
 
 def _sync_data(descriptor: int) -> None:

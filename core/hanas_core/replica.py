@@ -24,7 +24,7 @@ class Replica:
         self.tailer = Tailer(self._folder, applied)
 
     async def follow(self, epoch: int) -> bool:
-        """Continue along the manifest of ``epoch``, forgetting a state that is no prefix; False if there is none yet."""
+        """Continue along the manifest of ``epoch``; forget a state that is no prefix. False: there is none yet."""
         goes_on = await self.tailer.follow(epoch)
         if goes_on is False:
             self.forget()

@@ -30,7 +30,7 @@ async def write_seal(folder: Folder, epoch: int, seal: Seal) -> None:
 
 
 async def seal_below(folder: Folder, claim: Claim) -> list[int]:
-    """Seal every epoch from the newest one with a manifest pointer up to ``claim.epoch`` - 1; return them, newest first.
+    """Seal the epochs below ``claim.epoch`` down to the newest one with a manifest pointer; return them in this order.
 
     Also where a seal can be seen already: that one may not be durable. A rotten pointer does not end the search:
     sealing one more is harmless, and who determines the predecessor stops there with an error.

@@ -73,13 +73,15 @@ class Tailer:
             self.committed = committed
 
     def know_relogged(self) -> None:
-        """The followed epoch is dead: what it re-logged was durable before its manifest was, so nobody loses it again."""
+        """The followed epoch is dead: what it re-logged was durable before its manifest was, so it is never lost."""
         manifest = self._followed()
         self.know(Position(manifest.epoch, 1, manifest.relogged_end))
 
     async def step(self) -> list[Batch]:
         """Read on, once, and return what is now known to be committed, in order. Go on until `at_end`.
 
+        What was returned is not returned again: whoever gives up on a step, so that nobody takes its batches, goes on
+        with a new tailer from the position that was applied before.
         Raises Corruption for a bad batch below the commit position, and where a cut or that position cannot be reached.
         """
         manifest, before = self._followed(), self._read_to
@@ -182,4 +184,4 @@ class Tailer:
 
     def _corrupt(self, what: str) -> Corruption:
         name = names.segment(self._read_to.epoch, self._read_to.number)
-        return Corruption(f"{name}: at offset {self._read_to.offset} there is {what}; run `hanas fsck` on the folder")
+        return Corruption(f"{name}: at offset {self._read_to.offset} there is {what}")

@@ -30,7 +30,7 @@ class Promotion(NamedTuple):
     next_sequence: int
 
 
-async def promote(  # noqa: PLR0913 - what a takeover needs
+async def promote(
     folder: Folder,
     claim: Claim,
     replica: Replica,
@@ -44,8 +44,9 @@ async def promote(  # noqa: PLR0913 - what a takeover needs
     """Make the holder of ``claim`` the main. ``replica`` must be used by nobody else meanwhile.
 
     ``spare`` names prepared space of ``segment_bytes``; ``known`` is the last commit position that a keep-alive told;
-    ``clock`` gives monotonic seconds; ``progress`` is told each step when it begins. Raises Sealed when a higher claim came meanwhile, FolderError when a step's
-    effect is not known: either way this incarnation writes nothing more for the epoch but its seal.
+    ``clock`` gives monotonic seconds; ``progress`` is told each step when it begins. Raises Sealed when a higher claim
+    came meanwhile, FolderError when a step's effect is not known: either way this incarnation writes nothing more for
+    the epoch but its seal.
     """
     started = clock()
     progress("sealing")
@@ -54,7 +55,7 @@ async def promote(  # noqa: PLR0913 - what a takeover needs
     progress("replaying")
     predecessor = await find_predecessor(folder, claim.epoch)
     cuts: tuple[Cut, ...] = ()
-    if known is not None and known.epoch > predecessor:
+    if known is not None and predecessor < known.epoch < claim.epoch:
         raise Corruption(f"{names.claim(known.epoch)}: block 1 at offset 4096 is gone, but {known} was committed")
     beyond: list[Batch] = []
     if predecessor == 0:

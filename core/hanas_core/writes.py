@@ -227,8 +227,8 @@ class _Overlay:
         return self._done.get(idempotency_key) or self._index.done(idempotency_key)
 
     def note(self, record: records.Record, version: Version) -> None:
+        created = isinstance(record, records.Put) and record.created
         deleted = isinstance(record, records.Delete)
-        created = not deleted and record.created
         self._versions[record.key] = None if deleted else version
         if record.idempotency is not None:
             self._done[record.idempotency.key] = Done(record.idempotency.request, version, created, deleted)

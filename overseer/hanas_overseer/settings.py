@@ -1,4 +1,4 @@
-"""Settings of the overseer, from the environment (docs/configuration.md)."""
+"""Settings of the overseer, from the environment (docs/operations.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hanas_serving.problems import CONTENT_TYPE, document
 from hanas_serving.settings import SettingError
@@ -17,10 +18,22 @@ from hanas_serving.settings import SettingError
 _BACKLOG = 2048
 
 
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Requests that are cut off when the program stops are no errors, and need no traceback in the log."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
+
+
+_uvicorn_log = logging.getLogger("uvicorn.error")
+_uvicorn_log.setLevel(logging.WARNING)
+_uvicorn_log.addFilter(_is_no_cancellation)
+
+
 def bind(port: int, what: str) -> socket.socket:
-    """Return a socket bound to ``port`` on all addresses. SettingError if the port is taken or not allowed."""
+    """Return a socket bound to ``port`` on all addresses, IPv6 too. SettingError if it is taken or not allowed."""
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
     try:
-        return socket.create_server(("", port), backlog=_BACKLOG, dualstack_ipv6=False)
+        return socket.create_server(("", port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
     except OSError as error:
         reason = (
             "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
@@ -33,7 +46,7 @@ class Protocol(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """The client closed its side: say so if a body was announced and did not come in full."""
-        cycle = self.cycle
+        cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and cycle.more_body and not cycle.response_started:
             self._refuse("the body is shorter than announced; nothing was done; send the whole body")
 
@@ -70,6 +83,7 @@ class Endpoint:
             http=Protocol,
             lifespan="off",
             access_log=False,
+            proxy_headers=False,
             log_config=None,
             server_header=False,
             date_header=False,

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -10,6 +11,8 @@ from hanas_core import names
 from hanas_core.timing import PRESETS, Timing
 
 _MOST_PORT = 65_535
+_MOST_URL_CHARS = 256
+_EXAMPLE_PORT = 4000
 
 
 class SettingError(Exception):
@@ -45,6 +48,12 @@ def url(environment: Mapping[str, str], name: str, default: str) -> str:
     text = environment.get(name) or default
     if not text.startswith(("http://", "https://")):
         raise SettingError(f"{name}={text}: must begin with http:// or https://")
+    try:
+        usable = bool(urlsplit(text).hostname) and urlsplit(text).port != 0
+    except ValueError:  # a bracket or a port that is none
+        usable = False
+    if not usable or any(sign.isspace() for sign in text):
+        raise SettingError(f"{name}={text}: is no URL; it looks like http://localhost:{_EXAMPLE_PORT}")
     return text.rstrip("/")
 
 

@@ -44,7 +44,7 @@ async def _run(stopping: asyncio.Event) -> None:
     def hear(keepalive: KeepAlive) -> int:
         return 0 if app.node is None else app.node.hear(keepalive)
 
-    link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.folder_id, hear)
+    link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.state.folder_id, hear)
     endpoints = [Endpoint(app, sockets[0]), Endpoint(link, sockets[1])]
     for endpoint in endpoints:
         endpoint.start()
@@ -72,7 +72,7 @@ async def _live(app: WorkerApplication, wanted: WorkerSettings, overseers: Overs
     log.info("the folder %s has the id %s", wanted.folder, folder_id)
     node = Node(wanted, folder, folder_id, overseers)
     removed = await lane.run(
-        duties.clear_temporary(folder, wanted.member, node.member.incarnation), wanted.timing.folder_timeout
+        duties.clear_temporary(folder, wanted.member, node.state.member.incarnation), wanted.timing.folder_timeout
     )
     if removed:
         log.info("removed %d temporary files of earlier runs", removed)

@@ -8,12 +8,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from hanas_serving import access, problems
 from hanas_serving.problems import Problem
 from hanas_worker import status
-from hanas_worker.kv import KeyValueEndpoint
+from hanas_worker.kv import KeyValueEndpoint, concerns_keys
 from hanas_worker.metrics import NodeCollector
 from hanas_worker.node import Node
 from hanas_worker.settings import WorkerSettings
@@ -46,10 +46,18 @@ class WorkerApplication(Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["path"].startswith("/v1/kv"):
+        if scope["type"] == "http" and concerns_keys(scope["raw_path"]):
             await self._kv(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, self._with_epoch(send))
+
+    def _with_epoch(self, send: Send) -> Send:
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start" and self.node is not None:
+                message["headers"] = [*message["headers"], (b"hanas-epoch", b"%d" % self.node.state.member.epoch)]
+            await send(message)
+
+        return send_on
 
     async def _status(self, request: Request) -> Response:
         tokens = self._settings.client_tokens and self._settings.client_tokens + self._settings.secrets

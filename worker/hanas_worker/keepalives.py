@@ -31,7 +31,8 @@ class KeepAlive(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     committed: Position | None = None
     """The commit position."""
     stalled_for: float = 0.0
-    """Age of the oldest uncommitted batch, seconds."""
+    """How long the main has been waiting for the folder: age of the oldest uncommitted batch, of the oldest read that
+    waits for its check, or time since it last read its mailbox, whichever is longest. Seconds."""
     full: bool = False
     progress: str | None = None
 

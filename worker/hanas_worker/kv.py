@@ -8,6 +8,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hanas_core.index import Entry
+from hanas_core.member import Role
 from hanas_core.writes import ANY, Outcome, Result, Write
 from hanas_serving import access
 from hanas_serving.problems import CONTENT_TYPE, Problem
@@ -35,6 +36,11 @@ class Page(msgspec.Struct, frozen=True):
 
     keys: list[Listed]
     next: str | None
+
+
+def concerns_keys(raw_path: bytes) -> bool:
+    """Tell whether a path, not decoded, is that of the list of keys or of a key."""
+    return raw_path == COLLECTION or raw_path.startswith(requests.KEY_PATH)
 
 
 class Disconnected(Exception):
@@ -68,11 +74,11 @@ class KeyValueEndpoint:
     async def _answer(self, node: Node, scope: Scope, receive: Receive, send: Send) -> None:
         path: bytes = scope["raw_path"]
         method: str = scope["method"]
-        if path in {COLLECTION, COLLECTION + b"/"} and method in {"GET", "HEAD"} and not path.endswith(b"/"):
+        if path == COLLECTION:
+            if method not in {"GET", "HEAD"}:
+                raise Problem(405, "the list of keys takes GET only", {"allow": "GET, HEAD"})
             await self._list(node, scope, send)
             return
-        if path == COLLECTION:
-            raise Problem(405, "the list of keys takes GET only", {"allow": "GET, HEAD"})
         key = requests.key_of(path)
         if method in {"GET", "HEAD"}:
             await self._get(node, key, scope, send)
@@ -86,10 +92,12 @@ class KeyValueEndpoint:
     # ------------------------------------------------------------------ reads
 
     async def _get(self, node: Node, key: str, scope: Scope, send: Send) -> None:
-        wanted = if_match = if_none_match = None
+        wanted = if_range = if_match = if_none_match = None
         for name, value in scope["headers"]:
             if name == b"range":
                 wanted = value
+            elif name == b"if-range":
+                if_range = value
             elif name == b"if-none-match":
                 if_none_match = requests.versions_of(value, "If-None-Match")
             elif name == b"if-match":
@@ -97,7 +105,7 @@ class KeyValueEndpoint:
         query: bytes = scope["query_string"]
         stale = bool(query) and requests.wants_stale(requests.query_of(query))
         epoch = await self._readable(node, scope, stale=stale)
-        entry = node.replica.index.get(key)
+        entry = node.state.replica.index.get(key)
         if entry is None:
             raise Problem(404, "there is no such key", {"hanas-epoch": epoch})
         headers = _entry_headers(entry, epoch)
@@ -107,7 +115,9 @@ class KeyValueEndpoint:
             await _send(send, 304, headers[1:], b"")
             return
         body, status = entry.value, 200
-        part = requests.range_of(wanted, len(body)) if wanted is not None else None
+        part = None
+        if wanted is not None and scope["method"] == "GET" and if_range in {None, headers[1][1]}:
+            part = requests.range_of(wanted, len(body))
         if part is not None:
             headers.append((b"content-range", b"bytes %d-%d/%d" % (part[0], part[1] - 1, len(body))))
             body, status = body[part[0] : part[1]], 206
@@ -117,7 +127,7 @@ class KeyValueEndpoint:
     async def _list(self, node: Node, scope: Scope, send: Send) -> None:
         wanted = requests.page_of(requests.query_of(scope["query_string"]))
         epoch = await self._readable(node, scope, stale=wanted.stale)
-        page = node.replica.index.page(wanted.prefix, wanted.after, wanted.limit)
+        page = node.state.replica.index.page(wanted.prefix, wanted.after, wanted.limit)
         keys = [Listed(key, str(entry.version), len(entry.value)) for key, entry in page.entries]
         body = msgspec.json.encode(Page(keys, page.following))
         headers = [
@@ -131,8 +141,8 @@ class KeyValueEndpoint:
         """Wait until the index may be read for this request; return the epoch it is read in."""
         service = node.serving
         if service is None:
-            if stale and node.followed_epoch:
-                return str(node.followed_epoch)
+            if stale and node.state.followed_epoch and node.state.member.role is Role.BACKUP:
+                return str(node.state.followed_epoch)
             raise _elsewhere(node, scope)
         if not stale:
             try:
@@ -195,10 +205,11 @@ class KeyValueEndpoint:
         return body
 
     def _too_large(self, size: int) -> Problem:
+        # The connection stays open and swallows the rest: closed under a client that still sends, it would be reset,
+        # and this answer lost.
         return Problem(
             413,
             f"the value has {size} bytes or more; at most {self._value_bytes} are allowed (HANAS_VALUE_BYTES)",
-            {"connection": "close"},
         )
 
     async def _send_outcome(self, node: Node, service: Service, outcome: Outcome, scope: Scope, send: Send) -> None:
@@ -232,7 +243,7 @@ class KeyValueEndpoint:
             case Result.NO_SPACE:
                 raise Problem(
                     507,
-                    "the volume is full and nothing was written: delete keys or enlarge the volume; reads go on",
+                    "the volume is full and nothing was written: make room on it or enlarge it; reads go on",
                     {"hanas-epoch": epoch},
                 )
             case Result.UNKNOWN:
@@ -253,7 +264,7 @@ class KeyValueEndpoint:
             *((name.encode(), value.encode("latin-1")) for name, value in problem.headers.items()),
         ]
         if "hanas-epoch" not in problem.headers and self.node is not None:
-            headers.append((b"hanas-epoch", b"%d" % self.node.member.epoch))
+            headers.append((b"hanas-epoch", b"%d" % self.node.state.member.epoch))
         await _send(send, problem.status, headers, b"" if scope["method"] == "HEAD" else body)
 
 

@@ -20,7 +20,8 @@ class NodeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         node = self._node
-        member, service, index = node.member, node.serving, node.replica.index
+        state, service = node.state, node.serving
+        member, index = state.member, state.replica.index
         role = GaugeMetricFamily("hanas_role", "1 for the role that this worker has.", labels=["role"])
         for candidate in Role:
             role.add_metric([candidate.value], float(candidate is member.role))
@@ -34,12 +35,20 @@ class NodeCollector(Collector):
             ("hanas_keys", "Number of keys.", len(index)),
             ("hanas_value_bytes", "Bytes of all values.", index.value_bytes),
             ("hanas_revision", "Sequence of the last write applied.", index.sequence),
-            ("hanas_lag_bytes", "Committed bytes of the log that are not applied yet.", node.replica.tailer.lag_bytes),
+            ("hanas_lag_bytes", "Committed bytes of the log that are not applied yet.", state.replica.tailer.lag_bytes),
             ("hanas_serving", "1 while this worker is the main and serves.", int(service is not None)),
             ("hanas_stalled_seconds", "Age of the oldest uncommitted write.", service.stalled_for if service else 0.0),
-            ("hanas_folder_ok", "1 while the folder works here.", int(node.folder_trouble is None)),
+            ("hanas_folder_ok", "1 while the folder works here.", int(state.folder_trouble is None)),
             ("hanas_folder_full", "1 while the volume has no room.", int(service is not None and service.full)),
             ("hanas_alerts", "Open alerts of this worker.", len(node.book.open)),
         ):
             yield GaugeMetricFamily(name, text, value)
-        yield CounterMetricFamily("hanas_batches", "Batches committed by this worker.", node.batches_committed)
+        for name, text, count in (
+            (
+                "hanas_batches",
+                "Batches that this main committed in its present epoch.",
+                service.batches if service else 0,
+            ),
+            ("hanas_checks", "Seal checks for reads in its present epoch.", service.checks if service else 0),
+        ):
+            yield CounterMetricFamily(name, text, count)

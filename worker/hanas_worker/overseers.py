@@ -40,11 +40,17 @@ class Overseers:
     async def arrive(self, folder: Folder, arrival: Arrival) -> Place:
         """Announce this worker and return its place. Raises Rejected, FolderError."""
         answer = await self._ask("/v1/claim", msgspec.json.encode(arrival))
-        if answer is not None:
-            return msgspec.json.decode(answer, type=Place)
-        return await self._decide(
-            arbitration.arrive(folder, Registry(folder), arrival, folder_id=arrival.folder_id, now=wall_clock())
-        )
+        if answer is None:
+            return await self._decide(
+                arbitration.arrive(folder, Registry(folder), arrival, folder_id=arrival.folder_id, now=wall_clock())
+            )
+        url, content = answer
+        try:
+            return msgspec.json.decode(content, type=Place)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Rejected(
+                f"the server at {url} does not answer as an overseer does ({error}): check OVERSEER_IP"
+            ) from None
 
     async def challenge(self, folder: Folder, challenge: Challenge, addresses: tuple[str, str]) -> None:
         """Ask to become the main. The answer is in the folder: look at the claims. Raises Rejected, FolderError."""
@@ -68,8 +74,8 @@ class Overseers:
         self.reachable = False
         return False
 
-    async def _ask(self, path: str, body: bytes) -> bytes | None:
-        """Return the first overseer's answer (409 of a takeover is one), None if no overseer gave any."""
+    async def _ask(self, path: str, body: bytes) -> tuple[str, bytes] | None:
+        """Return the first overseer that answers and its answer (409 of a takeover is one), None if none does."""
         for url in self._urls:
             try:
                 async with self._open().post(url + path, data=body, headers=self._headers) as response:
@@ -78,7 +84,7 @@ class Overseers:
                 continue
             self.reachable = True
             if response.status == 200 or (path, response.status) == ("/v1/takeover", 409):
-                return answer
+                return url, answer
             if response.status < 500:
                 raise Rejected(f"the overseer at {url} refused: {_detail(answer) or response.reason}")
         self.reachable = False
@@ -113,5 +119,5 @@ class _Problem(msgspec.Struct):
 def _detail(answer: bytes) -> str:
     try:
         return msgspec.json.decode(answer, type=_Problem).detail
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return ""

@@ -10,6 +10,7 @@ MOST_PAGE = 1000
 DEFAULT_PAGE = 100
 MOST_HEADER_CHARS = 256
 KEY_PATH = b"/v1/kv/"
+_MOST_DIGITS = 18
 
 
 class PageQuery(NamedTuple):
@@ -44,7 +45,7 @@ def versions_of(header: bytes | None, name: str) -> tuple[str, ...] | None:
         tag = part.strip().removeprefix("W/")
         if tag == "*":
             versions.append("*")
-        elif len(tag) >= 2 and tag[0] == tag[-1] == '"':
+        elif len(tag) >= 2 and tag[0] == tag[-1] == '"' and '"' not in tag[1:-1]:
             versions.append(tag[1:-1])
         else:
             raise Problem(
@@ -78,14 +79,19 @@ def range_of(header: bytes | None, size: int) -> tuple[int, int] | None:
     if unit.strip().lower() != "bytes" or not dash or not digits or not (first or last):
         raise Problem(400, "Range must be like bytes=0-99, bytes=100- or bytes=-100")
     if not first:
-        begin, end = max(0, size - int(last)), size
+        begin, end = max(0, size - _number(last)), size
     else:
-        begin, end = int(first), min(size, int(last) + 1) if last else size
-        if last and int(last) < begin:
+        begin, end = _number(first), min(size, _number(last) + 1) if last else size
+        if last and _number(last) < begin:
             raise Problem(400, "Range must not end before it begins")
     if begin >= size or begin >= end:
         raise Problem(416, f"the value has {size} bytes", {"content-range": f"bytes */{size}"})
     return begin, end
+
+
+def _number(digits: str) -> int:
+    """Return the number; one of more than 18 digits is only known to be huge: Python reads no thousands of them."""
+    return int(digits.lstrip("0")[:_MOST_DIGITS] or "0")
 
 
 def query_of(query_string: bytes) -> dict[str, str]:
@@ -110,6 +116,6 @@ def page_of(parameters: dict[str, str]) -> PageQuery:
     if unknown:
         raise Problem(400, f"unknown parameter {unknown[0][:40]!r}: use prefix, after, limit and consistency")
     limit = parameters.get("limit", str(DEFAULT_PAGE))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MOST_PAGE):
+    if not (limit.isascii() and limit.isdigit() and 1 <= _number(limit) <= MOST_PAGE):
         raise Problem(400, f"limit must be a number from 1 to {MOST_PAGE}, not {limit[:40]!r}")
     return PageQuery(parameters.get("prefix", ""), parameters.get("after", ""), int(limit), wants_stale(parameters))

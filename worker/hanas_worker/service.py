@@ -43,6 +43,8 @@ class Service:
         self.log = promotion.log
         self.applied = promotion.applied
         """Where the log is up to which the index holds everything."""
+        self.batches = self.checks = 0
+        """Batches committed, and seal checks made for reads."""
         self.epoch = epoch
         self.epoch_header = (b"hanas-epoch", str(epoch).encode())
         self.full = False
@@ -56,7 +58,10 @@ class Service:
         self._commit_lane, self._read_lane = Lane("commit"), Lane("read check")
         self._wanted = asyncio.Event()
         self._waiting_since: float | None = None
+        self._reading_since: float | None = None
         self._readers: list[asyncio.Future[None]] = []
+        self._checked: list[asyncio.Future[None]] = []
+        """The readers that wait for the check that is under way."""
         self._read_wanted = asyncio.Event()
         self._draining = False
         self._ended = False
@@ -69,8 +74,9 @@ class Service:
 
     @property
     def stalled_for(self) -> float:
-        """Age of the oldest write that is not committed, seconds; 0 when none waits."""
-        return 0.0 if self._waiting_since is None else self._loop.time() - self._waiting_since
+        """Age of the oldest write that is not committed, or of the oldest read that waits for its check, seconds."""
+        since = [moment for moment in (self._waiting_since, self._reading_since) if moment is not None]
+        return self._loop.time() - min(since) if since else 0.0
 
     def write(self, write: Write | None) -> Waiter:
         """Queue a write (None: a no-op) and return the future of its outcome."""
@@ -125,8 +131,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         self._answer(self._queue.ended())
-        readers, self._readers = self._readers, []
-        for reader in readers:
+        for reader in (*self._checked, *self._readers):
             if not reader.done():
                 reader.set_exception(EpochEnded())
         self._on_end(self, why)
@@ -157,6 +162,7 @@ class Service:
             return False
         self._answer(self._queue.committed())
         self.applied = position
+        self.batches += 1
         if self.log.spare is None:
             self._on_room_needed()
         return True
@@ -165,13 +171,16 @@ class Service:
         while True:
             await self._read_wanted.wait()
             self._read_wanted.clear()
-            readers, self._readers = self._readers, []
+            self._checked, self._readers = self._readers, []
+            self._reading_since = self._loop.time()
             try:
                 await self._read_lane.run(self._watch.check(), self._timeout)
             except (Sealed, FolderError) as error:
-                self._readers += readers
                 self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a seal check failed: {error}")
-            for reader in readers:
+                return
+            self._reading_since = None
+            self.checks += 1
+            for reader in self._checked:
                 if not reader.done():
                     reader.set_result(None)
 

@@ -46,18 +46,18 @@ class Status(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 def document(node: Node) -> Status:
     """Return the status of ``node``."""
-    shown = node.presence()
-    member, service, index = node.member, node.serving, node.replica.index
+    state, service, shown = node.state, node.serving, node.presence()
+    member, index = state.member, state.replica.index
     return Status(
         member=shown.member,
         incarnation=shown.incarnation,
-        slot=node.slot,
+        slot=state.slot,
         role=shown.role,
         epoch=shown.epoch,
         main=None if member.claim is None else member.claim.member,
-        main_url=node.settings.advertise_url if service is not None else node.main_url,
+        main_url=state.settings.advertise_url if service is not None else node.main_url,
         verdict=shown.verdict,
-        verdict_for_seconds=0.0 if service is not None else round(node.now - member.detector.verdict_since, 3),
+        verdict_for_seconds=0.0 if service is not None else round(state.now - member.detector.verdict_since, 3),
         links=shown.links,
         alerts=shown.alerts,
         committed=shown.applied,
@@ -66,12 +66,12 @@ def document(node: Node) -> Status:
         keys=len(index),
         value_bytes=index.value_bytes,
         stalled_for_seconds=0.0 if service is None else round(service.stalled_for, 3),
-        overseer_reachable=node.overseer_reachable,
+        overseer_reachable=node.overseers.reachable,
         folder=FolderHealth(
-            node.folder_id,
-            node.folder_trouble is None and not node.hung_lanes,
-            node.folder_trouble,
-            node.hung_lanes,
+            state.folder_id,
+            state.folder_trouble is None and not state.hung_lanes,
+            state.folder_trouble,
+            state.hung_lanes,
             service is not None and service.full,
         ),
     )

@@ -7,7 +7,7 @@ import pytest
 
 from hanas_client import calls
 from hanas_client.calls import Reply
-from hanas_client.errors import PreconditionFailed, Unavailable
+from hanas_client.errors import PreconditionFailed, Refused, Unavailable
 from hanas_client.plan import Failure, Observed, Plan, Send, carry_out, consult
 from hanas_client.routes import Routes
 from hanas_client.settings import Policy
@@ -291,6 +291,15 @@ def test_contact_extends_patience_to_the_deadline() -> None:
 def test_refusals_are_final(status: int) -> None:
     cluster = Cluster(w1_3001=always(Reply(status)))
     assert cluster.put(Routes((), (W1,))).status == status
+    assert len(cluster.sent) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_overseer_that_wants_a_token_is_not_asked_again(status: int) -> None:
+    problem = Reply(status, PROBLEM, b'{"title":"Unauthorized","status":401,"detail":"a bearer token is needed"}')
+    cluster = Cluster(overseer_4000=always(problem))
+    with pytest.raises(Refused, match="a bearer token is needed"):
+        cluster.play(carry_out(calls.get("k").call, Routes((OVERSEER,), ()), Policy(), cluster.now, lambda: 0.5))
     assert len(cluster.sent) == 1
 
 

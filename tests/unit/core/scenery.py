@@ -1,0 +1,152 @@
+"""What the stories begin with: a folder, claims, and mains that serve."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from hanas_core import names
+from hanas_core.blocking import run
+from hanas_core.claims import Claim, claim_epoch
+from hanas_core.epochlog import EpochLog
+from hanas_core.errors import FolderUnavailable
+from hanas_core.folder import Folder
+from hanas_core.index import Index
+from hanas_core.positions import Position
+from hanas_core.replica import Replica
+from hanas_core.segments import prepare
+from hanas_core.takeover import Promotion, promote
+from hanas_core.writes import GroupCommit, Outcome, Write
+from tests.unit.core.memory_folder import Disk, MemoryFolder
+
+FOLDER_ID = "f" * 32
+SEGMENT_BYTES = 16_384
+
+
+def incarnation(member: str) -> str:
+    return f"{ord(member[0]):032x}"
+
+
+def bare_folder(*, suspends: bool = False) -> MemoryFolder:
+    """Return a folder with its directories, durable, and nothing else."""
+    disk = Disk()
+    folder = MemoryFolder(disk)
+    for directory in names.DIRECTORIES:
+        run(folder.make_directory(directory))
+    run(folder.sync_directory(""))
+    return MemoryFolder(disk, suspends=suspends)
+
+
+def claim_of(epoch: int, member: str = "a", follows: int | None = None) -> Claim:
+    return Claim(
+        epoch=epoch,
+        member=member,
+        incarnation=incarnation(member),
+        nonce=names.nonce(),
+        advertise_url=f"http://{member}:3001",
+        link_url=f"http://{member}:4001",
+        folder_id=FOLDER_ID,
+        follows=epoch - 1 if follows is None else follows,
+    )
+
+
+def win(folder: Folder, epoch: int, member: str = "a") -> Claim:
+    """Claim an epoch that nobody has claimed."""
+    claim = claim_of(epoch, member)
+    assert run(claim_epoch(folder, claim)) == claim
+    return claim
+
+
+async def take_over(
+    folder: Folder,
+    claim: Claim,
+    replica: Replica,
+    *,
+    known: Position | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> Promotion:
+    spare = await prepare(folder, claim.member, claim.incarnation, segment_bytes)
+    return await promote(
+        folder,
+        claim,
+        replica,
+        spare=spare,
+        segment_bytes=segment_bytes,
+        known=known,
+        clock=lambda: 0.0,
+        progress=lambda _: None,
+    )
+
+
+@dataclass
+class Main:
+    """A main that serves."""
+
+    folder: MemoryFolder
+    claim: Claim
+    replica: Replica
+    log: EpochLog
+    commits: GroupCommit[str]
+
+    def spare(self) -> None:
+        """Prepare space for the next segment."""
+        self.log.spare = run(prepare(self.folder, self.claim.member, self.claim.incarnation, SEGMENT_BYTES))
+
+    def write(self, *writes: Write) -> list[Outcome]:
+        """Commit these writes as one batch."""
+        for write in writes:
+            self.commits.submit(write, write.key)
+        batch = self.commits.next_batch(self.log.room)
+        assert batch is not None
+        run(self.log.commit(batch))
+        return [outcome for _, outcome in self.commits.committed()]
+
+    def put(self, key: str, value: str) -> Outcome:
+        (outcome,) = self.write(Write(key, value.encode()))
+        return outcome
+
+    def append(self, key: str, value: str) -> None:
+        """Append and sync a write whose check is never answered: it is in the log, and its outcome is unknown."""
+        self.folder.at("read", names.claim(self.claim.epoch), before=FolderUnavailable("no answer"))
+        with pytest.raises(FolderUnavailable):
+            self.put(key, value)
+
+
+def serve(
+    folder: MemoryFolder,
+    epoch: int,
+    member: str = "a",
+    *,
+    replica: Replica | None = None,
+    known: Position | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> Main:
+    """Claim an epoch and become its main."""
+    return promoted(folder, win(folder, epoch, member), replica=replica, known=known, segment_bytes=segment_bytes)
+
+
+def promoted(
+    folder: MemoryFolder,
+    claim: Claim,
+    *,
+    replica: Replica | None = None,
+    known: Position | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> Main:
+    replica = replica or Replica(folder)
+    promotion = run(take_over(folder, claim, replica, known=known, segment_bytes=segment_bytes))
+    commits = GroupCommit[str](replica.index, claim.epoch, promotion.next_sequence)
+    return Main(folder, claim, replica, promotion.log, commits)
+
+
+def contents(index: Index) -> dict[str, str]:
+    return {key: entry.value.decode() for key, entry in index.page("", "", 1_000_000).entries}
+
+
+def fresh_backup(folder: Folder, epoch: int, known: Position | None = None) -> Replica:
+    """Return a replica that has read everything that is known to be committed in ``epoch``."""
+    replica = Replica(folder)
+    assert run(replica.follow(epoch))
+    if known is not None:
+        replica.tailer.know(known)
+    run(replica.catch_up())
+    return replica

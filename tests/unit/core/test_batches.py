@@ -1,0 +1,141 @@
+"""Batches: what is written is read, and what is not whole is never taken for a batch."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanas_core import records
+from hanas_core.batches import (
+    FIRST_OFFSET,
+    HEADER_BYTES,
+    Batch,
+    Fault,
+    Kind,
+    decode,
+    encode,
+    find_later,
+    size_of,
+)
+from hanas_core.positions import Position, Version
+
+NONCE = 0x1234_5678_9ABC_DEF1
+PLACE = {"nonce": NONCE, "epoch": 7, "number": 3}
+
+u32 = st.integers(0, 2**32 - 1)
+u64 = st.integers(0, 2**64 - 1)
+batches = st.builds(
+    Batch,
+    origin=u64,
+    first_sequence=u64,
+    count=u32,
+    payload=st.binary(max_size=300),
+    kind=st.sampled_from(Kind),
+    epoch=st.just(7),
+    number=st.just(3),
+    offset=st.integers(0, 2**40).map(lambda n: n * 8),
+    committed=st.none() | st.builds(Position, st.just(7), st.integers(1, 2**32 - 1), u64),
+)
+
+
+def placed(payload: bytes = b"payload", offset: int = FIRST_OFFSET, epoch: int = 7) -> Batch:
+    return Batch(7, 5, 2, payload, epoch=epoch, number=3, offset=offset, committed=Position(epoch, 2, 99))
+
+
+def read(content: bytes, offset: int = FIRST_OFFSET) -> Batch | Fault:
+    return decode(content, 0, offset, nonce=NONCE, epoch=7, number=3)
+
+
+@given(batches, u64.filter(bool))
+def test_what_is_written_is_read(batch: Batch, nonce: int) -> None:
+    content = encode(batch, nonce)
+    found = decode(content, 0, batch.offset, nonce=nonce, epoch=7, number=3)
+    assert found == batch._replace(end=batch.offset + len(content))
+    assert isinstance(found, Batch)
+    assert found.position == Position(7, 3, found.end)
+    assert len(content) == size_of(len(batch.payload))
+    assert len(content) % 8 == 0
+
+
+@given(batches, st.data())
+def test_every_changed_byte_is_detected(batch: Batch, data: st.DataObject) -> None:
+    content = bytearray(encode(batch, NONCE))
+    at = data.draw(st.integers(0, HEADER_BYTES + len(batch.payload) - 1))
+    content[at] ^= data.draw(st.integers(1, 255))
+    assert isinstance(decode(bytes(content), 0, batch.offset, **PLACE), Fault)
+
+
+@given(batches, st.data())
+def test_every_missing_end_is_detected(batch: Batch, data: st.DataObject) -> None:
+    content = encode(batch, NONCE)[: HEADER_BYTES + len(batch.payload)]
+    kept = data.draw(st.integers(0, len(content) - 1))
+    assert decode(content[:kept], 0, batch.offset, **PLACE) is Fault.SHORT
+    # All-zero headers say "end", whatever follows: a batch whose header was never written.
+    torn = content[:kept].ljust(len(content), b"\0")
+    if torn != content:
+        assert isinstance(decode(torn, 0, batch.offset, **PLACE), Fault)
+
+
+def test_every_single_bit_is_checked() -> None:
+    content = encode(placed(), NONCE)
+    for bit in range(8 * (HEADER_BYTES + len(b"payload"))):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        assert isinstance(read(bytes(changed)), Fault), bit
+
+
+def test_zeros_are_the_end() -> None:
+    assert read(bytes(HEADER_BYTES)) is Fault.ZERO
+    assert read(bytes(HEADER_BYTES - 1)) is Fault.SHORT
+
+
+def test_a_batch_of_another_place_is_no_batch_here() -> None:
+    content = encode(placed(), NONCE)
+    assert read(content, FIRST_OFFSET + 8) is Fault.BAD
+    assert decode(content, 0, FIRST_OFFSET, nonce=NONCE + 2, epoch=7, number=3) is Fault.BAD
+    assert decode(content, 0, FIRST_OFFSET, nonce=NONCE, epoch=8, number=3) is Fault.BAD
+
+
+def test_nothing_known_to_be_committed() -> None:
+    found = read(encode(placed()._replace(committed=None), NONCE))
+    assert isinstance(found, Batch)
+    assert found.committed is None
+
+
+@pytest.mark.parametrize("gap", [1, 8, 500])
+def test_a_later_batch_is_found_anywhere(gap: int) -> None:
+    content = b"\xff" * gap + encode(placed(offset=FIRST_OFFSET + gap), NONCE)
+    assert find_later(content, FIRST_OFFSET, **PLACE) == FIRST_OFFSET + gap
+
+
+def test_the_mark_alone_is_no_later_batch() -> None:
+    mark = NONCE.to_bytes(8, "little")
+    assert find_later(mark * 30, FIRST_OFFSET, **PLACE) is None
+    content = mark * 3 + encode(placed(offset=FIRST_OFFSET + 24), NONCE)
+    assert find_later(content, FIRST_OFFSET, **PLACE) == FIRST_OFFSET + 24
+
+
+def test_a_copy_of_a_batch_at_another_offset_is_no_later_batch() -> None:
+    assert find_later(bytes(8) + encode(placed(), NONCE), FIRST_OFFSET, **PLACE) is None
+
+
+texts = st.text(max_size=20)
+idempotencies = st.none() | st.builds(records.Idempotency, texts, st.binary(max_size=16))
+some_records = st.lists(
+    st.builds(records.Put, texts, st.binary(max_size=50), texts, idempotencies, st.booleans())
+    | st.builds(records.Delete, texts, idempotencies)
+)
+
+
+@given(some_records)
+def test_records_are_read_as_they_were_written(some: list[records.Record]) -> None:
+    assert records.decode(records.encode(some)) == some
+
+
+def test_no_records_take_no_bytes() -> None:
+    assert records.encode([]) == b""
+
+
+def test_positions_and_versions_in_words_and_in_order() -> None:
+    assert str(Position(2, 3, 4)) == "2/3/4"
+    assert str(Version(2, 17)) == "2-17"
+    assert Position(1, 9, 9) < Position(2, 1, 1) < Position(2, 2, 0)

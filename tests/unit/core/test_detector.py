@@ -1,0 +1,441 @@
+"""Dead main, dead link or dead folder: the table of verdicts, told as what a backup lives through."""
+
+import msgspec
+import pytest
+
+from hanas_core.detector import Conclude, Detector, StartProbe
+from hanas_core.timing import CLOUD, LAN, PRESETS, Timing
+from hanas_core.verdicts import Verdict
+
+MAIN = "a" * 32
+OTHER = "b" * 32
+EPOCH = 5
+STEP = 1 / 16
+TIMING = msgspec.structs.replace(LAN, probe_timeout=0.25, probe_interval=0.25)
+"""Sums of these are exact, so that the stories happen at their moments."""
+
+
+class Backup:
+    """A backup whose time passes in steps, with a detector that is ticked in each."""
+
+    def __init__(self, *, unserved: int = 0, timing: Timing = TIMING) -> None:
+        self.timing = timing
+        self.now = 100.0
+        self.detector = Detector(timing)
+        self.detector.follow(self.now, EPOCH, MAIN, unserved)
+        self.effects: list[StartProbe | Conclude] = []
+        self.probes = 0
+
+    def verdict(self) -> Verdict:
+        return self.detector.verdict
+
+    def conclusion(self) -> Conclude | None:
+        return next((effect for effect in self.effects if isinstance(effect, Conclude)), None)
+
+    def nonce(self) -> str:
+        assert self.detector.probe is not None
+        return self.detector.probe.nonce
+
+    def hear(self, *, stalled: float = 0.0, full: bool = False, epoch: int = EPOCH, who: str = MAIN) -> None:
+        self.detector.heard(self.now, epoch, who, stalled_for=stalled, full=full)
+
+    def tick(self) -> StartProbe | Conclude | None:
+        self.probes += 1
+        effect = self.detector.tick(self.now, f"nonce{self.probes}")
+        if effect is not None:
+            self.effects.append(effect)
+        return effect
+
+    def wait(self, seconds: float, *, hears: bool = False, stalled: float = 0.0) -> None:
+        end = self.now + seconds
+        while self.now < end - 1e-9:
+            self.now += STEP
+            if hears:
+                self.hear(stalled=stalled)
+            self.tick()
+
+    def suspect(self) -> None:
+        """Let keep-alives be missing until the probe is out."""
+        while self.detector.probe is None:
+            self.wait(STEP)
+
+    def canary(self, *, ok: bool = True) -> None:
+        self.detector.canary(self.now, self.nonce(), ok=ok)
+
+    def look(self, nonce: str | None = None, *, epoch: int = EPOCH, who: str = MAIN, full: bool = False) -> None:
+        """Look at the answers; without a nonce there is none."""
+        answer = None if nonce is None else (nonce, epoch, who, full)
+        self.detector.looked(self.now, self.now, answer)
+
+
+def test_keep_alives_arrive_healthy() -> None:
+    backup = Backup()
+    assert backup.verdict() is Verdict.UNKNOWN
+    backup.wait(5, hears=True)
+    assert backup.verdict() is Verdict.HEALTHY
+    assert backup.effects == []
+
+
+def test_missing_keep_alives_start_one_probe_after_suspect_after() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    silent_since = backup.now
+    backup.suspect()
+    assert TIMING.suspect_after <= backup.now - silent_since <= TIMING.suspect_after + 2 * STEP
+    assert backup.effects == [StartProbe(backup.nonce(), EPOCH)]
+    assert backup.verdict() is Verdict.HEALTHY, "a suspicion is no verdict"
+
+
+def test_the_right_answer_means_that_the_link_failed_and_the_main_is_probed_again() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    backup.look(backup.nonce())
+    assert backup.verdict() is Verdict.LINK_FAILED
+    assert backup.detector.probe is None
+    backup.wait(TIMING.probe_interval - STEP)
+    assert len(backup.effects) == 1
+    backup.suspect()
+    assert len(backup.effects) == 2
+    backup.look(backup.nonce())
+    backup.wait(STEP)
+    assert backup.conclusion() is None
+
+
+def test_a_link_that_comes_back_is_healthy_again_and_its_probe_is_forgotten() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.look(backup.nonce())
+    since = backup.detector.verdict_since
+    backup.suspect()
+    backup.hear()
+    assert backup.verdict() is Verdict.HEALTHY
+    assert backup.detector.probe is None
+    assert backup.detector.verdict_since > since
+    backup.wait(1, hears=True)
+    assert backup.verdict() is Verdict.HEALTHY
+
+
+def test_no_answer_within_the_time_out_and_a_kept_canary_the_main_failed() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    backup.suspect()
+    nonce = backup.nonce()
+    backup.now += 0.01
+    backup.canary()
+    backup.wait(TIMING.probe_timeout)
+    assert backup.conclusion() is None, "no look began after the time-out"
+    backup.look()
+    conclusion = backup.tick()
+    assert isinstance(conclusion, Conclude)
+    assert (conclusion.epoch, conclusion.verdict) == (EPOCH, Verdict.PRIMARY_FAILED)
+    evidence = conclusion.evidence
+    assert evidence.probe == nonce
+    assert evidence.keepalive_age is not None
+    assert evidence.keepalive_age >= TIMING.suspect_after + TIMING.probe_timeout
+    assert evidence.probe_age is not None
+    assert evidence.probe_age >= TIMING.probe_timeout
+    assert evidence.canary_took == pytest.approx(0.01)
+    assert evidence.looked_age == 0
+    assert evidence.keepalives_heard == 16
+    assert "the main failed" in evidence.words
+    backup.wait(5)
+    assert len(backup.effects) == 2, "it concludes once"
+
+
+def test_a_main_never_heard_of_can_fail_too() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    backup.wait(TIMING.probe_timeout)
+    backup.look()
+    backup.tick()
+    conclusion = backup.conclusion()
+    assert conclusion is not None
+    assert conclusion.evidence.keepalive_age is None
+
+
+def test_a_look_that_began_before_the_time_out_proves_nothing() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    began = backup.now
+    backup.wait(TIMING.probe_timeout)
+    backup.detector.looked(backup.now, began, None)
+    assert backup.tick() is None
+
+
+@pytest.mark.parametrize(
+    ("nonce", "epoch", "who"),
+    [("another", EPOCH, MAIN), (None, EPOCH, OTHER), (None, EPOCH - 1, MAIN), (None, EPOCH + 1, MAIN)],
+)
+def test_an_answer_for_another_nonce_epoch_or_incarnation_is_none(nonce: str | None, epoch: int, who: str) -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    backup.wait(TIMING.probe_timeout)
+    backup.look(nonce or backup.nonce(), epoch=epoch, who=who)
+    backup.tick()
+    assert backup.conclusion() is not None
+
+
+def test_an_answer_in_the_last_moment_counts() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    backup.wait(TIMING.probe_timeout)
+    backup.look()
+    backup.look(backup.nonce())
+    backup.tick()
+    assert backup.verdict() is Verdict.LINK_FAILED
+    assert backup.conclusion() is None
+
+
+def test_a_keep_alive_in_the_last_moment_counts() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    backup.wait(TIMING.probe_timeout)
+    backup.look()
+    backup.hear()
+    backup.tick()
+    assert backup.verdict() is Verdict.HEALTHY
+    assert backup.conclusion() is None
+
+
+def test_keep_alives_arrive_but_a_commit_hangs_and_no_answer_comes_the_main_is_wedged() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    backup.wait(TIMING.stall_limit, hears=True, stalled=TIMING.stall_limit)
+    assert backup.effects == [], "not longer than the limit"
+    backup.hear(stalled=TIMING.stall_limit + 0.1)
+    backup.tick()
+    backup.canary()
+    backup.wait(TIMING.probe_timeout, hears=True, stalled=TIMING.stall_limit + 0.3)
+    assert backup.conclusion() is None
+    backup.look()
+    backup.tick()
+    conclusion = backup.conclusion()
+    assert conclusion is not None
+    assert conclusion.verdict is Verdict.PRIMARY_WEDGED
+    assert conclusion.evidence.stalled_for == pytest.approx(TIMING.stall_limit + 0.3)
+    assert "wedged" in conclusion.evidence.words
+
+
+def test_a_slow_commit_that_is_proven_to_work_is_healthy() -> None:
+    backup = Backup()
+    backup.hear(stalled=TIMING.stall_limit + 1)
+    backup.tick()
+    backup.canary()
+    backup.look(backup.nonce())
+    assert backup.verdict() is Verdict.HEALTHY
+    backup.hear(stalled=TIMING.stall_limit + 1)
+    assert backup.tick() is None, "and probed again after a while only"
+    backup.wait(TIMING.probe_interval, hears=True, stalled=TIMING.stall_limit + 1)
+    assert backup.detector.probe is not None
+    backup.hear()
+    backup.tick()
+    assert backup.detector.probe is None
+
+
+def test_no_space_is_no_reason_for_a_takeover() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    backup.wait(TIMING.probe_timeout)
+    backup.look(backup.nonce(), full=True)
+    backup.tick()
+    assert backup.verdict() is Verdict.FOLDER_FULL
+    assert backup.conclusion() is None
+    backup.hear(full=True)
+    assert backup.verdict() is Verdict.FOLDER_FULL
+    backup.hear()
+    assert backup.verdict() is Verdict.HEALTHY
+
+
+@pytest.mark.parametrize("stalled", [0.0, 9.0])
+def test_a_lost_canary_makes_the_folder_unavailable_and_never_a_takeover(stalled: float) -> None:
+    backup = Backup()
+    if stalled:
+        backup.hear(stalled=stalled)
+    backup.suspect()
+    backup.canary(ok=False)
+    backup.wait(TIMING.probe_timeout - STEP, hears=bool(stalled), stalled=stalled)
+    backup.look()
+    backup.wait(2 * STEP, hears=bool(stalled), stalled=stalled)
+    assert backup.verdict() is Verdict.FOLDER_UNAVAILABLE
+    for _ in range(5):
+        backup.suspect()
+        backup.canary(ok=False)
+        backup.look()
+        backup.wait(1, hears=bool(stalled), stalled=stalled)
+    assert backup.conclusion() is None
+
+
+def test_a_lost_canary_counts_more_than_an_answer() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary(ok=False)
+    backup.look(backup.nonce())
+    assert backup.verdict() is Verdict.FOLDER_UNAVAILABLE
+
+
+def test_a_canary_that_hangs_makes_the_folder_unavailable_after_some_grace() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.wait(TIMING.probe_timeout)
+    backup.look()
+    backup.wait(TIMING.folder_grace - 2 * STEP)
+    backup.look()
+    assert backup.verdict() is Verdict.UNKNOWN
+    backup.wait(4 * STEP)
+    assert backup.verdict() is Verdict.FOLDER_UNAVAILABLE
+    assert backup.conclusion() is None
+
+
+def test_a_look_that_hangs_makes_the_folder_unavailable_after_some_grace() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    backup.wait(TIMING.probe_timeout + TIMING.folder_grace + STEP)
+    assert backup.verdict() is Verdict.FOLDER_UNAVAILABLE
+    assert backup.conclusion() is None
+
+
+def test_once_the_folder_is_back_a_dead_main_is_found_dead() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.wait(TIMING.probe_timeout + TIMING.folder_grace + STEP)
+    assert backup.verdict() is Verdict.FOLDER_UNAVAILABLE
+    backup.suspect()
+    backup.canary()
+    backup.wait(TIMING.probe_timeout)
+    backup.look()
+    backup.tick()
+    assert backup.conclusion() is not None
+
+
+def test_the_canary_of_an_earlier_probe_says_nothing() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.detector.canary(backup.now, "earlier", ok=True)
+    backup.wait(TIMING.probe_timeout)
+    backup.look()
+    assert backup.tick() is None
+    backup.hear()
+    backup.detector.canary(backup.now, "earlier", ok=False)
+    backup.detector.looked(backup.now, backup.now, None)
+    assert backup.verdict() is Verdict.HEALTHY
+
+
+@pytest.mark.parametrize(("epoch", "who"), [(EPOCH, OTHER), (EPOCH - 1, MAIN), (EPOCH + 1, MAIN)])
+def test_keep_alives_of_others_are_not_heard(epoch: int, who: str) -> None:
+    backup = Backup()
+    while backup.detector.probe is None:
+        backup.now += STEP
+        backup.hear(epoch=epoch, who=who)
+        backup.tick()
+    assert backup.now - 100 < 1
+
+
+def test_after_a_pause_that_it_overslept_itself_suspicion_starts_anew() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    backup.suspect()
+    backup.canary()
+    backup.now += 60
+    backup.look()
+    assert backup.tick() is None
+    assert backup.detector.probe is None
+    slept_until = backup.now
+    backup.suspect()
+    assert backup.now - slept_until >= TIMING.suspect_after
+
+
+def test_a_newer_epoch_ends_every_suspicion_about_the_older_one() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    backup.wait(TIMING.probe_timeout)
+    backup.look()
+    backup.detector.follow(backup.now, EPOCH + 1, OTHER, 1)
+    assert backup.tick() is None
+    assert backup.verdict() is Verdict.UNKNOWN
+    assert backup.conclusion() is None
+    backup.hear()
+    assert backup.verdict() is Verdict.UNKNOWN
+    backup.hear(epoch=EPOCH + 1, who=OTHER)
+    assert backup.verdict() is Verdict.HEALTHY
+
+
+def test_patience_doubles_with_each_epoch_that_did_not_serve_up_to_a_limit() -> None:
+    patience = [Backup(unserved=n).detector.patience for n in range(10)]
+    assert patience[:4] == [0.25, 0.5, 1.0, 2.0]
+    assert patience[-1] == TIMING.most_patience
+    assert Backup(unserved=100_000).detector.patience == TIMING.most_patience
+    slow = msgspec.structs.replace(TIMING, suspect_after=60.0)
+    assert Backup(unserved=3, timing=slow).detector.patience == 60.0
+
+
+def test_an_elect_is_given_more_time_until_it_serves() -> None:
+    backup = Backup(unserved=3)
+    backup.wait(1.5)
+    assert backup.effects == []
+    backup.detector.served()
+    backup.wait(STEP)
+    assert len(backup.effects) == 1
+
+
+def test_an_elect_must_show_progress() -> None:
+    backup = Backup()
+    for n in range(20):
+        backup.now += STEP
+        backup.detector.heard(backup.now, EPOCH, MAIN, progress=f"step {n}")
+        backup.tick()
+    assert backup.effects == []
+    while not backup.effects:
+        backup.now += STEP
+        backup.detector.heard(backup.now, EPOCH, MAIN, progress="step 19")
+        backup.tick()
+    assert backup.now - 101 < 1
+    backup.detector.heard(backup.now, EPOCH, MAIN)
+    assert backup.verdict() is Verdict.HEALTHY
+
+
+def test_a_hand_over_is_followed_at_once_and_once() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    conclusion = backup.detector.handed_over(backup.now)
+    assert conclusion is not None
+    assert (conclusion.epoch, conclusion.verdict) == (EPOCH, Verdict.HANDED_OVER)
+    assert (conclusion.evidence.probe, conclusion.evidence.looked_age) == (None, None)
+    assert backup.detector.handed_over(backup.now) is None
+    assert backup.tick() is None
+
+
+def test_a_takeover_that_could_not_be_asked_for_is_tried_again() -> None:
+    backup = Backup()
+    assert backup.detector.handed_over(backup.now)
+    backup.detector.restart(backup.now)
+    backup.suspect()
+    backup.canary()
+    backup.wait(TIMING.probe_timeout)
+    backup.look()
+    backup.tick()
+    assert backup.conclusion() is not None
+
+
+def test_whoever_follows_nobody_suspects_nobody() -> None:
+    detector = Detector(TIMING)
+    assert detector.tick(1.0, "n") is None
+    assert detector.tick(1.1, "n") is None
+    detector.looked(1.1, 1.1, None)
+    assert detector.probe is None
+
+
+def test_the_presets_leave_time_for_several_keep_alives_and_looks() -> None:
+    assert PRESETS == {"lan": LAN, "cloud": CLOUD}
+    for timing in PRESETS.values():
+        assert 3 * timing.keepalive_interval <= timing.suspect_after
+        assert 2 * timing.mailbox_interval <= timing.probe_timeout
+        assert timing.probe_timeout + timing.folder_grace <= timing.folder_timeout

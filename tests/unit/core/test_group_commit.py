@@ -1,0 +1,284 @@
+"""Writes are judged in the order of the log, together with those in flight, and answered when that is committed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanas_core import records
+from hanas_core.batches import size_of
+from hanas_core.index import Index
+from hanas_core.positions import Version
+from hanas_core.writes import GroupCommit, Outcome, Result, Write
+
+ROOM = 1 << 20
+V1, V2, V3 = Version(3, 1), Version(3, 2), Version(3, 3)
+
+
+def queue() -> GroupCommit[str]:
+    return GroupCommit[str](Index(), 3, 1)
+
+
+def commit(commits: GroupCommit[str], *writes: Write | None) -> list[Outcome]:
+    for n, write in enumerate(writes):
+        commits.submit(write, str(n))
+    assert commits.next_batch(ROOM) is not None
+    answers = commits.committed()
+    assert [token for token, _ in answers] == [str(n) for n in range(len(writes))]
+    return [outcome for _, outcome in answers]
+
+
+def put(key: str = "k", value: bytes = b"v", **conditions: tuple[str, ...]) -> Write:
+    return Write(key, value, **conditions)  # type: ignore[arg-type]  # conditions only
+
+
+def test_created_replaced_deleted_and_gone() -> None:
+    commits = queue()
+    assert commit(commits, put()) == [Outcome(Result.CREATED, V1)]
+    assert commit(commits, put()) == [Outcome(Result.REPLACED, V2)]
+    assert commit(commits, Write("k", None)) == [Outcome(Result.DELETED, V3)]
+    assert commit(commits, Write("k", None)) == [Outcome(Result.NOT_FOUND)]
+
+
+def test_writes_of_one_batch_see_the_earlier_ones() -> None:
+    outcomes = commit(
+        queue(),
+        put(if_none_match=("*",)),
+        put(if_none_match=("*",)),
+        put(if_match=("3-1",)),
+        Write("k", None, if_match=("3-1",)),
+        Write("k", None, if_match=("3-2",)),
+        put(if_match=("*",)),
+        Write("k", None),
+        put(if_none_match=("*",)),
+    )
+    assert outcomes == [
+        Outcome(Result.CREATED, V1),
+        Outcome(Result.CONDITION_FAILED, V1),
+        Outcome(Result.REPLACED, V2),
+        Outcome(Result.CONDITION_FAILED, V2),
+        Outcome(Result.DELETED, V3),
+        Outcome(Result.CONDITION_FAILED, None),
+        Outcome(Result.NOT_FOUND),
+        Outcome(Result.CREATED, Version(3, 4)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("write", "result"),
+    [
+        (put(if_match=("3-1",)), Result.REPLACED),
+        (put(if_match=("1-1", "3-1")), Result.REPLACED),
+        (put(if_match=("1-1",)), Result.CONDITION_FAILED),
+        (put(if_match=("*",)), Result.REPLACED),
+        (put(if_match=()), Result.CONDITION_FAILED),
+        (put("new", if_match=("*",)), Result.CONDITION_FAILED),
+        (put(if_none_match=("*",)), Result.CONDITION_FAILED),
+        (put("new", if_none_match=("*",)), Result.CREATED),
+        (put(if_none_match=("3-1",)), Result.CONDITION_FAILED),
+        (put(if_none_match=("1-1",)), Result.REPLACED),
+        (put(if_match=("*",), if_none_match=("3-1",)), Result.CONDITION_FAILED),
+        (Write("new", None, if_match=("*",)), Result.CONDITION_FAILED),
+    ],
+)
+def test_conditions(write: Write, result: Result) -> None:
+    commits = queue()
+    commit(commits, put())
+    assert commit(commits, write)[0].result is result
+
+
+def test_what_arrives_while_a_batch_is_in_flight_forms_the_next_one() -> None:
+    commits = queue()
+    commits.submit(put("a"), "a")
+    first = commits.next_batch(ROOM)
+    assert first is not None
+    assert (first.first_sequence, first.count, commits.busy) == (1, 1, True)
+    commits.submit(put("b"), "b")
+    commits.submit(put("c"), "c")
+    assert commits.waiting == 2
+    with pytest.raises(ValueError, match="in flight"):
+        commits.next_batch(ROOM)
+    assert commits.committed() == [("a", Outcome(Result.CREATED, V1))]
+    second = commits.next_batch(ROOM)
+    assert second is not None
+    assert (second.first_sequence, second.count) == (2, 2)
+
+
+def test_nothing_is_visible_and_nothing_answered_before_the_commit() -> None:
+    index = Index()
+    commits = GroupCommit[str](index, 3, 1)
+    commits.submit(put(), "t")
+    assert commits.next_batch(ROOM) is not None
+    assert index.get("k") is None
+    commits.committed()
+    assert index.get("k") is not None
+    with pytest.raises(ValueError, match="no batch"):
+        commits.committed()
+
+
+def test_a_no_op_and_a_refusal_take_an_empty_batch_through_the_commit_path() -> None:
+    commits = queue()
+    commits.submit(None, "probe")
+    commits.submit(put(if_match=("*",)), "t")
+    batch = commits.next_batch(ROOM)
+    assert batch is not None
+    assert (batch.count, batch.payload) == (0, b"")
+    assert commits.committed() == [
+        ("probe", Outcome(Result.COMMITTED)),
+        ("t", Outcome(Result.CONDITION_FAILED, None)),
+    ]
+    assert commits.next_batch(ROOM) is None
+
+
+def test_the_end_of_the_epoch_leaves_what_is_in_flight_unknown_and_the_rest_undone() -> None:
+    commits = queue()
+    commits.submit(put(if_match=("*",)), "refused")
+    commits.submit(put(), "in flight")
+    commits.submit(None, "probe")
+    commits.next_batch(ROOM)
+    commits.submit(put(), "waiting")
+    assert commits.ended() == [
+        ("refused", Outcome(Result.UNKNOWN)),
+        ("in flight", Outcome(Result.UNKNOWN)),
+        ("probe", Outcome(Result.UNKNOWN)),
+        ("waiting", Outcome(Result.NOT_MAIN)),
+    ]
+    assert (commits.busy, commits.waiting) == (False, 0)
+
+
+def test_a_repeated_request_is_answered_as_the_first_time() -> None:
+    commits = queue()
+    one = Write("k", b"v", idempotency_key="i")
+    gone = Write("k", None, idempotency_key="j")
+    again = Write("k", b"w", idempotency_key="l")
+    assert commit(commits, one, one) == [Outcome(Result.CREATED, V1)] * 2
+    assert commit(commits, one, put(), one, again) == [
+        Outcome(Result.CREATED, V1),
+        Outcome(Result.REPLACED, V2),
+        Outcome(Result.CREATED, V1),
+        Outcome(Result.REPLACED, V3),
+    ]
+    assert commit(commits, gone, gone, again) == [
+        Outcome(Result.DELETED, Version(3, 4)),
+        Outcome(Result.DELETED, Version(3, 4)),
+        Outcome(Result.REPLACED, V3),
+    ]
+    assert commit(commits, gone, one) == [Outcome(Result.DELETED, Version(3, 4)), Outcome(Result.CREATED, V1)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Write("l", b"v", idempotency_key="i"),
+        Write("k", b"w", idempotency_key="i"),
+        Write("k", None, idempotency_key="i"),
+        Write("k", b"v", "text/plain", idempotency_key="i"),
+        Write("k", b"v", if_match=("*",), idempotency_key="i"),
+        Write("k", b"v", if_none_match=("*",), idempotency_key="i"),
+    ],
+)
+def test_a_key_with_another_request_is_refused(other: Write) -> None:
+    commits = queue()
+    assert commit(commits, Write("k", b"v", idempotency_key="i"), other)[1] == Outcome(Result.KEY_REUSED)
+    assert commit(commits, other) == [Outcome(Result.KEY_REUSED)]
+
+
+def test_a_refused_condition_is_judged_anew_when_it_is_repeated() -> None:
+    commits = queue()
+    write = Write("k", b"v", if_match=("*",), idempotency_key="i")
+    assert commit(commits, write) == [Outcome(Result.CONDITION_FAILED, None)]
+    commit(commits, put())
+    assert commit(commits, write) == [Outcome(Result.REPLACED, V2)]
+
+
+def test_a_batch_takes_what_finds_room_and_leaves_the_rest() -> None:
+    commits = queue()
+    write = put(value=bytes(1000))
+    for n in range(5):
+        commits.submit(write, str(n))
+    batch = commits.next_batch(3 * write.size)
+    assert batch is not None
+    assert batch.count == 2
+    assert size_of(len(batch.payload)) <= 3 * write.size
+    assert commits.waiting == 3
+
+
+def test_a_batch_is_limited_but_one_large_write_goes_alone() -> None:
+    commits = queue()
+    for n in range(3):
+        commits.submit(put(f"k{n}", bytes(3 << 20)), str(n))
+    batch = commits.next_batch(64 << 20)
+    assert batch is not None
+    assert batch.count == 1
+    commits.committed()
+    huge = queue()
+    huge.submit(put(value=bytes(8 << 20)), "t")
+    assert huge.next_batch(64 << 20) is not None
+    many = queue()
+    for n in range(2000):
+        many.submit(put(), str(n))
+    batch = many.next_batch(64 << 20)
+    assert batch is not None
+    assert batch.count == 1024
+
+
+def test_the_reserve_is_for_deletes_and_no_ops() -> None:
+    commits = queue()
+    write = put(value=bytes(100))
+    commit(commits, write)
+    commits.submit(write, "put")
+    assert commits.next_batch(2000, reserve=1900) is None
+    assert commits.refuse_for_space(2000, 1900) == [("put", Outcome(Result.NO_SPACE))]
+    commits.submit(Write("k", None), "delete")
+    commits.submit(None, "probe")
+    assert commits.refuse_for_space(2000, 1900) == []
+    batch = commits.next_batch(2000, reserve=1900)
+    assert batch is not None
+    assert batch.count == 1
+
+
+def test_without_any_room_everything_is_refused_even_no_ops_so_that_a_probe_is_answered() -> None:
+    commits = queue()
+    for token, write in enumerate([put(), None, Write("k", None)]):
+        commits.submit(write, str(token))
+    assert commits.next_batch(100) is None
+    assert commits.refuse_for_space(100, 0) == [(str(n), Outcome(Result.NO_SPACE)) for n in range(3)]
+
+
+def test_only_what_does_not_fit_is_refused() -> None:
+    commits = queue()
+    commits.submit(put(value=bytes(5000)), "big")
+    commits.submit(put(), "small")
+    assert commits.refuse_for_space(1000, 0) == [("big", Outcome(Result.NO_SPACE))]
+    assert commits.next_batch(1000) is not None
+
+
+texts = st.text(max_size=12)
+writes = st.builds(
+    Write,
+    texts,
+    st.none() | st.binary(max_size=40),
+    texts,
+    idempotency_key=st.none() | texts,
+)
+
+
+@given(st.lists(writes, max_size=20), st.integers(0, 3000))
+def test_a_batch_never_takes_more_than_its_room(some: list[Write], room: int) -> None:
+    commits = queue()
+    for write in some:
+        commits.submit(write, "")
+    batch = commits.next_batch(room)
+    if batch is not None:
+        assert size_of(len(batch.payload)) <= room
+        assert len(records.decode(batch.payload)) == batch.count
+
+
+@given(writes)
+def test_the_size_of_a_write_is_an_upper_bound(write: Write) -> None:
+    one = GroupCommit[str](Index(), 3, 1)
+    one.submit(put(write.key), "there")
+    one.submit(write, "")
+    batch = one.next_batch(ROOM)
+    assert batch is not None
+    record = records.decode(batch.payload)[-1]
+    assert len(records.encode([record])) <= write.size + 5 + (put(write.key).size if batch.count == 1 else 0)

@@ -1,0 +1,135 @@
+"""The index is what the committed log says."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanas_core import index as indexes
+from hanas_core import records
+from hanas_core.batches import Batch
+from hanas_core.errors import Corruption
+from hanas_core.index import Done, Entry, Index
+from hanas_core.positions import Version
+
+keys = st.text(alphabet="ab/\xe4\u20ac\U0001f600", max_size=4)
+
+
+def batch(first: int, *some: records.Record, origin: int = 1) -> Batch:
+    return Batch(origin, first, len(some), records.encode(list(some)))
+
+
+def put(key: str, value: str = "v", idempotency: str | None = None) -> records.Put:
+    once = None if idempotency is None else records.Idempotency(idempotency, b"hash")
+    return records.Put(key, value.encode(), "text/plain", once, created=True)
+
+
+def filled(*some: str) -> Index:
+    index = Index()
+    index.apply(batch(1, *(put(key) for key in some)))
+    return index
+
+
+def names(index: Index, prefix: str = "", after: str = "", limit: int = 100) -> tuple[list[str], str | None]:
+    page = index.page(prefix, after, limit)
+    return [key for key, _ in page.entries], page.following
+
+
+@given(st.lists(st.tuples(keys, st.none() | st.binary(max_size=5)), max_size=40))
+def test_it_is_a_sorted_dictionary(writes: list[tuple[str, bytes | None]]) -> None:
+    index, model = Index(), dict[str, bytes]()
+    for sequence, (key, value) in enumerate(writes, 1):
+        if value is None:
+            model.pop(key, None)
+            index.apply(batch(sequence, records.Delete(key)))
+        else:
+            model[key] = value
+            index.apply(batch(sequence, records.Put(key, value, "")))
+    assert [(key, entry.value) for key, entry in index.page("", "", 1000).entries] == sorted(
+        (key, value) for key, value in model.items() if key
+    ) or "" in model
+    assert len(index) == len(model)
+    assert index.value_bytes == sum(len(value) for value in model.values())
+    assert index.sequence == len(writes)
+
+
+@given(st.sets(keys.filter(bool), max_size=20), keys, keys, st.integers(1, 5))
+def test_pages_are_slices_of_the_sorted_keys(present: set[str], prefix: str, after: str, limit: int) -> None:
+    index = filled(*sorted(present))
+    wanted = [key for key in sorted(present) if key.startswith(prefix) and key > after]
+    assert names(index, prefix, after, limit)[0] == wanted[:limit]
+    assert names(index, prefix, after, limit)[1] == (wanted[limit - 1] if len(wanted) > limit else None)
+
+
+@given(st.sets(keys.filter(bool), max_size=20), keys, st.integers(1, 5))
+def test_page_by_page_every_key_comes_once(present: set[str], prefix: str, limit: int) -> None:
+    index, found, after = filled(*present), [], ""
+    while True:
+        page, following = names(index, prefix, after, limit)
+        found += page
+        if following is None:
+            break
+        after = following
+    assert found == [key for key in sorted(present) if key.startswith(prefix)]
+
+
+def test_the_order_is_that_of_code_points() -> None:
+    assert names(filled("\U0001f600", "\uffff", "z", "Z", "\xe4"))[0] == ["Z", "z", "\xe4", "\uffff", "\U0001f600"]
+
+
+def test_a_page_that_is_just_full_is_the_last() -> None:
+    index = filled("a", "b")
+    assert names(index, limit=2) == (["a", "b"], None)
+    assert names(index, limit=1) == (["a"], "a")
+
+
+def test_what_was_applied_is_skipped() -> None:
+    index = filled("a", "b")
+    index.apply(batch(1, put("a", "old"), put("b", "old"), put("c", "new"), origin=9))
+    assert [entry for _, entry in index.page("", "", 9).entries] == [
+        Entry(Version(1, 1), b"v", "text/plain"),
+        Entry(Version(1, 2), b"v", "text/plain"),
+        Entry(Version(9, 3), b"new", "text/plain"),
+    ]
+
+
+def test_the_version_is_that_of_the_original_write() -> None:
+    index = Index()
+    index.apply(batch(1, put("k"), origin=2)._replace(epoch=7))
+    entry = index.get("k")
+    assert entry is not None
+    assert entry.version == Version(2, 1)
+    assert index.get("l") is None
+
+
+def test_an_idempotency_key_is_known_with_what_was_done() -> None:
+    index = Index()
+    index.apply(batch(1, put("k", idempotency="i"), records.Delete("k", records.Idempotency("j", b"other"))))
+    assert index.done("i") == Done(b"hash", Version(1, 1), created=True, deleted=False)
+    assert index.done("j") == Done(b"other", Version(1, 2), created=False, deleted=True)
+    assert index.done("l") is None
+
+
+def test_the_oldest_idempotency_key_is_forgotten_when_the_window_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes, "IDEMPOTENCY_WINDOW", 3)
+    index = Index()
+    index.apply(batch(1, *(put("k", idempotency=f"i{n}") for n in range(4)), put("k")))
+    assert [index.done(f"i{n}") is not None for n in range(4)] == [False, True, True, True]
+
+
+def test_a_gap_in_the_sequence_is_corruption_and_changes_nothing() -> None:
+    index = filled("a", "b")
+    with pytest.raises(
+        Corruption, match=r"write 3 is missing: segments/0000000007-000002 goes on with 4 at offset 4096"
+    ):
+        index.apply(batch(4, put("k"))._replace(epoch=7, number=2, offset=4096))
+    assert index.sequence == 2
+    index.apply(batch(3))
+    index.apply(batch(3, put("k")))
+    assert index.sequence == 3
+
+
+def test_deleting_what_is_not_there_changes_nothing() -> None:
+    index = filled("a")
+    index.apply(batch(2, records.Delete("b")))
+    assert names(index)[0] == ["a"]
+    assert index.sequence == 2

@@ -1,0 +1,233 @@
+"""What a worker becomes, and when: claims, takeovers, steps down, hand-overs."""
+
+import msgspec
+import pytest
+
+from hanas_core.claims import Claim
+from hanas_core.detector import Conclude, StartProbe
+from hanas_core.member import Effect, Follow, HandOver, IsolationPolicy, Member, Promote, Role, StepDown
+from hanas_core.timing import LAN
+from hanas_core.verdicts import Severity, Verdict
+
+ME, OTHER = "1" * 32, "2" * 32
+
+
+def member(policy: IsolationPolicy = IsolationPolicy.STAY) -> Member:
+    return Member("worker-1", ME, LAN, policy)
+
+
+def claim(epoch: int, incarnation: str, *, verdict: str | None = None, nonce: str = "") -> Claim:
+    return Claim(
+        epoch=epoch,
+        member="worker-1" if incarnation == ME else "worker-2",
+        incarnation=incarnation,
+        nonce=nonce or f"{epoch:032x}",
+        advertise_url="http://a",
+        link_url="http://b",
+        folder_id="f" * 32,
+        follows=epoch - 1,
+        previous_main="worker-2" if epoch > 1 else None,
+        verdict=verdict,
+    )
+
+
+def main_of(epoch: int, policy: IsolationPolicy = IsolationPolicy.STAY, verdict: str | None = None) -> Member:
+    worker = member(policy)
+    worker.see(0.0, claim(epoch, ME, verdict=verdict), 1)
+    assert worker.promoted(0.0, epoch)
+    return worker
+
+
+def seen_by(worker: Member) -> Verdict:
+    return worker.verdict
+
+
+def role_of(worker: Member) -> Role:
+    return worker.role
+
+
+def test_it_joins_without_a_role_and_does_nothing() -> None:
+    worker = member()
+    assert (worker.role, worker.epoch, worker.verdict) == (Role.JOINING, 0, Verdict.UNKNOWN)
+    assert worker.tick(100.0, "n") == []
+
+
+def test_the_claim_of_another_makes_it_a_backup() -> None:
+    worker, first = member(), claim(1, OTHER)
+    assert worker.see(0.0, first, 0) == [Follow(first)]
+    assert role_of(worker) is Role.BACKUP
+    assert seen_by(worker) is Verdict.UNKNOWN
+
+
+def test_a_claim_is_acted_upon_once() -> None:
+    worker, first = member(), claim(1, OTHER)
+    worker.see(0.0, first, 0)
+    assert worker.see(1.0, first, 0) == []
+    assert worker.see(1.0, claim(0, OTHER), 0) == []
+
+
+def test_another_claim_of_the_same_epoch_replaces_one_that_was_lost() -> None:
+    worker = main_of(1)
+    found = claim(1, OTHER, nonce="e" * 32)
+    assert worker.see(1.0, found, 1) == [StepDown(found)]
+    assert role_of(worker) is Role.BACKUP
+
+
+def test_its_own_claim_makes_it_the_elect_and_then_the_main() -> None:
+    worker, own = member(), claim(1, ME)
+    assert worker.see(0.0, own, 1) == [Promote(own)]
+    assert role_of(worker) is Role.ELECT
+    assert seen_by(worker) is Verdict.UNKNOWN
+    assert worker.promoted(0.1, 1)
+    assert (worker.role, worker.verdict) == (Role.MAIN, Verdict.HEALTHY)
+
+
+def test_a_claim_of_its_name_by_another_incarnation_is_not_its_own() -> None:
+    worker = member()
+    old = msgspec.structs.replace(claim(1, OTHER), member="worker-1")
+    assert worker.see(0.0, old, 0) == [Follow(old)]
+
+
+def test_a_higher_claim_during_the_takeover_ends_it() -> None:
+    worker, higher = member(), claim(2, OTHER)
+    worker.see(0.0, claim(1, ME), 1)
+    assert worker.see(0.1, higher, 2) == [StepDown(higher)]
+    assert not worker.promoted(0.2, 1)
+    assert role_of(worker) is Role.BACKUP
+
+
+def test_a_promotion_without_a_claim_is_refused() -> None:
+    assert not member().promoted(0.0, 1)
+
+
+def test_a_main_that_sees_a_higher_claim_steps_down() -> None:
+    worker, higher = main_of(1), claim(2, OTHER)
+    assert worker.see(1.0, higher, 1) == [StepDown(higher)]
+    worker.ended(1.0, 1, 0)  # its service says so too, when it is too late
+    assert (worker.role, worker.epoch) == (Role.BACKUP, 2)
+
+
+def test_a_main_whose_epoch_ends_waits_like_any_other_and_claims_the_next() -> None:
+    worker = main_of(1)
+    worker.ended(0.0, 1, 0)
+    assert role_of(worker) is Role.BACKUP
+    effects: list[Effect] = []
+    now = 0.0
+    while not effects:
+        now += 0.05
+        effects = worker.tick(now, "n")
+    assert effects == [StartProbe("n", 1)]
+    worker.detector.canary(now, "n", ok=True)
+    while not (effects := worker.tick(now, "n")):
+        now += 0.05
+        worker.detector.looked(now, now, None)
+    (conclusion,) = effects
+    assert isinstance(conclusion, Conclude)
+    assert (conclusion.epoch, conclusion.verdict) == (1, Verdict.PRIMARY_FAILED)
+    own = claim(2, ME)
+    assert worker.see(now, own, 1) == [Promote(own)]
+
+
+def test_an_end_that_is_not_its_own_changes_nothing() -> None:
+    worker = member()
+    worker.ended(0.0, 1, 0)
+    assert role_of(worker) is Role.JOINING
+    worker.see(0.0, claim(3, OTHER), 0)
+    worker.ended(0.0, 3, 0)
+    assert role_of(worker) is Role.BACKUP
+
+
+def test_a_failed_takeover_is_not_tried_again_for_the_same_epoch() -> None:
+    worker = member()
+    worker.see(0.0, claim(1, ME), 1)
+    worker.ended(0.1, 1, 1)
+    assert worker.see(0.2, claim(1, ME), 1) == []
+    lost = claim(1, ME, nonce="d" * 32)
+    assert worker.see(0.3, lost, 1) == [Follow(lost)]
+
+
+def test_a_main_that_reaches_nobody_is_isolated_until_it_does() -> None:
+    worker = main_of(1)
+    assert worker.tick(LAN.isolation_after / 2, "n") == []
+    assert seen_by(worker) is Verdict.HEALTHY
+    late = 2 * LAN.isolation_after
+    assert worker.tick(late, "n", others_connected=True) == []
+    assert seen_by(worker) is Verdict.PRIMARY_ISOLATED
+    assert worker.tick(late + 0.1, "n", others_connected=True) == []  # the policy is Stay
+    worker.reached(late + 0.2)
+    worker.tick(late + 0.3, "n")
+    assert seen_by(worker) is Verdict.HEALTHY
+
+
+@pytest.mark.parametrize("others_connected", [True, False])
+def test_an_isolated_main_steps_down_only_for_a_member_that_is_not(others_connected: bool) -> None:
+    worker = main_of(1, IsolationPolicy.STEP_DOWN)
+    late = 2 * LAN.isolation_after
+    assert worker.tick(late, "n", others_connected=others_connected) == []
+    effects = worker.tick(late + 0.1, "n", others_connected=others_connected)
+    assert [type(effect) for effect in effects] == ([HandOver] if others_connected else [])
+
+
+def test_the_failed_main_is_missed_until_it_is_back() -> None:
+    worker = main_of(2, verdict="PrimaryFailed")
+    (condition,) = worker.conditions()
+    assert (condition.kind, condition.about, condition.severity) == (
+        Verdict.PRIMARY_FAILED,
+        "worker-2",
+        Severity.URGENT,
+    )
+    worker.returned("worker-3")
+    assert worker.conditions()
+    worker.returned("worker-2")
+    worker.returned("worker-2")
+    assert worker.conditions() == []
+
+
+def test_a_main_that_handed_over_is_not_missed() -> None:
+    assert main_of(2, verdict="HandedOver").conditions() == []
+
+
+def test_a_full_volume_is_told_by_the_main_itself() -> None:
+    worker = main_of(1)
+    worker.full = True
+    (condition,) = worker.conditions()
+    assert (worker.verdict, condition.kind, condition.severity) == (
+        Verdict.FOLDER_FULL,
+        Verdict.FOLDER_FULL,
+        Severity.CRITICAL,
+    )
+
+
+def test_an_isolated_main_says_so() -> None:
+    worker = main_of(1)
+    worker.tick(2 * LAN.isolation_after, "n")
+    assert [condition.kind for condition in worker.conditions()] == [Verdict.PRIMARY_ISOLATED]
+
+
+def test_a_backup_tells_of_a_failed_link_once_it_lasts() -> None:
+    worker = member()
+    worker.see(0.0, claim(1, OTHER), 0)
+    worker.tick(0.2, "n")
+    assert worker.tick(0.3, "n") == [StartProbe("n", 1)]
+    worker.detector.looked(0.4, 0.35, ("n", 1, OTHER, False))
+    (condition,) = worker.conditions()
+    assert (condition.kind, condition.about, condition.confirm) == (Verdict.LINK_FAILED, "worker-2", LAN.link_confirm)
+
+
+def test_a_backup_whose_folder_fails_says_that_it_will_not_take_over() -> None:
+    worker = member()
+    worker.see(0.0, claim(1, OTHER), 0)
+    worker.tick(0.2, "n")
+    worker.tick(0.3, "n")
+    worker.detector.canary(0.31, "n", ok=False)
+    worker.tick(0.5, "n")
+    assert worker.tick(0.6, "n") == []
+    (condition,) = worker.conditions()
+    assert (condition.kind, condition.about) == (Verdict.FOLDER_UNAVAILABLE, "worker-1")
+
+
+def test_a_healthy_backup_has_nothing_to_tell() -> None:
+    worker = member()
+    worker.see(0.0, claim(1, OTHER), 0)
+    worker.detector.heard(0.1, 1, OTHER)
+    assert (worker.verdict, worker.conditions()) == (Verdict.HEALTHY, [])

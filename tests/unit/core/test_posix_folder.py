@@ -1,0 +1,343 @@
+"""The folder on a real file system, with and without its page cache, and the protocol on it.
+
+The second kind is told that the volume is not coherent, so that every read goes through O_DIRECT; that needs a file
+system that knows it (ext4, xfs; not tmpfs of older kernels).
+"""
+
+import ctypes
+import errno
+import gc
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hanas_core import names
+from hanas_core.blocking import run
+from hanas_core.blocks import ZERO_BLOCK, pack
+from hanas_core.claims import Claim, claim_epoch, highest_claim
+from hanas_core.cluster import identify, initialise
+from hanas_core.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace, Sealed
+from hanas_core.folder import BLOCK_BYTES
+from hanas_core.index import Index
+from hanas_core.mailboxes import Mailboxes, Registry
+from hanas_core.positions import Version
+from hanas_core.posix import PosixFolder, is_coherent
+from hanas_core.replica import Replica
+from hanas_core.segments import prepare
+from hanas_core.takeover import Promotion
+from hanas_core.writes import GroupCommit, Write
+from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, claim_of, contents, incarnation, take_over
+
+
+@pytest.fixture(params=["coherent", "direct"])
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[PosixFolder]:
+    made = PosixFolder(tmp_path)
+    made.coherent = request.param == "coherent"
+    yield made
+    gc.collect()  # a descriptor that could not be closed would be told here
+
+
+@pytest.fixture
+def direct(tmp_path: Path) -> PosixFolder:
+    made = PosixFolder(tmp_path)
+    made.coherent = False
+    return made
+
+
+def failing(code: int) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_what_is_created_is_read_back_at_any_place(folder: PosixFolder) -> None:
+    content = bytes(range(256)) * 40
+    run(folder.create("a", content))
+    file = run(folder.open("a", "read"))
+    for offset, length in [(0, 1), (0, BLOCK_BYTES), (1, BLOCK_BYTES), (4095, 2), (5000, 5000), (10_239, 1)]:
+        assert run(file.read(offset, length)) == content[offset : offset + length]
+    run(file.close())
+
+
+def test_a_name_is_created_once(folder: PosixFolder) -> None:
+    run(folder.create("a", b"1"))
+    with pytest.raises(FolderUnavailable, match="a: File exists"):
+        run(folder.create("a", b"2"))
+    assert (folder.path / "a").read_bytes() == b"1"
+
+
+def test_a_short_read_is_an_error_never_an_end(folder: PosixFolder) -> None:
+    run(folder.create("a", bytes(5000)))
+    file = run(folder.open("a", "read"))
+    for offset, length in [(0, 5001), (4999, 2), (4096, BLOCK_BYTES), (9000, 10)]:
+        with pytest.raises(FolderUnavailable, match=f"of {length} bytes could be read at {offset}"):
+            run(file.read(offset, length))
+
+
+def test_allocated_space_is_zero_and_really_there(folder: PosixFolder) -> None:
+    size = (2 << 20) + BLOCK_BYTES
+    run(folder.allocate("a", size))
+    assert (folder.path / "a").read_bytes() == bytes(size)
+    assert (folder.path / "a").stat().st_blocks * 512 >= size
+
+
+def test_a_held_descriptor_sees_what_another_one_writes(folder: PosixFolder) -> None:
+    run(folder.allocate("a", 4 * BLOCK_BYTES))
+    reader = run(folder.open("a", "read"))
+    blocks = run(folder.open("a", "blocks"))
+    appender = run(folder.open("a", "append"))
+    for n in range(1, 4):
+        assert run(reader.read(BLOCK_BYTES, BLOCK_BYTES)) == bytes([n - 1]) * BLOCK_BYTES
+        run(blocks.write_block(BLOCK_BYTES, bytes([n]) * BLOCK_BYTES))
+        run(appender.write(2 * BLOCK_BYTES + 10, bytes([n]) * 30))
+        run(appender.sync())
+        assert run(reader.read(BLOCK_BYTES, BLOCK_BYTES)) == bytes([n]) * BLOCK_BYTES
+        assert run(reader.read(2 * BLOCK_BYTES + 9, 32)) == b"\0" + bytes([n]) * 30 + b"\0"
+        run(reader.read(0, BLOCK_BYTES))
+        run(blocks.write_block(BLOCK_BYTES, bytes([n]) * BLOCK_BYTES))
+
+
+def test_a_block_is_a_block(folder: PosixFolder) -> None:
+    run(folder.allocate("a", BLOCK_BYTES))
+    file = run(folder.open("a", "blocks"))
+    with pytest.raises((ValueError, IndexError)):
+        run(file.write_block(0, b"short"))
+
+
+def test_link_is_exclusive(folder: PosixFolder) -> None:
+    run(folder.create("a", b"1"))
+    run(folder.create("b", b"2"))
+    assert run(folder.link("a", "c"))
+    assert not run(folder.link("b", "c"))
+    assert (folder.path / "c").read_bytes() == b"1"
+    with pytest.raises(Missing):
+        run(folder.link("nothing", "d"))
+
+
+def test_directories_are_made_listed_and_synced(folder: PosixFolder) -> None:
+    run(folder.make_directory("d"))
+    run(folder.make_directory("d"))
+    run(folder.create("d/b", b""))
+    run(folder.create("d/a", b""))
+    run(folder.sync_directory("d"))
+    run(folder.sync_directory(""))
+    run(folder.refresh("d"))
+    assert run(folder.names("d")) == ["a", "b"]
+    assert run(folder.names("")) == ["d"]
+    run(folder.remove("d/a"))
+    run(folder.remove("d/a"))
+    assert run(folder.names("d")) == ["b"]
+
+
+def test_a_refresh_changes_the_directory_where_look_ups_are_cached(direct: PosixFolder) -> None:
+    run(direct.make_directory("d"))
+    before = (direct.path / "d").stat().st_mtime_ns
+    os.utime(direct.path / "d", ns=(0, 0))
+    run(direct.refresh("d"))
+    assert (direct.path / "d").stat().st_mtime_ns >= before
+    with pytest.raises(Missing):
+        run(direct.refresh("nothing"))
+
+
+def test_what_is_not_there_is_missing(folder: PosixFolder) -> None:
+    for wanted in (folder.open("a", "read"), folder.open("a", "blocks"), folder.open("a", "append")):
+        with pytest.raises(Missing, match="a: No such file"):
+            run(wanted)
+    with pytest.raises(Missing):
+        run(folder.names("d"))
+    with pytest.raises(Missing):
+        run(folder.sync_directory("d"))
+    with pytest.raises(Missing, match="no such directory"):
+        PosixFolder(folder.path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.ENOENT, Missing),
+        (errno.ESTALE, Missing),
+        (errno.ENOSPC, NoSpace),
+        (errno.EDQUOT, NoSpace),
+        (errno.EIO, FolderUnavailable),
+        (errno.EROFS, FolderUnavailable),
+        (errno.ETIMEDOUT, FolderUnavailable),
+    ],
+)
+def test_errors_are_told_apart(
+    folder: PosixFolder, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[FolderError]
+) -> None:
+    run(folder.allocate("a", 2 * BLOCK_BYTES))
+    reader, blocks, appender = (run(folder.open("a", access)) for access in ("read", "blocks", "append"))
+    words = f"a: {os.strerror(code)}"
+    with monkeypatch.context() as patch:
+        for call in ("pread", "preadv", "pwrite", "pwritev", "fdatasync", "fsync", "link", "close"):
+            patch.setattr(os, call, failing(code))
+        for wanted in (
+            reader.read(0, BLOCK_BYTES),
+            blocks.write_block(0, ZERO_BLOCK),
+            appender.write(0, b"x"),
+            appender.sync(),
+            folder.link("b", "a"),
+        ):
+            with pytest.raises(kind, match=words):
+                run(wanted)
+    descriptor = appender._descriptor
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", failing(code))
+        with pytest.raises(kind, match=words):
+            run(appender.close())
+    os.close(descriptor)
+
+
+def test_a_full_volume_is_told_when_space_is_prepared_and_nothing_is_left_behind(
+    folder: PosixFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(folder.make_directory("tmp"))
+    real, calls = os.pwrite, []
+
+    def fills(descriptor: int, content: bytes, offset: int) -> int:
+        calls.append(offset)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "full")
+        return real(descriptor, content, offset)
+
+    monkeypatch.setattr(os, "pwrite", fills)
+    with pytest.raises(NoSpace):
+        run(prepare(folder, "a", incarnation("a"), 8 << 20))
+    assert run(folder.names("tmp")) == []
+
+
+def test_writes_that_are_cut_short_are_continued(folder: PosixFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, content, offset: real(fd, bytes(content)[:1000], offset))
+    content = bytes(range(256)) * 20
+    run(folder.create("a", content))
+    assert (folder.path / "a").read_bytes() == content
+    file = run(folder.open("a", "append"))
+    run(file.write(7, content[::-1][:2500]))
+    assert (folder.path / "a").read_bytes()[7:2507] == content[::-1][:2500]
+
+
+def test_a_block_that_is_cut_short_is_an_error(folder: PosixFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(folder.allocate("a", BLOCK_BYTES))
+    file = run(folder.open("a", "blocks"))
+    monkeypatch.setattr(os, "pwritev", lambda *_: 512)
+    with pytest.raises(FolderUnavailable, match="512 of 4096 bytes were written at 0"):
+        run(file.write_block(0, ZERO_BLOCK))
+
+
+def test_without_o_direct_a_local_volume_works_and_another_one_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = PosixFolder(tmp_path)
+    run(folder.allocate("a", BLOCK_BYTES))
+    real = os.open
+
+    def refuses(path: Any, flags: int, *mode: int) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refuses)
+    run(run(folder.open("a", "blocks")).write_block(0, pack(b"x")))
+    assert (tmp_path / "a").read_bytes() == pack(b"x")
+    folder.coherent = False
+    for access in ("read", "blocks"):
+        with pytest.raises(FolderUnavailable, match="Invalid argument"):
+            run(folder.open("a", access))
+
+
+def test_a_closed_file_is_closed_and_a_dropped_one_too(folder: PosixFolder) -> None:
+    run(folder.create("a", b"1"))
+    closed, dropped = run(folder.open("a", "read")), run(folder.open("a", "read"))
+    run(closed.close())
+    descriptor = dropped._descriptor
+    del dropped
+    gc.collect()
+    for gone in (closed, None):
+        with pytest.raises((FolderUnavailable, OSError)):
+            run(gone.read(0, 1)) if gone else os.fstat(descriptor)
+
+
+def test_which_volumes_are_coherent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def statfs(magic: int, result: int = 0) -> SimpleNamespace:
+        def answer(_: bytes, buffer: Any) -> int:
+            ctypes.c_uint32.from_buffer(buffer).value = magic
+            ctypes.set_errno(errno.EIO)
+            return result
+
+        return SimpleNamespace(statfs=answer)
+
+    for magic, expected in [(0xEF53, True), (0x6969, False), (0x65735546, False), (0x01021994, True)]:
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, magic=magic, **__: statfs(magic))
+        assert is_coherent(tmp_path) is expected
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: statfs(0, -1))
+    with pytest.raises(FolderUnavailable):
+        is_coherent(tmp_path)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert is_coherent(tmp_path)
+
+
+def start(folder: PosixFolder, claim: Claim, replica: Replica) -> tuple[Promotion, GroupCommit[int]]:
+    assert run(claim_epoch(folder, claim)) == claim
+    promotion = run(take_over(folder, claim, replica))
+    return promotion, GroupCommit[int](replica.index, claim.epoch, promotion.next_sequence)
+
+
+def put(promotion: Promotion, commits: GroupCommit[int], key: str, value: bytes) -> None:
+    commits.submit(Write(key, value), 0)
+    batch = commits.next_batch(promotion.log.room)
+    assert batch is not None
+    run(promotion.log.commit(batch))
+    commits.committed()
+
+
+def test_the_whole_story_on_a_real_file_system(folder: PosixFolder) -> None:
+    run(initialise(folder, FOLDER_ID))
+    assert run(identify(folder)).folder_id == FOLDER_ID
+    assert run(Registry(folder).slot_of("a", incarnation("a"), "http://a:1", "http://a:2")) == 0
+    assert run(Mailboxes(folder).try_canary(0))
+    old, writes = start(folder, claim_of(1, "a"), Replica(folder))
+    backup = Replica(folder)
+    assert run(backup.follow(1))
+    for n in range(6):
+        old.log.spare = run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES))
+        put(old, writes, f"k{n}", b"v" * 6000)
+        run(backup.catch_up())
+    assert len(contents(backup.index)) == 5
+    new, more = start(folder, claim_of(2, "b"), backup)
+    with pytest.raises(Sealed):
+        put(old, writes, "phantom", b"")
+    put(new, more, "l", b"w")
+    assert new.next_sequence == 7
+    third = Replica(folder)
+    last, _ = start(folder, claim_of(3, "c"), third)
+    assert set(contents(third.index)) == {*(f"k{n}" for n in range(6)), "l"}
+    assert third.index.get("k5") is not None
+    entry = third.index.get("k5")
+    assert entry is not None
+    assert entry.version == Version(1, 6)
+    assert last.next_sequence == 8
+    highest = run(highest_claim(folder))
+    assert highest is not None
+    assert highest.member == "c"
+    assert isinstance(third.index, Index)
+
+
+def test_rot_on_a_real_file_system_names_file_and_offset(folder: PosixFolder) -> None:
+    run(initialise(folder, FOLDER_ID))
+    old, writes = start(folder, claim_of(1, "a"), Replica(folder))
+    for n in range(3):
+        put(old, writes, f"k{n}", b"v" * 100)
+    path = folder.path / names.segment(1, 1)
+    content = bytearray(path.read_bytes())
+    content[BLOCK_BYTES + 90] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Corruption, match=f"{names.segment(1, 1)}: at offset {BLOCK_BYTES}"):
+        start(folder, claim_of(2, "b"), Replica(folder))

@@ -1,0 +1,114 @@
+"""What the parts of a worker share: who it is, what it knows, its lanes, and the events that wake its duties.
+
+All of it belongs to the event loop. Each duty that touches the folder has a lane of its own (hanas_serving.lanes), so
+that a hung mount freezes none of the others.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from hanas_core import names
+from hanas_core.documents import LEFT, Presence
+from hanas_core.errors import FolderError
+from hanas_core.folder import Folder
+from hanas_core.member import Member
+from hanas_core.positions import Position
+from hanas_core.replica import Replica
+from hanas_core.timing import Timing
+from hanas_serving.lanes import Lane
+from hanas_worker.peers import Peers
+from hanas_worker.settings import WorkerSettings
+
+log = logging.getLogger("hanas.worker")
+
+T = TypeVar("T")
+
+_PEER_SILENCE = 3.0
+"""A member silent for this many presence intervals counts as gone."""
+
+
+class State:
+    """The state of one incarnation of a worker."""
+
+    def __init__(self, settings: WorkerSettings, folder: Folder, folder_id: str) -> None:
+        """Know nothing yet. Needs a running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.folder = folder
+        self.folder_id = folder_id
+        self.member = Member(settings.member, names.nonce(), settings.timing, settings.policy)
+        self.replica = Replica(folder)
+        self.replica_lock = asyncio.Lock()
+        """Held by whoever reads the log into the replica: the follower, or a takeover."""
+        self.peers = Peers(settings.member)
+        self.slot = -1
+        """One's own mailbox slot, known after the arrival."""
+        self.followed_epoch = 0
+        """The epoch whose manifest the replica follows."""
+        self.known: Position | None = None
+        """The last commit position that a keep-alive told."""
+        self.folder_trouble: str | None = None
+        """The last error of the folder, until it works again."""
+        self._lanes: dict[str, Lane] = {}
+        self._wake: dict[str, asyncio.Event] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    @property
+    def timing(self) -> Timing:
+        """All intervals and time-outs."""
+        return self.settings.timing
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._loop.time()
+
+    @property
+    def hung_lanes(self) -> list[str]:
+        """The duties whose last call on the folder has not returned in time."""
+        return [name for name, lane in self._lanes.items() if lane.hung]
+
+    async def in_lane(self, lane: str, procedure: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run ``procedure`` in a lane, for `folder_timeout` or ``timeout`` seconds at most. Raises FolderError."""
+        found = self._lanes.setdefault(lane, Lane(lane))
+        return await found.run(procedure, timeout or self.timing.folder_timeout)
+
+    def waker(self, duty: str) -> asyncio.Event:
+        """Return the event that makes ``duty`` run at once."""
+        return self._wake.setdefault(duty, asyncio.Event())
+
+    def wake(self, *duties: str) -> None:
+        """Make duties run at once."""
+        for duty in duties:
+            self.waker(duty).set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work in the background."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def cancel_background(self) -> None:
+        """Give up the work in the background."""
+        for task in self._background:
+            task.cancel()
+
+    def others(self) -> list[Presence]:
+        """The other members that live and stay."""
+        alive = self.peers.alive(self.now, _PEER_SILENCE * self.timing.presence_interval)
+        return [other for other in alive if other.role != LEFT]
+
+    def trouble(self, duty: str, error: FolderError) -> None:
+        """Take note that the folder failed a duty; said once."""
+        text = f"{duty}: {error}"
+        if self.folder_trouble != text:
+            log.warning("the folder gives trouble: %s", text)
+        self.folder_trouble = text
+
+    def recovered(self, duty: str) -> None:
+        """Take note that a duty was done."""
+        if self.folder_trouble is not None and self.folder_trouble.startswith(f"{duty}:"):
+            log.info("the folder works again (%s)", duty)
+            self.folder_trouble = None

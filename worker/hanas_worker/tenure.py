@@ -1,0 +1,166 @@
+"""One's own epochs: taking over, serving, handing over, and the seal at the end (docs/protocol.md, section 2)."""
+
+import asyncio
+import contextlib
+import logging
+
+from hanas_core import seals, segments, takeover
+from hanas_core.claims import Claim
+from hanas_core.errors import FolderError, NoSpace, Sealed
+from hanas_core.seals import Seal, SealWatch
+from hanas_worker.service import Service
+from hanas_worker.state import State
+
+log = logging.getLogger("hanas.worker")
+
+_REPLAY_TIMEOUT = 3600.0
+"""A replay may last as long as it makes progress, which the others judge by its keep-alives. Seconds."""
+
+
+class Tenure:
+    """The way from a won claim to the end of its epoch."""
+
+    def __init__(self, state: State) -> None:
+        """Hold no epoch yet."""
+        self._state = state
+        self._service: Service | None = None
+        self._step = ""
+        self._planned = False
+        self._spares: list[str] = []
+        """Prepared space that no log has, by name."""
+        self._spare_came = asyncio.Event()
+
+    @property
+    def serving(self) -> Service | None:
+        """The service while this worker is the main."""
+        return self._service
+
+    @property
+    def progress(self) -> str:
+        """How far a takeover is: changes as long as it goes on."""
+        return f"{self._step} {self._state.replica.tailer.applied}"
+
+    async def take_over(self, claim: Claim) -> None:
+        """Become the main of ``claim``, which is one's own; if that fails, seal its epoch and be a backup again."""
+        state, started = self._state, self._state.now
+        log.info("epoch %d is ours: taking over", claim.epoch)
+        self._step = "preparing"
+        try:
+            spare = await self._take_spare()
+            async with state.replica_lock:
+                promotion, watch = await state.in_lane("log", self._promote(claim, spare), _REPLAY_TIMEOUT)
+        except (FolderError, Sealed) as error:
+            log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
+            state.member.ended(state.now, claim.epoch, 1)
+            await self._give_up(claim.epoch)
+            return
+        if not state.member.promoted(state.now, claim.epoch):
+            await self._give_up(claim.epoch)
+            return
+        state.followed_epoch = 0
+        self._service = Service(
+            promotion,
+            state.replica.index,
+            watch,
+            epoch=claim.epoch,
+            timeout=state.timing.folder_timeout,
+            on_end=self._ended,
+            on_room_needed=state.waker("prepare").set,
+        )
+        state.wake("presence", "prepare")
+        took = state.now - started
+        log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
+
+    async def _promote(self, claim: Claim, spare: str) -> tuple[takeover.Promotion, SealWatch]:
+        state = self._state
+        promotion = await takeover.promote(
+            state.folder,
+            claim,
+            state.replica,
+            spare=spare,
+            segment_bytes=state.settings.segment_bytes,
+            known=state.known,
+            clock=lambda: state.now,
+            progress=self._note,
+        )
+        return promotion, await SealWatch.on(state.folder, claim.epoch)
+
+    def _note(self, step: str) -> None:
+        self._step = step
+
+    def end(self, why: str) -> None:
+        """Stop serving, if one does."""
+        if self._service is not None:
+            self._service.end(why)
+
+    def _ended(self, service: Service, why: str) -> None:
+        state = self._state
+        log.warning("epoch %d ended here: %s", service.epoch, why)
+        self._service = None
+        if service.log.spare is not None:
+            self._add_spare(service.log.spare)
+        state.replica.continue_from(service.applied)
+        state.member.ended(state.now, service.epoch, 0)
+        if not self._planned:
+            state.spawn(self._give_up(service.epoch))
+        state.wake("watch", "presence")
+
+    async def hand_over(self, why: str) -> bool:
+        """Finish the writes that were taken and seal the own epoch as a planned hand-over; False if that was not so."""
+        service = self._service
+        if service is None or self._planned:
+            return False
+        log.info("handing over epoch %d: %s", service.epoch, why)
+        self._planned = True
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._state.timing.folder_timeout):
+                    await service.drain()
+            if service.ended:
+                return False
+            service.end(f"handed over: {why}")
+            return await self._seal(service.epoch, planned=True)
+        finally:
+            self._planned = False
+
+    async def _give_up(self, epoch: int) -> None:
+        await self._seal(epoch, planned=False)
+
+    async def _seal(self, epoch: int, *, planned: bool) -> bool:
+        state = self._state
+        seal = Seal(epoch, state.settings.member, state.member.incarnation, planned)
+        try:
+            await state.in_lane("seal", seals.write_seal(state.folder, epoch, seal))
+        except FolderError as error:
+            log.warning("the own epoch %d could not be sealed: %s", epoch, error)
+            return False
+        return True
+
+    async def prepare(self) -> None:
+        """Keep space for one more segment prepared, and give it to the log when that has none. Raises FolderError."""
+        if not self._spares:
+            self._add_spare(await self._make_space())
+        service = self._service
+        if service is not None and service.log.spare is None:
+            service.space_came(self._spares.pop())
+            self._state.wake("prepare")
+
+    def _add_spare(self, name: str) -> None:
+        self._spares.append(name)
+        self._spare_came.set()
+
+    async def _take_spare(self) -> str:
+        while not self._spares:
+            self._spare_came.clear()
+            await self._spare_came.wait()
+        return self._spares.pop()
+
+    async def _make_space(self) -> str:
+        state, settings = self._state, self._state.settings
+        making = segments.prepare(state.folder, settings.member, state.member.incarnation, settings.segment_bytes)
+        try:
+            return await state.in_lane("prepare", making)
+        except NoSpace:
+            if self._service is not None and self._service.log.spare is None:
+                self._service.space_lacks()
+            raise
