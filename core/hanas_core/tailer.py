@@ -131,7 +131,7 @@ class Tailer:
         """Return every live segment up to ``applied``: what the followed epoch began with, then its own segments."""
         manifest = self._followed()
         epoch, number, offset = self.applied
-        own = [Cut(epoch, number, offset)]
+        own = [Cut(epoch, number, offset)] if number == 1 or offset > FIRST_OFFSET else []
         while number > 1:
             end = self._ends.get(number - 1) or (await read_header(self._folder, epoch, number)).previous_end
             number -= 1
@@ -150,7 +150,14 @@ class Tailer:
             self.know(batch.committed)
         if batch.kind is Kind.CONTINUES and batch.epoch == manifest.epoch:
             self._ends[batch.number] = batch.end
-            self._move_to(Position(batch.epoch, batch.number + 1, FIRST_OFFSET))
+            self._move_to(self._behind(batch, manifest))
+
+    @staticmethod
+    def _behind(batch: Batch, manifest: Manifest) -> Position:
+        """Return where a reader goes on: behind a marker that is the next segment, the zeros there are not the end."""
+        if batch.kind is Kind.CONTINUES and batch.epoch == manifest.epoch:
+            return Position(batch.epoch, batch.number + 1, FIRST_OFFSET)
+        return batch.position
 
     def _move_to(self, position: Position) -> None:
         self._read_to = position
@@ -162,7 +169,7 @@ class Tailer:
         manifest, ready = self._followed(), []
         while self._beyond and (self._beyond[0].epoch != manifest.epoch or self._beyond[0].position <= self.committed):
             batch = self._beyond.popleft()
-            self.applied = batch.position
+            self.applied = self._behind(batch, manifest)
             if batch.kind is Kind.RECORDS:
                 ready.append(batch)
         if not self._beyond:

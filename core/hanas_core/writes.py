@@ -118,8 +118,11 @@ class GroupCommit(Generic[Token]):
         return len(self._waiting)
 
     def submit(self, write: Write | None, token: Token) -> None:
-        """Queue a write; None is a no-op, which proves that commits work."""
-        self._waiting.append(_Waiting(write, token))
+        """Queue a write; None is a no-op, which proves that commits work and waits behind nobody."""
+        if write is None:
+            self._waiting.appendleft(_Waiting(write, token))
+        else:
+            self._waiting.append(_Waiting(write, token))
 
     def next_batch(self, room: int, reserve: int = 0) -> Batch | None:
         """Judge what waits and return it as the next batch; None if nothing waits, or what waits finds no room.

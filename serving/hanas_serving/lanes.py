@@ -17,6 +17,7 @@ from hanas_core.errors import FolderUnavailable
 
 T = TypeVar("T")
 _Call = tuple[Coroutine[Any, Any, Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
+_END = None
 
 
 class Lane:
@@ -25,14 +26,25 @@ class Lane:
     def __init__(self, name: str) -> None:
         """Name the lane in messages; its thread starts with the first call."""
         self._name = name
-        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._under_way = 0
         self._given_up = False
 
     @property
     def hung(self) -> bool:
         """A call was given up on and has not returned yet."""
         return self._given_up
+
+    @property
+    def idle(self) -> bool:
+        """Every call has returned, also those that were given up on."""
+        return self._under_way == 0
+
+    def close(self) -> None:
+        """End the thread once it has returned from what it was given. There must be no further calls."""
+        if self._thread is not None:
+            self._calls.put(_END)
 
     async def run(self, procedure: Coroutine[Any, Any, T], timeout: float) -> T:
         """Return the result of ``procedure``. Raises what it raises; FolderUnavailable after ``timeout`` seconds."""
@@ -45,17 +57,22 @@ class Lane:
             self._thread.start()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
+        self._under_way += 1
         self._calls.put((procedure, answer, loop))
         try:
             async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError:
-            self._given_up = True
+            # After a stop of the whole process the time-out and the call's return come together: then nothing hangs.
+            self._given_up = self._under_way > 0
             raise FolderUnavailable(f"the folder did not answer within {timeout:g} s ({self._name})") from None
 
     def _work(self) -> None:
         while True:
-            procedure, answer, loop = self._calls.get()
+            call = self._calls.get()
+            if call is _END:
+                return
+            procedure, answer, loop = call
             result, error = None, None
             try:
                 result = blocking.run(procedure)
@@ -67,6 +84,7 @@ class Lane:
                 return  # the loop is closed: the process is ending
 
     def _deliver(self, answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+        self._under_way -= 1
         self._given_up = False
         if answer.done():
             return

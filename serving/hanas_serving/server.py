@@ -44,11 +44,15 @@ def bind(port: int, what: str) -> socket.socket:
 class Protocol(HttpToolsProtocol):
     """HTTP as uvicorn speaks it; a request that breaks off or cannot be parsed is answered with a problem document."""
 
-    def eof_received(self) -> None:
-        """The client closed its side: say so if a body was announced and did not come in full."""
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own signature
+        """The client closed its side: answer what came in full, and say so if a body did not. True: stay open."""
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and cycle.more_body and not cycle.response_started:
+        if cycle is None or cycle.response_complete:
+            return False
+        if cycle.more_body and not cycle.response_started:
             self._refuse("the body is shorter than announced; nothing was done; send the whole body")
+            return False
+        return True
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+from pathlib import Path
 
 from hanas_core import cluster
 from hanas_core.errors import NotInitialised
@@ -35,8 +36,9 @@ def main() -> int:
 async def _run(stopping: asyncio.Event) -> None:
     wanted = settings.read(os.environ)
     sockets = bind(wanted.port, "PORT"), bind(wanted.link_port, "LINK_PORT")
+    lane = Lane("start")
     if not wanted.folder_is_default:
-        folders.open_folder(wanted.folder)
+        await lane.run(_open(wanted.folder), wanted.timing.folder_timeout)
     if not wanted.secrets:
         log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
     app = WorkerApplication(wanted)
@@ -55,7 +57,7 @@ async def _run(stopping: asyncio.Event) -> None:
         folder_timeout=wanted.timing.folder_timeout,
     )
     try:
-        await _live(app, wanted, overseers, stopping)
+        await _live(app, wanted, overseers, lane, stopping)
     except Rejected as refusal:
         raise SettingError(str(refusal)) from None
     finally:
@@ -63,8 +65,13 @@ async def _run(stopping: asyncio.Event) -> None:
         await asyncio.gather(*(endpoint.stop() for endpoint in endpoints))
 
 
-async def _live(app: WorkerApplication, wanted: WorkerSettings, overseers: Overseers, stopping: asyncio.Event) -> None:
-    lane = Lane("start")
+async def _open(place: Path) -> PosixFolder:
+    return folders.open_folder(place)
+
+
+async def _live(
+    app: WorkerApplication, wanted: WorkerSettings, overseers: Overseers, lane: Lane, stopping: asyncio.Event
+) -> None:
     opened = await _wait_for_folder(app, wanted, lane, stopping)
     if opened is None:
         return
@@ -89,7 +96,7 @@ async def _wait_for_folder(
         try:
             if wanted.folder_is_default and not wanted.folder.is_dir():
                 raise NotInitialised(f"there is no folder {wanted.folder} yet: an overseer makes it at its first start")
-            folder = folders.open_folder(wanted.folder)
+            folder = await lane.run(_open(wanted.folder), wanted.timing.folder_timeout)
             identity = await lane.run(cluster.identify(folder, wanted.folder_id), wanted.timing.folder_timeout)
             return folder, identity.folder_id
         except NotInitialised as error:

@@ -27,7 +27,7 @@ class Follower:
             if state.followed_epoch != claim.epoch:
                 if not await state.in_lane("log", state.replica.follow(claim.epoch)):
                     return
-                state.followed_epoch = claim.epoch
+                state.followed_epoch = state.served_epoch = claim.epoch
                 state.member.detector.served()
             while state.member.role is Role.BACKUP:
                 await self._read_on()

@@ -24,7 +24,7 @@ from hanas_core.arbitration import Arrival, Challenge, Expected, Place
 from hanas_core.blocks import PAYLOAD_BYTES
 from hanas_core.detector import Conclude, StartProbe
 from hanas_core.documents import LEFT, Link, Presence, fitting
-from hanas_core.errors import FolderError
+from hanas_core.errors import FolderError, NoSpace
 from hanas_core.folder import Folder
 from hanas_core.mailboxes import Box, Mailboxes
 from hanas_core.member import Effect, Follow, HandOver, Promote, Role, StepDown
@@ -75,7 +75,7 @@ class Node:
         state, member = self.state, self.state.member
         if member.claim is None or member.role is not Role.BACKUP or member.detector.verdict in TAKEOVER_VERDICTS:
             return None
-        if member.claim.incarnation == member.incarnation or state.followed_epoch != member.epoch:
+        if member.claim.incarnation == member.incarnation or state.served_epoch != member.epoch:
             return None
         return member.claim.advertise_url
 
@@ -136,10 +136,12 @@ class Node:
 
     async def _try_to_arrive(self, arrival: Arrival) -> Place | None:
         try:
-            return await self.overseers.arrive(self.state.folder, arrival)
+            place = await self.overseers.arrive(self.state.folder, arrival)
         except FolderError as error:
             self.state.trouble("arrive", error)
             return None
+        self.state.recovered("arrive")
+        return place
 
     async def _leave(self) -> None:
         """Hand over if this is the main, redirect until the successor serves, and show that one left."""
@@ -204,7 +206,7 @@ class Node:
         for effect in effects:
             match effect:
                 case Follow(claim):
-                    state.followed_epoch = 0
+                    state.followed_epoch = state.served_epoch = 0
                     log.info("epoch %d: %s is the main", claim.epoch, claim.member)
                     state.wake("log")
                 case Promote(claim):
@@ -239,13 +241,20 @@ class Node:
             evidence=msgspec.Raw(msgspec.json.encode(conclusion.evidence)),
         )
         try:
-            addresses = (state.settings.advertise_url, state.settings.link_url)
-            await self.overseers.challenge(state.folder, challenge, addresses)
+            try:
+                await self._ask_for(challenge)
+            except NoSpace:
+                await self.tenure.make_room()
+                await self._ask_for(challenge)
             await self._look()
         except (Rejected, FolderError) as error:
             log.warning("the takeover could not be asked for: %s", error)
         if state.member.epoch == conclusion.epoch:
             state.member.detector.restart(state.now)
+
+    async def _ask_for(self, challenge: Challenge) -> None:
+        settings = self.state.settings
+        await self.overseers.challenge(self.state.folder, challenge, (settings.advertise_url, settings.link_url))
 
     async def _hand_over(self, why: str) -> None:
         if await self.tenure.hand_over(why):
@@ -313,6 +322,7 @@ class Node:
         self._counter += 1
         shown = fitting(self.presence(), PAYLOAD_BYTES)
         await self.state.in_lane("presence", self._own_boxes.write(Box.PRESENCE, self.state.slot, shown))
+        self.state.recovered("probe")  # that is only tried when the main is silent; this was a write of the same kind
 
     def presence(self) -> Presence:
         """Return what this worker shows of itself."""

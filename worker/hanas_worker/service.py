@@ -5,6 +5,7 @@ and check for a batch, one check for all the reads that wait (docs/protocol.md, 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from hanas_core.errors import FolderError, Sealed
@@ -13,6 +14,8 @@ from hanas_core.seals import SealWatch
 from hanas_core.takeover import Promotion
 from hanas_core.writes import Answers, GroupCommit, Outcome, Result, Write
 from hanas_serving.lanes import Lane
+
+log = logging.getLogger("hanas.worker")
 
 Waiter = asyncio.Future[Outcome]
 
@@ -66,11 +69,18 @@ class Service:
         self._draining = False
         self._ended = False
         self._tasks = (asyncio.create_task(self._commit_for_ever()), asyncio.create_task(self._check_for_ever()))
+        for task in self._tasks:
+            task.add_done_callback(self._stopped)
 
     @property
     def ended(self) -> bool:
         """Nothing is served any more."""
         return self._ended
+
+    @property
+    def idle(self) -> bool:
+        """No commit is under way, not even one that was given up on."""
+        return self._commit_lane.idle
 
     @property
     def stalled_for(self) -> float:
@@ -135,6 +145,14 @@ class Service:
             if not reader.done():
                 reader.set_exception(EpochEnded())
         self._on_end(self, why)
+        self._commit_lane.close()
+        self._read_lane.close()
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        """A main that cannot commit or check any more must not stay the main."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an error of this program", exc_info=error)
+            self.end(f"an error of this program: {error!r}")
 
     async def _commit_for_ever(self) -> None:
         while True:
@@ -150,6 +168,7 @@ class Service:
         reserve = 0 if self.log.spare else RESERVE_BYTES
         batch = self._queue.next_batch(self.log.room, reserve)
         if batch is None:
+            self._waiting_since = None  # for space that is being prepared, which is no stall
             self._on_room_needed()
             if self.full:
                 self._answer(self._queue.refuse_for_space(self.log.room, reserve))

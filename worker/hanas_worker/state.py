@@ -47,10 +47,11 @@ class State:
         """One's own mailbox slot, known after the arrival."""
         self.followed_epoch = 0
         """The epoch whose manifest the replica follows."""
+        self.served_epoch = 0
+        """The last epoch that was seen to have a manifest: its main serves, whatever the folder does here now."""
         self.known: Position | None = None
         """The last commit position that a keep-alive told."""
-        self.folder_trouble: str | None = None
-        """The last error of the folder, until it works again."""
+        self._troubles: dict[str, FolderError] = {}
         self._lanes: dict[str, Lane] = {}
         self._wake: dict[str, asyncio.Event] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -69,6 +70,11 @@ class State:
     def hung_lanes(self) -> list[str]:
         """The duties whose last call on the folder has not returned in time."""
         return [name for name, lane in self._lanes.items() if lane.hung]
+
+    @property
+    def folder_trouble(self) -> str | None:
+        """The last error of the folder in a duty that has not succeeded since; None while all is well."""
+        return next((f"{duty}: {error}" for duty, error in reversed(self._troubles.items())), None)
 
     async def in_lane(self, lane: str, procedure: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run ``procedure`` in a lane, for `folder_timeout` or ``timeout`` seconds at most. Raises FolderError."""
@@ -101,14 +107,13 @@ class State:
         return [other for other in alive if other.role != LEFT]
 
     def trouble(self, duty: str, error: FolderError) -> None:
-        """Take note that the folder failed a duty; said once."""
-        text = f"{duty}: {error}"
-        if self.folder_trouble != text:
-            log.warning("the folder gives trouble: %s", text)
-        self.folder_trouble = text
+        """Take note that the folder failed a duty; said once for each duty and kind of error."""
+        before = self._troubles.pop(duty, None)
+        if type(before) is not type(error):
+            log.warning("the folder gives trouble: %s: %s", duty, error)
+        self._troubles[duty] = error
 
     def recovered(self, duty: str) -> None:
         """Take note that a duty was done."""
-        if self.folder_trouble is not None and self.folder_trouble.startswith(f"{duty}:"):
+        if self._troubles.pop(duty, None) is not None:
             log.info("the folder works again (%s)", duty)
-            self.folder_trouble = None

@@ -7,6 +7,7 @@ import logging
 from hanas_core import seals, segments, takeover
 from hanas_core.claims import Claim
 from hanas_core.errors import FolderError, NoSpace, Sealed
+from hanas_core.member import Role
 from hanas_core.seals import Seal, SealWatch
 from hanas_worker.service import Service
 from hanas_worker.state import State
@@ -15,6 +16,11 @@ log = logging.getLogger("hanas.worker")
 
 _REPLAY_TIMEOUT = 3600.0
 """A replay may last as long as it makes progress, which the others judge by its keep-alives. Seconds."""
+_SPACE_TIMEOUT = 3600.0
+"""Space that is given up on would be made all the same, and lie about unused: on a slow volume more and more of it."""
+
+_RESERVE_BYTES = 256 << 10
+"""A file that is given up for the claim and the manifest of a takeover when the volume has no other room for them."""
 
 
 class Tenure:
@@ -29,6 +35,7 @@ class Tenure:
         self._spares: list[str] = []
         """Prepared space that no log has, by name."""
         self._spare_came = asyncio.Event()
+        self._reserve: str | None = None
 
     @property
     def serving(self) -> Service | None:
@@ -45,14 +52,16 @@ class Tenure:
         state, started = self._state, self._state.now
         log.info("epoch %d is ours: taking over", claim.epoch)
         self._step = "preparing"
+        await self.make_room()
+        spare = await self._take_spare()
         try:
-            spare = await self._take_spare()
             async with state.replica_lock:
                 promotion, watch = await state.in_lane("log", self._promote(claim, spare), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
             state.member.ended(state.now, claim.epoch, 1)
             await self._give_up(claim.epoch)
+            await self._discard(spare)
             return
         if not state.member.promoted(state.now, claim.epoch):
             await self._give_up(claim.epoch)
@@ -97,8 +106,11 @@ class Tenure:
         state = self._state
         log.warning("epoch %d ended here: %s", service.epoch, why)
         self._service = None
-        if service.log.spare is not None:
-            self._add_spare(service.log.spare)
+        spare = service.log.spare
+        if spare is not None and service.idle:
+            self._add_spare(spare)
+        elif spare is not None:  # a commit that was given up on may still begin it
+            state.spawn(self._discard(spare))
         state.replica.continue_from(service.applied)
         state.member.ended(state.now, service.epoch, 0)
         if not self._planned:
@@ -117,6 +129,7 @@ class Tenure:
                 async with asyncio.timeout(self._state.timing.folder_timeout):
                     await service.drain()
             if service.ended:
+                await self._give_up(service.epoch)
                 return False
             service.end(f"handed over: {why}")
             return await self._seal(service.epoch, planned=True)
@@ -138,12 +151,21 @@ class Tenure:
 
     async def prepare(self) -> None:
         """Keep space for one more segment prepared, and give it to the log when that has none. Raises FolderError."""
+        if self._reserve is None and self._state.member.role is not Role.ELECT:
+            with contextlib.suppress(NoSpace):
+                self._reserve = await self._prepared(_RESERVE_BYTES)
         if not self._spares:
             self._add_spare(await self._make_space())
         service = self._service
         if service is not None and service.log.spare is None:
             service.space_came(self._spares.pop())
             self._state.wake("prepare")
+
+    async def make_room(self) -> None:
+        """Give up the reserve: a takeover must not fail because the volume is full."""
+        reserve, self._reserve = self._reserve, None
+        if reserve is not None:
+            await self._discard(reserve)
 
     def _add_spare(self, name: str) -> None:
         self._spares.append(name)
@@ -155,12 +177,20 @@ class Tenure:
             await self._spare_came.wait()
         return self._spares.pop()
 
+    async def _discard(self, spare: str) -> None:
+        """Remove prepared space that nobody will use."""
+        with contextlib.suppress(FolderError):
+            await self._state.in_lane("seal", self._state.folder.remove(spare))
+
     async def _make_space(self) -> str:
-        state, settings = self._state, self._state.settings
-        making = segments.prepare(state.folder, settings.member, state.member.incarnation, settings.segment_bytes)
         try:
-            return await state.in_lane("prepare", making)
+            return await self._prepared(self._state.settings.segment_bytes)
         except NoSpace:
             if self._service is not None and self._service.log.spare is None:
                 self._service.space_lacks()
             raise
+
+    async def _prepared(self, size: int) -> str:
+        state = self._state
+        making = segments.prepare(state.folder, state.settings.member, state.member.incarnation, size)
+        return await state.in_lane("prepare", making, _SPACE_TIMEOUT)

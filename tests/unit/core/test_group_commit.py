@@ -137,9 +137,9 @@ def test_the_end_of_the_epoch_leaves_what_is_in_flight_unknown_and_the_rest_undo
     commits.next_batch(ROOM)
     commits.submit(put(), "waiting")
     assert commits.ended() == [
+        ("probe", Outcome(Result.UNKNOWN)),
         ("refused", Outcome(Result.UNKNOWN)),
         ("in flight", Outcome(Result.UNKNOWN)),
-        ("probe", Outcome(Result.UNKNOWN)),
         ("waiting", Outcome(Result.NOT_MAIN)),
     ]
     assert (commits.busy, commits.waiting) == (False, 0)
@@ -241,7 +241,16 @@ def test_without_any_room_everything_is_refused_even_no_ops_so_that_a_probe_is_a
     for token, write in enumerate([put(), None, Write("k", None)]):
         commits.submit(write, str(token))
     assert commits.next_batch(100) is None
-    assert commits.refuse_for_space(100, 0) == [(str(n), Outcome(Result.NO_SPACE)) for n in range(3)]
+    assert commits.refuse_for_space(100, 0) == [(token, Outcome(Result.NO_SPACE)) for token in ("1", "0", "2")]
+
+
+def test_a_probe_waits_behind_no_write_that_finds_no_room() -> None:
+    commits = queue()
+    commits.submit(put(value=bytes(5000)), "big")
+    commits.submit(None, "probe")
+    assert commits.next_batch(1000) is not None
+    assert commits.committed() == [("probe", Outcome(Result.COMMITTED))]
+    assert commits.waiting == 1
 
 
 def test_only_what_does_not_fit_is_refused() -> None:

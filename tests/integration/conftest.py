@@ -1,0 +1,29 @@
+"""Clusters that the stories of one module share. Such a module runs on one event loop: `pytestmark = ONE_LOOP`."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.cluster import Cluster, running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def alone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """One worker, which is the main: enough for what the API means."""
+    async with running(tmp_path_factory.mktemp("lab"), 1) as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """A main and a backup."""
+    async with running(tmp_path_factory.mktemp("lab"), 2) as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """A main and two backups."""
+    async with running(tmp_path_factory.mktemp("lab"), 3) as cluster:
+        yield cluster

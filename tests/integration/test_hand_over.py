@@ -1,0 +1,77 @@
+"""A main that is stopped in order hands over: the next one need not wait for a proof that it died."""
+
+import os
+import signal
+
+import pytest
+
+from hanas_client.lab.load import Load
+from tests.integration.cluster import Cluster
+from tests.integration.waiting import eventually, within
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PATIENCE_SECONDS = 25.0
+
+
+def terminate(cluster: Cluster, name: str) -> None:
+    """SIGTERM, as Kubernetes or a person sends it."""
+    [worker] = [worker for worker in cluster.lab.status()["workers"] if worker["name"] == name]
+    os.kill(worker["pid"], signal.SIGTERM)
+
+
+async def ended(cluster: Cluster, name: str) -> None:
+    async def gone() -> bool:
+        return name not in cluster.running()
+
+    await eventually(gone)
+
+
+async def test_the_next_main_follows_at_once(trio: Cluster) -> None:
+    main = await trio.settle()
+    epoch = await trio.epoch()
+    async with Load(trio.client, prefix="handed", writers=3, rest=0.005) as load:
+        await within(PATIENCE_SECONDS, load.more(50))
+        terminate(trio, main)
+        await within(PATIENCE_SECONDS, load.acknowledged_after(epoch))
+        await within(PATIENCE_SECONDS, load.more(20))
+    await ended(trio, main)
+    assert load.failed == []
+    assert await load.missing() == []
+    successor = await trio.main()
+    takeover = await trio.latest_takeover()
+    assert (takeover.epoch, takeover.member, takeover.previous_main) == (epoch + 1, successor, main)
+    assert (takeover.why, takeover.verdict) == ("hand-over", "HandedOver")
+    assert takeover.evidence["probe"] is None
+    # Who left in order is not missed.
+    kinds = {(alert.kind, alert.about) for alert in await trio.client.alerts()}
+    assert not kinds & {("PrimaryFailed", main), ("Unknown", main)}
+    log = trio.lab.log_of(main).read_text()
+    assert f"handing over epoch {epoch}" in log
+    assert "Traceback" not in log
+
+
+async def test_every_worker_in_turn_as_in_a_rolling_update(trio: Cluster) -> None:
+    await trio.settle()
+    epoch = await trio.epoch()
+    async with Load(trio.client, prefix="rolling", rest=0.01) as load:
+        for name in trio.names:
+            terminate(trio, name)
+            await ended(trio, name)
+            await trio.lab.start_worker(name)
+            await trio.settle()
+            await within(PATIENCE_SECONDS, load.more(10))
+    assert load.failed == []
+    assert await load.missing() == []
+    later = [takeover for takeover in await trio.client.takeovers() if takeover.epoch > epoch]
+    assert later
+    assert {takeover.why for takeover in later} == {"hand-over"}
+
+
+async def test_a_backup_that_leaves_changes_nothing(trio: Cluster) -> None:
+    main = await trio.settle()
+    epoch, backup = await trio.epoch(), await trio.a_backup()
+    terminate(trio, backup)
+    await ended(trio, backup)
+    assert not (await trio.client.put("etag", b"x")).version.startswith(f"{epoch + 1}-")
+    assert (await trio.main(), await trio.epoch()) == (main, epoch)

@@ -1,0 +1,41 @@
+"""Waiting for a condition, never for a time."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import httpx
+
+from hanas_client.errors import HanasError
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 25.0
+"""Ample on a busy machine; what is waited for usually comes within a second."""
+_POLL_SECONDS = 0.02
+
+
+async def eventually(condition: Callable[[], Awaitable[T | None]], seconds: float = PATIENCE_SECONDS) -> T:
+    """Return the first answer of `condition` that is neither None nor False; one that fails just now is asked again."""
+    answer: object = "none yet"
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    answer = found = await condition()
+                    if found is not None and found is not False:
+                        return found
+                except (HanasError, httpx.HTTPError) as error:
+                    answer = error
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds:.0f} s; the last answer was {answer!r}") from None
+
+
+async def within(seconds: float, waiting: Awaitable[T]) -> T:
+    """Return the result of `waiting`, which must come in time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await waiting
+    raise AssertionError(f"not within {seconds:.0f} s")

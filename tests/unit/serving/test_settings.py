@@ -1,0 +1,71 @@
+"""What the environment says when it says it well; what it says badly is in test_refusals.py."""
+
+from pathlib import Path
+
+import pytest
+
+from hanas_core.timing import CLOUD, LAN
+from hanas_serving import folders, settings
+from hanas_serving.settings import SettingError
+
+
+def test_defaults_hold_for_what_is_not_set_and_for_what_is_empty() -> None:
+    for environment in ({}, {"X": ""}):
+        assert settings.port(environment, "X", 3001) == 3001
+        assert settings.bytes_count(environment, "X", 10, 1, 20) == 10
+        assert settings.choice(environment, "X", ("first", "second")) == "first"
+        assert settings.url(environment, "X", "http://default") == "http://default"
+        assert settings.urls(environment, "X", "http://one,http://two") == ("http://one", "http://two")
+        assert settings.secrets(environment, "X") == ()
+    assert settings.folder_id({"HANAS_FOLDER_ID": ""}) is None
+    assert settings.timing({"HANAS_PRESET": "", "HANAS_PROBE_TIMEOUT": ""}) == LAN
+
+
+def test_numbers_at_their_bounds() -> None:
+    assert settings.port({"X": "1"}, "X", 0) == 1
+    assert settings.port({"X": "65535"}, "X", 0) == 65_535
+    assert settings.bytes_count({"X": "1"}, "X", 10, 1, 20) == 1
+    assert settings.bytes_count({"X": "20"}, "X", 10, 1, 20) == 20
+    for text in ("0", "21", "1e1", "-1", "+1", " 1"):
+        with pytest.raises(SettingError, match="X="):
+            settings.bytes_count({"X": text}, "X", 10, 1, 20)
+
+
+def test_urls() -> None:
+    assert settings.url({"X": "https://host:1/base/"}, "X", "") == "https://host:1/base"
+    assert settings.url({"X": "http://[::1]:4000"}, "X", "") == "http://[::1]:4000"
+    given = " one:4000, http://two/ ,,https://three:1 , [::1]:4000"
+    assert settings.urls({"X": given}, "X", "") == (
+        "http://one:4000",
+        "http://two",
+        "https://three:1",
+        "http://[::1]:4000",
+    )
+
+
+def test_secrets_are_the_lines_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    file.write_text("\n  new \n\nöld\n")
+    assert settings.secrets({"X": str(file)}, "X") == ("new", "öld")
+
+
+def test_timings_come_from_a_preset_and_each_may_be_set() -> None:
+    assert settings.timing({"HANAS_PRESET": "cloud"}) == CLOUD
+    timing = settings.timing({"HANAS_PRESET": "cloud", "HANAS_SUSPECT_AFTER": "2.5", "HANAS_MOST_PATIENCE": "3600"})
+    assert (timing.suspect_after, timing.most_patience) == (2.5, 3600.0)
+    assert timing.keepalive_interval == CLOUD.keepalive_interval
+    assert settings.timing({"HANAS_TAIL_INTERVAL": "0.001"}).tail_interval == 0.001
+
+
+def test_the_folder(tmp_path: Path) -> None:
+    assert folders.path({}) == Path("communication")
+    assert folders.is_default({})
+    assert folders.is_default({"COMMUNICATION_FOLDER": ""})
+    named = {"COMMUNICATION_FOLDER": str(tmp_path)}
+    assert folders.path(named) == tmp_path
+    assert not folders.is_default(named)
+    assert folders.open_folder(tmp_path).path == tmp_path
+    with pytest.raises(SettingError, match="there is no such directory; mount the volume there, or make it"):
+        folders.open_folder(tmp_path / "missing")
+    with pytest.raises(SettingError, match="/proc/self: cannot be written; give this user read and write permission"):
+        folders.open_folder(Path("/proc/self"))

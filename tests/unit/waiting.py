@@ -1,0 +1,14 @@
+"""Waiting for what another thread or task does, never for a time."""
+
+import asyncio
+from collections.abc import Callable
+
+AMPLE_SECONDS = 30.0
+"""Longer than anything here takes on the busiest machine."""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds."""
+    async with asyncio.timeout(AMPLE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - it may be about another thread
+            await asyncio.sleep(0.001)

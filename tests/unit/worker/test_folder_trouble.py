@@ -1,0 +1,123 @@
+"""A worker whose folder hangs, breaks or is full, on a folder in memory."""
+
+import pytest
+
+from hanas_core import mailboxes, names
+from hanas_core.arbitration import Challenge
+from hanas_core.blocking import run
+from hanas_core.detector import Conclude, Evidence
+from hanas_core.errors import FolderUnavailable, NoSpace
+from hanas_core.folder import Folder
+from hanas_core.member import Role
+from hanas_core.verdicts import Verdict
+from hanas_worker import settings
+from hanas_worker.follower import Follower
+from hanas_worker.node import Node
+from hanas_worker.overseers import Overseers
+from tests.unit.core.memory_folder import MemoryFolder
+from tests.unit.core.scenery import FOLDER_ID, Main, bare_folder, serve
+from tests.unit.waiting import AMPLE_SECONDS, until
+
+
+class FolderDecides(Overseers):
+    """No overseer can be reached."""
+
+    def __init__(self) -> None:
+        super().__init__((), (), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
+
+    async def challenge(self, folder: Folder, challenge: Challenge, addresses: tuple[str, str]) -> None:
+        self.challenges = [*getattr(self, "challenges", []), challenge]
+        await super().challenge(folder, challenge, addresses)
+
+
+def backup_of(main: Main, folder: MemoryFolder) -> Node:
+    read = settings.read({"WORKER_ID": "b", "HANAS_SEGMENT_BYTES": str(2 << 20), "HANAS_VALUE_BYTES": str(1 << 20)})
+    node = Node(read, folder, FOLDER_ID, FolderDecides())
+    node.state.member.see(node.state.now, main.claim, 0)
+    return node
+
+
+def prepared(folder: MemoryFolder) -> list[str]:
+    return run(folder.names(names.TEMPORARY))
+
+
+async def test_a_backup_goes_on_redirecting_while_its_folder_does_not_work() -> None:
+    main = serve(bare_folder(), 1)
+    folder = main.folder.other()
+    node = backup_of(main, folder)
+    assert not node.ready
+    follower = Follower(node.state)
+    await follower.catch_up()
+    assert node.main_url == main.claim.advertise_url
+    for _ in range(3):
+        folder.at("read", before=FolderUnavailable("transport endpoint is not connected"))
+        with pytest.raises(FolderUnavailable):
+            await follower.catch_up()
+        assert node.main_url == main.claim.advertise_url
+    folder.cancel()
+    await follower.catch_up()
+    assert node.state.followed_epoch == 1
+
+
+async def test_a_takeover_on_a_full_volume_gives_up_a_reserve_for_its_claim() -> None:
+    main = serve(bare_folder(), 1)
+    folder = main.folder.other()
+    node = backup_of(main, folder)
+    await node.tenure.prepare()
+    assert len(prepared(folder)) == 2
+    folder.at("create", names.TEMPORARY, before=NoSpace("no space left on device"))
+    evidence = Evidence(words="gone", keepalive_age=1.0, keepalives_heard=1, stalled_for=0.0)
+    await node._challenge(Conclude(1, Verdict.PRIMARY_FAILED, evidence))
+    assert node.state.member.epoch == 2
+    await until(lambda: node.serving is not None)
+    assert prepared(folder) == []
+    assert node.state.member.role is Role.MAIN
+    await node.tenure.prepare()
+    service = node.serving
+    assert service is not None
+    assert (len(prepared(folder)), service.log.spare is not None) == (2, True)
+    service.end("the test is over")
+
+
+async def test_a_takeover_that_fails_leaves_no_prepared_space_behind() -> None:
+    main = serve(bare_folder(), 1)
+    folder = main.folder.other()
+    node = backup_of(main, folder)
+    await node.tenure.prepare()
+    evidence = Evidence(words="gone", keepalive_age=1.0, keepalives_heard=1, stalled_for=0.0)
+    folder.at("write_block", names.claim(1), before=FolderUnavailable("input/output error"))
+    await node._challenge(Conclude(1, Verdict.PRIMARY_FAILED, evidence))
+    await until(lambda: node.state.member.role is Role.BACKUP)
+    await until(lambda: prepared(folder) == [])
+    assert node.serving is None
+
+
+async def test_trouble_is_said_once_for_each_duty_and_stands_until_that_duty_works(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    state = backup_of(serve(bare_folder(), 1), bare_folder()).state
+    for number in range(20):
+        state.trouble("mail", FolderUnavailable(f"mailboxes: input/output error {number}"))
+        state.trouble("prepare", NoSpace(f"tmp/b~{names.nonce()}: no space left on device"))
+    assert (state.folder_trouble or "").startswith("prepare: tmp/b~")
+    assert len(caplog.records) == 2
+    state.recovered("prepare")
+    assert state.folder_trouble == "mail: mailboxes: input/output error 19"
+    state.recovered("watch")
+    state.recovered("mail")
+    assert not state.folder_trouble
+    assert [record.message for record in caplog.records[2:]] == [
+        "the folder works again (prepare)",
+        "the folder works again (mail)",
+    ]
+
+
+async def test_a_probe_that_failed_is_forgotten_when_the_folder_takes_writes_again() -> None:
+    folder = bare_folder()
+    run(mailboxes.allocate(folder))
+    node = backup_of(serve(folder, 1), folder.other())
+    node.state.slot = 1
+    node.state.trouble("probe", FolderUnavailable("mailboxes/probes: input/output error"))
+    await node._show()
+    assert not node.state.folder_trouble

@@ -1,0 +1,256 @@
+"""Keep-alives: what the link port takes, and how they are sent."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from hanas_core.positions import Position
+from hanas_serving.server import Endpoint, bind
+from hanas_worker.keepalives import KeepAlive, LinkEndpoint, Sender
+from tests.unit.waiting import AMPLE_SECONDS, until
+from tests.unit.worker.ports import free_port
+
+FOLDER_ID = "f" * 32
+KEEPALIVE = KeepAlive(
+    member="worker-1",
+    epoch=3,
+    incarnation="1" * 32,
+    folder_id=FOLDER_ID,
+    state="serving",
+    sequence=17,
+    committed=Position(3, 1, 4096),
+    stalled_for=0.25,
+)
+DOCUMENT = msgspec.json.encode(KEEPALIVE)
+
+
+class Listener:
+    """Whoever stands behind a link port."""
+
+    def __init__(self, epoch: int = 3) -> None:
+        self.epoch = epoch
+        self.folder_id: str | None = FOLDER_ID
+        self.heard: list[KeepAlive] = []
+
+    def app(self, *secrets: str) -> LinkEndpoint:
+        return LinkEndpoint(secrets, lambda: self.folder_id, self.hear)
+
+    def hear(self, keepalive: KeepAlive) -> int:
+        self.heard.append(keepalive)
+        return self.epoch
+
+
+def client(app: LinkEndpoint) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://link")
+
+
+def refusal(answer: httpx.Response, status: int) -> str:
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    detail: str = answer.json()["detail"]
+    return detail
+
+
+async def test_a_keepalive_is_heard_and_answered_with_the_highest_epoch() -> None:
+    listener = Listener(epoch=5)
+    async with client(listener.app()) as http:
+        answer = await http.post("/v1/keepalive", content=DOCUMENT)
+    assert (answer.status_code, answer.json()) == (200, {"epoch": 5})
+    assert listener.heard == [KEEPALIVE]
+
+
+async def test_only_what_must_be_there_must_be_there() -> None:
+    listener = Listener()
+    least: dict[str, Any] = {"member": "m", "epoch": 1, "incarnation": "i", "folderId": FOLDER_ID, "state": "elect"}
+    async with client(listener.app()) as http:
+        assert (await http.post("/v1/keepalive", json={**least, "newer": [1]})).status_code == 200
+        for missing in least:
+            part = {name: value for name, value in least.items() if name != missing}
+            assert "this is no keep-alive" in refusal(await http.post("/v1/keepalive", json=part), 400)
+    assert [heard.committed for heard in listener.heard] == [None]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b"\xff", DOCUMENT + b"x", DOCUMENT.replace(b"3", b'"3"', 1), b"[" * 4000]
+)
+async def test_what_is_no_keepalive(body: bytes) -> None:
+    listener = Listener()
+    async with client(listener.app()) as http:
+        assert "this is no keep-alive" in refusal(await http.post("/v1/keepalive", content=body), 400)
+    assert listener.heard == []
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    for _ in range(5):
+        yield bytes(1000)
+
+
+async def test_one_that_is_too_long() -> None:
+    listener = Listener()
+    async with client(listener.app()) as http:
+        for body in (bytes(4097), pieces()):
+            detail = refusal(await http.post("/v1/keepalive", content=body), 413)
+            assert detail == "a keep-alive has at most 4096 bytes"
+    assert listener.heard == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1/keepalive"), ("POST", "/"), ("POST", "/v1/kv/a"), ("PUT", "/v1/keepalive")]
+)
+async def test_the_link_port_takes_nothing_else(method: str, path: str) -> None:
+    listener = Listener()
+    async with client(listener.app()) as http:
+        detail = refusal(await http.request(method, path, content=DOCUMENT), 404)
+    assert detail == "the link port takes POST /v1/keepalive only; clients use the other port"
+    assert listener.heard == []
+
+
+async def test_a_secret_is_asked_for_before_anything_is_read() -> None:
+    listener = Listener()
+    async with client(listener.app("old", "new")) as http:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "old"}):
+            answer = await http.post("/v1/keepalive", content=b"nonsense", headers=headers)
+            assert "HANAS_SECRET_FILE" in refusal(answer, 401)
+        for secret in ("old", "new"):
+            headers = {"Authorization": f"Bearer {secret}"}
+            assert (await http.post("/v1/keepalive", content=DOCUMENT, headers=headers)).status_code == 200
+    assert len(listener.heard) == 2
+
+
+@pytest.mark.parametrize("own", ["e" * 32, None])
+async def test_one_of_another_folder_is_refused(own: str | None) -> None:
+    """Two clusters whose workers reach each other by mistake must not follow one another."""
+    listener = Listener()
+    listener.folder_id = own
+    async with client(listener.app()) as http:
+        detail = refusal(await http.post("/v1/keepalive", content=DOCUMENT), 409)
+    assert detail == f"the folder here is {own}, not {FOLDER_ID}: mount the same volume"
+    assert listener.heard == []
+
+
+async def test_other_kinds_of_connection_are_ignored() -> None:
+    async def receive() -> Any:
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    await Listener().app()({"type": "lifespan"}, receive, send)
+
+
+# ---------------------------------------------------------------------- sending
+
+
+class Peer(asyncio.Protocol):
+    """A server that answers each request with fixed bytes, or never."""
+
+    def __init__(self, answer: bytes, connections: list[tuple[asyncio.Transport, bytearray]]) -> None:
+        self._answer = answer
+        self._connections = connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport, self._received = transport, bytearray()
+        self._connections.append((transport, self._received))
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if self._answer and self._received.endswith(DOCUMENT):
+            self._transport.write(self._answer)
+
+
+@asynccontextmanager
+async def raw_peer(answer: bytes = b"") -> AsyncIterator[tuple[str, list[tuple[asyncio.Transport, bytearray]]]]:
+    """Serve by hand; the URL, and the connections with what came over each."""
+    connections: list[tuple[asyncio.Transport, bytearray]] = []
+    server = await asyncio.get_running_loop().create_server(lambda: Peer(answer, connections), "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", connections
+        for transport, _ in connections:
+            transport.abort()
+
+
+class Deliveries:
+    """What the sender tells of each keep-alive."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int | None]] = []
+
+    def __call__(self, peer: str, epoch: int | None) -> None:
+        self.told.append((peer, epoch))
+
+    async def until(self, count: int) -> list[tuple[str, int | None]]:
+        await until(lambda: len(self.told) >= count)
+        return sorted(self.told, key=str)
+
+
+async def serving(listener: Listener, *secrets: str) -> tuple[Endpoint, str]:
+    port = free_port()
+    endpoint = Endpoint(listener.app(*secrets), bind(port, "LINK_PORT"))
+    endpoint.start()
+    return endpoint, f"http://127.0.0.1:{port}"
+
+
+async def test_it_reaches_every_peer_that_answers_and_tells_of_the_others() -> None:
+    one, other = Listener(epoch=3), Listener(epoch=4)
+    endpoints = [await serving(one, "secret"), await serving(other)]
+    strange = Listener()
+    strange.folder_id = "e" * 32
+    endpoints.append(await serving(strange))
+    sender, deliveries = Sender("worker-1", ("secret",), AMPLE_SECONDS), Deliveries()
+    peers = {
+        "one": endpoints[0][1],
+        "other": endpoints[1][1],
+        "strange": endpoints[2][1],
+        "nobody": f"http://127.0.0.1:{free_port()}",
+        "no-url": "http://",
+    }
+    sender.send(KEEPALIVE, peers, deliveries)
+    told = await deliveries.until(5)
+    assert told == [("no-url", None), ("nobody", None), ("one", 3), ("other", 4), ("strange", None)]
+    assert (one.heard, other.heard) == ([KEEPALIVE], [KEEPALIVE])
+    await sender.close()
+    await asyncio.gather(*(endpoint.stop() for endpoint, _ in endpoints))
+
+
+async def test_each_keepalive_has_a_connection_of_its_own_and_names_its_sender() -> None:
+    body = json.dumps({"epoch": 3}).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with raw_peer(head + body) as (url, connections):
+        sender, deliveries = Sender("worker-1", (), AMPLE_SECONDS), Deliveries()
+        for count in (1, 2, 3):
+            sender.send(KEEPALIVE, {"one": url}, deliveries)
+            await deliveries.until(count)
+        assert deliveries.told == 3 * [("one", 3)]
+        assert len(connections) == 3
+        assert all(b"hanas-member: worker-1\r\n" in received.lower() for _, received in connections)
+        await sender.close()
+
+
+async def test_a_peer_that_never_answers_holds_up_nobody() -> None:
+    listener = Listener()
+    endpoint, url = await serving(listener)
+    async with raw_peer() as (dead, connections):
+        sender, deliveries = Sender("worker-1", (), AMPLE_SECONDS), Deliveries()
+        for count in range(1, 21):
+            sender.send(KEEPALIVE, {"dead": dead, "one": url}, deliveries)
+            await deliveries.until(count)
+        assert deliveries.told == 20 * [("one", 3)]
+        # However long it lasts, only a few wait for the dead one.
+        assert 1 <= len(connections) <= 4
+        await sender.close()
+    await endpoint.stop()
+
+
+@pytest.mark.parametrize("answer", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
+async def test_one_that_is_not_answered_well_or_in_time_is_lost(answer: bytes) -> None:
+    async with raw_peer(answer) as (url, _):
+        sender, deliveries = Sender("worker-1", (), AMPLE_SECONDS if answer else 0.05), Deliveries()
+        sender.send(KEEPALIVE, {"dead": url}, deliveries)
+        assert await deliveries.until(1) == [("dead", None)]
+        await sender.close()

@@ -1,0 +1,205 @@
+"""Asking overseers in turn; when none can be reached, the folder decides by the same functions."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hanas_core import cluster
+from hanas_core.arbitration import Arrival, Challenge, Expected, Place
+from hanas_core.blocking import run
+from hanas_core.claims import highest_claim
+from hanas_core.documents import MainInfo
+from hanas_core.errors import FolderError
+from hanas_core.posix import PosixFolder
+from hanas_serving.problems import document
+from hanas_serving.server import Endpoint, bind
+from hanas_worker.overseers import Overseers, Rejected, wall_clock
+from tests.unit.waiting import AMPLE_SECONDS
+from tests.unit.worker.ports import free_port
+
+FOLDER_ID = "f" * 32
+ADDRESSES = ("http://one:3001", "http://one:4001")
+PLACE = Place("backup", 7, MainInfo("two", "2" * 32, "http://two:3001", "http://two:4001", 7, "serving"), 4)
+
+
+def arrival(member: str = "one", **changes: str) -> Arrival:
+    given = Arrival(member, "1" * 32, FOLDER_ID, f"http://{member}:3001", f"http://{member}:4001")
+    return msgspec.structs.replace(given, **changes)
+
+
+def challenge(epoch: int, main: str) -> Challenge:
+    return Challenge(
+        member="one",
+        incarnation="1" * 32,
+        folder_id=FOLDER_ID,
+        expected=Expected(epoch, main),
+        verdict="PrimaryFailed",
+    )
+
+
+class Overseer:
+    """A server that gives one answer to everything."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status, self.body = status, body
+        self.asked: list[tuple[str, dict[str, Any], str | None]] = []
+        self.url = ""
+
+    async def answer(self, request: Request) -> Response:
+        body = await request.body()
+        told = json.loads(body) if body else {}
+        self.asked.append((request.url.path, told, request.headers.get("authorization")))
+        return Response(self.body, self.status)
+
+
+class Stage:
+    """A folder, and overseers that are started when asked for."""
+
+    def __init__(self, place: Path) -> None:
+        self.folder = PosixFolder(place)
+        run(cluster.initialise(self.folder, FOLDER_ID))
+        self._endpoints: list[Endpoint] = []
+        self._clients: list[Overseers] = []
+
+    def overseer(self, status: int, body: bytes) -> Overseer:
+        overseer, port = Overseer(status, body), free_port()
+        routes = [Route("/{path:path}", overseer.answer, methods=["GET", "POST"])]
+        endpoint = Endpoint(Starlette(routes=routes), bind(port, "PORT"))
+        endpoint.start()
+        self._endpoints.append(endpoint)
+        overseer.url = f"http://127.0.0.1:{port}"
+        return overseer
+
+    def client(self, *urls: str, secrets: tuple[str, ...] = ()) -> Overseers:
+        client = Overseers(urls, secrets, timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
+        self._clients.append(client)
+        return client
+
+    def main(self) -> tuple[int, str] | None:
+        claim = run(highest_claim(self.folder))
+        return None if claim is None else (claim.epoch, claim.member)
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.close()
+        for endpoint in self._endpoints:
+            await endpoint.stop()
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    await stage.close()
+
+
+def nobody() -> str:
+    return f"http://127.0.0.1:{free_port()}"
+
+
+async def test_the_first_overseer_that_answers_decides(stage: Stage) -> None:
+    overseer = stage.overseer(200, msgspec.json.encode(PLACE))
+    client = stage.client(nobody(), "http://", overseer.url, secrets=("new", "old"))
+    assert await client.arrive(stage.folder, arrival()) == PLACE
+    assert client.reachable
+    assert overseer.asked == [("/v1/claim", msgspec.to_builtins(arrival()), "Bearer new")]
+    assert stage.main() is None
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_an_overseer_in_trouble_counts_as_none(stage: Stage, status: int) -> None:
+    client = stage.client(stage.overseer(status, document(status, "the folder hangs")).url)
+    place = await client.arrive(stage.folder, arrival())
+    assert (place.role, place.epoch, place.main.member, place.slot) == ("main", 1, "one", 0)
+
+
+async def test_without_an_overseer_the_folder_decides(stage: Stage) -> None:
+    client = stage.client(nobody(), nobody())
+    first = await client.arrive(stage.folder, arrival())
+    assert (first.role, first.epoch, first.slot) == ("main", 1, 0)
+    assert not client.reachable
+    other = stage.client(nobody())
+    second = await other.arrive(stage.folder, arrival("two", incarnation="2" * 32))
+    assert (second.role, second.epoch, second.main.member, second.slot) == ("backup", 1, "one", 1)
+    again = await client.arrive(stage.folder, arrival())
+    assert (again.role, again.epoch, again.slot) == ("main", 1, 0)
+
+
+async def test_a_refusal_is_final_and_tells_whose_it_was_and_why(stage: Stage) -> None:
+    for status, body, words in (
+        (409, document(409, "mount the same volume"), "mount the same volume"),
+        (401, document(401, "send the secret"), "send the secret"),
+        (404, b"<html>", "Not Found"),
+        (400, b"\xff", "Bad Request"),
+    ):
+        overseer = stage.overseer(status, body)
+        with pytest.raises(Rejected, match=f"the overseer at {overseer.url} refused: {words}"):
+            await stage.client(overseer.url).arrive(stage.folder, arrival())
+    assert stage.main() is None
+
+
+@pytest.mark.parametrize("body", [b"hello", b"{}", b"[]", b"\xff", b""])
+async def test_something_that_is_no_overseer(stage: Stage, body: bytes) -> None:
+    overseer = stage.overseer(200, body)
+    with pytest.raises(Rejected, match=f"the server at {overseer.url} does not answer as an overseer does"):
+        await stage.client(overseer.url).arrive(stage.folder, arrival())
+    assert stage.main() is None
+
+
+async def test_what_the_folder_refuses_is_a_refusal_too(stage: Stage) -> None:
+    with pytest.raises(Rejected, match="advertiseUrl must be"):
+        await stage.client(nobody()).arrive(stage.folder, arrival(advertise_url="ftp://one"))
+
+
+@pytest.mark.parametrize("status", [200, 409])
+async def test_the_answer_to_a_challenge_is_in_the_folder(stage: Stage, status: int) -> None:
+    overseer = stage.overseer(status, b"whatever")
+    await stage.client(overseer.url).challenge(stage.folder, challenge(1, "two"), ADDRESSES)
+    [(path, told, _)] = overseer.asked
+    assert (path, told["expected"]) == ("/v1/takeover", {"epoch": 1, "main": "two"})
+    assert stage.main() is None
+
+
+async def test_a_challenge_without_an_overseer_is_decided_by_the_number(stage: Stage) -> None:
+    client = stage.client(nobody())
+    await client.arrive(stage.folder, arrival("two", incarnation="2" * 32))
+    await client.challenge(stage.folder, challenge(1, "two"), ADDRESSES)
+    assert stage.main() == (2, "one")
+    # Too late: epoch 1 has been replaced already.
+    await client.challenge(stage.folder, challenge(1, "two"), ADDRESSES)
+    assert stage.main() == (2, "one")
+
+
+async def test_a_challenge_that_is_refused(stage: Stage) -> None:
+    overseer = stage.overseer(400, document(400, "no reason for a takeover"))
+    with pytest.raises(Rejected, match="no reason for a takeover"):
+        await stage.client(overseer.url).challenge(stage.folder, challenge(1, "two"), ADDRESSES)
+    with pytest.raises(Rejected, match="there is no main to replace yet"):
+        await stage.client(nobody()).challenge(stage.folder, challenge(1, "two"), ADDRESSES)
+
+
+async def test_any_answer_shows_that_an_overseer_can_be_reached(stage: Stage) -> None:
+    client = stage.client(nobody(), stage.overseer(503, b"").url)
+    assert await client.ping()
+    assert client.reachable
+    lost = stage.client(nobody())
+    assert not await lost.ping()
+    assert not lost.reachable
+
+
+async def test_a_folder_that_fails_leaves_it_open(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "claims").rename(tmp_path / "hidden")
+    with pytest.raises(FolderError, match="claims"):
+        await stage.client(nobody()).arrive(stage.folder, arrival())
+
+
+def test_the_wall_clock_is_for_people() -> None:
+    assert wall_clock().endswith("+00:00")

@@ -1,0 +1,82 @@
+"""Who is there, by presence blocks that move."""
+
+from typing import Any
+
+import msgspec
+
+from hanas_core.documents import Presence
+from hanas_core.mailboxes import Registration
+from hanas_worker.peers import Peers
+
+
+def registration(member: str, slot: int) -> Registration:
+    return Registration(member, slot, f"http://{member}:3001", f"http://{member}:4001")
+
+
+REGISTRATIONS = [registration("me", 0), registration("one", 1), registration("two", 2)]
+
+
+def presence(member: str, counter: int = 1, **changes: Any) -> Presence:
+    shown = Presence(
+        member=member,
+        incarnation="1" * 16,
+        counter=counter,
+        advertise_url=f"http://{member}:3001",
+        link_url=f"http://{member}:4001",
+        role="backup",
+        epoch=1,
+    )
+    return msgspec.structs.replace(shown, **changes)
+
+
+def alive(peers: Peers, now: float, within: float = 3.0) -> list[str]:
+    return [shown.member for shown in peers.alive(now, within)]
+
+
+def test_a_member_lives_while_its_counter_moves() -> None:
+    peers = Peers("me")
+    assert alive(peers, 0.0) == []
+    peers.update(10.0, REGISTRATIONS, [presence("me"), presence("one"), presence("two")])
+    assert alive(peers, 10.0) == ["one", "two"]
+    peers.update(12.0, REGISTRATIONS, [presence("me"), presence("one", 2), presence("two")])
+    assert alive(peers, 13.0) == ["one", "two"]
+    assert alive(peers, 13.1) == ["one"]
+    assert alive(peers, 15.1) == []
+
+
+def test_a_new_incarnation_is_a_move_even_with_the_same_counter() -> None:
+    peers = Peers("me")
+    peers.update(0.0, REGISTRATIONS, [None, presence("one")])
+    peers.update(9.0, REGISTRATIONS, [None, presence("one", incarnation="2" * 16)])
+    assert alive(peers, 9.0) == ["one"]
+
+
+def test_a_block_that_says_nothing_keeps_what_was_known() -> None:
+    peers = Peers("me")
+    peers.update(0.0, REGISTRATIONS, [None, presence("one"), None])
+    peers.update(1.0, REGISTRATIONS, [None, None, None])
+    assert alive(peers, 1.0) == ["one"]
+
+
+def test_a_block_in_the_slot_of_another_counts_for_nobody() -> None:
+    peers = Peers("me")
+    peers.update(0.0, REGISTRATIONS, [presence("one"), presence("two"), presence("me")])
+    assert alive(peers, 0.0) == []
+
+
+def test_slots() -> None:
+    peers = Peers("me")
+    assert peers.slot_of("one") is None
+    peers.update(0.0, REGISTRATIONS[:2], [])
+    assert (peers.slot_of("me"), peers.slot_of("one"), peers.slot_of("two")) == (0, 1, None)
+
+
+def test_keepalives_go_to_where_a_member_says_that_it_is_now() -> None:
+    peers = Peers("me")
+    moved = presence("one", link_url="http://elsewhere:1")
+    peers.update(0.0, REGISTRATIONS, [presence("me"), moved, presence("two")])
+    assert peers.link_urls(0.0) == {"one": "http://elsewhere:1", "two": "http://two:4001"}
+    # A short silence is no reason to stop: the member may only be unable to write.
+    assert set(peers.link_urls(59.0)) == {"one", "two"}
+    peers.update(59.0, REGISTRATIONS, [None, presence("one", 2, link_url="http://elsewhere:1"), None])
+    assert peers.link_urls(61.0) == {"one": "http://elsewhere:1"}

@@ -1,0 +1,64 @@
+"""What a worker makes of its environment."""
+
+import socket
+from pathlib import Path
+
+from hanas_core.member import IsolationPolicy
+from hanas_core.timing import CLOUD, LAN
+from hanas_worker import settings
+
+
+def test_nothing_said() -> None:
+    read = settings.read({})
+    host = socket.gethostname()
+    assert (read.port, read.link_port, read.member) == (3001, 4001, f"{host}-3001")
+    assert (read.advertise_url, read.link_url) == ("http://localhost:3001", "http://localhost:4001")
+    assert read.overseers == ("http://localhost:4000",)
+    assert (read.folder, read.folder_is_default, read.folder_id) == (Path("communication"), True, None)
+    assert (read.secrets, read.client_tokens) == ((), ())
+    assert (read.timing, read.policy) == (LAN, IsolationPolicy.STAY)
+    assert (read.value_bytes, read.segment_bytes) == (8 << 20, 32 << 20)
+
+
+def test_a_port_and_an_overseer() -> None:
+    read = settings.read({"PORT": "3002", "OVERSEER_IP": "127.0.0.1:4000"})
+    assert (read.port, read.link_port, read.member) == (3002, 4002, f"{socket.gethostname()}-3002")
+    assert (read.advertise_url, read.link_url) == ("http://localhost:3002", "http://localhost:4002")
+    assert read.overseers == ("http://127.0.0.1:4000",)
+
+
+def test_with_an_overseer_elsewhere_a_worker_is_reached_by_its_host_name() -> None:
+    host = socket.gethostname()
+    for overseers in ("http://overseer:4000", "http://localhost:4000,http://overseer:4000"):
+        read = settings.read({"PORT": "3002", "OVERSEER_IP": overseers})
+        assert (read.advertise_url, read.link_url) == (f"http://{host}:3002", f"http://{host}:4002")
+
+
+def test_everything_said(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s\n")
+    (tmp_path / "tokens").write_text("a\nb\n")
+    read = settings.read(
+        {
+            "PORT": "80",
+            "LINK_PORT": "81",
+            "WORKER_ID": "w.1_a-b",
+            "ADVERTISE_URL": "https://clients.example/",
+            "LINK_URL": "http://10.0.0.1:81",
+            "OVERSEER_IP": "https://one,two:4000",
+            "COMMUNICATION_FOLDER": str(tmp_path),
+            "HANAS_FOLDER_ID": "0123456789abcdef",
+            "HANAS_SECRET_FILE": str(tmp_path / "secret"),
+            "HANAS_CLIENT_TOKEN_FILE": str(tmp_path / "tokens"),
+            "HANAS_PRESET": "cloud",
+            "HANAS_ISOLATION_POLICY": "StepDown",
+            "HANAS_VALUE_BYTES": "1048576",
+            "HANAS_SEGMENT_BYTES": "2097152",
+        }
+    )
+    assert (read.port, read.link_port, read.member) == (80, 81, "w.1_a-b")
+    assert (read.advertise_url, read.link_url) == ("https://clients.example", "http://10.0.0.1:81")
+    assert read.overseers == ("https://one", "http://two:4000")
+    assert (read.folder, read.folder_is_default, read.folder_id) == (tmp_path, False, "0123456789abcdef")
+    assert (read.secrets, read.client_tokens) == (("s",), ("a", "b"))
+    assert (read.timing, read.policy) == (CLOUD, IsolationPolicy.STEP_DOWN)
+    assert (read.value_bytes, read.segment_bytes) == (1 << 20, 2 << 20)
