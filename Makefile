@@ -4,7 +4,7 @@ PYTHON = python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: help .venv run demo test lint format bench-failover pins clean
+.PHONY: help .venv run demo test lint format test-compose manifests images bench-failover pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -40,11 +40,22 @@ format: $(READY) ## rewrite the sources in the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+test-compose: $(READY) ## play the drills of docs/compose.md; needs a Docker engine
+	HANAS_COMPOSE_REQUIRED=1 $(BIN)/python -m pytest tests/compose --timeout=900
+
+manifests: $(READY) ## render manifests/ from the chart; needs helm
+	$(BIN)/python manifests/render.py
+
+images: ## build the container images; needs a Docker engine
+	for target in overseer worker operator hanas; do \
+	  docker build --target $$target --tag hanas-$$target:dev . || exit 1; \
+	done
+
 bench-failover: $(READY) ## measure how long a failover takes
 	$(BIN)/python bench/failover.py
 
 pins: $(READY) ## renew requirements/*.txt
-	for extra in overseer worker client dev; do \
+	for extra in overseer worker operator client dev; do \
 	  $(BIN)/uv pip compile pyproject.toml --extra $$extra --output-file requirements/$$extra.txt \
 	    --upgrade --universal --python-version 3.11 --generate-hashes --quiet \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' || exit 1; \

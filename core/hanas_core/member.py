@@ -77,6 +77,8 @@ class Member:
         """The main that this one replaced because it failed, and its epoch, until it is back."""
         self.full = False
         """This main finds no room on the volume."""
+        self.blind = False
+        """This backup cannot read the folder, whatever its keep-alives say."""
         self._timing = timing
         self._policy = policy
         self._tried_epoch = 0
@@ -95,7 +97,9 @@ class Member:
             if self._isolated:
                 return Verdict.PRIMARY_ISOLATED
             return Verdict.FOLDER_FULL if self.full else Verdict.HEALTHY
-        return self.detector.verdict if self.role is Role.BACKUP else Verdict.UNKNOWN
+        if self.role is Role.BACKUP:
+            return Verdict.FOLDER_UNAVAILABLE if self.blind else self.detector.verdict
+        return Verdict.UNKNOWN
 
     def see(self, now: float, claim: Claim, unserved: int) -> list[Effect]:
         """A claim was seen, by whatever way. ``unserved``: epochs claimed since the last one that served.

@@ -40,8 +40,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 LAN = Timing(
     keepalive_interval=0.05,
-    suspect_after=0.25,
-    probe_timeout=0.2,
+    suspect_after=0.3,
+    probe_timeout=0.3,
     probe_interval=0.2,
     folder_grace=0.5,
     link_confirm=1.0,

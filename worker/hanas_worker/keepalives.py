@@ -120,7 +120,7 @@ class Sender:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=True)
+            connector = aiohttp.TCPConnector(force_close=True, limit=0, ttl_dns_cache=1)
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         return self._session
 

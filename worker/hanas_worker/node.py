@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import assert_never
+from typing import Any, assert_never
 
 import msgspec
 
@@ -77,6 +77,8 @@ class Node:
             return None
         if member.claim.incarnation == member.incarnation or state.served_epoch != member.epoch:
             return None
+        if member.claim.advertise_url == state.settings.advertise_url:
+            return None  # the main was an earlier run of this worker: clients would be sent round in a circle
         return member.claim.advertise_url
 
     @property
@@ -103,14 +105,15 @@ class Node:
             stopping.wait(),
         ]
         tasks = [asyncio.create_task(life) for life in lives]
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        awaited: list[asyncio.Future[Any]] = [*tasks, self.state.mistake]
+        done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         await self._leave()
         for task in tasks:
             task.cancel()
         self.state.cancel_background()
         await self._sender.close()
-        for task in done:
-            task.result()
+        for ended in done:
+            ended.result()
 
     async def _arrive(self, stopping: asyncio.Event) -> bool:
         """Find this worker's place; False if it is stopped before."""
@@ -179,6 +182,7 @@ class Node:
         while True:
             connected = any(not other.isolated for other in state.others())
             member.full = self.serving is not None and self.serving.full
+            member.blind = self._mail.unread_for > state.timing.probe_timeout + state.timing.folder_grace
             if not self._leaving:
                 self._do(member.tick(state.now, names.nonce(), others_connected=connected))
             self.book.update(state.now, wall_clock(), member.conditions())

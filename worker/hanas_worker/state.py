@@ -55,6 +55,8 @@ class State:
         self._lanes: dict[str, Lane] = {}
         self._wake: dict[str, asyncio.Event] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self.mistake: asyncio.Future[None] = self._loop.create_future()
+        """Gets the error of work in the background that no one expected: the worker ends with it, as with a duty's."""
 
     @property
     def timing(self) -> Timing:
@@ -94,7 +96,12 @@ class State:
         """Do some work in the background."""
         task = asyncio.create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self.mistake.done():
+            self.mistake.set_exception(error)
 
     def cancel_background(self) -> None:
         """Give up the work in the background."""

@@ -231,3 +231,14 @@ def test_a_healthy_backup_has_nothing_to_tell() -> None:
     worker.see(0.0, claim(1, OTHER), 0)
     worker.detector.heard(0.1, 1, OTHER)
     assert (worker.verdict, worker.conditions()) == (Verdict.HEALTHY, [])
+
+
+def test_a_backup_that_cannot_read_the_folder_says_so_although_keep_alives_arrive() -> None:
+    worker = member()
+    worker.see(0.0, claim(1, OTHER), 0)
+    worker.detector.heard(0.1, 1, OTHER)
+    worker.blind = True
+    assert seen_by(worker) is Verdict.FOLDER_UNAVAILABLE
+    assert [condition.kind for condition in worker.conditions()] == [Verdict.FOLDER_UNAVAILABLE]
+    worker.blind = False
+    assert seen_by(worker) is Verdict.HEALTHY

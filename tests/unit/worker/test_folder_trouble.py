@@ -1,5 +1,7 @@
 """A worker whose folder hangs, breaks or is full, on a folder in memory."""
 
+import asyncio
+
 import pytest
 
 from hanas_core import mailboxes, names
@@ -57,6 +59,17 @@ async def test_a_backup_goes_on_redirecting_while_its_folder_does_not_work() -> 
     folder.cancel()
     await follower.catch_up()
     assert node.state.followed_epoch == 1
+
+
+async def test_a_worker_that_was_the_main_before_its_restart_does_not_redirect_to_itself() -> None:
+    main = serve(bare_folder(), 1)
+    read = settings.read({"WORKER_ID": "a", "ADVERTISE_URL": main.claim.advertise_url})
+    node = Node(read, main.folder.other(), FOLDER_ID, FolderDecides())
+    node.state.member.see(node.state.now, main.claim, 0)
+    await Follower(node.state).catch_up()
+    assert node.state.followed_epoch == 1
+    assert node.main_url is None
+    assert not node.ready
 
 
 async def test_a_takeover_on_a_full_volume_gives_up_a_reserve_for_its_claim() -> None:
@@ -121,3 +134,15 @@ async def test_a_probe_that_failed_is_forgotten_when_the_folder_takes_writes_aga
     node.state.trouble("probe", FolderUnavailable("mailboxes/probes: input/output error"))
     await node._show()
     assert not node.state.folder_trouble
+
+
+async def test_an_error_of_this_program_in_a_takeover_ends_the_worker() -> None:
+    """A worker that stayed a main-elect for ever would never serve, nor suspect anyone."""
+    folder = bare_folder()
+    run(mailboxes.allocate(folder))
+    node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides())
+    folder.at("create", names.TEMPORARY, nth=3, before=ValueError("a mistake"))
+    with pytest.raises(ValueError, match="a mistake"):
+        async with asyncio.timeout(AMPLE_SECONDS):
+            await node.run(asyncio.Event())
+    assert node.serving is None

@@ -1,0 +1,1 @@
+"""The operator: HANas resources to Kubernetes objects, link failures to NetworkPolicies."""

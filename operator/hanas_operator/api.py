@@ -1,0 +1,142 @@
+"""The Kubernetes API as the operator uses it: plain dicts, server-side apply, errors with the server's words.
+
+On top of the official client's asyncio flavour, which knows how to connect and to authenticate; its typed models are
+not used.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+
+from hanas_operator import names
+from hanas_operator.kinds import Kind
+from hanas_operator.queue import ExpectedError
+
+Resource = dict[str, Any]
+TIMEOUT_SECONDS = 20.0
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+
+
+class ApiError(ExpectedError):
+    """The API server refused a call, or could not be reached (status 0). The message is the server's own."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        """``reason``: the machine's word, such as ``NotFound``."""
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+    @property
+    def lasting(self) -> bool:
+        """The same call will be refused again: what is asked for is wrong, or not allowed."""
+        return self.status in {400, 403, 422}
+
+
+class Api:
+    """Calls of the API server. Every one raises ApiError."""
+
+    def __init__(self, client: ApiClient) -> None:
+        """Use ``client``, which stays the caller's to close."""
+        self._client = client
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Resource | None:
+        """Return an object, None if there is none."""
+        try:
+            return await self._call("GET", kind.path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(
+        self, kind: Kind, namespace: str | None, labels: str = "", fields: str = "", limit: int = 0
+    ) -> list[Resource]:
+        """Return the objects that match the selectors; ``limit``: so many at most, 0: all."""
+        query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(limit or "")}
+        answer = await self._call("GET", kind.path(namespace), {key: value for key, value in query.items() if value})
+        found: list[Resource] = answer["items"]
+        return found
+
+    async def create(self, kind: Kind, made: Resource) -> Resource:
+        """Create an object; ApiError with status 409 if it is there already."""
+        return await self._call(
+            "POST", kind.path(made["metadata"]["namespace"]), {"fieldManager": names.FIELD_MANAGER}, made
+        )
+
+    async def apply(self, kind: Kind, made: Resource, subresource: str | None = None) -> Resource:
+        """Apply an object: what is named in it becomes so, what was and is not named any more goes."""
+        namespace, name = names.metadata(made)
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
+        return await self._call("PATCH", kind.path(namespace, name, subresource), query, made, _APPLY)
+
+    async def merge(self, kind: Kind, namespace: str, name: str, patch: Resource) -> Resource:
+        """Change some fields of an object that is there (RFC 7396)."""
+        query = {"fieldManager": names.FIELD_MANAGER}
+        return await self._call("PATCH", kind.path(namespace, name), query, patch, _MERGE)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete exactly the object with this ``uid``; nothing happens if it is gone."""
+        try:
+            await self._call("DELETE", kind.path(namespace, name), body={"preconditions": {"uid": uid}})
+        except ApiError as error:
+            if error.status not in {404, 409}:
+                raise
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Resource | None = None,
+        content_type: str = "application/json",
+    ) -> Resource:
+        async with self.open(method, path, query, body, {"Content-Type": content_type}) as response:
+            content = await response.read()
+        found: Resource = json.loads(content)
+        return found
+
+    @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Resource | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield an answer whose body is still to be read; it may be a stream."""
+        request = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json", **(headers or {})},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = await self._client.call_api(
+                *request, _request_timeout=timeout or aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+            )
+            response: aiohttp.ClientResponse = answer.response
+            async with response:
+                if response.status >= 400:
+                    raise _error(response, await response.read())
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            told = str(error) or type(error).__name__
+            raise ApiError(0, "Unreachable", f"the API server cannot be reached: {told}") from None
+
+
+def _error(response: aiohttp.ClientResponse, content: bytes) -> ApiError:
+    try:
+        status = json.loads(content)
+        reason, message = status.get("reason", ""), status.get("message", "")
+    except (ValueError, AttributeError):
+        reason, message = "", content[:200].decode(errors="replace")
+    return ApiError(response.status, reason or str(response.reason), message or str(response.reason))

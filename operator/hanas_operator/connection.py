@@ -1,0 +1,75 @@
+"""Connecting to the API server: once for our own calls, and the same for kopf's watches."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import kopf
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import load_incluster_config, load_kube_config
+
+from hanas_operator import kinds
+from hanas_operator.api import Api, ApiError
+from hanas_operator.crd import NAME
+from hanas_operator.settings import Settings
+from hanas_serving.settings import SettingError
+
+_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+def is_inside(settings: Settings) -> bool:
+    """Tell whether the service account of a pod is used."""
+    return settings.kubeconfig is None and settings.context is None and _IN_CLUSTER.exists()
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[ApiClient]:
+    """Yield a client of the API server. Raises SettingError, in words."""
+    configuration = Configuration()
+    try:
+        if is_inside(settings):
+            load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+        else:
+            await load_kube_config(settings.kubeconfig, settings.context, configuration, persist_config=False)  # type: ignore[no-untyped-call]
+    except Exception as error:  # the file may hold anything
+        named = settings.kubeconfig or os.environ.get("KUBECONFIG", "~/.kube/config")
+        raise SettingError(
+            f"the configuration in {named} cannot be used: {' '.join(str(error).split())}; give --kubeconfig FILE"
+        ) from None
+    async with ApiClient(configuration) as client:
+        yield client
+
+
+async def check(api: Api, settings: Settings) -> None:
+    """See that the API server answers and knows what a HANas is. Raises SettingError, in words."""
+    for namespace in settings.namespaces or (None,):
+        try:
+            await api.list(kinds.HANAS, namespace, limit=1)
+        except ApiError as error:
+            if error.status == 404:
+                raise SettingError(
+                    f"the API server does not know HANas resources: install the CustomResourceDefinition {NAME} first "
+                    "(charts/hanas, or manifests/)"
+                ) from None
+            if error.status in {401, 403}:
+                raise SettingError(f"the API server refuses this account: {error}") from None
+            raise SettingError(str(error)) from None
+
+
+async def credentials(configuration: Configuration) -> kopf.ConnectionInfo:
+    """Return the same connection as kopf wants it; the token is a fresh one."""
+    header = await configuration.get_api_key_with_prefix("BearerToken")
+    scheme, _, token = (header or "").rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        username=configuration.username or None,
+        password=configuration.password or None,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        proxy_url=configuration.proxy,
+    )

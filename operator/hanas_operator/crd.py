@@ -1,0 +1,100 @@
+"""The CustomResourceDefinition of HANas, made of the types that the operator itself reads it with."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from hanas_operator import rules, schema
+from hanas_operator.spec import HANasSpec
+from hanas_operator.status import HANasStatus
+
+GROUP, VERSION, PLURAL, KIND = "hanas.dev", "v1alpha1", "hanases", "HANas"
+NAME = f"{PLURAL}.{GROUP}"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+
+class _Resource(Struct, rename="camel"):
+    """A highly available key-value store on a shared volume."""
+
+    spec: Annotated[
+        HANasSpec,
+        Meta(
+            description="What is wanted.",
+            extra_json_schema={"x-kubernetes-validations": rules.rendered(rules.SPEC)},
+        ),
+    ] = msgspec.field(default_factory=HANasSpec)
+    status: (
+        Annotated[HANasStatus, Meta(description="What there is, as the operator last saw it.")] | msgspec.UnsetType
+    ) = msgspec.UNSET
+
+
+def definition() -> dict[str, Any]:
+    """Return the CustomResourceDefinition as a plain dict."""
+    found = schema.structural(_Resource)
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": NAME},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "plural": PLURAL,
+                "singular": "hanas",
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "shortNames": ["hn"],
+                "categories": ["all"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "description": found["description"],
+                            "type": "object",
+                            "properties": {
+                                "apiVersion": {"type": "string"},
+                                "kind": {"type": "string"},
+                                "metadata": {"type": "object"},
+                                **found["properties"],
+                            },
+                            "x-kubernetes-validations": rules.rendered(rules.OBJECT),
+                        }
+                    },
+                    "subresources": {
+                        "status": {},
+                        "scale": {
+                            "specReplicasPath": ".spec.workers",
+                            "statusReplicasPath": ".status.workers",
+                            "labelSelectorPath": ".status.selector",
+                        },
+                    },
+                    "additionalPrinterColumns": [
+                        _column("Ready", _of("Ready", "status")),
+                        _column("Main", ".status.main"),
+                        _column("Epoch", ".status.epoch", kind="integer"),
+                        _column("Workers", ".status.readyWorkers", kind="integer"),
+                        _column("Wanted", ".spec.workers", kind="integer"),
+                        _column("Links", _of("LinkHealthy", "reason")),
+                        _column("Age", ".metadata.creationTimestamp", kind="date"),
+                        _column("Storage", _of("StorageReady", "reason"), priority=1),
+                        _column("Reason", _of("Ready", "reason"), priority=1),
+                        _column("Message", _of("Ready", "message"), priority=1),
+                    ],
+                }
+            ],
+        },
+    }
+
+
+def _of(condition: str, field: str) -> str:
+    return f'.status.conditions[?(@.type=="{condition}")].{field}'
+
+
+def _column(name: str, path: str, *, kind: str = "string", priority: int = 0) -> dict[str, Any]:
+    column: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path}
+    return column if priority == 0 else {**column, "priority": priority}

@@ -1,0 +1,131 @@
+"""Link failures over time: pending until the pods are there, active while they last, healed after their duration.
+
+A pure function of the spec, of what was recorded before, and of the time. What a failure cuts is part of its record:
+another cut under the same name is another failure and begins anew.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from msgspec import UNSET, structs
+
+from hanas_core.verdicts import Verdict
+from hanas_operator import cuts, durations
+from hanas_operator.cuts import ANYBODY, OVERSEER, Cut
+from hanas_operator.spec import LinkFailure, Plane
+from hanas_operator.status import FailureState, FailureStatus
+from hanas_operator.view import FAILED, UP, ClusterView
+
+NOT_WATCHED = "NotWatched"
+"""Keep-alives travel only from the main to the backups; of other links nobody can tell."""
+UNKNOWN = "Unknown"
+
+
+class Outcome(NamedTuple):
+    """What is to be done now."""
+
+    statuses: tuple[FailureStatus, ...]
+    cuts: frozenset[Cut]
+    next_change: datetime | None
+    """When the next failure heals by itself."""
+
+
+def evaluate(
+    wanted: Sequence[LinkFailure],
+    before: Collection[FailureStatus],
+    members: Sequence[str],
+    ready: Collection[str],
+    now: datetime,
+) -> Outcome:
+    """Return what holds at ``now``. ``ready``: the members whose pods are ready; a failure waits for them."""
+    recorded = {status.name: status for status in before}
+    statuses: list[FailureStatus] = []
+    found: set[Cut] = set()
+    ends: list[datetime] = []
+    for failure in wanted:
+        status, end = _one(failure, recorded.get(failure.name), members, ready, now)
+        statuses.append(status)
+        if status.state is FailureState.ACTIVE:
+            found |= cuts.of(failure, members)
+            if end is not None:
+                ends.append(end)
+    return Outcome(tuple(statuses), frozenset(found), min(ends, default=None))
+
+
+def _one(
+    failure: LinkFailure,
+    before: FailureStatus | None,
+    members: Sequence[str],
+    ready: Collection[str],
+    now: datetime,
+) -> tuple[FailureStatus, datetime | None]:
+    words = cuts.words(failure)
+    if before is not None and before.cut != words:
+        before = None
+    observed = UNKNOWN if before is None else before.observed
+    ends = [failure.source] + ([] if failure.target in {ANYBODY, OVERSEER} else [failure.target])
+    strangers = [end for end in ends if end not in members]
+    if strangers:
+        message = f"there is no {' and no '.join(strangers)}: the workers are worker-0 to worker-{len(members) - 1}"
+        return _status(failure, FailureState.PENDING, words, UNKNOWN, message), None
+    started = before.started_at if before is not None else UNSET
+    if not isinstance(started, str):
+        absent = [end for end in ends if end not in ready]
+        if absent:
+            message = f"waits until {' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} ready"
+            return _status(failure, FailureState.PENDING, words, UNKNOWN, message), None
+        started = durations.written(now)
+    heals = UNSET if failure.duration is UNSET else durations.after(durations.read(started), str(failure.duration))
+    state = FailureState.ACTIVE if heals is UNSET or now < heals else FailureState.HEALED
+    status = structs.replace(
+        _status(failure, state, words, observed),
+        started_at=started,
+        heals_at=UNSET if heals is UNSET else durations.written(heals),
+    )
+    return status, None if heals is UNSET else heals
+
+
+def _status(
+    failure: LinkFailure, state: FailureState, words: str, observed: str, message: str | None = None
+) -> FailureStatus:
+    return FailureStatus(
+        name=failure.name, state=state, cut=words, observed=observed, message=UNSET if message is None else message
+    )
+
+
+def observe(outcome: Outcome, wanted: Sequence[LinkFailure], members: Sequence[str], view: ClusterView | None) -> tuple[
+    FailureStatus, ...
+]:  # fmt: skip
+    """Return the statuses with what the workers see of the active failures; a healed one keeps what was seen last."""
+    failures = {failure.name: failure for failure in wanted}
+    return tuple(
+        structs.replace(status, observed=_seen(cuts.of(failures[status.name], members), view))
+        if status.state is FailureState.ACTIVE
+        else status
+        for status in outcome.statuses
+    )
+
+
+def _seen(found: frozenset[Cut], view: ClusterView | None) -> str:
+    if view is None or view.main is None:
+        return UNKNOWN
+    about = view.member(view.main.member)
+    if about is not None and about.verdict == Verdict.PRIMARY_ISOLATED:
+        return about.verdict
+    targets = watched(found, view)
+    if not targets:
+        return NOT_WATCHED
+    states = {view.link(view.main.member, target) for target in targets}
+    if UP in states:
+        return Verdict.HEALTHY.value
+    if FAILED in states:
+        return Verdict.LINK_FAILED.value
+    verdicts = {known.verdict for target in targets if (known := view.member(target)) is not None}
+    return min(verdicts - {UNKNOWN}, default=UNKNOWN)
+
+
+def watched(found: Collection[Cut], view: ClusterView) -> list[str]:
+    """Return the backups to which keep-alives are due on a link that is cut."""
+    main = view.serving
+    return sorted({cut.target for cut in found if cut.plane is Plane.LINK and cut.source == main})

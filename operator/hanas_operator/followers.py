@@ -1,0 +1,100 @@
+"""One follower for each cluster that there is, and the label of the main, which follows every view at once."""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable
+
+from hanas_operator import kinds, names, pods
+from hanas_operator.api import Api, ApiError, Resource
+from hanas_operator.follower import Follower
+from hanas_operator.metrics import Metrics
+from hanas_operator.objects import secret
+from hanas_operator.queue import Key
+from hanas_operator.reach import Reach, Unreachable
+from hanas_operator.view import ClusterView
+
+_log = logging.getLogger(__name__)
+
+
+class Followers:
+    """Starts and stops followers; tells what they see."""
+
+    def __init__(self, api: Api, way: Reach, metrics: Metrics, changed: Callable[[Key], None]) -> None:
+        """``changed``: called when there is news of a cluster."""
+        self._api = api
+        self._way = way
+        self._metrics = metrics
+        self._changed = changed
+        self._running: dict[Key, tuple[Follower, asyncio.Task[None]]] = {}
+        self._workers: dict[Key, int] = {}
+
+    def seen(self, key: Key) -> tuple[ClusterView | None, str]:
+        """Return the newest view of a cluster, None if there is none; and what is the matter with its overseers."""
+        if key not in self._running:
+            return None, "no overseer has been asked yet"
+        follower = self._running[key][0]
+        return follower.view, follower.trouble
+
+    def follow(self, key: Key, workers: int) -> None:
+        """Follow a cluster of so many workers from now on."""
+        self._workers[key] = workers
+        if key not in self._running:
+
+            async def changed(view: ClusterView | None) -> None:
+                await self._see(key, view)
+
+            async def token() -> str:
+                return await self._token(key)
+
+            def members() -> list[str]:
+                return [names.member(ordinal) for ordinal in range(self._workers.get(key, 0))]
+
+            follower = Follower(self._way, *key, members, token, changed)
+            self._running[key] = follower, asyncio.create_task(follower.run(), name=f"follow {key[0]}/{key[1]}")
+
+    def forget(self, key: Key) -> None:
+        """Stop following a cluster that is gone."""
+        if key in self._running:
+            self._running.pop(key)[1].cancel()
+        self._workers.pop(key, None)
+
+    def close(self) -> None:
+        """Stop following all of them."""
+        for key in list(self._running):
+            self.forget(key)
+
+    async def _see(self, key: Key, view: ClusterView | None) -> None:
+        # The label first: clients wait for it. The reconcile that follows does the rest.
+        try:
+            with self._metrics.labelling():
+                labels = names.selected({names.MANAGED_BY: names.MANAGER, **names.selector(key[1], names.WORKER)})
+                await keep_roles(self._api, key, await self._api.list(kinds.POD, key[0], labels), view)
+        except ApiError as error:
+            _log.warning("%s/%s: the role of the main was not labelled yet: %s", *key, error)
+        self._changed(key)
+
+    async def _token(self, key: Key) -> str:
+        try:
+            found = await self._api.get(kinds.SECRET, key[0], names.secret(key[1]))
+        except ApiError as error:
+            raise Unreachable(f"the Secret of the components cannot be read: {error}") from None
+        content = ((found or {}).get("data") or {}).get(secret.KEY, "")
+        if not content:
+            raise Unreachable(f"there is no Secret {names.secret(key[1])} to ask the overseer with")
+        return base64.b64decode(content).decode()
+
+
+async def keep_roles(api: Api, key: Key, found: list[Resource], view: ClusterView | None) -> None:
+    """Label the main as the main and the others as backups. ``found``: the pods; they are changed too."""
+    for pod, role in pods.wanted_roles(found, None if view is None else view.serving, key[1]):
+        meta = pod["metadata"]
+        patch = {"metadata": {"uid": meta["uid"], "labels": {names.ROLE: role}}}
+        try:
+            await api.merge(kinds.POD, key[0], meta["name"], patch)
+        except ApiError as error:
+            if error.status not in {404, 409}:  # another pod of the same name took its place
+                raise
+        else:
+            meta.setdefault("labels", {})[names.ROLE] = role
+            _log.info("%s/%s is now labelled %s=%s", key[0], meta["name"], names.ROLE, role)

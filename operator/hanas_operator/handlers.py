@@ -1,0 +1,77 @@
+"""What kopf watches: HANas resources and the objects made for them. Every change only asks for a reconcile.
+
+None of the handlers keeps anything in the resources: no finalizers, no annotations, no progress.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import kopf
+from kubernetes.aio.client import Configuration
+
+from hanas_operator import connection, kinds, names
+from hanas_operator.queue import Queue
+
+_SERVER_TIMEOUT_SECONDS = 300  # the API server takes whole seconds only
+_TOGETHER_SECONDS = 0.2
+"""Changes of objects come in bursts; one reconcile is enough for those that come within this time."""
+
+
+def registry(queue: Queue, configuration: Configuration, stop: Callable[[], Awaitable[None]]) -> kopf.OperatorRegistry:
+    """Return the handlers, which add to ``queue``. ``stop``: ends what kopf did not begin, for it waits for that."""
+    made = kopf.OperatorRegistry()
+
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return await connection.credentials(configuration)
+
+    async def changed(namespace: str | None, name: str | None, **_: Any) -> None:
+        queue.add((namespace or "", name or ""))
+
+    async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+        queue.add((namespace or "", labels[names.CLUSTER]), _TOGETHER_SECONDS)
+
+    async def cleanup(**_: Any) -> None:
+        await stop()
+
+    kopf.on.cleanup(registry=made, id="cleanup")(cleanup)
+    kopf.on.login(registry=made, id="login")(login)
+    kind = kinds.HANAS
+    kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=made)(changed)
+    for kind in kinds.WATCHED:
+        kopf.on.event(
+            kind.group,
+            kind.version,
+            kind.plural,
+            labels={names.MANAGED_BY: names.MANAGER, names.CLUSTER: kopf.PRESENT},
+            id=f"child/{kind.plural}",
+            registry=made,
+        )(child_changed)
+    return made
+
+
+def settings() -> kopf.OperatorSettings:
+    """Return kopf's settings: it watches what is ours, and posts and scans nothing."""
+    made = kopf.OperatorSettings()
+    made.posting.enabled = False
+    made.scanning.disabled = True
+    made.watching.server_timeout = _SERVER_TIMEOUT_SECONDS
+    for kind in kinds.WATCHED:
+        made.watching.label_selectors[kind.group, kind.version, kind.plural] = names.SELECT_MANAGED
+    return made
+
+
+def quieten() -> None:
+    """Have kopf say what goes wrong, in a line each; with HANAS_LOG_LEVEL=DEBUG it says everything."""
+    logger = logging.getLogger("kopf")
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        return
+    logger.setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    if record.name.startswith("kopf"):
+        record.exc_info = record.exc_text = None
+    return True

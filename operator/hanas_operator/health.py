@@ -1,0 +1,31 @@
+"""What the kubelet and Prometheus ask the operator."""
+
+import time
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hanas_operator.metrics import Metrics
+from hanas_operator.queue import Queue
+
+STUCK_SECONDS = 30.0
+"""A queue that has not looked at itself for this long is stuck, and the operator better begun anew."""
+
+
+def application(queue: Queue, metrics: Metrics) -> Starlette:
+    """Return the application: /healthz, /readyz, /metrics."""
+
+    async def health(request: Request) -> Response:
+        del request
+        age = time.monotonic() - queue.alive_at
+        if age > STUCK_SECONDS:
+            return Response(f"the queue has stood still for {age:.0f} s\n", 503, media_type="text/plain")
+        return Response("ok\n", media_type="text/plain")
+
+    async def report(request: Request) -> Response:
+        del request
+        return Response(metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    return Starlette(routes=[Route("/healthz", health), Route("/readyz", health), Route("/metrics", report)])

@@ -1,0 +1,62 @@
+"""What Prometheus is told of the operator."""
+
+from contextlib import AbstractContextManager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from hanas_operator.queue import Key
+from hanas_operator.status import HANasStatus
+
+_LABELS = ["namespace", "name"]
+
+
+class Metrics:
+    """The metrics of one operator."""
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self._registry = registry = CollectorRegistry()
+        self._reconciles = Counter("hanas_operator_reconciles", "Reconciles", ["result"], registry=registry)
+        self._seconds = Histogram("hanas_operator_reconcile_seconds", "Time that a reconcile takes", registry=registry)
+        self._labelling = Histogram(
+            "hanas_operator_label_seconds", "From the news of a main to its label", registry=registry
+        )
+        self._conditions = Gauge(
+            "hanas_operator_condition", "1: the condition is True; -1: Unknown", [*_LABELS, "type"], registry=registry
+        )
+        self._epoch = Gauge("hanas_operator_epoch", "The highest epoch of a cluster", _LABELS, registry=registry)
+        self._ready = Gauge("hanas_operator_ready_workers", "Workers that are ready", _LABELS, registry=registry)
+        self._known: dict[Key, set[str]] = {}
+
+    def labelling(self) -> AbstractContextManager[object]:
+        """Measure how long the role label takes."""
+        return self._labelling.time()
+
+    def reconciling(self) -> AbstractContextManager[object]:
+        """Measure a reconcile."""
+        return self._seconds.time()
+
+    def count(self, result: str) -> None:
+        """Count a reconcile: ``done`` or ``failed``."""
+        self._reconciles.labels(result).inc()
+
+    def show(self, key: Key, status: HANasStatus) -> None:
+        """Show what is known of a cluster."""
+        self._epoch.labels(*key).set(status.epoch)
+        self._ready.labels(*key).set(status.ready_workers)
+        for condition in status.conditions:
+            value = {"True": 1, "False": 0, "Unknown": -1}[condition.status]
+            self._conditions.labels(*key, condition.type).set(value)
+        self._known[key] = {condition.type for condition in status.conditions}
+
+    def forget(self, key: Key) -> None:
+        """Show nothing of a cluster any more."""
+        for kind in self._known.get(key, set()):
+            self._conditions.remove(*key, kind)
+        if self._known.pop(key, None) is not None:
+            self._epoch.remove(*key)
+            self._ready.remove(*key)
+
+    def text(self) -> bytes:
+        """Return everything in the text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,1 @@
+"""From a HANas to Kubernetes objects: pure functions that return plain dicts, one concern a file."""

@@ -1,0 +1,162 @@
+"""What the pods of workers and overseers have in common. They satisfy the Pod Security standard ``restricted``."""
+
+from typing import Any
+
+from hanas_operator import names
+from hanas_operator.objects import secret
+from hanas_operator.objects.owner import Manifest, Owner
+from hanas_operator.placement import Affinity
+from hanas_operator.plain import plain
+from hanas_operator.spec import ResourceRequirements, SecretKey
+
+FOLDER = "/var/lib/hanas/communication"
+SECRETS, TOKENS = "/etc/hanas/secret", "/etc/hanas/tokens"
+GRACE_SECONDS = 30
+"""A worker that is stopped hands over within some seconds; the rest is reserve."""
+
+
+def template(
+    owner: Owner, component: str, command: str, environment: list[Manifest], ports: dict[str, int],
+    resources: ResourceRequirements,
+) -> Manifest:  # fmt: skip
+    """Return the pod template of a component. The port ``http`` answers the probes."""
+    spec = owner.spec
+    container: Manifest = {
+        "name": component,
+        "image": owner.image,
+        "imagePullPolicy": spec.image_pull_policy,
+        "command": [command],
+        "env": [*environment, *_environment(owner)],
+        "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
+        "resources": plain(resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": _mounts(owner),
+        # The last lines of the log of a pod that failed; the operator tells them in a condition.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "startupProbe": _probe("/healthz", period=1, failures=60),
+        "livenessProbe": _probe("/healthz", period=5, failures=6),
+        "readinessProbe": _probe("/readyz", period=1, failures=2),
+    }
+    pod: Manifest = {
+        "automountServiceAccountToken": False,
+        # Variables such as HANAS_PORT, made of the names of Services, would be taken for settings.
+        "enableServiceLinks": False,
+        "securityContext": _identity(owner),
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "containers": [container],
+        "volumes": _volumes(owner),
+        "affinity": _affinity(owner, component),
+        **_placement(owner, component),
+    }
+    return {
+        "metadata": {
+            "labels": {**spec.pod_labels, **names.labels(owner.name, component)},
+            "annotations": {**spec.pod_annotations, "kubectl.kubernetes.io/default-container": component},
+        },
+        "spec": pod,
+    }
+
+
+def _environment(owner: Owner) -> list[Manifest]:
+    spec = owner.spec
+    found = {
+        "COMMUNICATION_FOLDER": FOLDER,
+        "HANAS_PRESET": spec.preset.value,
+        "HANAS_LOG_LEVEL": spec.log_level,
+        "HANAS_SECRET_FILE": f"{SECRETS}/{secret.KEY}",
+    }
+    if isinstance(spec.client_token_secret, SecretKey):
+        found["HANAS_CLIENT_TOKEN_FILE"] = f"{TOKENS}/{spec.client_token_secret.key}"
+    reference = {"name": names.folder(owner.name), "key": "folderId", "optional": True}
+    return [
+        *({"name": name, "value": value} for name, value in found.items()),
+        {"name": "HANAS_FOLDER_ID", "valueFrom": {"configMapKeyRef": reference}},
+    ]
+
+
+def _mounts(owner: Owner) -> list[Manifest]:
+    folder: Manifest = {"name": "folder", "mountPath": FOLDER}
+    if isinstance(owner.spec.storage.sub_path, str):
+        folder["subPath"] = owner.spec.storage.sub_path
+    found = [
+        folder,
+        {"name": "secret", "mountPath": SECRETS, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},
+    ]
+    if isinstance(owner.spec.client_token_secret, SecretKey):
+        found.append({"name": "tokens", "mountPath": TOKENS, "readOnly": True})
+    return found
+
+
+def _volumes(owner: Owner) -> list[Manifest]:
+    found: list[Manifest] = [
+        {"name": "folder", "persistentVolumeClaim": {"claimName": owner.claim}},
+        {"name": "secret", "secret": {"secretName": names.secret(owner.name), "defaultMode": 0o440}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
+    ]
+    tokens = owner.spec.client_token_secret
+    if isinstance(tokens, SecretKey):
+        items = [{"key": tokens.key, "path": tokens.key}]
+        found.append({"name": "tokens", "secret": {"secretName": tokens.name, "defaultMode": 0o440, "items": items}})
+    return found
+
+
+def _identity(owner: Owner) -> Manifest:
+    who = owner.spec.pod_security_context
+    found: Manifest = {
+        "runAsNonRoot": True,
+        "runAsUser": who.run_as_user,
+        "runAsGroup": who.run_as_group,
+        "fsGroup": who.fs_group,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if who.supplemental_groups:
+        found["supplementalGroups"] = list(who.supplemental_groups)
+    return found
+
+
+def _affinity(owner: Owner, component: str) -> Any:
+    if isinstance(owner.spec.affinity, Affinity):
+        return plain(owner.spec.affinity)
+    term = {
+        "labelSelector": {"matchLabels": names.selector(owner.name, component)},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    return {
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]
+        }
+    }
+
+
+def _placement(owner: Owner, component: str) -> Manifest:
+    spec = owner.spec
+    found: Manifest = {}
+    if spec.node_selector:
+        found["nodeSelector"] = spec.node_selector
+    if spec.tolerations:
+        found["tolerations"] = plain(spec.tolerations)
+    if isinstance(spec.priority_class_name, str):
+        found["priorityClassName"] = spec.priority_class_name
+    if spec.image_pull_secrets:
+        found["imagePullSecrets"] = [{"name": one.name} for one in spec.image_pull_secrets]
+    if spec.topology_spread_constraints:
+        meant = {"matchLabels": names.selector(owner.name, component)}
+        found["topologySpreadConstraints"] = [
+            {"labelSelector": meant, **plain(one)} for one in spec.topology_spread_constraints
+        ]
+    return found
+
+
+def _probe(path: str, *, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": max(period, 2),
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,84 @@
+"""What pods tell of themselves: ready or not, and why not. Pure functions."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hanas_operator import names
+
+Pod = dict[str, Any]
+_LONGEST = 300
+_PATIENT_REASONS = {"ContainerCreating", "PodInitializing"}
+
+
+def is_ready(pod: Pod) -> bool:
+    """Tell whether a pod is ready and stays."""
+    if "deletionTimestamp" in pod["metadata"]:
+        return False
+    return _condition(pod, "Ready").get("status") == "True"
+
+
+def of(pods: Iterable[Pod], component: str) -> list[Pod]:
+    """Return the pods of a component, by name."""
+    found = [pod for pod in pods if pod["metadata"].get("labels", {}).get("app.kubernetes.io/component") == component]
+    return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
+
+
+def ready_members(cluster: str, pods: Iterable[Pod]) -> set[str]:
+    """Return the members whose pods are ready."""
+    return {names.member_of(cluster, pod["metadata"]["name"]) for pod in of(pods, names.WORKER) if is_ready(pod)}
+
+
+def troubles(pods: Iterable[Pod]) -> list[str]:
+    """Return, for every pod that something keeps from being ready, what that is."""
+    return [
+        f"{pod['metadata']['name']}: {why}"
+        for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
+        if not is_ready(pod) and (why := _trouble(pod))
+    ]
+
+
+def _trouble(pod: Pod) -> str:
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("status") == "False":
+        return _short(f"{scheduled.get('reason', 'Unschedulable')}: {scheduled.get('message', '')}")
+    for container in pod.get("status", {}).get("containerStatuses", []):
+        state, last = container.get("state", {}), container.get("lastState", {})
+        ended = state.get("terminated") or last.get("terminated") or {}
+        said = last_words(ended.get("message", ""))
+        waiting = state.get("waiting", {})
+        reason = waiting.get("reason", "")
+        if reason and reason not in _PATIENT_REASONS:
+            return _short(f"{reason}: {said or waiting.get('message', '')}")
+        if ended.get("exitCode"):
+            return _short(f"{ended.get('reason', 'Error')}: {said or 'exit code ' + str(ended['exitCode'])}")
+    return ""
+
+
+def last_words(log: str) -> str:
+    """Return the last line of a log that is not empty."""
+    return next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
+
+
+def _condition(pod: Pod, kind: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = pod.get("status", {}).get("conditions", [])
+    return next((condition for condition in found if condition.get("type") == kind), {})
+
+
+def _short(text: str) -> str:
+    text = text.strip().removesuffix(":")
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def wanted_roles(pods: Iterable[Pod], main: str | None, cluster: str) -> list[tuple[Pod, str]]:
+    """Return the worker pods whose role label must change, and to what; the new main comes first.
+
+    Without a main that serves nothing changes: the label stays with the last one until another is known.
+    """
+    if main is None:
+        return []
+    roles = [
+        (pod, names.MAIN if names.member_of(cluster, pod["metadata"]["name"]) == main else names.BACKUP)
+        for pod in of(pods, names.WORKER)
+    ]
+    wrong = [(pod, role) for pod, role in roles if pod["metadata"].get("labels", {}).get(names.ROLE) != role]
+    return sorted(wrong, key=lambda entry: entry[1] != names.MAIN)

@@ -1,0 +1,102 @@
+"""How the operator reaches overseers and workers: directly inside the cluster, else through the API server's proxy."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+from urllib.parse import quote
+
+import aiohttp
+
+from hanas_operator import names
+from hanas_operator.api import Api, ApiError
+
+ANSWER_SECONDS = 3.0
+SILENCE_SECONDS = 25.0
+"""An event stream that is silent for this long is broken: the overseer sends a comment every ten seconds."""
+
+
+class Unreachable(Exception):
+    """Nobody answered, or not as hoped. The message says who and why."""
+
+
+class Place:
+    """A HTTP interface inside the cluster."""
+
+    def __init__(self, namespace: str, host: str, port: int, proxy: str) -> None:
+        """``host``: its DNS name; ``proxy``: its path in the API, such as ``services/NAME:PORT``."""
+        self.url = f"http://{host}.{namespace}.svc:{port}"
+        self.proxied = f"/api/v1/namespaces/{namespace}/{proxy}/proxy"
+
+
+def overseer(namespace: str, cluster: str) -> Place:
+    """Return where the overseers are."""
+    name = names.overseer(cluster)
+    return Place(namespace, name, names.OVERSEER_PORT, f"services/{name}:{names.OVERSEER_PORT}")
+
+
+def worker(namespace: str, cluster: str, member: str) -> Place:
+    """Return where a worker is."""
+    pod = names.pod(cluster, member)
+    host = f"{pod}.{names.headless(cluster)}"
+    return Place(namespace, host, names.WORKER_PORT, f"pods/{pod}:{names.WORKER_PORT}")
+
+
+class Reach(Protocol):
+    """A way to make GET calls."""
+
+    def open(self, place: Place, path: str, token: str, *, stream: bool = False) -> AbstractAsyncContextManager[
+        aiohttp.ClientResponse
+    ]:  # fmt: skip
+        """Yield the answer to ``GET path``, whose status is 200. Raises Unreachable, also while it is read."""
+
+
+class Direct:
+    """From inside the cluster."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        """Use ``session``, which stays the caller's to close."""
+        self._session = session
+
+    @asynccontextmanager
+    async def open(
+        self, place: Place, path: str, token: str, *, stream: bool = False
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield the answer. Raises Unreachable."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            async with self._session.get(place.url + path, headers=headers, timeout=_timeout(stream)) as response:
+                if response.status != 200:
+                    raise Unreachable(f"{place.url}{path} answered {response.status}")
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{place.url}: {str(error) or type(error).__name__}") from None
+
+
+class Proxied:
+    """From outside, through the API server. It keeps the Authorization header for itself, so tokens go as a cookie."""
+
+    def __init__(self, api: Api) -> None:
+        """Go through ``api``."""
+        self._api = api
+
+    @asynccontextmanager
+    async def open(
+        self, place: Place, path: str, token: str, *, stream: bool = False
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield the answer. Raises Unreachable."""
+        headers = {"Cookie": f"hanas-token={quote(token, safe='')}"} if token else {}
+        try:
+            async with self._api.open(
+                "GET", place.proxied + path, headers=headers, timeout=_timeout(stream)
+            ) as response:
+                yield response
+        except ApiError as error:
+            raise Unreachable(f"{place.proxied}: {error}") from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{place.proxied}: {str(error) or type(error).__name__}") from None
+
+
+def _timeout(stream: bool) -> aiohttp.ClientTimeout:
+    if stream:
+        return aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_SECONDS, sock_read=SILENCE_SECONDS)
+    return aiohttp.ClientTimeout(total=ANSWER_SECONDS)

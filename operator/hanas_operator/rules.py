@@ -1,0 +1,95 @@
+"""CEL rules of the HANas resource: what the API server refuses, and the words it does so with.
+
+The rules need Kubernetes 1.29: CEL validation is general there, and knows quantities.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """One rule. ``message`` says what to do."""
+
+    rule: str
+    message: str
+    field_path: str | None = None
+
+
+OBJECT = (
+    Rule(
+        "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "the name must have at most 40 lower-case letters, digits and '-', and begin with a letter: "
+        "Services and pods are called after it",
+    ),
+)
+SIZE = (
+    Rule("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))", "must be a size such as 1Gi"),
+    Rule(
+        "!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0",
+        "a volume can only grow: make a new HANas and move the data with 'hanas export' and 'hanas import'",
+    ),
+)
+STORAGE = (
+    Rule(
+        "!(has(self.existingClaim) && has(self.storageClassName))",
+        "give either storageClassName or existingClaim: an existing claim has its class already",
+    ),
+    Rule(
+        "has(self.existingClaim) == has(oldSelf.existingClaim) && "
+        "(!has(self.existingClaim) || self.existingClaim == oldSelf.existingClaim)",
+        "cannot be changed: the data is in that volume; make a new HANas and move the data with 'hanas export' "
+        "and 'hanas import'",
+        ".existingClaim",
+    ),
+    Rule(
+        "has(self.storageClassName) == has(oldSelf.storageClassName) && "
+        "(!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+        "cannot be changed: the data is in that volume; make a new HANas and move the data with 'hanas export' "
+        "and 'hanas import'",
+        ".storageClassName",
+    ),
+    Rule(
+        "has(self.subPath) == has(oldSelf.subPath) && (!has(self.subPath) || self.subPath == oldSelf.subPath)",
+        "cannot be changed: the data is there",
+        ".subPath",
+    ),
+)
+DURATION = (Rule("duration(self) > duration('0s')", "must be longer than nothing, such as 30s"),)
+FAILURE = (
+    Rule("self.source != self.target", "source and target must be different", ".target"),
+    Rule(
+        "self.target != 'overseer' || ('client' in self.planes && self.direction != 'from')",
+        "only calls to the overseer can be cut: planes must contain client, and direction must not be from",
+        ".target",
+    ),
+)
+# The default of the spec, {}, must pass too, before the defaults in it are set: thus the many has().
+SPEC = (
+    Rule(
+        "!has(self.linkFailures) || self.linkFailures.all(f, int(f.source.substring(7)) < self.workers)",
+        "source must be one of the workers: worker-0 up to one less than spec.workers",
+        ".linkFailures",
+    ),
+    Rule(
+        "!has(self.linkFailures) || "
+        "self.linkFailures.all(f, !f.target.startsWith('worker-') || int(f.target.substring(7)) < self.workers)",
+        "target must be one of the workers: worker-0 up to one less than spec.workers",
+        ".linkFailures",
+    ),
+    Rule(
+        "!(has(self.storage) && has(self.storage.existingClaim) && self.reclaim == 'Delete')",
+        "reclaim: Delete is for claims that the operator made; it never deletes an existing one",
+        ".reclaim",
+    ),
+)
+
+
+def rendered(found: Iterable[Rule]) -> list[dict[str, Any]]:
+    """Return ``x-kubernetes-validations``."""
+    entries: list[dict[str, Any]] = []
+    for rule in found:
+        entry: dict[str, Any] = {"rule": rule.rule, "message": rule.message}
+        if rule.field_path is not None:
+            entry["fieldPath"] = rule.field_path
+        entries.append(entry)
+    return entries

@@ -1,0 +1,85 @@
+"""What the operator is told at its start, by its command line."""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+DEFAULT_PORT = 8080
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that does not change while the operator runs."""
+
+    kubeconfig: str | None
+    """A file; None: the service account of the pod, or the usual file outside of a cluster."""
+    context: str | None
+    namespaces: tuple[str, ...]
+    """The namespaces to work in; empty: all of them."""
+    image: str
+    """What pods run if a HANas does not say; empty: each must."""
+    proxied: bool | None
+    """Reach overseers through the API server's proxy; None: only when running outside of the cluster."""
+    port: int
+    """Where /healthz, /readyz and /metrics are; 0: nowhere."""
+
+
+def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings. Ends the program, with the usage, if they make no sense."""
+    parser = argparse.ArgumentParser(
+        prog="hanas-operator",
+        description="Makes the clusters that HANas resources describe, and keeps them as described.",
+        epilog="In a pod it needs no arguments. HANAS_LOG_LEVEL sets how much it writes to its log.",
+    )
+    parser.add_argument("--kubeconfig", metavar="FILE", help="work from here, with the cluster and account of FILE")
+    parser.add_argument("--context", help="the context in that file, instead of its current one")
+    parser.add_argument(
+        "-n",
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="work in this namespace only; may be repeated. Without it: in all of them",
+    )
+    parser.add_argument(
+        "--image",
+        default=environment.get("HANAS_IMAGE", ""),
+        help="image of workers and overseers whose HANas names none (HANAS_IMAGE)",
+    )
+    parser.add_argument(
+        "--overseer-access",
+        choices=("auto", "direct", "proxy"),
+        default="auto",
+        help="how to reach overseers: directly, or through the API server; auto: directly if in a pod",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=environment.get("PORT") or DEFAULT_PORT,
+        help=f"where /healthz, /readyz and /metrics are; 0: nowhere (PORT, {DEFAULT_PORT})",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    given = parser.parse_args(arguments)
+    return Settings(
+        kubeconfig=given.kubeconfig,
+        context=given.context,
+        namespaces=tuple(dict.fromkeys(given.namespace)),
+        image=given.image,
+        proxied={"auto": None, "direct": False, "proxy": True}[given.overseer_access],
+        port=given.port,
+    )
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port number")
+    return int(text)
+
+
+def _version() -> str:
+    try:
+        return version("hanas")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,111 @@
+"""``status`` of a HANas as types; `hanas_operator.crd` makes the schema of them."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+MOST_MESSAGE = 1024
+"""Characters of a condition's message; the API allows many more, nobody reads them."""
+
+
+class StatusType(Struct, frozen=True, rename="camel", kw_only=True):
+    """The common settings."""
+
+
+class ConditionType(StrEnum):
+    """What conditions there are."""
+
+    READY = "Ready"
+    """A main serves, and it can be reached through the Service of the main."""
+    DEGRADED = "Degraded"
+    """Something is missing or wrong that people should look at."""
+    LINK_HEALTHY = "LinkHealthy"
+    """The keep-alives of the main reach every backup."""
+    STORAGE_READY = "StorageReady"
+    """The volume is there, and is the one that it was."""
+    POLICY_ENFORCED = "PolicyEnforced"
+    """The network plugin does what NetworkPolicies say, as far as link failures could show."""
+
+
+class Condition(StatusType, frozen=True, kw_only=True):
+    """A condition as metav1 has it."""
+
+    type: Annotated[str, Meta(max_length=316)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+    message: Annotated[str, Meta(max_length=32768)]
+    last_transition_time: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    observed_generation: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+
+
+class FailureState(StrEnum):
+    """How far a link failure is."""
+
+    PENDING = "Pending"
+    ACTIVE = "Active"
+    HEALED = "Healed"
+
+
+class FailureStatus(StatusType, frozen=True, kw_only=True):
+    """One entry of ``spec.linkFailures``, and what became of it."""
+
+    name: str
+    state: FailureState
+    cut: Annotated[str, Meta(description="What is cut, in one line; another cut under the same name begins anew.")]
+    observed: Annotated[str, Meta(description="What the workers see of it: LinkFailed, Healthy, NotWatched, Unknown …")]
+    started_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | UnsetType = UNSET
+    heals_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+
+
+class AlertStatus(StatusType, frozen=True, kw_only=True):
+    """An open alert, as the overseer tells it."""
+
+    severity: str
+    kind: str
+    member: str
+    about: str
+    message: str
+    advice: str
+    since: str
+
+
+class HANasStatus(StatusType, frozen=True, kw_only=True):
+    """What the operator knows of the cluster."""
+
+    observed_generation: (
+        Annotated[int, Meta(description="The generation of the spec that this belongs to.")] | UnsetType
+    ) = UNSET
+    main: Annotated[str, Meta(description="The main, empty before the first.")] = ""
+    epoch: Annotated[int, Meta(description="The highest epoch, 0 before the first.")] = 0
+    workers: Annotated[int, Meta(description="Worker pods that there are.")] = 0
+    ready_workers: Annotated[int, Meta(description="Worker pods that are ready.")] = 0
+    ready_overseers: Annotated[int, Meta(description="Overseer pods that are ready.")] = 0
+    selector: Annotated[str, Meta(description="Selects the worker pods; for the scale subresource.")] = ""
+    folder_id: Annotated[str, Meta(description="Id of the folder on the volume, once it is known.")] = ""
+    claim: Annotated[str, Meta(description="Name of the claim that is used.")] = ""
+    alerts: Annotated[tuple[AlertStatus, ...], Meta(description="The open alerts.")] = ()
+    link_failures: Annotated[
+        tuple[FailureStatus, ...],
+        Meta(
+            description="The link failures of the spec.",
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Meta(
+            description="Ready, Degraded, LinkHealthy, StorageReady, PolicyEnforced.",
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ] = ()
+
+
+def read(status: dict[str, Any] | None) -> HANasStatus:
+    """Return what an earlier reconcile wrote; an empty status if it cannot be read."""
+    try:
+        return msgspec.convert(status or {}, HANasStatus)
+    except msgspec.ValidationError:
+        return HANasStatus()

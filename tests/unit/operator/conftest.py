@@ -1,0 +1,80 @@
+"""A running API server in memory, an overseer behind it, and a reconciler that uses both."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from kubernetes.aio.client import ApiClient, Configuration
+
+from hanas_operator import kinds
+from hanas_operator.api import Api
+from hanas_operator.followers import Followers
+from hanas_operator.metrics import Metrics
+from hanas_operator.queue import Key
+from hanas_operator.reach import Proxied
+from hanas_operator.reconcile import Reconciler
+from tests.unit.operator.api_server import ApiServer, Resource, serving
+from tests.unit.operator.fake_overseer import FakeOverseer
+from tests.unit.operator.making import IMAGE, KEY, settle
+from tests.unit.operator.waiting import until
+
+
+@pytest.fixture
+async def overseer() -> FakeOverseer:
+    return FakeOverseer()
+
+
+@pytest.fixture
+async def server(overseer: FakeOverseer) -> AsyncIterator[ApiServer]:
+    made = ApiServer()
+    made.proxy = overseer.handle
+    async with serving(made):
+        yield made
+
+
+@pytest.fixture
+async def api(server: ApiServer) -> AsyncIterator[Api]:
+    async with ApiClient(Configuration(host=server.url)) as client:
+        yield Api(client)
+
+
+@dataclass
+class Bench:
+    """A reconciler and what it works on."""
+
+    server: ApiServer
+    overseer: FakeOverseer
+    followers: Followers
+    reconciler: Reconciler
+    news: list[Key]
+
+    def want(self, **spec: object) -> Resource:
+        """Write the spec of the HANas."""
+        there = self.server.find(kinds.HANAS, *KEY)
+        kept = {} if there is None else {"status": there.get("status", {})}
+        return self.server.put(kinds.HANAS, *KEY, spec=spec, **kept)
+
+    async def reconcile(self) -> float | None:
+        return await self.reconciler(KEY)
+
+    async def start(self, **spec: object) -> None:
+        """Make a cluster that runs, whose overseer tells ``overseer.view``."""
+        self.want(**spec)
+        await self.reconcile()
+        settle(self.server)
+        await self.hear()
+        await self.reconcile()
+
+    async def hear(self) -> None:
+        """Wait until the follower has heard what the overseer tells."""
+        wanted = self.overseer.view
+        await until(lambda: self.followers.seen(KEY)[0] == wanted)
+
+
+@pytest.fixture
+async def bench(server: ApiServer, overseer: FakeOverseer, api: Api) -> AsyncIterator[Bench]:
+    news: list[Key] = []
+    metrics = Metrics()
+    followers = Followers(api, Proxied(api), metrics, news.append)
+    yield Bench(server, overseer, followers, Reconciler(api, followers, metrics, IMAGE), news)
+    followers.forget(KEY)

@@ -1,0 +1,64 @@
+"""An overseer behind the API server's proxy: a document, an event stream, and workers that tell their status."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from hanas_operator.view import ClusterView
+
+
+class FakeOverseer:
+    """Answers what tests tell it to."""
+
+    def __init__(self) -> None:
+        self.view: ClusterView | None = None
+        self.streams = True
+        self.answers = True
+        self.workers: dict[str, dict[str, Any]] = {}
+        self.cookies: list[str] = []
+        self._told = asyncio.Condition()
+        self._number = 0
+
+    async def show(self, view: ClusterView) -> None:
+        """Tell a new state to everybody who listens."""
+        async with self._told:
+            self.view = view
+            self._number += 1
+            self._told.notify_all()
+
+    async def end_streams(self) -> None:
+        async with self._told:
+            self.streams = False
+            self._told.notify_all()
+
+    async def handle(self, request: web.Request, path: str) -> web.StreamResponse:
+        self.cookies.append(request.cookies.get("hanas-token", ""))
+        if path == "/v1/status":
+            status = self.workers.get(request.path.split("/pods/")[1].split(":")[0])
+            return web.json_response(status) if status is not None else web.Response(status=503)
+        if not self.answers:
+            return web.Response(status=503, text="no endpoints available")
+        if path == "/v1/cluster" and self.view is not None:
+            return web.Response(body=msgspec.json.encode(self.view), content_type="application/json")
+        if path == "/v1/events" and self.streams:
+            return await self._stream(request)
+        return web.Response(status=503)
+
+    async def _next(self, shown: int) -> int:
+        async with self._told:
+            await self._told.wait_for(lambda: self._number > shown or not self.streams)
+            return self._number
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"retry: 1000\n\n: hello\n\n")
+        shown = 0
+        while self.streams and self.answers:
+            shown = await self._next(shown)
+            if self.view is not None and self.streams:
+                document = msgspec.json.encode(self.view)
+                await response.write(b"event: cluster\nid: 1\ndata: " + document + b"\n\n")
+        return response

@@ -1,0 +1,231 @@
+"""The CustomResourceDefinition: structural, true to the types, with rules that say what they should."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hanas_operator import crd, rules, spec
+from hanas_operator.objects.owner import Owner
+from hanas_operator.plain import plain
+from hanas_operator.spec import HANasSpec
+from hanas_operator.status import ConditionType, HANasStatus
+from tests.unit.operator import cel, schemas
+from tests.unit.operator.making import SCHEMA, failure, owner
+
+VERSION = crd.definition()["spec"]["versions"][0]
+SPEC = SCHEMA["properties"]["spec"]
+# Kubernetes documentation, "Specifying a structural schema".
+ALLOWED = {
+    *("type", "description", "properties", "required", "items", "additionalProperties", "default", "enum", "pattern"),
+    *("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "format", "anyOf"),
+    *("x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-int-or-string"),
+}
+
+
+def levels(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from levels(inner, f"{path}.{name}")
+    for name in ("items", "additionalProperties"):
+        if name in schema:
+            yield from levels(schema[name], f"{path}[]")
+
+
+@pytest.mark.parametrize(("path", "schema"), list(levels(SCHEMA)))
+def test_every_level_is_structural(path: str, schema: dict[str, Any]) -> None:
+    assert set(schema) <= ALLOWED, path
+    assert schema.get("x-kubernetes-int-or-string") or schema["type"] in {"object", "array", "string", "integer"}, path
+    if schema.get("type") == "array":
+        assert "items" in schema, path
+    assert not ("properties" in schema and "additionalProperties" in schema), path
+
+
+@pytest.mark.parametrize("path", [path for path, _ in levels(SPEC) if path and not path.endswith("[]")])
+def test_every_field_that_is_not_kubernetes_own_is_described(path: str) -> None:
+    schema = dict(levels(SPEC))[path]
+    borrowed = (".tolerations", ".affinity", ".topologySpreadConstraints", ".resources", ".overseer.resources")
+    if not path.startswith(borrowed) and not path.endswith("[].name"):
+        assert schema.get("description"), path
+
+
+def test_the_defaults_of_the_schema_are_those_of_the_types() -> None:
+    complete = schemas.with_defaults(SPEC, {})
+    assert schemas.errors(SPEC, complete) == []
+    assert spec.read(complete) == HANasSpec() == spec.read({})
+
+
+def test_a_complete_spec_survives_the_types() -> None:
+    given = {
+        "workers": 5,
+        "storage": {"storageClassName": "nfs", "size": "10Gi", "subPath": "a/b"},
+        "overseer": {"replicas": 3, "resources": {"limits": {"cpu": 1, "memory": "1Gi"}}},
+        "preset": "cloud",
+        "isolationPolicy": "StepDown",
+        "linkFailures": [failure(duration="30s", direction="to", planes=["client", "link"])],
+        "image": "hanas:1",
+        "clientTokenSecret": {"name": "tokens", "key": "all"},
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "a", "operator": "Exists", "tolerationSeconds": 3}],
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "x", "operator": "In", "values": ["y"]}]}]
+                }
+            }
+        },
+    }
+    assert schemas.errors(SPEC, given) == []
+    read = spec.read(given)
+    written = plain(read)
+    assert {name: written[name] for name in given} == given
+
+
+def test_a_status_fits_its_schema() -> None:
+    assert schemas.errors(SCHEMA["properties"]["status"], plain(HANasStatus())) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"wrokers": 3}, ".wrokers: unknown field"),
+        ({"workers": 0}, ".workers: must be from 1 to 100"),
+        ({"workers": "three"}, ".workers: must be integer"),
+        ({"preset": "wan"}, ".preset: must be one of"),
+        ({"storage": {"size": "-1Gi"}}, ".storage.size: must match"),
+        ({"linkFailures": [failure(duration="-3s")]}, ".linkFailures[0].duration: must match"),
+        ({"linkFailures": [failure(source="node-1")]}, ".linkFailures[0].source: must match"),
+        ({"linkFailures": [failure(), failure()]}, ".linkFailures: duplicate"),
+        ({"linkFailures": [failure(planes=[])]}, ".linkFailures[0].planes: wrong number"),
+        ({"linkFailures": [{"name": "a", "source": "worker-0"}]}, ".linkFailures[0].target: is required"),
+        ({"affinity": {"nodeAffinity": {"x": 1}}}, ".affinity.nodeAffinity.x: unknown field"),
+        ({"podSecurityContext": {"runAsUser": 0}}, ".podSecurityContext.runAsUser: must be from 1"),
+    ],
+)
+def test_the_schema_refuses(given: dict[str, Any], told: str) -> None:
+    found = schemas.errors(SPEC, given)
+    assert found
+    assert found[0].startswith(told)
+
+
+ALL_RULES = [
+    rule
+    for group in (rules.OBJECT, rules.SPEC, rules.STORAGE, rules.SIZE, rules.FAILURE, rules.DURATION)
+    for rule in group
+]
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_every_rule_is_well_formed_and_short_enough_to_read(rule: rules.Rule) -> None:
+    cel.parse(rule.rule)
+    assert "\n" not in rule.message
+    assert len(rule.message) < 200
+
+
+def test_every_rule_is_in_the_schema() -> None:
+    there = {rule["rule"] for _, schema in levels(SCHEMA) for rule in schema.get("x-kubernetes-validations", [])}
+    assert there == {rule.rule for rule in ALL_RULES}
+
+
+def refused(group: tuple[rules.Rule, ...], now: Any, before: Any = None) -> list[str]:
+    """Return the messages of the rules that do not hold; rules about changes need a value of before."""
+    scope = {"self": now} if before is None else {"self": now, "oldSelf": before}
+    wanted = [rule for rule in group if before is not None or "oldSelf" not in rule.rule]
+    return [rule.message for rule in wanted if not cel.evaluate(rule.rule, **scope)]
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ({}, True),
+        ({"linkFailures": [failure()]}, True),
+        ({"linkFailures": [failure(target="worker-2")]}, True),
+        ({"linkFailures": [failure(target="*"), failure("b", target="overseer", planes=["client"])]}, True),
+        ({"linkFailures": [failure(target="worker-3")]}, False),
+        ({"linkFailures": [failure(source="worker-3")]}, False),
+        ({"workers": 1, "linkFailures": [failure()]}, False),
+        ({"storage": {"existingClaim": "a"}, "reclaim": "Delete"}, False),
+        ({"storage": {"existingClaim": "a"}}, True),
+        ({"reclaim": "Delete"}, True),
+    ],
+)
+def test_the_spec_as_a_whole(given: dict[str, Any], held: bool) -> None:
+    assert (refused(rules.SPEC, schemas.with_defaults(SPEC, given)) == []) is held
+
+
+def test_the_default_of_the_spec_passes_before_defaults_are_set_in_it() -> None:
+    assert refused(rules.SPEC, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "held"),
+    [
+        ({}, True),
+        ({"target": "worker-0"}, False),
+        ({"target": "overseer", "planes": ["client"], "direction": "to"}, True),
+        ({"target": "overseer", "planes": ["link"]}, False),
+        ({"target": "overseer", "planes": ["client"], "direction": "from"}, False),
+    ],
+)
+def test_a_link_failure(more: dict[str, Any], held: bool) -> None:
+    schema = SPEC["properties"]["linkFailures"]["items"]
+    assert (refused(rules.FAILURE, schemas.with_defaults(schema, {**failure(), **more})) == []) is held
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "held"),
+    [
+        ({"storageClassName": "nfs"}, {"storageClassName": "nfs"}, True),
+        ({"storageClassName": "nfs"}, {"storageClassName": "efs"}, False),
+        ({}, {"storageClassName": "efs"}, False),
+        ({"existingClaim": "a"}, {}, False),
+        ({"existingClaim": "a"}, {"existingClaim": "b"}, False),
+        ({"subPath": "a"}, {}, False),
+        ({"existingClaim": "a", "storageClassName": "b"}, {"existingClaim": "a", "storageClassName": "b"}, False),
+        ({}, {}, True),
+    ],
+)
+def test_the_volume_stays_what_it_is(now: dict[str, Any], before: dict[str, Any], held: bool) -> None:
+    assert (refused(rules.STORAGE, now, before) == []) is held
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "held"), [("2Gi", "1Gi", True), ("1Gi", "1024Mi", True), ("1G", "1Gi", False)]
+)
+def test_a_volume_only_grows(now: str, before: str, held: bool) -> None:
+    assert (refused(rules.SIZE, now, before) == []) is held
+
+
+@pytest.mark.parametrize(("text", "held"), [("30s", True), ("1m30s", True), ("0s", False), ("0ms", False)])
+def test_a_duration_is_longer_than_nothing(text: str, held: bool) -> None:
+    assert (refused(rules.DURATION, text) == []) is held
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [("demo", True), ("a" * 40, True), ("a" * 41, False), ("1a", False), ("a.b", False), ("a-", False)],
+)
+def test_names_from_which_services_can_be_called(name: str, held: bool) -> None:
+    assert (refused(rules.OBJECT, {"metadata": {"name": name}}) == []) is held
+
+
+def test_paths_of_columns_and_scale_lead_somewhere() -> None:
+    fields = {path for path, _ in levels(SCHEMA)}
+    scale = VERSION["subresources"]["scale"]
+    for path in (*scale.values(), *(column["jsonPath"] for column in VERSION["additionalPrinterColumns"])):
+        if ".conditions" in path:
+            assert path.split('"')[1] in {kind.value for kind in ConditionType}
+        elif not path.startswith(".metadata"):
+            assert path in fields
+
+
+def test_what_the_resource_is_called() -> None:
+    names = crd.definition()["spec"]["names"]
+    assert (names["shortNames"], names["categories"], names["kind"]) == (["hn"], ["all"], "HANas")
+    assert crd.definition()["metadata"]["name"] == f"{names['plural']}.hanas.dev"
+
+
+def test_an_owner_knows_its_members() -> None:
+    made: Owner = owner({"workers": 2})
+    assert made.members == ["worker-0", "worker-1"]

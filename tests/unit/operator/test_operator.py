@@ -1,0 +1,234 @@
+"""The whole operator, kopf's watches and all, against an API server in memory; and its rights, against what it does."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from hanas_operator import __main__ as program
+from hanas_operator import connection, kinds, names, rbac
+from hanas_operator import settings as arguments
+from hanas_operator.view import TakeoverView
+from hanas_serving.settings import SettingError
+from tests.unit.operator.api_server import ApiServer
+from tests.unit.operator.fake_overseer import FakeOverseer
+from tests.unit.operator.making import IMAGE, KEY, NAMESPACE, condition, failure, role, settle, status, view
+from tests.unit.operator.waiting import until
+
+
+def kubeconfig(folder: Path, url: str) -> str:
+    file = folder / "kubeconfig"
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {"token": "t0ken"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    file.write_text(json.dumps(content))
+    return str(file)
+
+
+@asynccontextmanager
+async def operating(server: ApiServer, folder: Path, *more: str) -> AsyncIterator[None]:
+    given = ["--kubeconfig", kubeconfig(folder, server.url), "--image", IMAGE, "--port", "0", *more]
+    begun: asyncio.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = asyncio.Future()
+    here = asyncio.get_running_loop()
+
+    async def operate() -> None:
+        stopping = asyncio.Event()
+        here.call_soon_threadsafe(begun.set_result, (asyncio.get_running_loop(), stopping))
+        await program.operate(arguments.read(given, {}), stopping)
+
+    # In a loop of its own: kopf, when it ends, ends everything else in its loop too.
+    task = asyncio.create_task(asyncio.to_thread(asyncio.run, operate()))
+    loop, stopping = await begun
+    try:
+        yield
+    finally:
+        if not task.done():
+            loop.call_soon_threadsafe(stopping.set)
+        await task
+
+
+def is_settled(server: ApiServer) -> bool:
+    return len(server.all(kinds.STATEFUL_SET)) == 1 and len(server.all(kinds.POLICY)) == 4
+
+
+async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
+    """Let a cluster be made, fail over, be cut, healed and scaled; return how long the label of a new main took."""
+    server.put(kinds.HANAS, *KEY, spec={"storage": {"storageClassName": "nfs"}})
+    await until(lambda: is_settled(server))
+    await until(lambda: bool(status(server)) and condition(server, "StorageReady")["reason"] == "ClassUnknown")
+    await overseer.show(view())
+    settle(server)
+    await until(lambda: status(server)["main"] == "worker-0")
+    await until(lambda: role(server, "worker-0") == "main")
+    takeover = TakeoverView(epoch=2, member="worker-1", why="failure", words="it is silent")
+    began = time.monotonic()
+    await overseer.show(msgspec.structs.replace(view("worker-1", epoch=2), takeovers=(takeover,)))
+    await until(lambda: role(server, "worker-1") == "main")
+    took = time.monotonic() - began
+    server.change(kinds.HANAS, *KEY, {"spec": {"linkFailures": [failure(duration="1s")], "workers": 4}})
+    await until(lambda: len(status(server)["linkFailures"]) == 1)
+    await until(lambda: status(server)["linkFailures"][0]["state"] == "Healed")
+    server.change(kinds.HANAS, *KEY, {"spec": {"linkFailures": [], "workers": 2, "clientTokenSecret": {"name": "x"}}})
+    await until(lambda: "there is no Secret x" in condition(server, "Degraded")["message"])
+    assert len(server.all(kinds.POLICY)) == 3
+    return took
+
+
+async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
+    async with operating(server, tmp_path):
+        took = await run_a_life(server, overseer)
+        overseer.answers = False
+        await overseer.end_streams()
+        await until(lambda: any(call.resource == "pods/proxy" for call in server.calls))
+    assert took < 1.0
+    rules = [*rbac.rules(), *rbac.cluster_rules(), *rbac.outside_rules()]
+    done = {(call.verb, call.group, call.resource) for call in server.calls}
+    allowed = {
+        (verb, group, resource)
+        for rule in rules
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert done - allowed == set(), "calls that RBAC would refuse"
+    # What is applied is created by the same call, for which the API server wants the right to create.
+    applied = {("create", kind.group, kind.plural) for kind in kinds.APPLIED}
+    assert allowed - done - applied == set(), "rights that nothing needs"
+
+
+async def test_it_leaves_no_traces_in_resources(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
+    async with operating(server, tmp_path):
+        await run_a_life(server, overseer)
+    for kind in (kinds.HANAS, kinds.POD, *kinds.APPLIED):
+        for found in server.all(kind):
+            assert "finalizers" not in found["metadata"]
+            assert not [name for name in found["metadata"].get("annotations", {}) if "kopf" in name]
+    assert not [call for call in server.writes() if call.resource == "hanases"]
+
+
+async def test_it_only_watches_what_is_its_own(server: ApiServer, tmp_path: Path) -> None:
+    async with operating(server, tmp_path):
+        await until(lambda: len({call.resource for call in server.calls if call.verb == "watch"}) == 9)
+    assert server.queries["watch", "pods"]["labelSelector"] == names.SELECT_MANAGED
+    assert "labelSelector" not in server.queries["watch", "hanases"]
+
+
+async def test_a_namespaced_operator_never_looks_beyond_its_namespaces(
+    server: ApiServer, overseer: FakeOverseer, tmp_path: Path
+) -> None:
+    other = server.put(kinds.HANAS, "other", "demo", spec={})
+    async with operating(server, tmp_path, "--namespace", NAMESPACE):
+        await run_a_life(server, overseer)
+    beyond = {(call.verb, call.resource) for call in server.calls if call.namespace != NAMESPACE}
+    assert beyond == {("get", "storageclasses")}
+    assert server.take(kinds.HANAS, "other", "demo") == other
+
+
+async def test_a_restarted_operator_goes_on_where_it_was(
+    server: ApiServer, overseer: FakeOverseer, tmp_path: Path
+) -> None:
+    async with operating(server, tmp_path):
+        await run_a_life(server, overseer)
+    count = len(server.writes())
+    server.put(kinds.SECRET, NAMESPACE, "x", data={"tokens": "eA=="})
+    server.remove(kinds.SERVICE, NAMESPACE, "demo-main")
+    async with operating(server, tmp_path):
+        await until(lambda: server.find(kinds.SERVICE, NAMESPACE, "demo-main") is not None)
+        await until(lambda: "x" not in condition(server, "Degraded")["message"])
+    assert {call.resource for call in server.writes()[count:]} <= {"services", "hanases/status", "events"}
+
+
+async def test_probes_and_metrics(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
+    port = _free_port()
+    async with operating(server, tmp_path, "--port", str(port)), aiohttp.ClientSession() as session:
+        await run_a_life(server, overseer)
+        async with session.get(f"http://localhost:{port}/healthz") as response:
+            assert (response.status, await response.text()) == (200, "ok\n")
+        async with session.get(f"http://localhost:{port}/metrics") as response:
+            text = await response.text()
+    assert 'hanas_operator_reconciles_total{result="done"}' in text
+    assert 'hanas_operator_epoch{name="demo",namespace="shop"} 2.0' in text
+    assert 'hanas_operator_condition{name="demo",namespace="shop",type="Ready"}' in text
+
+
+def _free_port() -> int:
+    import socket  # noqa: PLC0415 - here alone
+
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    ("status_code", "told"),
+    [
+        (404, "install the CustomResourceDefinition hanases.hanas.dev first"),
+        (403, "refuses this account"),
+        (500, "boom"),
+    ],
+)
+async def test_what_keeps_it_from_starting_is_told(
+    server: ApiServer, tmp_path: Path, status_code: int, told: str
+) -> None:
+    server.refusals["list", "hanases"] = (status_code, "boom")
+    with pytest.raises(SettingError, match=told):
+        async with operating(server, tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("content", [None, "no: yes", "{{{", "clusters: 7\ncontexts: 8\ncurrent-context: x"])
+async def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "config"
+    if content is not None:
+        file.write_text(content)
+    wanted = arguments.read(["--kubeconfig", str(file)], {})
+    with pytest.raises(SettingError, match="--kubeconfig"):
+        async with connection.connect(wanted):
+            pass
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *given: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["hanas-operator", *given])
+    try:
+        return program.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "told"),
+    [
+        (["--kubeconfig", "/nowhere"], 1, "hanas-operator: the configuration in /nowhere cannot be used"),
+        (["--port", "x"], 2, "'x' is no port number"),
+        (["--overseer-access", "magic"], 2, "invalid choice"),
+        (["--help"], 0, "--kubeconfig FILE"),
+        (["--version"], 0, "hanas-operator "),
+    ],
+)
+def test_people_get_a_line_and_no_traceback(
+    given: list[str], code: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *given) == code
+    written = "".join(capsys.readouterr())
+    assert told in written
+    assert "Traceback" not in written
+
+
+def test_settings() -> None:
+    environment: dict[str, Any] = {"HANAS_IMAGE": "hanas:env", "PORT": "9000"}
+    found = arguments.read(["-n", "a", "-n", "b", "-n", "a", "--overseer-access", "direct"], environment)
+    assert (found.namespaces, found.image, found.port, found.proxied) == (("a", "b"), "hanas:env", 9000, False)
+    assert arguments.read([], {}).proxied is None

@@ -1,0 +1,241 @@
+"""charts/hanas, as helm lints and renders it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hanas_operator import rbac
+from tests.unit.packaging.documents import ROOT, Document, assert_valid, helm, of_kind, parsed, restricted
+
+__all__ = ["helm"]
+CHART = str(ROOT / "charts/hanas")
+SETS: dict[str, list[str]] = {
+    "as it is": [],
+    "two namespaces": ["operator.watchNamespaces={one,two}"],
+    "everything on": [
+        "metrics.serviceMonitor.enabled=true",
+        "registry=registry.example.com:5000/team/",
+        "image.digest=sha256:" + 64 * "0",
+        "imagePullSecrets={pull}",
+        "operator.priorityClassName=high",
+        "operator.nodeSelector.disk=ssd",
+        "operator.podLabels.team=x",
+        "operator.podAnnotations.note=x",
+        "operator.tolerations[0].operator=Exists",
+        "serviceAccount.annotations.note=x",
+        "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring",
+        "tests.storage.storageClassName=nfs",
+    ],
+    "everything off": [
+        "crd.create=false",
+        "rbac.create=false",
+        "serviceAccount.create=false",
+        "serviceAccount.name=mine",
+        "metrics.service.enabled=false",
+        "networkPolicy.enabled=false",
+        "tests.cluster=demo",
+        "operator.runAsUser=null",
+        "operator.runAsGroup=null",
+    ],
+}
+
+
+def template(helm: str, *values: str, namespace: str = "there") -> list[Document]:
+    """What `helm template` renders; AssertionError with helm's words if it refuses."""
+    options = [word for value in values for word in ("--set", value)]
+    line = [helm, "template", "release", CHART, "--namespace", namespace, "--kube-version", "1.34.0", *options]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return parsed(done.stdout)
+
+
+def refusal(helm: str, *values: str) -> str:
+    with pytest.raises(AssertionError) as refused:
+        template(helm, *values)
+    return str(refused.value)
+
+
+def one(documents: list[Document], kind: str) -> Document:
+    (found,) = of_kind(documents, kind)
+    return found
+
+
+def operator_pod(documents: list[Document]) -> Any:
+    return one(documents, "Deployment")["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("values", SETS.values(), ids=SETS)
+def test_lint(helm: str, values: list[str]) -> None:
+    options = [word for value in values for word in ("--set", value)]
+    line = [helm, "lint", "--strict", CHART, *options]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("values", SETS.values(), ids=SETS)
+def test_every_object_is_valid_and_every_pod_restricted(helm: str, values: list[str]) -> None:
+    documents = template(helm, *values)
+    assert_valid(documents)
+    names = [
+        (document["kind"], document["metadata"].get("namespace"), document["metadata"]["name"])
+        for document in documents
+    ]
+    assert len(set(names)) == len(names)
+    pods = [operator_pod(documents), one(documents, "Pod")["spec"]]
+    assert [restricted(pod) for pod in pods] == [[], []]
+
+
+def test_the_definition_stays_and_can_be_left_out(helm: str) -> None:
+    definition = one(template(helm), "CustomResourceDefinition")
+    assert definition["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert "annotations" not in one(template(helm, "crd.keep=false"), "CustomResourceDefinition")["metadata"]
+    assert not of_kind(template(helm, "crd.create=false"), "CustomResourceDefinition")
+
+
+def test_never_two_operators(helm: str) -> None:
+    spec = one(template(helm), "Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_for_the_whole_cluster(helm: str) -> None:
+    documents = template(helm)
+    role = next(
+        role for role in of_kind(documents, "ClusterRole") if role["metadata"]["name"] == "release-hanas-operator"
+    )
+    assert role["rules"] == [*rbac.rules(), *rbac.cluster_rules()]
+    assert not of_kind(documents, "Role")
+    assert "args" not in operator_pod(documents)["containers"][0]
+
+
+def test_namespaced(helm: str) -> None:
+    documents = template(helm, *SETS["two namespaces"], "rbac.aggregate=false")
+    roles, bindings = of_kind(documents, "Role"), of_kind(documents, "RoleBinding")
+    assert [role["metadata"]["namespace"] for role in roles] == ["one", "two"]
+    assert [binding["metadata"]["namespace"] for binding in bindings] == ["one", "two"]
+    assert all(role["rules"] == rbac.rules() for role in roles)
+    assert [role["rules"] for role in of_kind(documents, "ClusterRole")] == [rbac.cluster_rules()]
+    assert operator_pod(documents)["containers"][0]["args"] == ["--namespace=one", "--namespace=two"]
+    assert not of_kind(
+        template(helm, *SETS["two namespaces"], "rbac.aggregate=false", "rbac.storageClasses=false"), "ClusterRole"
+    )
+
+
+def test_nobody_is_allowed_everything(helm: str) -> None:
+    for role in of_kind(template(helm), "ClusterRole"):
+        for rule in role["rules"]:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+
+
+def test_bindings_and_pod_name_the_same_account(helm: str) -> None:
+    for values in SETS.values():
+        documents = template(helm, *values)
+        account = operator_pod(documents)["serviceAccountName"]
+        bindings = [*of_kind(documents, "ClusterRoleBinding"), *of_kind(documents, "RoleBinding")]
+        assert {subject["name"] for binding in bindings for subject in binding["subjects"]} <= {account}
+        assert [made["metadata"]["name"] for made in of_kind(documents, "ServiceAccount")] in ([account], [])
+
+
+def test_images(helm: str) -> None:
+    def images(*values: str) -> tuple[str, str]:
+        (container,) = operator_pod(template(helm, *values))["containers"]
+        environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+        return container["image"], environment["HANAS_IMAGE"]
+
+    assert images() == ("hanas-operator:0.1.0", "hanas:0.1.0")
+    assert images("registry=r.example.com/x", "image.tag=v1") == (
+        "r.example.com/x/hanas-operator:0.1.0",
+        "r.example.com/x/hanas:v1",
+    )
+    digest = "sha256:" + 64 * "a"
+    assert images(f"operator.image.digest={digest}", "operator.image.tag=v2")[0] == f"hanas-operator@{digest}"
+
+
+def test_the_policy_selects_the_operator_and_the_service_finds_it(helm: str) -> None:
+    documents = template(helm)
+    labels = one(documents, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    selectors = [
+        one(documents, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        one(documents, "Service")["spec"]["selector"],
+        one(documents, "Deployment")["spec"]["selector"]["matchLabels"],
+    ]
+    assert all(selector.items() <= labels for selector in selectors)
+    assert not any(selector.items() <= one(documents, "Pod")["metadata"]["labels"].items() for selector in selectors)
+
+
+def test_helm_test_makes_a_cluster_or_takes_one(helm: str) -> None:
+    documents = template(helm, "tests.storage.storageClassName=nfs")
+    made, pod = one(documents, "HANas"), one(documents, "Pod")
+    assert made["metadata"]["annotations"]["helm.sh/hook"] == pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert made["spec"]["storage"] == {"size": "64Mi", "storageClassName": "nfs"}
+    script, cluster, patience = pod["spec"]["containers"][0]["args"]
+    assert (cluster, patience) == (made["metadata"]["name"], "240")
+    compile(script, "test.py", "exec")
+
+    documents = template(helm, "tests.cluster=demo", *SETS["two namespaces"])
+    assert not of_kind(documents, "HANas")
+    assert one(documents, "Pod")["spec"]["containers"][0]["args"][1] == "demo"
+    assert one(documents, "Pod")["metadata"]["namespace"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("operator.replicas=2", "replicas"),
+        ("operater.logLevel=INFO", "operater"),
+        ("operator.logLevel=loud", "logLevel"),
+        ("operator.watchNamespaces={One}", "watchNamespaces"),
+        ("operator.runAsUser=0", "runAsUser"),
+        ("image.repository=", "repository"),
+        ("image.digest=latest", "digest"),
+        ("networkPolicy.apiServerPorts={0}", "apiServerPorts"),
+        ("tests.patience=0", "patience"),
+        ("crd.create=maybe", "create"),
+    ],
+)
+def test_wrong_values_are_refused(helm: str, value: str, words: str) -> None:
+    assert words in refusal(helm, value)
+
+
+def test_the_values_are_all_in_the_schema() -> None:
+    def leaves(values: Any, schema: Any) -> None:
+        assert isinstance(values, dict)
+        for key, value in values.items():
+            inner = schema["properties"][key]
+            if isinstance(value, dict) and "properties" in inner:
+                leaves(value, inner)
+
+    schema = yaml.safe_load(Path(CHART, "values.schema.json").read_text(encoding="utf-8"))
+    leaves(yaml.safe_load(Path(CHART, "values.yaml").read_text(encoding="utf-8")), schema)
+
+
+def test_the_chart_says_what_the_project_says() -> None:
+    chart = yaml.safe_load(Path(CHART, "Chart.yaml").read_text(encoding="utf-8"))
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{chart["appVersion"]}"\n' in project
+    (resource,) = yaml.safe_load(chart["annotations"]["artifacthub.io/crds"])
+    assert resource["name"] == "hanases.hanas.dev"
+    assert_valid(yaml.safe_load(chart["annotations"]["artifacthub.io/crdsExamples"]))
+
+
+def test_notes_name_the_next_command(helm: str, tmp_path: Path) -> None:
+    chart = tmp_path / "hanas"
+    shutil.copytree(CHART, chart)
+    # `helm template` leaves the notes out, so they become the content of an object.
+    notes = (chart / "templates/NOTES.txt").read_text(encoding="utf-8")
+    (chart / "templates/notes.yaml").write_text(
+        f'{{{{- define "notes" }}}}{notes}{{{{ end -}}}}\n'
+        'kind: Notes\nmetadata: {name: n}\nnotes: {{ include "notes" . | quote }}\n'
+    )
+    for options, namespace in (([], "there"), (["--set", "operator.watchNamespaces={one,two}"], "one")):
+        line = [helm, "template", "release", str(chart), "--namespace", "there", "--kube-version", "1.34.0", *options]
+        rendered = parsed(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+        said = one(rendered, "Notes")["notes"]
+        assert f"kubectl apply --namespace {namespace} -f -" in said
+        assert "helm test release --namespace there" in said
+        assert f"kubectl logs release-hanas-operator-test --namespace {namespace}" in said
+        example = said.partition("<<'EOF'\n")[2].partition("  EOF")[0]
+        assert_valid(parsed(example))

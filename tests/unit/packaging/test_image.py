@@ -1,0 +1,101 @@
+"""Dockerfile and .dockerignore, as far as they can be judged without building."""
+
+import ast
+import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.unit.packaging.documents import ROOT
+
+COMPONENTS = ("overseer", "worker", "operator")
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+_PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", re.MULTILINE | re.IGNORECASE)
+
+
+def pins(component: str) -> dict[str, str]:
+    """Distribution to version, of a component's requirements."""
+    return dict(_PIN.findall((ROOT / f"requirements/{component}.txt").read_text(encoding="utf-8")))
+
+
+def stages() -> dict[str, list[str]]:
+    """The instructions of each stage, continued lines joined."""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in re.sub(r"\\\n", " ", DOCKERFILE).splitlines():
+        if line.startswith("FROM "):
+            found[line.split()[-1]] = lines = [line]
+        elif found and line and not line.startswith("#"):
+            lines.append(line)
+    return found
+
+
+def imported(package: Path) -> set[str]:
+    """The top-level modules that a package imports, outside of the standard library and of HANas."""
+    names = set()
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names.add(node.module)
+    tops = {name.partition(".")[0] for name in names}
+    return {name for name in tops if name not in sys.stdlib_module_names and not name.startswith("hanas_")}
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_the_requirements_hold_everything_that_is_imported(component: str) -> None:
+    known = packages_distributions()
+    pinned = {re.sub(r"[-_.]+", "-", name).lower() for name in pins(component)}
+    missing = {
+        (package, module)
+        for package in (f"{component}/hanas_{component}", "serving/hanas_serving", "core/hanas_core")
+        for module in imported(ROOT / package)
+        if not {re.sub(r"[-_.]+", "-", name).lower() for name in known.get(module, [module])} & pinned
+    }
+    assert not missing, f"requirements/{component}.txt pins nothing that brings {sorted(missing)}"
+
+
+def test_the_workers_requirements_contain_the_overseers() -> None:
+    assert pins("overseer").items() <= pins("worker").items()
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_every_requirement_has_hashes_and_no_host(component: str) -> None:
+    text = (ROOT / f"requirements/{component}.txt").read_text(encoding="utf-8")
+    assert "://" not in text
+    for requirement in re.split(r"\n(?=\S)", text):
+        if _PIN.match(requirement):
+            assert "--hash=sha256:" in requirement, requirement.splitlines()[0]
+
+
+def test_targets() -> None:
+    found = stages()
+    assert set(found) == {"build", "base", "hanas", *COMPONENTS, *(f"build-{component}" for component in COMPONENTS)}
+    assert "USER 65532:65532" in found["base"]
+    for component in COMPONENTS:
+        assert found[component][0] == f"FROM base AS {component}"
+        assert f'ENTRYPOINT ["hanas-{component}"]' in found[component]
+        assert not any(line.startswith(("USER", "RUN", "ADD")) for line in found[component])
+        assert any("--require-hashes" in line for line in found[f"build-{component}"])
+        (script,) = (line for line in found[f"build-{component}"] if "printf '#!" in line)
+        assert f"from hanas_{component}.__main__ import main" in script
+    assert found["hanas"][0] == "FROM worker AS hanas"
+
+
+def test_only_syntax_that_every_builder_knows() -> None:
+    assert not re.search(r"RUN --|COPY --(?!from=)|ADD |<<|# syntax", DOCKERFILE)
+
+
+def test_the_context_is_only_what_is_copied() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert "*" in lines
+    assert {line[1:] for line in lines if line.startswith("!")} == {
+        "core/hanas_core",
+        "serving/hanas_serving",
+        *(f"{component}/hanas_{component}" for component in COMPONENTS),
+        "requirements",
+        "LICENSE",
+    }

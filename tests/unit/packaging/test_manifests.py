@@ -1,0 +1,72 @@
+"""manifests/: up to date with the chart and the operator, and valid."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from manifests import render
+
+from hanas_operator import crd
+from tests.unit.packaging.documents import ROOT, assert_valid, of_kind, parsed, restricted
+
+FILES = sorted(
+    path.relative_to(ROOT)
+    for path in (ROOT / "manifests").rglob("*.yaml")
+    if path != ROOT / "manifests/kind/cluster.yaml"
+)
+
+
+def test_what_is_derived_is_up_to_date() -> None:
+    assert render.differences() == [], "run: python manifests/render.py"
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_manifest_is_valid(file: Path) -> None:
+    documents = parsed((ROOT / file).read_text(encoding="utf-8"))
+    assert documents
+    assert_valid(documents)
+
+
+def test_the_rendered_definition_is_the_operators() -> None:
+    documents = parsed((ROOT / "manifests/install.yaml").read_text(encoding="utf-8"))
+    (definition,) = of_kind(documents, "CustomResourceDefinition")
+    wanted = crd.definition()
+    assert definition["metadata"]["name"] == wanted["metadata"]["name"]
+    assert definition["spec"] == yaml.safe_load(yaml.safe_dump(wanted["spec"]))
+
+
+def test_the_rendered_manifests_do_not_mention_helm() -> None:
+    assert "helm" not in (ROOT / "manifests/install.yaml").read_text(encoding="utf-8").lower()
+
+
+def test_the_operator_fits_the_namespace_that_it_is_given() -> None:
+    documents = parsed((ROOT / "manifests/install.yaml").read_text(encoding="utf-8"))
+    (namespace,), (deployment,) = of_kind(documents, "Namespace"), of_kind(documents, "Deployment")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert deployment["metadata"]["namespace"] == namespace["metadata"]["name"]
+    assert restricted(deployment["spec"]["template"]["spec"]) == []
+
+
+def test_the_kind_cluster_has_the_folders_of_its_volumes() -> None:
+    cluster = yaml.safe_load((ROOT / "manifests/kind/cluster.yaml").read_text(encoding="utf-8"))
+    assert [node["role"] for node in cluster["nodes"]] == ["control-plane", "worker", "worker"]
+    shared = {mount["containerPath"] for node in cluster["nodes"] for mount in node["extraMounts"]}
+    hosts = {mount["hostPath"] for node in cluster["nodes"] for mount in node["extraMounts"]}
+    assert len(shared) == len(hosts) == 1
+    volumes = of_kind(parsed((ROOT / "manifests/kind/storage.yaml").read_text(encoding="utf-8")), "PersistentVolume")
+    for volume in volumes:
+        assert volume["spec"]["accessModes"] == ["ReadWriteMany"]
+        path = Path(volume["spec"]["hostPath"]["path"])
+        assert str(path.parent) in shared
+        assert f"{next(iter(hosts))}/{path.name}" in (ROOT / "manifests/kind/cluster.yaml").read_text(encoding="utf-8")
+
+
+def test_the_demo_and_its_failures_are_the_same_cluster() -> None:
+    demo, *failing = (
+        parsed((ROOT / f"manifests/examples/{name}.yaml").read_text(encoding="utf-8"))[0]
+        for name in ("demo", "link-failure", "isolation")
+    )
+    for other in failing:
+        assert other["metadata"] == demo["metadata"]
+        assert other["spec"]["storage"] == demo["spec"]["storage"]
+        assert other["spec"]["linkFailures"]
