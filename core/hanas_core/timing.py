@@ -40,7 +40,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 LAN = Timing(
     keepalive_interval=0.05,
-    suspect_after=0.3,
+    suspect_after=0.25,
     probe_timeout=0.3,
     probe_interval=0.2,
     folder_grace=0.5,

@@ -11,7 +11,7 @@ MAIN = "a" * 32
 OTHER = "b" * 32
 EPOCH = 5
 STEP = 1 / 16
-TIMING = msgspec.structs.replace(LAN, suspect_after=0.25, probe_timeout=0.25, probe_interval=0.25)
+TIMING = msgspec.structs.replace(LAN, probe_timeout=0.25, probe_interval=0.25)
 """Sums of these are exact, so that the stories happen at their moments."""
 
 
