@@ -80,17 +80,19 @@ class Index:
             return self._order.irange(after, inclusive=(False, True))
         return self._order.irange(prefix)
 
-    def apply(self, batch: Batch) -> None:
+    def apply(self, batch: Batch, found: list[records.Record] | None = None) -> None:
         """Apply a committed batch; records whose sequence was applied before are skipped.
 
-        Sequences have no gaps: Corruption if a batch before this one was never applied.
+        ``found``: what its payload holds, if that is at hand. Sequences have no gaps: Corruption if a batch before
+        this one was never applied.
         """
         if batch.first_sequence > self.sequence + 1:
             raise Corruption(
                 f"write {self.sequence + 1} is missing: {names.segment(batch.epoch, batch.number)} goes on with "
                 f"{batch.first_sequence} at offset {batch.offset}"
             )
-        for sequence, record in enumerate(records.decode(batch.payload), batch.first_sequence):
+        found = records.decode(batch.payload) if found is None else found
+        for sequence, record in enumerate(found, batch.first_sequence):
             if sequence > self.sequence:
                 self.sequence = sequence
                 self._apply(record, Version(batch.origin, sequence))

@@ -105,6 +105,8 @@ class GroupCommit(Generic[Token]):
         self._next_sequence = next_sequence
         self._waiting: deque[_Waiting[Token]] = deque()
         self._in_flight: Batch | None = None
+        self._found: list[records.Record] = []
+        """The records of the batch in flight."""
         self._answers: Answers[Token] = []
 
     @property
@@ -133,7 +135,7 @@ class GroupCommit(Generic[Token]):
         if self._in_flight is not None:
             raise ValueError("a batch is in flight")
         overlay = _Overlay(self._index)
-        found: list[records.Record] = []
+        found = self._found = []
         used = _EMPTY_BATCH_BYTES
         while self._waiting and len(found) < _MOST_RECORDS:
             write, token = self._waiting[0]
@@ -179,7 +181,7 @@ class GroupCommit(Generic[Token]):
         """The batch in flight is committed: apply it and return the answers that rest on it."""
         if self._in_flight is None:
             raise ValueError("no batch is in flight")
-        self._index.apply(self._in_flight)
+        self._index.apply(self._in_flight, self._found)
         self._next_sequence += self._in_flight.count
         self._in_flight = None
         answers, self._answers = self._answers, []

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from hanas_core.member import IsolationPolicy
 from hanas_operator import rules
 from hanas_operator.placement import Affinity, KubernetesType, Toleration, TopologySpreadConstraint
 
@@ -36,13 +37,6 @@ class Preset(StrEnum):
 
     LAN = "lan"
     CLOUD = "cloud"
-
-
-class IsolationPolicy(StrEnum):
-    """What an isolated main does."""
-
-    STAY = "Stay"
-    STEP_DOWN = "StepDown"
 
 
 class Reclaim(StrEnum):

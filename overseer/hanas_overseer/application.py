@@ -18,8 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from hanas_core.arbitration import Refused
+from hanas_core.errors import FolderError
 from hanas_overseer import dashboard
-from hanas_overseer.calls import Calls
+from hanas_overseer.calls import Calls, answer_refused, answer_unavailable
 from hanas_serving import access
 from hanas_serving.problems import Problem, answer_problem, answer_unknown
 
@@ -70,6 +72,8 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
         ],
         exception_handlers={
             Problem: answer_problem,
+            Refused: answer_refused,
+            FolderError: answer_unavailable,
             HTTPException: answer_unknown,
             Exception: answer_unknown,
         },

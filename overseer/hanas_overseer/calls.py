@@ -4,9 +4,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from hanas_core.arbitration import Arrival, Challenge, Refused
+from hanas_core.arbitration import Arrival, Challenge
 from hanas_core.documents import MainInfo
-from hanas_core.errors import FolderError
 from hanas_overseer import bodies, stream
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.documents import Alerts, MainDocument, Pool, Takeovers
@@ -25,9 +24,16 @@ def document(content: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, _FRESH, "application/json")
 
 
-def unavailable(error: FolderError) -> Problem:
-    """Return the problem that the folder cannot be used now."""
-    return Problem(503, f"FolderUnavailable: {error}; try again", _RETRY)
+async def answer_unavailable(request: Request, error: Exception) -> Response:
+    """Starlette's exception handler for `FolderError`: the folder cannot be used now."""
+    del request
+    return problems.response(Problem(503, f"FolderUnavailable: {error}; try again", _RETRY))
+
+
+async def answer_refused(request: Request, refusal: Exception) -> Response:
+    """Starlette's exception handler for `Refused`: the request makes no sense."""
+    del request
+    return problems.response(Problem(400, str(refusal)))
 
 
 def not_granted(main: MainInfo) -> Response:
@@ -52,10 +58,6 @@ class Calls:
         self._check_folder(arrival.folder_id)
         try:
             place = await self._decisions.arrive(arrival)
-        except Refused as refusal:
-            raise Problem(400, str(refusal)) from None
-        except FolderError as error:
-            raise unavailable(error) from None
         finally:
             self._watcher.changed()
         return document(place)
@@ -66,10 +68,6 @@ class Calls:
         self._check_folder(challenge.folder_id)
         try:
             ruling = await self._decisions.challenge(challenge)
-        except Refused as refusal:
-            raise Problem(400, str(refusal)) from None
-        except FolderError as error:
-            raise unavailable(error) from None
         finally:
             self._watcher.changed()
         self._metrics.ruled(granted=ruling.granted)
@@ -88,35 +86,23 @@ class Calls:
     async def main(self, request: Request) -> Response:
         """``GET /v1/main``."""
         del request
-        try:
-            sight = await self._watcher.sight()
-        except FolderError as error:
-            raise unavailable(error) from None
+        sight = await self._watcher.sight()
         return document(MainDocument(epoch=sight.highest, main=sight.main))
 
     async def pool(self, request: Request) -> Response:
         """``GET /v1/pool``."""
         del request
-        try:
-            return document(Pool(members=(await self._watcher.cluster()).members))
-        except FolderError as error:
-            raise unavailable(error) from None
+        return document(Pool(members=(await self._watcher.cluster()).members))
 
     async def cluster(self, request: Request) -> Response:
         """``GET /v1/cluster``."""
         del request
-        try:
-            return document(await self._watcher.cluster())
-        except FolderError as error:
-            raise unavailable(error) from None
+        return document(await self._watcher.cluster())
 
     async def takeovers(self, request: Request) -> Response:
         """``GET /v1/takeovers``: the whole history."""
         del request
-        try:
-            sight = await self._watcher.sight()
-        except FolderError as error:
-            raise unavailable(error) from None
+        sight = await self._watcher.sight()
         if not sight.complete:
             raise Problem(503, f"the history is still being read, epoch {sight.lowest} is reached; try again", _RETRY)
         return document(Takeovers(takeovers=sight.takeovers))
@@ -124,10 +110,7 @@ class Calls:
     async def alerts(self, request: Request) -> Response:
         """``GET /v1/alerts``."""
         del request
-        try:
-            return document(Alerts(alerts=(await self._watcher.cluster()).alerts))
-        except FolderError as error:
-            raise unavailable(error) from None
+        return document(Alerts(alerts=(await self._watcher.cluster()).alerts))
 
     async def events(self, request: Request) -> Response:
         """``GET /v1/events``: a stream that ends only when the overseer does."""
