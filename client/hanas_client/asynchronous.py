@@ -15,7 +15,7 @@ import httpx
 from hanas_client import calls, transport
 from hanas_client.calls import Operation, Value, Written
 from hanas_client.documents import Alert, Cluster, Entry, Page, Takeover
-from hanas_client.overseer import alerts_call, cluster_call, takeovers_call
+from hanas_client.overseer import alerts_call, cluster_call, forget_call, takeovers_call
 from hanas_client.plan import Failure, Observed, Plan, Send, carry_out, consult
 from hanas_client.routes import Routes
 from hanas_client.settings import Policy, addresses, client_token, parse_urls
@@ -110,6 +110,10 @@ class AsyncClient:
     async def alerts(self) -> tuple[Alert, ...]:
         """The open alerts."""
         return await self._consult(alerts_call(), self._routes.overseers)
+
+    async def forget(self, member: str) -> None:
+        """Say that a member that died will not come back: its alerts end. Raises Refused while it lives."""
+        await self._consult(forget_call(member), self._routes.overseers)
 
     async def _perform(self, operation: Operation[T]) -> T:
         plan = carry_out(operation.call, self._routes, self._policy, time.monotonic(), random.random, self._token)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TypeAlias
 
-from hanas_client import commands
+from hanas_client import archive, commands
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.lab import terminal
 
@@ -24,7 +24,10 @@ DONE, FAILED, USAGE = 0, 1, 2
 _DESCRIPTION = "Use, watch and try out HANas, a highly available key-value store on a shared folder."
 _EPILOG = "Begin with `hanas lab`, a whole cluster on this machine. Exit codes: 0 done, 1 failed, 2 usage."
 # Commands that stand in modules of their own: `run(arguments) -> int`, and `configure(parser)` for arguments.
-_OWN_MODULES = {"demo": "show a dead main and a dead link, told apart"}
+_OWN_MODULES = {
+    "demo": "show a dead main and a dead link, told apart",
+    "fsck": "check a folder that nobody uses",
+}
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -61,9 +64,23 @@ def parser() -> argparse.ArgumentParser:
     connection = _connection()
     _add_key_commands(subparsers, [connection, common])
     _add_cluster_commands(subparsers, [connection, common])
+    _add_archive_commands(subparsers, [connection])
     init = subparsers.add_parser("init", parents=[common], help="make an empty folder a HANas folder")
     init.add_argument("folder", metavar="FOLDER", help="the shared folder, mounted and empty")
     init.set_defaults(run=commands.init)
+    check = subparsers.add_parser(
+        "check-folder",
+        parents=[common],
+        help="try whether a volume keeps what HANas needs; safe beside a running cluster",
+    )
+    check.add_argument("folder", metavar="FOLDER", help="the shared folder as it is mounted here")
+    check.add_argument(
+        "second",
+        metavar="SECOND",
+        nargs="?",
+        help="the same volume at another mount: what one writes, the other must see",
+    )
+    check.set_defaults(run=commands.check_folder)
     terminal.configure(subparsers)
     for name, summary in _OWN_MODULES.items():
         if importlib.util.find_spec(f"hanas_client.{name}") is not None:
@@ -134,8 +151,28 @@ def _add_cluster_commands(subparsers: Parsers, parents: list[argparse.ArgumentPa
     takeovers = subparsers.add_parser("takeovers", parents=parents, help="show who was the main, and why")
     takeovers.add_argument("--verbose", "-v", action="store_true", help="with the evidence")
     takeovers.set_defaults(run=commands.takeovers)
+    forget = subparsers.add_parser(
+        "forget", parents=parents, help="say that a member that died will not come back; clears its alerts"
+    )
+    forget.add_argument("member", metavar="MEMBER")
+    forget.set_defaults(run=commands.forget)
     watch = subparsers.add_parser("watch", parents=parents, help="print what happens, until Ctrl-C")
     watch.set_defaults(run=commands.watch)
+
+
+def _add_archive_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser]) -> None:
+    export = subparsers.add_parser("export", parents=parents, help="write all keys and values to a file")
+    export.add_argument(
+        "file", metavar="FILE", nargs="?", default="-", help="the archive; - (default): standard output"
+    )
+    export.add_argument("--prefix", default="", help="only keys that begin so")
+    export.set_defaults(run=archive.export)
+    importing = subparsers.add_parser("import", parents=parents, help="write the keys and values of such a file")
+    importing.add_argument(
+        "file", metavar="FILE", nargs="?", default="-", help="the archive; - (default): standard input"
+    )
+    importing.add_argument("--keep", action="store_true", help="leave keys as they are that are there already")
+    importing.set_defaults(run=archive.import_)
 
 
 def _add_module(subparsers: Parsers, name: str, summary: str, module: ModuleType) -> None:

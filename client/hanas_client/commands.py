@@ -112,6 +112,17 @@ def takeovers(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def forget(arguments: argparse.Namespace) -> int:
+    """Say that a member will not come back."""
+    with _client(arguments) as client:
+        client.forget(arguments.member)
+    if arguments.json:
+        _print_json({"member": arguments.member, "forgotten": True})
+    else:
+        print(f"{arguments.member} is missed no longer; it may join again at any time")
+    return DONE
+
+
 def watch(arguments: argparse.Namespace) -> int:
     """Print a line per event until Ctrl-C."""
     overseers, _ = addresses(arguments.overseer, arguments.server)
@@ -154,16 +165,43 @@ async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: boo
 
 def init(arguments: argparse.Namespace) -> int:
     """Make an empty folder a HANas folder; one that is a HANas folder already stays as it is."""
-    from hanas_core import blocking, cluster, errors, posix  # noqa: PLC0415
+    from hanas_core import blocking, cluster, errors, fitness, posix  # noqa: PLC0415
 
     try:
-        identity = blocking.run(cluster.initialise(posix.PosixFolder(Path(arguments.folder))))
+        folder = posix.PosixFolder(Path(arguments.folder))
+        fitness.require(blocking.run(fitness.Examination(folder, folder, fitness.hidden(), time.monotonic).run()))
+        identity = blocking.run(cluster.initialise(folder))
+    except fitness.Unfit as failure:
+        raise HanasError(f"{arguments.folder} is unfit: {failure}") from None
     except errors.FolderError as error:
         raise HanasError(str(error)) from None
     if arguments.json:
         _print_json({"folder": os.path.abspath(arguments.folder), "folderId": identity.folder_id})
     else:
         print(f"{arguments.folder} is a HANas folder with the id {identity.folder_id}")
+    return DONE
+
+
+def check_folder(arguments: argparse.Namespace) -> int:
+    """Try whether a volume keeps what the protocol needs, as seen at one mount or between two."""
+    from hanas_core import blocking, errors, fitness, names, posix  # noqa: PLC0415
+
+    places = [Path(arguments.folder), Path(arguments.second or arguments.folder)]
+    directory = names.TEMPORARY + "/" if (places[0] / names.TEMPORARY).is_dir() else ""
+    try:
+        views = [posix.PosixFolder(place) for place in places]
+        checks = blocking.run(fitness.Examination(views[0], views[1], fitness.hidden(directory), time.monotonic).run())
+    except errors.FolderError as error:
+        raise HanasError(str(error)) from None
+    failed = next((check for check in checks if check.trouble is not None), None)
+    if arguments.json:
+        found = [{"what": check.what, "seconds": check.seconds, "trouble": check.trouble} for check in checks]
+        _print_json({"fit": failed is None, "checks": found})
+    else:
+        rows = [(check.what, check.trouble or "kept", f"{check.seconds * 1000:.1f} ms") for check in checks]
+        tables.show(tables.console(), ("CHECK", "RESULT", "TOOK"), rows)
+    if failed is not None:
+        raise HanasError(f"{arguments.folder} is unfit: {failed.what}: {failed.trouble}")
     return DONE
 
 

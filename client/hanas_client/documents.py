@@ -68,6 +68,15 @@ class Link(Document, frozen=True):
     since_seconds: float | None = None
 
 
+class Durations(Document, frozen=True):
+    """Where the time of a takeover went, seconds: from the last sign of life of the old main on."""
+
+    detection: float = 0.0
+    claim: float = 0.0
+    replay: float = 0.0
+    total: float = 0.0
+
+
 class Takeover(Document, frozen=True):
     """One epoch's claim: who, after whom, and why. `words` is the reason for people."""
 
@@ -81,6 +90,7 @@ class Takeover(Document, frozen=True):
     words: str | None = None
     evidence: Any = None
     claimed_at: str | None = None
+    durations: Durations | None = None
 
 
 class Alert(Document, frozen=True):

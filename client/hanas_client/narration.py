@@ -65,8 +65,9 @@ def takeover_sentence(takeover: Takeover) -> Sentence:
 
 
 def alert_sentence(alert: Alert) -> Sentence:
-    """Severity, message and advice."""
-    advice = f" → {alert.advice}" if alert.advice else ""
+    """Severity, message, since when, and advice."""
+    since = f" (since {alert.since})" if isinstance(alert.since, str) and alert.since else ""
+    advice = f"{since} → {alert.advice}" if alert.advice else since
     tone: Tone = "bad" if alert.severity == "notice" else "urgent"
     return Sentence(f"{alert.severity or 'alert'}: {alert.message}{advice}", tone)
 

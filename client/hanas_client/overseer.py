@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
+from urllib.parse import quote
 
 from hanas_client.calls import Call, Operation, Reply, failure_of
 from hanas_client.documents import Alert, Alerts, Cluster, Takeover, Takeovers, decode
+from hanas_client.errors import HanasError
 
 D = TypeVar("D")
 T = TypeVar("T")
@@ -25,6 +27,18 @@ def takeovers_call() -> Operation[tuple[Takeover, ...]]:
 def alerts_call() -> Operation[tuple[Alert, ...]]:
     """The open alerts."""
     return _document("/v1/alerts", Alerts, lambda document: tuple(document.alerts))
+
+
+def forget_call(member: str) -> Operation[None]:
+    """Say that a member that died will not come back."""
+
+    def read(reply: Reply) -> None:
+        if reply.status == 404:
+            raise HanasError(f"there is no member {member!r}; `hanas status` lists them")
+        if reply.status != 204:
+            raise failure_of(reply, member)
+
+    return Operation(Call("DELETE", f"/v1/pool/{quote(member, safe='')}"), read)
 
 
 def _document(path: str, kind: type[D], content: Callable[[D], T]) -> Operation[T]:

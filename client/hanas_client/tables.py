@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hanas_client.documents import Cluster, Link, Main, Member, Takeover
+from hanas_client.documents import Cluster, Durations, Link, Main, Member, Takeover
 from hanas_client.narration import Sentence, alert_sentence
 
 STYLES = {"good": "green", "bad": "yellow", "urgent": "bold red", "plain": ""}
@@ -64,11 +64,12 @@ def show_takeovers(output: Console, takeovers: Sequence[Takeover], *, verbose: b
             takeover.why,
             takeover.verdict or "–",
             takeover.claimed_at or "–",
+            _took(takeover.durations),
             takeover.words or "",
         )
         for takeover in takeovers
     ]
-    show(output, ("EPOCH", "MAIN", "AFTER", "WHY", "VERDICT", "CLAIMED AT", "REASON"), rows)
+    show(output, ("EPOCH", "MAIN", "AFTER", "WHY", "VERDICT", "CLAIMED AT", "TOOK", "REASON"), rows)
     if verbose:
         for takeover in takeovers:
             if takeover.evidence is not None:
@@ -96,6 +97,13 @@ def _member_row(member: Member) -> tuple[str | Text, ...]:
         "–" if member.lag_bytes is None else f"{member.lag_bytes} B",
         member.advertise_url or "–",
     )
+
+
+def _took(durations: Durations | None) -> str:
+    if durations is None:
+        return "–"
+    parts = f"{durations.detection:.3f} + {durations.claim:.3f} + {durations.replay:.3f}"
+    return f"{durations.total:.3f} s = {parts} (detection, claim, replay)"
 
 
 def _link_words(link: Link) -> str:

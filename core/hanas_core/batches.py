@@ -3,7 +3,7 @@
     nonce u64      random mark of the segment: a batch of another file is never taken for one of this
     checksum u64   xxh3-64, seeded with the nonce, over the rest of the header and the payload
     length u32     header and payload, bytes, before the padding to a multiple of 8
-    kind u16       0 records, 1 "continues in the next segment"
+    kind u16       0 records, 1 "continues in the next segment", 2 records of a merged segment
     (reserved u16)
     epoch u64      whose main wrote these bytes
     origin u64     epoch of the original write; differs from `epoch` in re-logged batches
@@ -36,6 +36,8 @@ class Kind(IntEnum):
 
     RECORDS = 0
     CONTINUES = 1
+    MERGED = 2
+    """Records that carry their versions, in a segment that compaction made (hanas_core.compaction)."""
 
 
 class Batch(NamedTuple):
@@ -106,7 +108,7 @@ def decode(content: bytes, at: int, offset: int, *, nonce: int, epoch: int, numb
     if head == _ZERO_HEADER:
         return Fault.ZERO
     mark, checksum, length, kind, _, wrote, origin, first, count, c_number, c_offset, own = _HEADER.unpack(head)
-    if mark != nonce or own != offset or wrote != epoch or length < HEADER_BYTES or kind > Kind.CONTINUES:
+    if mark != nonce or own != offset or wrote != epoch or length < HEADER_BYTES or kind > Kind.MERGED:
         return Fault.BAD
     if at + length > len(content):
         return Fault.SHORT

@@ -11,7 +11,7 @@ import msgspec
 
 from hanas_core import names, reading
 from hanas_core.blocks import PAYLOAD_BYTES, ZERO_BLOCK, Blank, pack, unpack
-from hanas_core.errors import Corruption, Missing
+from hanas_core.errors import Corruption, Missing, Sealed
 from hanas_core.folder import BLOCK_BYTES, Folder
 
 POINTER_OFFSET = BLOCK_BYTES
@@ -67,10 +67,18 @@ async def claim_epoch(folder: Folder, claim: Claim) -> Claim:
     temporary = names.temporary(claim.member, claim.incarnation)
     await folder.create(temporary, pack(msgspec.json.encode(claim)) + 2 * ZERO_BLOCK)
     await folder.link(temporary, names.claim(claim.epoch))
-    await folder.sync_directory(names.CLAIMS)
-    holder = await read_claim(folder, claim.epoch, certain=True)
+    holder = await _durable(folder, claim)
     await folder.remove(temporary)
     return holder
+
+
+async def confirm(folder: Folder, claim: Claim) -> None:
+    """Make the name of one's own claim durable and read it back, for it may have been adopted before its claimer did.
+
+    Raises Sealed when the file server forgot the claim and another one has the epoch; FolderError: not known.
+    """
+    if (await _durable(folder, claim)).nonce != claim.nonce:
+        raise Sealed
 
 
 async def read_claim(folder: Folder, epoch: int, *, certain: bool = False) -> Claim:
@@ -94,7 +102,8 @@ async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
     """Return the highest claim that can be seen, starting from an epoch known to exist; None if there is none.
 
     Epochs are dense, so the search doubles its step and halves it again. Its end is a failed look-up and so only a
-    hint: the decision who comes next is `claim_epoch`'s.
+    hint: the decision who comes next is `claim_epoch`'s. What is found beyond ``at_least`` is made durable before it
+    is returned: whoever remembers a claim that the file server forgets would ask for it for ever. Raises FolderError.
     """
     await folder.refresh(names.CLAIMS)
     low, found = at_least, None
@@ -106,11 +115,17 @@ async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
             found = await read_claim(folder, low + step)
         except Missing:
             if step == 1:
-                return found
+                return found if found is None or found.epoch == at_least else await _durable(folder, found)
             step //= 2
         else:
             low += step
             step *= 2
+
+
+async def _durable(folder: Folder, claim: Claim) -> Claim:
+    """Make the name of a claim durable and return what is under it then."""
+    await folder.sync_directory(names.CLAIMS)
+    return await read_claim(folder, claim.epoch, certain=True)
 
 
 async def read_pointer(folder: Folder, epoch: int) -> Pointer | Blank:

@@ -6,7 +6,7 @@ from hanas_core import mailboxes, names
 from hanas_core.errors import Missing, NotInitialised, WrongFolder
 from hanas_core.folder import BLOCK_BYTES, Folder
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's format; another one is refused."""
 
 _IGNORED = frozenset({"lost+found"})

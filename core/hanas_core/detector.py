@@ -12,6 +12,9 @@ comes out: `StartProbe` (write the probe and, at once, one's own canary) and `Co
     any           -                                 fails or hangs  FolderUnavailable, never a takeover
 
 "None" is known only from a look at the answers that began after the time-out and worked.
+
+A connection to the main that is closed is a hint: the probe begins at once instead of after a silence. A verdict on the
+main needs the silence all the same, so a hint makes it earlier and never another one.
 """
 
 from typing import NamedTuple
@@ -49,6 +52,8 @@ class Evidence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     canary_took: float | None = None
     looked_age: float | None = None
     patience: float = 0.0
+    closed_age: float | None = None
+    """Since the main's end of an idle connection was closed; None if that was not seen."""
 
 
 class _Probe:
@@ -77,6 +82,9 @@ class Detector:
         self._stalled_for = 0.0
         self._progress: str | None = None
         self._concluded = False
+        self._excused = False
+        """The present silence began anew after a pause of one's own; that happens once for each silence."""
+        self._closed_at: float | None = None
         self.epoch = 0
         self.incarnation = ""
         self.patience = timing.suspect_after
@@ -94,7 +102,7 @@ class Detector:
         ``unserved``: how many epochs were claimed since the last one that served. The patience doubles with each.
         """
         self.epoch, self.incarnation = epoch, incarnation
-        self._heard, self._progress = 0, None
+        self._heard, self._progress, self._excused = 0, None, False
         self.served(unserved)
         self.restart(now)
         self._set(now, Verdict.UNKNOWN)
@@ -111,6 +119,12 @@ class Detector:
         self._probe = None
         self._concluded = False
         self._next_probe_at = now
+        self._closed_at = None
+
+    def closed(self, now: float, epoch: int) -> None:
+        """The main's end of an idle connection was closed, as the kernel does when a process dies."""
+        if epoch == self.epoch:
+            self._closed_at = now
 
     def heard(
         self,
@@ -130,17 +144,18 @@ class Detector:
             return
         if progress is not None and progress == self._progress:
             return
-        self._progress = progress
+        self._progress, self._excused = progress, False
         self._heard_at, self._heard = now, self._heard + 1
         self._stalled_for = stalled_for
         if self._suspicious(now):
             return
-        self._probe = None
+        if not self._hinted(now):
+            self._probe = None
         self._set(now, Verdict.FOLDER_FULL if full else Verdict.HEALTHY)
 
     def canary(self, now: float, nonce: str, *, ok: bool) -> None:
         """The canary that went with the probe ``nonce`` was kept by the folder, or failed."""
-        if self._probe is not None and self._probe.nonce == nonce:
+        if self._probe is not None and self._probe.nonce == nonce and self._probe.canary_ok is None:
             self._probe.canary_at, self._probe.canary_ok = now, ok
 
     def looked(self, now: float, since: float, answered: tuple[str, int, str, bool] | None) -> None:
@@ -152,14 +167,14 @@ class Detector:
             self._probe.looked_since = since
             return
         kept, self._probe = self._probe.canary_ok, None
+        self._closed_at = None
         self._next_probe_at = now + self._timing.probe_interval
-        silent = now - self._heard_at >= self.patience
         if kept is False:
             self._set(now, Verdict.FOLDER_UNAVAILABLE)
         elif full:
             self._set(now, Verdict.FOLDER_FULL)
         else:
-            self._set(now, Verdict.LINK_FAILED if silent else Verdict.HEALTHY)
+            self._set(now, Verdict.LINK_FAILED if self._silent(now) else Verdict.HEALTHY)
 
     def handed_over(self, now: float) -> Conclude | None:
         """The main has sealed its own epoch as a planned hand-over: follow at once. None if that was concluded."""
@@ -175,10 +190,13 @@ class Detector:
         self._last_tick = now
         if self.epoch == 0 or self._concluded:
             return None
-        if overslept:
+        if overslept and not self._excused:
+            # What came meanwhile may still wait in the sockets. It is heard before the next tick; if nothing was, the
+            # main was silent for both, so that a machine which is always late takes over as well.
             self.restart(now)
+            self._excused = True
             return None
-        if not self._suspicious(now):
+        if not self._suspicious(now) and not self._hinted(now):
             self._probe = None
             return None
         if self._probe is None:
@@ -189,21 +207,39 @@ class Detector:
         return self._judge(now, self._probe)
 
     def _suspicious(self, now: float) -> bool:
-        return now - self._heard_at >= self.patience or self._stalled_for > self._timing.stall_limit
+        return self._silent(now) or self._stalled
+
+    def _silent(self, now: float) -> bool:
+        return now - self._heard_at >= self.patience
+
+    @property
+    def _stalled(self) -> bool:
+        return self._stalled_for > self._timing.stall_limit
+
+    def _hinted(self, now: float) -> bool:
+        """A hint counts until the silence tells as much, and a little longer: the last keep-alive may come after it."""
+        return self._closed_at is not None and now - self._closed_at < 2 * self.patience
 
     def _judge(self, now: float, probe: _Probe) -> Conclude | None:
-        waited = now - probe.started
+        # The main has its time from when the probe was in the folder for sure: the canary was written after it. A
+        # folder that hung for all comes back for all at once, and the main must read the probe first, and answer it.
+        asked_at = probe.canary_at if probe.canary_ok and probe.canary_at is not None else probe.started
+        waited = now - asked_at
         if waited < self._timing.probe_timeout:
             return None
-        deadline = probe.started + self._timing.probe_timeout
-        looked = probe.looked_since is not None and probe.looked_since >= deadline
+        looked = probe.looked_since is not None and probe.looked_since >= asked_at + self._timing.probe_timeout
         if probe.canary_ok and looked:
-            if now - self._heard_at >= self.patience:
+            if self._silent(now):
+                closed = (
+                    "" if self._closed_at is None else f", its connection closed {now - self._closed_at:.3f} s ago,"
+                )
                 words = (
-                    f"no keep-alive for {now - self._heard_at:.3f} s and no answer in the folder within {waited:.3f} s "
-                    "while the own canary was kept: the main failed"
+                    f"no keep-alive for {now - self._heard_at:.3f} s{closed} and no answer in the folder within "
+                    f"{waited:.3f} s while the own canary was kept: the main failed"
                 )
                 return self._conclude(now, Verdict.PRIMARY_FAILED, words)
+            if not self._stalled:
+                return None
             words = (
                 f"keep-alives arrive, but a write has waited {self._stalled_for:.3f} s for its commit and the probe "
                 f"found no answer within {waited:.3f} s, while the own canary was kept: the main is wedged"
@@ -229,6 +265,7 @@ class Detector:
             canary_took=probe.canary_at - probe.started if probe and probe.canary_at is not None else None,
             looked_age=now - probe.looked_since if probe and probe.looked_since is not None else None,
             patience=self.patience,
+            closed_age=None if self._closed_at is None else now - self._closed_at,
         )
         return Conclude(self.epoch, verdict, evidence)
 

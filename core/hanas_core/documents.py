@@ -33,6 +33,22 @@ class Link(msgspec.Struct, frozen=True, rename="camel"):
     since_seconds: float = 0.0
 
 
+class Inquiry(msgspec.Struct, frozen=True, rename="camel"):
+    """A member that joined asks the others to find the word that it left in a new file."""
+
+    name: str
+    nonce: str
+
+
+class Echo(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The answer to the inquiry of ``to`` with this nonce: the word that was found, or what failed."""
+
+    to: str
+    nonce: str
+    word: str = ""
+    trouble: str = ""
+
+
 class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A member's block in the mailbox ``presence``: that it lives (the counter moves) and how it is."""
 
@@ -50,6 +66,19 @@ class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     keys: int = 0
     isolated: bool = False
     links: tuple[Link, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    inquiry: Inquiry | None = None
+    echoes: tuple[Echo, ...] | None = None
+    """None: a program of another version, which does not answer inquiries."""
+
+
+class Report(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Body of ``POST /v1/report``: what a worker tells an overseer over the network, in case the folder cannot."""
+
+    member: str
+    incarnation: str
+    folder_id: str
+    verdict: Verdict = Verdict.UNKNOWN
     alerts: tuple[Alert, ...] = ()
 
 

@@ -9,6 +9,7 @@ write may land at any later time, so this incarnation appends nothing more.
 from hanas_core.batches import FIRST_OFFSET, Batch, Kind, encode, size_of
 from hanas_core.errors import NoSpace, Sealed
 from hanas_core.folder import File, Folder
+from hanas_core.manifests import Cut
 from hanas_core.positions import Position
 from hanas_core.seals import SealWatch
 from hanas_core.segments import MARKER_BYTES, SegmentHeader, begin, capacity, new_nonce
@@ -25,9 +26,13 @@ class EpochLog:
         self._watch = watch
         self._offset = FIRST_OFFSET
         self._ended = False
+        self._empty: tuple[int, bytes] | None = None
+        """Offset and bytes of the last batch, if it carries no record."""
         self.spare: str | None = None
         """Prepared space for the next segment; whoever prepared it puts its name here."""
         self.committed: Position | None = None
+        self.sealed: list[Cut] = []
+        """The segments of this epoch that go on in a next one."""
 
     @classmethod
     async def start(cls, folder: Folder, folder_id: str, epoch: int, spare: str, size: int) -> "EpochLog":
@@ -52,16 +57,25 @@ class EpochLog:
         """Where the next batch of the present segment would stand."""
         return self._offset
 
-    async def relog(self, batches: list[Batch]) -> None:
-        """Copy the predecessor's last batches, with their original versions, and sync them. Nothing is committed."""
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """Every segment of this epoch with its end, when all that was appended is committed."""
+        present = Cut(self._header.epoch, self._header.number, self._offset)
+        return (*self.sealed, present) if self._offset > FIRST_OFFSET or not self.sealed else tuple(self.sealed)
+
+    async def relog(self, batches: list[Batch]) -> list[Batch]:
+        """Copy the predecessor's last batches, with their original versions, and sync them. Nothing is committed.
+
+        Return them as they stand here.
+        """
         self._begin_step()
         needed = sum(size_of(len(batch.payload)) for batch in batches)
         if needed > self.left:
             raise NoSpace(f"{needed} bytes must be re-logged: segments of {self._header.size} bytes are too small")
-        for batch in batches:
-            await self._write(batch)
+        placed = [await self._write(batch) for batch in batches]
         await self._file.sync()
         self._ended = False
+        return placed
 
     async def commit(self, batch: Batch) -> Position:
         """Append a batch that fits into `room` and return the new commit position.
@@ -70,9 +84,13 @@ class EpochLog:
         batch is unknown and this log takes no other.
         """
         self._begin_step()
-        if size_of(len(batch.payload)) > self.left:
-            await self._roll()
-        position = await self._append(batch)
+        if batch.count == 0 and self._empty is not None:
+            await self._file.write(*self._empty)  # the same bytes once more: the same proof, and the log does not grow
+            position = await self._sync_and_check()
+        else:
+            if size_of(len(batch.payload)) > self.left:
+                await self._roll()
+            position = await self._append(batch)
         self._ended = False
         return position
 
@@ -102,19 +120,25 @@ class EpochLog:
         file = await begin(self._folder, spare, header)
         await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))
         await self._file.close()
+        self.sealed.append(Cut(old.epoch, old.number, self._offset))
         self._file, self._header, self._offset = file, header, FIRST_OFFSET
 
     async def _append(self, batch: Batch) -> Position:
         await self._write(batch)
+        return await self._sync_and_check()
+
+    async def _sync_and_check(self) -> Position:
         await self._file.sync()
         await self._watch.check()
         self.committed = Position(self._header.epoch, self._header.number, self._offset)
         return self.committed
 
-    async def _write(self, batch: Batch) -> None:
+    async def _write(self, batch: Batch) -> Batch:
         placed = batch._replace(
             epoch=self._header.epoch, number=self._header.number, offset=self._offset, committed=self.committed
         )
         content = encode(placed, self._header.nonce)
         await self._file.write(self._offset, content)
+        self._empty = (self._offset, content) if placed.count == 0 and placed.kind is Kind.RECORDS else None
         self._offset += len(content)
+        return placed

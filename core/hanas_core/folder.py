@@ -23,7 +23,10 @@ class File(Protocol):
         ...
 
     async def write(self, offset: int, content: bytes) -> None:
-        """Write all of ``content``; it is durable only after `sync` returned. Needs access ``append``."""
+        """Write all of ``content``; it is durable only after `sync` returned. Needs access ``append``.
+
+        Only a file that still has its temporary name may grow by it.
+        """
         ...
 
     async def write_block(self, offset: int, block: bytes) -> None:
@@ -52,6 +55,10 @@ class Folder(Protocol):
 
     async def allocate(self, name: str, size: int) -> None:
         """Create a file of ``size`` zero bytes that are really written and durable when this returns."""
+        ...
+
+    async def room(self) -> int:
+        """Return how many bytes are free on the volume, about: for what is not worth a try. Never a promise."""
         ...
 
     async def link(self, source: str, target: str) -> bool:

@@ -5,6 +5,7 @@ member that the slot belongs to and read by all, all slots of a file with one re
 (being written just now) says nothing; one looks again.
 """
 
+import contextlib
 from enum import StrEnum
 from typing import TypeVar
 
@@ -87,7 +88,11 @@ async def allocate(folder: Folder) -> None:
 
 
 class Mailboxes:
-    """Reads all blocks, writes one's own."""
+    """Reads all blocks, writes one's own.
+
+    A file that is held open and fails is opened anew at once: its mount may have been replaced, and a probe or a canary
+    that failed for that would cost a whole round of suspicion.
+    """
 
     def __init__(self, folder: Folder) -> None:
         """Use the mailboxes in ``folder``; files are opened when they are first needed, and again after an error."""
@@ -97,20 +102,33 @@ class Mailboxes:
 
     async def write(self, box: Box, slot: int, content: Content) -> None:
         """Replace the block of ``slot``, durably."""
-        file = self._writers.pop(box, None) or await reading.open_recorded(
-            self._folder, f"{names.MAILBOXES}/{box}", "blocks"
-        )
-        await file.write_block(slot * BLOCK_BYTES, pack(msgspec.json.encode(content)))
+        block = pack(msgspec.json.encode(content))
+        held = self._writers.pop(box, None)
+        if held is not None:
+            with contextlib.suppress(Missing, FolderUnavailable):  # of a mount that was replaced, perhaps
+                await held.write_block(slot * BLOCK_BYTES, block)
+                self._writers[box] = held
+                return
+        file = await reading.open_recorded(self._folder, f"{names.MAILBOXES}/{box}", "blocks")
+        await file.write_block(slot * BLOCK_BYTES, block)
         self._writers[box] = file
 
     async def read(self, box: Box, slots: int, kind: type[Content]) -> list[Content | None]:
         """Return the first ``slots`` blocks; None where a block says nothing."""
-        file = self._readers.pop(box, None) or await reading.open_recorded(
-            self._folder, f"{names.MAILBOXES}/{box}", "read"
-        )
-        content = await file.read(0, slots * BLOCK_BYTES) if slots else b""
-        self._readers[box] = file
+        content = await self._content(box, slots * BLOCK_BYTES) if slots else b""
         return [_decode(content[at : at + BLOCK_BYTES], kind) for at in range(0, len(content), BLOCK_BYTES)]
+
+    async def _content(self, box: Box, length: int) -> bytes:
+        held = self._readers.pop(box, None)
+        if held is not None:
+            with contextlib.suppress(Missing, FolderUnavailable):
+                content = await held.read(0, length)
+                self._readers[box] = held
+                return content
+        file = await reading.open_recorded(self._folder, f"{names.MAILBOXES}/{box}", "read")
+        content = await file.read(0, length)
+        self._readers[box] = file
+        return content
 
     async def try_canary(self, slot: int) -> bool:
         """Write, sync and read back one's canary; tell whether the folder kept it."""
@@ -149,6 +167,26 @@ class Registry:
                 raise FolderUnavailable(f"{names.member(len(self.known))}: offset 0 is {payload.value}")
             self.known.append(msgspec.json.decode(payload, type=Registration))
         return self.known
+
+    async def presence(self, mailboxes: Mailboxes) -> list[Presence | None]:
+        """Return what the known members show, in order of slots; None where a block is no word of its slot's owner.
+
+        A look-up that says "no such member" may be a minute old. So the block behind the last one is read as well: if
+        somebody shows itself there, its registration is asked for past the caches.
+        """
+        await self.update()
+        shown = await mailboxes.read(Box.PRESENCE, min(len(self.known) + 1, SLOTS), Presence)
+        while len(shown) > len(self.known) and shown[len(self.known)] is not None:
+            before = len(self.known)
+            await self._folder.refresh(names.MEMBERS)
+            await self.update()
+            if len(self.known) == before:
+                break
+            shown = await mailboxes.read(Box.PRESENCE, min(len(self.known) + 1, SLOTS), Presence)
+        return [
+            block if block is not None and block.member == owner.member else None
+            for owner, block in zip(self.known, shown, strict=False)
+        ]
 
     async def slot_of(self, member: str, incarnation: str, advertise_url: str, link_url: str) -> int:
         """Return the slot of ``member``, giving it a free one if it has none. FolderUnavailable when none is left."""

@@ -51,10 +51,23 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         """
         if applied.epoch == self.epoch:
             return applied
+        if applied.number >= names.MERGED_FROM:  # in the middle of a merged part, which is whole or it is nothing
+            return applied if self.cut_of(applied) else None
         for cut in reversed(self.cuts):
             if cut.epoch == applied.epoch and cut.number <= applied.number:
                 return min(applied, Position(cut.epoch, cut.number, cut.end))
         return None
+
+    def behind(self, applied: Position | None) -> int:
+        """Return how much of the cuts a reader that goes on from ``applied`` (None: from the start) reads, bytes."""
+        resumed = None if applied is None else self.resume(applied)
+        if resumed is None:
+            return sum(cut.end for cut in self.cuts)
+        present = self.cut_of(resumed)
+        if present is None:
+            return 0
+        later = self.cuts[self.cuts.index(present) + 1 :]
+        return present.end - resumed.offset + sum(cut.end for cut in later)
 
     def cut_of(self, position: Position) -> Cut | None:
         """Return the cut of the segment that ``position`` lies in; None for a segment of the epoch itself."""
@@ -71,7 +84,11 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 async def write_manifest(folder: Folder, claim: Claim, manifest: Manifest) -> Pointer:
-    """Write the manifest, durable with its name, and return the pointer that names it."""
+    """Write the manifest, durable with its name, and return the pointer that names it.
+
+    It is read back: a file server that crashed between the link and the sync has forgotten the name, and a pointer to
+    nothing would end the log for everybody. Raises FolderError.
+    """
     payload = msgspec.json.encode(manifest)
     size = -(-(len(payload) + _OVERHEAD_BYTES) // BLOCK_BYTES) * BLOCK_BYTES
     content = pack(payload, size)
@@ -80,8 +97,10 @@ async def write_manifest(folder: Folder, claim: Claim, manifest: Manifest) -> Po
     await folder.create(temporary, content)
     await folder.link(temporary, name)
     await folder.sync_directory(names.MANIFESTS)
+    pointer = Pointer(name, size, xxhash.xxh3_64_intdigest(content))
+    await read_manifest(folder, pointer)
     await folder.remove(temporary)
-    return Pointer(name, size, xxhash.xxh3_64_intdigest(content))
+    return pointer
 
 
 async def read_manifest(folder: Folder, pointer: Pointer) -> Manifest:

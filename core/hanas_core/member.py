@@ -78,7 +78,7 @@ class Member:
         self.full = False
         """This main finds no room on the volume."""
         self.blind = False
-        """This backup cannot read the folder, whatever its keep-alives say."""
+        """This worker cannot read the folder or write to it, whatever keep-alives say."""
         self._timing = timing
         self._policy = policy
         self._tried_epoch = 0
@@ -93,12 +93,14 @@ class Member:
     @property
     def verdict(self) -> Verdict:
         """What is the matter with the main, seen from here."""
+        if self.blind:
+            return Verdict.FOLDER_UNAVAILABLE
         if self.role is Role.MAIN:
             if self._isolated:
                 return Verdict.PRIMARY_ISOLATED
             return Verdict.FOLDER_FULL if self.full else Verdict.HEALTHY
         if self.role is Role.BACKUP:
-            return Verdict.FOLDER_UNAVAILABLE if self.blind else self.detector.verdict
+            return self.detector.verdict
         return Verdict.UNKNOWN
 
     def see(self, now: float, claim: Claim, unserved: int) -> list[Effect]:
@@ -127,6 +129,15 @@ class Member:
         failed = self.claim.verdict in {Verdict.PRIMARY_FAILED, Verdict.PRIMARY_WEDGED}
         self.lost = (self.claim.previous_main or "", self.claim.follows) if failed else None
         return True
+
+    def rolled(self, now: float, claim: Claim) -> None:
+        """This main began ``claim.epoch`` after its own, to compact the log."""
+        self.claim, self._tried_epoch = claim, claim.epoch
+        self.detector.follow(now, claim.epoch, claim.incarnation, 0)
+
+    def spoiled(self, epoch: int) -> None:
+        """What was begun for ``epoch`` is not known to have ended: this incarnation never takes it up again."""
+        self._tried_epoch = max(self._tried_epoch, epoch)
 
     def ended(self, now: float, epoch: int, unserved: int) -> None:
         """One's own epoch is over, by its seal or by an error. Without a higher claim, wait for one like any other."""
@@ -189,13 +200,17 @@ class Member:
                     )
                 )
             case Verdict.FOLDER_UNAVAILABLE:
+                hence = (
+                    "it cannot commit, and a backup whose folder works takes over"
+                    if self.role is Role.MAIN
+                    else f"it cannot tell whether {main or 'a main'} lives, and will not take over"
+                )
                 found.append(
                     Condition(
                         Verdict.FOLDER_UNAVAILABLE,
                         self.name,
                         Severity.CRITICAL,
-                        f"{self.name} cannot use the communication folder, so it cannot tell whether {main} lives, "
-                        "and will not take over",
+                        f"{self.name} cannot use the communication folder, so {hence}",
                         f"check the mount of the volume at {self.name} and the file server",
                     )
                 )

@@ -4,17 +4,21 @@ import re
 import secrets
 
 CLUSTER = "cluster.json"
-CLAIMS, MANIFESTS, SEGMENTS, MAILBOXES, MEMBERS, TEMPORARY = (
+CLAIMS, MANIFESTS, SEGMENTS, SNAPSHOTS, MAILBOXES, MEMBERS, TEMPORARY = (
     "claims",
     "manifests",
     "segments",
+    "snapshots",
     "mailboxes",
     "members",
     "tmp",
 )
-DIRECTORIES = (CLAIMS, MANIFESTS, SEGMENTS, MAILBOXES, MEMBERS, TEMPORARY)
+MERGED_FROM = 1_000_001
+"""Segments with this number or a higher one were made by compaction in their epoch and are no part of its own chain."""
+DIRECTORIES = (CLAIMS, MANIFESTS, SEGMENTS, SNAPSHOTS, MAILBOXES, MEMBERS, TEMPORARY)
 
 _MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SEGMENT = re.compile(r"(\d{10})-(\d{6,7})")
 _NONCE = re.compile(r"[0-9a-f]{16,64}")
 
 
@@ -44,8 +48,14 @@ def manifest(epoch: int, mark: str) -> str:
 
 
 def segment(epoch: int, number: int) -> str:
-    """Name of the ``number``-th segment (from 1) that the main of an epoch wrote."""
+    """Name of the ``number``-th segment (from 1) that the main of an epoch wrote; see also `MERGED_FROM`."""
     return f"{SEGMENTS}/{epoch:010d}-{number:06d}"
+
+
+def segment_of(base: str) -> tuple[int, int] | None:
+    """Return (epoch, number) of a name in the directory of segments, None if it is no segment's."""
+    found = _SEGMENT.fullmatch(base)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def member(slot: int) -> str:

@@ -147,13 +147,21 @@ class PosixFolder:
                 assert_never(access)
         with _translated(name):
             try:
-                descriptor = os.open(self.path / name, flags | os.O_CLOEXEC)
+                descriptor = self._open(self.path / name, flags | os.O_CLOEXEC)
             except OSError as error:
                 # A file system without O_DIRECT: harmless where the page cache is one, else the volume is unfit.
                 if error.errno != errno.EINVAL or not self.coherent:
                     raise
                 descriptor = os.open(self.path / name, flags & ~_O_DIRECT | os.O_CLOEXEC)
         return PosixFile(descriptor, name, direct_reads=not self.coherent)
+
+    def _open(self, path: Path, flags: int) -> int:
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            if self.coherent or not _is_there(path, self.path):
+                raise
+        return os.open(path, flags)
 
     async def create(self, name: str, content: bytes) -> None:
         """Create ``name`` exclusively with ``content``, synced."""
@@ -168,6 +176,12 @@ class PosixFolder:
         pieces = (bytes(min(_ALLOCATE_STEP_BYTES, size - at)) for at in range(0, size, _ALLOCATE_STEP_BYTES))
         with _translated(name):
             self._write_new(name, pieces)
+
+    async def room(self) -> int:
+        """Return the bytes that are free for this user."""
+        with _translated(str(self.path)):
+            found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
 
     def _write_new(self, name: str, pieces: Iterable[bytes]) -> None:
         descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -227,6 +241,21 @@ class PosixFolder:
         """List a directory, in order."""
         with _translated(directory or str(self.path)):
             return sorted(os.listdir(self.path / directory))
+
+
+def _is_there(path: Path, directory: Path) -> bool:
+    """Ask the file system anew whether ``path`` exists, after a cache said that it does not. ``directory``: any one.
+
+    FUSE remembers missing names one by one, and a change of their directory does not end that; but the kernel looks
+    the target of an exclusive operation up anew. A link to a directory is one that can never be made.
+    """
+    try:
+        os.link(directory, path)
+    except FileExistsError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _sync_data(descriptor: int) -> None:

@@ -11,11 +11,13 @@ import msgspec
 from hanas_core import names, reading
 from hanas_core.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, size_of
 from hanas_core.blocks import Blank, pack, unpack
-from hanas_core.errors import Corruption, FolderUnavailable
+from hanas_core.errors import Corruption, FolderUnavailable, NoSpace
 from hanas_core.folder import BLOCK_BYTES, File, Folder
 
 MARKER_BYTES = size_of(0)
 """What the marker "continues in the next segment" takes; always kept free."""
+_OVERHEAD_PART, _OVERHEAD_BYTES = 64, 64 << 10
+"""What a file takes beside its content, about: this part of it, and this much."""
 _FIRST_READ_BYTES = BLOCK_BYTES
 _MOST_READ_BYTES = 1 << 20
 
@@ -39,8 +41,14 @@ def capacity(size: int) -> int:
     return size - FIRST_OFFSET - MARKER_BYTES
 
 
-async def prepare(folder: Folder, owner: str, incarnation: str, size: int) -> str:
-    """Make zero-written, synced space for a later segment; return its temporary name. Raises NoSpace."""
+async def prepare(folder: Folder, owner: str, incarnation: str, size: int, keep_free: int = 0) -> str:
+    """Make zero-written, synced space for a later segment; return its temporary name.
+
+    Raises NoSpace, without writing anything, where less than ``keep_free`` bytes would be left.
+    """
+    room = await folder.room()
+    if room < size + keep_free + size // _OVERHEAD_PART + _OVERHEAD_BYTES:
+        raise NoSpace(f"{names.TEMPORARY}: {size} bytes and {keep_free} to spare are wanted, {room} bytes are free")
     name = names.temporary(owner, incarnation)
     await folder.allocate(name, size)
     return name
@@ -72,14 +80,17 @@ async def read_header(folder: Folder, epoch: int, number: int) -> SegmentHeader:
 class SegmentReader:
     """Reads the batches of one segment."""
 
-    def __init__(self, file: File, header: SegmentHeader) -> None:
-        """Use an open file and its header."""
+    def __init__(self, file: File, header: SegmentHeader, most_bytes: int = _MOST_READ_BYTES) -> None:
+        """Use an open file and its header. Reads grow up to ``most_bytes``, or to what one batch needs."""
         self.header = header
         self._file = file
+        self._most_bytes = most_bytes
         self._read_bytes = _FIRST_READ_BYTES
 
     @classmethod
-    async def open(cls, folder: Folder, epoch: int, number: int) -> "SegmentReader":
+    async def open(
+        cls, folder: Folder, epoch: int, number: int, *, most_bytes: int = _MOST_READ_BYTES
+    ) -> "SegmentReader":
         """Open a segment whose name is recorded in a manifest or in a marker."""
         name = names.segment(epoch, number)
         file = await reading.open_recorded(folder, name, "read")
@@ -89,13 +100,13 @@ class SegmentReader:
         header = msgspec.json.decode(payload, type=SegmentHeader)
         if (header.epoch, header.number) != (epoch, number):
             raise Corruption(f"{name}: the header at offset 0 is that of segment {header.epoch}/{header.number}")
-        return cls(file, header)
+        return cls(file, header, most_bytes)
 
     async def take(self, offset: int, end: int | None = None) -> tuple[list[Batch], Fault | None]:
         """Return the batches from ``offset`` on, as far as one read reaches, and what stopped it.
 
         ``end`` (bytes) limits what is read. The fault is None when there may be more: call again behind the last batch.
-        Reads grow from 4 KiB to 1 MiB while they find full buffers, so that an idle tail costs next to nothing.
+        Reads grow from 4 KiB on while they find full buffers, so that an idle tail costs next to nothing.
         """
         rest = (self.header.size if end is None else end) - offset
         length = min(self._read_bytes, rest)
@@ -106,7 +117,7 @@ class SegmentReader:
                 self._read_bytes = _FIRST_READ_BYTES
                 return batches, fault
             if batches:
-                self._read_bytes = min(2 * self._read_bytes, _MOST_READ_BYTES)
+                self._read_bytes = min(2 * self._read_bytes, self._most_bytes)
                 return batches, None
             if length >= rest:
                 # Nothing but padding fits behind the last batch, or a length that points beyond the end.

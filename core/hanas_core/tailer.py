@@ -170,7 +170,7 @@ class Tailer:
         while self._beyond and (self._beyond[0].epoch != manifest.epoch or self._beyond[0].position <= self.committed):
             batch = self._beyond.popleft()
             self.applied = self._behind(batch, manifest)
-            if batch.kind is Kind.RECORDS:
+            if batch.kind is not Kind.CONTINUES:
                 ready.append(batch)
         if not self._beyond:
             self.applied = self._read_to

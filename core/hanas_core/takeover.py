@@ -1,7 +1,7 @@
 """From a won claim to serving, strictly in this order (docs/protocol.md, section 2).
 
-    seals, each synced -> the predecessor is determined -> its log is read to its end -> what lies beyond its commit
-    position is re-logged -> manifest -> block 1 -> seal check -> serve
+    the claim is confirmed -> seals, each synced -> the predecessor is determined -> its log is read to its end ->
+    what lies beyond its commit position is re-logged -> manifest -> block 1 -> seal check -> serve
 
 A winner that dies before block 1 has changed nothing: the next epoch starts from the same predecessor.
 """
@@ -12,14 +12,14 @@ from typing import NamedTuple
 from hanas_core import names
 from hanas_core.batches import Batch
 from hanas_core.blocks import Blank
-from hanas_core.claims import Claim, read_pointer, write_pointer
+from hanas_core.claims import Claim, confirm, read_pointer, write_pointer
 from hanas_core.epochlog import EpochLog
 from hanas_core.errors import Corruption
 from hanas_core.folder import Folder
 from hanas_core.manifests import Cut, Manifest, write_manifest
 from hanas_core.positions import Position
 from hanas_core.replica import Replica
-from hanas_core.seals import seal_below
+from hanas_core.seals import SealWatch, seal_below
 
 
 class Promotion(NamedTuple):
@@ -28,9 +28,12 @@ class Promotion(NamedTuple):
     log: EpochLog
     applied: Position
     next_sequence: int
+    manifest: Manifest
+    watch: SealWatch
+    """For the checks that reads wait for."""
 
 
-async def promote(
+async def promote(  # noqa: PLR0913  # each is a fact of its own
     folder: Folder,
     claim: Claim,
     replica: Replica,
@@ -40,16 +43,19 @@ async def promote(
     known: Position | None,
     clock: Callable[[], float],
     progress: Callable[[str], None],
+    claiming: float = 0.0,
 ) -> Promotion:
     """Make the holder of ``claim`` the main. ``replica`` must be used by nobody else meanwhile.
 
     ``spare`` names prepared space of ``segment_bytes``; ``known`` is the last commit position that a keep-alive told;
-    ``clock`` gives monotonic seconds; ``progress`` is told each step when it begins. Raises Sealed when a higher claim
+    ``clock`` gives monotonic seconds; ``progress`` is told each step when it begins; ``claiming`` is how many seconds
+    the claim took, for people. Raises Sealed when a higher claim
     came meanwhile, FolderError when a step's effect is not known: either way this incarnation writes nothing more for
     the epoch but its seal.
     """
     started = clock()
     progress("sealing")
+    await confirm(folder, claim)
     await seal_below(folder, claim)
     sealed = clock()
     progress("replaying")
@@ -73,7 +79,7 @@ async def promote(
     replayed = clock()
     progress("re-logging")
     log = await EpochLog.start(folder, claim.folder_id, claim.epoch, spare, segment_bytes)
-    await log.relog(beyond)
+    relogged = await log.relog(beyond)
     next_sequence = max([replica.index.sequence + 1, *(batch.first_sequence + batch.count for batch in beyond)])
     progress("writing the manifest")
     manifest = Manifest(
@@ -84,13 +90,18 @@ async def promote(
         cuts=cuts,
         relogged_end=log.end,
         next_sequence=next_sequence,
-        seconds={"seals": sealed - started, "replay": replayed - sealed, "relog": clock() - replayed},
+        seconds={
+            "claim": claiming,
+            "seals": sealed - started,
+            "replay": replayed - sealed,
+            "relog": clock() - replayed,
+        },
     )
     await write_pointer(folder, claim.epoch, await write_manifest(folder, claim, manifest))
     applied = await log.check()
-    for batch in beyond:
+    for batch in relogged:
         replica.index.apply(batch)
-    return Promotion(log, applied, next_sequence)
+    return Promotion(log, applied, next_sequence, manifest, await SealWatch.on(folder, claim.epoch))
 
 
 async def find_predecessor(folder: Folder, epoch: int) -> int:

@@ -13,9 +13,10 @@ import msgspec
 import xxhash
 
 from hanas_core import records
-from hanas_core.batches import HEADER_BYTES, Batch
+from hanas_core.batches import HEADER_BYTES, Batch, size_of
+from hanas_core.cells import cell_size, mark_of, sums_of
 from hanas_core.index import Done, Index
-from hanas_core.positions import Version
+from hanas_core.positions import Position, Version
 
 ANY = "*"
 Token = TypeVar("Token")
@@ -24,6 +25,9 @@ _RECORD_OVERHEAD_BYTES = 64
 _EMPTY_BATCH_BYTES = HEADER_BYTES + _RECORD_OVERHEAD_BYTES
 _MOST_RECORDS = 1024
 _MOST_BATCH_BYTES = 4 << 20
+MOST_WAITING = 8192
+MOST_WAITING_BYTES = 64 << 20
+"""Writes that wait for a batch, and what they take: more are refused, so that a slow volume fills no memory."""
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -42,7 +46,7 @@ class Write(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """Upper bound of what the write takes in a batch, bytes."""
         key_bytes = 4 * len(self.key) + 4 * len(self.content_type) + 4 * len(self.idempotency_key or "")
-        return key_bytes + len(self.value or b"") + _RECORD_OVERHEAD_BYTES
+        return key_bytes + cell_size(len(self.value or b"")) + _RECORD_OVERHEAD_BYTES
 
     def holds(self, version: Version | None) -> bool:
         """Tell whether the conditions hold for a key with this version (None: not there)."""
@@ -74,6 +78,8 @@ class Result(Enum):
     COMMITTED = "committed"
     """A no-op went through the commit path."""
     NO_SPACE = "no space"
+    BUSY = "busy"
+    """Too many writes wait: it was not done."""
     UNKNOWN = "unknown"
     """The epoch ended while the write was in flight: it may or may not be found later."""
     NOT_MAIN = "not main"
@@ -104,9 +110,12 @@ class GroupCommit(Generic[Token]):
         self._epoch = epoch
         self._next_sequence = next_sequence
         self._waiting: deque[_Waiting[Token]] = deque()
+        self._waiting_bytes = 0
         self._in_flight: Batch | None = None
         self._found: list[records.Record] = []
         """The records of the batch in flight."""
+        self._cells: list[bytes] = []
+        """The cells of their values, in pieces."""
         self._answers: Answers[Token] = []
 
     @property
@@ -119,12 +128,19 @@ class GroupCommit(Generic[Token]):
         """How many writes wait for the next batch."""
         return len(self._waiting)
 
+    def takes(self, write: Write) -> bool:
+        """Tell whether one more write may wait."""
+        if len(self._waiting) >= MOST_WAITING:
+            return False
+        return not self._waiting or self._waiting_bytes + write.size <= MOST_WAITING_BYTES
+
     def submit(self, write: Write | None, token: Token) -> None:
         """Queue a write; None is a no-op, which proves that commits work and waits behind nobody."""
         if write is None:
             self._waiting.appendleft(_Waiting(write, token))
         else:
             self._waiting.append(_Waiting(write, token))
+            self._waiting_bytes += write.size
 
     def next_batch(self, room: int, reserve: int = 0) -> Batch | None:
         """Judge what waits and return it as the next batch; None if nothing waits, or what waits finds no room.
@@ -136,6 +152,7 @@ class GroupCommit(Generic[Token]):
             raise ValueError("a batch is in flight")
         overlay = _Overlay(self._index)
         found = self._found = []
+        cells = self._cells = []
         used = _EMPTY_BATCH_BYTES
         while self._waiting and len(found) < _MOST_RECORDS:
             write, token = self._waiting[0]
@@ -143,6 +160,7 @@ class GroupCommit(Generic[Token]):
             if used + _space(write, reserve) > room or (found and used + size > _MOST_BATCH_BYTES):
                 break
             self._waiting.popleft()
+            self._waiting_bytes -= size
             outcome, record = self._judge(write, overlay, Version(self._epoch, self._next_sequence + len(found)))
             if record is not None:
                 found.append(record)
@@ -150,7 +168,7 @@ class GroupCommit(Generic[Token]):
             self._answers.append((token, outcome))
         if not self._answers:
             return None
-        self._in_flight = Batch(self._epoch, self._next_sequence, len(found), records.encode(found))
+        self._in_flight = Batch(self._epoch, self._next_sequence, len(found), records.encode(found, cells))
         return self._in_flight
 
     def _judge(
@@ -173,15 +191,34 @@ class GroupCommit(Generic[Token]):
             delete = records.Delete(write.key, idempotency)
             overlay.note(delete, version)
             return Outcome(Result.DELETED, version), delete
-        put = records.Put(write.key, write.value, write.content_type, idempotency, created=present is None)
+        sums = sums_of(write.value)
+        mark = mark_of(write.value, sums)
+        size, kind = len(write.value), write.content_type
+        put = records.Put(write.key, size, mark, kind, idempotency, created=present is None)
+        self._cells += (sums, write.value)
         overlay.note(put, version)
         return Outcome(Result.CREATED if put.created else Result.REPLACED, version), put
 
-    def committed(self) -> Answers[Token]:
-        """The batch in flight is committed: apply it and return the answers that rest on it."""
+    @property
+    def next_sequence(self) -> int:
+        """Sequence of the next write."""
+        return self._next_sequence
+
+    def roll(self, epoch: int) -> None:
+        """The same main goes on in a new epoch of its own, with nothing in flight: what waits is done in that one."""
+        if self._in_flight is not None:
+            raise ValueError("a batch is in flight")
+        self._epoch = epoch
+
+    def committed(self, position: Position) -> Answers[Token]:
+        """The batch in flight is committed up to ``position``: apply it and return the answers that rest on it."""
         if self._in_flight is None:
             raise ValueError("no batch is in flight")
-        self._index.apply(self._in_flight, self._found)
+        self._cells = []
+        offset = position.offset - size_of(len(self._in_flight.payload))
+        self._index.apply(
+            self._in_flight._replace(epoch=position.epoch, number=position.number, offset=offset), self._found
+        )
         self._next_sequence += self._in_flight.count
         self._in_flight = None
         answers, self._answers = self._answers, []
@@ -193,6 +230,7 @@ class GroupCommit(Generic[Token]):
         waiting = [(token, Outcome(Result.NOT_MAIN)) for _, token in self._waiting]
         self._in_flight, self._answers = None, []
         self._waiting.clear()
+        self._waiting_bytes = 0
         return in_flight + waiting
 
     def refuse_for_space(self, room: int, reserve: int) -> Answers[Token]:
@@ -203,6 +241,7 @@ class GroupCommit(Generic[Token]):
             if _EMPTY_BATCH_BYTES + _space(write, reserve) <= room:
                 break
             self._waiting.popleft()
+            self._waiting_bytes -= 0 if write is None else write.size
             refused.append((token, Outcome(Result.NO_SPACE)))
         return refused
 
@@ -225,8 +264,7 @@ class _Overlay:
     def version(self, key: str) -> Version | None:
         if key in self._versions:
             return self._versions[key]
-        entry = self._index.get(key)
-        return None if entry is None else entry.version
+        return self._index.version(key)
 
     def done(self, idempotency_key: str) -> Done | None:
         return self._done.get(idempotency_key) or self._index.done(idempotency_key)

@@ -4,11 +4,13 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from contextlib import suppress
 
-from hanas_core import cluster
+from hanas_core import cluster, fitness
 from hanas_core.cluster import Cluster
 from hanas_core.errors import WrongFolder
+from hanas_core.fitness import Examination, Unfit
 from hanas_core.posix import PosixFolder
 from hanas_overseer import settings
 from hanas_overseer.application import application
@@ -45,6 +47,13 @@ async def open_folder(wanted: Settings) -> tuple[PosixFolder, Cluster]:
     except WrongFolder:
         if wanted.folder_id is not None:
             raise
+    try:
+        fitness.require(await Examination(folder, folder, fitness.hidden(), time.monotonic).run())
+    except Unfit as failure:
+        raise SettingError(
+            f"{folders.VARIABLE}={wanted.folder}: the volume does not keep what HANas needs: {failure}; "
+            "use one of those in docs/operations.md"
+        ) from None
     identity = await cluster.initialise(folder)
     _log.warning(
         "%s was empty and is now the folder %s; set HANAS_FOLDER_ID=%s so that no other is ever taken for it",

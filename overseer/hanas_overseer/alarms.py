@@ -1,10 +1,10 @@
 """Alerts: those that the overseer raises itself, and the union of all. Pure, but for since when they are open."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hanas_core.documents import LEFT, Alert, MainInfo
+from hanas_core.documents import LEFT, Alert, MainInfo, Presence, Report
 from hanas_core.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
 from hanas_overseer.liveness import Sighting
 
@@ -20,14 +20,22 @@ def union(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
     return tuple(sorted(unique.values(), key=lambda alert: (_ORDER[alert.severity], alert.since, alert.id)))
 
 
-def silences(sightings: Sequence[Sighting], main: MainInfo | None, *, now: str) -> list[Alert]:
-    """Return an alert for each member that has fallen silent. ``now``: wall clock, ISO 8601."""
+def silences(
+    sightings: Sequence[Sighting], main: MainInfo | None, reports: Mapping[str, Report], *, now: str
+) -> list[Alert]:
+    """Return the alerts about each member that has fallen silent in the folder. ``now``: wall clock, ISO 8601.
+
+    ``reports``: what those told over the network who live and are silent in the folder only.
+    """
     alive = [sighting.presence for sighting in sightings if sighting.alive and sighting.presence is not None]
     suspected = any(presence.verdict in TAKEOVER_VERDICTS for presence in alive)
-    alerts = []
+    alerts: list[Alert] = []
     for sighting in sightings:
         presence = sighting.presence
         if presence is None or sighting.alive or presence.role == LEFT:
+            continue
+        if presence.member in reports:
+            alerts.extend(reports[presence.member].alerts or [_mute(presence, now)])
             continue
         seconds = f"{sighting.silent or 0.0:.0f} s"
         silent = f"has been silent for {seconds}" if sighting.moved else f"has been silent for {seconds} or longer"
@@ -45,6 +53,20 @@ def silences(sightings: Sequence[Sighting], main: MainInfo | None, *, now: str) 
             )
         )
     return alerts
+
+
+def _mute(presence: Presence, now: str) -> Alert:
+    """Return the alert about a member that lives and knows of nothing wrong, but is not seen in the folder."""
+    return Alert(
+        id=f"mute/{presence.member}/{presence.incarnation}",
+        severity=Severity.CRITICAL,
+        kind=Verdict.FOLDER_UNAVAILABLE,
+        member=OVERSEER,
+        about=presence.member,
+        message=f"{presence.member} lives, but what it writes to the communication folder is not seen here",
+        advice=f"check that {presence.member} and the overseer mount the same volume, and its caches",
+        since=now,
+    )
 
 
 def _advice(member: str, *, is_main: bool, alone: bool) -> str:

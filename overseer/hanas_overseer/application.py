@@ -1,6 +1,6 @@
 """The overseer as an ASGI application: its routes, and who may call them.
 
-    POST /v1/*                       the secret (HANAS_SECRET_FILE), if there is one
+    POST, DELETE /v1/*               the secret (HANAS_SECRET_FILE), if there is one
     GET  /v1/*                       a client token (HANAS_CLIENT_TOKEN_FILE), if there are any, or the secret
     GET  /, /healthz, /readyz, /metrics   open
 
@@ -52,13 +52,15 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
     def reading(path: str, endpoint: Endpoint) -> Route:
         return Route(path, guarded(endpoint, readers, cookie=True, file="HANAS_CLIENT_TOKEN_FILE"), methods=["GET"])
 
-    def deciding(path: str, endpoint: Endpoint) -> Route:
-        return Route(path, guarded(endpoint, secrets, cookie=False, file="HANAS_SECRET_FILE"), methods=["POST"])
+    def deciding(path: str, endpoint: Endpoint, method: str = "POST") -> Route:
+        return Route(path, guarded(endpoint, secrets, cookie=False, file="HANAS_SECRET_FILE"), methods=[method])
 
     return Starlette(
         routes=[
             deciding("/v1/claim", calls.claim),
             deciding("/v1/takeover", calls.takeover),
+            deciding("/v1/report", calls.report),
+            deciding("/v1/pool/{member}", calls.forget, "DELETE"),
             reading("/v1/main", calls.main),
             reading("/v1/pool", calls.pool),
             reading("/v1/cluster", calls.cluster),

@@ -7,12 +7,13 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from hanas_core.arbitration import Arrival, Challenge
+from hanas_core.documents import Report
 from hanas_serving.problems import Problem
 
 MOST_BYTES = 64 * 1024
 MOST_SECONDS = 10.0
 """A body that takes longer to come is given up."""
-B = TypeVar("B", Arrival, Challenge)
+B = TypeVar("B", Arrival, Challenge, Report)
 
 _SHAPES = {
     Arrival: "a JSON object with the strings member, incarnation, folderId, advertiseUrl and linkUrl",
@@ -20,6 +21,7 @@ _SHAPES = {
         "a JSON object with the strings member, incarnation, folderId and verdict, "
         'expected as {"epoch": number, "main": string}, and evidence (any JSON)'
     ),
+    Report: "a JSON object with the strings member, incarnation, folderId and verdict, and the list alerts",
 }
 
 

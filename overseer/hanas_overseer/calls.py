@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from hanas_core.arbitration import Arrival, Challenge
-from hanas_core.documents import MainInfo
+from hanas_core.documents import MainInfo, Report
 from hanas_overseer import bodies, stream
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.documents import Alerts, MainDocument, Pool, Takeovers
@@ -74,6 +74,27 @@ class Calls:
         if not ruling.granted:
             return not_granted(ruling.main)
         return document(MainDocument(epoch=ruling.main.epoch, main=ruling.main))
+
+    async def report(self, request: Request) -> Response:
+        """``POST /v1/report``: a worker tells over the network how it is."""
+        report = bodies.decode(await bodies.read(request), Report)
+        self._check_folder(report.folder_id)
+        self._watcher.told(report)
+        return Response(status_code=204, headers=_FRESH)
+
+    async def forget(self, request: Request) -> Response:
+        """``DELETE /v1/pool/{member}``: a person says that a member that died will not come back."""
+        name = request.path_params["member"]
+        member = next((known for known in (await self._watcher.cluster()).members if known.member == name), None)
+        if member is None:
+            raise Problem(404, f"there is no member {name[:80]!r}: GET /v1/pool lists them")
+        if member.alive:
+            raise Problem(409, f"{name} lives: stop it instead, it leaves in order then")
+        try:
+            await self._decisions.forget(name)
+        finally:
+            self._watcher.changed()
+        return Response(status_code=204, headers=_FRESH)
 
     def _check_folder(self, given: str) -> None:
         if given != self._decisions.folder_id:

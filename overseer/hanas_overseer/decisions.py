@@ -5,9 +5,11 @@ Nothing is remembered here: each decision rests on the folder as it is at that m
 
 import logging
 
+import msgspec
+
 from hanas_core import arbitration, cluster, names
 from hanas_core.arbitration import Arrival, Challenge, Place, Ruling
-from hanas_core.documents import Presence
+from hanas_core.documents import LEFT, Presence
 from hanas_core.folder import Folder
 from hanas_core.mailboxes import Box, Mailboxes, Registration, Registry
 from hanas_core.timing import Timing
@@ -49,6 +51,25 @@ class Decisions:
             ruling.main.member,
         )
         return ruling
+
+    async def forget(self, member: str) -> None:
+        """Note in the folder that ``member``, which must be dead, has left: nobody misses it any more.
+
+        If it comes back it shows itself again as if nothing had been. Raises FolderError.
+        """
+        await self._lane.run(self._forget(member), self._timing.folder_timeout)
+        _log.info("%s is missed no longer", member)
+
+    async def _forget(self, member: str) -> None:
+        await cluster.identify(self._folder, self.folder_id)
+        registration = _find(await self._registry.update(), member)
+        if registration is None:
+            return
+        slot = registration.slot
+        shown = (await self._mailboxes.read(Box.PRESENCE, slot + 1, Presence))[slot]
+        if shown is not None:
+            gone = msgspec.structs.replace(shown, role=LEFT, links=(), alerts=())
+            await self._mailboxes.write(Box.PRESENCE, slot, gone)
 
     async def _arrive(self, arrival: Arrival) -> Place:
         await cluster.identify(self._folder, self.folder_id)

@@ -60,6 +60,21 @@ class Takeover(Document, frozen=True, kw_only=True):
     """It has a manifest, so its main went on to serve."""
     seconds: dict[str, float] | None
     """How long the steps of the takeover took; None: it has not served, or its manifest is gone."""
+    durations: "Durations | None" = None
+    """The same from the old main's last sign of life on; None where one of its parts is not known."""
+
+
+class Durations(Document, frozen=True, kw_only=True):
+    """Where the time of a takeover went, seconds on the new main's clock."""
+
+    detection: float
+    """From the last keep-alive to the conclusion that the main failed."""
+    claim: float
+    """From there until the epoch was won and space for its log was at hand."""
+    replay: float
+    """Sealing the old epoch, reading the rest of its log and writing what was not known to be committed."""
+    total: float
+    """The sum; the manifest's pointer and one seal check, two small synced calls, came after it."""
 
 
 class Cluster(Document, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from hanas_core.claims import Claim, read_claim, read_pointer
 from hanas_core.errors import Corruption, Missing
 from hanas_core.folder import Folder
 from hanas_core.manifests import read_manifest
-from hanas_overseer.documents import Takeover
+from hanas_overseer.documents import Durations, Takeover
 
 BACKFILL_EPOCHS = 50
 """How many older epochs are read with one look."""
@@ -20,6 +20,7 @@ _WORDS = {
     "first": "{member} was the first to claim and became the main",
     "failure": "{member} took over from {previous}: {verdict}",
     "hand-over": "{previous} handed over to {member} as planned",
+    "compaction": "{member} compacted its log and began a new epoch with what is left",
 }
 
 
@@ -92,6 +93,21 @@ def takeover(claim: Claim, *, served: bool, seconds: dict[str, float] | None) ->
         claimed_at=claim.claimed_at,
         served=served,
         seconds=seconds,
+        durations=None if seconds is None else durations(seconds, evidence),
+    )
+
+
+def durations(seconds: dict[str, float], evidence: object) -> Durations | None:
+    """Split the time of a takeover; None where its claim does not tell enough."""
+    detection = evidence.get("keepaliveAge") if isinstance(evidence, dict) else None
+    if not isinstance(detection, int | float) or "claim" not in seconds:
+        return None
+    replay = sum(seconds.get(step, 0.0) for step in ("seals", "replay", "relog"))
+    return Durations(
+        detection=round(detection, 4),
+        claim=round(seconds["claim"], 4),
+        replay=round(replay, 4),
+        total=round(detection + seconds["claim"] + replay, 4),
     )
 
 

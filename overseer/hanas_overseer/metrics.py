@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -22,6 +22,7 @@ class Metrics:
     def __init__(self, watcher: Watcher) -> None:
         """Tell what ``watcher`` sees."""
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._rulings = Counter(
             "hanas_overseer_rulings", "Takeovers that were asked for here", ["granted"], registry=self._registry
         )
@@ -71,18 +72,39 @@ def families(cluster: Cluster) -> Iterator[Metric]:
     alive = GaugeMetricFamily("hanas_member_alive", "1: the member shows that it lives", labels=["member"])
     is_main = GaugeMetricFamily("hanas_member_main", "1: the member holds the highest epoch", labels=["member"])
     lag = GaugeMetricFamily("hanas_member_lag_bytes", "Log that the member has not applied yet", labels=["member"])
+    verdict = GaugeMetricFamily("hanas_member_verdict", "1: what the member concludes", labels=["member", "verdict"])
     for member in cluster.members:
         if member.role == LEFT:
             continue  # stopped in order: nobody should be woken
         alive.add_metric([member.member], member.alive)
         is_main.add_metric([member.member], member.role in {"main", "elect"})
         lag.add_metric([member.member], member.lag_bytes)
-    yield from (alive, is_main, lag)
+        verdict.add_metric([member.member, member.verdict], 1.0)
+    yield from (alive, is_main, lag, verdict)
     links = GaugeMetricFamily("hanas_links", "Links between members by state", labels=["state"])
     for state in _LINK_STATES:
         links.add_metric([state], sum(link.state == state for link in cluster.links))
     yield links
+    failed = GaugeMetricFamily(
+        "hanas_link_failed", "1: keep-alives do not get from one to the other", labels=["from", "to"]
+    )
+    for link in cluster.links:
+        failed.add_metric([link.origin, link.to], link.state == "failed")
+    yield failed
     alerts = GaugeMetricFamily("hanas_alerts", "Open alerts by severity", labels=["severity"])
     for severity in Severity:
         alerts.add_metric([severity], sum(alert.severity is severity for alert in cluster.alerts))
     yield alerts
+    labels = ["kind", "severity", "member", "about"]
+    each = GaugeMetricFamily("hanas_alert", "1 for each open alert", labels=labels)
+    for found in {(alert.kind, alert.severity, alert.member, alert.about) for alert in cluster.alerts}:
+        each.add_metric([str(label) for label in found], 1.0)
+    yield each
+    took = next((entry.durations for entry in reversed(cluster.takeovers) if entry.durations is not None), None)
+    if took is not None:
+        seconds = GaugeMetricFamily(
+            "hanas_takeover_seconds", "Where the time of the last takeover went", labels=["part"]
+        )
+        for part in ("detection", "claim", "replay", "total"):
+            seconds.add_metric([part], getattr(took, part))
+        yield seconds

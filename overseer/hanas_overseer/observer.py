@@ -2,12 +2,12 @@
 
 import msgspec
 
-from hanas_core import cluster, names
+from hanas_core import cluster
 from hanas_core.arbitration import main_info
 from hanas_core.claims import highest_claim
 from hanas_core.documents import MainInfo, Presence
 from hanas_core.folder import Folder
-from hanas_core.mailboxes import SLOTS, Box, Mailboxes, Registration, Registry
+from hanas_core.mailboxes import Mailboxes, Registration, Registry
 from hanas_overseer.documents import Takeover
 from hanas_overseer.history import History
 
@@ -48,7 +48,8 @@ class Observer:
     async def look(self) -> Sight:
         """Return what is there now. Raises FolderError; what is known is kept, so the next look goes on from there."""
         await cluster.identify(self._folder, self._folder_id)
-        registrations, presences = await self._pool()
+        presences = tuple(await self._registry.presence(self._mailboxes))
+        registrations = tuple(self._registry.known)
         holder = await highest_claim(self._folder, self._highest)
         main = None
         if holder is not None:
@@ -62,18 +63,3 @@ class Observer:
             takeovers=self._history.takeovers,
             lowest=self._history.lowest,
         )
-
-    async def _pool(self) -> tuple[tuple[Registration, ...], tuple[Presence | None, ...]]:
-        known = await self._registry.update()
-        presences = await self._mailboxes.read(Box.PRESENCE, min(len(known) + 1, SLOTS), Presence)
-        if len(presences) > len(known) and presences[-1] is not None:
-            # A slot is in use whose registration cannot be seen: the look-up was answered from a cache.
-            await self._folder.refresh(names.MEMBERS)
-            known = await self._registry.update()
-            presences = await self._mailboxes.read(Box.PRESENCE, len(known), Presence)
-        registrations = tuple(known)
-        shown = (
-            presence if presence is not None and presence.member == registration.member else None
-            for registration, presence in zip(registrations, presences, strict=False)
-        )
-        return registrations, tuple(shown)

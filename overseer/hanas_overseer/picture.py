@@ -1,10 +1,10 @@
 """From what was seen in the folder to the documents that are shown: pure functions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hanas_core.documents import LEFT, Alert, Link, MainInfo, Presence
+from hanas_core.documents import LEFT, Alert, Link, MainInfo, Presence, Report
 from hanas_core.mailboxes import Registration
 from hanas_core.verdicts import Verdict
 from hanas_overseer import alarms
@@ -19,8 +19,17 @@ _WORST_FIRST = {"failed": 0, "up": 1}
 _UNSETTLED = {"seen_seconds_ago": None, "applied": "", "lag_bytes": 0, "keys": 0}
 
 
-def cluster(folder_id: str, sight: Sight, sightings: Sequence[Sighting], own_alerts: Iterable[Alert]) -> Cluster:
-    """Return the whole document. ``sightings`` is parallel to the registrations; missing ones were never seen."""
+def cluster(
+    folder_id: str,
+    sight: Sight,
+    sightings: Sequence[Sighting],
+    own_alerts: Iterable[Alert],
+    reports: Mapping[str, Report],
+) -> Cluster:
+    """Return the whole document. ``sightings`` is parallel to the registrations; missing ones were never seen.
+
+    ``reports``: what those told over the network who live and are silent in the folder only.
+    """
     seen = [*sightings, *[UNSEEN] * (len(sight.registrations) - len(sightings))]
     alive = [sighting.presence for sighting in seen if sighting.alive and sighting.presence is not None]
     return Cluster(
@@ -28,7 +37,7 @@ def cluster(folder_id: str, sight: Sight, sightings: Sequence[Sighting], own_ale
         epoch=sight.highest,
         main=sight.main,
         members=tuple(
-            member(registration, sighting, sight.main)
+            member(registration, sighting, sight.main, reports.get(registration.member))
             for registration, sighting in zip(sight.registrations, seen, strict=True)
         ),
         links=links(alive),
@@ -37,7 +46,9 @@ def cluster(folder_id: str, sight: Sight, sightings: Sequence[Sighting], own_ale
     )
 
 
-def member(registration: Registration, sighting: Sighting, main: MainInfo | None) -> Member:
+def member(
+    registration: Registration, sighting: Sighting, main: MainInfo | None, report: Report | None = None
+) -> Member:
     """Return the entry of one registered member."""
     presence = sighting.presence
     if presence is None:
@@ -62,11 +73,17 @@ def member(registration: Registration, sighting: Sighting, main: MainInfo | None
         alive=sighting.alive,
         seen_seconds_ago=None if sighting.silent is None else round(sighting.silent, 3),
         epoch=presence.epoch,
-        verdict=presence.verdict if sighting.alive else Verdict.UNKNOWN,
+        verdict=_verdict(sighting, presence, report),
         applied=presence.applied,
         lag_bytes=presence.lag_bytes,
         keys=presence.keys,
     )
+
+
+def _verdict(sighting: Sighting, presence: Presence, report: Report | None) -> Verdict:
+    if sighting.alive:
+        return presence.verdict
+    return Verdict.UNKNOWN if report is None else report.verdict
 
 
 def role(presence: Presence, main: MainInfo | None) -> str:

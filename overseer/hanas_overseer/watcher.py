@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from hanas_core.documents import Report
 from hanas_core.errors import FolderError, FolderUnavailable
 from hanas_core.timing import Timing
 from hanas_overseer import alarms, picture
@@ -13,6 +14,7 @@ from hanas_overseer.board import Board
 from hanas_overseer.documents import Cluster
 from hanas_overseer.liveness import Liveness, Sighting
 from hanas_overseer.observer import Observer, Sight
+from hanas_overseer.reports import Reports
 from hanas_serving.lanes import Lane
 
 _log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Watcher:
         self._sight: Sight | None = None
         self._sightings: tuple[Sighting, ...] = ()
         self._seen_at: float | None = None
+        self._reports = Reports(timing)
         self._trouble = ""
         self._asked = 0
         self._answered = 0
@@ -62,6 +65,10 @@ class Watcher:
     def trouble(self) -> str:
         """Why the last look failed; empty if it worked."""
         return self._trouble
+
+    def told(self, report: Report) -> None:
+        """A worker told over the network how it is."""
+        self._reports.take(self._clock(), report)
 
     def changed(self) -> None:
         """Something was decided here: look at once, and let no later answer rest on an earlier look."""
@@ -126,10 +133,11 @@ class Watcher:
 
     def _compose(self, sight: Sight) -> Cluster:
         now = wall_clock()
-        own = alarms.silences(self._sightings, sight.main, now=now)
+        reports = self._reports.of_the_silent(self._clock(), self._sightings)
+        own = alarms.silences(self._sightings, sight.main, reports, now=now)
         if self._trouble:
             own.append(alarms.unreadable(self._trouble, now=now))
-        return picture.cluster(self._folder_id, sight, self._sightings, self._openings.stamp(own))
+        return picture.cluster(self._folder_id, sight, self._sightings, self._openings.stamp(own), reports)
 
     def _tell(self, sight: Sight) -> None:
         before = self._sight

@@ -51,14 +51,10 @@ class Lane:
         if self._given_up:
             procedure.close()
             raise FolderUnavailable(f"the folder still hangs ({self._name})")
-        if self._thread is None:
-            # A daemon: a thread that hangs in the kernel must not keep the process from ending.
-            self._thread = threading.Thread(target=self._work, name=f"folder-{self._name}", daemon=True)
-            self._thread.start()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self._under_way += 1
-        self._calls.put((procedure, answer, loop))
+        self._submit(procedure, answer, loop)
         try:
             async with asyncio.timeout(timeout):
                 return await answer
@@ -66,6 +62,16 @@ class Lane:
             # After a stop of the whole process the time-out and the call's return come together: then nothing hangs.
             self._given_up = self._under_way > 0
             raise FolderUnavailable(f"the folder did not answer within {timeout:g} s ({self._name})") from None
+
+    def _submit(
+        self, procedure: Coroutine[Any, Any, T], answer: asyncio.Future[T], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Have ``procedure`` run after those that were submitted before; `_deliver` on ``loop`` gets its result."""
+        if self._thread is None:
+            # A daemon: a thread that hangs in the kernel must not keep the process from ending.
+            self._thread = threading.Thread(target=self._work, name=f"folder-{self._name}", daemon=True)
+            self._thread.start()
+        self._calls.put((procedure, answer, loop))
 
     def _work(self) -> None:
         while True:

@@ -35,6 +35,18 @@ def bytes_count(environment: Mapping[str, str], name: str, default: int, least: 
     return int(text)
 
 
+def share(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
+    """Return a share, a number from 0 to 1, within its bounds."""
+    text = environment.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not least <= value <= most:
+        raise SettingError(f"{name}={text}: must be a number from {least:g} to {most:g}")
+    return value
+
+
 def choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     """Return one of ``choices``; the first is the default."""
     text = environment.get(name) or choices[0]

@@ -1,6 +1,6 @@
 """A lab of real processes, and the questions that the stories ask of it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import httpx
 from hanas_client import AsyncClient, Policy
 from hanas_client.documents import Alert, Takeover
 from hanas_client.lab import Lab
+from hanas_client.lab.hosts import Host
 from tests.integration.waiting import PATIENCE_SECONDS, eventually
 
 HEALTHY = "Healthy"
@@ -120,9 +121,19 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running(directory: Path, workers: int, **environment: str) -> AsyncIterator[Cluster]:
+async def running(
+    directory: Path, workers: int, hosts: Mapping[str, Host] | None = None, **environment: str
+) -> AsyncIterator[Cluster]:
     """Run a cluster in `directory` on free ports; `environment` is for all of its processes."""
-    lab = Lab(directory, workers, overseer_port=0, first_port=0, environment=environment, patience=PATIENCE_SECONDS)
+    lab = Lab(
+        directory,
+        workers,
+        overseer_port=0,
+        first_port=0,
+        environment=environment,
+        hosts=hosts,
+        patience=PATIENCE_SECONDS,
+    )
     policy = Policy(deadline=PATIENCE_SECONDS, read=2.0)
     async with (
         lab,

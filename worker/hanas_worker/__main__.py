@@ -4,10 +4,12 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
-from hanas_core import cluster
-from hanas_core.errors import NotInitialised
+from hanas_core import cluster, fitness
+from hanas_core.errors import NoSpace, NotInitialised
+from hanas_core.fitness import Check, Examination, Unfit
 from hanas_core.posix import PosixFolder
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
@@ -16,6 +18,7 @@ from hanas_serving.settings import SettingError
 from hanas_worker import duties, settings
 from hanas_worker.app import WorkerApplication
 from hanas_worker.keepalives import KeepAlive, LinkEndpoint
+from hanas_worker.lifeline import IDLE_SECONDS
 from hanas_worker.node import Node
 from hanas_worker.overseers import Overseers, Rejected
 from hanas_worker.settings import WorkerSettings
@@ -47,7 +50,7 @@ async def _run(stopping: asyncio.Event) -> None:
         return 0 if app.node is None else app.node.hear(keepalive)
 
     link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.state.folder_id, hear)
-    endpoints = [Endpoint(app, sockets[0]), Endpoint(link, sockets[1])]
+    endpoints = [Endpoint(app, sockets[0]), Endpoint(link, sockets[1], timeout_keep_alive=IDLE_SECONDS)]
     for endpoint in endpoints:
         endpoint.start()
     overseers = Overseers(
@@ -60,6 +63,11 @@ async def _run(stopping: asyncio.Event) -> None:
         await _live(app, wanted, overseers, lane, stopping)
     except Rejected as refusal:
         raise SettingError(str(refusal)) from None
+    except Unfit as failure:
+        raise SettingError(
+            f"{folders.VARIABLE}={wanted.folder}: the volume does not keep what HANas needs: {failure}; "
+            "use one of those in docs/operations.md"
+        ) from None
     finally:
         await overseers.close()
         await asyncio.gather(*(endpoint.stop() for endpoint in endpoints))
@@ -83,8 +91,25 @@ async def _live(
     )
     if removed:
         log.info("removed %d temporary files of earlier runs", removed)
+    await _try_out(wanted, folder, node.state.member.incarnation, lane)
     app.join(node)
     await node.run(stopping)
+
+
+async def _try_out(wanted: WorkerSettings, folder: PosixFolder, incarnation: str, lane: Lane) -> None:
+    """Try whether the volume keeps what the protocol needs. Raises Unfit."""
+
+    async def examine() -> list[Check]:
+        name = fitness.temporary(wanted.member, incarnation)
+        return await Examination(folder, PosixFolder(wanted.folder), name, time.monotonic).run()
+
+    try:
+        checks = await lane.run(examine(), wanted.timing.folder_timeout)
+    except NoSpace:
+        log.warning("the volume is full, so it could not be tried whether it is fit")
+        return
+    fitness.require(checks)
+    log.info("the folder is fit: %d checks, %.3f s", len(checks), sum(check.seconds for check in checks))
 
 
 async def _wait_for_folder(

@@ -1,7 +1,7 @@
 """The worker's HTTP application: ``/v1/kv`` as a plain endpoint, the rest through Starlette's routes."""
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,6 +29,7 @@ class WorkerApplication(Starlette):
         self._settings = settings
         self._kv = KeyValueEndpoint(None, settings.client_tokens, settings.value_bytes)
         self._metrics = CollectorRegistry()
+        ProcessCollector(registry=self._metrics)
         super().__init__(
             routes=[
                 Route("/v1/status", self._status),

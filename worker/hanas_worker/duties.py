@@ -37,11 +37,11 @@ async def look(folder: Folder, at_least: int) -> Sighting | None:
 
 async def read_mail(mailboxes: Mailboxes, registry: Registry, *, probes: bool, answers: bool) -> Mail:
     """Read everybody's presence, and the probes or the answers where they matter."""
-    known = list(await registry.update())
-    slots = len(known)
+    presence = await registry.presence(mailboxes)
+    slots = len(registry.known)
     return Mail(
-        known,
-        await mailboxes.read(Box.PRESENCE, slots, Presence),
+        list(registry.known),
+        presence,
         await mailboxes.read(Box.PROBES, slots, Probe) if probes else [],
         await mailboxes.read(Box.ANSWERS, slots, Answers) if answers else [],
     )

@@ -14,6 +14,8 @@ from hanas_serving.problems import CONTENT_TYPE, document
 
 MEMBER_HEADER = "HANas-Member"
 PATH = "/v1/keepalive"
+LIFELINE_PATH = "/v1/lifeline"
+"""For the idle connection of `hanas_worker.lifeline`."""
 _MOST_BYTES = 4096
 _MOST_PENDING = 4
 
@@ -60,17 +62,20 @@ class LinkEndpoint:
         if scope["type"] == "http":
             status, body = await self._answer(scope, receive)
             kind = b"application/json" if status == 200 else CONTENT_TYPE.encode()
-            headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+            headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())] if body else []
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
-        if (scope["method"], scope["path"]) != ("POST", PATH):
-            return 404, document(404, f"the link port takes POST {PATH} only; clients use the other port")
+        asked = scope["method"], scope["path"]
+        if asked not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
+            return 404, document(404, "the link port is for the other workers; clients use the other port")
         if not access.allowed(dict(scope["headers"]).get(b"authorization"), self._secrets):
             return 401, document(
                 401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE"
             )
+        if asked == ("GET", LIFELINE_PATH):
+            return 204, b""
         body = b""
         while True:
             message = await receive()
@@ -112,11 +117,15 @@ class Sender:
     async def _send(self, peer: str, url: str, body: bytes, delivered: Callable[[str, int | None], None]) -> None:
         epoch = None
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, msgspec.DecodeError, OSError):
-            async with self._open().post(url + PATH, data=body, headers=self._headers) as response:
-                answer = await response.read()
-                if response.status == 200:
-                    epoch = msgspec.json.decode(answer, type=Heard).epoch
+            status, answer = await self._post(url + PATH, body)
+            if status == 200:
+                epoch = msgspec.json.decode(answer, type=Heard).epoch
         delivered(peer, epoch)
+
+    async def _post(self, url: str, body: bytes) -> tuple[int, bytes]:
+        """Return status and body of the answer. Raises aiohttp.ClientError, TimeoutError, OSError."""
+        async with self._open().post(url, data=body, headers=self._headers) as response:
+            return response.status, await response.read()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -7,7 +7,8 @@ What it answers at a worker that is not the main: 307 to the main with the same 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from hanas_core.index import Entry
+from hanas_core.entries import Entry
+from hanas_core.errors import FolderError
 from hanas_core.member import Role
 from hanas_core.writes import ANY, Outcome, Result, Write
 from hanas_serving import access
@@ -15,6 +16,7 @@ from hanas_serving.problems import CONTENT_TYPE, Problem
 from hanas_worker import requests
 from hanas_worker.node import Node
 from hanas_worker.service import EpochEnded, Service
+from hanas_worker.values import Moved
 
 COLLECTION = b"/v1/kv"
 _DEFAULT_TYPE = "application/octet-stream"
@@ -104,31 +106,51 @@ class KeyValueEndpoint:
                 if_match = requests.versions_of(value, "If-Match")
         query: bytes = scope["query_string"]
         stale = bool(query) and requests.wants_stale(requests.query_of(query))
-        epoch = await self._readable(node, scope, stale=stale)
-        entry = node.state.replica.index.get(key)
-        if entry is None:
-            raise Problem(404, "there is no such key", {"hanas-epoch": epoch})
-        headers = _entry_headers(entry, epoch)
-        if if_match is not None and not Write(key, None, if_match=if_match).holds(entry.version):
-            raise Problem(412, f"the version is {entry.version}", {"etag": f'"{entry.version}"', "hanas-epoch": epoch})
-        if if_none_match is not None and (ANY in if_none_match or str(entry.version) in if_none_match):
-            await _send(send, 304, headers[1:], b"")
+        while True:
+            # Once more for each turn: what became of the key meanwhile may be told by the main only.
+            epoch = await self._readable(node, scope, stale=stale)
+            entry = node.state.replica.index.get(key)
+            if entry is None:
+                raise Problem(404, "there is no such key", {"hanas-epoch": epoch})
+            headers = _entry_headers(entry, epoch)
+            if if_match is not None and not Write(key, None, if_match=if_match).holds(entry.version):
+                raise Problem(
+                    412, f"the version is {entry.version}", {"etag": f'"{entry.version}"', "hanas-epoch": epoch}
+                )
+            if if_none_match is not None and (ANY in if_none_match or str(entry.version) in if_none_match):
+                await _send(send, 304, headers[1:], b"")
+                return
+            part, status = None, 200
+            if wanted is not None and scope["method"] == "GET" and if_range in {None, headers[1][1]}:
+                part = requests.range_of(wanted, entry.size)
+            if part is not None:
+                headers.append((b"content-range", b"bytes %d-%d/%d" % (part[0], part[1] - 1, entry.size)))
+                status = 206
+            begin, end = part or (0, entry.size)
+            headers.append((b"content-length", b"%d" % (end - begin)))
+            try:
+                body = await self._value(node, key, entry, (begin, end)) if scope["method"] == "GET" else b""
+            except Moved:
+                continue
+            await _send(send, status, headers, body)
             return
-        body, status = entry.value, 200
-        part = None
-        if wanted is not None and scope["method"] == "GET" and if_range in {None, headers[1][1]}:
-            part = requests.range_of(wanted, len(body))
-        if part is not None:
-            headers.append((b"content-range", b"bytes %d-%d/%d" % (part[0], part[1] - 1, len(body))))
-            body, status = body[part[0] : part[1]], 206
-        headers.append((b"content-length", b"%d" % len(body)))
-        await _send(send, status, headers, body if scope["method"] == "GET" else b"")
+
+    @staticmethod
+    async def _value(node: Node, key: str, entry: Entry, part: tuple[int, int]) -> bytes:
+        """Return a part of a value, from memory if it is there."""
+        value = node.state.replica.index.cached(key)
+        if value is not None:
+            return value if len(value) == part[1] - part[0] else value[part[0] : part[1]]
+        try:
+            return await node.values.read(key, entry, part)
+        except FolderError as error:
+            raise Problem(503, f"the value cannot be read just now: {error}", {"retry-after": "1"}) from None
 
     async def _list(self, node: Node, scope: Scope, send: Send) -> None:
         wanted = requests.page_of(requests.query_of(scope["query_string"]))
         epoch = await self._readable(node, scope, stale=wanted.stale)
         page = node.state.replica.index.page(wanted.prefix, wanted.after, wanted.limit)
-        keys = [Listed(key, str(entry.version), len(entry.value)) for key, entry in page.entries]
+        keys = [Listed(key, str(entry.version), entry.size) for key, entry in page.entries]
         body = msgspec.json.encode(Page(keys, page.following))
         headers = [
             (b"content-type", b"application/json"),
@@ -246,6 +268,12 @@ class KeyValueEndpoint:
                     "the volume is full and nothing was written: make room on it or enlarge it; reads go on",
                     {"hanas-epoch": epoch},
                 )
+            case Result.BUSY:
+                raise Problem(
+                    503,
+                    "too many writes are waiting for the volume; nothing was done: try again",
+                    {"retry-after": "1", "hanas-epoch": epoch},
+                )
             case Result.UNKNOWN:
                 raise Problem(
                     503,
@@ -293,7 +321,7 @@ class _Conditions:
 def _entry_headers(entry: Entry, epoch: str) -> Headers:
     return [
         (b"content-type", entry.content_type.encode("latin-1")),
-        (b"etag", b'"%d-%d"' % entry.version),
+        (b"etag", b'"%d-%d"' % entry[:2]),
         (b"hanas-epoch", epoch.encode()),
         (b"accept-ranges", b"bytes"),
     ]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from hanas_core.detector import StartProbe
+from hanas_core.documents import LEFT
 from hanas_core.errors import FolderError
 from hanas_core.mailboxes import MOST_ANSWERS, Answer, Answers, Box, Mailboxes, Probe, Registry
 from hanas_core.member import Role
@@ -23,14 +24,14 @@ class Mail:
         self._boxes, self._probe_boxes = Mailboxes(state.folder), Mailboxes(state.folder)
         self._registry = Registry(state.folder)
         self._answered: tuple[int, dict[int, Answer]] = (0, {})
-        self._read_at = state.now
+        self._read_at = state.awake
         self.read = asyncio.Event()
         """Set each time the mail was read."""
 
     @property
     def unread_for(self) -> float:
-        """Seconds since the mailboxes could last be read."""
-        return self._state.now - self._read_at
+        """Seconds since the mailboxes could last be read, not counting pauses of this process."""
+        return self._state.awake - self._read_at
 
     async def exchange(self) -> None:
         """Read the mail; answer the probes, or look for the answer to one's own. Raises FolderError."""
@@ -46,12 +47,15 @@ class Mail:
                 answers=backup and state.member.detector.probe is not None,
             ),
         )
-        self._read_at = state.now
+        self._read_at = state.awake
         self.read.set()
         state.peers.update(state.now, mail.registrations, mail.presence)
         for other in state.others():
             if other.role == Role.BACKUP and other.epoch == state.member.epoch:
                 state.member.returned(other.member)
+        for shown in state.peers.presence.values():
+            if shown.role == LEFT:
+                state.member.returned(shown.member)  # it was stopped in order, or a person said that it is gone
         if service is not None:
             await self._answer(service, mail.probes)
         elif mail.answers:
@@ -81,25 +85,24 @@ class Mail:
         state.member.detector.looked(state.now, since, told)
 
     async def _answer(self, service: Service, probes: list[Probe | None]) -> None:
-        """Answer each new probe of this epoch, after one no-op went through the real commit path."""
-        epoch, answered = self._answered
-        if epoch != service.epoch:
-            answered = {}
+        """Answer each new probe of this epoch, after one no-op went through the real commit path in it."""
+        epoch = service.epoch
+        answered = self._answered[1] if self._answered[0] == epoch else {}
         asked: dict[int, str] = {
             slot: probe.nonce
             for slot, probe in enumerate(probes)
             if probe is not None
-            and probe.epoch == service.epoch
+            and probe.epoch == epoch
             and (slot not in answered or answered[slot].nonce != probe.nonce)
         }
-        if not asked or not await self._commits(service):
+        if not asked or not await self._commits(service) or service.epoch != epoch:
             return
         answered = {slot: answer for slot, answer in answered.items() if slot not in asked}
         answered |= {slot: Answer(nonce, service.full) for slot, nonce in asked.items()}
         answered = dict(list(answered.items())[-MOST_ANSWERS:])
-        self._answered = service.epoch, answered
-        answers = Answers(service.epoch, self._state.member.incarnation, answered)
+        answers = Answers(epoch, self._state.member.incarnation, answered)
         await self._state.in_lane("mail", self._boxes.write(Box.ANSWERS, self._state.slot, answers))
+        self._answered = epoch, answered  # only now: an answer that could not be written is written again
 
     @staticmethod
     async def _commits(service: Service) -> bool:

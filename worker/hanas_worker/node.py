@@ -5,15 +5,18 @@ This is the conductor. It runs the duties, each on its interval or when it is wo
     watch     newer claims, the manifest of the followed epoch, planned hand-overs
     mail      probes, answers, everybody's presence            hanas_worker.mail
     log       tailing as a backup                              hanas_worker.follower
+    places    where values have moved                          hanas_worker.follower
     prepare   zero-written space for the next segment          hanas_worker.tenure
+    compact   merging old segments, and a new epoch for that   hanas_worker.compactor
+    snapshot  the index, for cold starts                       hanas_worker.snapshots
     presence  showing oneself
-    ping      whether an overseer can be reached
+    report    telling the overseers, and seeing whether one can be reached
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, assert_never
 
 import msgspec
@@ -22,22 +25,28 @@ from hanas_core import names
 from hanas_core.alerts import AlertBook
 from hanas_core.arbitration import Arrival, Challenge, Expected, Place
 from hanas_core.blocks import PAYLOAD_BYTES
+from hanas_core.claims import Claim
 from hanas_core.detector import Conclude, StartProbe
-from hanas_core.documents import LEFT, Link, Presence, fitting
+from hanas_core.documents import LEFT, Link, Presence, Report, fitting
 from hanas_core.errors import FolderError, NoSpace
 from hanas_core.folder import Folder
 from hanas_core.mailboxes import Box, Mailboxes
 from hanas_core.member import Effect, Follow, HandOver, Promote, Role, StepDown
 from hanas_core.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_worker import duties
+from hanas_worker.compactor import Compactor
+from hanas_worker.fitness import Fitness
 from hanas_worker.follower import Follower
 from hanas_worker.keepalives import KeepAlive, Sender
+from hanas_worker.lifeline import Lifeline
 from hanas_worker.mail import Mail
 from hanas_worker.overseers import Overseers, Rejected, wall_clock
 from hanas_worker.service import Service
 from hanas_worker.settings import WorkerSettings
+from hanas_worker.snapshots import Snapshots
 from hanas_worker.state import State
 from hanas_worker.tenure import Tenure
+from hanas_worker.values import Values
 
 log = logging.getLogger("hanas.worker")
 
@@ -55,12 +64,20 @@ class Node:
         self.tenure = Tenure(self.state)
         self.book = AlertBook(settings.member)
         self.overseers = overseers
+        self.values = Values(self.state)
+        self.snapshots = Snapshots(self.state, self.tenure)
+        self.compactor = Compactor(self.state, self.tenure, self._learn_places)
         self._mail = Mail(self.state, lambda: self.serving)
+        self._fitness = Fitness(self.state, self._mail, self.state.others)
         self._follower = Follower(self.state)
         self._own_boxes = Mailboxes(folder)
         self._sender = Sender(settings.member, settings.secrets, settings.timing.suspect_after)
+        self._lifeline = Lifeline(settings.member, settings.secrets, settings.timing.suspect_after)
         self._counter = 0
+        self._shown_at = self.state.awake
         self._leaving = self._left = False
+        self._claiming: set[asyncio.Task[None]] = set()
+        """Asking for a takeover, or carrying one out."""
 
     # ------------------------------------------------------------------ what the API asks
 
@@ -95,16 +112,20 @@ class Node:
         timing = self.state.timing
         lives = [
             self._repeat("watch", timing.watch_interval, self._look),
-            self._repeat("mail", timing.mailbox_interval, self._mail.exchange),
+            self._repeat("mail", timing.mailbox_interval, self._exchange),
             self._repeat("presence", timing.presence_interval, self._show),
             self._repeat("log", timing.tail_interval, self._follower.catch_up),
+            self._repeat("places", timing.watch_interval, self._learn_places),
             self._repeat("prepare", timing.presence_interval, self.tenure.prepare),
-            self._repeat("ping", timing.isolation_after / 2, self._ping),
+            self._repeat("compact", timing.presence_interval, self.compactor.compact),
+            self._repeat("snapshot", timing.presence_interval, self.snapshots.take),
+            self._repeat("report", timing.isolation_after / 2, self._report),
             self._tick_for_ever(),
             self._send_for_ever(),
             stopping.wait(),
         ]
         tasks = [asyncio.create_task(life) for life in lives]
+        self.state.spawn(self._fitness.ask())
         awaited: list[asyncio.Future[Any]] = [*tasks, self.state.mistake]
         done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         await self._leave()
@@ -147,8 +168,22 @@ class Node:
         return place
 
     async def _leave(self) -> None:
-        """Hand over if this is the main, redirect until the successor serves, and show that one left."""
+        """Leave in order, unless the folder takes too long for that: then as if killed, which loses nothing either."""
         self._leaving = True
+        most = max(self.state.timing.folder_timeout, _HAND_OVER_WAIT)
+        try:
+            async with asyncio.timeout(most):
+                await self._leave_in_order()
+        except TimeoutError:
+            log.warning("the folder did not let this worker leave in order within %g s", most)
+
+    async def _leave_in_order(self) -> None:
+        """Hand over if this is the main, redirect until the successor serves, and show that one left.
+
+        What was claimed is served first: the others would find out only by its silence that nobody does.
+        """
+        while self._claiming:
+            await asyncio.wait(self._claiming)
         if self.serving is not None:
             await self._hand_over("the worker is being stopped")
             with contextlib.suppress(TimeoutError):
@@ -182,18 +217,29 @@ class Node:
         while True:
             connected = any(not other.isolated for other in state.others())
             member.full = self.serving is not None and self.serving.full
-            member.blind = self._mail.unread_for > state.timing.probe_timeout + state.timing.folder_grace
+            state.live_on()
+            member.blind = self._blind
             if not self._leaving:
                 self._do(member.tick(state.now, names.nonce(), others_connected=connected))
             self.book.update(state.now, wall_clock(), member.conditions())
             if shown != (shown := (member.role, member.verdict, self.book.open)):
-                state.wake("presence")
+                state.wake("presence", "report")
             await asyncio.sleep(state.timing.keepalive_interval / 2)
+
+    @property
+    def _blind(self) -> bool:
+        """The mailboxes could not be read, or the own presence not be written, for longer than is allowed."""
+        timing = self.state.timing
+        unshown_for = self.state.awake - self._shown_at
+        return (
+            self._mail.unread_for > timing.probe_timeout + timing.folder_grace
+            or unshown_for > 2 * timing.presence_interval + timing.probe_timeout  # before an overseer misses it
+        )
 
     async def _look(self) -> None:
         state, member = self.state, self.state.member
         sighting = await state.in_lane("watch", duties.look(state.folder, member.epoch))
-        if sighting is None:
+        if sighting is None or self.tenure.rolling or sighting.claim.epoch < member.epoch:
             return
         claim = sighting.claim
         self._do(member.see(state.now, claim, sighting.unserved))
@@ -205,6 +251,10 @@ class Node:
             conclusion = member.detector.handed_over(state.now)
             self._do([conclusion] if conclusion else [])
 
+    async def _learn_places(self) -> None:
+        if await self._follower.learn_places():
+            self.values.close_removed()
+
     def _do(self, effects: list[Effect]) -> None:
         state = self.state
         for effect in effects:
@@ -212,23 +262,38 @@ class Node:
                 case Follow(claim):
                     state.followed_epoch = state.served_epoch = 0
                     log.info("epoch %d: %s is the main", claim.epoch, claim.member)
+                    self._hold_on_to(claim)
                     state.wake("log")
                 case Promote(claim):
-                    state.spawn(self.tenure.take_over(claim))
+                    self._lifeline.let_go()
+                    self._claim(self.tenure.take_over(claim))
                 case StepDown(claim):
                     log.warning("epoch %d: %s took over; stepping down", claim.epoch, claim.member)
                     self.tenure.end(f"{claim.member} claimed epoch {claim.epoch}")
+                    self._hold_on_to(claim)
                     state.wake("log")
                 case HandOver(why):
                     state.spawn(self._hand_over(why))
                 case StartProbe():
                     state.spawn(self._mail.probe(effect))
                 case Conclude():
-                    state.spawn(self._challenge(effect))
+                    self._claim(self._challenge(effect))
                 case _:
                     assert_never(effect)
         if effects:
             state.wake("presence")
+
+    def _hold_on_to(self, claim: Claim) -> None:
+        state = self.state
+        self.state.keep(
+            self._lifeline.hold(claim.link_url, lambda: state.member.detector.closed(state.now, claim.epoch))
+        )
+
+    def _claim(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self.state.keep(task)
+        self._claiming.add(task)
+        task.add_done_callback(self._claiming.discard)
 
     async def _challenge(self, conclusion: Conclude) -> None:
         """Ask for the takeover that the detector concluded; whatever the answer, the folder tells who is the main."""
@@ -236,6 +301,7 @@ class Node:
         if claim is None or claim.epoch != conclusion.epoch:
             return
         log.warning("%s: %s", conclusion.verdict, conclusion.evidence.words)
+        state.concluded = conclusion.epoch, state.now
         challenge = Challenge(
             member=state.settings.member,
             incarnation=state.member.incarnation,
@@ -316,9 +382,22 @@ class Node:
             if epoch > self.state.member.epoch:
                 self.state.wake("watch")
 
-    async def _ping(self) -> None:
-        if await self.overseers.ping():
-            self.state.member.reached(self.state.now)
+    async def _exchange(self) -> None:
+        await self._mail.exchange()
+        self._fitness.answer()
+
+    async def _report(self) -> None:
+        """Tell the overseers how this worker is: over the network, since its folder may be what does not work."""
+        state = self.state
+        report = Report(
+            member=state.settings.member,
+            incarnation=state.member.incarnation,
+            folder_id=state.folder_id,
+            verdict=state.member.verdict,
+            alerts=self.book.open,
+        )
+        if await self.overseers.report(report):
+            state.member.reached(state.now)
 
     # ------------------------------------------------------------------ presence
 
@@ -326,6 +405,7 @@ class Node:
         self._counter += 1
         shown = fitting(self.presence(), PAYLOAD_BYTES)
         await self.state.in_lane("presence", self._own_boxes.write(Box.PRESENCE, self.state.slot, shown))
+        self._shown_at = self.state.awake
         self.state.recovered("probe")  # that is only tried when the main is silent; this was a write of the same kind
 
     def presence(self) -> Presence:
@@ -333,7 +413,7 @@ class Node:
         state, member, service = self.state, self.state.member, self.serving
         links: tuple[Link, ...] = ()
         if member.role is Role.BACKUP and member.claim is not None:
-            way = _LINK_STATES.get(member.verdict, "unknown")
+            way = _LINK_STATES.get(member.detector.verdict, "unknown")
             since = round(state.now - member.detector.verdict_since, 3)
             links = (Link(member.claim.member, state.settings.member, way, since),)
         return Presence(
@@ -351,4 +431,6 @@ class Node:
             isolated=not self.overseers.reachable and member.verdict is not Verdict.HEALTHY,
             links=links,
             alerts=self.book.open,
+            inquiry=self._fitness.inquiry,
+            echoes=self._fitness.echoes,
         )

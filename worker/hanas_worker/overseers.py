@@ -1,7 +1,9 @@
 """Asking an overseer who is the main; if none can be reached, the folder itself, by the same functions."""
 
+import asyncio
 from collections.abc import Coroutine
 from datetime import UTC, datetime
+from http.client import responses
 from typing import Any, TypeVar
 
 import aiohttp
@@ -9,6 +11,7 @@ import msgspec
 
 from hanas_core import arbitration
 from hanas_core.arbitration import Arrival, Challenge, Place
+from hanas_core.documents import Report
 from hanas_core.folder import Folder
 from hanas_core.mailboxes import Registry
 from hanas_serving import access
@@ -61,32 +64,32 @@ class Overseers:
                 )
             )
 
-    async def ping(self) -> bool:
-        """Tell whether any overseer can be reached."""
-        for url in self._urls:
-            try:
-                async with self._open().get(f"{url}/healthz") as response:
-                    await response.read()
-                    self.reachable = True
-                    return True
-            except (aiohttp.ClientError, TimeoutError, OSError):
-                continue
-        self.reachable = False
-        return False
+    async def report(self, report: Report) -> bool:
+        """Tell all overseers how this worker is; return whether any of them could be reached."""
+        body = msgspec.json.encode(report)
+        reached = await asyncio.gather(*(self._tell(url, body) for url in self._urls))
+        self.reachable = any(reached)
+        return self.reachable
+
+    async def _tell(self, url: str, body: bytes) -> bool:
+        try:
+            await self._call(f"{url}/v1/report", body)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+        return True
 
     async def _ask(self, path: str, body: bytes) -> tuple[str, bytes] | None:
         """Return the first overseer that answers and its answer (409 of a takeover is one), None if none does."""
         for url in self._urls:
             try:
-                async with self._open().post(url + path, data=body, headers=self._headers) as response:
-                    answer = await response.read()
+                status, answer = await self._call(url + path, body)
             except (aiohttp.ClientError, TimeoutError, OSError):
                 continue
             self.reachable = True
-            if response.status == 200 or (path, response.status) == ("/v1/takeover", 409):
+            if status == 200 or (path, status) == ("/v1/takeover", 409):
                 return url, answer
-            if response.status < 500:
-                raise Rejected(f"the overseer at {url} refused: {_detail(answer) or response.reason}")
+            if status < 500:
+                raise Rejected(f"the overseer at {url} refused: {_detail(answer) or responses.get(status, status)}")
         self.reachable = False
         return None
 
@@ -96,9 +99,16 @@ class Overseers:
         except arbitration.Refused as refusal:
             raise Rejected(str(refusal)) from None
 
+    async def _call(self, url: str, body: bytes) -> tuple[int, bytes]:
+        """Return status and body of the answer. Raises aiohttp.ClientError, TimeoutError, OSError."""
+        async with self._open().post(url, data=body, headers=self._headers) as response:
+            return response.status, await response.read()
+
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout)
+            # An established connection outlives many a network policy, and would hide that the way is cut.
+            connector = aiohttp.TCPConnector(force_close=True)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         return self._session
 
     async def close(self) -> None:

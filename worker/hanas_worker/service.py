@@ -6,11 +6,11 @@ and check for a batch, one check for all the reads that wait (docs/protocol.md, 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from hanas_core.errors import FolderError, Sealed
 from hanas_core.index import Index
-from hanas_core.seals import SealWatch
 from hanas_core.takeover import Promotion
 from hanas_core.writes import Answers, GroupCommit, Outcome, Result, Write
 from hanas_serving.lanes import Lane
@@ -34,9 +34,7 @@ class Service:
         self,
         promotion: Promotion,
         index: Index,
-        watch: SealWatch,
         *,
-        epoch: int,
         timeout: float,
         on_end: Callable[["Service", str], None],
         on_room_needed: Callable[[], None],
@@ -44,16 +42,17 @@ class Service:
         """Begin to serve. ``timeout``: seconds after which an operation on the folder ends the epoch."""
         self.index = index
         self.log = promotion.log
+        self.manifest = promotion.manifest
         self.applied = promotion.applied
         """Where the log is up to which the index holds everything."""
         self.batches = self.checks = 0
         """Batches committed, and seal checks made for reads."""
-        self.epoch = epoch
+        self.epoch = epoch = promotion.manifest.epoch
         self.epoch_header = (b"hanas-epoch", str(epoch).encode())
         self.full = False
         """No further segment can be prepared: the volume has no room."""
         self._queue: GroupCommit[Waiter] = GroupCommit(index, epoch, promotion.next_sequence)
-        self._watch = watch
+        self._watch = promotion.watch
         self._timeout = timeout
         self._on_end = on_end
         self._on_room_needed = on_room_needed
@@ -62,6 +61,8 @@ class Service:
         self._wanted = asyncio.Event()
         self._waiting_since: float | None = None
         self._reading_since: float | None = None
+        self._turn, self._check_turn = asyncio.Lock(), asyncio.Lock()
+        """Held while a batch, or a check for reads, is under way; both while the epoch rolls."""
         self._readers: list[asyncio.Future[None]] = []
         self._checked: list[asyncio.Future[None]] = []
         """The readers that wait for the check that is under way."""
@@ -93,6 +94,9 @@ class Service:
         waiter: Waiter = self._loop.create_future()
         if self._ended or self._draining:
             waiter.set_result(Outcome(Result.NOT_MAIN))
+            return waiter
+        if write is not None and not self._queue.takes(write):
+            waiter.set_result(Outcome(Result.BUSY))
             return waiter
         if self._waiting_since is None:
             self._waiting_since = self._loop.time()
@@ -133,6 +137,38 @@ class Service:
             self._wanted.set()
             await done
 
+    async def roll(
+        self, begin: Callable[[], Coroutine[Any, Any, Promotion]], on_rolled: Callable[[Promotion], None]
+    ) -> bool:
+        """Go on in a new epoch of the same main: between two batches and two checks, so that nobody notices.
+
+        ``begin`` is called when nothing is in flight; what it returns begins that epoch. False if this one ended.
+        Raises what ``begin`` itself raises; then nothing has happened.
+        """
+        async with self._turn, self._check_turn:
+            if self._ended:
+                return False
+            beginning = begin()
+            try:
+                promotion = await self._commit_lane.run(beginning, self._timeout)
+            except (Sealed, FolderError) as error:
+                self.end(f"its epoch could not be rolled: {str(error) or 'another claimed the next one'}")
+                return False
+            if self.ended:  # meanwhile
+                return False
+            self.log, self.applied, self.manifest = promotion.log, promotion.applied, promotion.manifest
+            self.epoch = promotion.manifest.epoch
+            self.epoch_header = (b"hanas-epoch", str(self.epoch).encode())
+            self._watch = promotion.watch
+            self._queue.roll(self.epoch)
+            on_rolled(promotion)
+            return True
+
+    @property
+    def next_sequence(self) -> int:
+        """Sequence of the next write."""
+        return self._queue.next_sequence
+
     def end(self, why: str) -> None:
         """Stop serving: what is in flight has an unknown outcome, what waits was not done."""
         if self._ended:
@@ -165,6 +201,10 @@ class Service:
 
     async def _commit_once(self) -> bool:
         """Commit one batch; False if what waits needs space that is not there yet."""
+        async with self._turn:
+            return await self._commit_in_turn()
+
+    async def _commit_in_turn(self) -> bool:
         reserve = 0 if self.log.spare else RESERVE_BYTES
         batch = self._queue.next_batch(self.log.room, reserve)
         if batch is None:
@@ -179,7 +219,7 @@ class Service:
         except (Sealed, FolderError) as error:
             self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a commit failed: {error}")
             return False
-        self._answer(self._queue.committed())
+        self._answer(self._queue.committed(position))
         self.applied = position
         self.batches += 1
         if self.log.spare is None:
@@ -190,13 +230,14 @@ class Service:
         while True:
             await self._read_wanted.wait()
             self._read_wanted.clear()
-            self._checked, self._readers = self._readers, []
-            self._reading_since = self._loop.time()
-            try:
-                await self._read_lane.run(self._watch.check(), self._timeout)
-            except (Sealed, FolderError) as error:
-                self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a seal check failed: {error}")
-                return
+            async with self._check_turn:
+                self._checked, self._readers = self._readers, []
+                self._reading_since = self._loop.time()
+                try:
+                    await self._read_lane.run(self._watch.check(), self._timeout)
+                except (Sealed, FolderError) as error:
+                    self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a seal check failed: {error}")
+                    return
             self._reading_since = None
             self.checks += 1
             for reader in self._checked:

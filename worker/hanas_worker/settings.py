@@ -9,6 +9,7 @@ import msgspec
 from hanas_core import names
 from hanas_core.member import IsolationPolicy
 from hanas_core.timing import Timing
+from hanas_core.valuecache import DEFAULT_BYTES
 from hanas_serving import folders, settings
 from hanas_serving.settings import SettingError
 
@@ -36,6 +37,14 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Largest value, bytes."""
     segment_bytes: int
     """Size of a segment file, bytes."""
+    cache_bytes: int
+    """Values kept in memory, bytes."""
+    snapshot_bytes: int
+    """The main takes a snapshot of its index after this much log, bytes."""
+    compact_share: float
+    """The log is compacted when this share of its space is garbage, 0 to 1."""
+    compact_bytes: int
+    """... and at least this much, bytes."""
 
 
 def read(environment: Mapping[str, str]) -> WorkerSettings:
@@ -76,4 +85,8 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
         ),
         value_bytes=value_bytes,
         segment_bytes=segment_bytes,
+        cache_bytes=settings.bytes_count(environment, "HANAS_CACHE_BYTES", DEFAULT_BYTES, 0, 1 << 50),
+        snapshot_bytes=settings.bytes_count(environment, "HANAS_SNAPSHOT_BYTES", 64 * MIB, 64 << 10, 1 << 50),
+        compact_share=settings.share(environment, "HANAS_COMPACT_SHARE", 0.5, 0.1, 0.95),
+        compact_bytes=settings.bytes_count(environment, "HANAS_COMPACT_BYTES", 256 * MIB, MIB, 1 << 50),
     )

@@ -39,7 +39,7 @@ class State:
         self.folder = folder
         self.folder_id = folder_id
         self.member = Member(settings.member, names.nonce(), settings.timing, settings.policy)
-        self.replica = Replica(folder)
+        self.replica = Replica(folder, settings.cache_bytes)
         self.replica_lock = asyncio.Lock()
         """Held by whoever reads the log into the replica: the follower, or a takeover."""
         self.peers = Peers(settings.member)
@@ -51,6 +51,11 @@ class State:
         """The last epoch that was seen to have a manifest: its main serves, whatever the folder does here now."""
         self.known: Position | None = None
         """The last commit position that a keep-alive told."""
+        self.awake = 0.0
+        """Seconds that this worker lived through: a pause of the whole process counts as `suspect_after` at most."""
+        self._woke_at = self.now
+        self.concluded = (0, 0.0)
+        """The last epoch whose main was found to have failed here, and when."""
         self._troubles: dict[str, FolderError] = {}
         self._lanes: dict[str, Lane] = {}
         self._wake: dict[str, asyncio.Event] = {}
@@ -67,6 +72,12 @@ class State:
     def now(self) -> float:
         """Monotonic seconds."""
         return self._loop.time()
+
+    def live_on(self) -> None:
+        """Let `awake` advance; to be called several times per `suspect_after`."""
+        now = self.now
+        self.awake += min(now - self._woke_at, self.timing.suspect_after)
+        self._woke_at = now
 
     @property
     def hung_lanes(self) -> list[str]:
@@ -94,7 +105,10 @@ class State:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do some work in the background."""
-        task = asyncio.create_task(work)
+        self.keep(asyncio.create_task(work))
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Let a task of the background go on, and hear of its error."""
         self._background.add(task)
         task.add_done_callback(self._done)
 

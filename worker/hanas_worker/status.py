@@ -17,6 +17,18 @@ class FolderHealth(msgspec.Struct, frozen=True, rename="camel"):
     full: bool
 
 
+class CompactionState(msgspec.Struct, frozen=True, rename="camel"):
+    """The log's garbage and what was done about it; zeros for a worker that is not the main."""
+
+    running: bool
+    runs: int
+    """How often this worker has compacted the log."""
+    freed_bytes: int
+    garbage_bytes: int
+    space_bytes: int
+    """What the sealed segments take, of which the garbage is a part."""
+
+
 class Status(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """The document."""
 
@@ -42,6 +54,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     stalled_for_seconds: float
     overseer_reachable: bool
     folder: FolderHealth
+    compaction: CompactionState
 
 
 def document(node: Node) -> Status:
@@ -69,9 +82,12 @@ def document(node: Node) -> Status:
         overseer_reachable=node.overseers.reachable,
         folder=FolderHealth(
             state.folder_id,
-            state.folder_trouble is None and not state.hung_lanes,
+            not (state.folder_trouble or state.hung_lanes or member.blind),
             state.folder_trouble,
             state.hung_lanes,
             service is not None and service.full,
+        ),
+        compaction=CompactionState(
+            node.compactor.running, node.compactor.runs, node.compactor.freed_bytes, *node.compactor.measure()
         ),
     )

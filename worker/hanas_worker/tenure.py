@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from hanas_core import seals, segments, takeover
-from hanas_core.claims import Claim
+from hanas_core import compaction, names, seals, segments, takeover
+from hanas_core.claims import Claim, claim_epoch
 from hanas_core.errors import FolderError, NoSpace, Sealed
+from hanas_core.manifests import Cut
 from hanas_core.member import Role
-from hanas_core.seals import Seal, SealWatch
+from hanas_core.seals import Seal
+from hanas_worker.overseers import wall_clock
 from hanas_worker.service import Service
 from hanas_worker.state import State
 
@@ -36,6 +40,8 @@ class Tenure:
         """Prepared space that no log has, by name."""
         self._spare_came = asyncio.Event()
         self._reserve: str | None = None
+        self.rolling = False
+        """A new epoch of this main is being begun: what the claims say meanwhile is its own doing."""
 
     @property
     def serving(self) -> Service | None:
@@ -56,12 +62,12 @@ class Tenure:
         spare = await self._take_spare()
         try:
             async with state.replica_lock:
-                promotion, watch = await state.in_lane("log", self._promote(claim, spare), _REPLAY_TIMEOUT)
+                promotion = await state.in_lane("log", self._promote(claim, spare), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
             state.member.ended(state.now, claim.epoch, 1)
             await self._give_up(claim.epoch)
-            await self._discard(spare)
+            await self.discard(spare)
             return
         if not state.member.promoted(state.now, claim.epoch):
             await self._give_up(claim.epoch)
@@ -70,8 +76,6 @@ class Tenure:
         self._service = Service(
             promotion,
             state.replica.index,
-            watch,
-            epoch=claim.epoch,
             timeout=state.timing.folder_timeout,
             on_end=self._ended,
             on_room_needed=state.waker("prepare").set,
@@ -80,9 +84,10 @@ class Tenure:
         took = state.now - started
         log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
 
-    async def _promote(self, claim: Claim, spare: str) -> tuple[takeover.Promotion, SealWatch]:
+    async def _promote(self, claim: Claim, spare: str) -> takeover.Promotion:
         state = self._state
-        promotion = await takeover.promote(
+        epoch, concluded_at = state.concluded
+        return await takeover.promote(
             state.folder,
             claim,
             state.replica,
@@ -91,8 +96,73 @@ class Tenure:
             known=state.known,
             clock=lambda: state.now,
             progress=self._note,
+            claiming=state.now - concluded_at if epoch and epoch == claim.follows else 0.0,
         )
-        return promotion, await SealWatch.on(state.folder, claim.epoch)
+
+    async def spare_on_full_volume(self) -> str:
+        """Make space for a segment of what is kept free for that on a full volume. Raises NoSpace."""
+        return await self._prepared(self._state.settings.segment_bytes)
+
+    async def roll(self, service: Service, cuts: Callable[[], tuple[Cut, ...]], own_spare: str | None) -> bool:
+        """Begin a new epoch of this main, whose log begins with ``cuts``, asked for when nothing is in flight.
+
+        ``own_spare``: prepared space for it; without it, one that is at hand. False if that failed. Then both epochs
+        are over: whatever was begun may still land. Raises NoSpace before anything is begun.
+        """
+        state = self._state
+        old, won = service.epoch, False
+        claim = Claim(
+            epoch=old + 1,
+            member=state.settings.member,
+            incarnation=state.member.incarnation,
+            nonce=names.nonce(),
+            advertise_url=state.settings.advertise_url,
+            link_url=state.settings.link_url,
+            folder_id=state.folder_id,
+            follows=old,
+            previous_main=state.settings.member,
+            why="compaction",
+            claimed_at=wall_clock(),
+        )
+
+        def begin() -> Coroutine[Any, Any, takeover.Promotion]:
+            spare = own_spare
+            if spare is None:
+                spare, service.log.spare = service.log.spare, None
+            if spare is None and not self._spares:
+                raise NoSpace("no segment is prepared for the next epoch")
+            return claim_and_roll(spare or self._spares.pop(), cuts())
+
+        async def claim_and_roll(spare: str, cuts: tuple[Cut, ...]) -> takeover.Promotion:
+            nonlocal won
+            won = (await claim_epoch(state.folder, claim)).nonce == claim.nonce
+            if not won:
+                raise Sealed
+            return await compaction.roll(
+                state.folder,
+                claim,
+                cuts=cuts,
+                spare=spare,
+                segment_bytes=state.settings.segment_bytes,
+                next_sequence=service.next_sequence,
+                clock=lambda: state.now,
+            )
+
+        def rolled(_: takeover.Promotion) -> None:
+            state.member.rolled(state.now, claim)
+            state.wake("presence", "prepare")
+
+        self.rolling = True
+        try:
+            if await service.roll(begin, rolled):
+                return True
+            state.member.spoiled(claim.epoch)
+            if won:
+                await self._give_up(claim.epoch)
+            return False
+        finally:
+            self.rolling = False
+            state.wake("watch")
 
     def _note(self, step: str) -> None:
         self._step = step
@@ -110,7 +180,7 @@ class Tenure:
         if spare is not None and service.idle:
             self._add_spare(spare)
         elif spare is not None:  # a commit that was given up on may still begin it
-            state.spawn(self._discard(spare))
+            state.spawn(self.discard(spare))
         state.replica.continue_from(service.applied)
         state.member.ended(state.now, service.epoch, 0)
         if not self._planned:
@@ -165,7 +235,7 @@ class Tenure:
         """Give up the reserve: a takeover must not fail because the volume is full."""
         reserve, self._reserve = self._reserve, None
         if reserve is not None:
-            await self._discard(reserve)
+            await self.discard(reserve)
 
     def _add_spare(self, name: str) -> None:
         self._spares.append(name)
@@ -177,20 +247,23 @@ class Tenure:
             await self._spare_came.wait()
         return self._spares.pop()
 
-    async def _discard(self, spare: str) -> None:
+    async def discard(self, spare: str) -> None:
         """Remove prepared space that nobody will use."""
         with contextlib.suppress(FolderError):
             await self._state.in_lane("seal", self._state.folder.remove(spare))
 
     async def _make_space(self) -> str:
+        size = self._state.settings.segment_bytes
         try:
-            return await self._prepared(self._state.settings.segment_bytes)
+            # What a main leaves free is for compaction, and for a worker that starts anew.
+            return await self._prepared(size, keep_free=0 if self._service is None else 2 * size)
         except NoSpace:
             if self._service is not None and self._service.log.spare is None:
                 self._service.space_lacks()
+                self._state.wake("compact")
             raise
 
-    async def _prepared(self, size: int) -> str:
+    async def _prepared(self, size: int, keep_free: int = 0) -> str:
         state = self._state
-        making = segments.prepare(state.folder, state.settings.member, state.member.incarnation, size)
+        making = segments.prepare(state.folder, state.settings.member, state.member.incarnation, size, keep_free)
         return await state.in_lane("prepare", making, _SPACE_TIMEOUT)

@@ -12,6 +12,7 @@ from typing import IO, Any, Self
 
 from hanas_client.lab import ports
 from hanas_client.lab.faults import LabError
+from hanas_client.lab.hosts import LOOPBACK, Host
 from hanas_client.lab.process import Guard, Server
 from hanas_client.lab.readiness import Readiness
 from hanas_client.lab.relay import Relay
@@ -29,12 +30,13 @@ class Lab:
 
     `overseer_port` and `first_port` may be 0: then free ports are chosen. Worker `worker-N` has port
     `first_port + N - 1` and its link port 1000 above. `environment` is added to that of every process,
-    such as `HANAS_…` timings. `report` gets a sentence for each step of starting. Each step must be done within
-    `patience` seconds. What is in the directory from an earlier run is kept and used.
+    such as `HANAS_…` timings. `hosts` tells by name which processes run elsewhere than on the loopback
+    interface, or mount the folder elsewhere. `report` gets a sentence for each step of starting. Each step
+    must be done within `patience` seconds. What is in the directory from an earlier run is kept and used.
     Methods raise LabError, whose text is one line.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all but two are options
         self,
         directory: str | Path = "./hanas-lab",
         workers: int = 3,
@@ -43,6 +45,7 @@ class Lab:
         first_port: int = 3001,
         preset: str = "lan",
         environment: Mapping[str, str] | None = None,
+        hosts: Mapping[str, Host] | None = None,
         report: Callable[[str], None] | None = None,
         patience: float = 30.0,
     ) -> None:
@@ -54,6 +57,7 @@ class Lab:
         self._first_port = first_port
         self._preset = preset
         self._environment = dict(environment or {})
+        self._hosts = dict(hosts or {})
         self._report = report or (lambda sentence: None)
         self._readiness = Readiness(patience)
         self._guard = Guard()
@@ -119,6 +123,10 @@ class Lab:
         """SIGKILL a worker or the overseer."""
         await self._server(name).kill()
 
+    async def terminate(self, name: str) -> None:
+        """SIGTERM a worker or the overseer, and wait until it has ended, however long that takes."""
+        await self._server(name).terminate()
+
     async def pause(self, name: str) -> None:
         """SIGSTOP: it neither answers nor closes its connections."""
         self._server(name).pause()
@@ -142,6 +150,8 @@ class Lab:
     def cut(self, source: str, target: str, one_way: bool = False) -> None:
         """Lose every request on the link from `source` to `target`, and back unless `one_way`."""
         for sender, receiver in self._directions(source, target, one_way):
+            if receiver not in self._relays:
+                raise LabError(f"{receiver} is on a host without a relay; cut that network itself")
             self._cuts.add((sender, receiver))
             self._relays[receiver].cut(sender)
 
@@ -150,6 +160,11 @@ class Lab:
         for sender, receiver in self._directions(source, target, one_way):
             self._cuts.discard((sender, receiver))
             self._relays[receiver].heal(sender)
+
+    def jitter(self, seconds: float) -> None:
+        """Delay every message on every link by up to so many seconds, each by another time; 0: no longer."""
+        for relay in self._relays.values():
+            relay.jitter = seconds
 
     async def main(self) -> str | None:
         """The member that the overseer names as the main now, None while there is none."""
@@ -162,9 +177,10 @@ class Lab:
             "directory": str(self.directory),
             "overseer": self._description(self._servers[OVERSEER]) if self._servers else None,
             "workers": [
-                self._description(self._servers[name]) | {"linkUrl": relay.url, "linkPort": relay.link_port}
-                for name, relay in self._relays.items()
-                if name in self._servers
+                self._description(server)
+                | {"linkUrl": server.environment["LINK_URL"], "linkPort": int(server.environment["LINK_PORT"])}
+                for name, server in self._servers.items()
+                if name != OVERSEER
             ],
             "cuts": [{"from": sender, "to": receiver} for sender, receiver in sorted(self._cuts)],
         }
@@ -209,30 +225,34 @@ class Lab:
         return self._add_server(OVERSEER, "hanas_overseer", port, {})
 
     async def _new_worker(self) -> Server:
-        number = len(self._relays) + 1
+        number = sum(name != OVERSEER for name in self._servers) + 1
         if number > MAX_WORKERS:
             raise LabError(f"a lab has at most {MAX_WORKERS} workers")
         fixed = self._first_port + number - 1 if self._first_port else 0
         port = self._port(fixed, "--first-port")
         link_port = self._port(fixed + LINK_PORT_OFFSET if fixed else 0, "--first-port")
-        relay = Relay(link_port)
-        await relay.start()
         name = f"worker-{number}"
-        self._relays[name] = relay
+        host = self._hosts.get(name, LOOPBACK)
+        link_url = f"http://{host.address}:{link_port}"
+        if host.relayed:
+            relay = self._relays[name] = Relay(link_port, host.address, host.listen)
+            await relay.start()
+            link_url = relay.url
         environment = {
             "OVERSEER_IP": self.overseer_url,
             "WORKER_ID": name,
-            "ADVERTISE_URL": f"http://127.0.0.1:{port}",
+            "ADVERTISE_URL": f"http://{host.address}:{port}",
             "LINK_PORT": str(link_port),
-            "LINK_URL": relay.url,
+            "LINK_URL": link_url,
         }
         return self._add_server(name, "hanas_worker", port, environment)
 
     def _add_server(self, name: str, module: str, port: int, own: Mapping[str, str]) -> Server:
         inherited = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
+        host = self._hosts.get(name, LOOPBACK)
         common = {
             "PORT": str(port),
-            "COMMUNICATION_FOLDER": str(self.communication_folder),
+            "COMMUNICATION_FOLDER": str(host.folder or self.communication_folder),
             "HANAS_PRESET": self._preset,
             "PYTHONUNBUFFERED": "1",
         }
@@ -240,7 +260,8 @@ class Lab:
             name=name,
             arguments=("-m", module),
             environment=inherited | common | dict(own) | self._environment,
-            url=f"http://127.0.0.1:{port}",
+            enter=host.enter,
+            url=f"http://{host.address}:{port}",
             log=self.directory / "logs" / f"{name}.log",
             guard=self._guard,
         )

@@ -10,10 +10,11 @@ from typing import Self
 
 from hanas_client.asynchronous import AsyncClient
 from hanas_client.errors import HanasError
+from hanas_client.lab.acknowledgements import Acknowledgements, epoch_of
 
 
 @dataclass(slots=True)
-class Load:
+class Load(Acknowledgements):
     """`writers` tasks that each write one new key after the other. Use it as an asynchronous context manager.
 
     What is acknowledged goes into `acknowledged` (key to value and version); a write that ended otherwise is only
@@ -29,8 +30,6 @@ class Load:
     slowest: float = 0.0
     """The longest that one write took, with all its retries, seconds."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _last: tuple[int, float] = (0, 0.0)
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._write(number)) for number in range(self.writers)]
@@ -42,18 +41,6 @@ class Load:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def acknowledged_after(self, epoch: int) -> float:
-        """Wait for the first acknowledgement by a main of a later epoch; return when it came (monotonic seconds)."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._last[0] > epoch)
-            return self._last[1]
-
-    async def more(self, count: int) -> None:
-        """Wait until `count` more writes have been acknowledged."""
-        target = len(self.acknowledged) + count
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self.acknowledged) >= target)
 
     async def missing(self) -> list[str]:
         """Return the acknowledged keys that are gone or hold another version than the acknowledged one."""
@@ -69,7 +56,7 @@ class Load:
 
     def epochs(self) -> list[int]:
         """The epochs in which something was acknowledged, in order."""
-        return sorted({_epoch_of(version) for _, version in self.acknowledged.values()})
+        return sorted({epoch_of(version) for _, version in self.acknowledged.values()})
 
     async def _write(self, writer: int) -> None:
         number = 0
@@ -84,14 +71,6 @@ class Load:
                 continue
             now = time.monotonic()
             self.slowest = max(self.slowest, now - begun)
-            epoch = _epoch_of(written.version)
             self.acknowledged[key] = (value, written.version)
-            async with self._changed:
-                if epoch > self._last[0]:
-                    self._last = (epoch, now)
-                self._changed.notify_all()
+            await self._acknowledge(written.version, now)
             await asyncio.sleep(self.rest)
-
-
-def _epoch_of(version: str) -> int:
-    return int(version.partition("-")[0])

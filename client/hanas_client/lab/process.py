@@ -56,6 +56,8 @@ class Server:
     url: str
     log: Path
     guard: Guard
+    enter: Sequence[str] = ()
+    """Command that runs another one where this process belongs."""
     process: asyncio.subprocess.Process | None = None
     paused: bool = False
     _reaper: asyncio.Task[None] | None = None
@@ -78,6 +80,7 @@ class Server:
             raise LabError(f"{self.name} runs already (it is {self.state}); kill it first")
         with self._open_log() as log:
             self.process = await asyncio.create_subprocess_exec(
+                *self.enter,
                 sys.executable,
                 *self.arguments,
                 env=dict(self.environment),
@@ -94,6 +97,11 @@ class Server:
     async def kill(self) -> None:
         """SIGKILL, and wait until the process is gone. Raises LabError when there is none."""
         self._signal(signal.SIGKILL)
+        await self.ended()
+
+    async def terminate(self) -> None:
+        """SIGTERM, and wait until the process is gone. Raises LabError when there is none."""
+        self._signal(signal.SIGTERM)
         await self.ended()
 
     def pause(self) -> None:

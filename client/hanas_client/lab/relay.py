@@ -8,6 +8,9 @@ would: the sender learns by its own time-out. What was swallowed stays lost when
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
@@ -31,7 +34,12 @@ class Relay:
     """The relay in front of `link_port`; `port` and `url` are known after `start`."""
 
     link_port: int
+    address: str = HOST
+    """Where the worker is, and where its peers find the relay."""
+    listen: Callable[[], socket.socket] | None = None
     port: int = 0
+    jitter: float = 0.0
+    """Each message is delayed by a random time of up to so many seconds."""
     _cut: set[str] = field(default_factory=set)
     _open: set[_Connection] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -40,11 +48,14 @@ class Relay:
     @property
     def url(self) -> str:
         """Where peers send what is for this worker."""
-        return f"http://{HOST}:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     async def start(self) -> None:
         """Listen on a port that the kernel chooses."""
-        self._server = await asyncio.start_server(self._accept, HOST, self.port, limit=MAX_HEAD_BYTES)
+        if self.listen is None:
+            self._server = await asyncio.start_server(self._accept, HOST, self.port, limit=MAX_HEAD_BYTES)
+        else:
+            self._server = await asyncio.start_server(self._accept, sock=self.listen(), limit=MAX_HEAD_BYTES)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -88,18 +99,49 @@ class Relay:
         connection = _Connection(peer, sender, lost=sender in self._cut)
         self._open.add(connection)
         try:
+            await self._wait()
             if not connection.lost:
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    answers, worker = await asyncio.open_connection(HOST, self.link_port)
+                    answers, worker = await asyncio.open_connection(self.address, self.link_port)
                 try:
                     _forward(connection, head, worker)
-                    await _relay(connection, reader, peer, answers, worker)
+                    await self._relay(connection, reader, peer, answers, worker)
                 finally:
                     worker.transport.abort()
             while connection.lost and await reader.read(_CHUNK_BYTES):
                 pass  # until the peer gives up or the cut is healed
         finally:
             self._open.discard(connection)
+
+    async def _wait(self) -> None:
+        if self.jitter:
+            await asyncio.sleep(random.uniform(0.0, self.jitter))
+
+    async def _relay(
+        self,
+        connection: _Connection,
+        requests: asyncio.StreamReader,
+        peer: asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
+        worker: asyncio.StreamWriter,
+    ) -> None:
+        """Copy both ways until either side ends: a peer that gave up must not leave a connection behind here."""
+        pumps = (
+            asyncio.create_task(self._pump(connection, requests, worker)),
+            asyncio.create_task(self._pump(connection, answers, peer)),
+        )
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+
+    async def _pump(self, connection: _Connection, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while chunk := await source.read(_CHUNK_BYTES):
+            await self._wait()
+            _forward(connection, chunk, sink)
+            await sink.drain()
 
 
 def sender_of(head: bytes) -> str:
@@ -114,29 +156,3 @@ def sender_of(head: bytes) -> str:
 def _forward(connection: _Connection, chunk: bytes, sink: asyncio.StreamWriter) -> None:
     if not connection.lost:
         sink.write(chunk)
-
-
-async def _relay(
-    connection: _Connection,
-    requests: asyncio.StreamReader,
-    peer: asyncio.StreamWriter,
-    answers: asyncio.StreamReader,
-    worker: asyncio.StreamWriter,
-) -> None:
-    """Copy both ways until either side ends: a peer that gave up must not leave a connection behind here."""
-    pumps = (
-        asyncio.create_task(_pump(connection, requests, worker)),
-        asyncio.create_task(_pump(connection, answers, peer)),
-    )
-    try:
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-
-
-async def _pump(connection: _Connection, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while chunk := await source.read(_CHUNK_BYTES):
-        _forward(connection, chunk, sink)
-        await sink.drain()

@@ -79,7 +79,7 @@ function showMembers(members) {
   keyed(byId("member-rows"), members, (member) => member.slot, createMember, updateMember);
 }
 
-const STEPS = [["seals", "seals"], ["replay", "replay"], ["relog", "re-log"]];
+const STEPS = [["claim", "claim"], ["seals", "seals"], ["replay", "replay"], ["relog", "re-log"]];
 const AT_FIRST = 8;
 let shownEpochs = AT_FIRST;
 
@@ -113,6 +113,10 @@ function whyWords(entry) {
 
 function stepWords(entry) {
   if (entry.seconds === null) return entry.served ? "" : newest === entry.epoch ? "not serving yet" : "never served";
+  if (entry.durations) {
+    const { detection, claim, replay, total } = entry.durations;
+    return `detection ${duration(detection)}  ·  claim ${duration(claim)}  ·  replay ${duration(replay)}  ·  total ${duration(total)}`;
+  }
   const known = STEPS.filter(([name]) => typeof entry.seconds[name] === "number");
   if (known.length === 0) return "";
   const total = known.reduce((sum, [name]) => sum + entry.seconds[name], 0);

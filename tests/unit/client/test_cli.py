@@ -1,7 +1,9 @@
 """The `hanas` command: arguments, output, exit codes, and words instead of tracebacks."""
 
+import errno
 import io
 import json
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from hanas_client import cli
+from hanas_core import blocking
+from hanas_core import cluster as identity
+from hanas_core.posix import PosixFolder
 from tests.unit.client.fake_cluster import FakeCluster, running
 
 Capture = pytest.CaptureFixture[str]
@@ -208,3 +213,26 @@ def test_init_refuses_what_is_no_empty_folder(tmp_path: Path, capsys: Capture, o
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert ("not empty" if occupied else "no such directory") in error
+
+
+def test_a_folder_is_checked_and_left_as_it_was(tmp_path: Path, capsys: Capture) -> None:
+    assert cli.main(["check-folder", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["fit"]
+    assert [check["trouble"] for check in found["checks"]] == [None] * 5
+    assert list(tmp_path.iterdir()) == []
+    blocking.run(identity.initialise(PosixFolder(tmp_path)))
+    assert cli.main(["check-folder", str(tmp_path), str(tmp_path)]) == 0
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_an_unfit_folder_is_refused_by_the_name_of_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert cli.main(["check-folder", str(tmp_path)]) == 1
+    assert "is unfit: exclusive link(): " in capsys.readouterr().err
+    assert cli.main(["check-folder", str(tmp_path / "nowhere")]) == 1

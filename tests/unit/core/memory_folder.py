@@ -131,7 +131,9 @@ class MemoryFile:
     async def write(self, offset: int, content: bytes) -> None:
         async def act() -> None:
             assert self._access == "append"
-            assert offset + len(content) <= len(self._content.visible), "files never change their size"
+            end, growing = offset + len(content), self._name.startswith("tmp/")
+            assert end <= len(self._content.visible) or growing, "files never change their size"
+            self._content.visible.extend(bytes(max(0, end - len(self._content.visible))))
             self._content.visible[offset : offset + len(content)] = content
 
         await self._folder.perform(Operation("write", self._name, offset), act)
@@ -171,6 +173,8 @@ class MemoryFolder:
         self.operations: list[Operation] = []
         self.stale: set[str] = set()
         """Names that look-ups miss until their directory is refreshed, as cached by NFS."""
+        self.free_bytes = 1 << 40
+        """What is left on the volume, as it says."""
         self._suspends = suspends
         self._events: list[_Event] = []
 
@@ -257,6 +261,12 @@ class MemoryFolder:
             directory.visible[base] = Content(bytearray(size), bytes(size))
 
         await self.perform(Operation("allocate", name), act)
+
+    async def room(self) -> int:
+        async def act() -> int:
+            return self.free_bytes
+
+        return await self.perform(Operation("room", ""), act)
 
     async def link(self, source: str, target: str) -> bool:
         async def act() -> bool:

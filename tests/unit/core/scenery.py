@@ -4,14 +4,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from hanas_core import names
+from hanas_core import names, records
 from hanas_core.blocking import run
+from hanas_core.cells import mark_of, read_part, sums_of
 from hanas_core.claims import Claim, claim_epoch
 from hanas_core.epochlog import EpochLog
 from hanas_core.errors import FolderUnavailable
 from hanas_core.folder import Folder
 from hanas_core.index import Index
 from hanas_core.positions import Position
+from hanas_core.records import Idempotency
 from hanas_core.replica import Replica
 from hanas_core.segments import prepare
 from hanas_core.takeover import Promotion, promote
@@ -97,8 +99,8 @@ class Main:
             self.commits.submit(write, write.key)
         batch = self.commits.next_batch(self.log.room)
         assert batch is not None
-        run(self.log.commit(batch))
-        return [outcome for _, outcome in self.commits.committed()]
+        position = run(self.log.commit(batch))
+        return [outcome for _, outcome in self.commits.committed(position)]
 
     def put(self, key: str, value: str) -> Outcome:
         (outcome,) = self.write(Write(key, value.encode()))
@@ -138,8 +140,29 @@ def promoted(
     return Main(folder, claim, replica, promotion.log, commits)
 
 
+def put_payload(
+    key: str, value: bytes, content_type: str = "", idempotency: Idempotency | None = None, *, created: bool = False
+) -> bytes:
+    """Return the payload of a batch with one put."""
+    sums = sums_of(value)
+    put = records.Put(key, len(value), mark_of(value, sums), content_type, idempotency, created)
+    return records.encode([put], [sums, value])
+
+
 def contents(index: Index) -> dict[str, str]:
-    return {key: entry.value.decode() for key, entry in index.page("", "", 1_000_000).entries}
+    """Return every key with its value, as it is at hand in memory."""
+    return {key: (index.cached(key) or b"").decode() for key, _ in index.page("", "", 1_000_000).entries}
+
+
+def stored(folder: Folder, index: Index) -> dict[str, str]:
+    """Return every key with its value, as it is in the place that the index knows."""
+    found = {}
+    for key, entry in index.page("", "", 1_000_000).entries:
+        name = names.segment(*entry.place[:2])
+        file = run(folder.open(name, "read"))
+        value = run(read_part(file, name, entry.place.offset, entry.size, entry.mark, (0, entry.size)))
+        found[key] = value.decode()
+    return found
 
 
 def fresh_backup(folder: Folder, epoch: int, known: Position | None = None) -> Replica:

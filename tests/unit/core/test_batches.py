@@ -119,16 +119,46 @@ def test_a_copy_of_a_batch_at_another_offset_is_no_later_batch() -> None:
 
 
 texts = st.text(max_size=20)
+sizes, marks = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 64) - 1)
 idempotencies = st.none() | st.builds(records.Idempotency, texts, st.binary(max_size=16))
 some_records = st.lists(
-    st.builds(records.Put, texts, st.binary(max_size=50), texts, idempotencies, st.booleans())
+    st.builds(records.Put, texts, sizes, marks, texts, idempotencies, st.booleans())
     | st.builds(records.Delete, texts, idempotencies)
 )
 
 
-@given(some_records)
-def test_records_are_read_as_they_were_written(some: list[records.Record]) -> None:
-    assert records.decode(records.encode(some)) == some
+merged_records = st.lists(
+    st.builds(records.Kept, marks, marks, texts, sizes, marks, texts)
+    | st.builds(records.Gone, marks, marks, texts)
+    | st.builds(
+        records.Remembered,
+        marks,
+        marks,
+        st.builds(records.Idempotency, texts, st.binary(max_size=16)),
+        st.booleans(),
+        st.booleans(),
+    )
+    | st.builds(records.Reached, marks),
+    min_size=1,
+)
+
+
+@given(some_records, st.binary(max_size=20))
+def test_records_are_read_as_they_were_written_and_the_cells_behind_them(
+    some: list[records.Record], cells: bytes
+) -> None:
+    payload = records.encode(some, [cells])
+    found, cells_at = records.decode(payload)
+    assert found == some
+    assert payload[cells_at:] == (cells if some else b"")
+
+
+@given(merged_records, st.binary(max_size=20))
+def test_merged_records_are_read_as_they_were_written(some: list[records.Merged], cells: bytes) -> None:
+    payload = records.encode(some, [cells])
+    found, cells_at = records.decode_merged(payload)
+    assert found == some
+    assert payload[cells_at:] == cells
 
 
 def test_no_records_take_no_bytes() -> None:

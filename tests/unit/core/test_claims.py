@@ -179,6 +179,26 @@ def test_the_search_for_the_highest_claim_asks_past_cached_look_ups() -> None:
     assert run(highest_claim(folder)) is not None
 
 
+def test_a_claim_that_was_found_cannot_be_forgotten_any_more() -> None:
+    folder = bare_folder()
+    folder.at("sync_directory", names.CLAIMS, before=FolderUnavailable("the overseer died"))
+    with pytest.raises(FolderUnavailable):
+        win(folder, 1)
+    found = run(highest_claim(folder.other()))
+    folder.disk.crash()
+    assert run(highest_claim(folder)) == found is not None
+
+
+def test_a_claim_that_is_forgotten_while_it_is_found_is_not_found() -> None:
+    folder = bare_folder()
+    folder.at("sync_directory", names.CLAIMS, before=FolderUnavailable("the overseer died"))
+    with pytest.raises(FolderUnavailable):
+        win(folder, 1)
+    folder.at("sync_directory", names.CLAIMS, before=folder.disk.crash)
+    with pytest.raises(Missing):
+        run(highest_claim(folder))
+
+
 def test_a_pointer_is_read_back() -> None:
     folder = bare_folder()
     win(folder, 1)

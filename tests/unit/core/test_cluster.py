@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hanas_core import names
 from hanas_core.blocking import run
-from hanas_core.cluster import Cluster, identify, initialise
+from hanas_core.cluster import FORMAT, Cluster, identify, initialise
 from hanas_core.errors import FolderUnavailable, NotInitialised, WrongFolder
 from hanas_core.folder import BLOCK_BYTES
 from hanas_core.mailboxes import SLOTS, Box
@@ -135,8 +135,8 @@ def test_another_id_another_format_or_rubbish_is_refused() -> None:
     for wanted in (identify, initialise):
         with pytest.raises(WrongFolder, match="another volume"):
             run(wanted(folder, "b" * 32))
-    with pytest.raises(WrongFolder, match="format 2"):
-        run(identify(with_identity({"folderId": "a" * 32, "format": 2})))
+    with pytest.raises(WrongFolder, match=f"format {FORMAT + 1}"):
+        run(identify(with_identity({"folderId": "a" * 32, "format": FORMAT + 1})))
     with pytest.raises(WrongFolder, match="cannot be read"):
         run(identify(with_identity({"folder": "?"})))
 

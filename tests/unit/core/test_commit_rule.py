@@ -2,7 +2,7 @@
 
 import pytest
 
-from hanas_core import names, records
+from hanas_core import names
 from hanas_core.batches import Batch, size_of
 from hanas_core.blocking import run
 from hanas_core.blocks import ZERO_BLOCK
@@ -19,6 +19,7 @@ from tests.unit.core.scenery import (
     contents,
     fresh_backup,
     incarnation,
+    put_payload,
     serve,
 )
 
@@ -28,7 +29,7 @@ CLAIM = names.claim(1)
 
 
 def batch(sequence: int = 1, payload_bytes: int = 0) -> Batch:
-    payload = records.encode([records.Put("k", bytes(payload_bytes), "")])
+    payload = put_payload("k", bytes(payload_bytes))
     return Batch(1, sequence, 1, payload)
 
 

@@ -39,6 +39,9 @@ class Backup:
     def hear(self, *, stalled: float = 0.0, full: bool = False, epoch: int = EPOCH, who: str = MAIN) -> None:
         self.detector.heard(self.now, epoch, who, stalled_for=stalled, full=full)
 
+    def closed(self, epoch: int = EPOCH) -> None:
+        self.detector.closed(self.now, epoch)
+
     def tick(self) -> StartProbe | Conclude | None:
         self.probes += 1
         effect = self.detector.tick(self.now, f"nonce{self.probes}")
@@ -114,6 +117,73 @@ def test_a_link_that_comes_back_is_healthy_again_and_its_probe_is_forgotten() ->
     assert backup.detector.verdict_since > since
     backup.wait(1, hears=True)
     assert backup.verdict() is Verdict.HEALTHY
+
+
+def test_a_folder_that_hung_for_all_gives_the_main_its_time_to_answer_when_it_is_back() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    backup.suspect()
+    backup.wait(TIMING.probe_timeout + STEP)
+    backup.canary()  # only now the folder answers, here and at the main
+    back = backup.now
+    while backup.now < back + TIMING.probe_timeout - STEP:
+        backup.wait(STEP)
+        backup.look()
+    assert backup.conclusion() is None
+    backup.look(backup.nonce())
+    assert backup.verdict() is Verdict.LINK_FAILED
+
+
+def test_a_closed_connection_starts_the_probe_at_once_and_the_takeover_needs_no_longer_silence_than_before() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    heard = backup.now
+    backup.closed()
+    assert backup.tick() == StartProbe(backup.nonce(), EPOCH)
+    backup.hear()  # the last keep-alive, on its way when the main died
+    backup.canary()
+    while (conclusion := backup.conclusion()) is None:
+        backup.wait(STEP)
+        backup.look()
+    assert backup.now - heard <= max(TIMING.suspect_after, TIMING.probe_timeout) + 2 * STEP
+    assert conclusion.verdict is Verdict.PRIMARY_FAILED
+    assert conclusion.evidence.keepalive_age is not None
+    assert conclusion.evidence.keepalive_age >= TIMING.suspect_after
+    assert conclusion.evidence.closed_age == backup.now - heard
+    assert ", its connection closed 0.31" in conclusion.evidence.words
+
+
+def test_a_connection_that_closed_for_nothing_is_forgotten_with_the_answer() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    backup.closed()
+    backup.wait(STEP, hears=True)
+    backup.canary()
+    backup.look(backup.nonce())
+    backup.wait(1, hears=True)
+    assert backup.verdict() is Verdict.HEALTHY
+    assert len(backup.effects) == 1
+
+
+def test_while_keep_alives_arrive_a_closed_connection_and_no_answer_is_no_verdict() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    backup.closed()
+    backup.wait(STEP, hears=True)
+    backup.canary()
+    for _ in range(40):
+        backup.wait(STEP, hears=True)
+        backup.look()
+    assert backup.conclusion() is None
+    assert backup.verdict() is Verdict.HEALTHY
+    assert backup.detector.probe is None, "it has been given up"
+
+
+def test_a_closed_connection_to_an_earlier_main_is_of_no_interest() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    backup.closed(EPOCH - 1)
+    assert backup.tick() is None
 
 
 def test_no_answer_within_the_time_out_and_a_kept_canary_the_main_failed() -> None:
@@ -336,6 +406,29 @@ def test_keep_alives_of_others_are_not_heard(epoch: int, who: str) -> None:
         backup.hear(epoch=epoch, who=who)
         backup.tick()
     assert backup.now - 100 < 1
+
+
+def test_a_backup_that_always_oversleeps_takes_over_all_the_same() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    for _ in range(20):
+        backup.now += 2 * TIMING.suspect_after
+        backup.tick()
+        if backup.detector.probe is not None:
+            backup.canary()
+            backup.look()
+    conclusion = backup.conclusion()
+    assert conclusion is not None
+    assert conclusion.verdict is Verdict.PRIMARY_FAILED
+
+
+def test_a_backup_that_always_oversleeps_and_hears_its_main_never_suspects_it() -> None:
+    backup = Backup()
+    for _ in range(20):
+        backup.now += 2 * TIMING.suspect_after
+        backup.tick()
+        backup.hear()
+    assert backup.effects == []
 
 
 def test_after_a_pause_that_it_overslept_itself_suspicion_starts_anew() -> None:

@@ -5,12 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanas_core import records
+from hanas_core import writes as writes_module
 from hanas_core.batches import size_of
 from hanas_core.index import Index
-from hanas_core.positions import Version
+from hanas_core.positions import Position, Version
 from hanas_core.writes import GroupCommit, Outcome, Result, Write
+from tests.unit.core.scenery import put_payload
 
 ROOM = 1 << 20
+PLACE = Position(3, 1, 64 << 20)
 V1, V2, V3 = Version(3, 1), Version(3, 2), Version(3, 3)
 
 
@@ -22,7 +25,7 @@ def commit(commits: GroupCommit[str], *writes: Write | None) -> list[Outcome]:
     for n, write in enumerate(writes):
         commits.submit(write, str(n))
     assert commits.next_batch(ROOM) is not None
-    answers = commits.committed()
+    answers = commits.committed(PLACE)
     assert [token for token, _ in answers] == [str(n) for n in range(len(writes))]
     return [outcome for _, outcome in answers]
 
@@ -97,7 +100,7 @@ def test_what_arrives_while_a_batch_is_in_flight_forms_the_next_one() -> None:
     assert commits.waiting == 2
     with pytest.raises(ValueError, match="in flight"):
         commits.next_batch(ROOM)
-    assert commits.committed() == [("a", Outcome(Result.CREATED, V1))]
+    assert commits.committed(PLACE) == [("a", Outcome(Result.CREATED, V1))]
     second = commits.next_batch(ROOM)
     assert second is not None
     assert (second.first_sequence, second.count) == (2, 2)
@@ -109,10 +112,10 @@ def test_nothing_is_visible_and_nothing_answered_before_the_commit() -> None:
     commits.submit(put(), "t")
     assert commits.next_batch(ROOM) is not None
     assert index.get("k") is None
-    commits.committed()
+    commits.committed(PLACE)
     assert index.get("k") is not None
     with pytest.raises(ValueError, match="no batch"):
-        commits.committed()
+        commits.committed(PLACE)
 
 
 def test_a_no_op_and_a_refusal_take_an_empty_batch_through_the_commit_path() -> None:
@@ -122,7 +125,7 @@ def test_a_no_op_and_a_refusal_take_an_empty_batch_through_the_commit_path() -> 
     batch = commits.next_batch(ROOM)
     assert batch is not None
     assert (batch.count, batch.payload) == (0, b"")
-    assert commits.committed() == [
+    assert commits.committed(PLACE) == [
         ("probe", Outcome(Result.COMMITTED)),
         ("t", Outcome(Result.CONDITION_FAILED, None)),
     ]
@@ -209,7 +212,7 @@ def test_a_batch_is_limited_but_one_large_write_goes_alone() -> None:
     batch = commits.next_batch(64 << 20)
     assert batch is not None
     assert batch.count == 1
-    commits.committed()
+    commits.committed(PLACE)
     huge = queue()
     huge.submit(put(value=bytes(8 << 20)), "t")
     assert huge.next_batch(64 << 20) is not None
@@ -249,7 +252,7 @@ def test_a_probe_waits_behind_no_write_that_finds_no_room() -> None:
     commits.submit(put(value=bytes(5000)), "big")
     commits.submit(None, "probe")
     assert commits.next_batch(1000) is not None
-    assert commits.committed() == [("probe", Outcome(Result.COMMITTED))]
+    assert commits.committed(PLACE) == [("probe", Outcome(Result.COMMITTED))]
     assert commits.waiting == 1
 
 
@@ -279,7 +282,7 @@ def test_a_batch_never_takes_more_than_its_room(some: list[Write], room: int) ->
     batch = commits.next_batch(room)
     if batch is not None:
         assert size_of(len(batch.payload)) <= room
-        assert len(records.decode(batch.payload)) == batch.count
+        assert len(records.decode(batch.payload)[0]) == batch.count
 
 
 @given(writes)
@@ -289,5 +292,37 @@ def test_the_size_of_a_write_is_an_upper_bound(write: Write) -> None:
     one.submit(write, "")
     batch = one.next_batch(ROOM)
     assert batch is not None
-    record = records.decode(batch.payload)[-1]
-    assert len(records.encode([record])) <= write.size + 5 + (put(write.key).size if batch.count == 1 else 0)
+    before = size_of(len(put_payload(write.key, b"v"))) if batch.count == 2 else 0
+    assert size_of(len(batch.payload)) - max(before, size_of(0)) <= write.size
+
+
+def test_what_waits_is_bounded_by_its_size_but_one_write_always_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writes_module, "MOST_WAITING_BYTES", 1000)
+    commits = queue()
+    large, small = put(value=bytes(2000)), put(value=bytes(10))
+    assert commits.takes(large)
+    commits.submit(large, "large")
+    assert not commits.takes(small)
+    assert commits.next_batch(ROOM) is not None
+    assert commits.takes(small)
+    commits.committed(PLACE)
+    for n in range(20):
+        if not commits.takes(small):
+            break
+        commits.submit(small, str(n))
+    else:
+        raise AssertionError("it never refused")
+    assert commits.waiting > 3
+    commits.submit(None, "probe")
+    assert len(commits.refuse_for_space(0, 0)) == commits.waiting + n + 1
+    assert commits.takes(small)
+    commits.submit(large, "large")
+    commits.ended()
+    assert commits.takes(small)
+
+
+def test_what_waits_is_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writes_module, "MOST_WAITING", 1)
+    commits = queue()
+    commits.submit(put(), "")
+    assert not commits.takes(put())

@@ -7,20 +7,30 @@ from hypothesis import strategies as st
 from hanas_core import index as indexes
 from hanas_core import records
 from hanas_core.batches import Batch
+from hanas_core.cells import mark_of
 from hanas_core.errors import Corruption
-from hanas_core.index import Done, Entry, Index
-from hanas_core.positions import Version
+from hanas_core.index import Done, Index
+from hanas_core.positions import Position, Version
 
 keys = st.text(alphabet="ab/\xe4\u20ac\U0001f600", max_size=4)
 
 
-def batch(first: int, *some: records.Record, origin: int = 1) -> Batch:
-    return Batch(origin, first, len(some), records.encode(list(some)))
+Change = tuple[records.Record, bytes]
 
 
-def put(key: str, value: str = "v", idempotency: str | None = None) -> records.Put:
+def batch(first: int, *some: Change, origin: int = 1) -> Batch:
+    payload = records.encode([record for record, _ in some], [cell for _, cell in some])
+    return Batch(origin, first, len(some), payload)
+
+
+def put(key: str, value: str | bytes = "v", idempotency: str | None = None) -> Change:
     once = None if idempotency is None else records.Idempotency(idempotency, b"hash")
-    return records.Put(key, value.encode(), "text/plain", once, created=True)
+    content = value.encode() if isinstance(value, str) else value
+    return records.Put(key, len(content), mark_of(content, b""), "text/plain", once, created=True), content
+
+
+def delete(key: str, idempotency: records.Idempotency | None = None) -> Change:
+    return records.Delete(key, idempotency), b""
 
 
 def filled(*some: str) -> Index:
@@ -40,11 +50,11 @@ def test_it_is_a_sorted_dictionary(writes: list[tuple[str, bytes | None]]) -> No
     for sequence, (key, value) in enumerate(writes, 1):
         if value is None:
             model.pop(key, None)
-            index.apply(batch(sequence, records.Delete(key)))
+            index.apply(batch(sequence, delete(key)))
         else:
             model[key] = value
-            index.apply(batch(sequence, records.Put(key, value, "")))
-    assert [(key, entry.value) for key, entry in index.page("", "", 1000).entries] == sorted(
+            index.apply(batch(sequence, put(key, value)))
+    assert [(key, index.cached(key)) for key, _ in index.page("", "", 1000).entries] == sorted(
         (key, value) for key, value in model.items() if key
     ) or "" in model
     assert len(index) == len(model)
@@ -85,10 +95,10 @@ def test_a_page_that_is_just_full_is_the_last() -> None:
 def test_what_was_applied_is_skipped() -> None:
     index = filled("a", "b")
     index.apply(batch(1, put("a", "old"), put("b", "old"), put("c", "new"), origin=9))
-    assert [entry for _, entry in index.page("", "", 9).entries] == [
-        Entry(Version(1, 1), b"v", "text/plain"),
-        Entry(Version(1, 2), b"v", "text/plain"),
-        Entry(Version(9, 3), b"new", "text/plain"),
+    assert [(key, entry.version, index.cached(key)) for key, entry in index.page("", "", 9).entries] == [
+        ("a", Version(1, 1), b"v"),
+        ("b", Version(1, 2), b"v"),
+        ("c", Version(9, 3), b"new"),
     ]
 
 
@@ -103,7 +113,7 @@ def test_the_version_is_that_of_the_original_write() -> None:
 
 def test_an_idempotency_key_is_known_with_what_was_done() -> None:
     index = Index()
-    index.apply(batch(1, put("k", idempotency="i"), records.Delete("k", records.Idempotency("j", b"other"))))
+    index.apply(batch(1, put("k", idempotency="i"), delete("k", records.Idempotency("j", b"other"))))
     assert index.done("i") == Done(b"hash", Version(1, 1), created=True, deleted=False)
     assert index.done("j") == Done(b"other", Version(1, 2), created=False, deleted=True)
     assert index.done("l") is None
@@ -130,6 +140,42 @@ def test_a_gap_in_the_sequence_is_corruption_and_changes_nothing() -> None:
 
 def test_deleting_what_is_not_there_changes_nothing() -> None:
     index = filled("a")
-    index.apply(batch(2, records.Delete("b")))
+    index.apply(batch(2, delete("b")))
     assert names(index)[0] == ["a"]
     assert index.sequence == 2
+
+
+def test_only_the_same_version_moves() -> None:
+    index = Index()
+    index.apply(batch(1, put("k", idempotency="i"), put("k"))._replace(epoch=1, number=1))
+    index.move("k", Version(1, 1), Position(2, 1, 9))
+    index.move("l", Version(1, 1), Position(2, 1, 9))
+    index.move_done("i", Version(1, 2), (2, 1))
+    index.move_done("j", Version(1, 1), (2, 1))
+    assert set(+index.live) == {(1, 1)}
+    index.move("k", Version(1, 2), Position(2, 1, 9))
+    index.move_done("i", Version(1, 1), (3, 1))
+    assert set(+index.live) == {(2, 1), (3, 1)}
+
+
+def test_a_value_that_was_read_is_kept_only_as_long_as_it_is_the_present_one() -> None:
+    index = Index(1 << 20)
+    index.apply(batch(1, put("k", "old"), put("l")))
+    old = index.get("k")
+    assert old is not None
+    index.apply(batch(3, put("k", "new"), delete("l")))
+    index.keep("k", old, b"old")
+    assert index.cached("k") == b"new"
+    index.keep("l", old, b"old")
+    assert index.cached("l") is None
+    present = index.get("k")
+    assert present is not None
+    index.keep("k", present, b"new")
+    assert index.cached("k") == b"new"
+
+
+def test_a_re_logged_delete_changes_nothing() -> None:
+    index = filled("a", "b")
+    index.apply(batch(3, delete("a"), put("a", "again")))
+    index.apply(batch(3, delete("a"))._replace(epoch=2))
+    assert names(index) == (["a", "b"], None)

@@ -76,7 +76,7 @@ def test_a_block_is_durable_when_it_is_written() -> None:
     assert run(Mailboxes(folder).read(Box.PROBES, 1, Probe)) == [one]
 
 
-def test_files_stay_open_and_are_opened_again_after_an_error() -> None:
+def test_files_stay_open_and_are_opened_again_at_once_when_they_fail() -> None:
     folder = with_mailboxes()
     boxes = Mailboxes(folder)
     for _ in range(2):
@@ -84,14 +84,26 @@ def test_files_stay_open_and_are_opened_again_after_an_error() -> None:
         run(boxes.read(Box.PROBES, 1, Probe))
     assert len(folder.log("open")) == 2
     for kind in ("read", "write_block"):
-        folder.at(kind, before=FolderUnavailable("no answer"))
-    with pytest.raises(FolderUnavailable):
-        run(boxes.write(Box.PROBES, 0, probe("a")))
-    with pytest.raises(FolderUnavailable):
-        run(boxes.read(Box.PROBES, 1, Probe))
-    run(boxes.write(Box.PROBES, 0, probe("a")))
-    run(boxes.read(Box.PROBES, 1, Probe))
+        folder.at(kind, before=FolderUnavailable("transport endpoint is not connected"))
+    run(boxes.write(Box.PROBES, 0, one := probe("a")))
+    assert run(boxes.read(Box.PROBES, 1, Probe)) == [one]
     assert len(folder.log("open")) == 4
+
+
+def test_a_file_that_fails_although_it_was_just_opened_is_an_error() -> None:
+    folder = with_mailboxes()
+    boxes = Mailboxes(folder)
+    for _ in range(2):
+        for kind in ("read", "write_block"):
+            for nth in (1, 2):
+                folder.at(kind, nth=nth, before=FolderUnavailable("no answer"))
+        with pytest.raises(FolderUnavailable):
+            run(boxes.write(Box.PROBES, 0, probe("a")))
+        with pytest.raises(FolderUnavailable):
+            run(boxes.read(Box.PROBES, 1, Probe))
+        folder.cancel()
+        run(boxes.write(Box.PROBES, 0, probe("a")))
+        run(boxes.read(Box.PROBES, 1, Probe))
 
 
 def test_a_block_that_is_being_written_says_nothing() -> None:
@@ -121,7 +133,8 @@ def test_a_canary_that_the_folder_did_not_keep() -> None:
 
     folder.at("write_block", after=forget)
     assert not run(boxes.try_canary(0))
-    folder.at("read", before=FolderUnavailable("no answer"))
+    for nth in (1, 2):
+        folder.at("read", nth=nth, before=FolderUnavailable("no answer"))
     with pytest.raises(FolderUnavailable):
         run(boxes.try_canary(0))
 
@@ -221,6 +234,46 @@ def test_a_stale_look_up_does_not_give_a_second_slot() -> None:
     late = folder.other()
     late.at("refresh", after=lambda: late.stale.add(names.member(0)))
     assert slot(late, "a") == 0
+
+
+def shown(member: str) -> Presence:
+    return Presence(
+        member=member,
+        incarnation=incarnation(member),
+        counter=1,
+        advertise_url=URLS[0],
+        link_url=URLS[1],
+        role="backup",
+        epoch=1,
+    )
+
+
+def test_whoever_shows_itself_is_known_although_look_ups_are_stale() -> None:
+    """Otherwise the main would send it no keep-alives and answer none of its probes for as long as a cache lasts."""
+    folder = with_mailboxes()
+    for number, member in enumerate("abc"):
+        slot(folder, member)
+        run(Mailboxes(folder).write(Box.PRESENCE, number, shown(member)))
+    late = folder.other()
+    late.stale |= {names.member(1), names.member(2)}
+    registry = Registry(late)
+    assert run(registry.presence(Mailboxes(late))) == [shown("a"), shown("b"), shown("c")]
+    assert [known.member for known in registry.known] == ["a", "b", "c"]
+
+
+def test_a_block_in_a_slot_that_nobody_has_says_nothing() -> None:
+    folder = with_mailboxes()
+    slot(folder, "a")
+    run(Mailboxes(folder).write(Box.PRESENCE, 0, shown("b")))
+    run(Mailboxes(folder).write(Box.PRESENCE, 1, shown("b")))
+    assert run(Registry(folder).presence(Mailboxes(folder))) == [None]
+
+
+def test_the_last_slot_has_nothing_behind_it() -> None:
+    folder = with_mailboxes()
+    registry = Registry(folder)
+    registry.known = [Registration(f"m{n}", n, *URLS) for n in range(SLOTS)]
+    assert run(registry.presence(Mailboxes(folder))) == [None] * SLOTS
 
 
 def test_all_slots_taken() -> None:

@@ -242,3 +242,37 @@ def test_a_backup_that_cannot_read_the_folder_says_so_although_keep_alives_arriv
     assert [condition.kind for condition in worker.conditions()] == [Verdict.FOLDER_UNAVAILABLE]
     worker.blind = False
     assert seen_by(worker) is Verdict.HEALTHY
+
+
+def test_a_main_whose_folder_fails_says_so_and_not_that_it_cannot_tell_whether_it_lives() -> None:
+    worker = member()
+    worker.see(0.0, claim(1, ME), 0)
+    assert worker.promoted(0.1, 1)
+    worker.blind = True
+    assert seen_by(worker) is Verdict.FOLDER_UNAVAILABLE
+    (condition,) = worker.conditions()
+    assert "it cannot commit, and a backup whose folder works takes over" in condition.message
+
+
+def test_a_worker_that_never_saw_a_claim_says_that_its_folder_fails() -> None:
+    worker = member()
+    worker.blind = True
+    (condition,) = worker.conditions()
+    assert "whether a main lives" in condition.message
+
+
+def test_a_main_that_begins_a_new_epoch_of_its_own_stays_the_main() -> None:
+    worker, next_one = main_of(1), claim(2, ME)
+    worker.rolled(5.0, next_one)
+    assert (worker.role, worker.epoch) == (Role.MAIN, 2)
+    assert worker.see(5.1, next_one, 0) == []
+    worker.ended(6.0, 2, 0)
+    assert role_of(worker) is Role.BACKUP
+
+
+def test_an_epoch_that_was_begun_and_given_up_is_not_taken_up_again() -> None:
+    worker, next_one = main_of(1), claim(2, ME)
+    worker.spoiled(2)
+    worker.ended(5.0, 1, 0)
+    assert worker.see(5.1, next_one, 1) == [Follow(next_one)]
+    assert role_of(worker) is Role.BACKUP

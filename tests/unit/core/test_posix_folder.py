@@ -253,6 +253,26 @@ def test_without_o_direct_a_local_volume_works_and_another_one_does_not(
             run(folder.open("a", access))
 
 
+def test_a_name_that_a_cache_says_is_missing_is_looked_up_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = PosixFolder(tmp_path)
+    run(folder.create("a", b"1"))
+    real, refused = os.open, ["a"]
+
+    def forgets(path: Any, flags: int, *mode: int) -> int:
+        if Path(path).name in refused:
+            refused.remove(Path(path).name)
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return real(path, flags & ~os.O_DIRECT, *mode)
+
+    monkeypatch.setattr(os, "open", forgets)
+    folder.coherent = False
+    run(folder.open("a", "read"))
+    assert refused == []
+    with pytest.raises(Missing):
+        run(folder.open("b", "read"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a"], "asking made nothing"
+
+
 def test_a_closed_file_is_closed_and_a_dropped_one_too(folder: PosixFolder) -> None:
     run(folder.create("a", b"1"))
     closed, dropped = run(folder.open("a", "read")), run(folder.open("a", "read"))
@@ -294,8 +314,7 @@ def put(promotion: Promotion, commits: GroupCommit[int], key: str, value: bytes)
     commits.submit(Write(key, value), 0)
     batch = commits.next_batch(promotion.log.room)
     assert batch is not None
-    run(promotion.log.commit(batch))
-    commits.committed()
+    commits.committed(run(promotion.log.commit(batch)))
 
 
 def test_the_whole_story_on_a_real_file_system(folder: PosixFolder) -> None:
@@ -341,3 +360,8 @@ def test_rot_on_a_real_file_system_names_file_and_offset(folder: PosixFolder) ->
     path.write_bytes(content)
     with pytest.raises(Corruption, match=f"{names.segment(1, 1)}: at offset {BLOCK_BYTES}"):
         start(folder, claim_of(2, "b"), Replica(folder))
+
+
+def test_how_much_is_free(folder: PosixFolder, tmp_path: Path) -> None:
+    found = os.statvfs(tmp_path)
+    assert abs(run(folder.room()) - found.f_bavail * found.f_frsize) < 1 << 30

@@ -8,7 +8,7 @@ from hanas_core.batches import FIRST_OFFSET, Batch, Fault, encode
 from hanas_core.blocking import run
 from hanas_core.blocks import ZERO_BLOCK, pack
 from hanas_core.claims import Pointer
-from hanas_core.errors import Corruption, NoSpace
+from hanas_core.errors import Corruption, Missing, NoSpace
 from hanas_core.folder import BLOCK_BYTES
 from hanas_core.manifests import Cut, Manifest, read_manifest, write_manifest
 from hanas_core.positions import NOWHERE, Position, start_of
@@ -44,6 +44,17 @@ def test_no_space_for_the_next_segment_is_said_when_it_is_prepared() -> None:
     folder.at("allocate", before=NoSpace("full"))
     with pytest.raises(NoSpace):
         run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES))
+
+
+def test_where_too_little_is_free_nothing_is_written() -> None:
+    folder = bare_folder()
+    folder.free_bytes = 3 * SEGMENT_BYTES + (1 << 20)
+    run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES, keep_free=2 * SEGMENT_BYTES))
+    folder.operations.clear()
+    folder.free_bytes = 3 * SEGMENT_BYTES
+    with pytest.raises(NoSpace, match="are wanted"):
+        run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES, keep_free=2 * SEGMENT_BYTES))
+    assert folder.log() == ["room "]
 
 
 def test_marks_are_random_and_never_zero() -> None:
@@ -177,7 +188,15 @@ def test_a_manifest_is_durable_with_its_name_before_anything_points_to_it() -> N
     folder.disk.crash()
     assert run(read_manifest(folder, pointer)) == THREE
     assert run(folder.names("manifests")) == [pointer.manifest.split("/")[1]]
-    assert [line.split()[0] for line in folder.log()][:4] == ["create", "link", "sync_directory", "remove"]
+    operations = [line.split()[0] for line in folder.log()]
+    assert operations[:6] == ["create", "link", "sync_directory", "open", "read", "remove"]
+
+
+def test_a_manifest_whose_name_the_server_forgot_is_not_pointed_to() -> None:
+    folder = bare_folder()
+    folder.at("sync_directory", "manifests", before=folder.disk.crash)
+    with pytest.raises(Missing):
+        run(write_manifest(folder, claim_of(4), THREE))
 
 
 def test_a_long_manifest_takes_more_blocks() -> None:

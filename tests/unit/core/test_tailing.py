@@ -2,7 +2,7 @@
 
 import pytest
 
-from hanas_core import names, records
+from hanas_core import names
 from hanas_core.batches import Batch, Kind, size_of
 from hanas_core.blocking import run
 from hanas_core.errors import Corruption, FolderUnavailable, Missing
@@ -11,7 +11,7 @@ from hanas_core.positions import NOWHERE, Position
 from hanas_core.replica import Replica
 from hanas_core.tailer import Tailer
 from tests.unit.core.memory_folder import MemoryFolder
-from tests.unit.core.scenery import SEGMENT_BYTES, Main, bare_folder, contents, fresh_backup, serve, win
+from tests.unit.core.scenery import SEGMENT_BYTES, Main, bare_folder, contents, fresh_backup, put_payload, serve, win
 
 SEGMENT = names.segment(1, 1)
 
@@ -168,13 +168,13 @@ def test_a_marker_that_is_not_known_to_be_committed_is_read_past_but_not_handed_
 def test_a_segment_that_is_full_to_the_last_byte() -> None:
     main, backup = a_main_and_a_backup()
     main.put("k", "1")
-    record = records.Put("full", bytes(main.log.left - 100), "")
-    while size_of(len(records.encode([record]))) < main.log.left:
-        record = records.Put("full", record.value + b"x", "")
-    run(main.log.commit(Batch(1, 2, 1, records.encode([record]))))
+    size = main.log.left - 100
+    while size_of(len(put_payload("full", bytes(size)))) < main.log.left:
+        size += 1
+    run(main.log.commit(Batch(1, 2, 1, put_payload("full", bytes(size)))))
     assert main.log.left == 0
     main.spare()
-    run(main.log.commit(Batch(1, 3, 1, records.encode([records.Put("next", b"v", "")]))))
+    run(main.log.commit(Batch(1, 3, 1, put_payload("next", b"v"))))
     assert list(catch_up(backup, main)) == ["full", "k", "next"]
     assert backup.tailer.applied == main.log.committed
 

@@ -8,7 +8,15 @@ from hanas_core import names
 from hanas_core.batches import size_of
 from hanas_core.blocking import run
 from hanas_core.blocks import ZERO_BLOCK
-from hanas_core.claims import POINTER_OFFSET, SEAL_OFFSET, Pointer, read_pointer, write_pointer
+from hanas_core.claims import (
+    POINTER_OFFSET,
+    SEAL_OFFSET,
+    Claim,
+    Pointer,
+    claim_epoch,
+    read_pointer,
+    write_pointer,
+)
 from hanas_core.errors import Corruption, FolderError, FolderUnavailable, NoSpace, Sealed
 from hanas_core.folder import BLOCK_BYTES
 from hanas_core.manifests import Cut, Manifest, read_manifest
@@ -21,11 +29,13 @@ from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation
 from tests.unit.core.scenery import (
     Main,
     bare_folder,
+    claim_of,
     contents,
     fresh_backup,
     incarnation,
     promoted,
     serve,
+    stored,
     take_over,
     win,
 )
@@ -73,6 +83,8 @@ def test_the_order_seals_predecessor_log_relog_manifest_pointer_check() -> None:
     own, old_claim, own_claim = names.segment(2, 1), names.claim(1), names.claim(2)
     story = folder.log("write", "write_block", "sync", "read", "sync_directory", "link")
     expected = [
+        "sync_directory claims",
+        f"read {own_claim}",  # the own claim, confirmed
         f"read {old_claim} @{POINTER_OFFSET}",  # how far down to seal
         f"write_block {old_claim} @{SEAL_OFFSET}",
         f"read {old_claim} @{POINTER_OFFSET}",  # the predecessor, only now
@@ -104,6 +116,35 @@ def test_a_takeover_seals_every_epoch_down_to_the_newest_one_that_has_a_manifest
     assert sealed == [f"write_block {names.claim(epoch)} @{SEAL_OFFSET}" for epoch in (4, 3, 2)]
 
 
+def claimed_but_not_durable(folder: MemoryFolder, epoch: int, member: str) -> Claim:
+    """Claim an epoch, and die before the name of the claim is durable: the overseer did, or a retransmission waits."""
+    claim = claim_of(epoch, member)
+    folder.at("sync_directory", names.CLAIMS, before=Died())
+    with pytest.raises(Died):
+        run(claim_epoch(folder, claim))
+    return claim
+
+
+def test_a_claim_that_is_adopted_before_its_name_is_durable_is_made_so_first() -> None:
+    folder = bare_folder()
+    serve(folder, 1).put("k", "1")
+    claim = claimed_but_not_durable(folder.other(), 2, "b")
+    promoted(folder.other(), claim).put("k", "2")
+    folder.disk.crash()
+    assert contents(serve(folder.other(), 3, "c").replica.index) == {"k": "2"}
+
+
+def test_a_claim_that_the_file_server_forgot_is_not_acted_upon() -> None:
+    folder = bare_folder()
+    serve(folder, 1).put("k", "1")
+    forgotten = claimed_but_not_durable(folder.other(), 2, "b")
+    folder.disk.crash()
+    other = serve(folder.other(), 2, "c")
+    with pytest.raises(Sealed):
+        promoted(folder.other(), forgotten)
+    assert other.put("k", "2").version == Version(2, 2)
+
+
 def test_what_is_acknowledged_survives_the_takeover() -> None:
     folder = bare_folder()
     old = serve(folder, 1)
@@ -124,7 +165,9 @@ def test_what_lies_beyond_the_commit_position_is_re_logged_with_its_version_and_
     new = serve(folder.other(), 2, "b")
     entry = new.replica.index.get("k")
     assert entry is not None
-    assert (entry.value, entry.version) == (b"2", Version(1, 2))
+    assert (new.replica.index.cached("k"), entry.version) == (b"2", Version(1, 2))
+    assert entry.place[:2] == (2, 1)
+    assert stored(folder, new.replica.index) == {"k": "2"}
     manifest = manifest_of(folder, 2)
     assert committed is not None
     assert manifest.cuts[-1].end <= committed.offset, "the re-logged write is not below the cut as well"
@@ -533,7 +576,7 @@ def test_a_backup_whose_state_is_no_prefix_starts_anew() -> None:
     old.put("k", "1")
     elect, replica = folder.other(), Replica(folder)
     claim = win(elect, 2, "b")
-    elect.at("read", names.claim(2), nth=1, before=FolderUnavailable("paused before its check"))
+    elect.at("read", names.claim(2), nth=2, before=FolderUnavailable("paused before its check"))
     with pytest.raises(FolderUnavailable):
         run(take_over(elect, claim, replica))
     backup = fresh_backup(folder, 2)  # it follows epoch 2, whose pointer the server then forgets
@@ -609,4 +652,4 @@ def test_idempotency_keys_survive_the_takeover() -> None:
 def test_steps_are_timed() -> None:
     folder = bare_folder()
     serve(folder, 1)
-    assert set(manifest_of(folder, 1).seconds) == {"seals", "replay", "relog"}
+    assert set(manifest_of(folder, 1).seconds) == {"claim", "seals", "replay", "relog"}

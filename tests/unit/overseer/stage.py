@@ -178,7 +178,7 @@ class Overseer:
     async def post(self, path: str, body: object, status: int = 200) -> Any:
         answer = await self.http.post(path, json=body)
         assert answer.status_code == status, answer.text
-        return answer.json()
+        return answer.json() if answer.content else None
 
     async def get(self, path: str, status: int = 200) -> Any:
         answer = await self.http.get(path)

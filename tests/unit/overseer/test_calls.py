@@ -147,6 +147,7 @@ async def test_the_history_tells_why_and_with_what_evidence(stage: Stage, overse
         "evidence": {"words": "it did not answer"},
         "served": False,
         "seconds": None,
+        "durations": None,
     }
 
 
@@ -218,6 +219,9 @@ async def test_probes_and_metrics(stage: Stage, overseer: Overseer) -> None:
     assert values["hanas_member_main", "worker-2"] == 1
     assert ("hanas_member_alive", "worker-3") not in values
     assert values["hanas_links", "failed"] == 1
+    assert values["hanas_link_failed", "worker-1", "worker-2"] == 1
+    assert values["hanas_alert", "worker-1", "LinkFailed", "worker-2", "notice"] == 1
+    assert values["hanas_member_verdict", "worker-1", "Healthy"] == 1
     assert values["hanas_alerts", "notice"] == 1
     assert values["hanas_overseer_rulings_total", "yes"] == 1
     assert values["hanas_overseer_rulings_total", "no"] == 1

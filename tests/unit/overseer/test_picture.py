@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hanas_core.documents import MainInfo
+from hanas_core.documents import MainInfo, Report
 from hanas_core.mailboxes import Registration
 from hanas_core.verdicts import Severity, Verdict
 from hanas_overseer import alarms, picture
@@ -113,7 +113,7 @@ def test_of_two_ends_the_worse_word_counts(one: str, other: str, state: str) -> 
 def test_the_cluster_document_holds_everything() -> None:
     sight = Sight(registrations=REGISTRATIONS, main=MAIN, takeovers=(entry(4),), lowest=4)
     sightings = [seen(1, links=(link(1, 2),)), seen(2, alerts=(alert("a"),)), seen(3, alive=False, links=(link(3, 1),))]
-    document = picture.cluster("f" * 16, sight, sightings, [alert("b", Severity.CRITICAL)])
+    document = picture.cluster("f" * 16, sight, sightings, [alert("b", Severity.CRITICAL)], {})
     assert document.folder_id == "f" * 16
     assert document.epoch == 4
     assert document.main == MAIN
@@ -124,7 +124,7 @@ def test_the_cluster_document_holds_everything() -> None:
 
 
 def test_an_empty_cluster_has_a_document_too() -> None:
-    assert msgspec.to_builtins(picture.cluster("f" * 16, Sight(), [], [])) == {
+    assert msgspec.to_builtins(picture.cluster("f" * 16, Sight(), [], [], {})) == {
         "folderId": "f" * 16,
         "epoch": 0,
         "main": None,
@@ -136,7 +136,7 @@ def test_an_empty_cluster_has_a_document_too() -> None:
 
 
 def test_members_that_were_registered_after_the_last_sighting_are_unseen() -> None:
-    document = picture.cluster("f" * 16, Sight(registrations=REGISTRATIONS), [seen(1)], [])
+    document = picture.cluster("f" * 16, Sight(registrations=REGISTRATIONS), [seen(1)], [], {})
     assert [member.role for member in document.members] == ["backup", "joining", "joining"]
 
 
@@ -154,7 +154,7 @@ def test_ages_and_positions_are_no_change_but_states_are() -> None:
         values["links"] = (link(1, 2, state, values["silent"]),)
         sightings = [seen(1, **values)]
         sight = Sight(registrations=REGISTRATIONS[:1], main=MAIN)
-        return picture.settled(picture.cluster("f" * 16, sight, sightings, [alert("a", message=message)]))
+        return picture.settled(picture.cluster("f" * 16, sight, sightings, [alert("a", message=message)], {}))
 
     assert document() == document(silent=1.2, lag_bytes=99, applied="4/1/9", keys=4, message="n")
     assert document() != document(state="failed")
@@ -163,7 +163,7 @@ def test_ages_and_positions_are_no_change_but_states_are() -> None:
 
 
 def test_a_silent_backup_is_urgent() -> None:
-    (found,) = alarms.silences([seen(1), seen(2, alive=False, silent=12.3)], MAIN, now=NOW)
+    (found,) = alarms.silences([seen(1), seen(2, alive=False, silent=12.3)], MAIN, {}, now=NOW)
     assert (found.severity, found.kind, found.member, found.about) == ("urgent", "Unknown", "overseer", "worker-2")
     assert found.message == "worker-2 has been silent for 12 s"
     assert "restart" in found.advice
@@ -171,34 +171,78 @@ def test_a_silent_backup_is_urgent() -> None:
 
 
 def test_a_member_that_was_never_seen_moving_may_have_been_silent_for_longer() -> None:
-    (found,) = alarms.silences([seen(1), seen(2, alive=False, silent=12.0, moved=False)], MAIN, now=NOW)
+    (found,) = alarms.silences([seen(1), seen(2, alive=False, silent=12.0, moved=False)], MAIN, {}, now=NOW)
     assert found.message == "worker-2 has been silent for 12 s or longer"
 
 
 def test_a_silent_main_is_critical_and_called_failed_only_when_a_backup_says_so() -> None:
     silent = seen(1, alive=False, silent=5.0)
-    (found,) = alarms.silences([silent, seen(2)], MAIN, now=NOW)
+    (found,) = alarms.silences([silent, seen(2)], MAIN, {}, now=NOW)
     assert (found.severity, found.kind) == ("critical", "Unknown")
-    (found,) = alarms.silences([silent, seen(2, verdict=Verdict.PRIMARY_FAILED)], MAIN, now=NOW)
+    (found,) = alarms.silences([silent, seen(2, verdict=Verdict.PRIMARY_FAILED)], MAIN, {}, now=NOW)
     assert (found.severity, found.kind) == ("critical", "PrimaryFailed")
 
 
 def test_when_all_are_silent_the_advice_is_to_start_one() -> None:
-    found = alarms.silences([seen(1, alive=False), seen(2, alive=False)], MAIN, now=NOW)
+    found = alarms.silences([seen(1, alive=False), seen(2, alive=False)], MAIN, {}, now=NOW)
     assert all("No worker is left" in one.advice for one in found)
 
 
 def test_who_never_showed_itself_raises_no_alert() -> None:
-    assert alarms.silences([UNSEEN, seen(2)], None, now=NOW) == []
+    assert alarms.silences([UNSEEN, seen(2)], None, {}, now=NOW) == []
 
 
 def test_who_left_in_order_raises_no_alert() -> None:
-    assert alarms.silences([seen(1), seen(2, alive=False, silent=99.0, role="left")], MAIN, now=NOW) == []
+    assert alarms.silences([seen(1), seen(2, alive=False, silent=99.0, role="left")], MAIN, {}, now=NOW) == []
+
+
+def test_who_tells_over_the_network_what_is_wrong_is_not_called_silent() -> None:
+    told = alert("w2:FolderUnavailable", Severity.CRITICAL, kind=Verdict.FOLDER_UNAVAILABLE)
+    report = Report(member="worker-2", incarnation=incarnation(2), folder_id="f" * 16, alerts=(told,))
+    assert alarms.silences([seen(1), seen(2, alive=False)], MAIN, {"worker-2": report}, now=NOW) == [told]
+
+
+def test_who_lives_and_knows_of_nothing_wrong_but_is_not_seen_has_another_folder() -> None:
+    report = Report(member="worker-2", incarnation=incarnation(2), folder_id="f" * 16)
+    (found,) = alarms.silences([seen(1), seen(2, alive=False)], MAIN, {"worker-2": report}, now=NOW)
+    assert (found.kind, found.about) == (Verdict.FOLDER_UNAVAILABLE, "worker-2")
+    assert "mount the same volume" in found.advice
+
+
+def test_the_verdict_of_the_silent_is_what_they_told_over_the_network() -> None:
+    report = Report(
+        member="worker-2", incarnation=incarnation(2), folder_id="f" * 16, verdict=Verdict.FOLDER_UNAVAILABLE
+    )
+    silent = seen(2, alive=False)
+    assert picture.member(REGISTRATIONS[1], silent, MAIN, report).verdict is Verdict.FOLDER_UNAVAILABLE
+    assert picture.member(REGISTRATIONS[1], silent, MAIN).verdict is Verdict.UNKNOWN
+    assert picture.member(REGISTRATIONS[1], seen(2), MAIN, report).verdict is Verdict.HEALTHY
+
+
+def test_the_time_of_a_takeover_is_split() -> None:
+    evidence = msgspec.Raw(b'{"words":"dead","keepaliveAge":0.55}')
+    seconds = {"claim": 0.02, "seals": 0.001, "replay": 0.002, "relog": 0.003}
+    made = takeover(claim(2, 1, evidence=evidence), served=True, seconds=seconds)
+    assert msgspec.to_builtins(made.durations) == {"detection": 0.55, "claim": 0.02, "replay": 0.006, "total": 0.576}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "seconds"),
+    [
+        (b"null", {"claim": 0.1}),
+        (b'{"keepaliveAge":null}', {"claim": 0.1}),
+        (b'{"keepaliveAge":0.5}', {"seals": 0.1}),
+        (b'{"keepaliveAge":0.5}', None),
+    ],
+    ids=["first", "never heard", "older manifest", "did not serve"],
+)
+def test_a_takeover_that_does_not_tell_enough_is_not_split(evidence: bytes, seconds: dict[str, float] | None) -> None:
+    assert takeover(claim(2, 1, evidence=msgspec.Raw(evidence)), served=True, seconds=seconds).durations is None
 
 
 def test_the_identity_of_an_alert_is_that_of_the_incarnation() -> None:
-    (one,) = alarms.silences([seen(2, alive=False)], MAIN, now=NOW)
-    (other,) = alarms.silences([seen(2, alive=False, incarnation="e" * 16)], MAIN, now=NOW)
+    (one,) = alarms.silences([seen(2, alive=False)], MAIN, {}, now=NOW)
+    (other,) = alarms.silences([seen(2, alive=False, incarnation="e" * 16)], MAIN, {}, now=NOW)
     assert one.id != other.id
 
 
@@ -232,7 +276,11 @@ def test_the_words_of_the_evidence_come_first() -> None:
         ),
         ({"why": "failure"}, "worker-2 took over from an unknown main: no verdict was given"),
         ({"why": "hand-over", "previous_main": "worker-1"}, "worker-1 handed over to worker-2 as planned"),
-        ({"why": "compaction"}, "worker-2 began a new epoch: compaction"),
+        (
+            {"why": "compaction", "previous_main": "worker-2"},
+            "worker-2 compacted its log and began a new epoch with what is left",
+        ),
+        ({"why": "boredom"}, "worker-2 began a new epoch: boredom"),
     ],
 )
 @pytest.mark.parametrize("evidence", [None, {}, {"words": 7}, {"words": ""}, ["words"]])

@@ -21,7 +21,7 @@ def sight(highest: int, lowest: int = 1) -> Sight:
 
 
 def show(board: Board, seen: Sight | None, *alerts: Alert, now: float = 0.0) -> None:
-    board.show(now, seen, picture.cluster("f" * 16, seen or Sight(), [], alerts))
+    board.show(now, seen, picture.cluster("f" * 16, seen or Sight(), [], alerts, {}))
 
 
 @pytest.mark.parametrize(

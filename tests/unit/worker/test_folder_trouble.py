@@ -5,38 +5,18 @@ import asyncio
 import pytest
 
 from hanas_core import mailboxes, names
-from hanas_core.arbitration import Challenge
 from hanas_core.blocking import run
 from hanas_core.detector import Conclude, Evidence
 from hanas_core.errors import FolderUnavailable, NoSpace
-from hanas_core.folder import Folder
 from hanas_core.member import Role
 from hanas_core.verdicts import Verdict
 from hanas_worker import settings
 from hanas_worker.follower import Follower
 from hanas_worker.node import Node
-from hanas_worker.overseers import Overseers
 from tests.unit.core.memory_folder import MemoryFolder
-from tests.unit.core.scenery import FOLDER_ID, Main, bare_folder, serve
+from tests.unit.core.scenery import FOLDER_ID, bare_folder, serve
 from tests.unit.waiting import AMPLE_SECONDS, until
-
-
-class FolderDecides(Overseers):
-    """No overseer can be reached."""
-
-    def __init__(self) -> None:
-        super().__init__((), (), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
-
-    async def challenge(self, folder: Folder, challenge: Challenge, addresses: tuple[str, str]) -> None:
-        self.challenges = [*getattr(self, "challenges", []), challenge]
-        await super().challenge(folder, challenge, addresses)
-
-
-def backup_of(main: Main, folder: MemoryFolder) -> Node:
-    read = settings.read({"WORKER_ID": "b", "HANAS_SEGMENT_BYTES": str(2 << 20), "HANAS_VALUE_BYTES": str(1 << 20)})
-    node = Node(read, folder, FOLDER_ID, FolderDecides())
-    node.state.member.see(node.state.now, main.claim, 0)
-    return node
+from tests.unit.worker.nodes import FolderDecides, backup_of
 
 
 def prepared(folder: MemoryFolder) -> list[str]:

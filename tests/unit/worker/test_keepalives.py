@@ -106,7 +106,7 @@ async def test_the_link_port_takes_nothing_else(method: str, path: str) -> None:
     listener = Listener()
     async with client(listener.app()) as http:
         detail = refusal(await http.request(method, path, content=DOCUMENT), 404)
-    assert detail == "the link port takes POST /v1/keepalive only; clients use the other port"
+    assert detail == "the link port is for the other workers; clients use the other port"
     assert listener.heard == []
 
 

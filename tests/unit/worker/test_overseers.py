@@ -16,9 +16,10 @@ from hanas_core import cluster
 from hanas_core.arbitration import Arrival, Challenge, Expected, Place
 from hanas_core.blocking import run
 from hanas_core.claims import highest_claim
-from hanas_core.documents import MainInfo
+from hanas_core.documents import MainInfo, Report
 from hanas_core.errors import FolderError
 from hanas_core.posix import PosixFolder
+from hanas_core.verdicts import Verdict
 from hanas_serving.problems import document
 from hanas_serving.server import Endpoint, bind
 from hanas_worker.overseers import Overseers, Rejected, wall_clock
@@ -27,6 +28,7 @@ from tests.unit.worker.ports import free_port
 
 FOLDER_ID = "f" * 32
 ADDRESSES = ("http://one:3001", "http://one:4001")
+REPORT = Report(member="one", incarnation="1" * 32, folder_id=FOLDER_ID, verdict=Verdict.LINK_FAILED)
 PLACE = Place("backup", 7, MainInfo("two", "2" * 32, "http://two:3001", "http://two:4001", 7, "serving"), 4)
 
 
@@ -51,11 +53,14 @@ class Overseer:
     def __init__(self, status: int, body: bytes) -> None:
         self.status, self.body = status, body
         self.asked: list[tuple[str, dict[str, Any], str | None]] = []
+        self.came_from: list[int] = []
         self.url = ""
 
     async def answer(self, request: Request) -> Response:
         body = await request.body()
         told = json.loads(body) if body else {}
+        assert request.client is not None
+        self.came_from.append(request.client.port)
         self.asked.append((request.url.path, told, request.headers.get("authorization")))
         return Response(self.body, self.status)
 
@@ -188,11 +193,28 @@ async def test_a_challenge_that_is_refused(stage: Stage) -> None:
 
 async def test_any_answer_shows_that_an_overseer_can_be_reached(stage: Stage) -> None:
     client = stage.client(nobody(), stage.overseer(503, b"").url)
-    assert await client.ping()
+    assert await client.report(REPORT)
     assert client.reachable
     lost = stage.client(nobody())
-    assert not await lost.ping()
+    assert not await lost.report(REPORT)
     assert not lost.reachable
+
+
+async def test_every_overseer_is_told(stage: Stage) -> None:
+    overseers = [stage.overseer(204, b""), stage.overseer(204, b"")]
+    client = stage.client(*(overseer.url for overseer in overseers), secrets=("new", "old"))
+    assert await client.report(REPORT)
+    for overseer in overseers:
+        assert overseer.asked == [("/v1/report", json.loads(msgspec.json.encode(REPORT)), "Bearer new")]
+
+
+async def test_each_call_to_an_overseer_is_on_a_fresh_connection(stage: Stage) -> None:
+    """An established one outlives many a network policy, and would hide that the way is cut."""
+    overseer = stage.overseer(204, b"")
+    client = stage.client(overseer.url)
+    for _ in range(3):
+        assert await client.report(REPORT)
+    assert len(set(overseer.came_from)) == 3
 
 
 async def test_a_folder_that_fails_leaves_it_open(stage: Stage, tmp_path: Path) -> None:

@@ -2,23 +2,26 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from hanas_core import names
+from hanas_core import compaction, names, writes
+from hanas_core.batches import Batch
 from hanas_core.blocking import run
 from hanas_core.claims import Claim
 from hanas_core.errors import FolderUnavailable
 from hanas_core.positions import Version
 from hanas_core.replica import Replica
-from hanas_core.seals import Seal, SealWatch, write_seal
+from hanas_core.seals import Seal, write_seal
 from hanas_core.segments import prepare
+from hanas_core.takeover import Promotion
 from hanas_core.writes import Outcome, Result, Write
 from hanas_worker.service import RESERVE_BYTES, EpochEnded, Service
 from tests.unit.core.memory_folder import MemoryFolder
-from tests.unit.core.scenery import bare_folder, contents, fresh_backup, take_over, win
+from tests.unit.core.scenery import bare_folder, contents, fresh_backup, put_payload, take_over, win
 from tests.unit.waiting import AMPLE_SECONDS, until
 
 SEGMENT_BYTES = 2 * RESERVE_BYTES
@@ -55,10 +58,7 @@ async def started(timeout: float = AMPLE_SECONDS) -> Stage:
     def room_needed() -> None:
         made.asked_for_room += 1
 
-    watch = run(SealWatch.on(folder, 1))
-    service = Service(
-        promotion, replica.index, watch, epoch=1, timeout=timeout, on_end=ended, on_room_needed=room_needed
-    )
+    service = Service(promotion, replica.index, timeout=timeout, on_end=ended, on_room_needed=room_needed)
     made = Stage(folder, claim, service)
     return made
 
@@ -409,16 +409,52 @@ async def test_a_write_behind_one_that_does_not_fit_is_served(stage: Stage) -> N
 async def test_a_volume_without_any_room_refuses_even_deletes_but_goes_on_reading(stage: Stage) -> None:
     await soon(stage.service.write(put("a")))
     stage.service.space_lacks()
-    outcomes: list[Outcome] = []
-    while not outcomes or outcomes[-1].result is Result.COMMITTED:
-        outcomes.append(await soon(stage.service.write(None)))
-        assert len(outcomes) < SEGMENT_BYTES // 32
-    assert outcomes[-1] == Outcome(Result.NO_SPACE)
+    log = stage.service.log
+    run(log.commit(Batch(1, 2, 1, put_payload("filler", bytes(log.left - 300)))))
+    assert await soon(stage.service.write(None)) == Outcome(Result.NO_SPACE)
     assert await soon(stage.service.write(Write("a", None))) == Outcome(Result.NO_SPACE)
     await stage.service.fence()
     assert stage.ends == []
     stage.service.space_came(stage.spare())
     assert (await soon(stage.service.write(Write("a", None)))).result is Result.DELETED
+
+
+async def test_no_ops_one_after_the_other_do_not_fill_the_log(stage: Stage) -> None:
+    await soon(stage.service.write(put("a")))
+    assert await soon(stage.service.write(None)) == Outcome(Result.COMMITTED)
+    end, syncs = stage.service.log.end, len(stage.folder.log("sync"))
+    for _ in range(10):
+        assert await soon(stage.service.write(None)) == Outcome(Result.COMMITTED)
+    assert stage.service.log.end == end
+    assert len(stage.folder.log("sync")) == syncs + 10, "each of them is a proof"
+    await soon(stage.service.write(put("b")))
+    assert stage.service.log.end > end
+    backup = fresh_backup(stage.folder.other(), 1, stage.service.applied)
+    assert set(contents(backup.index)) == {"a", "b"}
+
+
+async def test_a_no_op_that_is_repeated_finds_the_seal(stage: Stage) -> None:
+    assert await soon(stage.service.write(None)) == Outcome(Result.COMMITTED)
+    stage.seal()
+    assert (await soon(stage.service.write(None))).result is Result.UNKNOWN
+
+
+async def test_more_writes_than_may_wait_are_refused_and_not_done(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writes, "MOST_WAITING", 3)
+    gate = Gate()
+    stage.folder.at("sync", names.segment(1, 1), before=gate)
+    first = stage.service.write(put("first"))
+    await until(gate.reached.is_set)
+    waiting = [stage.service.write(put(f"{number}")) for number in range(3)]
+    assert await soon(stage.service.write(put("refused"))) == Outcome(Result.BUSY)
+    probe = stage.service.write(None)
+    gate.open()
+    for waiter in (first, *waiting):
+        assert (await soon(waiter)).result is Result.CREATED
+    assert (await soon(probe)).result is Result.COMMITTED
+    assert (await soon(stage.service.write(put("refused")))).result is Result.CREATED
 
 
 async def test_conditions_and_repetitions_rest_on_a_commit_of_their_own(stage: Stage) -> None:
@@ -431,3 +467,83 @@ async def test_conditions_and_repetitions_rest_on_a_commit_of_their_own(stage: S
     assert refused == Outcome(Result.CONDITION_FAILED, Version(1, 1))
     stage.seal()
     assert await soon(stage.service.write(Write("a", b"2", if_none_match=("*",)))) == Outcome(Result.UNKNOWN)
+
+
+def rolling(stage: Stage, claim: Claim) -> Callable[[], Coroutine[Any, Any, Promotion]]:
+    """Begin ``claim`` when nothing is in flight, as a compaction does that merged nothing."""
+    service = stage.service
+
+    def begin() -> Coroutine[Any, Any, Promotion]:
+        return compaction.roll(
+            stage.folder,
+            claim,
+            cuts=service.manifest.cuts + service.log.cuts,
+            spare=stage.spare(),
+            segment_bytes=SEGMENT_BYTES,
+            next_sequence=service.next_sequence,
+            clock=lambda: 0.0,
+        )
+
+    return begin
+
+
+async def test_the_epoch_rolls_between_two_batches_and_nobody_notices(stage: Stage) -> None:
+    gate = Gate()
+    stage.folder.at("sync", names.segment(1, 1), before=gate)
+    before = stage.service.write(put("before"))
+    await until(gate.reached.is_set)
+    rolled: list[int] = []
+    roll = asyncio.create_task(
+        stage.service.roll(rolling(stage, win(stage.folder, 2)), lambda new: rolled.append(new.manifest.epoch))
+    )
+    await asyncio.sleep(0)
+    after, read = stage.service.write(put("after")), stage.service.fence()
+    gate.open()
+    async with asyncio.timeout(AMPLE_SECONDS):
+        assert await roll
+        await read
+    assert (await soon(before)).version == Version(1, 1)
+    assert (await soon(after)).version == Version(2, 2)
+    assert rolled == [2]
+    assert stage.service.epoch_header == (b"hanas-epoch", b"2")
+    assert stage.ends == []
+    backup = fresh_backup(stage.folder.other(), 2, stage.service.applied)
+    assert set(contents(backup.index)) == {"before", "after"}
+
+
+async def test_a_roll_that_fails_ends_the_epoch(stage: Stage) -> None:
+    claim = win(stage.folder, 2)
+    stage.folder.at("link", names.MANIFESTS, before=FolderUnavailable("no answer"))
+    assert not await stage.service.roll(rolling(stage, claim), lambda _: None)
+    assert stage.ends == ["its epoch could not be rolled: no answer"]
+    assert not await stage.service.roll(rolling(stage, claim), lambda _: None)
+    assert (await soon(stage.service.write(put("k")))).result is Result.NOT_MAIN
+
+
+async def test_what_waits_while_a_roll_fails_was_not_done(stage: Stage) -> None:
+    gate = Gate()
+    claim = win(stage.folder, 2)
+    stage.folder.at("link", names.MANIFESTS, before=gate)
+    run(write_seal(stage.folder.other(), 2, Seal(3, "b", "b" * 32)))
+    roll = asyncio.create_task(stage.service.roll(rolling(stage, claim), lambda _: None))
+    await until(gate.reached.is_set)
+    write, read = stage.service.write(put("k")), stage.service.fence()
+    gate.open()
+    assert not await roll
+    assert (await soon(write)).result is Result.NOT_MAIN
+    with pytest.raises(EpochEnded):
+        await read
+    assert stage.ends == ["its epoch could not be rolled: another claimed the next one"]
+
+
+async def test_an_end_in_the_middle_of_a_roll_is_the_end(stage: Stage) -> None:
+    gate = Gate()
+    claim = win(stage.folder, 2)
+    stage.folder.at("link", names.MANIFESTS, before=gate)
+    roll = asyncio.create_task(stage.service.roll(rolling(stage, claim), lambda _: None))
+    await until(gate.reached.is_set)
+    stage.service.end("a higher claim was seen")
+    gate.open()
+    assert not await roll
+    assert stage.service.epoch == 1
+    assert stage.ends == ["a higher claim was seen"]

@@ -1,0 +1,206 @@
+"""`hanas export` and `hanas import`: all keys as lines of JSON, which can be piped, cut and read by other tools.
+
+    {"hanas": 1, "prefix": ""}
+    {"key": "greeting", "version": "1-2", "contentType": "text/plain", "value": "aGVsbG8="}
+    ...
+    {"keys": 1, "bytes": 5}
+
+Values are in base64. The last line tells that the archive is whole. Keys are read one after the other while others may
+write: the archive holds each key as it was at some moment, not all of them at one moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import BinaryIO
+
+import msgspec
+
+from hanas_client.asynchronous import AsyncClient
+from hanas_client.errors import HanasError, NotFound, PreconditionFailed
+from hanas_client.settings import Policy
+
+FORMAT = 1
+AT_ONCE = 32
+"""Keys that are read or written at the same time."""
+_PROGRESS_SECONDS = 1.0
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The first line."""
+
+    hanas: int
+    prefix: str = ""
+
+
+class Item(msgspec.Struct, frozen=True, rename="camel"):
+    """A key."""
+
+    key: str
+    value: bytes
+    content_type: str = "application/octet-stream"
+    version: str = ""
+    """What it was where it comes from; an import gives it a new one."""
+
+
+class Tail(msgspec.Struct, frozen=True):
+    """The last line."""
+
+    keys: int
+    bytes: int
+
+
+class BadArchive(HanasError):
+    """The file is no archive, or not a whole one."""
+
+
+class Progress:
+    """Says now and then on standard error how far it is; on a terminal in one line."""
+
+    def __init__(self, verb: str) -> None:
+        self.keys = self.size = 0
+        self._verb = verb
+        self._began = self._said = time.monotonic()
+
+    def add(self, size: int) -> None:
+        """One more key with a value of `size` bytes."""
+        self.keys += 1
+        self.size += size
+        if time.monotonic() - self._said >= _PROGRESS_SECONDS:
+            self.say()
+
+    def say(self, end: str = "") -> None:
+        """Say how far it is."""
+        self._said = time.monotonic()
+        rate = self.keys / max(self._said - self._began, 0.001)
+        line = f"{self._verb} {self.keys} keys, {self.size} bytes, {rate:.0f} keys/s"
+        if sys.stderr.isatty():
+            print(f"\r{line}", end=end, file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr)
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write an archive to a file or to standard output."""
+    with contextlib.ExitStack() as stack:
+        target = sys.stdout.buffer if arguments.file == "-" else stack.enter_context(open(arguments.file, "wb"))
+        asyncio.run(_export(arguments, target))
+    return 0
+
+
+def import_(arguments: argparse.Namespace) -> int:
+    """Put the keys of an archive from a file or from standard input."""
+    with contextlib.ExitStack() as stack:
+        source = sys.stdin.buffer if arguments.file == "-" else stack.enter_context(open(arguments.file, "rb"))
+        asyncio.run(_import(arguments, source))
+    return 0
+
+
+async def _export(arguments: argparse.Namespace, target: BinaryIO) -> None:
+    progress = Progress("exported")
+    _write_line(target, Head(FORMAT, arguments.prefix))
+    async with _client(arguments) as client:
+        async for item in _items(client, arguments.prefix):
+            _write_line(target, item)
+            progress.add(len(item.value))
+    _write_line(target, Tail(progress.keys, progress.size))
+    target.flush()
+    progress.say(end="\n")
+
+
+async def _items(client: AsyncClient, prefix: str) -> AsyncIterator[Item]:
+    """Yield all keys in order, some read ahead. A key that went meanwhile is left out."""
+    ahead: list[asyncio.Task[Item | None]] = []
+    try:
+        async for entry in client.list(prefix):
+            ahead.append(asyncio.create_task(_read(client, entry.key)))
+            if len(ahead) >= AT_ONCE and (item := await ahead.pop(0)) is not None:
+                yield item
+        while ahead:
+            if (item := await ahead.pop(0)) is not None:
+                yield item
+    finally:
+        for task in ahead:
+            task.cancel()
+
+
+async def _read(client: AsyncClient, key: str) -> Item | None:
+    try:
+        found = await client.get(key)
+    except NotFound:
+        return None
+    return Item(key, found.value, found.content_type, found.version)
+
+
+async def _import(arguments: argparse.Namespace, source: BinaryIO) -> None:
+    progress, kept = Progress("imported"), 0
+    waiting: set[asyncio.Task[bool]] = set()
+    async with _client(arguments) as client:
+        try:
+            for item in read_items(source):
+                waiting.add(asyncio.create_task(_put(client, item, keep=arguments.keep)))
+                progress.add(len(item.value))
+                if len(waiting) >= AT_ONCE:
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    kept += sum(not task.result() for task in done)
+            kept += sum(not written for written in await asyncio.gather(*waiting))
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+    progress.say(end="\n")
+    if kept:
+        print(f"{kept} keys were there already and stayed as they were", file=sys.stderr)
+
+
+async def _put(client: AsyncClient, item: Item, *, keep: bool) -> bool:
+    try:
+        await client.put(item.key, item.value, item.content_type, if_none_match=keep)
+    except PreconditionFailed:
+        return False
+    return True
+
+
+def read_items(source: BinaryIO) -> Iterator[Item]:
+    """Yield the keys of an archive. Raises BadArchive at the line that is wrong, or when the last line is missing."""
+    keys = size = number = 0
+    tail: Tail | None = None
+    for number, line in enumerate(source, 1):
+        if tail is not None:
+            raise BadArchive(f"line {number}: something follows the last line of the archive")
+        try:
+            if number == 1:
+                _check_head(msgspec.json.decode(line, type=Head))
+                continue
+            if line.startswith(b'{"keys"'):
+                tail = msgspec.json.decode(line, type=Tail)
+                continue
+            item = msgspec.json.decode(line, type=Item)
+        except msgspec.MsgspecError as error:
+            raise BadArchive(f"line {number} is none of an archive: {error}") from None
+        keys, size = keys + 1, size + len(item.value)
+        yield item
+    if tail != Tail(keys, size):
+        raise BadArchive(
+            f"the archive is not whole: {keys} keys with {size} bytes in {number} lines, and its last line says "
+            f"{'nothing' if tail is None else f'{tail.keys} keys with {tail.bytes} bytes'}; what came was imported"
+        )
+
+
+def _check_head(head: Head) -> None:
+    if head.hanas != FORMAT:
+        raise BadArchive(f"the archive has format {head.hanas}, this program knows {FORMAT}: install a matching one")
+
+
+def _write_line(target: BinaryIO, content: Head | Item | Tail) -> None:
+    target.write(msgspec.json.encode(content) + b"\n")
+
+
+def _client(arguments: argparse.Namespace) -> AsyncClient:
+    policy = Policy(deadline=arguments.timeout)
+    return AsyncClient(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)

@@ -1,0 +1,56 @@
+"""`hanas fsck FOLDER`: checks a folder that nobody uses, and says what is wrong and which keys it touches."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+from hanas_client.errors import HanasError
+from hanas_core import blocking, errors, fsck, posix
+from hanas_core.findings import Finding, Report
+
+DONE, FAILED = 0, 1
+_SHOWN_KEYS = 10
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("folder", metavar="FOLDER", help="the shared folder; stop all workers first")
+    parser.add_argument("--quiet", "-q", action="store_true", help="errors only, no notes")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the folder; 1 if something in it is wrong."""
+    try:
+        report = blocking.run(fsck.check(posix.PosixFolder(Path(arguments.folder))))
+    except errors.FolderError as error:
+        raise HanasError(str(error)) from None
+    if arguments.json:
+        print(msgspec.json.encode(report).decode())
+    else:
+        show(report, quiet=arguments.quiet)
+    return FAILED if report.errors else DONE
+
+
+def show(report: Report, *, quiet: bool) -> None:
+    """Print a line for each finding, and a sum."""
+    for finding in report.findings:
+        if finding.severity == "error" or not quiet:
+            print(_line(finding))
+    notes = len(report.findings) - report.errors
+    print(
+        f"{report.errors} errors, {notes} notes: {report.keys} keys in {report.segments} segments, "
+        f"{report.batches} batches, {report.log_bytes} bytes, epoch {report.epoch}"
+    )
+
+
+def _line(finding: Finding) -> str:
+    place = finding.name if finding.offset is None else f"{finding.name} at {finding.offset}"
+    line = f"{finding.severity}: {place}: {finding.what}"
+    if not finding.keys:
+        return line
+    more = len(finding.keys) - _SHOWN_KEYS
+    shown = ", ".join(finding.keys[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+    return f"{line}; keys: {shown}"

@@ -1,0 +1,44 @@
+"""The values that were written or read last, as many as fit (docs/architecture.md)."""
+
+from collections import OrderedDict
+
+DEFAULT_BYTES = 256 << 20
+_ENTRY_BYTES = 200
+"""What an entry takes beside its key and value, about."""
+_LARGEST_SHARE = 8
+"""A value larger than this part of the cache is not kept: it would drive out too many others."""
+
+
+class ValueCache:
+    """Values by key; the one that was not used for longest goes first."""
+
+    def __init__(self, most_bytes: int) -> None:
+        """Keep up to ``most_bytes``, keys and what Python needs for them included."""
+        self._values: OrderedDict[str, bytes] = OrderedDict()
+        self._most_bytes = most_bytes
+        self.used_bytes = 0
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value, None if it is not kept."""
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep the value of ``key``."""
+        self.drop(key)
+        size = _ENTRY_BYTES + len(key) + len(value)
+        if size * _LARGEST_SHARE > self._most_bytes:
+            return
+        self._values[key] = value
+        self.used_bytes += size
+        while self.used_bytes > self._most_bytes:
+            oldest, dropped = self._values.popitem(last=False)
+            self.used_bytes -= _ENTRY_BYTES + len(oldest) + len(dropped)
+
+    def drop(self, key: str) -> None:
+        """Forget the value of ``key``."""
+        value = self._values.pop(key, None)
+        if value is not None:
+            self.used_bytes -= _ENTRY_BYTES + len(key) + len(value)

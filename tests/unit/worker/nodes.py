@@ -1,0 +1,28 @@
+"""Workers on a folder in memory."""
+
+from hanas_core.arbitration import Challenge
+from hanas_core.folder import Folder
+from hanas_worker import settings
+from hanas_worker.node import Node
+from hanas_worker.overseers import Overseers
+from tests.unit.core.memory_folder import MemoryFolder
+from tests.unit.core.scenery import FOLDER_ID, Main
+from tests.unit.waiting import AMPLE_SECONDS
+
+
+class FolderDecides(Overseers):
+    """No overseer can be reached."""
+
+    def __init__(self) -> None:
+        super().__init__((), (), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
+
+    async def challenge(self, folder: Folder, challenge: Challenge, addresses: tuple[str, str]) -> None:
+        self.challenges = [*getattr(self, "challenges", []), challenge]
+        await super().challenge(folder, challenge, addresses)
+
+
+def backup_of(main: Main, folder: MemoryFolder) -> Node:
+    read = settings.read({"WORKER_ID": "b", "HANAS_SEGMENT_BYTES": str(2 << 20), "HANAS_VALUE_BYTES": str(1 << 20)})
+    node = Node(read, folder, FOLDER_ID, FolderDecides())
+    node.state.member.see(node.state.now, main.claim, 0)
+    return node

@@ -1,0 +1,55 @@
+"""A worker that is stopped in the middle of becoming the main, on a folder in memory."""
+
+import asyncio
+import time
+
+from hanas_core import mailboxes, names
+from hanas_core.blocking import run
+from hanas_core.claims import Pointer, read_pointer
+from hanas_core.detector import Conclude, Evidence
+from hanas_core.seals import Seal, read_seal
+from hanas_core.verdicts import Verdict
+from hanas_worker import settings
+from hanas_worker.node import Node
+from tests.unit.core.memory_folder import MemoryFolder
+from tests.unit.core.scenery import FOLDER_ID, bare_folder, serve
+from tests.unit.waiting import AMPLE_SECONDS
+from tests.unit.worker.nodes import FolderDecides, backup_of
+
+GONE = Evidence(words="gone", keepalive_age=1.0, keepalives_heard=1, stalled_for=0.0)
+
+
+def served_and_handed_over(folder: MemoryFolder, epoch: int) -> bool:
+    seal = run(read_seal(folder, epoch))
+    return isinstance(run(read_pointer(folder, epoch)), Pointer) and isinstance(seal, Seal) and seal.planned
+
+
+async def test_a_worker_that_is_stopped_while_it_takes_over_serves_and_hands_over() -> None:
+    """A claim whose epoch never serves is found out only by the silence of who made it."""
+    folder = bare_folder()
+    run(mailboxes.allocate(folder))
+    node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides())
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(stopping.set)
+        while not node._leaving:
+            time.sleep(0.001)
+
+    folder.at("write_block", names.claim(1), before=stop)
+    async with asyncio.timeout(AMPLE_SECONDS):
+        await node.run(stopping)
+    assert not folder.planned
+    assert served_and_handed_over(folder, 1)
+
+
+async def test_a_worker_that_is_stopped_while_it_asks_for_a_takeover_carries_it_out() -> None:
+    main = serve(bare_folder(), 1)
+    folder = main.folder.other()
+    node = backup_of(main, folder)
+    await node.tenure.prepare()
+    node._do([Conclude(1, Verdict.PRIMARY_FAILED, GONE)])
+    async with asyncio.timeout(AMPLE_SECONDS):
+        await node._leave()
+    assert node.state.member.epoch == 2
+    assert served_and_handed_over(folder, 2)

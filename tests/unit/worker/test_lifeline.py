@@ -1,0 +1,134 @@
+"""The idle connection to the main, on real sockets."""
+
+import asyncio
+import gc
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hanas_serving.server import Endpoint, bind
+from hanas_worker.keepalives import LinkEndpoint
+from hanas_worker.lifeline import IDLE_SECONDS, Lifeline
+from tests.unit.waiting import AMPLE_SECONDS, until
+from tests.unit.worker.ports import free_port
+
+SECRET = "s" * 32
+
+
+class Peer:
+    """Somebody who accepts connections and gives each the same answer."""
+
+    def __init__(self, answer: bytes = b"HTTP/1.1 204 No Content\r\n\r\n") -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.open: list[asyncio.StreamWriter] = []
+        self.asked: list[bytes] = []
+        self._answer = answer
+
+    async def listen(self) -> asyncio.Server:
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.asked.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(self._answer)
+            self.open.append(writer)
+
+        return await asyncio.start_server(accept, "127.0.0.1", self.port)
+
+    def hang_up(self) -> None:
+        for writer in self.open:
+            writer.close()
+        self.open.clear()
+
+
+@pytest.fixture
+async def lifeline() -> AsyncIterator[Lifeline]:
+    lifeline = Lifeline("b", (SECRET,), 0.01)
+    yield lifeline
+    lifeline.let_go()
+
+
+async def test_it_tells_each_time_that_the_other_side_closes(lifeline: Lifeline) -> None:
+    peer, closed = Peer(), []
+    async with await peer.listen():
+        holding = lifeline.hold(peer.url, lambda: closed.append(1))
+        for count in (1, 2):
+            await until(lambda: len(peer.open) == 1)
+            assert len(closed) == count - 1
+            peer.hang_up()
+            await until(lambda: len(closed) == count)  # noqa: B023
+        assert not holding.done()
+    assert b"HANas-Member: b\r\n" in peer.asked[0]
+    assert f"Authorization: Bearer {SECRET}\r\n".encode() in peer.asked[0]
+
+
+async def test_a_connection_that_cannot_be_made_tells_nothing(lifeline: Lifeline) -> None:
+    peer, closed = Peer(), []
+    first = lifeline.hold(peer.url, lambda: closed.append(1))
+    second = lifeline.hold(peer.url, lambda: closed.append(1))
+    async with await peer.listen():
+        await until(lambda: len(peer.open) == 1)
+        assert closed == []
+        peer.hang_up()
+        await until(lambda: closed == [1])
+    assert (first.cancelled(), second.done()) == (True, False)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 401 Unauthorized\r\n\r\n", b"", b"x" * 100_000])
+async def test_who_does_not_know_what_it_is_asked_tells_nothing(lifeline: Lifeline, answer: bytes) -> None:
+    peer, closed = Peer(answer), []
+    async with await peer.listen():
+        holding = lifeline.hold(peer.url, lambda: closed.append(1))
+        for count in (1, 2, 3):
+            await until(lambda: len(peer.asked) >= count)  # noqa: B023
+            peer.hang_up()
+    assert (closed, holding.done()) == ([], False)
+
+
+async def test_who_lets_go_hears_nothing_more(lifeline: Lifeline) -> None:
+    peer, closed = Peer(), []
+    async with await peer.listen():
+        holding = lifeline.hold(peer.url, lambda: closed.append(1))
+        await until(lambda: len(peer.open) == 1)
+        lifeline.let_go()
+        async with asyncio.timeout(AMPLE_SECONDS):
+            await asyncio.wait([holding])
+        peer.hang_up()
+    assert (holding.cancelled(), closed) == (True, [])
+
+
+async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) -> None:
+    port, closed = free_port(), []
+    link = LinkEndpoint((SECRET,), lambda: "f" * 32, lambda keepalive: keepalive.epoch)
+    endpoint = Endpoint(link, bind(port, "LINK_PORT"), timeout_keep_alive=IDLE_SECONDS)
+    endpoint.start()
+    holding = lifeline.hold(f"http://localhost:{port}", lambda: closed.append(1))
+    await until(lambda: bool(endpoint._server.server_state.connections))
+    await until(lambda: endpoint._server.server_state.total_requests == 1)
+    assert closed == []
+    async with asyncio.timeout(AMPLE_SECONDS):
+        await endpoint.stop()
+    await until(lambda: closed == [1])
+    assert not holding.done()
+
+
+async def test_a_name_that_nobody_knows_tells_nothing_and_leaves_no_error_behind(
+    lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search for a name may end long after it was given up on: asyncio would log its error as one nobody saw."""
+    loop, closed, told = asyncio.get_running_loop(), [], []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    searches: list[asyncio.Future[object]] = []
+
+    def search(*_: object, **__: object) -> asyncio.Future[object]:
+        searches.append(loop.create_future())
+        return searches[-1]
+
+    monkeypatch.setattr(loop, "getaddrinfo", search)
+    holding = lifeline.hold("http://nowhere.test:4001", lambda: closed.append(1))
+    await until(lambda: len(searches) == 3)
+    for late in searches:
+        late.set_exception(socket.gaierror(-3, "Temporary failure in name resolution"))
+    searches.clear()
+    await until(lambda: len(searches) == 1)
+    gc.collect()
+    assert (closed, told, holding.done()) == ([], [], False)

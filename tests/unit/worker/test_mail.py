@@ -1,0 +1,89 @@
+"""The main answers probes, again and again if the folder does not take the answer at once."""
+
+from asyncio import Future
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from hanas_core import mailboxes
+from hanas_core.blocking import run
+from hanas_core.errors import FolderUnavailable
+from hanas_core.mailboxes import Answers, Box, Mailboxes, Probe, Registry
+from hanas_core.writes import Outcome, Write
+from hanas_worker import settings
+from hanas_worker.mail import Mail
+from hanas_worker.service import Service
+from hanas_worker.state import State
+from tests.unit.core.memory_folder import MemoryFolder
+from tests.unit.core.scenery import FOLDER_ID, bare_folder, take_over, win
+from tests.unit.waiting import AMPLE_SECONDS
+
+NONCE = "5" * 32
+
+
+@dataclass
+class Post:
+    """A main and its mail; another member has a mailbox."""
+
+    folder: MemoryFolder
+    state: State
+    service: Service
+    mail: Mail
+    asking: int
+    """The slot of the other member."""
+
+    def ask(self, epoch: int) -> None:
+        run(Mailboxes(self.folder).write(Box.PROBES, self.asking, Probe("b", "b" * 32, NONCE, epoch)))
+
+    def answers(self) -> Answers | None:
+        return run(Mailboxes(self.folder).read(Box.ANSWERS, self.state.slot + 1, Answers))[self.state.slot]
+
+
+@pytest.fixture
+async def post() -> AsyncIterator[Post]:
+    folder = bare_folder()
+    run(mailboxes.allocate(folder))
+    state = State(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID)
+    state.slot = run(Registry(folder).slot_of("a", "a" * 32, "http://a", "http://a"))
+    asking = run(Registry(folder).slot_of("b", "b" * 32, "http://b", "http://b"))
+    promotion = run(take_over(folder, win(folder, 1), state.replica))
+    service = Service(
+        promotion,
+        state.replica.index,
+        timeout=AMPLE_SECONDS,
+        on_end=lambda ended, why: None,
+        on_room_needed=lambda: None,
+    )
+    yield Post(folder, state, service, Mail(state, lambda: service), asking)
+    service.end("the test is over")
+
+
+async def test_an_answer_that_could_not_be_written_is_written_again(post: Post) -> None:
+    """Otherwise the one who asked would conclude that the main failed: after a mount was replaced, for instance."""
+    post.ask(epoch=1)
+    post.folder.at("write_block", str(Box.ANSWERS), before=FolderUnavailable("transport endpoint is not connected"))
+    with pytest.raises(FolderUnavailable):
+        await post.mail.exchange()
+    await post.mail.exchange()
+    written = post.answers()
+    assert written is not None
+    assert written.answers[post.asking].nonce == NONCE
+
+
+async def test_a_probe_of_an_epoch_that_ends_while_it_is_answered_gets_no_answer(post: Post) -> None:
+    """The commit that proves that the main works was one of the next epoch, to which compaction had rolled."""
+    post.ask(epoch=1)
+    commits = post.service.write
+
+    def rolled(_: Future[Outcome]) -> None:
+        post.service.epoch = 2
+
+    def committed_by_a_roll(write: Write | None) -> Future[Outcome]:
+        outcome = commits(write)
+        outcome.add_done_callback(rolled)
+        return outcome
+
+    post.service.write = committed_by_a_roll  # type: ignore[method-assign]
+    await post.mail.exchange()
+    assert post.answers() is None
