@@ -1,0 +1,187 @@
+"""Clients that write, read, delete and repeat, and remember what they were told: the history that is judged."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec.structs import replace
+
+from hanas_client.lab.history import Kind, Operation, Outcome
+from tests.sim.network import Answer, Network, Refused
+from tests.sim.world import ProcessLoop, World
+
+TIMEOUT = 0.7
+_CONDITIONS = (None, None, None, None, "version", "version", "absent")
+
+
+class Clients:
+    """A few clients on a machine of their own, which never fails."""
+
+    def __init__(self, world: World, network: Network, workers: list[str], keys: int) -> None:
+        self.world = world
+        self.loop = ProcessLoop(world, "clients")
+        self.history: list[Operation] = []
+        self.stale: list[tuple[str, str, str]] = []
+        """What stale reads found: key, value, version."""
+        self.acknowledged = 0
+        self.stopping = False
+        self.busy = 0
+        """How many clients have not stopped yet."""
+        self._network = network
+        self._workers = workers
+        self._keys = [f"k{number}" for number in range(keys)]
+        self._mains: dict[str, str] = {}
+        """Where each client was served last: it may be the last to learn that there is another main."""
+        self._versions: dict[str, str] = {}
+        self._values = 0
+
+    def start(self, count: int) -> None:
+        self.busy = count
+        for number in range(count):
+            self.loop.spawn(self._work(f"c{number}")).add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.busy -= 1
+        if task.exception() is not None:
+            raise AssertionError(f"a client failed: {task.exception()!r}") from task.exception()
+
+    async def _work(self, client: str) -> None:
+        chance = self.world.random
+        await asyncio.sleep(chance.uniform(0, 0.2))
+        while not self.stopping:
+            kind = chance.choices((Kind.PUT, Kind.GET, Kind.DELETE), (55, 35, 10))[0]
+            await self.operate(client, kind, chance.choice(self._keys))
+            await asyncio.sleep(chance.expovariate(30))
+
+    async def operate(self, client: str, kind: Kind, key: str) -> None:
+        """One operation, with its retries: each request is an entry of the history."""
+        chance = self.world.random
+        if kind is Kind.GET and chance.random() < 0.15:
+            await self._read_stale(key)
+            return
+        asking, headers = self._asking(client, kind, key)
+        value = asking.value
+        body = b"" if value is None else value.encode().ljust(chance.choice((0, 0, 0, 3000)), b".")
+        target = chance.choice(self._workers)
+        if client in self._mains and chance.random() < 0.9:
+            target = self._mains[client]
+        for _ in range(chance.randint(1, 6)):
+            asked, place = replace(asking, start=self.world.now), len(self.history)
+            self.history.append(asked)
+            answer = await self._request(kind, target, key, headers, body)
+            outcome = _outcome(kind, answer)
+            told = answer if isinstance(answer, Answer) else None
+            version = told.headers.get("etag", "").strip('"') or None if told else None
+            if kind is Kind.GET and outcome is Outcome.OK and told is not None:
+                value = told.body.decode().rstrip(".")
+            if version is not None:
+                self._versions[key] = version
+            operation = self.history[place] = replace(
+                asked,
+                end=None if outcome is Outcome.UNKNOWN else self.world.now,
+                value=value,
+                outcome=outcome,
+                version=version,
+                created={201: True, 204: False}.get(told.status) if told and kind is Kind.PUT else None,
+            )
+            if self.world.tracing:
+                self.world.note(client, f"{operation} ({target})")
+            if outcome not in {Outcome.UNKNOWN, Outcome.NOT_DONE}:
+                self.acknowledged += kind is Kind.PUT and outcome is Outcome.OK
+                self._mains[client] = target
+                return
+            if outcome is Outcome.UNKNOWN and kind is not Kind.GET and "idempotency-key" not in headers:
+                return
+            if told is not None and told.status == 307:
+                target = told.headers["location"].partition("://")[2].partition(":")[0]
+            else:
+                target = chance.choice(self._workers)
+                await asyncio.sleep(chance.uniform(0.01, 0.15))
+
+    def _asking(self, client: str, kind: Kind, key: str) -> tuple[Operation, dict[str, str]]:
+        """An operation that nobody has answered yet, and its headers."""
+        chance = self.world.random
+        headers: dict[str, str] = {}
+        value = if_match = if_none_match = None
+        if kind is Kind.PUT:
+            self._values += 1
+            value = f"v{self._values}"
+        if kind is not Kind.GET:
+            if chance.random() < 0.7:
+                headers["idempotency-key"] = f"{client}-{self._values}-{chance.getrandbits(32)}"
+            condition = chance.choice(_CONDITIONS)
+            if condition == "version" and key in self._versions:
+                if_match = (self._versions[key],)
+                headers["if-match"] = f'"{self._versions[key]}"'
+            elif condition == "absent" and kind is Kind.PUT:
+                if_none_match = ("*",)
+                headers["if-none-match"] = "*"
+        asking = Operation(
+            start=0.0,
+            client=client,
+            kind=kind,
+            key=key,
+            value=value,
+            outcome=Outcome.UNKNOWN,
+            idempotency_key=headers.get("idempotency-key"),
+            if_match=if_match,
+            if_none_match=if_none_match,
+        )
+        return asking, headers
+
+    async def _request(
+        self, kind: Kind, target: str, key: str, headers: dict[str, str], body: bytes
+    ) -> Answer | Exception:
+        method = {Kind.PUT: "PUT", Kind.GET: "GET", Kind.DELETE: "DELETE"}[kind]
+        try:
+            return await self._network.request(
+                self.loop, method, f"http://{target}:3000/v1/kv/{key}", body, TIMEOUT, headers
+            )
+        except (OSError, TimeoutError) as error:
+            return error
+
+    async def _read_stale(self, key: str) -> None:
+        target = self.world.random.choice(self._workers)
+        url = f"http://{target}:3000/v1/kv/{key}?consistency=stale"
+        try:
+            answer = await self._network.request(self.loop, "GET", url, b"", TIMEOUT)
+        except (OSError, TimeoutError):
+            return
+        if answer.status == 200:
+            self.stale.append((key, answer.body.decode().rstrip("."), answer.headers["etag"].strip('"')))
+
+    async def read_all(self) -> dict[str, tuple[str, str]]:
+        """Read every key until it is answered: what is there at the end, value and version."""
+        found = {}
+        for key in self._keys:
+            target = self._workers[0]
+            while True:
+                answer = await self._request(Kind.GET, target, key, {}, b"")
+                if isinstance(answer, Answer) and answer.status == 200:
+                    found[key] = answer.body.decode().rstrip("."), answer.headers["etag"].strip('"')
+                    break
+                if isinstance(answer, Answer) and answer.status == 404:
+                    break
+                target = self.world.random.choice(self._workers)
+                await asyncio.sleep(0.05)
+        return found
+
+
+def _outcome(kind: Kind, answer: Answer | Exception) -> Outcome:
+    if isinstance(answer, Refused):
+        return Outcome.NOT_DONE
+    if isinstance(answer, Exception):
+        return Outcome.UNKNOWN
+    match answer.status:
+        case 200 | 201 | 204:
+            return Outcome.OK
+        case 404:
+            return Outcome.ABSENT
+        case 412:
+            return Outcome.REFUSED
+        case 503 if answer.headers.get("hanas-outcome") == "unknown":
+            return Outcome.UNKNOWN
+        case 307 | 503 | 507:
+            return Outcome.NOT_DONE
+        case _:
+            raise AssertionError(f"an answer that nobody expects to a {kind.value}: {answer}")

@@ -1,0 +1,531 @@
+"""Every order of the folder's operations in a small cluster, on the production code: `make sim-explore`.
+
+A configuration is a folder with a main that has acknowledged a write, and a few actors: procedures of the core, each a
+chain of operations. In every state each actor may take its next step, and, as often as the configuration allows, the
+file server may crash or a member's cache may be written back. States that were reached before, on whatever way, are
+not visited again: a state is what the volume holds, what the caches hold, and what each actor was answered so far.
+
+In every state that is visited the question is asked: if everybody died now and the server lost all that is not
+durable, would a newcomer find every acknowledged write? Whoever serves must hold what older epochs acknowledged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from hanas_core import arbitration, names, segments
+from hanas_core.arbitration import Challenge, Expected
+from hanas_core.claims import Claim, claim_epoch, highest_claim
+from hanas_core.errors import Corruption, FolderError, Sealed
+from hanas_core.index import Index
+from hanas_core.replica import Replica
+from hanas_core.segments import prepare
+from hanas_core.takeover import Promotion, promote
+from hanas_core.writes import GroupCommit, Write
+from tests.sim.disk import Directory, Disk, Inode
+from tests.sim.mount import Call, Mount
+from tests.sim.seams import Entropy
+from tests.sim.world import World
+
+FOLDER_ID = "f" * 32
+SEGMENT_BYTES = 12 << 10
+_VALUE = b"v"
+Move = tuple[str, int]
+"""What happens next: the kind, and the place of the actor."""
+
+
+class _NoChance(World):
+    """A world in which nothing happens by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def chance(self, probability: float) -> bool:
+        return False
+
+
+class _OwnEntropy:
+    """Each actor's random numbers are its own, so that they do not depend on whose turn it is."""
+
+    entropy = Entropy(0)
+
+    def token_hex(self, count: int) -> str:
+        return self.entropy.token_hex(count)
+
+    def randbits(self, count: int) -> int:
+        return self.entropy.randbits(count)
+
+
+_OWN = _OwnEntropy()
+
+
+class Found(Exception):
+    """A promise is broken in some order. The message has the order."""
+
+
+@dataclass
+class Actor:
+    """A procedure and how far it is."""
+
+    name: str
+    mount: Mount
+    entropy: Entropy
+    number: int
+    procedure: Coroutine[Any, Any, None] | None = None
+    pending: Call | None = None
+    told: int = 0
+    """Stands for everything that it was answered."""
+    inodes: int = 0
+    index: Index | None = None
+    """What it serves, once it does."""
+    epoch: int = 0
+    acknowledged: list[tuple[int, str]] = field(default_factory=list)
+    """Epoch and key of each write that it acknowledged."""
+
+
+class Cluster:
+    """A folder and its actors."""
+
+    def __init__(self, crashes: int, write_backs: int) -> None:
+        self.world = _NoChance()
+        self.disk = Disk(self.world.random)
+        self.actors: list[Actor] = []
+        self.crashes = crashes
+        self.write_backs = write_backs
+
+    def actor(self, name: str) -> Actor:
+        number = len(self.actors) + 1
+        mount = Mount(self.world, self.disk, name, caches_names=False, unruly=0.0)
+        made = Actor(name, mount, Entropy(number), number, inodes=1000 * number)
+        self.actors.append(made)
+        return made
+
+    # ------------------------------------------------------------------ steps
+
+    def begin(self, actor: Actor, procedure: Coroutine[Any, Any, None]) -> None:
+        actor.procedure = procedure
+        self._go_on(actor, None, None)
+
+    def run(self, actor: Actor, procedure: Coroutine[Any, Any, None]) -> None:
+        """Let an actor do something from its beginning to its end."""
+        self.begin(actor, procedure)
+        while actor.pending is not None:
+            self.step(actor)
+
+    def step(self, actor: Actor) -> None:
+        call = actor.pending
+        assert call is not None
+        self.disk._inodes = actor.inodes
+        try:
+            result, error = call.act(), None
+        except FolderError as raised:
+            result, error = None, raised
+        actor.inodes = self.disk._inodes
+        shown = result if isinstance(result, bytes | bool | None) else str(result)
+        actor.told = hash((actor.told, str(call), shown, type(error)))
+        self._go_on(actor, result, error)
+
+    def _go_on(self, actor: Actor, result: Any, error: Exception | None) -> None:
+        assert actor.procedure is not None
+        _OWN.entropy = actor.entropy
+        try:
+            actor.pending = actor.procedure.send(result) if error is None else actor.procedure.throw(error)
+        except StopIteration:
+            actor.pending = None
+
+    def crash(self) -> None:
+        """The server forgets everything that is not durable."""
+        lose_all(self.disk)
+        self.crashes -= 1
+
+    def write_back(self, actor: Actor) -> None:
+        for inode in list(actor.mount.cached):
+            actor.mount.write_back(inode, part=False)
+        self.write_backs -= 1
+
+    def moves(self) -> list[Move]:
+        found = [("step", place) for place, actor in enumerate(self.actors) if actor.pending is not None]
+        if self.crashes and found:
+            found.append(("crash", 0))
+        if self.write_backs:
+            found += [("write back", place) for place, actor in enumerate(self.actors) if actor.mount.cached]
+        return found
+
+    def move(self, move: Move) -> None:
+        kind, place = move
+        if kind == "step":
+            self.step(self.actors[place])
+        elif kind == "crash":
+            self.crash()
+        else:
+            self.write_back(self.actors[place])
+
+    def describe(self, move: Move) -> str:
+        kind, place = move
+        if kind == "crash":
+            return "the server crashes"
+        actor = self.actors[place]
+        return f"{actor.name}: {actor.pending if kind == 'step' else 'its cache is written back'}"
+
+    # ------------------------------------------------------------------ states
+
+    def state(self) -> int:
+        inodes: dict[int, Inode] = {}
+        seen, durable = [], []
+        for name, directory in self.disk.directories.items():
+            for base, inode in directory.seen.items():
+                seen.append((name, base, inode.number))
+                inodes[inode.number] = inode
+            for base, inode in directory.durable.items():
+                durable.append((name, base, inode.number))
+                inodes[inode.number] = inode
+        contents = frozenset(
+            (number, frozenset(inode.seen.items()), frozenset(inode.durable.items()))
+            for number, inode in inodes.items()
+        )
+        caches = tuple(
+            frozenset((inode.number, frozenset(pages.items())) for inode, pages in actor.mount.cached.items())
+            for actor in self.actors
+        )
+        told = tuple(actor.told for actor in self.actors)
+        return hash((frozenset(seen), frozenset(durable), contents, caches, told, self.crashes, self.write_backs))
+
+    def durable_state(self) -> int:
+        """What would be left after a crash, and what must be in it."""
+        left = frozenset(
+            (name, base, inode.number, frozenset(inode.durable.items()))
+            for name, directory in self.disk.directories.items()
+            for base, inode in directory.durable.items()
+        )
+        return hash((left, frozenset(self.acknowledged())))
+
+    def acknowledged(self) -> list[tuple[int, str]]:
+        return [write for actor in self.actors for write in actor.acknowledged]
+
+
+def lose_all(disk: Disk) -> None:
+    disk.epoch += 1
+    inodes = {inode for directory in disk.directories.values() for inode in directory.seen.values()}
+    for directory in disk.directories.values():
+        directory.seen = dict(directory.durable)
+    linked = {inode for directory in disk.directories.values() for inode in directory.seen.values()}
+    for inode in inodes | linked:
+        inode.gone = inode not in linked
+        inode.seen = dict(inode.durable)
+
+
+# ---------------------------------------------------------------------- what actors do
+
+
+def _claim(actor: Actor, epoch: int) -> Claim:
+    return Claim(
+        epoch=epoch,
+        member=actor.name,
+        incarnation=f"{actor.number:032x}",
+        nonce=names.nonce(),
+        advertise_url="http://x",
+        link_url="http://x",
+        folder_id=FOLDER_ID,
+        follows=epoch - 1,
+    )
+
+
+async def _serve(actor: Actor, claim: Claim) -> tuple[Promotion, Replica]:
+    spare = await prepare(actor.mount, actor.name, claim.incarnation, SEGMENT_BYTES)
+    replica = Replica(actor.mount)
+    promotion = await promote(
+        actor.mount,
+        claim,
+        replica,
+        spare=spare,
+        segment_bytes=SEGMENT_BYTES,
+        known=None,
+        clock=lambda: 0.0,
+        progress=lambda step: None,
+    )
+    actor.index, actor.epoch = replica.index, claim.epoch
+    return promotion, replica
+
+
+async def _write(actor: Actor, promotion: Promotion, replica: Replica, *keys: str) -> None:
+    commits: GroupCommit[str] = GroupCommit(replica.index, actor.epoch, promotion.next_sequence)
+    for key in keys:
+        commits.submit(Write(key, _VALUE), key)
+        batch = commits.next_batch(promotion.log.room)
+        assert batch is not None
+        position = await promotion.log.commit(batch)
+        commits.committed(position)
+        actor.acknowledged.append((actor.epoch, key))
+
+
+async def _challenge(actor: Actor, candidate: Actor, main: str) -> None:
+    await arbitration.challenge(
+        actor.mount,
+        Challenge(
+            member=candidate.name,
+            incarnation=f"{candidate.number:032x}",
+            folder_id=FOLDER_ID,
+            expected=Expected(1, main),
+            verdict="PrimaryFailed",
+        ),
+        folder_id=FOLDER_ID,
+        addresses=("http://x", "http://x"),
+        now="",
+    )
+
+
+async def _adopt(actor: Actor, looks: int) -> None:
+    """Look at the claims a few times; take over when the highest one is one's own."""
+    try:
+        for _ in range(looks):
+            claim = await highest_claim(actor.mount)
+            if claim is not None and claim.incarnation == f"{actor.number:032x}":
+                promotion, replica = await _serve(actor, claim)
+                await _write(actor, promotion, replica, f"of {actor.name}")
+                return
+    except (FolderError, Sealed) as error:
+        _refuse_corruption(error)
+
+
+async def _contend(actor: Actor, main: str) -> None:
+    """Challenge the main oneself and take over when the claim is one's own."""
+    try:
+        await _challenge(actor, actor, main)
+    except (FolderError, Sealed) as error:
+        _refuse_corruption(error)
+        return
+    await _adopt(actor, 1)
+
+
+async def _go_on_writing(actor: Actor, promotion: Promotion, replica: Replica, keys: tuple[str, ...]) -> None:
+    try:
+        await _write(actor, promotion, replica, *keys)
+    except (FolderError, Sealed) as error:
+        _refuse_corruption(error)
+
+
+async def _ask_for(actor: Actor, candidate: Actor, main: str) -> None:
+    try:
+        await _challenge(actor, candidate, main)
+    except FolderError as error:
+        _refuse_corruption(error)
+
+
+def _refuse_corruption(error: Exception) -> None:
+    if isinstance(error, Corruption):
+        raise Found(f"what nobody spoilt is taken for corruption: {error}")
+
+
+# ---------------------------------------------------------------------- configurations
+
+
+def _with_main(crashes: int, write_backs: int) -> tuple[Cluster, Actor, Promotion, Replica]:
+    made = Cluster(crashes, write_backs)
+    main = made.actor("a")
+    kept: list[tuple[Promotion, Replica]] = []
+
+    made.disk.directories |= {name: Directory() for name in names.DIRECTORIES}
+
+    async def prologue() -> None:
+        promotion, replica = await _serve(main, await claim_epoch(main.mount, _claim(main, 1)))
+        await _write(main, promotion, replica, "first")
+        kept.append((promotion._replace(next_sequence=2), replica))
+
+    made.run(main, prologue())
+    for directory in made.disk.directories.values():
+        directory.durable = dict(directory.seen)
+    return made, main, *kept[0]
+
+
+def takeover(*, writes: int, rivals: int, crashes: int, write_backs: int) -> Cluster:
+    """The main commits while ``rivals`` take over from it, each claiming by itself."""
+    made, main, promotion, replica = _with_main(crashes, write_backs)
+    names_of_rivals = "bcd"[:rivals]
+    keys = tuple(f"of a {number}" for number in range(writes))
+    others = [made.actor(name) for name in names_of_rivals]
+    made.begin(main, _go_on_writing(main, promotion, replica, keys))
+    for other in others:
+        made.begin(other, _contend(other, "a"))
+    return made
+
+
+def adoption(*, writes: int, looks: int, crashes: int, write_backs: int) -> Cluster:
+    """An overseer claims for a backup, which looks at the claims and adopts what is its own, while the main commits."""
+    made, main, promotion, replica = _with_main(crashes, write_backs)
+    overseer, backup = made.actor("o"), made.actor("b")
+    made.begin(main, _go_on_writing(main, promotion, replica, tuple(f"of a {number}" for number in range(writes))))
+    made.begin(overseer, _ask_for(overseer, backup, "a"))
+    made.begin(backup, _adopt(backup, looks))
+    return made
+
+
+class Configuration(NamedTuple):
+    name: str
+    make: Callable[[], Cluster]
+
+
+CONFIGURATIONS = (
+    Configuration("two commits, one takeover", lambda: takeover(writes=2, rivals=1, crashes=0, write_backs=1)),
+    Configuration("a commit, a takeover, a crash", lambda: takeover(writes=1, rivals=1, crashes=1, write_backs=1)),
+    Configuration("an overseer claims, a worker adopts", lambda: adoption(writes=0, looks=2, crashes=1, write_backs=0)),
+    Configuration("two rivals", lambda: takeover(writes=0, rivals=2, crashes=0, write_backs=0)),
+    Configuration("a commit and two rivals", lambda: takeover(writes=1, rivals=2, crashes=0, write_backs=0)),
+)
+
+
+# ---------------------------------------------------------------------- the search
+
+
+@dataclass
+class Explored:
+    """How much was seen."""
+
+    states: int = 0
+    transitions: int = 0
+    ends: int = 0
+    deepest: int = 0
+    complete: bool = True
+    """Nothing was left out because of the bound."""
+
+
+class _Way(NamedTuple):
+    """How a state was reached: the state before, and the move from there."""
+
+    before: _Way | None
+    move: Move
+
+
+def explore(configuration: Configuration, most_states: int = 1 << 60) -> Explored:
+    """Visit every state, depth first, up to a bound. Raises Found."""
+    with patch.object(names, "secrets", _OWN), patch.object(segments, "secrets", _OWN):
+        return _explore(configuration, most_states)
+
+
+def _explore(configuration: Configuration, most_states: int) -> Explored:
+    explored = Explored()
+    seen: set[int] = set()
+    judged: set[int] = set()
+    now, at = configuration.make(), None
+    waiting: list[_Way] = []
+
+    def visit(way: _Way | None, depth: int) -> None:
+        state = now.state()
+        if state in seen:
+            return
+        seen.add(state)
+        explored.states += 1
+        explored.deepest = max(explored.deepest, depth)
+        _judge_mains(now)
+        if (durable := now.durable_state()) not in judged:
+            judged.add(durable)
+            _judge_newcomer(now)
+        moves = now.moves()
+        explored.ends += not moves
+        waiting.extend(_Way(way, move) for move in moves)
+
+    visit(None, 0)
+    while waiting and explored.states < most_states:
+        way = waiting.pop()
+        moves = _moves(way)
+        try:
+            if way.before is not at:
+                now = configuration.make()
+                for move in moves[:-1]:
+                    now.move(move)
+            now.move(way.move)
+            at = way
+            explored.transitions += 1
+            visit(way, len(moves))
+        except Found as found:
+            raise Found(f"{configuration.name}: {found}\n{_story(configuration, moves)}") from None
+    explored.complete = not waiting
+    return explored
+
+
+def _moves(way: _Way | None) -> list[Move]:
+    moves: list[Move] = []
+    while way is not None:
+        moves.append(way.move)
+        way = way.before
+    return moves[::-1]
+
+
+def _story(configuration: Configuration, moves: list[Move]) -> str:
+    now, lines = configuration.make(), []
+    for move in moves:
+        lines.append(f"  {now.describe(move)}")
+        try:
+            now.move(move)
+        except Found:
+            break
+    return "\n".join(lines)
+
+
+def _judge_mains(now: Cluster) -> None:
+    acknowledged = now.acknowledged()
+    mains = [actor for actor in now.actors if actor.index is not None]
+    for main in mains:
+        for epoch, key in acknowledged:
+            if main.index is not None and epoch < main.epoch and main.index.get(key) is None:
+                raise Found(f"{main.name} serves epoch {main.epoch} without {key!r}, which epoch {epoch} acknowledged")
+
+
+def _judge_newcomer(now: Cluster) -> None:
+    found = _newcomer(now)
+    lost = [key for _, key in now.acknowledged() if found.get(key) is None]
+    if lost:
+        raise Found(f"if everybody died now, {lost[0]!r} would be lost, which was acknowledged")
+
+
+def _newcomer(now: Cluster) -> Index:
+    """What somebody would find who takes over after everybody died and the server lost what is not durable."""
+    after = Cluster(0, 0)
+    after.disk.directories = copy.deepcopy(now.disk.directories)
+    lose_all(after.disk)
+    newcomer = after.actor("z")
+    newcomer.inodes = 1 << 30
+    replicas: list[Replica] = []
+
+    async def recover() -> None:
+        highest = await highest_claim(newcomer.mount)
+        epoch = 1 if highest is None else highest.epoch + 1
+        claim = await claim_epoch(newcomer.mount, _claim(newcomer, epoch))
+        replicas.append((await _serve(newcomer, claim))[1])
+
+    try:
+        after.run(newcomer, recover())
+    except FolderError as error:
+        raise Found(f"if everybody died now, nobody could take over: {error}") from None
+    return replicas[0].index
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make sim-explore", description=__doc__)
+    parser.add_argument("--most-states", type=int, default=200_000, help="bound for each configuration")
+    wanted = parser.parse_args()
+    print(f"{'configuration':<40}{'states':>10}{'moves':>10}{'ends':>8}{'depth':>7}  bound")
+    for configuration in CONFIGURATIONS:
+        started = time.process_time()
+        try:
+            explored = explore(configuration, wanted.most_states)
+        except Found as found:
+            print(found)
+            return 1
+        bound = "none: complete" if explored.complete else f"{wanted.most_states} states"
+        print(
+            f"{configuration.name:<40}{explored.states:>10}{explored.transitions:>10}{explored.ends:>8}"
+            f"{explored.deepest:>7}  {bound}, {time.process_time() - started:.0f} s",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,448 @@
+"""Deliberately broken variants of the protocol: the campaign must catch each within a stated number of seeds.
+
+`make sim-mutants` applies one after the other and plays seeds until a promise is seen to be broken. A mutant is the
+name of a function and a replacement in its source, so it cannot outlive a change of the code that it breaks: its text
+must occur exactly once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from types import CodeType, FunctionType
+from typing import NamedTuple
+
+from tests.sim.simulation import run
+
+
+class Mutant(NamedTuple):
+    """``place`` is module:function; ``change`` is old and new text of its source, one pair or several."""
+
+    name: str
+    place: str
+    change: tuple[tuple[str, str], ...]
+    seeds: int = 200
+    """It must be caught within so many."""
+
+
+def _one(old: str, new: str) -> tuple[tuple[str, str], ...]:
+    return ((old, new),)
+
+
+_APPEND = "hanas_core.epochlog:EpochLog._sync_and_check"
+_PROMOTE = "hanas_core.takeover:promote"
+_SYNC, _CHECK = "await self._file.sync()", "await self._watch.check()"
+_SEALS = "    await seal_below(folder, claim)\n"
+_PREDECESSOR = "    predecessor = await find_predecessor(folder, claim.epoch)\n"
+
+MUTANTS = (
+    # ------------------------------------------------------------------ the commit rule
+    Mutant("no seal check", _APPEND, _one(f"    {_CHECK}\n", "")),
+    Mutant(
+        "a check that began before the sync returned", _APPEND, ((_SYNC, "HERE"), (_CHECK, _SYNC), ("HERE", _CHECK))
+    ),
+    Mutant("a check now and then", _APPEND, _one(_CHECK, f"if self._offset % 3 == 0: {_CHECK}")),
+    Mutant("acknowledgement before the sync", _APPEND, _one(f"    {_SYNC}\n", "")),
+    Mutant(
+        "a sync that failed is repeated",
+        _APPEND,
+        _one(f"    {_SYNC}\n", f"    try: {_SYNC}\n    except OSError: pass\n    except Exception: {_SYNC}\n"),
+        2000,
+    ),
+    Mutant(
+        "a check that is not known counts as unsealed",
+        "hanas_core.seals:SealWatch.check",
+        _one(
+            "if any(await self._file.read(SEAL_OFFSET, BLOCK_BYTES)):",
+            "try: block = await self._file.read(SEAL_OFFSET, BLOCK_BYTES)\n"
+            "    except Exception: return\n"
+            "    if any(block):",
+        ),
+        2000,
+    ),
+    Mutant(
+        "a successor is looked up by name instead of reading the own seal",
+        _APPEND,
+        _one(
+            _CHECK,
+            "from hanas_core.errors import Missing\n"
+            "    try: await self._folder.open(f'claims/{self._header.epoch + 1:010d}', 'read')\n"
+            "    except Missing: pass\n"
+            "    else: raise Sealed",
+        ),
+        2000,
+    ),
+    Mutant(
+        "an offset rewritten after an abandoned write",
+        "hanas_worker.service:Service._commit_in_turn",
+        _one(
+            "        self.end(",
+            "        if not isinstance(error, Sealed) and self.log.committed is not None:\n"
+            "            self._answer(self._queue.ended())\n"
+            "            self.log._offset, self.log._ended = self.log.committed.offset, False\n"
+            "            return True\n"
+            "        self.end(",
+        ),
+        2000,
+    ),
+    # ------------------------------------------------------------------ the read rule
+    Mutant(
+        "a read without a check",
+        "hanas_worker.service:Service.fence",
+        _one("self._readers.append(waiter)", "waiter.set_result(None)"),
+    ),
+    Mutant(
+        "a read served by a check that began before it came",
+        "hanas_worker.service:Service._check_for_ever",
+        _one("for reader in self._checked:", "for reader in (*self._checked, *self._readers):"),
+        2000,
+    ),
+    Mutant(
+        "a read that sees a batch in flight",
+        "hanas_core.writes:GroupCommit.next_batch",
+        _one("    return self._in_flight", "    self._index.apply(self._in_flight, found)\n    return self._in_flight"),
+    ),
+    Mutant(
+        "a 404 or 412 before what it rests on is committed",
+        "hanas_core.writes:GroupCommit.next_batch",
+        _one(
+            "self._answers.append((token, outcome))",
+            "self._answers.append((token, outcome))\n"
+            "        if record is None and write is not None: token.set_result(outcome)",
+        ),
+        2000,
+    ),
+    Mutant(
+        "a condition judged against the committed state only",
+        "hanas_core.writes:GroupCommit._judge",
+        _one(
+            "present = overlay.version(write.key)",
+            "entry = self._index.get(write.key)\n    present = None if entry is None else entry.version",
+        ),
+        1000,
+    ),
+    Mutant(
+        "idempotency keys are not kept",
+        "hanas_core.index:Index._remember",
+        _one("self._done[idempotency_key] = done", "return"),
+    ),
+    # ------------------------------------------------------------------ claims
+    Mutant(
+        "a claim without a read-back",
+        "hanas_core.claims:claim_epoch",
+        _one("holder = await _durable(folder, claim)", "holder = claim"),
+    ),
+    Mutant(
+        "a claim that is remembered before it is durable",
+        "hanas_core.claims:highest_claim",
+        _one("else await _durable(folder, found)", "else found"),
+        4000,
+    ),
+    Mutant(
+        "adoption by the member's name",
+        "hanas_core.member:Member.see",
+        _one("claim.incarnation == self.incarnation", "claim.member == self.name"),
+    ),
+    Mutant(
+        "the folder's id is not compared",
+        "hanas_core.cluster:identify",
+        _one("if expected is not None and", "if False and expected is not None and"),
+        2000,
+    ),
+    # ------------------------------------------------------------------ seals and the order of a takeover
+    Mutant("no seals", _PROMOTE, _one(_SEALS, "")),
+    Mutant(
+        "a visible seal is taken for durable",
+        "hanas_core.seals:seal_below",
+        _one(
+            "await write_seal(folder, epoch, seal)",
+            "if (await read_seal(folder, epoch)) is Blank.ZERO: await write_seal(folder, epoch, seal)",
+        ),
+        2000,
+    ),
+    Mutant(
+        "only the last epoch is sealed",
+        "hanas_core.seals:seal_below",
+        _one("    if not isinstance(pointer, Blank):\n            break", "    break"),
+    ),
+    Mutant(
+        "the predecessor determined before the seals",
+        _PROMOTE,
+        ((_PREDECESSOR, ""), (_SEALS, _PREDECESSOR + _SEALS)),
+        2000,
+    ),
+    Mutant(
+        "the log read before the seals",
+        _PROMOTE,
+        ((_SEALS, ""), ('    progress("re-logging")\n', _SEALS + '    progress("re-logging")\n')),
+    ),
+    Mutant(
+        "block 1 before the seals",
+        _PROMOTE,
+        ((_SEALS, ""), ("    applied = await log.check()\n", _SEALS + "    applied = await log.check()\n")),
+    ),
+    Mutant(
+        "a rotten block 1 is taken for none",
+        "hanas_core.takeover:find_predecessor",
+        _one("if pointer is not Blank.ZERO:", "if not isinstance(pointer, Blank):")
+        + _one("if pointer is Blank.ROTTEN:", "if False:"),
+        2000,
+    ),
+    # ------------------------------------------------------------------ what is handed on
+    Mutant("the tail beyond L is not re-logged", _PROMOTE, _one("await log.relog(beyond)", "await log.relog([])")),
+    Mutant("the tail beyond L is dropped", _PROMOTE, _one("if batch.count]", "if False]"), 1000),
+    Mutant("re-logged batches are not synced", "hanas_core.epochlog:EpochLog.relog", _one(f"    {_SYNC}\n", ""), 2000),
+    Mutant(
+        "re-logging gives new versions",
+        "hanas_core.epochlog:EpochLog._write",
+        _one("epoch=self._header.epoch,", "epoch=self._header.epoch, origin=self._header.epoch,"),
+    ),
+    Mutant(
+        "sequences that begin behind the index only",
+        _PROMOTE,
+        _one("next_sequence = max(", "next_sequence = replica.index.sequence + 1 or max("),
+    ),
+    Mutant(
+        "cuts of older segments are not copied",
+        "hanas_core.tailer:Tailer.cuts",
+        _one("return manifest.cuts + tuple(reversed(own))", "return tuple(reversed(own))"),
+    ),
+    Mutant(
+        "a reader goes on behind the cut",
+        "hanas_core.manifests:Manifest.resume",
+        _one("return min(applied, Position(cut.epoch, cut.number, cut.end))", "return applied"),
+        2000,
+    ),
+    Mutant(
+        "a manifest whose name is not synced",
+        "hanas_core.manifests:write_manifest",
+        _one("    await folder.sync_directory(names.MANIFESTS)\n", ""),
+        2000,
+    ),
+    Mutant(
+        "a manifest that is not read back",
+        "hanas_core.manifests:write_manifest",
+        _one("    await read_manifest(folder, pointer)\n", ""),
+        3000,
+    ),
+    Mutant(
+        "a segment whose name is not synced",
+        "hanas_core.segments:begin",
+        _one("    await folder.sync_directory(names.SEGMENTS)\n", ""),
+        2000,
+    ),
+    # ------------------------------------------------------------------ rolling, backups, torn and rotten
+    Mutant(
+        "an acknowledgement in a new segment before the marker",
+        "hanas_core.epochlog:EpochLog._roll",
+        _one('    await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))\n', ""),
+        500,
+    ),
+    Mutant(
+        "a marker that is not synced and checked",
+        "hanas_core.epochlog:EpochLog._roll",
+        _one("await self._append(Batch(", "await self._write(Batch("),
+        2000,
+    ),
+    Mutant(
+        "a warm copy fed beyond the commit position",
+        "hanas_core.tailer:Tailer._committed_part",
+        _one(
+            "while self._beyond and (self._beyond[0].epoch != manifest.epoch or "
+            "self._beyond[0].position <= self.committed):",
+            "while self._beyond:",
+        ),
+    ),
+    Mutant(
+        "re-logged batches taken for committed at block 1",
+        "hanas_core.tailer:Tailer.follow",
+        _one("return goes_on", "self.know_relogged()\n    return goes_on"),
+        3000,
+    ),
+    Mutant(
+        "a commit position of another epoch is believed",
+        "hanas_core.tailer:Tailer.know",
+        _one("committed.epoch == self.manifest.epoch and ", ""),
+    ),
+    Mutant(
+        "a bad batch below the commit position is skipped",
+        "hanas_core.tailer:Tailer._refuse_early_end",
+        _one("if self._read_to.offset < end:", "if False:"),
+        2000,
+    ),
+    Mutant(
+        "a read that was given up goes on in the tailer that is used",
+        "hanas_worker.follower:Follower._read_on",
+        _one("        state.replica.continue_from(applied)\n", ""),
+        2000,
+    ),
+    # ------------------------------------------------------------------ compaction
+    Mutant(
+        "a segment is removed before the check that follows block 1",
+        "hanas_core.compaction:roll",
+        _one(
+            "    applied = await log.check()\n",
+            "    for name in await removable(folder, manifest): await folder.remove(name)\n"
+            "    applied = await log.check()\n",
+        ),
+        2000,
+    ),
+    Mutant(
+        "segments are removed that the manifest names",
+        "hanas_core.compaction:removable",
+        _one(" and segment not in named", ""),
+    ),
+    Mutant(
+        "an epoch rolls without a seal",
+        "hanas_core.compaction:roll",
+        _one("    await seal_below(folder, claim)\n", ""),
+    ),
+    Mutant(
+        "a compaction loses the idempotency keys",
+        "hanas_core.compaction:Merger._take",
+        _one("if done is not None and done.version == version:", "if False:"),
+        2000,
+    ),
+    Mutant(
+        "a compaction drops deletes that older segments need",
+        "hanas_core.compaction:Merger._keep_gone",
+        _one("if self._keeps_deletes and", "if False and"),
+        2000,
+    ),
+    Mutant(
+        "a compaction forgets how far it reached",
+        "hanas_core.compaction:Merger.step",
+        _one("self._held.append(records.Reached(self._reached))", "pass"),
+    ),
+    Mutant(
+        "a compaction keeps what is overwritten",
+        "hanas_core.compaction:Merger._keep_live",
+        _one("if self._index.version(record.key) == (record.origin, record.sequence):", "if True:"),
+        2000,
+    ),
+    Mutant(
+        "merged segments stand behind the rest of the log",
+        "hanas_worker.compactor:Compactor._compact",
+        _one(
+            "return before[: plan.first] + merged + before[plan.first + len(plan.cuts) :]",
+            "return before[: plan.first] + before[plan.first + len(plan.cuts) :] + merged",
+        ),
+        2000,
+    ),
+    # ------------------------------------------------------------------ telling a dead main
+    Mutant(
+        "a takeover on a dead folder",
+        "hanas_core.detector:Detector._judge",
+        _one("if probe.canary_ok and looked:", "if looked:"),
+        500,
+    ),
+    Mutant(
+        "an answer without a commit",
+        "hanas_worker.mail:Mail._answer",
+        _one(" or not await self._commits(service)", ""),
+        500,
+    ),
+    Mutant(
+        "a probe is answered whatever epoch it asks about",
+        "hanas_worker.mail:Mail._answer",
+        _one("and probe.epoch == epoch", ""),
+        500,
+    ),
+    Mutant(
+        "a probe that is renewed before its time",
+        "hanas_core.detector:Detector.tick",
+        _one("if self._probe is None:", "if True:"),
+    ),
+    Mutant(
+        "patience without a limit",
+        "hanas_core.detector:Detector.served",
+        _one("min(longer, max(self._timing.most_patience, self._timing.suspect_after))", "60 * longer"),
+        1000,
+    ),
+)
+
+
+@contextmanager
+def applied(mutant: Mutant) -> Iterator[None]:
+    """Break the production code in one place, for as long as the context lasts."""
+    function = _function(mutant.place)
+    whole = function.__code__
+    function.__code__ = _broken(function, mutant)
+    try:
+        yield
+    finally:
+        function.__code__ = whole
+
+
+def _function(place: str) -> FunctionType:
+    module, _, path = place.partition(":")
+    found: object = importlib.import_module(module)
+    for part in path.split("."):
+        found = inspect.getattr_static(found, part)
+    found = getattr(found, "__func__", found)
+    assert isinstance(found, FunctionType)
+    return found
+
+
+def _broken(function: FunctionType, mutant: Mutant) -> CodeType:
+    lines = textwrap.dedent(inspect.getsource(function)).splitlines(keepends=True)
+    source = "".join(lines[next(at for at, line in enumerate(lines) if line.startswith(("def ", "async def "))) :])
+    for old, new in mutant.change:
+        assert source.count(old) == 1, f"{mutant.name}: {old!r} occurs {source.count(old)} times in {mutant.place}"
+        source = source.replace(old, new)
+    code = compile(f"from __future__ import annotations\n{source}", f"<{mutant.name}>", "exec")
+    return next(const for const in code.co_consts if isinstance(const, CodeType))
+
+
+class Caught(NamedTuple):
+    """The first seed that shows a mutant, and what it shows."""
+
+    seeds: int
+    violation: str
+
+
+def hunt(mutant: Mutant, most: int = 1 << 60) -> Caught | None:
+    """Play seeds, ``most`` of them, until the mutant is seen; None if it survives."""
+    with applied(mutant):
+        for seed in range(min(mutant.seeds, most)):
+            report = run(seed)
+            if report.violation is not None:
+                return Caught(seed + 1, report.violation)
+    return None
+
+
+def _told(mutant: Mutant, most: int) -> tuple[bool, str]:
+    """Hunt for a mutant; return whether it was caught, and a line about it."""
+    started = time.monotonic()
+    caught = hunt(mutant, most)
+    seconds = time.monotonic() - started
+    seen = "SURVIVES" if caught is None else f"{caught.seeds:5} {caught.violation.splitlines()[0][:110]}"
+    return caught is not None, f"{mutant.name:<64}{mutant.seeds:>5} {seconds:6.1f} s {seen}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make sim-mutants", description=__doc__)
+    parser.add_argument("--only", default="", help="those with this in their name")
+    parser.add_argument("--most", type=int, default=1 << 60, help="no more seeds than this for each")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    wanted = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if wanted.only in mutant.name]
+    survivors = 0
+    with ProcessPoolExecutor(wanted.jobs) as pool:
+        for hunted in as_completed([pool.submit(_told, mutant, wanted.most) for mutant in chosen]):
+            caught, line = hunted.result()
+            survivors += not caught
+            print(line, flush=True)
+    print(f"{survivors} of {len(chosen)} survive")
+    return survivors > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

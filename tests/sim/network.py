@@ -1,0 +1,191 @@
+"""The simulated network: requests and answers that are cut off, lost, late, or delivered when nobody waits any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from tests.sim.world import ProcessLoop, World
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Refused(OSError):
+    """Nobody listens there: the request was not delivered."""
+
+
+_IDLE_SECONDS = 30.0
+"""What is between two machines forgets an idle connection after this long, on average."""
+
+
+class Host(Protocol):
+    """Something that answers requests."""
+
+    loop: ProcessLoop
+
+    async def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer: ...
+
+
+class Network:
+    """Everybody's way to everybody else, by name."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.hosts: dict[str, Host] = {}
+        self.cuts: set[tuple[str, str]] = set()
+        self.loss = 0.0
+        self.delay = 0.0
+        self.lost = 0
+        self._connections: list[tuple[str, ProcessLoop, asyncio.Future[None]]] = []
+        """Idle ones: to whom, from whom, and what is done when it is closed."""
+
+    def heal(self) -> None:
+        self.cuts.clear()
+        self.loss = self.delay = 0.0
+
+    def cut(self, origin: str, targets: Iterable[str], *, both_ways: bool) -> None:
+        for target in targets:
+            self.cuts.add((origin, target))
+            if both_ways:
+                self.cuts.add((target, origin))
+
+    async def request(
+        self,
+        origin: ProcessLoop,
+        method: str,
+        url: str,
+        body: bytes,
+        timeout: float,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """Raises Refused, ConnectionResetError, TimeoutError."""
+        parts = urlsplit(url)
+        waiting: asyncio.Future[Answer] = origin.create_future()
+        target = parts.hostname or ""
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        if self._passes(origin.name, target) and not (
+            (target, origin.name) in self.cuts and self.world.chance(0.5)  # no connection without an answer to it
+        ):
+            self.world.after(
+                self._latency(), lambda: self._deliver(origin, target, method, path, headers or {}, body, waiting)
+            )
+        async with asyncio.timeout(timeout):
+            return await waiting
+
+    async def carry(self, origin: ProcessLoop, method: str, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
+        """What `tests.sim.seams` wants."""
+        answer = await self.request(origin, method, url, body, timeout)
+        return answer.status, answer.body
+
+    async def connect(self, origin: ProcessLoop, url: str) -> None:
+        """What `tests.sim.seams` wants: return when an idle connection is closed. Raises Refused."""
+        target = urlsplit(url).hostname or ""
+        await asyncio.sleep(self._latency())
+        host = self.hosts.get(target)
+        reachable = self._passes(origin.name, target) and self._passes(target, origin.name)
+        if not reachable or host is None or not host.loop.alive:
+            raise Refused(f"no connection to {target}")
+        closed: asyncio.Future[None] = origin.create_future()
+        self._connections.append((target, origin, closed))
+        self.world.after(self.world.random.expovariate(1 / _IDLE_SECONDS), lambda: self._close(origin, closed))
+        await closed
+
+    def hang_up(self, name: str) -> None:
+        """The kernel closes the connections of a process that died, if the others are within reach."""
+        for target, origin, closed in self._connections:
+            if target == name and (name, origin.name) not in self.cuts:
+                self.world.after(self._latency(), lambda origin=origin, closed=closed: self._close(origin, closed))  # type: ignore[misc]  # B023
+        self._connections = [each for each in self._connections if each[0] != name]
+
+    @staticmethod
+    def _close(origin: ProcessLoop, closed: asyncio.Future[None]) -> None:
+        if origin.alive:
+            origin.call_soon(lambda: None if closed.done() else closed.set_result(None))
+
+    def _passes(self, origin: str, target: str) -> bool:
+        if (origin, target) in self.cuts or (self.loss and self.world.chance(self.loss)):
+            self.lost += 1
+            return False
+        return True
+
+    def _latency(self) -> float:
+        chance = self.world.random
+        late = chance.uniform(0, self.delay) if self.delay else 0.0
+        return chance.uniform(0.0001, 0.001) + late
+
+    def _deliver(
+        self,
+        origin: ProcessLoop,
+        target: str,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+        waiting: asyncio.Future[Answer],
+    ) -> None:
+        host = self.hosts.get(target)
+        if host is None or not host.loop.alive:
+            self._back(origin, waiting, Refused(f"connection refused by {target}"))
+            return
+        loop = host.loop
+
+        async def respond() -> None:
+            answer = await host.handle(method, path, headers, body)
+            if self._passes(target, origin.name):
+                self.world.after(self._latency(), lambda: self._back(origin, waiting, answer))
+
+        task = loop.spawn(respond())
+        task.add_done_callback(_look_at)
+
+    def _back(self, origin: ProcessLoop, waiting: asyncio.Future[Answer], answer: Answer | Exception) -> None:
+        def settle() -> None:
+            if waiting.done():
+                return
+            if isinstance(answer, Exception):
+                waiting.set_exception(answer)
+            else:
+                waiting.set_result(answer)
+
+        if origin.alive:
+            origin.call_soon(settle)
+
+
+def _look_at(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.result()
+
+
+async def ask(app: Any, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
+    """Hand one request to an ASGI application and return its whole answer."""
+    path, _, query = target.partition("?")
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    status = 0
+    sent: dict[str, str] = {}
+    parts: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal status, sent
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            sent = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            parts.append(message.get("body", b""))
+
+    await app(scope, receive, send)
+    return Answer(status, sent, b"".join(parts))

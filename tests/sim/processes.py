@@ -1,0 +1,215 @@
+"""The processes of a cluster: workers and overseers of production code, on simulated loops, mounts and links."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from hanas_core import cluster
+from hanas_core.arbitration import Arrival, Challenge, Refused
+from hanas_core.errors import FolderError
+from hanas_core.fitness import Unfit
+from hanas_core.member import IsolationPolicy
+from hanas_core.timing import Timing
+from hanas_overseer.decisions import Decisions
+from hanas_serving.lanes import Lane
+from hanas_worker import duties
+from hanas_worker.keepalives import LinkEndpoint
+from hanas_worker.kv import KeyValueEndpoint
+from hanas_worker.node import Node
+from hanas_worker.overseers import Overseers, Rejected
+from hanas_worker.settings import WorkerSettings
+from tests.sim.mount import Mount
+from tests.sim.network import Answer, Network, ask
+from tests.sim.world import ProcessLoop, World
+
+TIMING = Timing(
+    keepalive_interval=0.1,
+    suspect_after=0.35,
+    probe_timeout=0.25,
+    probe_interval=0.3,
+    folder_grace=0.4,
+    link_confirm=1.0,
+    stall_limit=0.8,
+    mailbox_interval=0.08,
+    tail_interval=0.12,
+    watch_interval=0.25,
+    presence_interval=0.5,
+    folder_timeout=2.5,
+    overseer_timeout=0.3,
+    isolation_after=1.0,
+    most_patience=4.0,
+)
+SEGMENT_BYTES = 32 << 10
+VALUE_BYTES = 8 << 10
+
+
+class Worker:
+    """A member: its machine, and the process that runs on it now."""
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        mount: Mount,
+        name: str,
+        *,
+        folder_id: str,
+        overseers: tuple[str, ...],
+        policy: IsolationPolicy,
+        rate: float,
+    ) -> None:
+        self.world = world
+        self.network = network
+        self.mount = mount
+        self.name = name
+        self.node: Node | None = None
+        self.running = False
+        self.comes_back = False
+        """Also a process that ended in order is started again."""
+        self._rate = rate
+        self._folder_id = folder_id
+        self._settings = WorkerSettings(
+            port=3000,
+            link_port=4000,
+            member=name,
+            advertise_url=f"http://{name}:3000",
+            link_url=f"http://{name}:4000",
+            overseers=overseers,
+            folder=Path(),
+            folder_is_default=False,
+            folder_id=folder_id,
+            secrets=(),
+            client_tokens=(),
+            timing=TIMING,
+            policy=policy,
+            value_bytes=VALUE_BYTES,
+            segment_bytes=SEGMENT_BYTES,
+            cache_bytes=4 << 10,
+            snapshot_bytes=16 << 10,
+            compact_share=0.3,
+            compact_bytes=8 << 10,
+        )
+        self.loop = ProcessLoop(world, name, rate=rate)
+        self.loop.kill()
+        network.hosts[name] = self
+
+    # ------------------------------------------------------------------ its life
+
+    def start(self) -> None:
+        """Start the process, unless it runs."""
+        if self.running:
+            return
+        self.world.note(self.name, "starts")
+        self.running = True
+        self.node = None
+        self.loop = ProcessLoop(self.world, self.name, rate=self._rate)
+        self._kv = KeyValueEndpoint(None, (), VALUE_BYTES)
+        self._link = LinkEndpoint((), lambda: self._folder_id if self.node else None, self._hear)
+        self._stopping = asyncio.Event()
+        self.loop.spawn(self._live()).add_done_callback(self._ended)
+
+    def kill(self, *, machine: bool) -> None:
+        """SIGKILL the process, or cut the power of its machine."""
+        self.world.note(self.name, "loses its power" if machine else "is killed")
+        self.running = False
+        self.loop.kill()
+        if machine:
+            self.mount.crash()
+        else:
+            self.mount.orphan()
+            self.network.hang_up(self.name)
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        if self.running:
+            self.world.note(self.name, "is asked to stop")
+            self.loop.call_soon(self._stopping.set)
+
+    def pause(self) -> None:
+        self.world.note(self.name, "is paused")
+        self.loop.pause()
+
+    def resume(self) -> None:
+        if self.loop.paused:
+            self.world.note(self.name, "goes on")
+            self.loop.resume()
+
+    async def _live(self) -> None:
+        lane = Lane("start")
+        while True:
+            try:
+                await lane.run(cluster.identify(self.mount, self._folder_id), TIMING.folder_timeout)
+                break
+            except FolderError:
+                await asyncio.sleep(TIMING.watch_interval)
+        overseers = Overseers(
+            self._settings.overseers, (), timeout=TIMING.overseer_timeout, folder_timeout=TIMING.folder_timeout
+        )
+        node = Node(self._settings, self.mount, self._folder_id, overseers)
+        await lane.run(
+            duties.clear_temporary(self.mount, self.name, node.state.member.incarnation), TIMING.folder_timeout
+        )
+        self.node = self._kv.node = node
+        await node.run(self._stopping)
+
+    def _ended(self, life: asyncio.Task[None]) -> None:
+        self.running = False
+        error = None if life.cancelled() else life.exception()
+        self.world.note(self.name, "ends" if error is None else f"ends with {error!r}")
+        if error is not None and not isinstance(error, FolderError | Rejected | Unfit):
+            self.world.accuse(f"{self.name} ended with an error of the program: {error!r}")
+        self.loop.kill()
+        self.network.hang_up(self.name)
+        if self.comes_back or error is not None:
+            self.world.after(0.5, self.start)
+
+    # ------------------------------------------------------------------ what it is asked
+
+    def _hear(self, keepalive: object) -> int:
+        return 0 if self.node is None else self.node.hear(keepalive)  # type: ignore[arg-type]  # by LinkEndpoint
+
+    async def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
+        app = self._link if target.startswith("/v1/keepalive") else self._kv
+        return await ask(app, method, target, headers, body)
+
+
+class Overseer:
+    """An overseer: its decisions, without its pages."""
+
+    def __init__(self, world: World, network: Network, mount: Mount, name: str, folder_id: str) -> None:
+        self.world = world
+        self.mount = mount
+        self.name = name
+        self._folder_id = folder_id
+        self.loop = ProcessLoop(world, name)
+        self.loop.kill()
+        network.hosts[name] = self
+
+    def start(self) -> None:
+        if not self.loop.alive:
+            self.world.note(self.name, "starts")
+            self.loop = ProcessLoop(self.world, self.name)
+            self._decisions = Decisions(self.mount, self._folder_id, TIMING)
+
+    def kill(self) -> None:
+        self.world.note(self.name, "is killed")
+        self.loop.kill()
+
+    async def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
+        """Answer as `hanas_overseer.calls` does."""
+        del headers
+        try:
+            if method == "POST" and target == "/v1/claim":
+                place = await self._decisions.arrive(msgspec.json.decode(body, type=Arrival))
+                return Answer(200, {}, msgspec.json.encode(place))
+            if method == "POST" and target == "/v1/takeover":
+                ruling = await self._decisions.challenge(msgspec.json.decode(body, type=Challenge))
+                return Answer(200 if ruling.granted else 409, {}, msgspec.json.encode(ruling.main))
+        except Refused as refusal:
+            return Answer(400, {}, msgspec.json.encode({"detail": str(refusal)}))
+        except FolderError as error:
+            return Answer(503, {}, msgspec.json.encode({"detail": str(error)}))
+        return Answer(200, {}, b"ok\n")

@@ -1,0 +1,225 @@
+"""One run of a whole cluster, fixed by its seed: faults for a while, then peace, then the judgement."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from hanas_client.lab.audit import Found, judge
+from hanas_core import cluster
+from hanas_core.member import IsolationPolicy
+from tests.sim import seams
+from tests.sim.clients import Clients
+from tests.sim.disk import Disk
+from tests.sim.faults import Faults
+from tests.sim.mount import Call, Mount
+from tests.sim.network import Network
+from tests.sim.processes import Overseer, Worker
+from tests.sim.seams import running_loop
+from tests.sim.witness import Witness
+from tests.sim.world import Violation, World
+
+FOLDER_ID = "f" * 32
+PEACE_SECONDS = 40.0
+"""So long after the last fault a write is acknowledged again: the most patience that these timings know, some times."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class Report:
+    """What came out of a run."""
+
+    seed: int
+    violation: str | None = None
+    simulated_seconds: float = 0.0
+    operations: int = 0
+    acknowledged: int = 0
+    commits: int = 0
+    takeovers: int = 0
+    recovered_in: float = 0.0
+    """Seconds from the end of the faults to the next acknowledged write."""
+    faults: Counter[str] = field(default_factory=Counter)
+    trace: list[str] = field(default_factory=list)
+
+
+def run(seed: int, *, tracing: bool = False) -> Report:
+    """Play one seed to its end, or to the first violation."""
+    return Simulation(seed, tracing=tracing).play()
+
+
+class Simulation:
+    """A cluster, its clients, its faults and its witness."""
+
+    def __init__(self, seed: int, *, tracing: bool = False) -> None:
+        self.seed = seed
+        self.world = world = World(seed, tracing=tracing)
+        chance = world.random
+        self.disk = Disk(chance)
+        self.network = Network(world)
+        caches_names = chance.random() < 0.6
+        unruly = chance.choice((0.0, 1.0, 1.0, 3.0))
+        overseers = tuple(f"overseer{number}" for number in range(chance.choice((0, 1, 1, 2))))
+
+        def mount(name: str) -> Mount:
+            return Mount(world, self.disk, name, caches_names=caches_names, unruly=unruly)
+
+        policy = chance.choice(list(IsolationPolicy))
+        self.workers = {
+            name: Worker(
+                world,
+                self.network,
+                mount(name),
+                name,
+                folder_id=FOLDER_ID,
+                overseers=tuple(f"http://{overseer}:4000" for overseer in overseers),
+                policy=policy,
+                rate=chance.choice((1.0, 1.0, 0.9, 1.2)),
+            )
+            for name in (f"w{number}" for number in range(chance.choice((2, 3, 3, 4))))
+        }
+        self.overseers = [Overseer(world, self.network, mount(name), name, FOLDER_ID) for name in overseers]
+        self.clients = Clients(world, self.network, list(self.workers), keys=chance.choice((1, 3, 6)))
+        mounts = [worker.mount for worker in self.workers.values()]
+        mounts += [overseer.mount for overseer in self.overseers]
+        self._foreign = Disk(chance) if chance.random() < 0.05 else None
+        self.faults = Faults(
+            world,
+            self.disk,
+            self.network,
+            list(self.workers.values()),
+            self.overseers,
+            mounts,
+            foreign=self._foreign,
+            rots=chance.random() < 0.1,
+        )
+        self.witness = Witness(world, self.disk, self.workers)
+        self._mounts = mounts
+        self._report = Report(seed)
+
+    def play(self) -> Report:
+        world, report = self.world, self._report
+        with (
+            seams.simulated(self.seed, self.network.carry, self.network.connect),
+            self.witness.watching(),
+            _listening(world),
+        ):
+            try:
+                self._play()
+            except Violation as violation:
+                report.violation = str(violation)
+            finally:
+                asyncio._set_running_loop(None)
+                for loop in (*(worker.loop for worker in self.workers.values()), self.clients.loop):
+                    loop.kill()
+                for overseer in self.overseers:
+                    overseer.loop.kill()
+        report.simulated_seconds = world.now
+        report.operations = len(self.clients.history)
+        report.acknowledged = self.clients.acknowledged
+        report.commits = self.witness.commits
+        claims = self.disk.directories.get("claims")
+        report.takeovers = max(0, len(claims.seen) - 1) if claims else 0
+        report.faults = self.faults.counts
+        for mount in self._mounts:
+            report.faults.update(mount.counts)
+        report.trace = world.trace
+        return report
+
+    def _play(self) -> None:
+        world, chance = self.world, self.world.random
+        self._initialise(self.disk, FOLDER_ID)
+        if self._foreign is not None:
+            self._initialise(self._foreign, "e" * 32)
+        for overseer in self.overseers:
+            overseer.start()
+        for worker in self.workers.values():
+            world.after(chance.uniform(0, 0.3), worker.start)
+        self.clients.start(chance.choice((2, 4, 6)))
+        self.faults.begin(chance.choice((0.15, 0.3, 0.6)))
+        world.run(world.now + chance.choice((3.0, 5.0, 8.0)))
+        self.faults.end()
+        peace = world.now
+        acknowledged = self.clients.acknowledged
+        if world.rotten:
+            world.run(peace + 5.0)
+            self._judge(None)
+            return
+        if not world.run(peace + PEACE_SECONDS, lambda: self.clients.acknowledged > acknowledged):
+            raise Violation(f"no write was acknowledged within {PEACE_SECONDS:g} s after the last fault")
+        self._report.recovered_in = world.now - peace
+        world.run(world.now + 0.3)
+        self.clients.stopping = True
+        world.run(world.now + PEACE_SECONDS, lambda: not self.clients.busy)
+        reading = self.clients.loop.spawn(self.clients.read_all())
+        if not world.run(world.now + PEACE_SECONDS, reading.done):
+            raise Violation(f"the keys could not be read within {PEACE_SECONDS:g} s at the end")
+        self._judge({key: Found(*found) for key, found in reading.result().items()})
+
+    def _initialise(self, disk: Disk, folder_id: str) -> None:
+        drive(
+            cluster.initialise(Mount(self.world, disk, "init", caches_names=False, unruly=0.0), folder_id), self.world
+        )
+        for directory in disk.directories.values():
+            directory.durable = dict(directory.seen)
+
+    def _judge(self, end: dict[str, Found] | None) -> None:
+        verdict = judge(self.clients.history, end)
+        if not verdict.ok:
+            raise Violation(str(verdict))
+        versions = {str(write.version) for write in self.witness.committed}
+        for key, value, version in self.clients.stale:
+            if version not in versions:
+                raise Violation(f"a stale read of {key} found {value} of {version}, which was never committed")
+
+
+def drive(procedure: Coroutine[Any, Any, T], world: World) -> T:
+    """Run a procedure on the folder to its end, with nothing else going on."""
+    outcome: list[tuple[Any, Exception | None]] = [(None, None)]
+    while True:
+        result, error = outcome.pop()
+        try:
+            call = procedure.send(result) if error is None else procedure.throw(error)
+        except StopIteration as stop:
+            done: T = stop.value
+            return done
+        assert isinstance(call, Call)
+        call.mount.submit(call, lambda result, error: outcome.append((result, error)))
+        assert world.run(world.now + 60.0, lambda: bool(outcome))
+
+
+class _Ear(logging.Handler):
+    """Writes what the production code logs into the trace; an error of the program is a violation."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            name = running_loop().name
+        except RuntimeError:
+            return
+        self._world.note(name, record.getMessage())
+        if record.exc_info:
+            self._world.accuse(f"{name}: {record.getMessage()}: {record.exc_info[1]!r}")
+
+
+@contextmanager
+def _listening(world: World) -> Iterator[None]:
+    logger, ear = logging.getLogger("hanas.worker"), _Ear(world)
+    level, propagates = logger.level, logger.propagate
+    logger.setLevel(logging.INFO if world.tracing else logging.ERROR)
+    logger.propagate = False
+    logger.addHandler(ear)
+    try:
+        yield
+    finally:
+        logger.removeHandler(ear)
+        logger.setLevel(level)
+        logger.propagate = propagates

@@ -1,0 +1,297 @@
+"""What must be true at every step, looked at from outside: no member knows all of this.
+
+The witness hears of every commit, of every epoch that begins to serve, and of every block that becomes durable. It
+keeps its own list of all committed writes, and accuses the run as soon as something contradicts it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import msgspec
+
+from hanas_core import names, records, takeover
+from hanas_core.batches import Batch, Kind, size_of
+from hanas_core.blocks import unpack
+from hanas_core.claims import POINTER_COPY_BYTES, POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer
+from hanas_core.detector import Evidence
+from hanas_core.epochlog import EpochLog
+from hanas_core.folder import BLOCK_BYTES
+from hanas_core.index import Index
+from hanas_core.mailboxes import Answers, Box, Probe
+from hanas_core.manifests import Manifest
+from hanas_core.member import Role
+from hanas_core.positions import Position, Version
+from hanas_core.takeover import Promotion
+from hanas_core.verdicts import Verdict
+from tests.sim.disk import ZERO, Disk, Inode
+from tests.sim.mount import OpenFile
+from tests.sim.processes import Worker
+from tests.sim.seams import running_loop
+from tests.sim.world import World
+
+
+class Committed(NamedTuple):
+    """A write that can never be lost again."""
+
+    version: Version
+    record: records.Record
+
+
+class Witness:
+    """Knows everything, says nothing while all is well."""
+
+    def __init__(self, world: World, disk: Disk, workers: dict[str, Worker]) -> None:
+        self.world = world
+        self.disk = disk
+        self.workers = workers
+        self.committed: list[Committed] = []
+        """All committed writes; the one with sequence n stands at n - 1."""
+        self.served_from: dict[int, float] = {}
+        """When each epoch began to serve."""
+        self.commits = 0
+        self._relogged: dict[tuple[int, int], Committed] = {}
+        """Writes that an epoch re-logged, by their version: perhaps committed."""
+        self._relogged_by: set[tuple[int, int, int]] = set()
+        """Epoch that re-logged a batch, epoch and sequence of its last write."""
+        self._last: dict[int, Position] = {}
+        self._model: dict[str, Committed] = {}
+        self._promoting: set[str] = set()
+        self._commits_of: Counter[int] = Counter()
+        self._probes: dict[str, tuple[int, int]] = {}
+        """Of each probe by its nonce: its epoch, and how many commits that epoch had when it was written."""
+        disk.removed = self._removed
+        disk.block_seen, disk.block_written, disk.linked = self._block_seen, self._block_written, self._linked
+
+    # ------------------------------------------------------------------ what is heard
+
+    def _batch_committed(self, log: EpochLog, batch: Batch, position: Position) -> None:
+        file = log._file
+        assert isinstance(file, OpenFile)
+        if file.mount.disk is not self.disk:
+            return
+        epoch, start = position.epoch, position.offset - size_of(len(batch.payload))
+        self.commits += 1
+        self._commits_of[epoch] += 1
+        before = self._last.get(epoch)
+        if before is not None and position <= before:
+            self.world.accuse(f"the commit position of epoch {epoch} went from {before} to {position}")
+        self._last[epoch] = position
+        length = position.offset - start
+        durable = file.inode.durable_read(start, length)
+        if not any(durable[:8]) or durable != file.inode.read(start, length) or file.inode in file.mount.cached:
+            self.world.accuse(f"{position} was committed before it was durable")
+        later = min((other for other in self.served_from if other > epoch), default=None)
+        if later is not None and file.synced_at > self.served_from[later]:
+            self.world.accuse(f"epoch {epoch} committed a batch that was synced after epoch {later} had begun to serve")
+        if batch.kind is Kind.RECORDS and batch.count:
+            for sequence, record in enumerate(records.decode(batch.payload)[0], batch.first_sequence):
+                self._add(Committed(Version(batch.origin, sequence), record), f"epoch {epoch} committed")
+
+    def _add(self, write: Committed, what: str) -> None:
+        sequence = write.version.sequence
+        if sequence <= len(self.committed) and self.committed[sequence - 1] == write:
+            return  # re-logged by the next epoch while its main had not yet seen that its check went well
+        if sequence != len(self.committed) + 1:
+            self.world.accuse(f"{what} write {write.version}, but {len(self.committed)} were committed before")
+            return
+        self.committed.append(write)
+        if isinstance(write.record, records.Put):
+            self._model[write.record.key] = write
+        else:
+            self._model.pop(write.record.key, None)
+
+    def _relogs(self, epoch: int, batches: list[Batch]) -> None:
+        for batch in batches:
+            self._relogged_by.add((epoch, batch.origin, batch.first_sequence + batch.count - 1))
+            for sequence, record in enumerate(records.decode(batch.payload)[0], batch.first_sequence):
+                version = Version(batch.origin, sequence)
+                self._relogged[version] = Committed(version, record)
+
+    def _promoted(self, epoch: int, index: Index) -> None:
+        """An epoch begins to serve: it must hold exactly what was committed, and what was re-logged on the way."""
+        if max(self.served_from, default=0) > epoch:
+            return  # its check went well, then it was paused until a later epoch served: it will find its seal
+        entries = dict(index.page("", "", 1 << 30).entries)
+        if index.sequence < len(self.committed):
+            missing = self.committed[index.sequence]
+            self.world.accuse(f"epoch {epoch} begins without the committed write {missing.version}")
+            return
+        while len(self.committed) < index.sequence:
+            sequence = len(self.committed) + 1
+            found = [write for version, write in self._relogged.items() if version[1] == sequence]
+            if not found:
+                self.world.accuse(f"epoch {epoch} begins with write {sequence}, which nobody committed or re-logged")
+                return
+            # Of several, the one that stands: what a later epoch re-logged came from a later log.
+            self._add(max(found, key=lambda write: write.version), f"epoch {epoch} begins with")
+        held = {key: (entry.version, entry.mark) for key, entry in entries.items()}
+        wanted = {
+            key: (write.version, write.record.mark)
+            for key, write in self._model.items()
+            if isinstance(write.record, records.Put)
+        }
+        if held != wanted:
+            key = min(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key))
+            self.world.accuse(
+                f"epoch {epoch} begins with {key} = {held.get(key)}, but {wanted.get(key)} is what was committed"
+            )
+
+    def _applied(self, index: Index, batch: Batch) -> None:
+        """A backup takes a batch into its copy: it must be committed."""
+        worker = self.workers.get(running_loop().name)
+        if worker is None or worker.node is None or worker.name in self._promoting or not batch.count:
+            return
+        if batch.kind is Kind.MERGED:
+            return
+        state = worker.node.state
+        if state.replica.index is not index or state.member.role is not Role.BACKUP:
+            return
+        last = batch.first_sequence + batch.count - 1
+        manifest = state.replica.tailer.manifest
+        if manifest is not None and batch.epoch < manifest.epoch and self._has_relogged(batch, last):
+            return
+        if last > len(self.committed) or self.committed[last - 1].version.epoch != batch.origin:
+            self.world.accuse(
+                f"{worker.name} applied write {batch.origin}-{last} of {batch.position}, which is not committed"
+            )
+
+    def _has_relogged(self, batch: Batch, last: int) -> bool:
+        """Whether a dead epoch re-logged the batch and has its manifest for good: then it cannot be lost any more."""
+        claim = self.disk.find(names.claim(batch.epoch))
+        for_good = claim is not None and claim.durable.get(POINTER_OFFSET // BLOCK_BYTES, ZERO) != ZERO
+        return for_good and (batch.epoch, batch.origin, last) in self._relogged_by
+
+    def _block_seen(self, name: str, inode: Inode, page: int) -> None:
+        if name == f"{names.MAILBOXES}/{Box.PROBES}":
+            probe = msgspec.json.decode(_payload(inode, page), type=Probe)
+            self._probes.setdefault(probe.nonce, (probe.epoch, self._commits_of[probe.epoch]))
+        elif name == f"{names.MAILBOXES}/{Box.ANSWERS}":
+            self._answered(msgspec.json.decode(_payload(inode, page), type=Answers))
+
+    def _block_written(self, name: str, inode: Inode, page: int) -> None:
+        del inode
+        if name.startswith(f"{names.CLAIMS}/") and page * BLOCK_BYTES == POINTER_OFFSET:
+            self._pointed(int(name.partition("/")[2]))
+
+    def _linked(self, name: str, inode: Inode) -> None:
+        """A takeover rests on a folder that works where it was concluded: on the own canary, kept."""
+        if not name.startswith(f"{names.CLAIMS}/"):
+            return
+        claim = msgspec.json.decode(_payload(inode, 0), type=Claim)
+        if claim.verdict not in {Verdict.PRIMARY_FAILED, Verdict.PRIMARY_WEDGED}:
+            return
+        if msgspec.json.decode(claim.evidence, type=Evidence).canary_took is None:
+            self.world.accuse(f"{claim.member} claimed epoch {claim.epoch} although its own canary was not kept")
+
+    def _removed(self, name: str) -> None:
+        """Nothing may go that the newest manifest names, nor what its epoch has appended since."""
+        segment = names.segment_of(name.rpartition("/")[2]) if name.startswith(f"{names.SEGMENTS}/") else None
+        manifest = None if self.world.rotten else self._newest_manifest()
+        if segment is None or manifest is None:
+            return
+        own = segment[0] == manifest.epoch and segment[1] < names.MERGED_FROM
+        if own or segment in {(cut.epoch, cut.number) for cut in manifest.cuts}:
+            self.world.accuse(f"{name} was removed, which the manifest of epoch {manifest.epoch} needs")
+
+    def _newest_manifest(self) -> Manifest | None:
+        for name in sorted(self.disk.directories[names.CLAIMS].seen, reverse=True):
+            claim = self.disk.find(f"{names.CLAIMS}/{name}")
+            page = ZERO if claim is None else claim.durable.get(POINTER_OFFSET // BLOCK_BYTES, ZERO)
+            payload = unpack(page[:POINTER_COPY_BYTES])
+            if isinstance(payload, bytes):
+                file = self.disk.find(msgspec.json.decode(payload, type=Pointer).manifest)
+                content = None if file is None else unpack(file.durable_read(0, file.size))
+                return msgspec.json.decode(content, type=Manifest) if isinstance(content, bytes) else None
+        return None
+
+    def _answered(self, answers: Answers) -> None:
+        """An answer proves a commit that began after the probe, in the epoch that was asked about."""
+        for answer in answers.answers.values():
+            epoch, commits = self._probes[answer.nonce]
+            if epoch != answers.epoch and self._holder(epoch) != answers.incarnation:
+                self.world.accuse(f"the main of epoch {answers.epoch} answered a probe about epoch {epoch}")
+            elif not answer.full and epoch == answers.epoch and self._commits_of[epoch] == commits:
+                self.world.accuse(f"the main of epoch {epoch} answered a probe without a commit since")
+
+    def _holder(self, epoch: int) -> str:
+        """The incarnation that claimed an epoch: its main may have rolled on to the next one meanwhile."""
+        claim = self.disk.find(names.claim(epoch))
+        return "" if claim is None else msgspec.json.decode(_payload(claim, 0), type=Claim).incarnation
+
+    def _pointed(self, epoch: int) -> None:
+        """An epoch gets its manifest: every epoch down to the one before with a manifest must be sealed for good."""
+        for lower in range(epoch - 1, 0, -1):
+            claim = self.disk.find(f"claims/{lower:010d}")
+            if claim is None:
+                self.world.accuse(f"the claim of epoch {lower} is gone")
+                return
+            if claim.durable.get(SEAL_OFFSET // BLOCK_BYTES, ZERO) == ZERO:
+                self.world.accuse(f"epoch {epoch} got its manifest before epoch {lower} was sealed for good")
+                return
+            if claim.durable.get(POINTER_OFFSET // BLOCK_BYTES, ZERO) != ZERO:
+                return
+
+    # ------------------------------------------------------------------ how it hears
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Listen to the production code."""
+        append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
+        commit, check = EpochLog.commit, EpochLog.check
+
+        async def hear_append(log: EpochLog, batch: Batch) -> Position:
+            position = await append(log, batch)
+            self._batch_committed(log, batch, position)
+            return position
+
+        async def hear_commit(log: EpochLog, batch: Batch) -> Position:
+            position = await commit(log, batch)
+            if batch.count == 0:
+                self._commits_of[position.epoch] += 1
+            return position
+
+        async def hear_check(log: EpochLog) -> Position:
+            position = await check(log)
+            if isinstance(log._file, OpenFile) and log._file.mount.disk is self.disk:
+                self.served_from.setdefault(position.epoch, self.world.now)
+            return position
+
+        async def hear_relog(log: EpochLog, batches: list[Batch]) -> list[Batch]:
+            self._relogs(log._header.epoch, batches)
+            return await relog(log, batches)
+
+        def hear_apply(index: Index, batch: Batch, found: list[records.Record] | None = None) -> None:
+            self._applied(index, batch)
+            apply(index, batch, found)
+
+        async def hear_promote(*arguments: Any, **named: Any) -> Promotion:
+            name = running_loop().name
+            self._promoting.add(name)
+            try:
+                promotion = await promote(*arguments, **named)
+            finally:
+                self._promoting.discard(name)
+            if arguments[0].disk is self.disk:
+                self._promoted(arguments[1].epoch, arguments[2].index)
+            return promotion
+
+        with (
+            patch.object(EpochLog, "_append", hear_append),
+            patch.object(EpochLog, "relog", hear_relog),
+            patch.object(EpochLog, "commit", hear_commit),
+            patch.object(EpochLog, "check", hear_check),
+            patch.object(Index, "apply", hear_apply),
+            patch.object(takeover, "promote", hear_promote),
+        ):
+            yield
+
+
+def _payload(inode: Inode, page: int) -> bytes:
+    payload = unpack(inode.page(page))
+    assert isinstance(payload, bytes)
+    return payload
