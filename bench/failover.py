@@ -11,6 +11,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from bench.figures import percentile
+
 from hanas_client import AsyncClient, Policy
 from hanas_client.lab.cluster import Lab
 from hanas_client.lab.load import Load
@@ -30,9 +32,10 @@ async def measure(kills: int, workers: int, preset: str) -> tuple[list[float], l
         ):
             for number in range(1, kills + 1):
                 await load.more(_SETTLED_WRITES)
-                cluster = await client.cluster()
-                main, epoch = cluster.main, cluster.epoch
-                if main is None or epoch is None:
+                while (cluster := await client.cluster()).epoch != load.epoch:
+                    await load.more(1)  # the overseer learns of an epoch a moment later
+                main, epoch = cluster.main, load.epoch
+                if main is None:
                     raise SystemExit("there is no main although writes are acknowledged")
                 killed_at = time.monotonic()
                 await lab.kill(main.member)
@@ -50,7 +53,7 @@ def report(took: Sequence[float], lost: Sequence[str], acknowledged: int) -> dic
         "kills": len(ordered),
         "min": ordered[0],
         "median": statistics.median(ordered),
-        "p99": ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
+        "p99": percentile(ordered, 0.99),
         "max": ordered[-1],
         "acknowledged": acknowledged,
         "lost": len(lost),

@@ -1,0 +1,91 @@
+"""`make faults`: break a cluster of real processes in every way that is known, and see what it concludes.
+
+With root it runs in namespaces of its own, with a bindfs for each worker; what cannot be had is left out and said.
+Exit code 1 if anything unsafe happened: a lost write, a history that is not linearizable, a cluster that stays unwell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.faults import campaign, report
+from bench.faults.campaign import Round, Stuck
+from bench.faults.soak import soak
+from bench.faults.world import enter_namespaces, world
+
+from hanas_client.lab import history
+from hanas_client.lab.audit import judge
+
+
+def main() -> int:
+    """Run the campaign, or only the lossy link."""
+    parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200, help="kills of the main (200)")
+    parser.add_argument("--faults", type=int, default=322, help="other faults, all kinds by turns (322)")
+    parser.add_argument("--only", metavar="KIND", action="append", default=[], help="only this kind of other fault")
+    parser.add_argument("--minutes", type=float, default=120.0, help="stop after this long (120)")
+    parser.add_argument("--seed", type=int, default=1, help="of the order of the faults (1)")
+    parser.add_argument("--lossy-minutes", type=float, default=0.0, help="only this long of a lossy link, instead")
+    parser.add_argument("--reports", type=Path, default=Path("reports/faults"), help="directory for the reports")
+    arguments = parser.parse_args()
+    enter_namespaces(sys.argv[1:])
+    arguments.reports.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="hanas-faults-") as directory:
+        if arguments.lossy_minutes:
+            figures = asyncio.run(soak(Path(directory), arguments.lossy_minutes, arguments.reports / "lossy.json"))
+            print(figures)
+            return 0 if figures["takeovers"] == 0 and figures["linearizable"] else 1
+        return asyncio.run(_campaign(Path(directory), arguments))
+
+
+async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
+    began, stuck = time.monotonic(), ""
+    rounds: list[Round] = []
+
+    def told(played: Round) -> None:
+        rounds.append(played)
+        mark = "ok   " if played.correct else "WRONG"
+        took = "" if played.detected is None else f"  detected {played.detected:.3f} s"
+        took += "" if played.failover is None else f"  failover {played.failover:.3f} s"
+        print(f"{len(rounds):4} {mark} {played.fault}: {played.concluded}{took}", flush=True)
+
+    async with world(directory) as cluster:
+        chance = random.Random(arguments.seed)
+        faults = campaign.plan(arguments.kills, arguments.faults, cluster.able, chance, arguments.only)
+        able = sorted(cluster.able)
+        print(f"{len(faults)} faults; possible here: {', '.join(able) or 'processes and relays only'}", flush=True)
+        try:
+            await campaign.run(cluster, faults, chance, began + arguments.minutes * 60, told)
+        except (Stuck, TimeoutError) as error:
+            stuck = str(error) or "an answer did not come in time"
+            print(f"STUCK: {stuck}", flush=True)
+            for log in campaign.logs_of(cluster):
+                shutil.copy(log, arguments.reports / log.name)
+        await cluster.clients.stop()
+        found = {} if stuck else await cluster.clients.found()
+        operations = cluster.clients.history
+        history.write(arguments.reports / "history.jsonl", operations)
+        verdict = judge(operations, None if stuck else found)
+    summary = report.summary(
+        rounds,
+        verdict,
+        able=able,
+        stuck=stuck,
+        minutes=(time.monotonic() - began) / 60,
+        machine=f"{platform.system()} {platform.release()}, Python {platform.python_version()}, seed {arguments.seed}",
+    )
+    report.write(arguments.reports, summary, rounds)
+    print(report.markdown(summary))
+    return 0 if summary["unsafe"] == 0 else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,220 @@
+"""One fault after the other: make it, see what is concluded and when, mend it, and go on when all is well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from bench.faults.catalogue import CATALOGUE, HEALTHY, KILL, Fault, Scene
+from bench.faults.world import World
+
+from hanas_client.documents import Takeover
+from hanas_client.errors import HanasError
+
+_LOOK_SECONDS = 0.03
+_PATIENCE_SECONDS = 15.0
+"""After this long a verdict or a takeover counts as never come."""
+_WATCH_SECONDS = 1.5
+"""For this long nothing may be concluded where all is well."""
+_HOLD_SECONDS = 0.5
+"""For this long after a verdict nothing may be taken over."""
+_SETTLE_SECONDS = 90.0
+_NOTHING = "nothing"
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one fault. Times are seconds from the moment at which it was made."""
+
+    fault: str
+    right: tuple[str, ...]
+    concluded: str
+    correct: bool
+    false_takeover: bool
+    detected: float | None
+    failover: float | None
+    """Until the first write that a later epoch acknowledged, where a takeover was due."""
+    split: dict[str, float] | None
+    """The new main's own account of that time: detection, claim, replay."""
+    words: str = ""
+
+
+class Stuck(Exception):
+    """The cluster did not become well again after a fault."""
+
+
+def plan(kills: int, faults: int, able: frozenset[str], chance: random.Random, only: Sequence[str] = ()) -> list[Fault]:
+    """Return ``kills`` kills of the main and ``faults`` of the other faults that are possible here, in random order.
+
+    ``only``: the names of the other kinds that are wanted; empty: all.
+    """
+    possible = [fault for fault in CATALOGUE if fault.needs <= able and (not only or fault.name in only)]
+    chosen = [KILL] * kills + [possible[number % len(possible)] for number in range(faults if possible else 0)]
+    chance.shuffle(chosen)
+    return chosen
+
+
+async def run(
+    world: World, faults: list[Fault], chance: random.Random, until: float, told: Callable[[Round], None]
+) -> list[Round]:
+    """Play ``faults`` until ``until`` (monotonic seconds). Raises Stuck."""
+    rounds: list[Round] = []
+    for fault in faults:
+        if time.monotonic() > until:
+            break
+        world.clients.next_keys()
+        main = await settle(world)
+        await world.clients.more(5)
+        backups = [name for name in world.names if name != main]
+        chance.shuffle(backups)
+        highest = await _highest(world)
+        rounds.append(await _play(world, fault, Scene(main, *backups)))
+        await world.mend()
+        await settle(world)
+        rounds[-1] = await _afterwards(world, fault, rounds[-1], highest)
+        told(rounds[-1])
+    return rounds
+
+
+async def _highest(world: World) -> int:
+    """Return the highest epoch."""
+    return (await world.client.cluster()).epoch or 0
+
+
+async def _takeovers(world: World, epoch: int) -> list[Takeover]:
+    """Return those after ``epoch``; the epochs that a main begins to compact its log are none."""
+    return [entry for entry in await world.client.takeovers() if entry.epoch > epoch and entry.why != "compaction"]
+
+
+async def _afterwards(world: World, fault: Fault, played: Round, before: int) -> Round:
+    """Count a takeover that was not due, also one that came with the mending."""
+    due = 1 if fault.takeover and played.concluded != _NOTHING else 0
+    later = await _takeovers(world, before)
+    if len(later) <= due:
+        return played
+    last = later[-1]
+    words = f"{played.words} Then, for nothing: {last.verdict}: {last.words}".strip()
+    return msgspec.structs.replace(played, false_takeover=True, correct=False, words=words)
+
+
+async def settle(world: World) -> str:
+    """Wait until there is a main that serves and every other worker says Healthy; return the main."""
+    statuses: list[object] = []
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            while True:
+                found = [await world.status(name) for name in world.names]
+                statuses = [status and (status["role"], status["verdict"], status["epoch"]) for status in found]
+                present = [status for status in found if status is not None]
+                mains = [status["member"] for status in present if status["role"] == "main"]
+                well = sum(status["role"] == "backup" and status["verdict"] == HEALTHY for status in present)
+                if (
+                    len(mains) == 1
+                    and well == len(world.names) - 1
+                    and len({status["epoch"] for status in present}) == 1
+                ):
+                    return str(mains[0])
+                await asyncio.sleep(_LOOK_SECONDS)
+    raise Stuck(f"not well within {_SETTLE_SECONDS:.0f} s: {statuses}")
+
+
+async def _play(world: World, fault: Fault, scene: Scene) -> Round:
+    status = await world.status(scene.main)
+    epoch = 0 if status is None else int(status["epoch"])
+    began, wall = time.monotonic(), time.time()
+    await fault.inject(world, scene)
+    if fault.takeover:
+        return await _expect_takeover(world, fault, epoch, began, wall)
+    return await _expect_none(world, fault, scene, epoch, began)
+
+
+async def _expect_takeover(world: World, fault: Fault, epoch: int, began: float, wall: float) -> Round:
+    failover = None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            failover = await world.clients.acknowledged_after(epoch) - began
+    await world.start_overseer()
+    entry = await _takeover_after(world, epoch) if failover is not None else None
+    concluded = _NOTHING if entry is None else entry.verdict or _NOTHING
+    detected = None
+    if entry is not None and entry.claimed_at:
+        detected = round(datetime.fromisoformat(entry.claimed_at).timestamp() - wall, 4)
+    return Round(
+        fault=fault.name,
+        right=tuple(sorted(fault.right)),
+        concluded=concluded,
+        correct=concluded in fault.right,
+        false_takeover=False,
+        detected=detected,
+        failover=None if failover is None else round(failover, 4),
+        split=None if entry is None or entry.durations is None else msgspec.to_builtins(entry.durations),
+        words="" if entry is None else entry.words or "",
+    )
+
+
+async def _takeover_after(world: World, epoch: int) -> Takeover | None:
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while True:
+            with contextlib.suppress(HanasError):
+                later = await _takeovers(world, epoch)
+                if later and later[0].durations is not None:
+                    return later[0]
+                if later and later[-1].epoch > later[0].epoch:
+                    return later[0]  # it never served
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, began: float) -> Round:
+    """Watch the observers: for a while if all must stay well, else until each has said what is right."""
+    observers = fault.observers(scene)
+    healthy = HEALTHY in fault.right
+    said: dict[str, str] = {}
+    wrong: str | None = None
+    highest, words = epoch, ""
+    detected: float | None = None
+    end = began + (_WATCH_SECONDS if healthy else _PATIENCE_SECONDS)
+    while (now := time.monotonic()) < end and wrong is None:
+        for name in observers:
+            status = await world.status(name)
+            if status is None:
+                continue
+            highest = max(highest, int(status["epoch"]))
+            verdict = str(status["verdict"])
+            if verdict in fault.right:
+                said[name] = verdict
+            elif healthy and verdict != "Unknown":
+                wrong = verdict
+        if highest > epoch:
+            await world.start_overseer()
+            with contextlib.suppress(HanasError):
+                wrong = "takeover" if await _takeovers(world, epoch) else wrong
+                epoch = highest if wrong is None else epoch
+        if detected is None and not healthy and len(said) == len(observers):
+            detected = round(time.monotonic() - began, 4)
+            end = min(end, now + _HOLD_SECONDS)
+        await asyncio.sleep(_LOOK_SECONDS)
+    if wrong == "takeover":
+        entry = await _takeover_after(world, epoch)
+        words = "" if entry is None else f"{entry.verdict}: {entry.words}"
+    concluded = wrong or (max(said.values()) if len(said) == len(observers) else _NOTHING)
+    return Round(
+        fault=fault.name,
+        right=tuple(sorted(fault.right)),
+        concluded=concluded,
+        correct=concluded in fault.right,
+        false_takeover=wrong == "takeover",
+        detected=detected,
+        failover=None,
+        split=None,
+        words=words,
+    )
+
+
+def logs_of(world: World) -> list[Path]:
+    """Return where the processes' logs are."""
+    return [world.lab.log_of(name) for name in [*world.names, "overseer"]]

@@ -1,0 +1,214 @@
+"""The faults: how each is made, what must be concluded, and by whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from bench.faults.world import OVERSEER, World
+
+from hanas_client.errors import Refused
+
+HEALTHY, LINK_FAILED = "Healthy", "LinkFailed"
+FAILED, WEDGED, ISOLATED, HANDED_OVER = "PrimaryFailed", "PrimaryWedged", "PrimaryIsolated", "HandedOver"
+UNAVAILABLE, FULL = "FolderUnavailable", "FolderFull"
+_PAUSE_SECONDS = 1.2
+"""How long a backup is stopped: longer than the detection of a dead main takes."""
+_MOST_LARGE, _LARGE_BYTES = 20, 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Who plays what when a fault is made."""
+
+    main: str
+    backup: str
+    other: str
+
+
+Inject = Callable[[World, Scene], Awaitable[None]]
+Observers = Callable[[Scene], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind of fault."""
+
+    name: str
+    inject: Inject
+    right: frozenset[str]
+    """Verdicts that are right."""
+    takeover: bool
+    """A backup must take over; otherwise none may."""
+    observers: Observers = lambda scene: ()
+    """Who must conclude that, where nobody takes over."""
+    needs: frozenset[str] = frozenset()
+    """`network`: packets can be cut; `mounts`: each worker has a mount; `volume`: it can be filled."""
+
+
+async def _kill_main(world: World, scene: Scene) -> None:
+    await world.lab.kill(scene.main)
+
+
+async def _stop_main(world: World, scene: Scene) -> None:
+    await world.lab.pause(scene.main)
+
+
+async def _hand_over(world: World, scene: Scene) -> None:
+    world.background(world.lab.terminate(scene.main))
+
+
+async def _kill_backup(world: World, scene: Scene) -> None:
+    await world.lab.kill(scene.backup)
+
+
+async def _pause_backup(world: World, scene: Scene) -> None:
+    await world.lab.pause(scene.backup)
+    await asyncio.sleep(_PAUSE_SECONDS)
+    await world.lab.resume(scene.backup)
+
+
+async def _kill_overseer(world: World, scene: Scene) -> None:
+    del scene
+    await world.lab.kill(OVERSEER)
+
+
+async def _cut_both(world: World, scene: Scene) -> None:
+    await asyncio.gather(world.cut(scene.main, scene.backup), world.cut(scene.backup, scene.main))
+
+
+async def _cut_to_backup(world: World, scene: Scene) -> None:
+    await world.cut(scene.main, scene.backup)
+
+
+async def _cut_to_main(world: World, scene: Scene) -> None:
+    await world.cut(scene.backup, scene.main)
+
+
+async def _cut_backups(world: World, scene: Scene) -> None:
+    await asyncio.gather(world.cut(scene.other, scene.backup), world.cut(scene.backup, scene.other))
+
+
+async def _lose(world: World, scene: Scene) -> None:
+    assert world.network is not None
+    await world.network.lose(scene.main, scene.backup)
+    await world.network.lose(scene.backup, scene.main)
+
+
+async def _isolate(world: World, scene: Scene) -> None:
+    await asyncio.gather(
+        _kill_overseer(world, scene), world.cut(scene.main, scene.backup), world.cut(scene.main, scene.other)
+    )
+
+
+async def _isolate_alone(world: World, scene: Scene) -> None:
+    await asyncio.gather(*(world.cut(name, scene.main) for name in (scene.backup, scene.other, OVERSEER)))
+
+
+def _folder(whose: Callable[[Scene], tuple[str, ...]], way: str) -> Inject:
+    async def inject(world: World, scene: Scene) -> None:
+        for name in whose(scene):
+            mount = world.mounts[name]
+            if way == "hung":
+                mount.hang()
+            elif way == "gone":
+                await mount.break_off()
+            else:
+                await mount.replace(read_only=True)
+
+    return inject
+
+
+async def _fill(world: World, scene: Scene) -> None:
+    del scene
+    world.fill()
+    with contextlib.suppress(Refused):  # what is prepared takes a few megabytes yet
+        for number in range(_MOST_LARGE):
+            await world.client.put(f"large/{number}", bytes(_LARGE_BYTES))
+
+
+def _both(first: Inject, second: Inject) -> Inject:
+    async def inject(world: World, scene: Scene) -> None:
+        await first(world, scene)
+        await second(world, scene)
+
+    return inject
+
+
+def _main(scene: Scene) -> tuple[str, ...]:
+    return (scene.main,)
+
+
+def _backup(scene: Scene) -> tuple[str, ...]:
+    return (scene.backup,)
+
+
+def _other(scene: Scene) -> tuple[str, ...]:
+    return (scene.other,)
+
+
+def _backups(scene: Scene) -> tuple[str, ...]:
+    return scene.backup, scene.other
+
+
+def _all(scene: Scene) -> tuple[str, ...]:
+    return scene.main, scene.backup, scene.other
+
+
+def _of(*verdicts: str) -> frozenset[str]:
+    return frozenset(verdicts)
+
+
+_PACKETS, _MOUNTS = frozenset({"network"}), frozenset({"mounts"})
+
+KILL = Fault("main killed", _kill_main, _of(FAILED), takeover=True)
+"""The one whose failover time is the benchmark."""
+
+CATALOGUE = (
+    Fault("main stopped", _stop_main, _of(FAILED), takeover=True),
+    Fault("main terminated", _hand_over, _of(HANDED_OVER), takeover=True),
+    Fault("main's folder hung", _folder(_main, "hung"), _of(WEDGED), takeover=True, needs=_MOUNTS),
+    Fault("main's folder gone", _folder(_main, "gone"), _of(FAILED), takeover=True, needs=_MOUNTS),
+    Fault("main's folder read-only", _folder(_main, "read-only"), _of(FAILED), takeover=True, needs=_MOUNTS),
+    Fault("overseer and main killed", _both(_kill_overseer, _kill_main), _of(FAILED), takeover=True),
+    Fault("link cut, main killed", _both(_cut_both, _kill_main), _of(FAILED), takeover=True),
+    Fault(
+        "backup's folder hung, main killed",
+        _both(_folder(_backup, "hung"), _kill_main),
+        _of(FAILED),
+        takeover=True,
+        needs=_MOUNTS,
+    ),
+    Fault("link cut both ways", _cut_both, _of(LINK_FAILED), takeover=False, observers=_backup),
+    Fault("link cut main to backup", _cut_to_backup, _of(LINK_FAILED), takeover=False, observers=_backup),
+    Fault("link cut backup to main", _cut_to_main, _of(LINK_FAILED), takeover=False, observers=_backup, needs=_PACKETS),
+    Fault("link between backups cut", _cut_backups, _of(HEALTHY), takeover=False, observers=_backups),
+    Fault("link loses 20 %", _lose, _of(HEALTHY, LINK_FAILED), takeover=False, observers=_backup, needs=_PACKETS),
+    Fault("links cut, overseer killed", _isolate, _of(ISOLATED), takeover=False, observers=_main),
+    Fault("main cut off from all", _isolate_alone, _of(HANDED_OVER), takeover=True, needs=_PACKETS),
+    Fault(
+        "link cut, overseer killed",
+        _both(_cut_both, _kill_overseer),
+        _of(LINK_FAILED),
+        takeover=False,
+        observers=_backup,
+    ),
+    *(
+        Fault(
+            f"backup's folder {way}",
+            _folder(_backup, way),
+            _of(UNAVAILABLE),
+            takeover=False,
+            observers=_backup,
+            needs=_MOUNTS,
+        )
+        for way in ("hung", "gone", "read-only")
+    ),
+    Fault("folder hung at all", _folder(_all, "hung"), _of(UNAVAILABLE), takeover=False, observers=_all, needs=_MOUNTS),
+    Fault("volume full", _fill, _of(FULL), takeover=False, observers=_backups, needs=frozenset({"volume"})),
+    Fault("overseer killed", _kill_overseer, _of(HEALTHY), takeover=False, observers=_backups),
+    Fault("backup killed", _kill_backup, _of(HEALTHY), takeover=False, observers=_other),
+    Fault("backup stopped for a moment", _pause_backup, _of(HEALTHY), takeover=False, observers=_other),
+)

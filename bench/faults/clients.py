@@ -1,0 +1,133 @@
+"""Writers, readers and deleters that work all the time and note what they asked, what they were told, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from hanas_client.asynchronous import AsyncClient
+from hanas_client.errors import HanasError, NotFound, Unavailable
+from hanas_client.lab.acknowledgements import Acknowledgements
+from hanas_client.lab.audit import Found
+from hanas_client.lab.history import Kind, Operation, Outcome
+
+KEYS = 12
+"""How many keys are in use at one time."""
+
+
+@dataclass(slots=True)
+class Clients(Acknowledgements):
+    """Several clients on a few keys; `next_keys` gives them fresh ones. An asynchronous context manager."""
+
+    client: AsyncClient
+    writers: int = 3
+    readers: int = 3
+    rest: float = 0.04
+    """Seconds that each client rests between two calls."""
+    history: list[Operation] = field(default_factory=list)
+    _generation: int = 0
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._write(number)) for number in range(self.writers)]
+        self._tasks += [asyncio.create_task(self._read(number)) for number in range(self.readers)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Send nothing more. What is under way counts as not answered; an error of these clients is raised."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+    def next_keys(self) -> None:
+        """Leave the keys that were in use, so that no history of one becomes long."""
+        self._generation += 1
+
+    async def found(self) -> dict[str, Found]:
+        """Read every key that was ever used."""
+        end: dict[str, Found] = {}
+        for key in sorted({operation.key for operation in self.history}):
+            try:
+                value = await self.client.get(key)
+            except NotFound:
+                continue
+            end[key] = Found(value.value.decode(), value.version)
+        return end
+
+    def _key(self) -> str:
+        return f"g{self._generation:05d}/{random.randrange(KEYS):02d}"
+
+    async def _write(self, number: int) -> None:
+        count = 0
+        while True:
+            count += 1
+            if random.random() < 0.1:
+                await self._delete(f"writer-{number}")
+            else:
+                await self._put(f"writer-{number}", f"{number}.{count}")
+            await asyncio.sleep(self.rest)
+
+    async def _put(self, client: str, value: str) -> None:
+        key = self._key()
+        asked = partial(Operation, start=time.monotonic(), client=client, kind=Kind.PUT, key=key, value=value)
+        try:
+            written = await self.client.put(key, value.encode())
+        except HanasError as error:
+            self.history.append(asked(outcome=_failed(error)))
+            return
+        except asyncio.CancelledError:
+            self.history.append(asked(outcome=Outcome.UNKNOWN))
+            raise
+        now = time.monotonic()
+        self.history.append(asked(outcome=Outcome.OK, end=now, version=written.version, created=written.created))
+        await self._acknowledge(written.version, now)
+
+    async def _delete(self, client: str) -> None:
+        key = self._key()
+        asked = partial(Operation, start=time.monotonic(), client=client, kind=Kind.DELETE, key=key)
+        try:
+            await self.client.delete(key)
+            outcome = Outcome.OK
+        except NotFound:
+            outcome = Outcome.UNKNOWN  # a try of it may have deleted the key, and the last one then found none
+        except HanasError as error:
+            outcome = _failed(error)
+        except asyncio.CancelledError:
+            self.history.append(asked(outcome=Outcome.UNKNOWN))
+            raise
+        end = time.monotonic() if outcome is Outcome.OK else None
+        self.history.append(asked(outcome=outcome, end=end))
+
+    async def _read(self, number: int) -> None:
+        while True:
+            key = self._key()
+            asked = partial(Operation, start=time.monotonic(), client=f"reader-{number}", kind=Kind.GET, key=key)
+            try:
+                value = await self.client.get(key)
+            except NotFound:
+                self.history.append(asked(outcome=Outcome.ABSENT, end=time.monotonic()))
+            except HanasError:
+                pass  # nothing follows from it
+            else:
+                found, now = value.value.decode(), time.monotonic()
+                self.history.append(asked(outcome=Outcome.OK, value=found, end=now, version=value.version))
+            await asyncio.sleep(self.rest)
+
+
+def _failed(error: HanasError) -> Outcome:
+    if isinstance(error, Unavailable) and error.outcome_unknown:
+        return Outcome.UNKNOWN
+    return Outcome.NOT_DONE

@@ -1,0 +1,137 @@
+"""What the campaign found, for people (Markdown, SVG) and for machines (JSON)."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from bench.faults import plots
+from bench.faults.campaign import Round
+from bench.faults.catalogue import KILL
+from bench.figures import percentile
+
+from hanas_client.lab.audit import Verdict
+
+
+def distribution(values: Sequence[float]) -> dict[str, float] | None:
+    """Return the figures of ``values``, seconds; None if there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    return {
+        "n": len(ordered),
+        "min": round(ordered[0], 3),
+        "median": round(statistics.median(ordered), 3),
+        "p90": round(percentile(ordered, 0.90), 3),
+        "p99": round(percentile(ordered, 0.99), 3),
+        "max": round(ordered[-1], 3),
+    }
+
+
+def summary(
+    rounds: Sequence[Round], verdict: Verdict, *, able: Sequence[str], stuck: str, minutes: float, machine: str
+) -> dict[str, Any]:
+    """Return all figures."""
+    kinds: defaultdict[str, list[Round]] = defaultdict(list)
+    for played in rounds:
+        kinds[played.fault].append(played)
+    kills = [played for played in rounds if played.fault == KILL.name]
+    false = sum(played.false_takeover for played in rounds)
+    return {
+        "machine": machine,
+        "minutes": round(minutes, 1),
+        "possible": list(able),
+        "faults": len(rounds),
+        "right": sum(played.correct for played in rounds),
+        "false takeovers": false,
+        "lost writes": len(verdict.lost),
+        "operations": verdict.operations,
+        "linearizable": not verdict.violations and not verdict.given_up,
+        "judgement": str(verdict),
+        "stuck": stuck,
+        "unsafe": len(verdict.lost) + len(verdict.violations) + bool(stuck),
+        "failover of a killed main": distribution([played.failover for played in kills if played.failover is not None]),
+        "split of a killed main": {
+            part: distribution([played.split[part] for played in kills if played.split])
+            for part in ("detection", "claim", "replay", "total")
+        },
+        "kinds": {
+            name: {
+                "n": len(played),
+                "right": sum(each.correct for each in played),
+                "expected": list(played[0].right),
+                "concluded": dict(Counter(each.concluded for each in played).most_common()),
+                "detected": distribution([each.detected for each in played if each.detected is not None]),
+                "failover": distribution([each.failover for each in played if each.failover is not None]),
+            }
+            for name, played in sorted(kinds.items())
+        },
+    }
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return the report for people."""
+    share = 100 * found["right"] / found["faults"] if found["faults"] else 0.0
+    lines = [
+        "# Faults",
+        "",
+        f"{found['machine']}; {found['minutes']} minutes; possible there: {', '.join(found['possible']) or 'relays'}.",
+        "",
+        f"- **{found['right']} of {found['faults']} verdicts right** ({share:.1f} %)",
+        f"- **{found['false takeovers']} takeovers for nothing**, {found['lost writes']} acknowledged writes lost",
+        f"- {found['operations']} operations {'linearizable' if found['linearizable'] else 'NOT linearizable'}",
+        f"- a killed main: {_figures(found['failover of a killed main'])} until the next acknowledged write",
+    ]
+    if found["stuck"]:
+        lines.append(f"- **stuck**: {found['stuck']}")
+    columns = sorted({concluded for kind in found["kinds"].values() for concluded in kind["concluded"]})
+    lines += ["", "## Injected × concluded", "", "| injected | " + " | ".join(columns) + " | right |"]
+    lines.append("|---" * (len(columns) + 2) + "|")
+    for name, kind in found["kinds"].items():
+        cells = [
+            f"**{kind['concluded'][column]}**"
+            if column in kind["expected"] and column in kind["concluded"]
+            else str(kind["concluded"].get(column, ""))
+            for column in columns
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {kind['right']} of {kind['n']} |")
+    lines += ["", "What is right is bold.", "", "## Times, seconds", ""]
+    lines += ["| injected | n | detected, median | p99 | max | failover, median | p99 | max |", "|---" * 8 + "|"]
+    for name, kind in found["kinds"].items():
+        lines.append(f"| {name} | {kind['n']} | {_cells(kind['detected'])} | {_cells(kind['failover'])} |")
+    lines += ["", "A killed main's time, by the new main's own account:", ""]
+    lines += ["| part | median | p99 | max |", "|---|---|---|---|"]
+    lines += [f"| {part} | {_cells(figures)} |" for part, figures in found["split of a killed main"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def write(directory: Path, found: dict[str, Any], rounds: Sequence[Round]) -> None:
+    """Write everything into ``directory``."""
+    content = {"summary": found, "rounds": msgspec.to_builtins(list(rounds))}
+    (directory / "faults.json").write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+    (directory / "faults.md").write_text(markdown(found), encoding="utf-8")
+    failovers: defaultdict[str, list[float]] = defaultdict(list)
+    detections: defaultdict[str, list[float]] = defaultdict(list)
+    for played in rounds:
+        if played.failover is not None:
+            failovers[played.fault].append(played.failover)
+        elif played.detected is not None:
+            detections[played.fault].append(played.detected)
+    for name, cases in (("failover", failovers), ("detection", detections)):
+        title = "seconds until a new main acknowledged a write" if name == "failover" else "seconds until the verdict"
+        (directory / f"{name}.svg").write_text(plots.shares(title, dict(sorted(cases.items()))), encoding="utf-8")
+
+
+def _figures(figures: dict[str, float] | None) -> str:
+    if figures is None:
+        return "no figures"
+    times = ", ".join(f"{name} {figures[name]:.3f} s" for name in ("median", "p99", "max"))
+    return f"{times} (n = {figures['n']:.0f})"
+
+
+def _cells(figures: dict[str, float] | None) -> str:
+    return " | ".join("–" if figures is None else f"{figures[name]:.3f}" for name in ("median", "p99", "max"))

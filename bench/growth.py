@@ -1,0 +1,202 @@
+"""What grows with the number of keys, and what must not: a cold start, memory, and the work of a takeover.
+
+For each number of keys a folder is filled, a cluster of three is started on it, and the main is killed some times.
+Prints a line for each; with --json one document.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from hanas_client import AsyncClient, Policy
+from hanas_client.lab.cluster import Lab
+from hanas_client.lab.load import Load
+from hanas_core import cluster, names, segments, snapshots
+from hanas_core.blocking import run
+from hanas_core.claims import Claim, Pointer, claim_epoch, read_pointer
+from hanas_core.manifests import read_manifest
+from hanas_core.posix import PosixFolder
+from hanas_core.replica import Replica
+from hanas_core.takeover import promote
+from hanas_core.writes import GroupCommit, Write
+
+_SEGMENT_BYTES = 32 << 20
+_BATCH = 1000
+
+
+def fill(path: Path, keys: int, value_bytes: int) -> None:
+    """Write a folder as a main would, with a snapshot near its end, and leave it as if that main had died."""
+    path.mkdir(parents=True)
+    folder = PosixFolder(path)
+    identity = run(cluster.initialise(folder))
+    incarnation = names.nonce()
+    claim = Claim(
+        epoch=1,
+        member="filler",
+        incarnation=incarnation,
+        nonce=names.nonce(),
+        advertise_url="http://localhost:1",
+        link_url="http://localhost:1",
+        folder_id=identity.folder_id,
+        follows=0,
+    )
+    run(claim_epoch(folder, claim))
+
+    def spare() -> str:
+        return run(segments.prepare(folder, "filler", incarnation, _SEGMENT_BYTES))
+
+    replica = Replica(folder, 0)
+    promotion = run(
+        promote(
+            folder,
+            claim,
+            replica,
+            spare=spare(),
+            segment_bytes=_SEGMENT_BYTES,
+            known=None,
+            clock=time.monotonic,
+            progress=lambda _: None,
+        )
+    )
+    log, commits = promotion.log, GroupCommit[int](replica.index, 1, 1)
+    value = bytes(value_bytes)
+    for first in range(0, keys, _BATCH):
+        for number in range(first, min(first + _BATCH, keys)):
+            commits.submit(Write(f"bench/{number:012d}", value, "application/octet-stream"), number)
+        while commits.waiting:
+            if log.spare is None:
+                log.spare = spare()
+            batch = commits.next_batch(log.room)
+            if batch is None:
+                raise SystemExit("a batch finds no room in a new segment")
+            commits.committed(run(log.commit(batch)))
+    if log.committed is None:
+        raise SystemExit("nothing was committed")
+    header = snapshots.Header(
+        folder_id=identity.folder_id,
+        position=log.committed,
+        sequence=replica.index.sequence,
+        merged=(),
+        keys=0,
+        size=0,
+    )
+    writer = snapshots.Writer(folder, replica.index, names.temporary("filler", incarnation), header)
+    for frame in writer.frames():
+        run(writer.write(frame))
+    run(writer.finish())
+
+
+def memory_bytes() -> int:
+    """Return the resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
+
+
+def cold_start(path: Path, *, with_snapshot: bool) -> tuple[float, int, float]:
+    """Return how long a reader takes that knows nothing: seconds, keys, and bytes of memory a key beside the key."""
+    before = memory_bytes()
+    replica = Replica(PosixFolder(path), 0)
+    hidden = path / "hidden-snapshots"
+    if not with_snapshot:
+        (path / names.SNAPSHOTS).rename(hidden)
+        (path / names.SNAPSHOTS).mkdir()
+    try:
+        began = time.perf_counter()
+        run(replica.follow(1))
+        replica.tailer.know_relogged()
+        run(replica.catch_up())
+        took = time.perf_counter() - began
+    finally:
+        if not with_snapshot:
+            (path / names.SNAPSHOTS).rmdir()
+            hidden.rename(path / names.SNAPSHOTS)
+    keys = len(replica.index)
+    return took, keys, (memory_bytes() - before) / max(keys, 1) - len("bench/") - 12
+
+
+async def takeovers(directory: str, kills: int) -> tuple[list[float], list[float]]:
+    """Return for each kill the seconds from claim to serving, and those until the first write was acknowledged."""
+    worked: list[float] = []
+    failed_over: list[float] = []
+    lab = Lab(directory, 3, overseer_port=0, first_port=0)
+    async with (
+        lab,
+        AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=Policy(read=1.0, deadline=60.0)) as client,
+        Load(client, writers=2, rest=0.005) as load,
+    ):
+        for _ in range(kills):
+            await load.more(50)
+            seen = await client.cluster()
+            if seen.main is None or seen.epoch is None:
+                raise SystemExit("there is no main although writes are acknowledged")
+            await until_warm(client, list(lab.urls.values()))
+            began = time.monotonic()
+            await lab.kill(seen.main.member)
+            failed_over.append(await load.acknowledged_after(seen.epoch) - began)
+            await lab.start_worker(seen.main.member)
+            worked.append(work_of_a_takeover(lab.communication_folder, seen.epoch + 1))
+    return worked, failed_over
+
+
+def work_of_a_takeover(path: Path, epoch: int) -> float:
+    """Return the seconds that the winner of ``epoch`` took to seal, to read the rest of the log and to re-log."""
+    folder = PosixFolder(path)
+    pointer = run(read_pointer(folder, epoch))
+    if not isinstance(pointer, Pointer):
+        raise SystemExit(f"epoch {epoch} has no manifest although it acknowledged a write")
+    return sum(run(read_manifest(folder, pointer)).seconds.values())
+
+
+async def until_warm(client: AsyncClient, urls: list[str]) -> None:
+    """Wait until every worker has applied about all there is."""
+    while True:
+        keys = [int(str((await client.status(url))["keys"])) for url in urls]
+        if max(keys) - min(keys) < 100:
+            return
+        await asyncio.sleep(0.1)
+
+
+def measure(keys: int, value_bytes: int, kills: int) -> dict[str, Any]:
+    """Return the figures for one number of keys."""
+    with tempfile.TemporaryDirectory(prefix="hanas-growth-") as directory:
+        path = Path(directory) / "communication"
+        fill(path, keys, value_bytes)
+        took, found, each = cold_start(path, with_snapshot=True)
+        replayed, _, _ = cold_start(path, with_snapshot=False)
+        worked, failed_over = asyncio.run(takeovers(directory, kills))
+        return {
+            "keys": keys,
+            "cold_start_seconds": round(took, 4),
+            "cold_start_keys_per_second": round(found / took),
+            "without_snapshot_keys_per_second": round(found / replayed),
+            "memory_bytes_per_key": round(each, 1),
+            "takeover_work_seconds_median": round(statistics.median(worked), 4),
+            "failover_seconds_median": round(statistics.median(failed_over), 4),
+            "kills": kills,
+        }
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keys", type=int, nargs="*", default=[1_000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--value-bytes", type=int, default=64)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    arguments = parser.parse_args()
+    figures = []
+    for keys in arguments.keys:
+        figures.append(measure(keys, arguments.value_bytes, arguments.kills))
+        if not arguments.json:
+            print(figures[-1], flush=True)
+    if arguments.json:
+        print(json.dumps(figures, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
