@@ -1,5 +1,5 @@
-# One image per component: `docker build --target overseer|worker|operator .`; and `hanas`, worker and overseer in one, which
-# is what the operator runs (docs/image.md).
+# One image per component: `docker build --target overseer|worker|operator|client .`; and `hanas`, worker and overseer in one,
+# which is what the operator runs (docs/image.md).
 # Plain Dockerfile syntax, so that the classic builder, BuildKit and buildah all take it.
 ARG BASE_IMAGE=python:3.13-slim
 
@@ -26,7 +26,7 @@ WORKDIR /
 
 FROM build AS build-overseer
 COPY requirements/overseer.txt ./
-RUN pip install --no-compile --only-binary=:all: --require-hashes --target=/opt/hanas -r overseer.txt \
+RUN pip install --no-compile --only-binary=:all: --no-deps --require-hashes --target=/opt/hanas -r overseer.txt \
  && rm -rf /opt/hanas/bin && mkdir /opt/hanas/bin \
  && printf '#!/usr/bin/env python\nimport sys\n\nfrom hanas_overseer.__main__ import main\n\nsys.exit(main())\n' > /opt/hanas/bin/hanas-overseer \
  && chmod 0755 /opt/hanas/bin/hanas-overseer
@@ -50,7 +50,7 @@ LABEL org.opencontainers.image.title="HANas overseer" \
 
 FROM build AS build-worker
 COPY requirements/worker.txt ./
-RUN pip install --no-compile --only-binary=:all: --require-hashes --target=/opt/hanas -r worker.txt \
+RUN pip install --no-compile --only-binary=:all: --no-deps --require-hashes --target=/opt/hanas -r worker.txt \
  && rm -rf /opt/hanas/bin && mkdir /opt/hanas/bin \
  && printf '#!/usr/bin/env python\nimport sys\n\nfrom hanas_worker.__main__ import main\n\nsys.exit(main())\n' > /opt/hanas/bin/hanas-worker \
  && chmod 0755 /opt/hanas/bin/hanas-worker
@@ -80,9 +80,33 @@ EXPOSE 4000
 LABEL org.opencontainers.image.title="HANas" \
       org.opencontainers.image.description="Worker and overseer of HANas, a highly available key-value store on a shared folder"
 
+# The command `hanas`, to be run beside a cluster; and the Python client, for a script that is mounted.
+FROM build AS build-client
+COPY requirements/client.txt ./
+RUN pip install --no-compile --only-binary=:all: --no-deps --require-hashes --target=/opt/hanas -r client.txt \
+ && rm -rf /opt/hanas/bin && mkdir /opt/hanas/bin \
+ && printf '#!/usr/bin/env python\nimport sys\n\nfrom hanas_client.cli import main\n\nsys.exit(main())\n' > /opt/hanas/bin/hanas \
+ && chmod 0755 /opt/hanas/bin/hanas
+COPY LICENSE core/ client/ /opt/hanas/
+ARG VERSION=0.1.0
+RUN mkdir "/opt/hanas/hanas-$VERSION.dist-info" \
+ && printf 'Metadata-Version: 2.4\nName: hanas\nVersion: %s\n' "$VERSION" > "/opt/hanas/hanas-$VERSION.dist-info/METADATA" \
+ && python -m compileall -q --invalidation-mode unchecked-hash /opt/hanas
+
+FROM base AS client
+COPY --from=build-client /opt/hanas /opt/hanas
+ENTRYPOINT ["hanas"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="HANas client" \
+      org.opencontainers.image.description="The command hanas and the Python client of HANas, a highly available key-value store on a shared folder" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
 FROM build AS build-operator
 COPY requirements/operator.txt ./
-RUN pip install --no-compile --only-binary=:all: --require-hashes --target=/opt/hanas -r operator.txt \
+RUN pip install --no-compile --only-binary=:all: --no-deps --require-hashes --target=/opt/hanas -r operator.txt \
  && rm -rf /opt/hanas/bin && mkdir /opt/hanas/bin \
  && printf '#!/usr/bin/env python\nimport sys\n\nfrom hanas_operator.__main__ import main\n\nsys.exit(main())\n' > /opt/hanas/bin/hanas-operator \
  && chmod 0755 /opt/hanas/bin/hanas-operator

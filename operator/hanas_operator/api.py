@@ -34,7 +34,11 @@ class ApiError(ExpectedError):
     @property
     def lasting(self) -> bool:
         """The same call will be refused again: what is asked for is wrong, or not allowed."""
-        return self.status in {400, 403, 422}
+        return self.status in {400, 403, 422} and not isinstance(self, Leaving)
+
+
+class Leaving(ApiError):
+    """What the call is about is gone, or goes just now with its namespace."""
 
 
 class Api:
@@ -72,7 +76,12 @@ class Api:
         """Apply an object: what is named in it becomes so, what was and is not named any more goes."""
         namespace, name = names.metadata(made)
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
-        return await self._call("PATCH", kind.path(namespace, name, subresource), query, made, _APPLY)
+        try:
+            return await self._call("PATCH", kind.path(namespace, name, subresource), query, made, _APPLY)
+        except ApiError as error:
+            if error.status == 404:
+                raise Leaving(error.status, error.reason, str(error)) from None
+            raise
 
     async def merge(self, kind: Kind, namespace: str, name: str, patch: Resource) -> Resource:
         """Change some fields of an object that is there (RFC 7396)."""
@@ -134,9 +143,12 @@ class Api:
 
 
 def _error(response: aiohttp.ClientResponse, content: bytes) -> ApiError:
+    causes: list[Any] = []
     try:
         status = json.loads(content)
         reason, message = status.get("reason", ""), status.get("message", "")
+        causes = (status.get("details") or {}).get("causes") or []
     except (ValueError, AttributeError):
         reason, message = "", content[:200].decode(errors="replace")
-    return ApiError(response.status, reason or str(response.reason), message or str(response.reason))
+    kind = Leaving if any(cause.get("reason") == "NamespaceTerminating" for cause in causes) else ApiError
+    return kind(response.status, reason or str(response.reason), message or str(response.reason))

@@ -169,8 +169,9 @@ def _policy(world: World, before: Sequence[Condition]) -> Condition:
             kind,
             "False",
             "NotEnforced",
-            f"keep-alives come through although NetworkPolicies cut them: {', '.join(passed)}. The network plugin of "
-            "this cluster does not enforce NetworkPolicies (Calico and Cilium do), so link failures have no effect",
+            f"keep-alives come through although NetworkPolicies cut them: {', '.join(passed)}. Link failures have no "
+            "effect: the network plugin of this cluster does not enforce NetworkPolicies (Calico, Cilium and "
+            "kind's own do), or another NetworkPolicy in this namespace admits what is cut (kubectl get networkpolicy)",
         )
     if blocked:
         return _condition(kind, "True", "Observed", f"NetworkPolicies cut keep-alives: {', '.join(blocked)}")

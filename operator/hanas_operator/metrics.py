@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from hanas_operator.queue import Key
 from hanas_operator.status import HANasStatus
@@ -16,6 +16,7 @@ class Metrics:
     def __init__(self) -> None:
         """Begin at zero."""
         self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self._reconciles = Counter("hanas_operator_reconciles", "Reconciles", ["result"], registry=registry)
         self._seconds = Histogram("hanas_operator_reconcile_seconds", "Time that a reconcile takes", registry=registry)
         self._labelling = Histogram(

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from hanas_operator import children, conditions, failures, kinds, names, pods, recorder, storage
+from hanas_operator import children, conditions, failures, kinds, names, pods, storage
 from hanas_operator import spec as specs
 from hanas_operator import status as statuses
-from hanas_operator.api import Api, ApiError, Resource
+from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.children import Children
 from hanas_operator.conditions import Problem, World
 from hanas_operator.crd import API_VERSION, KIND
@@ -23,6 +23,7 @@ from hanas_operator.objects import cluster, secret
 from hanas_operator.objects.owner import Owner
 from hanas_operator.plain import plain
 from hanas_operator.queue import Key
+from hanas_operator.recorder import Recorder
 from hanas_operator.spec import HANasSpec, SecretKey
 from hanas_operator.status import AlertStatus, HANasStatus
 from hanas_operator.storage import Finding
@@ -39,7 +40,7 @@ class Reconciler:
         """``image``: what pods run if the spec does not say; empty: the spec must."""
         self._api = api
         self._followers = followers
-        self._recorder = recorder.Recorder(api)
+        self._recorder = Recorder(api)
         self._metrics = metrics
         self._image = image
 
@@ -48,6 +49,9 @@ class Reconciler:
         try:
             with self._metrics.reconciling():
                 again = await self._reconcile(key)
+        except Leaving:
+            # Its own deletion is news, and comes in a moment.
+            return RESYNC_SECONDS
         except Exception:
             self._metrics.count("failed")
             raise
@@ -60,6 +64,7 @@ class Reconciler:
             # What was made goes by its owner references; the claim stays, unless it has one too.
             self._followers.forget(key)
             self._metrics.forget(key)
+            self._recorder.forget(key)
             return None
         before = statuses.read(hanas.get("status"))
         now = datetime.now(UTC)
@@ -200,10 +205,10 @@ class Reconciler:
     async def _write(self, hanas: Resource, before: HANasStatus, status: HANasStatus, view: ClusterView | None) -> None:
         """Tell what happened and write the status, if it is another one."""
         self._metrics.show(names.metadata(hanas), status)
+        await self._recorder.tell(hanas, before, status, view)
         content = plain(status)
         if content == hanas.get("status"):
             return
-        await self._recorder.tell(hanas, recorder.due(before, status, view))
         meta = {field: hanas["metadata"][field] for field in ("name", "namespace", "uid")}
         made = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "status": content}
         await self._api.apply(kinds.HANAS, made, "status")

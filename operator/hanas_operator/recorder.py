@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hanas_operator import kinds, names
-from hanas_operator.api import Api, ApiError, Resource
+from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.status import Condition, FailureState, HANasStatus
 from hanas_operator.view import ClusterView, TakeoverView
@@ -21,7 +21,11 @@ MOST_TAKEOVERS = 10
 """How many of the newest takeovers are told at most, if many were missed."""
 _LONGEST_NOTE = 1024
 _log = logging.getLogger(__name__)
-_TAKEOVERS = {"first": ("MainElected", "Normal"), "hand-over": ("HandedOver", "Normal")}
+_TAKEOVERS = {
+    "first": ("MainElected", "Normal"),
+    "hand-over": ("HandedOver", "Normal"),
+    "compaction": ("Compacted", "Normal"),
+}
 
 
 class Happening(NamedTuple):
@@ -36,19 +40,19 @@ class Happening(NamedTuple):
     """What makes it this event and no other."""
 
 
-def due(before: HANasStatus, now: HANasStatus, view: ClusterView | None) -> list[Happening]:
-    """Return what is to be told after ``before``."""
+def due(before: HANasStatus, now: HANasStatus, view: ClusterView | None, told: int) -> list[Happening]:
+    """Return what is to be told after ``before``. ``told``: the last epoch whose takeover has been told."""
     return [
-        *_takeovers(before, () if view is None else view.takeovers),
+        *_takeovers(told, () if view is None else view.takeovers),
         *_failures(before, now),
         *_conditions(before, now),
     ]
 
 
-def _takeovers(before: HANasStatus, takeovers: tuple[TakeoverView, ...]) -> Iterator[Happening]:
+def _takeovers(told: int, takeovers: tuple[TakeoverView, ...]) -> Iterator[Happening]:
     # A status without an epoch is that of a new HANas: the history of a volume that was kept is old news.
-    most = MOST_TAKEOVERS if before.epoch else 1
-    for takeover in [takeover for takeover in takeovers if takeover.epoch > before.epoch][-most:]:
+    most = MOST_TAKEOVERS if told else 1
+    for takeover in [takeover for takeover in takeovers if takeover.epoch > told][-most:]:
         reason, kind = _TAKEOVERS.get(takeover.why, ("TakenOver", "Warning"))
         note = f"epoch {takeover.epoch}: {takeover.member} is the main. {takeover.words}"
         yield Happening(reason, kind, "Takeover", note, f"epoch {takeover.epoch}")
@@ -104,16 +108,27 @@ class Recorder:
         """Post them through ``api``."""
         self._api = api
         self._instance = os.environ.get("POD_NAME") or os.uname().nodename
+        # The status may know an epoch before anybody tells its history: while only workers answer, nobody does.
+        self._told: dict[tuple[str, str], int] = {}
 
-    async def tell(self, hanas: Resource, happenings: list[Happening]) -> None:
-        """Post what happened to ``hanas``; an event that cannot be posted is a line in the log."""
+    async def tell(self, hanas: Resource, before: HANasStatus, now: HANasStatus, view: ClusterView | None) -> None:
+        """Post what happened to ``hanas`` since ``before``; an event that cannot be posted is a line in the log."""
+        key = names.metadata(hanas)
+        told = self._told.setdefault(key, before.epoch)
+        happenings = due(before, now, view, told)
+        if view is not None:
+            self._told[key] = max([told, *(takeover.epoch for takeover in view.takeovers)])
         for happening in happenings:
             _log.info("%s/%s: %s: %s", *names.metadata(hanas), happening.reason, happening.note)
             try:
                 await self._api.create(kinds.EVENT, event(hanas, happening, self._instance, datetime.now(UTC)))
             except ApiError as error:
-                if error.status != 409:
+                if error.status != 409 and not isinstance(error, Leaving):
                     _log.warning("the event %s was not posted: %s", happening.reason, error)
+
+    def forget(self, key: tuple[str, str]) -> None:
+        """Forget a cluster that is gone."""
+        self._told.pop(key, None)
 
 
 def event(hanas: Resource, happening: Happening, instance: str, now: datetime) -> Resource:

@@ -13,6 +13,9 @@ FOLDER = "/var/lib/hanas/communication"
 SECRETS, TOKENS = "/etc/hanas/secret", "/etc/hanas/tokens"
 GRACE_SECONDS = 30
 """A worker that is stopped hands over within some seconds; the rest is reserve."""
+LOST_NODE_SECONDS = 10
+"""An overseer leaves a lost node after so long (others: after 300 s): it keeps nothing, and is needed elsewhere."""
+_LOST = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 def template(
@@ -139,8 +142,9 @@ def _placement(owner: Owner, component: str) -> Manifest:
     found: Manifest = {}
     if spec.node_selector:
         found["nodeSelector"] = spec.node_selector
-    if spec.tolerations:
-        found["tolerations"] = plain(spec.tolerations)
+    tolerations = _tolerations(owner, component)
+    if tolerations:
+        found["tolerations"] = tolerations
     if isinstance(spec.priority_class_name, str):
         found["priorityClassName"] = spec.priority_class_name
     if spec.image_pull_secrets:
@@ -151,6 +155,17 @@ def _placement(owner: Owner, component: str) -> Manifest:
             {"labelSelector": meant, **plain(one)} for one in spec.topology_spread_constraints
         ]
     return found
+
+
+def _tolerations(owner: Owner, component: str) -> list[Manifest]:
+    wanted: list[Manifest] = plain(owner.spec.tolerations)
+    if component != names.OVERSEER:
+        return wanted
+    own = [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
+        for key in _LOST
+    ]
+    return wanted + [each for each in own if each["key"] not in {one.get("key") for one in wanted}]
 
 
 def _probe(path: str, *, period: int, failures: int) -> Manifest:

@@ -280,7 +280,9 @@ def _described(kind: Kind) -> Resource:
 
 
 def _failure(status: int, reason: str, message: str) -> web.Response:
-    body = {"kind": "Status", "status": "Failure", "code": status, "reason": reason, "message": message}
+    body: Resource = {"kind": "Status", "status": "Failure", "code": status, "reason": reason, "message": message}
+    if message.endswith("because it is being terminated"):
+        body["details"] = {"causes": [{"reason": "NamespaceTerminating", "message": "it is being terminated"}]}
     return web.json_response(body, status=status)
 
 

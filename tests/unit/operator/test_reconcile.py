@@ -170,16 +170,33 @@ async def test_takeovers_are_told_as_events_once_each(bench: Bench) -> None:
         first,
         TakeoverView(epoch=2, member="worker-1", why="failure", words="worker-0 is silent"),
         TakeoverView(epoch=3, member="worker-2", why="hand-over", words="worker-1 handed over"),
+        TakeoverView(epoch=4, member="worker-2", why="compaction", words="worker-2 began a new epoch: compaction"),
     )
-    await bench.overseer.show(msgspec.structs.replace(view("worker-2", epoch=3), takeovers=later))
+    await bench.overseer.show(msgspec.structs.replace(view("worker-2", epoch=4), takeovers=later))
     await bench.hear()
     await bench.reconcile()
     await bench.reconcile()
     told = {event["reason"]: event for event in bench.server.all(kinds.EVENT)}
-    assert list(told) == ["MainElected", "TakenOver", "HandedOver"]
-    assert (told["TakenOver"]["type"], told["HandedOver"]["type"]) == ("Warning", "Normal")
+    assert {reason: event["type"] for reason, event in told.items()} == {
+        "MainElected": "Normal",
+        "TakenOver": "Warning",
+        "HandedOver": "Normal",
+        "Compacted": "Normal",
+    }
     assert told["TakenOver"]["note"] == "epoch 2: worker-1 is the main. worker-0 is silent"
     assert told["TakenOver"]["regarding"]["name"] == "demo"
+
+
+async def test_a_takeover_whose_history_comes_later_is_told_then(bench: Bench) -> None:
+    await bench.overseer.show(view())
+    await bench.start()
+    assert status(bench.server)["epoch"] == 1
+    assert bench.server.all(kinds.EVENT) == []
+    first = TakeoverView(epoch=1, member="worker-0", why="first", words="worker-0 was the first")
+    await bench.overseer.show(msgspec.structs.replace(view(), takeovers=(first,)))
+    await bench.hear()
+    await bench.reconcile()
+    assert [event["reason"] for event in bench.server.all(kinds.EVENT)] == ["MainElected"]
 
 
 async def test_a_link_failure_begins_and_heals_by_itself(bench: Bench) -> None:
@@ -414,6 +431,23 @@ async def test_an_object_that_is_refused_is_told_and_the_others_are_made(bench: 
     assert "exceeded quota" in condition(bench.server, "Degraded")["message"]
     assert len(bench.server.all(kinds.STATEFUL_SET)) == 1
     assert condition(bench.server, "Ready")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("call", "refusal"),
+    [
+        (("patch", "hanases/status"), (404, 'hanases.hanas.dev "demo" not found')),
+        (("patch", "services"), (403, "unable to create new content in namespace x because it is being terminated")),
+    ],
+)
+async def test_what_goes_away_meanwhile_is_no_trouble(
+    bench: Bench, call: tuple[str, str], refusal: tuple[int, str]
+) -> None:
+    bench.want()
+    bench.server.refusals[call] = refusal
+    assert await bench.reconcile() is not None
+    assert bench.server.all(kinds.EVENT) == []
+    assert not status(bench.server)
 
 
 async def test_an_api_server_that_fails_is_asked_again_later(bench: Bench) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from tests.unit.packaging.documents import ROOT
 
-COMPONENTS = ("overseer", "worker", "operator")
+COMMANDS = {"overseer": "hanas-overseer", "worker": "hanas-worker", "operator": "hanas-operator", "client": "hanas"}
+COMPONENTS = tuple(COMMANDS)
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 _PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", re.MULTILINE | re.IGNORECASE)
 
@@ -32,6 +33,12 @@ def stages() -> dict[str, list[str]]:
     return found
 
 
+def packages(component: str) -> list[Path]:
+    """The folders of the packages that a component's image holds."""
+    (copied,) = (line for line in stages()[f"build-{component}"] if line.startswith("COPY LICENSE"))
+    return [ROOT / room / f"hanas_{room}" for room in re.findall(r"(\w+)/ ", copied)]
+
+
 def imported(package: Path) -> set[str]:
     """The top-level modules that a package imports, outside of the standard library and of HANas."""
     names = set()
@@ -51,8 +58,8 @@ def test_the_requirements_hold_everything_that_is_imported(component: str) -> No
     pinned = {re.sub(r"[-_.]+", "-", name).lower() for name in pins(component)}
     missing = {
         (package, module)
-        for package in (f"{component}/hanas_{component}", "serving/hanas_serving", "core/hanas_core")
-        for module in imported(ROOT / package)
+        for package in packages(component)
+        for module in imported(package)
         if not {re.sub(r"[-_.]+", "-", name).lower() for name in known.get(module, [module])} & pinned
     }
     assert not missing, f"requirements/{component}.txt pins nothing that brings {sorted(missing)}"
@@ -77,11 +84,14 @@ def test_targets() -> None:
     assert "USER 65532:65532" in found["base"]
     for component in COMPONENTS:
         assert found[component][0] == f"FROM base AS {component}"
-        assert f'ENTRYPOINT ["hanas-{component}"]' in found[component]
+        assert f'ENTRYPOINT ["{COMMANDS[component]}"]' in found[component]
         assert not any(line.startswith(("USER", "RUN", "ADD")) for line in found[component])
-        assert any("--require-hashes" in line for line in found[f"build-{component}"])
+        assert any("--no-deps --require-hashes" in line for line in found[f"build-{component}"])
         (script,) = (line for line in found[f"build-{component}"] if "printf '#!" in line)
-        assert f"from hanas_{component}.__main__ import main" in script
+        assert re.search(rf"from hanas_{component}\.(__main__|cli) import main", script)
+        assert {f"{component}/hanas_{component}", "core/hanas_core"} <= {
+            str(package.relative_to(ROOT)) for package in packages(component)
+        }
     assert found["hanas"][0] == "FROM worker AS hanas"
 
 

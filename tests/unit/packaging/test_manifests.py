@@ -1,5 +1,6 @@
 """manifests/: up to date with the chart and the operator, and valid."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.unit.packaging.documents import ROOT, assert_valid, of_kind, parsed, 
 FILES = sorted(
     path.relative_to(ROOT)
     for path in (ROOT / "manifests").rglob("*.yaml")
-    if path != ROOT / "manifests/kind/cluster.yaml"
+    if path.name not in {"cluster.yaml", "shared-folder.yaml"}  # kind's own, and a change of an object
 )
 
 
@@ -47,18 +48,18 @@ def test_the_operator_fits_the_namespace_that_it_is_given() -> None:
     assert restricted(deployment["spec"]["template"]["spec"]) == []
 
 
-def test_the_kind_cluster_has_the_folders_of_its_volumes() -> None:
-    cluster = yaml.safe_load((ROOT / "manifests/kind/cluster.yaml").read_text(encoding="utf-8"))
+def test_volumes_on_kind_are_made_in_the_folder_that_its_nodes_share() -> None:
+    kind = ROOT / "manifests/kind"
+    cluster, change, storage = (
+        yaml.safe_load((kind / f"{name}.yaml").read_text(encoding="utf-8"))
+        for name in ("cluster", "shared-folder", "storage")
+    )
     assert [node["role"] for node in cluster["nodes"]] == ["control-plane", "worker", "worker"]
-    shared = {mount["containerPath"] for node in cluster["nodes"] for mount in node["extraMounts"]}
-    hosts = {mount["hostPath"] for node in cluster["nodes"] for mount in node["extraMounts"]}
-    assert len(shared) == len(hosts) == 1
-    volumes = of_kind(parsed((ROOT / "manifests/kind/storage.yaml").read_text(encoding="utf-8")), "PersistentVolume")
-    for volume in volumes:
-        assert volume["spec"]["accessModes"] == ["ReadWriteMany"]
-        path = Path(volume["spec"]["hostPath"]["path"])
-        assert str(path.parent) in shared
-        assert f"{next(iter(hosts))}/{path.name}" in (ROOT / "manifests/kind/cluster.yaml").read_text(encoding="utf-8")
+    mounts = {(mount["hostPath"], mount["containerPath"]) for node in cluster["nodes"] for mount in node["extraMounts"]}
+    ((_, shared),) = mounts
+    assert json.loads(change["data"]["config.json"]) == {"sharedFileSystemPath": shared}
+    demo = yaml.safe_load((ROOT / "manifests/examples/demo.yaml").read_text(encoding="utf-8"))
+    assert demo["spec"]["storage"]["storageClassName"] == storage["metadata"]["name"]
 
 
 def test_the_demo_and_its_failures_are_the_same_cluster() -> None:
