@@ -4,7 +4,15 @@ PYTHON = python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: help .venv run demo test lint format test-compose manifests images bench-failover pins clean
+SEEDS = 1000
+FIRST = 0
+SEED =
+JOBS = 1
+
+E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations=0 --durations-min=1
+
+# Every target with a description is a command, not a file.
+.PHONY: $(shell awk -F ':.*## ' '/^[.a-z-]+:.*## / { print $$1 }' Makefile)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -16,7 +24,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	  echo "HANas needs Python 3.11 or newer, which '$(PYTHON)' is not." >&2; \
 	  echo "Name another one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
@@ -26,9 +34,19 @@ run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 demo: $(READY) ## show a dead main and a dead link, told apart
 	$(BIN)/hanas demo
 
-test: $(READY) ## unit tests (core: all branches covered), then integration tests
+test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests
 	$(BIN)/python -m pytest tests/unit --cov=hanas_core --cov-branch --cov-fail-under=100
+	$(BIN)/python -m pytest tests/sim
 	$(BIN)/python -m pytest tests/integration
+
+sim: $(READY) ## simulate SEEDS=1000 clusters with all faults, or one SEED=n with its trace
+	@$(BIN)/python -m tests.sim.campaign $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS))
+
+sim-mutants: $(READY) ## break the protocol in every known way, in JOBS processes; each must be caught
+	@$(BIN)/python -m tests.sim.mutants --jobs $(JOBS)
+
+sim-explore: $(READY) ## try every order of the folder's operations in small clusters
+	@$(BIN)/python -m tests.sim.explore
 
 lint: $(READY) ## style, format, types and the direction of imports
 	$(BIN)/ruff check .
@@ -40,22 +58,48 @@ format: $(READY) ## rewrite the sources in the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+test-mounts: $(READY) ## let folders hang, break and fill up, one worker's at a time; needs FUSE (bindfs, fuse3)
+	HANAS_MOUNTS_REQUIRED=1 $(BIN)/python -m pytest tests/mounts
+
 test-compose: $(READY) ## play the drills of docs/compose.md; needs a Docker engine
 	HANAS_COMPOSE_REQUIRED=1 $(BIN)/python -m pytest tests/compose --timeout=900
+
+e2e: $(READY) ## end-to-end tests on the cluster of KUBECONFIG, or on a kind cluster made for them
+	$(E2E) tests/e2e
+
+e2e-smoke: $(READY) ## the first minutes of them: install, a cut link, a killed main
+	$(E2E) tests/e2e -m smoke
 
 manifests: $(READY) ## render manifests/ from the chart; needs helm
 	$(BIN)/python manifests/render.py
 
 images: ## build the container images; needs a Docker engine
-	for target in overseer worker operator hanas; do \
+	for target in overseer worker operator client hanas; do \
 	  docker build --target $$target --tag hanas-$$target:dev . || exit 1; \
 	done
 
 bench-failover: $(READY) ## measure how long a failover takes
-	$(BIN)/python bench/failover.py
+	$(BIN)/python -m bench.failover
+
+bench-peers: $(READY) ## measure the same kill at etcd and at Redis with Sentinel, where they are in PATH
+	$(BIN)/python -m bench.peers
+
+faults: $(READY) ## break a cluster of real processes in every known way; best as root, with bindfs, ip and nft
+	$(BIN)/python -m bench.faults $(FAULTS)
+
+bench: $(READY) ## HANas beside etcd and an endpoint that does nothing; needs wrk, etcd and Go
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/bench.txt
+	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.plots reports/bench
+
+bench-growth: $(READY) ## cold start, memory and takeovers from 1,000 to 1,000,000 keys
+	$(BIN)/python -m bench.growth
+
+bench-compaction: $(READY) ## what compaction costs those who write beside it
+	$(BIN)/python -m bench.compaction
 
 pins: $(READY) ## renew requirements/*.txt
-	for extra in overseer worker operator client dev; do \
+	for extra in overseer worker operator client bench dev; do \
 	  $(BIN)/uv pip compile pyproject.toml --extra $$extra --output-file requirements/$$extra.txt \
 	    --upgrade --universal --python-version 3.11 --generate-hashes --quiet \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' || exit 1; \
