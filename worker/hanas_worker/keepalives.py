@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from hanas_core.positions import Position
 from hanas_serving import access
 from hanas_serving.problems import CONTENT_TYPE, document
+from hanas_worker.addresses import LastKnown
 
 MEMBER_HEADER = "HANas-Member"
 PATH = "/v1/keepalive"
@@ -102,6 +103,7 @@ class Sender:
         self._headers = {MEMBER_HEADER: member, "Content-Type": "application/json", **access.bearer(secrets)}
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._pending: dict[str, set[asyncio.Task[None]]] = {}
+        self._resolver: LastKnown | None = None
         self._session: aiohttp.ClientSession | None = None
 
     def send(self, keepalive: KeepAlive, peers: dict[str, str], delivered: Callable[[str, int | None], None]) -> None:
@@ -129,7 +131,8 @@ class Sender:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(force_close=True, limit=0, ttl_dns_cache=1)
+            self._resolver = LastKnown(aiohttp.ThreadedResolver())
+            connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False, resolver=self._resolver)
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         return self._session
 
@@ -139,3 +142,5 @@ class Sender:
             task.cancel()
         if self._session is not None:
             await self._session.close()
+        if self._resolver is not None:
+            await self._resolver.close()

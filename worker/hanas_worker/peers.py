@@ -1,6 +1,6 @@
 """Who else is there, from what the members show of themselves in the folder."""
 
-from hanas_core.documents import Presence
+from hanas_core.documents import LEFT, Presence
 from hanas_core.mailboxes import Registration
 
 _FORGET_AFTER = 60.0
@@ -37,5 +37,5 @@ class Peers:
         return [shown for member, shown in self.presence.items() if now - self._seen[member][1] <= within]
 
     def link_urls(self, now: float) -> dict[str, str]:
-        """Return where keep-alives go: member to URL."""
-        return {shown.member: shown.link_url for shown in self.alive(now, _FORGET_AFTER)}
+        """Return where keep-alives go: member to URL. Who has left is not there to hear them."""
+        return {shown.member: shown.link_url for shown in self.alive(now, _FORGET_AFTER) if shown.role != LEFT}

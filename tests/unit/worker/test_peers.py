@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from hanas_core.documents import Presence
+from hanas_core.documents import LEFT, Presence
 from hanas_core.mailboxes import Registration
 from hanas_worker.peers import Peers
 
@@ -80,3 +80,9 @@ def test_keepalives_go_to_where_a_member_says_that_it_is_now() -> None:
     assert set(peers.link_urls(59.0)) == {"one", "two"}
     peers.update(59.0, REGISTRATIONS, [None, presence("one", 2, link_url="http://elsewhere:1"), None])
     assert peers.link_urls(61.0) == {"one": "http://elsewhere:1"}
+
+
+def test_who_has_left_gets_no_keepalives() -> None:
+    peers = Peers("me")
+    peers.update(0.0, REGISTRATIONS, [None, presence("one"), presence("two", role=LEFT)])
+    assert set(peers.link_urls(0.0)) == {"one"}

@@ -1,0 +1,69 @@
+"""Addresses of the other workers: a name service that is slow, or gone, is no link that failed.
+
+Every keep-alive is sent on a fresh connection, and so looks its peer up. The answer of a look-up is used again while
+the next one is under way, however long that takes; there is one at a time for each name, so that the names of workers
+that are gone do not take the threads which the others need.
+"""
+
+import asyncio
+import socket
+from typing import NamedTuple
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+_FRESH_SECONDS = 1.0
+"""A name is looked up again after this time; a pod that is made anew has another address."""
+
+_Question = tuple[str, int, socket.AddressFamily]
+
+
+class _Answer(NamedTuple):
+    at: float
+    """When the look-up ended, seconds on the loop's clock."""
+    addresses: list[ResolveResult]
+    error: OSError | None
+    """Why there are none."""
+
+
+class LastKnown(AbstractResolver):
+    """Answers with what another resolver said last, and asks that one in the background."""
+
+    def __init__(self, resolver: AbstractResolver) -> None:
+        """Ask ``resolver``."""
+        self._resolver = resolver
+        self._answers: dict[_Question, _Answer] = {}
+        self._asking: dict[_Question, asyncio.Task[None]] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of ``host``: the last known ones, if there are any. Raises OSError."""
+        question = host, port, family
+        known = self._answers.get(question)
+        if known is None or asyncio.get_running_loop().time() - known.at > _FRESH_SECONDS:
+            asking = self._asking.get(question)
+            if asking is None:
+                asking = self._asking[question] = asyncio.create_task(self._ask(question))
+            if known is None or known.error is not None:
+                await asyncio.shield(asking)
+                known = self._answers[question]
+        if known.error is not None:
+            raise known.error
+        return known.addresses
+
+    async def _ask(self, question: _Question) -> None:
+        loop, before = asyncio.get_running_loop(), self._answers.get(question)
+        addresses, error = [] if before is None else before.addresses, None
+        try:
+            addresses = await self._resolver.resolve(*question)
+        except OSError as failure:
+            error = None if addresses else failure
+        finally:
+            del self._asking[question]
+        self._answers[question] = _Answer(loop.time(), addresses, error)
+
+    async def close(self) -> None:
+        """Give up what is being asked."""
+        for asking in list(self._asking.values()):
+            asking.cancel()
+        await self._resolver.close()
