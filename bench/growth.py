@@ -70,7 +70,9 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
             commits.submit(Write(f"bench/{number:012d}", value, "application/octet-stream"), number)
         while commits.waiting:
             if log.spare is None:
-                log.spare = spare()
+                prepared = spare()
+                run(log.name_ahead(prepared))
+                log.spare = prepared
             batch = commits.next_batch(log.room)
             if batch is None:
                 raise SystemExit("a batch finds no room in a new segment")

@@ -42,7 +42,9 @@ class AsyncClient:
         self._routes = Routes(*addresses(overseers, servers))
         self._policy = policy or Policy()
         self._token = client_token(token_file)
-        self._http = httpx.AsyncClient(trust_env=False, headers=transport.HEADERS, limits=transport.LIMITS)
+        self._http = httpx.AsyncClient(
+            verify=transport.trust(), trust_env=False, headers=transport.HEADERS, limits=transport.LIMITS
+        )
 
     async def __aenter__(self) -> Self:
         return self

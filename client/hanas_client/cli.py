@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TypeAlias
 
-from hanas_client import archive, commands
+from hanas_client import archive, bench, commands
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.lab import terminal
 
@@ -65,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
     _add_key_commands(subparsers, [connection, common])
     _add_cluster_commands(subparsers, [connection, common])
     _add_archive_commands(subparsers, [connection])
+    bench.configure(
+        subparsers.add_parser("bench", parents=[connection, common], help="measure what a running cluster gives")
+    )
     init = subparsers.add_parser("init", parents=[common], help="make an empty folder a HANas folder")
     init.add_argument("folder", metavar="FOLDER", help="the shared folder, mounted and empty")
     init.set_defaults(run=commands.init)

@@ -30,7 +30,7 @@ def show(output: Console, columns: Sequence[str], rows: Sequence[Sequence[str | 
     """Print a table."""
     if not output.is_terminal:
         for row in (columns, *rows):
-            output.out("\t".join(str(cell) for cell in row), highlight=False)
+            print("\t".join(str(cell) for cell in row), file=output.file)  # rich would make blanks of the tabs
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:

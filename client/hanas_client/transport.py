@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ssl
 
 import httpx
@@ -22,6 +23,12 @@ FAILURES = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError)
 
 HEADERS = {"accept-encoding": "identity", "user-agent": "hanas-client"}
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+
+
+@functools.cache
+def trust() -> ssl.SSLContext:
+    """The certificates that all clients of this process trust: to read them takes longer than a few requests."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def timeouts(step: Send) -> httpx.Timeout:

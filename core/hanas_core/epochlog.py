@@ -12,7 +12,7 @@ from hanas_core.folder import File, Folder
 from hanas_core.manifests import Cut
 from hanas_core.positions import Position
 from hanas_core.seals import SealWatch
-from hanas_core.segments import MARKER_BYTES, SegmentHeader, begin, capacity, new_nonce
+from hanas_core.segments import MARKER_BYTES, SegmentHeader, begin, begin_named, capacity, new_nonce, take_name
 
 
 class EpochLog:
@@ -29,7 +29,9 @@ class EpochLog:
         self._empty: tuple[int, bytes] | None = None
         """Offset and bytes of the last batch, if it carries no record."""
         self.spare: str | None = None
-        """Prepared space for the next segment; whoever prepared it puts its name here."""
+        """Prepared space for the next segment, once `name_ahead` has succeeded with it."""
+        self._next = header.number + 1
+        """Number of the segment that the next roll begins."""
         self.committed: Position | None = None
         self.sealed: list[Cut] = []
         """The segments of this epoch that go on in a next one."""
@@ -62,6 +64,14 @@ class EpochLog:
         """Every segment of this epoch with its end, when all that was appended is committed."""
         present = Cut(self._header.epoch, self._header.number, self._offset)
         return (*self.sealed, present) if self._offset > FIRST_OFFSET or not self.sealed else tuple(self.sealed)
+
+    async def name_ahead(self, spare: str) -> None:
+        """Take the name of the next segment for prepared space, so that a roll needs no more room on the volume.
+
+        To be called while there is no `spare`, beside commits; after an error once more. Nothing rests on that name
+        until the marker that leads to it. Raises FolderError, which does not end the epoch.
+        """
+        await take_name(self._folder, spare, self._header.epoch, self._next)
 
     async def relog(self, batches: list[Batch]) -> list[Batch]:
         """Copy the predecessor's last batches, with their original versions, and sync them. Nothing is committed.
@@ -109,15 +119,17 @@ class EpochLog:
         self._ended = True
 
     async def _roll(self) -> None:
-        """Create the next segment, durably; point to it from this one, committed; only then write to it."""
+        """Begin the next segment, durably; point to it from this one, committed; only then write to it."""
+        number = self._next
+        self._next += 1  # before `spare` is empty: from then on `name_ahead` may be called
         spare, self.spare = self.spare, None
         if spare is None:
             raise ValueError("the batch fits into no segment: it was not measured against `room`")
         old = self._header
         header = SegmentHeader(
-            old.folder_id, old.epoch, old.number + 1, new_nonce(), old.size, previous_end=self._offset + MARKER_BYTES
+            old.folder_id, old.epoch, number, new_nonce(), old.size, previous_end=self._offset + MARKER_BYTES
         )
-        file = await begin(self._folder, spare, header)
+        file = await begin_named(self._folder, spare, header)
         await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))
         await self._file.close()
         self.sealed.append(Cut(old.epoch, old.number, self._offset))

@@ -28,7 +28,7 @@ async def check(folder: Folder) -> Report:
         await log.read(manifests[report.epoch])
     for base in await folder.names(names.SEGMENTS):
         if f"{names.SEGMENTS}/{base}" not in log.named:
-            report.note(f"{names.SEGMENTS}/{base}", None, "orphan: no part of the log; a later compaction removes it")
+            report.note(f"{names.SEGMENTS}/{base}", None, "orphan: no part of the log; the next main removes it")
     for base in await folder.names(names.TEMPORARY):
         report.note(f"{names.TEMPORARY}/{base}", None, "temporary: its worker removes it at its next start")
     await _mailboxes(folder, report)

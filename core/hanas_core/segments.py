@@ -1,7 +1,7 @@
 """Segment files: made from prepared space, written by one main only, read by everyone (docs/protocol.md, section 3).
 
-A segment is zero-written and synced under a temporary name ahead of its use. To use it, its header block is written
-and the file is linked to its final name; from then on it never changes its size.
+A segment is zero-written and synced under a temporary name ahead of its use, and linked to its final name, also ahead
+where it is the next one of an epoch. To use it, its header block is written. It never changes its size.
 """
 
 import secrets
@@ -59,15 +59,34 @@ def new_nonce() -> int:
     return secrets.randbits(63) | 1
 
 
+async def take_name(folder: Folder, spare: str, epoch: int, number: int) -> None:
+    """Give prepared space the name of a segment beside its temporary one, durably.
+
+    Its block 0 is still zero, so it says nothing to anyone. After an error it may be repeated, with this or with other
+    space: the name then leads to one of them. Raises FolderError; NoSpace where the directory has no room for a name.
+    """
+    await folder.link(spare, names.segment(epoch, number))
+    await folder.sync_directory(names.SEGMENTS)
+
+
 async def begin(folder: Folder, spare: str, header: SegmentHeader) -> File:
     """Turn prepared space into a segment and open it to append; file and name are durable when this returns."""
-    file = await folder.open(spare, "blocks")
-    await file.write_block(0, pack(msgspec.json.encode(header)))
+    await take_name(folder, spare, header.epoch, header.number)
+    return await begin_named(folder, spare, header)
+
+
+async def begin_named(folder: Folder, spare: str, header: SegmentHeader) -> File:
+    """Turn the space that has got its name by `take_name` into a segment; this takes no more room on the volume.
+
+    Of that space, zero as yet, nobody but this main has the use: it is the only one that names segments of its epoch.
+    """
     name = names.segment(header.epoch, header.number)
-    await folder.link(spare, name)
-    await folder.sync_directory(names.SEGMENTS)
-    if await read_header(folder, header.epoch, header.number) != header:
+    if any(await (await reading.open_recorded(folder, name, "read")).read(0, BLOCK_BYTES)):
         raise FolderUnavailable(f"{name}: the name is taken by a segment that this main did not make")
+    file = await folder.open(name, "blocks")
+    await file.write_block(0, pack(msgspec.json.encode(header)))
+    if await read_header(folder, header.epoch, header.number) != header:
+        raise FolderUnavailable(f"{name}: the name leads to another file than a moment ago")
     await folder.remove(spare)
     return await folder.open(name, "append")
 
@@ -75,6 +94,10 @@ async def begin(folder: Folder, spare: str, header: SegmentHeader) -> File:
 async def read_header(folder: Folder, epoch: int, number: int) -> SegmentHeader:
     """Return the header of a segment whose name is recorded. Raises Corruption if it is not this segment's."""
     return (await SegmentReader.open(folder, epoch, number)).header
+
+
+class NotBegun(Corruption):
+    """A segment that has its name and no header of its own: corruption where the log says that it was begun."""
 
 
 class SegmentReader:
@@ -91,15 +114,16 @@ class SegmentReader:
     async def open(
         cls, folder: Folder, epoch: int, number: int, *, most_bytes: int = _MOST_READ_BYTES
     ) -> "SegmentReader":
-        """Open a segment whose name is recorded in a manifest or in a marker."""
+        """Open a segment whose name is recorded in a manifest or in a marker. Raises NotBegun, Corruption."""
         name = names.segment(epoch, number)
         file = await reading.open_recorded(folder, name, "read")
         payload = unpack(await file.read(0, BLOCK_BYTES))
         if isinstance(payload, Blank):
-            raise Corruption(f"{name}: the header at offset 0 is {payload.value}")
+            problem = NotBegun if payload is Blank.ZERO else Corruption
+            raise problem(f"{name}: the header at offset 0 is {payload.value}")
         header = msgspec.json.decode(payload, type=SegmentHeader)
         if (header.epoch, header.number) != (epoch, number):
-            raise Corruption(f"{name}: the header at offset 0 is that of segment {header.epoch}/{header.number}")
+            raise NotBegun(f"{name}: the header at offset 0 is that of segment {header.epoch}/{header.number}")
         return cls(file, header, most_bytes)
 
     async def take(self, offset: int, end: int | None = None) -> tuple[list[Batch], Fault | None]:

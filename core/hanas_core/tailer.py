@@ -15,7 +15,7 @@ from hanas_core.errors import Corruption, Missing
 from hanas_core.folder import Folder
 from hanas_core.manifests import Cut, Manifest, read_manifest
 from hanas_core.positions import NOWHERE, Position
-from hanas_core.segments import SegmentReader, read_header
+from hanas_core.segments import NotBegun, SegmentReader, read_header
 
 
 class Tailer:
@@ -122,7 +122,7 @@ class Tailer:
             return Position(epoch, number, later)
         try:
             following = await SegmentReader.open(self._folder, epoch, number + 1)
-        except Missing:
+        except (Missing, NotBegun):  # its name is taken ahead of its use
             return None
         batches, _ = await following.take(FIRST_OFFSET)
         return Position(epoch, number + 1, FIRST_OFFSET) if batches else None

@@ -2,76 +2,41 @@
 
 import asyncio
 import contextlib
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from hanas_client import NotFound, Refused, cli
+from hanas_client import NotFound, cli
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import eventually, within
+from tests.integration.small_volume import (
+    MIB,
+    PATIENCE_SECONDS,
+    SETTINGS,
+    VALUE_BYTES,
+    VOLUME_BYTES,
+    expect,
+    fill,
+    has_room,
+    small_volume,
+    writes,
+)
+from tests.integration.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
-
-MIB = 1 << 20
-VOLUME_BYTES = 96 * MIB
-VALUE_BYTES = 256 << 10
-SETTINGS = {"HANAS_SEGMENT_BYTES": str(2 * MIB), "HANAS_VALUE_BYTES": str(MIB), "HANAS_CACHE_BYTES": "0"}
-PATIENCE_SECONDS = 60.0
-
-
-def call(*arguments: str) -> None:
-    subprocess.run(arguments, check=True, capture_output=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A lab's directory whose communication folder is a small ext4 volume."""
-    directory = tmp_path_factory.mktemp("lab")
-    image, mounted = tmp_path_factory.mktemp("image") / "ext4", directory / "communication"
-    if not all(shutil.which(program) for program in ("mkfs.ext4", "mount", "umount")):
-        pytest.skip("there is no mkfs.ext4 or no mount here: a full volume is not tried on a real one")
-    with image.open("wb") as file:
-        file.truncate(VOLUME_BYTES)
-    mounted.mkdir()
-    try:
-        call("mkfs.ext4", "-q", "-m", "0", str(image))
-        call("mount", "-o", "loop", str(image), str(mounted))
-    except (subprocess.CalledProcessError, OSError) as error:
-        pytest.skip(f"no loop device can be mounted here, which needs root ({error}): a full volume is not tried")
-    try:
+    with small_volume(tmp_path_factory) as directory:
         yield directory
-    finally:
-        call("umount", "--lazy", str(mounted))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def small(volume: Path) -> AsyncIterator[Cluster]:
     async with running(volume, 3, None, **SETTINGS) as cluster:
         yield cluster
-
-
-async def fill(cluster: Cluster, prefix: str, most: int = 1000) -> dict[str, bytes]:
-    """Write until the volume is full; return what was acknowledged."""
-    written: dict[str, bytes] = {}
-    for number in range(most):
-        key, value = f"{prefix}/{number:04}", number.to_bytes(4, "big") * (VALUE_BYTES // 4)
-        try:
-            await within(PATIENCE_SECONDS, cluster.client.put(key, value))
-        except Refused as refusal:
-            if refusal.status != 507:
-                raise
-            return written
-        written[key] = value
-    raise AssertionError("the volume never was full")
-
-
-async def expect(cluster: Cluster, written: dict[str, bytes]) -> None:
-    for key, value in written.items():
-        assert (await cluster.client.get(key)).value == value
 
 
 async def test_a_full_volume_refuses_writes_and_deletes_make_room(small: Cluster) -> None:
@@ -97,19 +62,6 @@ async def test_a_full_volume_refuses_writes_and_deletes_make_room(small: Cluster
         await small.client.delete(key)
     await eventually(lambda: has_room(small), PATIENCE_SECONDS)
     await expect(small, written)
-
-
-async def writes(cluster: Cluster, key: str, written: dict[str, bytes]) -> bool:
-    try:
-        await cluster.client.put(key, b"there is room again")
-    except Refused:
-        return False
-    written[key] = b"there is room again"
-    return True
-
-
-async def has_room(cluster: Cluster) -> bool:
-    return not (await cluster.status(await cluster.main()))["folder"]["full"]
 
 
 async def test_a_takeover_succeeds_on_a_full_volume(small: Cluster) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -52,7 +53,13 @@ async def expect(cluster: Cluster, written: dict[str, tuple[int, str]]) -> None:
 
 
 def segments(cluster: Cluster, epoch: int) -> int:
-    return len(list((cluster.lab.communication_folder / "segments").glob(f"{epoch:010d}-*")))
+    """How many the main of an epoch has begun: the name of a further one is taken ahead, and its header is zero."""
+    return sum(map(begun, (cluster.lab.communication_folder / "segments").glob(f"{epoch:010d}-*")))
+
+
+def begun(segment: Path) -> bool:
+    with segment.open("rb") as file:
+        return any(file.read(4096))
 
 
 async def test_the_log_rolls_while_all_follow(small: Cluster) -> None:

@@ -285,6 +285,8 @@ class Mount:
             self._learn(directory, base)
             if base in found.seen:
                 return False
+            if self.disk.full:  # not even for one more name
+                raise NoSpace(f"{target}: no space left on device")
             found.seen[base] = inode
             self.disk.linked(target, inode)
             return True

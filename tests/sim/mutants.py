@@ -234,7 +234,7 @@ MUTANTS = (
     ),
     Mutant(
         "a segment whose name is not synced",
-        "hanas_core.segments:begin",
+        "hanas_core.segments:take_name",
         _one("    await folder.sync_directory(names.SEGMENTS)\n", ""),
         2000,
     ),

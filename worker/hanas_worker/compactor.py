@@ -91,8 +91,7 @@ class Compactor:
             return True
         state.replica.compacted(service.manifest)
         await self._learn()
-        for name in await state.in_lane("compact", compaction.removable(state.folder, service.manifest)):
-            await state.in_lane("compact", state.folder.remove(name))
+        await self._tenure.remove_leftovers(service.manifest)
         state.wake("prepare")
         remaining = sum(cut.end for cut in merged)
         freed = plan.space - remaining

@@ -8,8 +8,8 @@ from typing import Any
 
 from hanas_core import compaction, names, seals, segments, takeover
 from hanas_core.claims import Claim, claim_epoch
-from hanas_core.errors import FolderError, NoSpace, Sealed
-from hanas_core.manifests import Cut
+from hanas_core.errors import FolderError, Missing, NoSpace, Sealed
+from hanas_core.manifests import Cut, Manifest
 from hanas_core.member import Role
 from hanas_core.seals import Seal
 from hanas_worker.overseers import wall_clock
@@ -81,6 +81,7 @@ class Tenure:
             on_room_needed=state.waker("prepare").set,
         )
         state.wake("presence", "prepare")
+        state.spawn(self._clear_up(promotion.manifest))
         took = state.now - started
         log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
 
@@ -154,6 +155,7 @@ class Tenure:
 
         self.rolling = True
         try:
+            await self.make_room()
             if await service.roll(begin, rolled):
                 return True
             state.member.spoiled(claim.epoch)
@@ -221,18 +223,40 @@ class Tenure:
 
     async def prepare(self) -> None:
         """Keep space for one more segment prepared, and give it to the log when that has none. Raises FolderError."""
-        if self._reserve is None and self._state.member.role is not Role.ELECT:
+        if self._reserve is None and not self.rolling and self._state.member.role is not Role.ELECT:
             with contextlib.suppress(NoSpace):
                 self._reserve = await self._prepared(_RESERVE_BYTES)
         if not self._spares:
             self._add_spare(await self._make_space())
         service = self._service
         if service is not None and service.log.spare is None:
-            service.space_came(self._spares.pop())
+            await self._hand_to(service)
+
+    async def _hand_to(self, service: Service) -> None:
+        """Give prepared space to the log, under the name of its next segment. Raises FolderError; then once more."""
+        log, spare = service.log, self._spares[-1]
+        try:
+            await self._state.in_lane("prepare", log.name_ahead(spare))
+        except NoSpace:
+            self._full(service)
+            raise
+        except Missing:  # the file server forgot it when it crashed
+            if spare in self._spares:
+                self._spares.remove(spare)
+                await self.discard(spare)
+            raise
+        # Meanwhile a new epoch may have begun, perhaps in this space; the name of the old one is then a leftover.
+        if service.log is log and not service.ended and spare in self._spares:
+            self._spares.remove(spare)
+            service.space_came(spare)
             self._state.wake("prepare")
 
+    def _full(self, service: Service) -> None:
+        service.space_lacks()
+        self._state.wake("compact")
+
     async def make_room(self) -> None:
-        """Give up the reserve: a takeover must not fail because the volume is full."""
+        """Give up the reserve: a claim and a manifest must not fail because the volume is full."""
         reserve, self._reserve = self._reserve, None
         if reserve is not None:
             await self.discard(reserve)
@@ -247,6 +271,16 @@ class Tenure:
             await self._spare_came.wait()
         return self._spares.pop()
 
+    async def _clear_up(self, manifest: Manifest) -> None:
+        with contextlib.suppress(FolderError):  # whoever comes next removes it
+            await self.remove_leftovers(manifest)
+
+    async def remove_leftovers(self, manifest: Manifest) -> None:
+        """Remove the segments of mains before this one that are no part of the log. Raises FolderError."""
+        state = self._state
+        for name in await state.in_lane("compact", compaction.removable(state.folder, manifest)):
+            await state.in_lane("compact", state.folder.remove(name))
+
     async def discard(self, spare: str) -> None:
         """Remove prepared space that nobody will use."""
         with contextlib.suppress(FolderError):
@@ -259,8 +293,7 @@ class Tenure:
             return await self._prepared(size, keep_free=0 if self._service is None else 2 * size)
         except NoSpace:
             if self._service is not None and self._service.log.spare is None:
-                self._service.space_lacks()
-                self._state.wake("compact")
+                self._full(self._service)
             raise
 
     async def _prepared(self, size: int, keep_free: int = 0) -> str:

@@ -20,6 +20,10 @@ class FakeCluster(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.sequence = 0
         self.refusals = 0
+        self.refuses: dict[str, int] = {}
+        """Status of the answer to all calls for keys, by method."""
+        self.drops = False
+        """Writes are done, and the connection breaks off instead of an answer."""
         self.events = [("1", "cluster", self.cluster())]
 
     def cluster(self) -> dict[str, object]:
@@ -92,6 +96,8 @@ class Handler(BaseHTTPRequestHandler):
         if split.path.startswith("/v1/kv") and cluster.refusals:
             cluster.refusals -= 1
             self.problem(503, "No main", "an epoch begins", Retry_After="1")
+        elif split.path.startswith("/v1/kv") and self.command in cluster.refuses:
+            self.problem(cluster.refuses[self.command], "Refused", "it was told to")
         elif split.path.startswith("/v1/kv/"):
             self.one_key(unquote(split.path.removeprefix("/v1/kv/")), body, headers)
         elif split.path == "/v1/kv":
@@ -115,6 +121,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.sequence += 1
             version = f"3-{self.server.sequence}"
             values[key] = (body, version, headers.get("content-type", "application/octet-stream"))
+            if self.server.drops:
+                self.close_connection = True
+                return None
             return self.answer(204 if old else 201, ETag=f'"{version}"')
         if old is None:
             return self.problem(404, "Not found", "no such key")

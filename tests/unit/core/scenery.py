@@ -90,8 +90,12 @@ class Main:
     commits: GroupCommit[str]
 
     def spare(self) -> None:
-        """Prepare space for the next segment."""
-        self.log.spare = run(prepare(self.folder, self.claim.member, self.claim.incarnation, SEGMENT_BYTES))
+        """Prepare space for the next segment, unless there is some."""
+        if self.log.spare is not None:
+            return
+        spare = run(prepare(self.folder, self.claim.member, self.claim.incarnation, SEGMENT_BYTES))
+        run(self.log.name_ahead(spare))
+        self.log.spare = spare
 
     def write(self, *writes: Write) -> list[Outcome]:
         """Commit these writes as one batch."""

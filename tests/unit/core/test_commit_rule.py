@@ -155,14 +155,17 @@ def test_nothing_is_committed_by_re_logging() -> None:
 def test_a_new_segment_is_durable_before_the_old_one_points_to_it_and_that_before_it_is_used() -> None:
     folder, main = serving()
     main.put("k", "a" * 9000)
-    main.spare()
     folder.operations.clear()
+    main.spare()
     main.put("l", "b" * 9000)
-    spare = next(line for line in folder.log("open") if "tmp/" in line).removeprefix("open ")
+    (spare,) = (line.removeprefix("allocate ") for line in folder.log("allocate"))
     assert [line for line in folder.log() if not line.startswith(("open", "remove"))] == [
-        f"write_block {spare}",
+        "room ",
+        f"allocate {spare}",
         f"link {NEXT_SEGMENT}",
         "sync_directory segments",
+        f"read {NEXT_SEGMENT}",
+        f"write_block {NEXT_SEGMENT}",
         f"read {NEXT_SEGMENT}",
         next(line for line in folder.log("write") if SEGMENT in line),
         f"sync {SEGMENT}",
@@ -204,13 +207,13 @@ def test_what_must_be_re_logged_and_does_not_fit_is_refused_before_a_byte_is_wri
 def test_a_segment_name_that_somebody_else_took_ends_the_epoch() -> None:
     folder, main = serving()
     main.put("k", "a" * 9000)
-    main.spare()
     other = bare_folder()
     taken = serve(other, 1)
     taken.put("k", "a" * 9000)
     taken.spare()
     taken.put("k", "a" * 9000)
     run(folder.create(NEXT_SEGMENT, bytes(other.disk.content(NEXT_SEGMENT).visible)))
+    main.spare()
     with pytest.raises(FolderUnavailable, match="taken"):
         main.put("k", "b" * 9000)
 
@@ -218,8 +221,8 @@ def test_a_segment_name_that_somebody_else_took_ends_the_epoch() -> None:
 def test_a_lost_reply_of_the_link_of_a_segment_does_no_harm() -> None:
     folder, main = serving()
     main.put("k", "a" * 9000)
-    main.spare()
     folder.at("link", NEXT_SEGMENT, answer=False)
+    main.spare()
     main.put("k", "b" * 9000)
     assert contents(fresh_backup(folder, 1, main.log.committed).index) == {"k": "b" * 9000}
 

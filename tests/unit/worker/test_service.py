@@ -41,6 +41,11 @@ class Stage:
     def spare(self) -> str:
         return run(prepare(self.folder, self.claim.member, self.claim.incarnation, SEGMENT_BYTES))
 
+    def space_comes(self) -> None:
+        spare = self.spare()
+        run(self.service.log.name_ahead(spare))
+        self.service.space_came(spare)
+
     def seal(self) -> None:
         run(write_seal(self.folder.other(), self.claim.epoch, Seal(self.claim.epoch + 1, "b", "b" * 32)))
 
@@ -354,7 +359,7 @@ async def test_the_log_rolls_into_space_that_was_prepared(stage: Stage) -> None:
     assert stage.asked_for_room == 1
     for number in range(1, 10):
         if stage.service.log.spare is None:
-            stage.service.space_came(stage.spare())
+            stage.space_comes()
         assert (await soon(stage.service.write(put(str(number), QUARTER)))).result is Result.CREATED
     assert stage.service.applied.number == 4
     # Each segment was asked for at once when the one before it had been taken.
@@ -369,7 +374,7 @@ async def test_a_write_waits_for_space_that_is_being_prepared(stage: Stage) -> N
     await until(lambda: stage.asked_for_room > asked)
     await asyncio.sleep(0.01)
     assert not waiting[-1].done()
-    stage.service.space_came(stage.spare())
+    stage.space_comes()
     assert {(await soon(waiter)).result for waiter in waiting} == {Result.CREATED}
 
 
@@ -385,7 +390,7 @@ async def test_a_full_volume_refuses_what_does_not_fit_and_recovers(stage: Stage
     assert (await soon(stage.service.write(None))).result is Result.COMMITTED
     assert (await soon(stage.service.write(Write("a", None)))).result is Result.DELETED
     assert stage.ends == []
-    stage.service.space_came(stage.spare())
+    stage.space_comes()
     assert not stage.service.full
     assert (await soon(stage.service.write(put("b", 2 * QUARTER)))).result is Result.CREATED
     backup = fresh_backup(stage.folder.other(), 1, stage.service.applied)
@@ -415,7 +420,7 @@ async def test_a_volume_without_any_room_refuses_even_deletes_but_goes_on_readin
     assert await soon(stage.service.write(Write("a", None))) == Outcome(Result.NO_SPACE)
     await stage.service.fence()
     assert stage.ends == []
-    stage.service.space_came(stage.spare())
+    stage.space_comes()
     assert (await soon(stage.service.write(Write("a", None)))).result is Result.DELETED
 
 

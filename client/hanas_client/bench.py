@@ -1,0 +1,282 @@
+"""`hanas bench`: what a running cluster gives, as one client sees it; also while its main is replaced."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import msgspec
+from rich.console import Console
+
+from hanas_client import tables
+from hanas_client.asynchronous import AsyncClient
+from hanas_client.commands import FIRST_CONTACT_SECONDS
+from hanas_client.errors import HanasError
+from hanas_client.load import READ_SHARES, Load, Tally, Workload, percentile
+from hanas_client.narration import Sentence
+from hanas_client.settings import Policy
+
+_LATENCIES = ("P50 MS", "P90 MS", "P99 MS", "P99.9 MS", "MAX MS")
+_COLUMNS = ("OPERATION", "REQUESTS", "REQUESTS/S", *_LATENCIES, "ERRORS", "UNKNOWN")
+_REFRESH_SECONDS = 0.2
+_EPOCH_SECONDS = 3.0
+_MOST_TROUBLES = 3
+
+
+class Latencies(msgspec.Struct, frozen=True):
+    """Milliseconds from the first try of a request to its answer."""
+
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    max: float
+
+
+class Figures(msgspec.Struct, frozen=True, rename="camel"):
+    """What came of one kind of request."""
+
+    requests: int
+    """Those that were acknowledged."""
+    requests_per_second: float
+    milliseconds: Latencies | None
+    """None if none was acknowledged."""
+    errors: int
+    unknown: int
+
+
+class Report(msgspec.Struct, frozen=True, rename="camel"):
+    """All that was measured."""
+
+    workload: str
+    value_bytes: int
+    connections: int
+    keys: int
+    seconds: float
+    interrupted: bool
+    operations: dict[str, Figures]
+    longest_gap_seconds: float
+    """The longest time without an acknowledged answer."""
+    longest_gap_after_seconds: float
+    """When it began, counted from the beginning."""
+    epoch_before: int | None
+    epoch_after: int | None
+    """None if the cluster did not say."""
+    troubles: dict[str, int]
+    """What the errors said, and how often."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `hanas bench`, beside those that name the cluster."""
+    default = Workload()
+    parser.add_argument(
+        "--workload", choices=tuple(READ_SHARES), default=default.kind, help="mixed (default): 90 %% gets, 10 %% puts"
+    )
+    parser.add_argument(
+        "--value-bytes", metavar="N", type=int, default=default.value_bytes, help="size of a value (%(default)s)"
+    )
+    parser.add_argument(
+        "--connections",
+        metavar="N",
+        type=int,
+        default=default.connections,
+        help="how many send at the same time (%(default)s)",
+    )
+    parser.add_argument(
+        "--duration",
+        metavar="SECONDS",
+        type=float,
+        default=default.seconds,
+        help="how long to measure (10; 600 at most)",
+    )
+    parser.add_argument("--keys", metavar="N", type=int, default=default.keys, help="how many keys (%(default)s)")
+    parser.add_argument(
+        "--prefix", default=default.prefix, help="what the keys begin with (%(default)s); no other key is touched"
+    )
+    parser.add_argument("--keep", action="store_true", help="do not remove the keys at the end")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print and clean up. Raises ValueError for a workload that cannot be, HanasError."""
+    workload = Workload(
+        arguments.workload,
+        arguments.value_bytes,
+        arguments.connections,
+        arguments.duration,
+        arguments.keys,
+        arguments.prefix,
+    )
+    asyncio.run(_bench(arguments, workload))
+    return 0
+
+
+async def _bench(arguments: argparse.Namespace, workload: Workload) -> None:
+    policy = Policy(deadline=arguments.timeout, first_contact=min(FIRST_CONTACT_SECONDS, arguments.timeout))
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def client() -> AsyncClient:
+            made = AsyncClient(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)
+            return await stack.enter_async_context(made)
+
+        observer = await client()
+        before = _epoch_of(await observer.status())
+        load = Load([await client() for _ in range(workload.connections)], workload)
+        with _interrupts(load.stop):
+            try:
+                await _measure(load, observer, before, as_json=arguments.json)
+            finally:
+                if not arguments.keep:
+                    async with _shown(lambda: "removing the keys"):
+                        await load.clear()
+
+
+async def _measure(load: Load, observer: AsyncClient, before: int | None, *, as_json: bool) -> None:
+    workload = load.workload
+    async with _shown(lambda: f"writing the keys that are read: {load.prepared} of {workload.keys}"):
+        await load.prepare()
+    if load.stopped:
+        raise HanasError("stopped before anything was measured")
+    async with _shown(lambda: progress(load)):
+        await load.measure()
+    report = evaluate(load, before, await _epoch_after(observer))
+    if as_json:
+        print(msgspec.json.encode(report).decode(), flush=True)
+    else:
+        show(report)
+    if not any(figures.requests for figures in report.operations.values()):
+        raise HanasError(f"nothing was acknowledged: {next(iter(report.troubles), 'no answer came in time')}")
+
+
+def evaluate(load: Load, before: int | None, after: int | None) -> Report:
+    """What came of a load that is over; `before` and `after` are epochs."""
+    workload, seconds = load.workload, load.ended - load.began
+    operations = {name: tally for name, tally in (("get", load.gets), ("put", load.puts)) if _used(workload, name)}
+    if len(operations) > 1:
+        everything = Tally()
+        for tally in operations.values():
+            everything.add(tally)
+        operations["all"] = everything
+    return Report(
+        workload=workload.kind,
+        value_bytes=workload.value_bytes,
+        connections=workload.connections,
+        keys=workload.keys,
+        seconds=seconds,
+        interrupted=load.stopped,
+        operations={name: _figures(tally, seconds) for name, tally in operations.items()},
+        longest_gap_seconds=load.gap,
+        longest_gap_after_seconds=load.gap_began,
+        epoch_before=before,
+        epoch_after=after,
+        troubles=dict(load.troubles.most_common()),
+    )
+
+
+def _used(workload: Workload, name: str) -> bool:
+    share = READ_SHARES[workload.kind]
+    return share > 0 if name == "get" else share < 1
+
+
+def _figures(tally: Tally, seconds: float) -> Figures:
+    ordered = sorted(tally.milliseconds)
+    latencies = None
+    if ordered:
+        p50, p90, p99, p999 = (percentile(ordered, share) for share in (0.5, 0.9, 0.99, 0.999))
+        latencies = Latencies(p50, p90, p99, p999, ordered[-1])
+    return Figures(len(ordered), len(ordered) / seconds, latencies, tally.errors, tally.unknown)
+
+
+def show(report: Report) -> None:
+    """Print it for people: a table, the longest gap, the epochs, and what the errors said."""
+    output = tables.console()
+    rows = [_row(name, figures) for name, figures in report.operations.items()]
+    tables.show(output, _COLUMNS, rows)
+    gap = f"{report.longest_gap_seconds:.3f} s, {report.longest_gap_after_seconds:.1f} s after the start"
+    sentences = [Sentence(f"longest time without an answer: {gap}"), _epochs(report)]
+    if report.interrupted:
+        sentences.insert(0, Sentence(f"ended early, after {report.seconds:.1f} s", "bad"))
+    sentences += [
+        Sentence(f"{count} times: {trouble}", "bad")
+        for trouble, count in list(report.troubles.items())[:_MOST_TROUBLES]
+    ]
+    for sentence in sentences:
+        tables.say(output, sentence)
+
+
+def _row(name: str, figures: Figures) -> tuple[str, ...]:
+    took = figures.milliseconds
+    latencies = ["–"] * len(_LATENCIES) if took is None else [f"{each:.2f}" for each in msgspec.structs.astuple(took)]
+    rate = f"{figures.requests_per_second:.0f}"
+    return (name, str(figures.requests), rate, *latencies, str(figures.errors), str(figures.unknown))
+
+
+def _epochs(report: Report) -> Sentence:
+    before, after = report.epoch_before, report.epoch_after
+    if before is None or after is None:
+        return Sentence("the cluster does not say which epoch it is", "bad")
+    if before == after:
+        return Sentence(f"epoch {before} all the time", "good")
+    return Sentence(f"the epoch changed from {before} to {after}; `hanas takeovers` tells why", "urgent")
+
+
+def progress(load: Load) -> str:
+    """How far the measuring is, in a line."""
+    seconds = max(time.monotonic() - load.began, 0.001)
+    requests = len(load.gets.milliseconds) + len(load.puts.milliseconds)
+    errors = load.gets.errors + load.puts.errors + load.puts.unknown
+    line = f"{seconds:.0f} of {load.workload.seconds:.0f} s: {requests} requests, {requests / seconds:.0f}/s"
+    line += f", {errors} errors" if errors else ""
+    return line + (f", no answer for {load.silence:.1f} s" if load.silence > 2 * _REFRESH_SECONDS else "")
+
+
+@contextlib.asynccontextmanager
+async def _shown(words: Callable[[], str]) -> AsyncIterator[None]:
+    """Show on a terminal what is being done."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(words(), refresh_per_second=1 / _REFRESH_SECONDS) as status:
+
+        async def refresh() -> None:
+            while True:
+                await asyncio.sleep(_REFRESH_SECONDS)
+                status.update(words())
+
+        refreshing = asyncio.create_task(refresh())
+        try:
+            yield
+        finally:
+            refreshing.cancel()
+
+
+@contextlib.contextmanager
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C call `stop`."""
+    if threading.current_thread() is not threading.main_thread():  # only that one hears of signals
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+async def _epoch_after(client: AsyncClient) -> int | None:
+    with contextlib.suppress(HanasError, TimeoutError):
+        async with asyncio.timeout(_EPOCH_SECONDS):
+            return _epoch_of(await client.status())
+    return None
+
+
+def _epoch_of(status: dict[str, object]) -> int | None:
+    epoch = status.get("epoch")
+    return epoch if isinstance(epoch, int) else None

@@ -1,0 +1,75 @@
+"""A volume so full that the directory of the segments has no room for one more name, when the log rolls."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.cluster import Cluster, running
+from tests.integration.small_volume import (
+    MIB,
+    PATIENCE_SECONDS,
+    SETTINGS,
+    VALUE_BYTES,
+    expect,
+    fill,
+    has_room,
+    small_volume,
+    writes,
+)
+from tests.integration.waiting import eventually
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with small_volume(tmp_path_factory) as directory:
+        yield directory
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def small(volume: Path) -> AsyncIterator[Cluster]:
+    async with running(volume, 3, None, **SETTINGS) as cluster:
+        yield cluster
+
+
+async def test_a_roll_without_room_for_one_more_name_ends_no_epoch(small: Cluster) -> None:
+    main = await small.settle()
+    folder = small.lab.communication_folder
+    # The main has two segments ahead: its log has the one, the other one waits for the next name.
+    await eventually(lambda: prepared(folder, main, 2), PATIENCE_SECONDS)
+    epoch = await small.epoch()
+    foreign = folder / "lost+found" / "foreign"
+    try:
+        with contextlib.suppress(OSError), foreign.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        with contextlib.suppress(OSError):
+            for number in range(10_000):
+                (folder / "segments" / f"foreign-{number:09}").hardlink_to(foreign)
+        written = await fill(small, "g")
+        assert len(written) * VALUE_BYTES > MIB, "the log rolled into what it had"
+        await expect(small, written)
+        assert not await has_room(small)
+        assert await prepared(folder, main, 1), "space without a name"
+        for key in list(written)[:2]:
+            await small.client.delete(key)
+            del written[key]
+    finally:
+        for name in (folder / "segments").glob("foreign-*"):
+            name.unlink()
+        foreign.unlink()
+    await eventually(lambda: writes(small, "h", written), PATIENCE_SECONDS)
+    assert (await small.main(), await small.epoch()) == (main, epoch), "nobody took over"
+    await expect(small, written)
+    await asyncio.gather(*(small.client.delete(key) for key in written))
+
+
+async def prepared(folder: Path, member: str, least: int) -> bool:
+    """Whether a worker has so many segments ahead."""
+    found = [name for name in (folder / "tmp").glob(f"{member}~*") if name.stat().st_size == 2 * MIB]
+    return len(found) >= least

@@ -1,0 +1,148 @@
+"""A main on a full volume takes names ahead, refuses what finds no room, and stays the main; on a folder in memory."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hanas_core import names
+from hanas_core.blocking import run
+from hanas_core.detector import Conclude, Evidence
+from hanas_core.errors import FolderUnavailable, Missing, NoSpace
+from hanas_core.verdicts import Verdict
+from hanas_core.writes import Outcome, Result, Write
+from hanas_worker.node import Node
+from hanas_worker.service import Service
+from tests.unit.core.memory_folder import MemoryFolder
+from tests.unit.core.scenery import bare_folder, fresh_backup, serve
+from tests.unit.waiting import until
+from tests.unit.worker.nodes import backup_of
+
+GONE = Evidence(words="gone", keepalive_age=1.0, keepalives_heard=1, stalled_for=0.0)
+SECOND, THIRD = names.segment(2, 2), names.segment(2, 3)
+LARGE = bytes(1_000_000)
+"""Not two of these fit into one segment beside what is kept for deletes."""
+
+
+class Serving:
+    """A worker that has just become the main of epoch 2, and has prepared nothing further yet."""
+
+    def __init__(self, node: Node, folder: MemoryFolder, service: Service) -> None:
+        self.node = node
+        self.folder = folder
+        self.service = service
+        self.number = 0
+
+    async def put(self, value: bytes = LARGE) -> Result:
+        self.number += 1
+        outcome = await self.service.write(Write(f"k{self.number}", value))
+        return outcome.result
+
+    def full(self) -> bool:
+        return self.service.full
+
+    def has_space(self) -> bool:
+        return self.service.log.spare is not None
+
+    def segments(self) -> list[str]:
+        return [f"{names.SEGMENTS}/{base}" for base in run(self.folder.other().names(names.SEGMENTS))]
+
+
+@pytest.fixture
+async def main() -> AsyncIterator[Serving]:
+    former = serve(bare_folder(), 1)
+    former.spare()
+    former.put("k", "v")
+    folder = former.folder.other()
+    node = backup_of(former, folder)
+    await node.tenure.prepare()
+    await node._challenge(Conclude(1, Verdict.PRIMARY_FAILED, GONE))
+    await until(lambda: node.serving is not None)
+    service = node.serving
+    assert service is not None
+    yield Serving(node, folder, service)
+    service.end("the test is over")
+
+
+async def test_a_new_main_removes_the_name_that_the_one_before_it_had_taken(main: Serving) -> None:
+    await until(lambda: main.segments() == [names.segment(1, 1), names.segment(2, 1)])
+    assert main.folder.log("remove").count(f"remove {names.segment(1, 2)}") == 1
+
+
+async def test_leftovers_that_cannot_be_removed_harm_nobody() -> None:
+    former = serve(bare_folder(), 1)
+    former.spare()
+    folder = former.folder.other()
+    node = backup_of(former, folder)
+    await node.tenure.prepare()
+    folder.at("remove", names.SEGMENTS, before=FolderUnavailable("no answer"))
+    await node._challenge(Conclude(1, Verdict.PRIMARY_FAILED, GONE))
+    await until(lambda: node.serving is not None and not folder.planned)
+    assert node.serving is not None
+    assert not node.state.mistake.done()
+    node.serving.end("the test is over")
+
+
+@pytest.mark.parametrize("took_effect", [False, True])
+async def test_no_room_for_the_next_name_is_a_full_volume_and_not_the_end(main: Serving, took_effect: bool) -> None:
+    full = NoSpace("no space left on device")
+    main.folder.at("link", SECOND, before=None if took_effect else full, after=full if took_effect else None)
+    with pytest.raises(NoSpace):
+        await main.node.tenure.prepare()
+    assert main.full()
+    assert [await main.put() for _ in range(2)] == [Result.CREATED, Result.NO_SPACE]
+    assert (await main.service.write(Write("k", None))).result is Result.DELETED, "the reserve is kept for this"
+    assert await main.service.write(None) == Outcome(Result.COMMITTED)
+    assert not main.service.ended
+    await main.node.tenure.prepare()
+    assert not main.full()
+    assert await main.put() is Result.CREATED
+    assert await main.put(b"the first of the next segment" + LARGE) is Result.CREATED
+    assert main.service.applied[:2] == (2, 2)
+    assert len(fresh_backup(main.folder.other(), 2, main.service.applied).index) == 3
+
+
+async def test_space_that_was_lost_is_made_anew(main: Serving) -> None:
+    main.folder.at("link", SECOND, before=Missing("no such file"))
+    with pytest.raises(Missing):
+        await main.node.tenure.prepare()
+    assert not main.has_space()
+    await main.node.tenure.prepare()
+    assert main.has_space()
+    assert not main.service.ended
+
+
+async def test_space_that_an_epoch_took_meanwhile_is_not_given_to_the_log_before_it(main: Serving) -> None:
+    taken: list[str] = []
+    main.folder.at("link", SECOND, after=lambda: taken.append(main.node.tenure._spares.pop()))
+    await main.node.tenure.prepare()
+    assert len(taken) == 1
+    assert main.service.log.spare is None
+
+
+async def test_every_roll_has_its_name_ahead(main: Serving) -> None:
+    for _ in range(6):
+        await main.node.tenure.prepare()
+        assert await main.put() is Result.CREATED
+    assert main.service.applied[:2] == (2, 3)
+    links = [line.removeprefix("link ") for line in main.folder.log("link") if names.SEGMENTS in line]
+    assert links == [names.segment(2, number) for number in range(1, 5)]
+
+
+async def test_a_compaction_gives_up_the_reserve_for_its_claim(main: Serving) -> None:
+    tenure = main.node.tenure
+    await tenure.prepare()
+    reserve = tenure._reserve
+    assert reserve is not None
+    main.folder.operations.clear()
+
+    def look() -> None:
+        assert f"remove {reserve}" in main.folder.log("remove")
+
+    main.folder.at("link", names.CLAIMS, before=look)
+    assert await tenure.roll(main.service, lambda: main.service.manifest.cuts + main.service.log.cuts, None)
+    assert not main.folder.planned
+    assert main.service.epoch == 3
+    await tenure.prepare()
+    assert tenure._reserve is not None
+    assert main.service.log.spare is not None
+    assert await main.put() is Result.CREATED
