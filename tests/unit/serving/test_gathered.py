@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hanas_serving.server import Gathered
+from hanas_serving.connection import Gathered
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
 

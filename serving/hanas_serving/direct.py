@@ -1,0 +1,82 @@
+"""The direct way of a plain request: from the parser to a handler, and its answer to the socket, without ASGI.
+
+An ASGI request costs a task, a cycle with its event, and a dictionary for each message: most of what a small request
+costs at all. A plain request is given to a handler as soon as it is complete, by a plain call; its `Exchange` is
+answered whenever the handler likes, by another.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from hanas_serving.answers import Answer
+
+log = logging.getLogger("hanas.serving")
+
+_FAILED = Answer(500, b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n", b"Internal Server Error")
+"""What uvicorn answers when an application fails."""
+
+
+class Direct(Protocol):
+    """Answers plain requests."""
+
+    methods: frozenset[bytes]
+    prefix: bytes
+    """How the paths begin that are answered; queries are not plain."""
+
+    def __call__(self, exchange: "Exchange") -> None:
+        """Answer ``exchange``, now or later, exactly once; must not raise."""
+
+
+class Wire(Protocol):
+    """The connection that a request came over."""
+
+    tasks: set[asyncio.Task[None]]
+    loop: asyncio.AbstractEventLoop
+
+    def answer(self, exchange: "Exchange", answer: Answer) -> None:
+        """Write the answer, and go on with the connection's next request."""
+
+
+class _Nobody:
+    """Nobody waits for the rest of a plain request."""
+
+    def set(self) -> None:
+        """Wake nobody."""
+
+
+class Exchange:
+    """A plain request, complete when the handler sees it, and its answer.
+
+    It stands where uvicorn's protocol expects the cycle of a request, so pipelining, graceful shutdown and the end of
+    a connection work as they do with any other: these are the attributes that it looks at.
+    """
+
+    response_started = response_complete = disconnected = False
+    keep_alive = more_body = True
+    message_event = _Nobody()
+
+    def __init__(self, wire: Wire, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Begin with the head of a request; ``path`` is not decoded, names of ``headers`` are in lower case."""
+        self._wire = wire
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.body = b""
+
+    def answer(self, answer: Answer) -> None:
+        """Answer the request; if the client is gone, nobody hears it."""
+        self._wire.answer(self, answer)
+
+    def fail(self, error: BaseException) -> None:
+        """Answer that this program made a mistake, and close the connection."""
+        log.error("an error of this program", exc_info=error)
+        self.keep_alive = False
+        self._wire.answer(self, _FAILED)
+
+    def go_on(self, procedure: Coroutine[Any, Any, None]) -> None:
+        """Let ``procedure``, which must not raise, answer: what it waits for cannot be had by a call."""
+        task = self._wire.loop.create_task(procedure)
+        self._wire.tasks.add(task)
+        task.add_done_callback(self._wire.tasks.discard)
