@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from hanas_serving.answers import Answer
-from hanas_serving.direct import Direct, Exchange
+from hanas_serving.direct import Direct, Exchange, Heads
 from hanas_serving.problems import CONTENT_TYPE, document
 
 _CONTENT = (b"HTTP/1.1 200", b"HTTP/1.1 206")
@@ -29,6 +29,11 @@ class Config(uvicorn.Config):
     """uvicorn's settings, and who answers plain requests."""
 
     direct: Direct | None = None
+    heads: Heads | None = None
+
+    def answer_directly(self, direct: Direct) -> None:
+        """Have plain requests answered by ``direct``."""
+        self.direct, self.heads = direct, Heads(direct)
 
 
 class Gathered:
@@ -80,7 +85,9 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         """Prepare for a connection that is about to be made."""
         super().__init__(config, server_state, app_state, _loop)
-        self._direct = config.direct if isinstance(config, Config) else None
+        self._direct, self._heads = (config.direct, config.heads) if isinstance(config, Config) else (None, None)
+        self._between = True
+        """The parser has seen nothing yet of the next request."""
         self._quiet_since: float | None = None
         """When the last answer was written; None while a request is under way."""
 
@@ -97,35 +104,77 @@ class Connection(HttpToolsProtocol):
 
     # ------------------------------------------------------------------ plain requests
 
+    def data_received(self, data: bytes) -> None:
+        """Take a whole plain request with well-known headers by itself; whatever else comes is for the parser."""
+        heads = self._heads
+        line = heads.begins(data) if heads is not None and self._between else None
+        if heads is None or line is None:
+            super().data_received(data)
+            return
+        begin = line.end()
+        end = data.find(b"\r\n\r\n", begin) + 4
+        known = heads.known.get(data[begin:end])
+        cycle: RequestResponseCycle | Exchange | None = self.cycle
+        if known is None:
+            super().data_received(data)
+            now: RequestResponseCycle | Exchange | None = self.cycle
+            if (
+                isinstance(now, Exchange)
+                and now is not cycle
+                and len(now.body) == len(data) - end
+                and not now.more_body
+            ):
+                heads.remember(data[begin:end], now.headers, len(now.body))
+            return
+        headers, length = known
+        if (
+            len(data) - end != length
+            or (cycle is not None and not cycle.response_complete)
+            or self._direct is None
+            or self.flow.write_paused
+            or self._wire.is_closing()
+        ):
+            super().data_received(data)
+            return
+        self._quiet_since = None
+        method, path = line.groups()
+        exchange = Exchange(self, method, path, headers)
+        if length:
+            exchange.body = data[end:]
+        exchange.more_body = False
+        self.cycle = exchange  # type: ignore[assignment]
+        self._direct(exchange)
+
     def on_message_begin(self) -> None:
         """Begin with a request; the scope is made when it turns out that one is needed."""
+        self._between = False
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
         """Take the direct way with a plain request, else begin its ASGI cycle."""
-        if self._direct is not None and self._is_plain(self._direct):
+        if self._heads is not None and self._is_plain(self._heads):
             self.cycle = Exchange(self, self.parser.get_method(), self.url, self.headers)  # type: ignore[assignment]
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
+        if self.parser.should_upgrade():
+            self._heads = None  # what comes behind may not be HTTP any more
         super().on_headers_complete()
 
-    def _is_plain(self, direct: Direct) -> bool:
+    def _is_plain(self, heads: Heads) -> bool:
         """Tell whether a handler can answer this request, which comes next and needs nothing special of HTTP.
 
         A client that does not read its answers is left to the ordinary way, which waits for it.
         """
         cycle: RequestResponseCycle | None = self.cycle
-        parser, url = self.parser, self.url
+        parser = self.parser
         if (
-            not url.startswith(direct.prefix)
-            or parser.get_method() not in direct.methods
-            or b"?" in url
-            or b"#" in url
+            heads.is_path(self.url) is None
+            or parser.get_method() not in heads.methods
             or self.expect_100_continue
             or not parser.should_keep_alive()
             or parser.should_upgrade()
@@ -152,6 +201,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Hand a plain request over."""
+        self._between = True
         cycle: RequestResponseCycle | Exchange = self.cycle
         if isinstance(cycle, Exchange) and cycle.more_body and self._direct is not None:
             cycle.more_body = False

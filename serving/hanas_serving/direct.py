@@ -7,6 +7,7 @@ answered whenever the handler likes, by another.
 
 import asyncio
 import logging
+import re
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -14,8 +15,15 @@ from hanas_serving.answers import Answer
 
 log = logging.getLogger("hanas.serving")
 
+_MOST_HEADS = 1024
+_MOST_HEAD_BYTES = 2048
+"""Heads that are remembered: 2 MiB of them at most, and the lists of their headers."""
 _FAILED = Answer(500, b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n", b"Internal Server Error")
 """What uvicorn answers when an application fails."""
+
+
+Headers = list[tuple[bytes, bytes]]
+"""As ASGI has them: names in lower case."""
 
 
 class Direct(Protocol):
@@ -23,10 +31,37 @@ class Direct(Protocol):
 
     methods: frozenset[bytes]
     prefix: bytes
-    """How the paths begin that are answered; queries are not plain."""
+    """How the paths begin that are answered."""
 
     def __call__(self, exchange: "Exchange") -> None:
         """Answer ``exchange``, now or later, exactly once; must not raise."""
+
+
+class Heads:
+    """What is plain about the head of a request, and the headers that were seen before.
+
+    A client sends the same headers again and again. Once the parser has read such lines, byte for byte, as those of a
+    plain request, the next request with the same lines is taken without it.
+    """
+
+    def __init__(self, direct: Direct) -> None:
+        """Know no headers yet."""
+        path = re.escape(direct.prefix) + rb"[A-Za-z0-9\-._~!$&'()*+,;=:@/%]+"  # what RFC 3986 allows, and no query
+        methods = b"|".join(map(re.escape, sorted(direct.methods)))
+        self.methods = direct.methods
+        self.is_path = re.compile(path).fullmatch
+        self.begins = re.compile(rb"(%b) (%b) HTTP/1\.1\r\n" % (methods, path)).match
+        """Matches the first line of a request."""
+        self.known: dict[bytes, tuple[Headers, int]] = {}
+        """By the lines behind the first one: the headers, and the length of the body, bytes."""
+
+    def remember(self, lines: bytes, headers: Headers, length: int) -> None:
+        """The parser has found ``lines`` to be the headers of a plain request with a body of this length."""
+        if len(lines) > _MOST_HEAD_BYTES:
+            return
+        if len(self.known) >= _MOST_HEADS:
+            self.known.clear()
+        self.known[lines] = headers, length
 
 
 class Wire(Protocol):
@@ -57,8 +92,8 @@ class Exchange:
     keep_alive = more_body = True
     message_event = _Nobody()
 
-    def __init__(self, wire: Wire, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        """Begin with the head of a request; ``path`` is not decoded, names of ``headers`` are in lower case."""
+    def __init__(self, wire: Wire, method: bytes, path: bytes, headers: Headers) -> None:
+        """Begin with the head of a request; ``path`` is not decoded."""
         self._wire = wire
         self.method = method
         self.path = path

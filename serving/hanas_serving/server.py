@@ -67,7 +67,8 @@ class Endpoint:
             timeout_graceful_shutdown=2,
             **settings,
         )
-        config.direct = direct
+        if direct is not None:
+            config.answer_directly(direct)
         self._server = Server(config)
         self._socket = bound
         self._task: asyncio.Task[None] | None = None

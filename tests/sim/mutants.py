@@ -60,10 +60,10 @@ MUTANTS = (
         "a check that is not known counts as unsealed",
         "hanas_core.seals:SealWatch.check",
         _one(
-            "if any(await self._file.read(SEAL_OFFSET, BLOCK_BYTES)):",
+            "if await self._file.read(SEAL_OFFSET, BLOCK_BYTES) != _UNSEALED:",
             "try: block = await self._file.read(SEAL_OFFSET, BLOCK_BYTES)\n"
             "    except Exception: return\n"
-            "    if any(block):",
+            "    if block != _UNSEALED:",
         ),
         2000,
     ),

@@ -106,12 +106,11 @@ class Service:
         if self._ended or self._draining:
             written(Outcome(Result.NOT_MAIN))
             return
-        if write is not None and not self._queue.takes(write):
+        if not self._queue.submit(write, written):
             written(Outcome(Result.BUSY))
             return
         if self._waiting_since is None:
             self._waiting_since = self._loop.time()
-        self._queue.submit(write, written)
         self._wanted.set()
 
     def fence(self) -> asyncio.Future[None]:
