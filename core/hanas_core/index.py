@@ -245,7 +245,9 @@ class Index:
         else:
             self._count(key, old, -1)
         self._entries[key] = packed = pack(*fields)
-        self._count(key, packed, 1)
+        _, _, epoch, number, _, size, _, _ = fields
+        self.value_bytes += size
+        self.live[epoch, number] += len(packed) + len(key) + cell_size(size)
         self._cache.put(key, value)
 
     def _unset(self, key: str) -> None:

@@ -7,7 +7,7 @@ one before it has ended, those are the earlier writes of the same batch (docs/pr
 
 from collections import deque
 from enum import Enum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import xxhash
@@ -94,7 +94,7 @@ class Result(Enum):
 _CREATED, _REPLACED = Result.CREATED, Result.REPLACED  # a member of an enumeration is slow to look up
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """How a write ended, and the version that it made or that stood in its way."""
 
     result: Result

@@ -1,13 +1,12 @@
 """What goes out: one value, whether it is sent through ASGI or written to the connection directly."""
 
-from typing import NamedTuple
-
+import msgspec
 from starlette.types import Send
 
 from hanas_serving.problems import CONTENT_TYPE, Problem
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """A whole response."""
 
     status: int

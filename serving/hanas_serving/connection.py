@@ -138,10 +138,7 @@ class Connection(HttpToolsProtocol):
             return
         self._quiet_since = None
         method, path = line.groups()
-        exchange = Exchange(self, method, path, headers)
-        if length:
-            exchange.body = data[end:]
-        exchange.more_body = False
+        exchange = Exchange(self, method, path, headers, data[end:], more_body=False)
         self.cycle = exchange  # type: ignore[assignment]
         self._direct(exchange)
 
@@ -215,12 +212,16 @@ class Connection(HttpToolsProtocol):
         wire = self._wire
         if wire.is_closing():
             return
-        status, lines, body = answer
-        head = STATUS_LINE[status] + lines + (b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n")
-        if len(body) > _MOST_COPIED:
-            wire.writelines((head, body))
+        parts = (
+            STATUS_LINE[answer.status],
+            answer.lines,
+            b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n",
+            answer.body,
+        )
+        if len(answer.body) > _MOST_COPIED:
+            wire.writelines(parts)
         else:
-            wire.write(head + body)
+            wire.write(b"".join(parts))
         if not exchange.keep_alive:
             wire.close()
         if self.pipeline or not exchange.keep_alive:

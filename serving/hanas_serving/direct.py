@@ -9,7 +9,9 @@ import asyncio
 import logging
 import re
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+
+import msgspec
 
 from hanas_serving.answers import Answer
 
@@ -81,37 +83,38 @@ class _Nobody:
         """Wake nobody."""
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """A plain request, complete when the handler sees it, and its answer.
 
     It stands where uvicorn's protocol expects the cycle of a request, so pipelining, graceful shutdown and the end of
-    a connection work as they do with any other: these are the attributes that it looks at.
+    a connection work as they do with any other: the attributes behind the body are those that it looks at.
     """
 
-    response_started = response_complete = disconnected = False
-    keep_alive = more_body = True
-    message_event = _Nobody()
-
-    def __init__(self, wire: Wire, method: bytes, path: bytes, headers: Headers) -> None:
-        """Begin with the head of a request; ``path`` is not decoded."""
-        self._wire = wire
-        self.method = method
-        self.path = path
-        self.headers = headers
-        self.body = b""
+    wire: Wire
+    method: bytes
+    path: bytes
+    """Not decoded."""
+    headers: Headers
+    body: bytes = b""
+    more_body: bool = True
+    keep_alive: bool = True
+    response_started: bool = False
+    response_complete: bool = False
+    disconnected: bool = False
+    message_event: ClassVar = _Nobody()
 
     def answer(self, answer: Answer) -> None:
         """Answer the request; if the client is gone, nobody hears it."""
-        self._wire.answer(self, answer)
+        self.wire.answer(self, answer)
 
     def fail(self, error: BaseException) -> None:
         """Answer that this program made a mistake, and close the connection."""
         log.error("an error of this program", exc_info=error)
         self.keep_alive = False
-        self._wire.answer(self, _FAILED)
+        self.wire.answer(self, _FAILED)
 
     def go_on(self, procedure: Coroutine[Any, Any, None]) -> None:
         """Let ``procedure``, which must not raise, answer: what it waits for cannot be had by a call."""
-        task = self._wire.loop.create_task(procedure)
-        self._wire.tasks.add(task)
-        task.add_done_callback(self._wire.tasks.discard)
+        task = self.wire.loop.create_task(procedure)
+        self.wire.tasks.add(task)
+        task.add_done_callback(self.wire.tasks.discard)

@@ -6,6 +6,8 @@ What it answers at a worker that is not the main: 307 to the main with the same 
 
 from typing import NamedTuple
 
+import msgspec
+
 from hanas_core.entries import Entry
 from hanas_core.errors import FolderError
 from hanas_core.member import Role
@@ -117,9 +119,10 @@ def look(node: Node, key: str, wanted: Wanted, epoch: int) -> Answer | Absent:
 async def fetch(node: Node, key: str, absent: Absent) -> Answer:
     """Return the answer with the value from its place. Raises Moved: look again; Problem: it cannot be read."""
     try:
-        return absent.answer._replace(body=await node.values.read(key, absent.entry, absent.part))
+        value = await node.values.read(key, absent.entry, absent.part)
     except FolderError as error:
         raise Problem(503, f"the value cannot be read just now: {error}", {"retry-after": "1"}) from None
+    return msgspec.structs.replace(absent.answer, body=value)
 
 
 _CREATED, _REPLACED = Result.CREATED, Result.REPLACED
@@ -127,7 +130,7 @@ _CREATED, _REPLACED = Result.CREATED, Result.REPLACED
 
 def written(node: Node, service: Service, target: bytes, outcome: Outcome) -> Answer:
     """Return the answer to a write that ended so. Raises Problem if it was not done, or may not have been."""
-    result, version = outcome
+    result, version = outcome.result, outcome.version
     if version is not None and (result is _REPLACED or result is _CREATED):
         if result is _REPLACED:
             return Answer(204, b'etag: "%d-%d"\r\n%b' % (*version, service.epoch_line))
