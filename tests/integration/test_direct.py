@@ -125,7 +125,7 @@ async def test_a_main_that_is_stopped_under_load_loses_no_answer(tmp_path: Path)
     """Each request is answered whole, or its connection was closed before it was taken."""
     async with running(tmp_path, 2) as cluster:
         main = await cluster.main()
-        base, replies = cluster.url(main), list[Reply]()
+        base, replies, broken = cluster.url(main), list[Reply](), list[bytes]()
 
         async def client(number: int) -> None:
             reader, writer = await opened(base)
@@ -134,7 +134,7 @@ async def test_a_main_that_is_stopped_under_load_loses_no_answer(tmp_path: Path)
                 try:
                     reply = await read_reply(reader)
                 except (asyncio.IncompleteReadError, ConnectionError) as end:
-                    assert getattr(end, "partial", b"") == b""
+                    broken.append(getattr(end, "partial", b""))
                     break
                 replies.append(reply)
                 if reply.headers.get("connection") == "close":
@@ -147,5 +147,6 @@ async def test_a_main_that_is_stopped_under_load_loses_no_answer(tmp_path: Path)
         await cluster.lab.terminate(main)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*clients)
+        assert set(broken) <= {b""}
         assert {reply.status for reply in replies} <= {201, 204, 307, 503}
         assert sum(reply.status < 300 for reply in replies) > 16
