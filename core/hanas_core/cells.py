@@ -31,7 +31,7 @@ def sums_size(size: int) -> int:
 
 def cell_size(size: int) -> int:
     """Return the size of the cell of a value of ``size`` bytes."""
-    return size + sums_size(size)
+    return size if size <= PART_BYTES else size + sums_size(size)
 
 
 async def read_part(file: File, name: str, offset: int, size: int, mark: int, part: tuple[int, int]) -> bytes:

@@ -12,6 +12,8 @@ from hanas_core.claims import SEAL_OFFSET, Claim, read_pointer
 from hanas_core.errors import Sealed
 from hanas_core.folder import BLOCK_BYTES, File, Folder
 
+_UNSEALED = bytes(BLOCK_BYTES)
+
 
 class Seal(msgspec.Struct, frozen=True, rename="camel"):
     """Who ended an epoch. Its content serves people and planned hand-overs; what counts is that it is not zero."""
@@ -70,5 +72,5 @@ class SealWatch:
 
         Each answer serves only what was waiting when the call began; it is never kept.
         """
-        if any(await self._file.read(SEAL_OFFSET, BLOCK_BYTES)):
+        if await self._file.read(SEAL_OFFSET, BLOCK_BYTES) != _UNSEALED:
             raise Sealed

@@ -27,11 +27,15 @@ class ValueCache:
 
     def put(self, key: str, value: bytes) -> None:
         """Keep the value of ``key``."""
-        self.drop(key)
+        values = self._values
         size = _ENTRY_BYTES + len(key) + len(value)
         if size * _LARGEST_SHARE > self._most_bytes:
+            self.drop(key)
             return
-        self._values[key] = value
+        old = values.pop(key, None)
+        if old is not None:
+            self.used_bytes -= size - len(value) + len(old)
+        values[key] = value
         self.used_bytes += size
         while self.used_bytes > self._most_bytes:
             oldest, dropped = self._values.popitem(last=False)

@@ -7,7 +7,7 @@ one before it has ended, those are the earlier writes of the same batch (docs/pr
 
 from collections import deque
 from enum import Enum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import xxhash
@@ -45,11 +45,16 @@ class Write(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """Upper bound of what the write takes in a batch, bytes."""
-        key_bytes = 4 * len(self.key) + 4 * len(self.content_type) + 4 * len(self.idempotency_key or "")
-        return key_bytes + cell_size(len(self.value or b"")) + _RECORD_OVERHEAD_BYTES
+        texts = len(self.key) + len(self.content_type)
+        if self.idempotency_key is not None:
+            texts += len(self.idempotency_key)
+        cell = 0 if self.value is None else cell_size(len(self.value))
+        return 4 * texts + cell + _RECORD_OVERHEAD_BYTES
 
     def holds(self, version: Version | None) -> bool:
         """Tell whether the conditions hold for a key with this version (None: not there)."""
+        if self.if_match is None and self.if_none_match is None:
+            return True
         return _matches(self.if_match, version, default=True) and not _matches(
             self.if_none_match, version, default=False
         )
@@ -86,18 +91,18 @@ class Result(Enum):
     """The epoch ended before the write was appended: it was not done."""
 
 
-class Outcome(NamedTuple):
+_CREATED, _REPLACED = Result.CREATED, Result.REPLACED  # a member of an enumeration is slow to look up
+
+
+class Outcome(msgspec.Struct, frozen=True):
     """How a write ended, and the version that it made or that stood in its way."""
 
     result: Result
     version: Version | None = None
 
 
-class _Waiting(NamedTuple, Generic[Token]):
-    write: Write | None
-    token: Token
-
-
+_Waiting = tuple[Write | None, Token, int]
+"""A write, its token, and what it takes in a batch, bytes."""
 Answers = list[tuple[Token, Outcome]]
 
 
@@ -128,19 +133,21 @@ class GroupCommit(Generic[Token]):
         """How many writes wait for the next batch."""
         return len(self._waiting)
 
-    def takes(self, write: Write) -> bool:
-        """Tell whether one more write may wait."""
-        if len(self._waiting) >= MOST_WAITING:
-            return False
-        return not self._waiting or self._waiting_bytes + write.size <= MOST_WAITING_BYTES
+    def submit(self, write: Write | None, token: Token) -> bool:
+        """Queue a write; None is a no-op, which proves that commits work and waits behind nobody.
 
-    def submit(self, write: Write | None, token: Token) -> None:
-        """Queue a write; None is a no-op, which proves that commits work and waits behind nobody."""
+        False if too many wait already: the write was not queued.
+        """
+        waiting = self._waiting
         if write is None:
-            self._waiting.appendleft(_Waiting(write, token))
-        else:
-            self._waiting.append(_Waiting(write, token))
-            self._waiting_bytes += write.size
+            waiting.appendleft((None, token, 0))
+            return True
+        size = write.size
+        if waiting and (len(waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES):
+            return False
+        waiting.append((write, token, size))
+        self._waiting_bytes += size
+        return True
 
     def next_batch(self, room: int, reserve: int = 0) -> Batch | None:
         """Judge what waits and return it as the next batch; None if nothing waits, or what waits finds no room.
@@ -151,15 +158,15 @@ class GroupCommit(Generic[Token]):
         if self._in_flight is not None:
             raise ValueError("a batch is in flight")
         overlay = _Overlay(self._index)
+        waiting = self._waiting
         found = self._found = []
         cells = self._cells = []
         used = _EMPTY_BATCH_BYTES
-        while self._waiting and len(found) < _MOST_RECORDS:
-            write, token = self._waiting[0]
-            size = 0 if write is None else write.size
-            if used + _space(write, reserve) > room or (found and used + size > _MOST_BATCH_BYTES):
+        while waiting and len(found) < _MOST_RECORDS:
+            write, token, size = waiting[0]
+            if used + _space(write, size, reserve) > room or (found and used + size > _MOST_BATCH_BYTES):
                 break
-            self._waiting.popleft()
+            waiting.popleft()
             self._waiting_bytes -= size
             outcome, record = self._judge(write, overlay, Version(self._epoch, self._next_sequence + len(found)))
             if record is not None:
@@ -197,7 +204,7 @@ class GroupCommit(Generic[Token]):
         put = records.Put(write.key, size, mark, kind, idempotency, created=present is None)
         self._cells += (sums, write.value)
         overlay.note(put, version)
-        return Outcome(Result.CREATED if put.created else Result.REPLACED, version), put
+        return Outcome(_CREATED if present is None else _REPLACED, version), put
 
     @property
     def next_sequence(self) -> int:
@@ -227,7 +234,7 @@ class GroupCommit(Generic[Token]):
     def ended(self) -> Answers[Token]:
         """The epoch has ended: return the answers for everything in flight (unknown) and waiting (not done)."""
         in_flight = [(token, Outcome(Result.UNKNOWN)) for token, _ in self._answers]
-        waiting = [(token, Outcome(Result.NOT_MAIN)) for _, token in self._waiting]
+        waiting = [(token, Outcome(Result.NOT_MAIN)) for _, token, _ in self._waiting]
         self._in_flight, self._answers = None, []
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -237,20 +244,18 @@ class GroupCommit(Generic[Token]):
         """There is no space for more: return the answers for the writes at the head of the queue that do not fit."""
         refused: Answers[Token] = []
         while self._waiting:
-            write, token = self._waiting[0]
-            if _EMPTY_BATCH_BYTES + _space(write, reserve) <= room:
+            write, token, size = self._waiting[0]
+            if _EMPTY_BATCH_BYTES + _space(write, size, reserve) <= room:
                 break
             self._waiting.popleft()
-            self._waiting_bytes -= 0 if write is None else write.size
+            self._waiting_bytes -= size
             refused.append((token, Outcome(Result.NO_SPACE)))
         return refused
 
 
-def _space(write: Write | None, reserve: int) -> int:
-    """Return the room that must be left for ``write``: the reserve is for deletes and no-ops."""
-    if write is None:
-        return 0
-    return write.size if write.value is None else write.size + reserve
+def _space(write: Write | None, size: int, reserve: int) -> int:
+    """Return the room that must be left for a write of this size: the reserve is for deletes and no-ops."""
+    return size if write is None or write.value is None else size + reserve
 
 
 class _Overlay:
@@ -262,18 +267,17 @@ class _Overlay:
         self._done: dict[str, Done] = {}
 
     def version(self, key: str) -> Version | None:
-        if key in self._versions:
-            return self._versions[key]
-        return self._index.version(key)
+        versions = self._versions
+        return versions[key] if key in versions else self._index.version(key)
 
     def done(self, idempotency_key: str) -> Done | None:
         return self._done.get(idempotency_key) or self._index.done(idempotency_key)
 
     def note(self, record: records.Record, version: Version) -> None:
-        created = isinstance(record, records.Put) and record.created
         deleted = isinstance(record, records.Delete)
         self._versions[record.key] = None if deleted else version
         if record.idempotency is not None:
+            created = isinstance(record, records.Put) and record.created
             self._done[record.idempotency.key] = Done(record.idempotency.request, version, created, deleted)
 
 

@@ -1,4 +1,4 @@
-"""uvicorn inside our own event loop: sockets bound first, signals handled by us, errors as problem documents."""
+"""uvicorn inside our own event loop: sockets bound first, signals handled by us."""
 
 import asyncio
 import contextlib
@@ -10,9 +10,9 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from hanas_serving.problems import CONTENT_TYPE, document
+from hanas_serving.connection import Config, Connection
+from hanas_serving.direct import Direct
 from hanas_serving.settings import SettingError
 
 _BACKLOG = 2048
@@ -41,85 +41,6 @@ def bind(port: int, what: str) -> socket.socket:
         raise SettingError(f"port {port} ({what}) {reason}; choose another one") from None
 
 
-_CONTENT = (b"HTTP/1.1 200", b"HTTP/1.1 206")
-"""How the head of a response with a value begins."""
-_CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
-
-
-class Gathered:
-    """A transport that writes the head of a response together with the content.
-
-    uvicorn writes one after the other; each would be a call of the kernel and a packet. The head of a stream, whose
-    first chunk may take its time, is written at once.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        """Write to ``transport``."""
-        self._transport = transport
-        self._head = b""
-        self.is_closing = transport.is_closing
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is the transport's own."""
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Write, or hold a head back until the content comes, or `flush`."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(_CONTENT) and not data.endswith(_CHUNKED):
-            self._head = data
-            return
-        self._transport.write(data)
-
-    def flush(self) -> None:
-        """Write what is held back."""
-        if self._head:
-            self.write(b"")
-
-    def close(self) -> None:
-        """Write what is held back, and close."""
-        self.flush()
-        self._transport.close()
-
-
-class Protocol(HttpToolsProtocol):
-    """HTTP as uvicorn speaks it; a request that breaks off or cannot be parsed is answered with a problem document."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio's own signature
-        """Begin with a new connection."""
-        self._gathered = Gathered(transport)
-        super().connection_made(self._gathered)  # type: ignore[arg-type]
-
-    def on_response_complete(self) -> None:
-        """Go on with the next request; the answer to a HEAD has no body that would come behind its head."""
-        self._gathered.flush()
-        super().on_response_complete()
-
-    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own signature
-        """The client closed its side: answer what came in full, and say so if a body did not. True: stay open."""
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete:
-            return False
-        if cycle.more_body and not cycle.response_started:
-            self._refuse("the body is shorter than announced; nothing was done; send the whole body")
-            return False
-        return True
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP request."""
-        self._refuse(f"{msg.rstrip('.')}: send HTTP/1.1")
-
-    def _refuse(self, detail: str) -> None:
-        body = document(400, detail)
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {CONTENT_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
-
-
 class Server(uvicorn.Server):
     """A uvicorn server that leaves signals to the program around it."""
 
@@ -132,11 +53,11 @@ class Server(uvicorn.Server):
 class Endpoint:
     """One application on one bound socket."""
 
-    def __init__(self, app: ASGIApp, bound: socket.socket, **settings: Any) -> None:
-        """Prepare to serve ``app``; nothing is accepted before `start`."""
-        config = uvicorn.Config(
+    def __init__(self, app: ASGIApp, bound: socket.socket, *, direct: Direct | None = None, **settings: Any) -> None:
+        """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`."""
+        config = Config(
             app,
-            http=Protocol,
+            http=Connection,
             lifespan="off",
             access_log=False,
             proxy_headers=False,
@@ -146,6 +67,8 @@ class Endpoint:
             timeout_graceful_shutdown=2,
             **settings,
         )
+        if direct is not None:
+            config.answer_directly(direct)
         self._server = Server(config)
         self._socket = bound
         self._task: asyncio.Task[None] | None = None

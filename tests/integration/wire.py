@@ -35,12 +35,13 @@ async def exchange(base: str, request: bytes, *, half_close: bool = False) -> Re
             await writer.drain()
             if half_close:
                 writer.write_eof()
-            return await _read(reader, request.startswith(b"HEAD"))
+            return await read_reply(reader, bodiless=request.startswith(b"HEAD"))
         finally:
             writer.transport.abort()
 
 
-async def _read(reader: asyncio.StreamReader, bodiless: bool) -> Reply:
+async def read_reply(reader: asyncio.StreamReader, *, bodiless: bool = False) -> Reply:
+    """Read one answer; `bodiless`: to a HEAD."""
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     length = 0 if bodiless else int(headers.get("content-length", "0"))

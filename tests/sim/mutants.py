@@ -60,10 +60,10 @@ MUTANTS = (
         "a check that is not known counts as unsealed",
         "hanas_core.seals:SealWatch.check",
         _one(
-            "if any(await self._file.read(SEAL_OFFSET, BLOCK_BYTES)):",
+            "if await self._file.read(SEAL_OFFSET, BLOCK_BYTES) != _UNSEALED:",
             "try: block = await self._file.read(SEAL_OFFSET, BLOCK_BYTES)\n"
             "    except Exception: return\n"
-            "    if any(block):",
+            "    if block != _UNSEALED:",
         ),
         2000,
     ),
@@ -95,13 +95,13 @@ MUTANTS = (
     # ------------------------------------------------------------------ the read rule
     Mutant(
         "a read without a check",
-        "hanas_worker.service:Service.fence",
-        _one("self._readers.append(waiter)", "waiter.set_result(None)"),
+        "hanas_worker.service:Service.after_check",
+        _one("self._readers.append(reader)", "reader(True)"),
     ),
     Mutant(
         "a read served by a check that began before it came",
         "hanas_worker.service:Service._check_for_ever",
-        _one("for reader in self._checked:", "for reader in (*self._checked, *self._readers):"),
+        _one("_tell_readers(checked, True)", "_tell_readers([*checked, *self._readers], True)"),
         2000,
     ),
     Mutant(
@@ -114,8 +114,7 @@ MUTANTS = (
         "hanas_core.writes:GroupCommit.next_batch",
         _one(
             "self._answers.append((token, outcome))",
-            "self._answers.append((token, outcome))\n"
-            "        if record is None and write is not None: token.set_result(outcome)",
+            "self._answers.append((token, outcome))\n        if record is None and write is not None: token(outcome)",
         ),
         2000,
     ),

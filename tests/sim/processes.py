@@ -20,6 +20,7 @@ from hanas_worker.keepalives import LinkEndpoint
 from hanas_worker.kv import KeyValueEndpoint
 from hanas_worker.node import Node
 from hanas_worker.overseers import Overseers, Rejected
+from hanas_worker.rules import Rules
 from hanas_worker.settings import WorkerSettings
 from tests.sim.mount import Mount
 from tests.sim.network import Answer, Network, ask
@@ -106,7 +107,8 @@ class Worker:
         self.running = True
         self.node = None
         self.loop = ProcessLoop(self.world, self.name, rate=self._rate)
-        self._kv = KeyValueEndpoint(None, (), VALUE_BYTES)
+        self._rules = Rules((), VALUE_BYTES)
+        self._kv = KeyValueEndpoint(self._rules)
         self._link = LinkEndpoint((), lambda: self._folder_id if self.node else None, self._hear)
         self._stopping = asyncio.Event()
         self.loop.spawn(self._live()).add_done_callback(self._ended)
@@ -152,7 +154,7 @@ class Worker:
         await lane.run(
             duties.clear_temporary(self.mount, self.name, node.state.member.incarnation), TIMING.folder_timeout
         )
-        self.node = self._kv.node = node
+        self.node = self._rules.node = node
         await node.run(self._stopping)
 
     def _ended(self, life: asyncio.Task[None]) -> None:

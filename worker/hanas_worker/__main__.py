@@ -50,7 +50,10 @@ async def _run(stopping: asyncio.Event) -> None:
         return 0 if app.node is None else app.node.hear(keepalive)
 
     link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.state.folder_id, hear)
-    endpoints = [Endpoint(app, sockets[0]), Endpoint(link, sockets[1], timeout_keep_alive=IDLE_SECONDS)]
+    endpoints = [
+        Endpoint(app, sockets[0], direct=app.direct),
+        Endpoint(link, sockets[1], timeout_keep_alive=IDLE_SECONDS),
+    ]
     for endpoint in endpoints:
         endpoint.start()
     overseers = Overseers(

@@ -1,4 +1,4 @@
-"""The worker's HTTP application: ``/v1/kv`` as a plain endpoint, the rest through Starlette's routes."""
+"""The worker's HTTP application: ``/v1/kv`` directly or as a plain endpoint, the rest through Starlette's routes."""
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -13,9 +13,11 @@ from starlette.types import Message, Receive, Scope, Send
 from hanas_serving import access, problems
 from hanas_serving.problems import Problem
 from hanas_worker import status
+from hanas_worker.direct import DirectKeyValue
 from hanas_worker.kv import KeyValueEndpoint, concerns_keys
 from hanas_worker.metrics import NodeCollector
 from hanas_worker.node import Node
+from hanas_worker.rules import Rules
 from hanas_worker.settings import WorkerSettings
 
 
@@ -27,7 +29,10 @@ class WorkerApplication(Starlette):
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
         self._settings = settings
-        self._kv = KeyValueEndpoint(None, settings.client_tokens, settings.value_bytes)
+        self._rules = Rules(settings.client_tokens, settings.value_bytes)
+        self._kv = KeyValueEndpoint(self._rules)
+        self.direct = DirectKeyValue(self._rules)
+        """Answers plain requests for keys, in front of this application."""
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
         super().__init__(
@@ -42,7 +47,7 @@ class WorkerApplication(Starlette):
 
     def join(self, node: Node) -> None:
         """Answer for ``node`` from now on."""
-        self.node = self._kv.node = node
+        self.node = self._rules.node = node
         self._metrics.register(NodeCollector(node))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,7 +3,12 @@
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+from hanas_core.entries import DEFAULT_TYPE
+from hanas_core.writes import Write
 from hanas_serving.problems import Problem
+
+Headers = list[tuple[bytes, bytes]]
+"""As ASGI has them: names in lower case."""
 
 MOST_KEY_BYTES = 1024
 MOST_PAGE = 1000
@@ -20,6 +25,56 @@ class PageQuery(NamedTuple):
     after: str
     limit: int
     stale: bool
+
+
+class Wanted(NamedTuple):
+    """What the headers of a read ask for beside the value."""
+
+    part: bytes | None = None
+    """The header ``Range``; nothing to a HEAD, which ignores it."""
+    if_range: bytes | None = None
+    if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
+
+
+PLAINLY = Wanted()
+
+
+def wanted_of(headers: Headers) -> Wanted:
+    """Return what a read asks for."""
+    wanted = PLAINLY
+    for name, value in headers:
+        if name == b"range":
+            wanted = wanted._replace(part=value)
+        elif name == b"if-range":
+            wanted = wanted._replace(if_range=value)
+        elif name == b"if-none-match":
+            wanted = wanted._replace(if_none_match=versions_of(value, "If-None-Match"))
+        elif name == b"if-match":
+            wanted = wanted._replace(if_match=versions_of(value, "If-Match"))
+    return wanted
+
+
+def write_of(key: str, headers: Headers, value: bytes | None) -> Write:
+    """Return the write that a PUT asks for, or a DELETE (``value`` None)."""
+    content_type, if_match, if_none_match, idempotency_key = DEFAULT_TYPE, None, None, None
+    for name, content in headers:
+        if name == b"content-type":
+            content_type = short_text(content, "Content-Type") or DEFAULT_TYPE
+        elif name == b"if-match":
+            if_match = versions_of(content, "If-Match")
+        elif name == b"if-none-match":
+            if_none_match = versions_of(content, "If-None-Match")
+        elif name == b"idempotency-key":
+            idempotency_key = short_text(content, "Idempotency-Key")
+    if value is None:
+        content_type = ""
+    return Write(key, value, content_type, if_match, if_none_match, idempotency_key)
+
+
+def length_of(headers: Headers) -> int | None:
+    """Return the length of the body, if it is announced. The parser saw to it that it is a number."""
+    return next((int(value) for name, value in headers if name == b"content-length"), None)
 
 
 def key_of(raw_path: bytes) -> str:

@@ -7,6 +7,7 @@ and check for a batch, one check for all the reads that wait (docs/protocol.md, 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from hanas_core.errors import FolderError, Sealed
@@ -18,6 +19,10 @@ from hanas_serving.lanes import Lane
 log = logging.getLogger("hanas.worker")
 
 Waiter = asyncio.Future[Outcome]
+Written = Callable[[Outcome], None]
+"""Is called with the outcome of a write; must not raise."""
+Reader = Callable[[bool], None]
+"""Is called with True after a seal check that said "unsealed", with False if the epoch has ended; must not raise."""
 
 RESERVE_BYTES = 256 << 10
 """The end of the last segment is kept for deletes and no-ops while no further one can be prepared."""
@@ -48,10 +53,11 @@ class Service:
         self.batches = self.checks = 0
         """Batches committed, and seal checks made for reads."""
         self.epoch = epoch = promotion.manifest.epoch
-        self.epoch_header = (b"hanas-epoch", str(epoch).encode())
+        self.epoch_line = b"hanas-epoch: %d\r\n" % epoch
+        """Header of its answers."""
         self.full = False
         """No further segment can be prepared: the volume has no room."""
-        self._queue: GroupCommit[Waiter] = GroupCommit(index, epoch, promotion.next_sequence)
+        self._queue: GroupCommit[Written] = GroupCommit(index, epoch, promotion.next_sequence)
         self._watch = promotion.watch
         self._timeout = timeout
         self._on_end = on_end
@@ -63,8 +69,8 @@ class Service:
         self._reading_since: float | None = None
         self._turn, self._check_turn = asyncio.Lock(), asyncio.Lock()
         """Held while a batch, or a check for reads, is under way; both while the epoch rolls."""
-        self._readers: list[asyncio.Future[None]] = []
-        self._checked: list[asyncio.Future[None]] = []
+        self._readers: list[Reader] = []
+        self._checked: list[Reader] = []
         """The readers that wait for the check that is under way."""
         self._read_wanted = asyncio.Event()
         self._draining = False
@@ -92,17 +98,20 @@ class Service:
     def write(self, write: Write | None) -> Waiter:
         """Queue a write (None: a no-op) and return the future of its outcome."""
         waiter: Waiter = self._loop.create_future()
+        self.submit(write, partial(_settle, waiter))
+        return waiter
+
+    def submit(self, write: Write | None, written: Written) -> None:
+        """Queue a write (None: a no-op); ``written`` gets its outcome, at once if it cannot be done."""
         if self._ended or self._draining:
-            waiter.set_result(Outcome(Result.NOT_MAIN))
-            return waiter
-        if write is not None and not self._queue.takes(write):
-            waiter.set_result(Outcome(Result.BUSY))
-            return waiter
+            written(Outcome(Result.NOT_MAIN))
+            return
+        if not self._queue.submit(write, written):
+            written(Outcome(Result.BUSY))
+            return
         if self._waiting_since is None:
             self._waiting_since = self._loop.time()
-        self._queue.submit(write, waiter)
         self._wanted.set()
-        return waiter
 
     def fence(self) -> asyncio.Future[None]:
         """Return a future that is done once a seal check that began after this call said "unsealed".
@@ -110,12 +119,16 @@ class Service:
         It raises EpochEnded otherwise.
         """
         waiter: asyncio.Future[None] = self._loop.create_future()
-        if self._ended:
-            waiter.set_exception(EpochEnded())
-            return waiter
-        self._readers.append(waiter)
-        self._read_wanted.set()
+        self.after_check(partial(_let_read, waiter))
         return waiter
+
+    def after_check(self, reader: Reader) -> None:
+        """Call ``reader`` with True once a seal check that began after this call said "unsealed", else with False."""
+        if self._ended:
+            reader(False)
+            return
+        self._readers.append(reader)
+        self._read_wanted.set()
 
     def space_came(self, spare: str) -> None:
         """Space for the next segment has been prepared."""
@@ -133,7 +146,7 @@ class Service:
         self._draining = True
         while self._waiting_since is not None and not self._ended:
             done: Waiter = self._loop.create_future()
-            self._queue.submit(None, done)
+            self._queue.submit(None, partial(_settle, done))
             self._wanted.set()
             await done
 
@@ -158,7 +171,7 @@ class Service:
                 return False
             self.log, self.applied, self.manifest = promotion.log, promotion.applied, promotion.manifest
             self.epoch = promotion.manifest.epoch
-            self.epoch_header = (b"hanas-epoch", str(self.epoch).encode())
+            self.epoch_line = b"hanas-epoch: %d\r\n" % self.epoch
             self._watch = promotion.watch
             self._queue.roll(self.epoch)
             on_rolled(promotion)
@@ -176,10 +189,10 @@ class Service:
         self._ended = True
         for task in self._tasks:
             task.cancel()
-        self._answer(self._queue.ended())
-        for reader in (*self._checked, *self._readers):
-            if not reader.done():
-                reader.set_exception(EpochEnded())
+        # Told in the next turn of the loop: where clients are sent depends on what others make of this end meanwhile.
+        self._loop.call_soon(self._answer, self._queue.ended())
+        readers, self._checked, self._readers = [*self._checked, *self._readers], [], []
+        self._loop.call_soon(_tell_readers, readers, False)
         self._on_end(self, why)
         self._commit_lane.close()
         self._read_lane.close()
@@ -240,12 +253,30 @@ class Service:
                     return
             self._reading_since = None
             self.checks += 1
-            for reader in self._checked:
-                if not reader.done():
-                    reader.set_result(None)
+            checked, self._checked = self._checked, []
+            _tell_readers(checked, True)
 
     @staticmethod
-    def _answer(answers: Answers[Waiter]) -> None:
-        for waiter, outcome in answers:
-            if not waiter.done():
-                waiter.set_result(outcome)
+    def _answer(answers: Answers[Written]) -> None:
+        for written, outcome in answers:
+            written(outcome)
+
+
+def _settle(waiter: Waiter, outcome: Outcome) -> None:
+    """Give an outcome to whoever waits for it, unless it went away."""
+    if not waiter.done():
+        waiter.set_result(outcome)
+
+
+def _tell_readers(readers: list[Reader], unsealed: bool) -> None:
+    for reader in readers:
+        reader(unsealed)
+
+
+def _let_read(waiter: asyncio.Future[None], unsealed: bool) -> None:
+    if waiter.done():
+        return
+    if unsealed:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(EpochEnded())

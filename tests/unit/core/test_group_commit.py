@@ -300,29 +300,26 @@ def test_what_waits_is_bounded_by_its_size_but_one_write_always_may(monkeypatch:
     monkeypatch.setattr(writes_module, "MOST_WAITING_BYTES", 1000)
     commits = queue()
     large, small = put(value=bytes(2000)), put(value=bytes(10))
-    assert commits.takes(large)
-    commits.submit(large, "large")
-    assert not commits.takes(small)
+    assert commits.submit(large, "large")
+    assert not commits.submit(small, "small")
     assert commits.next_batch(ROOM) is not None
-    assert commits.takes(small)
+    assert commits.submit(small, "small")
     commits.committed(PLACE)
     for n in range(20):
-        if not commits.takes(small):
+        if not commits.submit(small, str(n)):
             break
-        commits.submit(small, str(n))
     else:
         raise AssertionError("it never refused")
     assert commits.waiting > 3
-    commits.submit(None, "probe")
-    assert len(commits.refuse_for_space(0, 0)) == commits.waiting + n + 1
-    assert commits.takes(small)
-    commits.submit(large, "large")
+    assert commits.submit(None, "probe")
+    assert len(commits.refuse_for_space(0, 0)) == commits.waiting + n + 2
+    assert commits.submit(large, "large")
     commits.ended()
-    assert commits.takes(small)
+    assert commits.submit(small, "small")
 
 
 def test_what_waits_is_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writes_module, "MOST_WAITING", 1)
     commits = queue()
     commits.submit(put(), "")
-    assert not commits.takes(put())
+    assert not commits.submit(put(), "")

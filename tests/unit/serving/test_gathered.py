@@ -1,30 +1,11 @@
 """The head of a response goes out together with its content, and never waits for anything else."""
 
-import asyncio
-
 import pytest
 
-from hanas_serving.server import Gathered
+from hanas_serving.connection import Gathered
+from tests.unit.serving.connections import Wire
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
-
-
-class Wire(asyncio.Transport):
-    """What reaches the kernel, call by call."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-        self.closed = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written.append(bytes(data))
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture

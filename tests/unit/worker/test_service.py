@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,58 +13,15 @@ from hanas_core.blocking import run
 from hanas_core.claims import Claim
 from hanas_core.errors import FolderUnavailable
 from hanas_core.positions import Version
-from hanas_core.replica import Replica
 from hanas_core.seals import Seal, write_seal
-from hanas_core.segments import prepare
 from hanas_core.takeover import Promotion
 from hanas_core.writes import Outcome, Result, Write
-from hanas_worker.service import RESERVE_BYTES, EpochEnded, Service
-from tests.unit.core.memory_folder import MemoryFolder
-from tests.unit.core.scenery import bare_folder, contents, fresh_backup, put_payload, take_over, win
+from hanas_worker.service import EpochEnded
+from tests.unit.core.scenery import contents, fresh_backup, put_payload, win
 from tests.unit.waiting import AMPLE_SECONDS, until
+from tests.unit.worker.stage import SEGMENT_BYTES, Gate, Stage, started
 
-SEGMENT_BYTES = 2 * RESERVE_BYTES
 QUARTER = SEGMENT_BYTES // 4
-
-
-@dataclass
-class Stage:
-    """A service and what it told those around it."""
-
-    folder: MemoryFolder
-    claim: Claim
-    service: Service
-    ends: list[str] = field(default_factory=list)
-    asked_for_room: int = 0
-
-    def spare(self) -> str:
-        return run(prepare(self.folder, self.claim.member, self.claim.incarnation, SEGMENT_BYTES))
-
-    def space_comes(self) -> None:
-        spare = self.spare()
-        run(self.service.log.name_ahead(spare))
-        self.service.space_came(spare)
-
-    def seal(self) -> None:
-        run(write_seal(self.folder.other(), self.claim.epoch, Seal(self.claim.epoch + 1, "b", "b" * 32)))
-
-
-async def started(timeout: float = AMPLE_SECONDS) -> Stage:
-    folder = bare_folder()
-    claim = win(folder, 1)
-    replica = Replica(folder)
-    promotion = run(take_over(folder, claim, replica, segment_bytes=SEGMENT_BYTES))
-
-    def ended(service: Service, why: str) -> None:
-        assert service is made.service
-        made.ends.append(why)
-
-    def room_needed() -> None:
-        made.asked_for_room += 1
-
-    service = Service(promotion, replica.index, timeout=timeout, on_end=ended, on_room_needed=room_needed)
-    made = Stage(folder, claim, service)
-    return made
 
 
 @pytest.fixture
@@ -78,20 +34,6 @@ async def stage() -> AsyncIterator[Stage]:
 async def soon(waiter: asyncio.Future[Outcome]) -> Outcome:
     async with asyncio.timeout(AMPLE_SECONDS):
         return await waiter
-
-
-class Gate:
-    """Holds up the operation that it is planned for, on the lane's thread."""
-
-    def __init__(self) -> None:
-        self.reached, self._open = threading.Event(), threading.Event()
-
-    def __call__(self) -> None:
-        self.reached.set()
-        assert self._open.wait(AMPLE_SECONDS)
-
-    def open(self) -> None:
-        self._open.set()
 
 
 def put(key: str, size: int = 1) -> Write:
@@ -110,7 +52,7 @@ async def test_writes_are_committed_in_order_and_can_be_read_after_the_answer(st
     assert await soon(stage.service.write(Write("a", None))) == Outcome(Result.DELETED, Version(1, 4))
     assert await soon(stage.service.write(None)) == Outcome(Result.COMMITTED)
     assert set(contents(fresh_backup(stage.folder.other(), 1, stage.service.applied).index)) == {"b"}
-    assert stage.service.epoch_header == (b"hanas-epoch", b"1")
+    assert stage.service.epoch_line == b"hanas-epoch: 1\r\n"
     assert stage.ends == []
 
 
@@ -510,7 +452,7 @@ async def test_the_epoch_rolls_between_two_batches_and_nobody_notices(stage: Sta
     assert (await soon(before)).version == Version(1, 1)
     assert (await soon(after)).version == Version(2, 2)
     assert rolled == [2]
-    assert stage.service.epoch_header == (b"hanas-epoch", b"2")
+    assert stage.service.epoch_line == b"hanas-epoch: 2\r\n"
     assert stage.ends == []
     backup = fresh_backup(stage.folder.other(), 2, stage.service.applied)
     assert set(contents(backup.index)) == {"before", "after"}

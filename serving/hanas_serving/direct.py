@@ -1,0 +1,120 @@
+"""The direct way of a plain request: from the parser to a handler, and its answer to the socket, without ASGI.
+
+An ASGI request costs a task, a cycle with its event, and a dictionary for each message: most of what a small request
+costs at all. A plain request is given to a handler as soon as it is complete, by a plain call; its `Exchange` is
+answered whenever the handler likes, by another.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Coroutine
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from hanas_serving.answers import Answer
+
+log = logging.getLogger("hanas.serving")
+
+_MOST_HEADS = 1024
+_MOST_HEAD_BYTES = 2048
+"""Heads that are remembered: 2 MiB of them at most, and the lists of their headers."""
+_FAILED = Answer(500, b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n", b"Internal Server Error")
+"""What uvicorn answers when an application fails."""
+
+
+Headers = list[tuple[bytes, bytes]]
+"""As ASGI has them: names in lower case."""
+
+
+class Direct(Protocol):
+    """Answers plain requests."""
+
+    methods: frozenset[bytes]
+    prefix: bytes
+    """How the paths begin that are answered."""
+
+    def __call__(self, exchange: "Exchange") -> None:
+        """Answer ``exchange``, now or later, exactly once; must not raise."""
+
+
+class Heads:
+    """What is plain about the head of a request, and the headers that were seen before.
+
+    A client sends the same headers again and again. Once the parser has read such lines, byte for byte, as those of a
+    plain request, the next request with the same lines is taken without it.
+    """
+
+    def __init__(self, direct: Direct) -> None:
+        """Know no headers yet."""
+        path = re.escape(direct.prefix) + rb"[A-Za-z0-9\-._~!$&'()*+,;=:@/%]+"  # what RFC 3986 allows, and no query
+        methods = b"|".join(map(re.escape, sorted(direct.methods)))
+        self.methods = direct.methods
+        self.is_path = re.compile(path).fullmatch
+        self.begins = re.compile(rb"(%b) (%b) HTTP/1\.1\r\n" % (methods, path)).match
+        """Matches the first line of a request."""
+        self.known: dict[bytes, tuple[Headers, int]] = {}
+        """By the lines behind the first one: the headers, and the length of the body, bytes."""
+
+    def remember(self, lines: bytes, headers: Headers, length: int) -> None:
+        """The parser has found ``lines`` to be the headers of a plain request with a body of this length."""
+        if len(lines) > _MOST_HEAD_BYTES:
+            return
+        if len(self.known) >= _MOST_HEADS:
+            self.known.clear()
+        self.known[lines] = headers, length
+
+
+class Wire(Protocol):
+    """The connection that a request came over."""
+
+    tasks: set[asyncio.Task[None]]
+    loop: asyncio.AbstractEventLoop
+
+    def answer(self, exchange: "Exchange", answer: Answer) -> None:
+        """Write the answer, and go on with the connection's next request."""
+
+
+class _Nobody:
+    """Nobody waits for the rest of a plain request."""
+
+    def set(self) -> None:
+        """Wake nobody."""
+
+
+class Exchange(msgspec.Struct, eq=False):
+    """A plain request, complete when the handler sees it, and its answer.
+
+    It stands where uvicorn's protocol expects the cycle of a request, so pipelining, graceful shutdown and the end of
+    a connection work as they do with any other: the attributes behind the body are those that it looks at.
+    """
+
+    wire: Wire
+    method: bytes
+    path: bytes
+    """Not decoded."""
+    headers: Headers
+    body: bytes = b""
+    more_body: bool = True
+    keep_alive: bool = True
+    response_started: bool = False
+    response_complete: bool = False
+    disconnected: bool = False
+    message_event: ClassVar = _Nobody()
+
+    def answer(self, answer: Answer) -> None:
+        """Answer the request; if the client is gone, nobody hears it."""
+        self.wire.answer(self, answer)
+
+    def fail(self, error: BaseException) -> None:
+        """Answer that this program made a mistake, and close the connection."""
+        log.error("an error of this program", exc_info=error)
+        self.keep_alive = False
+        self.wire.answer(self, _FAILED)
+
+    def go_on(self, procedure: Coroutine[Any, Any, None]) -> None:
+        """Let ``procedure``, which must not raise, answer: what it waits for cannot be had by a call."""
+        task = self.wire.loop.create_task(procedure)
+        self.wire.tasks.add(task)
+        task.add_done_callback(self.wire.tasks.discard)
