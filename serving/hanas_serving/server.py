@@ -6,16 +6,21 @@ import errno
 import logging
 import socket
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hanas_serving.problems import CONTENT_TYPE, document
 from hanas_serving.settings import SettingError
+from hanas_serving.upgrades import without_offer
 
 _BACKLOG = 2048
+_MOST_HEAD_BYTES = 65536
+"""A request line with headers that is longer, and did not come in one piece, is refused."""
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
@@ -89,7 +94,50 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio's own signature
         """Begin with a new connection."""
         self._gathered = Gathered(transport)
+        self._in_head = self._head_began = False
+        self._head_bytes = 0
         super().connection_made(self._gathered)  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came. An offer to change the protocol is declined; a head that does not end is refused."""
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                head = without_offer(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+                data = head + data[offer.args[0] :]
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
+            else:
+                break
+        if self._in_head and not self._head_began:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MOST_HEAD_BYTES:
+                self._refuse(431, f"request line and headers may have at most {_MOST_HEAD_BYTES} bytes")
+        self._head_began = False
+
+    def on_message_begin(self) -> None:
+        """Begin with a head; where in the received bytes is not known, so those are not counted."""
+        self._in_head = self._head_began = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Answer the request, unless its head is going to be parsed once more."""
+        self._in_head = False
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+        elif self.parser.get_method() == b"CONNECT":
+            raise ValueError("this is no proxy")
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Go on with the next request; the answer to a HEAD has no body that would come behind its head."""
@@ -102,18 +150,18 @@ class Protocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete:
             return False
         if cycle.more_body and not cycle.response_started:
-            self._refuse("the body is shorter than announced; nothing was done; send the whole body")
+            self._refuse(400, "the body is shorter than announced; nothing was done; send the whole body")
             return False
         return True
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request."""
-        self._refuse(f"{msg.rstrip('.')}: send HTTP/1.1")
+        self._refuse(400, f"{msg.rstrip('.')}: send HTTP/1.1")
 
-    def _refuse(self, detail: str) -> None:
-        body = document(400, detail)
+    def _refuse(self, status: int, detail: str) -> None:
+        body = document(status, detail)
         head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {CONTENT_TYPE}\r\n"
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {CONTENT_TYPE}\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
@@ -137,6 +185,7 @@ class Endpoint:
         config = uvicorn.Config(
             app,
             http=Protocol,
+            ws="none",
             lifespan="off",
             access_log=False,
             proxy_headers=False,
