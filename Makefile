@@ -8,6 +8,7 @@ SEEDS = 1000
 FIRST = 0
 SEED =
 JOBS = 1
+EXAMPLES = 500
 
 E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations=0 --durations-min=1
 
@@ -34,10 +35,14 @@ run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 demo: $(READY) ## show a dead main and a dead link, told apart
 	$(BIN)/hanas demo
 
-test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests
+test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests, some bad input
 	$(BIN)/python -m pytest tests/unit --cov=hanas_core --cov-branch --cov-fail-under=100
 	$(BIN)/python -m pytest tests/sim
 	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/fuzz
+
+fuzz: $(READY) ## play EXAMPLES=500 and more bad requests of each kind from docs/openapi, beginning with SEED=n
+	HANAS_FUZZ_EXAMPLES=$(EXAMPLES) HANAS_FUZZ_SEED=$(or $(SEED),$$(date +%s)) $(BIN)/python -m pytest tests/fuzz
 
 sim: $(READY) ## simulate SEEDS=1000 clusters with all faults, or one SEED=n with its trace
 	@$(BIN)/python -m tests.sim.campaign $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS))

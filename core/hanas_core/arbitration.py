@@ -4,6 +4,9 @@ The overseer answers its two calls with these functions, and a worker that reach
 state is in the folder, so that it does not matter who decides, nor how many.
 """
 
+import re
+from urllib.parse import urlsplit
+
 import msgspec
 
 from hanas_core import names
@@ -14,6 +17,8 @@ from hanas_core.folder import Folder
 from hanas_core.mailboxes import Registry
 from hanas_core.seals import Seal, read_seal
 from hanas_core.verdicts import TAKEOVER_VERDICTS, Verdict
+
+_URL = re.compile(r"(?=.{1,256}\Z)https?://[!-~]+")
 
 
 class Arrival(msgspec.Struct, frozen=True, rename="camel"):
@@ -71,8 +76,10 @@ async def arrive(folder: Folder, registry: Registry, arrival: Arrival, *, folder
     """
     _check(arrival.member, arrival.incarnation, arrival.folder_id, folder_id)
     for what, url in (("advertiseUrl", arrival.advertise_url), ("linkUrl", arrival.link_url)):
-        if not url.startswith(("http://", "https://")) or len(url) > 256:
-            raise Refused(f"{what} must be an http:// or https:// URL of at most 256 characters, not {url[:80]!r}")
+        if not _is_url(url):
+            raise Refused(
+                f"{what} must be an http:// or https:// URL of at most 256 printable ASCII characters, not {url[:80]!r}"
+            )
     slot = await registry.slot_of(arrival.member, arrival.incarnation, arrival.advertise_url, arrival.link_url)
     holder = await highest_claim(folder)
     if holder is None:
@@ -172,6 +179,17 @@ def _verdict(text: str) -> Verdict:
     if text not in TAKEOVER_VERDICTS:
         raise Refused(f"{text} is no reason for a takeover: only {', '.join(sorted(TAKEOVER_VERDICTS))} are")
     return Verdict(text)
+
+
+def _is_url(text: str) -> bool:
+    """Tell whether ``text`` can be sent in a ``Location`` header, and be connected to."""
+    if _URL.fullmatch(text) is None:
+        return False
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _check(member: str, incarnation: str, given_folder: str, folder_id: str) -> None:

@@ -55,7 +55,7 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
     def deciding(path: str, endpoint: Endpoint, method: str = "POST") -> Route:
         return Route(path, guarded(endpoint, secrets, cookie=False, file="HANAS_SECRET_FILE"), methods=[method])
 
-    return Starlette(
+    app = Starlette(
         routes=[
             deciding("/v1/claim", calls.claim),
             deciding("/v1/takeover", calls.takeover),
@@ -80,3 +80,5 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
             Exception: answer_unknown,
         },
     )
+    app.router.redirect_slashes = False  # to an address that the caller names as Host
+    return app

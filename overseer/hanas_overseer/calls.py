@@ -135,6 +135,8 @@ class Calls:
 
     async def events(self, request: Request) -> Response:
         """``GET /v1/events``: a stream that ends only when the overseer does."""
+        if request.method == "HEAD":  # a stream behind a head would hold up the connection's next request for ever
+            return Response(headers=_STREAM, media_type="text/event-stream")
         last = stream.epoch_of(request.headers.get("last-event-id"))
         content = self._metrics.counted(stream.events(self._watcher.board, last))
         return StreamingResponse(content, headers=_STREAM, media_type="text/event-stream")

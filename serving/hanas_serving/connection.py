@@ -4,19 +4,22 @@ What is plain is decided when the head of a request is there, and everything els
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from hanas_serving.answers import Answer
 from hanas_serving.direct import Direct, Exchange, Heads
+from hanas_serving.gathered import Gathered
 from hanas_serving.problems import CONTENT_TYPE, document
+from hanas_serving.upgrades import without_offer
 
-_CONTENT = (b"HTTP/1.1 200", b"HTTP/1.1 206")
-"""How the head of a response with a value begins."""
-_CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+_MOST_HEAD_BYTES = 65536
+"""A request line with headers that is longer, and did not come in one piece, is refused."""
 _MOST_PLAIN_BODY = 64 << 10
 """A larger body is read piece by piece, by the ordinary way. Bytes."""
 _MOST_DIGITS = 5
@@ -36,43 +39,6 @@ class Config(uvicorn.Config):
         self.direct, self.heads = direct, Heads(direct)
 
 
-class Gathered:
-    """A transport that writes the head of a response together with the content.
-
-    uvicorn writes one after the other; each would be a call of the kernel and a packet. The head of a stream, whose
-    first chunk may take its time, is written at once.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        """Write to ``transport``."""
-        self._transport = transport
-        self._head = b""
-        self.is_closing = transport.is_closing
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is the transport's own."""
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Write, or hold a head back until the content comes, or `flush`."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(_CONTENT) and not data.endswith(_CHUNKED):
-            self._head = data
-            return
-        self._transport.write(data)
-
-    def flush(self) -> None:
-        """Write what is held back."""
-        if self._head:
-            self.write(b"")
-
-    def close(self) -> None:
-        """Write what is held back, and close."""
-        self.flush()
-        self._transport.close()
-
-
 class Connection(HttpToolsProtocol):
     """One connection; a request that breaks off or cannot be parsed is answered with a problem document."""
 
@@ -90,6 +56,8 @@ class Connection(HttpToolsProtocol):
         """The parser has seen nothing yet of the next request."""
         self._quiet_since: float | None = None
         """When the last answer was written; None while a request is under way."""
+        self._in_head = self._head_began = False
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio's own signature
         """Begin with a new connection."""
@@ -109,14 +77,14 @@ class Connection(HttpToolsProtocol):
         heads = self._heads
         line = heads.begins(data) if heads is not None and self._between else None
         if heads is None or line is None:
-            super().data_received(data)
+            self._parse(data)
             return
         begin = line.end()
         end = data.find(b"\r\n\r\n", begin) + 4
         known = heads.known.get(data[begin:end])
         cycle: RequestResponseCycle | Exchange | None = self.cycle
         if known is None:
-            super().data_received(data)
+            self._parse(data)
             now: RequestResponseCycle | Exchange | None = self.cycle
             if (
                 isinstance(now, Exchange)
@@ -134,7 +102,7 @@ class Connection(HttpToolsProtocol):
             or self.flow.write_paused
             or self._wire.is_closing()
         ):
-            super().data_received(data)
+            self._parse(data)
             return
         self._quiet_since = None
         method, path = line.groups()
@@ -142,15 +110,49 @@ class Connection(HttpToolsProtocol):
         self.cycle = exchange  # type: ignore[assignment]
         self._direct(exchange)
 
+    # ------------------------------------------------------------------ the parser
+
+    def _parse(self, data: bytes) -> None:
+        """Have the parser take in what came. An offer to change the protocol is declined, an endless head refused."""
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                head = without_offer(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+                data = head + data[offer.args[0] :]
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
+            else:
+                break
+        if self._in_head and not self._head_began:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MOST_HEAD_BYTES:
+                self._refuse(431, f"request line and headers may have at most {_MOST_HEAD_BYTES} bytes")
+        self._head_began = False
+
     def on_message_begin(self) -> None:
-        """Begin with a request; the scope is made when it turns out that one is needed."""
+        """Begin with a request; the scope is made when it turns out that one is needed.
+
+        Where its head begins in the received bytes is not known, so those are not counted.
+        """
+        self._in_head = self._head_began = True
+        self._head_bytes = 0
         self._between = False
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
-        """Take the direct way with a plain request, else begin its ASGI cycle."""
+        """Take the direct way with a plain request, else begin its ASGI cycle; not if it is parsed once more."""
+        self._in_head = False
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("this is no proxy")
+            return
         if self._heads is not None and self._is_plain(self._heads):
             self.cycle = Exchange(self, self.parser.get_method(), self.url, self.headers)  # type: ignore[assignment]
             return
@@ -158,8 +160,6 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
-        if self.parser.should_upgrade():
-            self._heads = None  # what comes behind may not be HTTP any more
         super().on_headers_complete()
 
     def _is_plain(self, heads: Heads) -> bool:
@@ -174,7 +174,6 @@ class Connection(HttpToolsProtocol):
             or parser.get_method() not in heads.methods
             or self.expect_100_continue
             or not parser.should_keep_alive()
-            or parser.should_upgrade()
             or parser.get_http_version() != "1.1"
             or self.flow.write_paused
             or (cycle is not None and not cycle.response_complete)
@@ -184,7 +183,7 @@ class Connection(HttpToolsProtocol):
             if name == b"content-length":
                 if len(value) > _MOST_DIGITS or int(value) > _MOST_PLAIN_BODY:
                     return False
-            elif name in {b"transfer-encoding", b"expect", b"upgrade"}:
+            elif name in {b"transfer-encoding", b"expect"}:
                 return False
         return True
 
@@ -198,6 +197,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Hand a plain request over."""
+        if self.parser.should_upgrade():
+            return
         self._between = True
         cycle: RequestResponseCycle | Exchange = self.cycle
         if isinstance(cycle, Exchange) and cycle.more_body and self._direct is not None:
@@ -275,18 +276,18 @@ class Connection(HttpToolsProtocol):
         if cycle is None or cycle.response_complete:
             return False
         if cycle.more_body and not cycle.response_started:
-            self._refuse("the body is shorter than announced; nothing was done; send the whole body")
+            self._refuse(400, "the body is shorter than announced; nothing was done; send the whole body")
             return False
         return True
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request."""
-        self._refuse(f"{msg.rstrip('.')}: send HTTP/1.1")
+        self._refuse(400, f"{msg.rstrip('.')}: send HTTP/1.1")
 
-    def _refuse(self, detail: str) -> None:
-        body = document(400, detail)
+    def _refuse(self, status: int, detail: str) -> None:
+        body = document(status, detail)
         head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {CONTENT_TYPE}\r\n"
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {CONTENT_TYPE}\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)

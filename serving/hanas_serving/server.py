@@ -58,6 +58,7 @@ class Endpoint:
         config = Config(
             app,
             http=Connection,
+            ws="none",
             lifespan="off",
             access_log=False,
             proxy_headers=False,

@@ -30,7 +30,7 @@ async def test_a_method_that_is_not_for_this(alone: Cluster, method: str, path: 
     assert answer.headers["hanas-epoch"] == "1"
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/keys", "/kv/key", "/v1/status/x", "/favicon.ico"])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/keys", "/kv/key", "/v1/status/x", "/v1/status/", "/favicon"])
 async def test_a_path_that_is_not_there(alone: Cluster, path: str) -> None:
     answer = await alone.http.get(await alone.main_url(path))
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")

@@ -44,6 +44,7 @@ class WorkerApplication(Starlette):
             ],
             exception_handlers={Problem: problems.answer_problem, HTTPException: problems.answer_unknown},
         )
+        self.router.redirect_slashes = False
 
     def join(self, node: Node) -> None:
         """Answer for ``node`` from now on."""

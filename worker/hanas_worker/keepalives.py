@@ -87,7 +87,7 @@ class LinkEndpoint:
                 break
         try:
             keepalive = self._decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return 400, document(400, f"this is no keep-alive: {error}")
         mine = self._folder_id()
         if keepalive.folder_id != mine:

@@ -346,7 +346,8 @@ class Node:
                 full=keepalive.full,
                 progress=keepalive.progress,
             )
-            if keepalive.committed is not None and keepalive.committed != state.known:
+            of_the_main = member.claim is not None and keepalive.incarnation == member.claim.incarnation
+            if of_the_main and keepalive.committed is not None and keepalive.committed != state.known:
                 state.known = keepalive.committed
                 state.wake("log")
         return member.epoch

@@ -120,6 +120,13 @@ def test_an_arbiter_that_dies_anywhere_is_asked_again() -> None:
         ({"incarnation": "x"}, "incarnation must be"),
         ({"folder_id": "0" * 32}, "FolderUnavailable: the folder here is"),
         ({"advertise_url": "ftp://a"}, "advertiseUrl must be"),
+        ({"advertise_url": "http://a\r\nX: y"}, "advertiseUrl must be"),
+        ({"advertise_url": "http://ü"}, "advertiseUrl must be"),
+        ({"advertise_url": "http://a b"}, "advertiseUrl must be"),
+        ({"advertise_url": "http://["}, "advertiseUrl must be"),
+        ({"advertise_url": "http://:3001"}, "advertiseUrl must be"),
+        ({"advertise_url": "http://a:0"}, "advertiseUrl must be"),
+        ({"advertise_url": "http://a:99999"}, "advertiseUrl must be"),
         ({"link_url": "http://" + "a" * 300}, "linkUrl must be"),
     ],
 )

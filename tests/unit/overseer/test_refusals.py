@@ -5,8 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from hanas_core import names
+from hanas_core.blocks import pack
+from hanas_core.mailboxes import SLOTS, Registration
 from hanas_overseer import bodies
 from tests.unit.overseer.stage import Overseer, Stage, check_problem, incarnation, running
 
@@ -38,6 +42,7 @@ async def test_a_body_that_is_no_request_is_refused_in_words(overseer: Overseer,
         ({"member": 7}, "Expected `str`"),
         ({"incarnation": "XYZ"}, "incarnation must be"),
         ({"advertiseUrl": "ftp://x"}, "advertiseUrl must be"),
+        ({"advertiseUrl": "http://x\r\nSet-Cookie: y"}, "advertiseUrl must be"),
         ({"linkUrl": "http://" + "x" * 300}, "linkUrl must be"),
     ],
 )
@@ -118,6 +123,22 @@ async def test_unknown_paths_and_methods_are_problems(overseer: Overseer) -> Non
     assert "/v1/nothing" in check_problem(await overseer.http.get("/v1/nothing"), 404)["detail"]
     check_problem(await overseer.http.get("/v1/claim"), 405)
     check_problem(await overseer.http.post("/v1/main"), 405)
+
+
+async def test_a_slash_too_many_is_another_path(overseer: Overseer) -> None:
+    for answer in (await overseer.http.get("/v1/main/"), await overseer.http.delete("/v1/pool/worker-1/")):
+        check_problem(answer, 404)
+
+
+async def test_the_257th_member_is_told_that_there_are_no_more_slots(stage: Stage, overseer: Overseer) -> None:
+    members = stage.path / names.MEMBERS
+    for slot in range(SLOTS):
+        registration = Registration(f"worker-{slot}", slot, "http://host:1", "http://host:2")
+        (members / f"{slot:03d}").write_bytes(pack(msgspec.json.encode(registration)))
+    problem = check_problem(await overseer.http.post("/v1/claim", json=stage.arrival(1000)), 503)
+    assert "all 256 member slots are taken: give workers stable ids" in problem["detail"]
+    assert stage.claims() == 0
+    assert (await overseer.http.post("/v1/claim", json=stage.arrival(7))).status_code == 200, "it has its slot"
 
 
 async def test_a_body_that_does_not_come_is_given_up(overseer: Overseer, monkeypatch: pytest.MonkeyPatch) -> None:

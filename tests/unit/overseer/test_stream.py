@@ -1,6 +1,7 @@
 """Server-sent events: resumption by epoch, the newest document wins, alerts open and close."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from hanas_overseer import picture, stream
 from hanas_overseer.board import Board
 from hanas_overseer.history import takeover
 from hanas_overseer.observer import Sight
-from tests.unit.overseer.stage import Events, alert, claim, incarnation
+from tests.unit.overseer.stage import Events, Stage, alert, claim, incarnation, running
 
 
 def sight(highest: int, lowest: int = 1) -> Sight:
@@ -158,3 +159,10 @@ async def test_streams_end_when_the_board_is_closed() -> None:
     board.close()
     async with asyncio.timeout(10):
         assert await reading is None
+
+
+async def test_the_head_of_the_stream_holds_up_nothing(tmp_path: Path) -> None:
+    async with running(Stage(tmp_path)) as overseer:
+        answer = await overseer.http.head("/v1/events")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")

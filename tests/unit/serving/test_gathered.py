@@ -2,7 +2,7 @@
 
 import pytest
 
-from hanas_serving.connection import Gathered
+from hanas_serving.gathered import Gathered
 from tests.unit.serving.connections import Wire
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"

@@ -76,7 +76,19 @@ async def test_only_what_must_be_there_must_be_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b"\xff", DOCUMENT + b"x", DOCUMENT.replace(b"3", b'"3"', 1), b"[" * 4000]
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        DOCUMENT + b"x",
+        DOCUMENT.replace(b"3", b'"3"', 1),
+        DOCUMENT.replace(b"worker", b"\xff", 1),
+        b"[" * 4000,
+        b'{"new":' + b"[" * 2000 + b"]" * 2000 + b"}",
+    ],
 )
 async def test_what_is_no_keepalive(body: bytes) -> None:
     listener = Listener()

@@ -1,0 +1,40 @@
+"""What a backup takes from a keep-alive."""
+
+import pytest
+
+from hanas_core.positions import Position
+from hanas_worker.keepalives import KeepAlive
+from tests.unit.core.memory_folder import MemoryFolder
+from tests.unit.core.scenery import FOLDER_ID, Main, bare_folder, serve
+from tests.unit.worker.nodes import backup_of
+
+
+@pytest.fixture
+def main() -> Main:
+    return serve(bare_folder(), 1)
+
+
+def keepalive(incarnation: str, epoch: int = 1) -> KeepAlive:
+    return KeepAlive(
+        member="a",
+        epoch=epoch,
+        incarnation=incarnation,
+        folder_id=FOLDER_ID,
+        state="serving",
+        committed=Position(1, 1, 1 << 40),
+    )
+
+
+def told(main: Main, folder: MemoryFolder, heard: KeepAlive) -> Position | None:
+    node = backup_of(main, folder)
+    assert node.hear(heard) == 1
+    return node.state.known
+
+
+async def test_the_main_tells_up_to_where_the_log_is_committed(main: Main) -> None:
+    assert told(main, main.folder.other(), keepalive(main.claim.incarnation)) == Position(1, 1, 1 << 40)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+async def test_nobody_else_tells(main: Main, epoch: int) -> None:
+    assert told(main, main.folder.other(), keepalive("f" * 32, epoch)) is None
