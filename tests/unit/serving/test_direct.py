@@ -69,6 +69,18 @@ async def test_a_plain_request_goes_directly_and_its_answer_is_one_write(config:
     assert (wire.is_closing(), wire.is_reading()) == (False, True)
 
 
+@pytest.mark.parametrize("offer", ["h2c", "websocket"])
+async def test_an_offer_to_change_the_protocol_is_declined_and_its_body_is_the_requests(
+    config: Config, offer: str
+) -> None:
+    """From the second time on its headers are known."""
+    connection, wire = connected(config)
+    for _ in range(3):
+        connection.data_received(request("PUT", "/v1/kv/a", b"hello", "Connection: Upgrade", f"Upgrade: {offer}"))
+        connection.data_received(PUT)
+    assert ways(wire) == 6 * [("direct", b"PUT /v1/kv/a hello")]
+
+
 @pytest.mark.parametrize(
     "special",
     [
@@ -85,7 +97,6 @@ async def test_a_plain_request_goes_directly_and_its_answer_is_one_write(config:
         request("GET", "/v1/kv/a", b"", "Connection: close"),
         request("GET", "/v1/kv/a", version="1.0"),
         request("GET", "/v1/kv/a", b"", "Connection: keep-alive", version="1.0"),
-        request("GET", "/v1/kv/a", b"", "Connection: upgrade", "Upgrade: h2c"),
         request("PUT", "/v1/kv/a", b"hello", "Expect: 100-continue"),
         request("PUT", "/v1/kv/a", b"hello", "Expect: something"),
         request("PUT", "/v1/kv/a", bytes((64 << 10) + 1)),
