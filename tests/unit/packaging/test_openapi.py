@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import jsonschema  # type: ignore[import-untyped]
@@ -20,7 +20,10 @@ from hanas_serving import problems
 from hanas_worker import settings
 from hanas_worker.app import WorkerApplication
 from hanas_worker.keepalives import Heard, KeepAlive, LinkEndpoint
-from hanas_worker.kv import Page
+from hanas_worker.kv import KeyValueEndpoint, Page
+from hanas_worker.node import Node
+from hanas_worker.requests import Headers
+from hanas_worker.rules import Rules
 from hanas_worker.status import Status
 from tests.unit.overseer.stage import Stage, running
 from tests.unit.packaging.documents import ROOT
@@ -102,19 +105,18 @@ def test_the_workers_routes_are_described() -> None:
     assert {path: methods for path, methods in described.items() if not path.startswith("/v1/kv")} == routes(worker())
 
 
-async def test_the_methods_of_keys_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = worker()
-    monkeypatch.setattr(app._kv, "node", object())  # methods are looked at before the node is
-    monkeypatch.setattr(app._kv, "_send_problem", _without_epoch)
+class Joined(Rules):
+    """Lets everybody in: methods are looked at before the node is."""
+
+    def admit(self, headers: Headers) -> Node:
+        return cast(Node, None)
+
+
+async def test_the_methods_of_keys_are_described() -> None:
+    app = KeyValueEndpoint(Joined((), 1))
     described = calls(description("worker"))
     assert await allowed(app, "/v1/kv") == described["/v1/kv"]
     assert await allowed(app, "/v1/kv/key") == described["/v1/kv/{key}"]
-
-
-async def _without_epoch(problem: problems.Problem, scope: Any, send: Any) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": problem.body})
 
 
 async def test_the_calls_of_the_link_port_are_described() -> None:
