@@ -38,6 +38,7 @@ def _one(old: str, new: str) -> tuple[tuple[str, str], ...]:
 
 _APPEND = "hanas_core.epochlog:EpochLog._sync_and_check"
 _PROMOTE = "hanas_core.takeover:promote"
+_SYNC_CLAIMS = "await folder.sync_directory(names.CLAIMS)"
 _SYNC, _CHECK = "await self._file.sync()", "await self._watch.check()"
 _SEALS = "    await seal_below(folder, claim)\n"
 _PREDECESSOR = "    predecessor = await find_predecessor(folder, claim.epoch)\n"
@@ -92,6 +93,21 @@ MUTANTS = (
         ),
         2000,
     ),
+    Mutant(
+        "the next append before the check of the one before",
+        "hanas_core.epochlog:EpochLog._append",
+        _one(
+            "    await self._write(batch)\n",
+            "    await self._write(batch)\n"
+            "    if batch.count and self.left > 4096:\n"
+            f"        {_SYNC}\n"
+            "        self.committed = position = Position(self._header.epoch, self._header.number, self._offset)\n"
+            '        await self._write(Batch(self._header.epoch, 0, 0, b""))\n'
+            f"        {_CHECK}\n"
+            "        return position\n",
+        ),
+        1000,
+    ),
     # ------------------------------------------------------------------ the read rule
     Mutant(
         "a read without a check",
@@ -139,11 +155,27 @@ MUTANTS = (
         "hanas_core.claims:claim_epoch",
         _one("holder = await _durable(folder, claim)", "holder = claim"),
     ),
+    Mutant("the name of a claim is not synced", "hanas_core.claims:_durable", _one(f"    {_SYNC_CLAIMS}\n", "")),
     Mutant(
         "a claim that is remembered before it is durable",
         "hanas_core.claims:highest_claim",
-        _one("else await _durable(folder, found)", "else found"),
-        4000,
+        _one("while found is not None and found.epoch > at_least:", "while False:"),
+    ),
+    Mutant(
+        "a claim that is read back from a cache of names",
+        "hanas_core.claims:_durable",
+        _one("    await folder.refresh(names.CLAIMS)\n", ""),
+        2000,
+    ),
+    Mutant(
+        "a slot that was found is not made durable",
+        "hanas_core.mailboxes:Registry._is_for_good",
+        _one("    await self._folder.sync_directory(names.MEMBERS)\n", ""),
+    ),
+    Mutant(
+        "whatever seal a main wrote itself is followed at once",
+        "hanas_core.arbitration:main_info",
+        _one("seal.planned and seal.incarnation", "seal.incarnation"),
     ),
     Mutant(
         "adoption by the member's name",
@@ -278,6 +310,12 @@ MUTANTS = (
         2000,
     ),
     Mutant(
+        "a torn middle is skipped",
+        "hanas_core.tailer:Tailer.finish",
+        _one("if later is not None:", "if False:"),
+        2000,
+    ),
+    Mutant(
         "a read that was given up goes on in the tailer that is used",
         "hanas_worker.follower:Follower._read_on",
         _one("        state.replica.continue_from(applied)\n", ""),
@@ -293,6 +331,16 @@ MUTANTS = (
             "    applied = await log.check()\n",
         ),
         2000,
+    ),
+    Mutant(
+        "segments are removed in the epoch in which they were merged",
+        "hanas_worker.compactor:Compactor._compact",
+        _one(
+            "    if not await self._tenure.roll(",
+            "    for cut in plan.cuts: await state.in_lane('compact', "
+            "state.folder.remove(names.segment(cut.epoch, cut.number)))\n"
+            "    if not await self._tenure.roll(",
+        ),
     ),
     Mutant(
         "segments are removed that the manifest names",
@@ -315,6 +363,12 @@ MUTANTS = (
         "hanas_core.compaction:Merger._keep_gone",
         _one("if self._keeps_deletes and", "if False and"),
         2000,
+    ),
+    Mutant(
+        "what a compaction itself leaves counts as garbage",
+        "hanas_worker.compactor:Compactor._compact",
+        _one(" + unused", ""),
+        500,
     ),
     Mutant(
         "a compaction forgets how far it reached",

@@ -14,6 +14,7 @@ from hanas_client.lab.audit import Found, judge
 from hanas_core import cluster
 from hanas_core.member import IsolationPolicy
 from tests.sim import seams
+from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients
 from tests.sim.disk import Disk
 from tests.sim.faults import Faults
@@ -21,10 +22,16 @@ from tests.sim.mount import Call, Mount
 from tests.sim.network import Network
 from tests.sim.processes import Overseer, Worker
 from tests.sim.seams import running_loop
+from tests.sim.themes import theme_of
 from tests.sim.witness import Witness
 from tests.sim.world import Violation, World
 
 FOLDER_ID = "f" * 32
+QUIET_AFTER = 8.0
+"""So long after the last fault and the last mishap nothing of it is on its way any more, and nobody has to act on it."""
+QUIET_SECONDS = 4.0
+QUIET_PART = 0.1
+"""The part of the runs in which no epoch may begin for so long, in that peace."""
 PEACE_SECONDS = 40.0
 """So long after the last fault a write is acknowledged again: the most patience that these timings know, some times."""
 
@@ -58,6 +65,7 @@ class Simulation:
 
     def __init__(self, seed: int, *, tracing: bool = False) -> None:
         self.seed = seed
+        self.theme = theme = theme_of(seed)
         self.world = world = World(seed, tracing=tracing)
         chance = world.random
         self.disk = Disk(chance)
@@ -79,12 +87,16 @@ class Simulation:
                 folder_id=FOLDER_ID,
                 overseers=tuple(f"http://{overseer}:4000" for overseer in overseers),
                 policy=policy,
+                segment_bytes=theme.segment_bytes,
+                compact_bytes=theme.compact_bytes,
                 rate=chance.choice((1.0, 1.0, 0.9, 1.2)),
             )
             for name in (f"w{number}" for number in range(chance.choice((2, 3, 3, 4))))
         }
         self.overseers = [Overseer(world, self.network, mount(name), name, FOLDER_ID) for name in overseers]
-        self.clients = Clients(world, self.network, list(self.workers), keys=chance.choice((1, 3, 6)))
+        self.clients = Clients(
+            world, self.network, list(self.workers), keys=chance.choice((1, 3, 6)), large=theme.large
+        )
         mounts = [worker.mount for worker in self.workers.values()]
         mounts += [overseer.mount for overseer in self.overseers]
         self._foreign = Disk(chance) if chance.random() < 0.05 else None
@@ -96,8 +108,9 @@ class Simulation:
             self.overseers,
             mounts,
             foreign=self._foreign,
-            rots=chance.random() < 0.1,
+            rots=chance.random() < theme.rots,
         )
+        Ambushes(self.faults).join()
         self.witness = Witness(world, self.disk, self.workers)
         self._mounts = mounts
         self._report = Report(seed)
@@ -141,8 +154,8 @@ class Simulation:
         for worker in self.workers.values():
             world.after(chance.uniform(0, 0.3), worker.start)
         self.clients.start(chance.choice((2, 4, 6)))
-        self.faults.begin(chance.choice((0.15, 0.3, 0.6)))
-        world.run(world.now + chance.choice((3.0, 5.0, 8.0)))
+        self.faults.begin(self.theme)
+        world.run(world.now + chance.choice(self.theme.seconds))
         self.faults.end()
         peace = world.now
         acknowledged = self.clients.acknowledged
@@ -160,6 +173,19 @@ class Simulation:
         if not world.run(world.now + PEACE_SECONDS, reading.done):
             raise Violation(f"the keys could not be read within {PEACE_SECONDS:g} s at the end")
         self._judge({key: Found(*found) for key, found in reading.result().items()})
+        if chance.random() < QUIET_PART:
+            self._stay_quiet()
+
+    def _stay_quiet(self) -> None:
+        """Without a fault, and without writes, there is no reason for a new epoch: who begins one does it for ever."""
+        world, claims = self.world, self.disk.directories["claims"].seen
+        for mount in self._mounts:
+            mount.unruly = 0.0
+        world.run(world.now + QUIET_AFTER)
+        before = len(claims)
+        world.run(world.now + QUIET_SECONDS)
+        if len(claims) > before:
+            raise Violation(f"{len(claims) - before} new epochs in {QUIET_SECONDS:g} s of peace without writes")
 
     def _initialise(self, disk: Disk, folder_id: str) -> None:
         drive(
