@@ -11,6 +11,8 @@ from tests.sim.network import Answer, Network, Refused
 from tests.sim.world import ProcessLoop, World
 
 TIMEOUT = 0.7
+LOST_ANSWERS = 0.03
+"""The part of the answers that a client does not get, although there was one."""
 _CONDITIONS = (None, None, None, None, "version", "version", "absent")
 
 
@@ -135,11 +137,12 @@ class Clients:
     ) -> Answer | Exception:
         method = {Kind.PUT: "PUT", Kind.GET: "GET", Kind.DELETE: "DELETE"}[kind]
         try:
-            return await self._network.request(
+            answer = await self._network.request(
                 self.loop, method, f"http://{target}:3000/v1/kv/{key}", body, TIMEOUT, headers
             )
         except (OSError, TimeoutError) as error:
             return error
+        return ConnectionResetError("the answer was lost") if self.world.chance(LOST_ANSWERS) else answer
 
     async def _read_stale(self, key: str) -> None:
         target = self.world.random.choice(self._workers)

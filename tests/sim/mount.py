@@ -172,7 +172,8 @@ class Mount:
 
     def _springs(self, call: Call, when: str) -> bool:
         """Tell those who lie in wait of an operation; return whether one of them holds it."""
-        return any([ambush(call, when) for ambush in tuple(self.ambushes)])
+        held = [ambush(call, when) for ambush in tuple(self.ambushes)]
+        return any(held)
 
     def release(self) -> None:
         """Let the operations that were held go on."""

@@ -169,8 +169,8 @@ MUTANTS = (
     ),
     Mutant(
         "a slot that was found is not made durable",
-        "hanas_core.mailboxes:Registry._is_for_good",
-        _one("    await self._folder.sync_directory(names.MEMBERS)\n", ""),
+        "hanas_core.mailboxes:Registry.slot_of",
+        _one("found is not None and await self._is_for_good(found)", "found is not None"),
     ),
     Mutant(
         "whatever seal a main wrote itself is followed at once",
@@ -389,6 +389,12 @@ MUTANTS = (
             "return before[: plan.first] + before[plan.first + len(plan.cuts) :] + merged",
         ),
         2000,
+    ),
+    Mutant(
+        "a value that has moved is taken for what its key holds now",
+        "hanas_worker.values:_of",
+        _one("if present is None or present.version != entry.version:", "if present is None:"),
+        1000,
     ),
     # ------------------------------------------------------------------ telling a dead main
     Mutant(

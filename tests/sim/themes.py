@@ -1,4 +1,4 @@
-"""What a run is about. Each seed has one theme, by its number: rare things are found sooner by those who look for them."""
+"""What a run is about: each seed has one theme, by its number. Rare things are found by those who look for them."""
 
 from __future__ import annotations
 
@@ -27,19 +27,30 @@ class Theme(NamedTuple):
     """Part of the runs in which durable bytes may be spoilt."""
 
 
-def _of(name: str, others: float, weights: dict[str, float], **rest: float) -> Theme:
-    return Theme(name, MappingProxyType(weights), others)._replace(**rest)
-
-
 ANYTHING = Theme("anything")
-DUELS = _of("duels", 0.05, {"duel": 12.0, "kill": 0.3, "late names": 0.2})._replace(
-    pause=(0.2, 0.4), seconds=(6.0, 8.0)
+DUELS = Theme(
+    "duels",
+    MappingProxyType({"duel": 12.0, "kill": 0.3, "late names": 0.2}),
+    others=0.15,
+    seconds=(6.0, 8.0),
+    pause=(0.1, 0.3),
 )
-TAKEOVERS = _of("takeovers", 0.1, {"ambush": 2.0, "kill": 1.0, "late names": 2.0, "server crash": 1.0, "restart": 3.0})
-COMPACTION = _of("compaction", 0.1, {"compaction ambush": 8.0, "duel": 0.5, "kill": 1.0, "volume full": 1.0})._replace(
-    large=0.6, compact_bytes=4 << 10, seconds=(5.0, 8.0)
+TAKEOVERS = Theme(
+    "takeovers",
+    MappingProxyType(
+        {"ambush": 1.5, "commit ambush": 5.0, "kill": 1.0, "late names": 2.0, "server crash": 1.0, "restart": 3.0}
+    ),
+    others=0.25,
 )
-READS = _of("reads", 0.1, {"duel": 2.0, "hang": 2.0, "link cut": 2.0, "slow": 2.0, "ambush": 0.5})
+COMPACTION = Theme(
+    "compaction",
+    MappingProxyType({"compaction ambush": 8.0, "duel": 0.5, "kill": 1.0, "volume full": 1.0}),
+    others=0.25,
+    seconds=(5.0, 8.0),
+    pause=(0.1, 0.2, 0.4),
+    compact_bytes=4 << 10,
+    large=0.6,
+)
 THEMES = (ANYTHING, DUELS, TAKEOVERS, COMPACTION)
 
 

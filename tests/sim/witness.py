@@ -54,6 +54,8 @@ class Witness:
         """All committed writes; the one with sequence n stands at n - 1."""
         self.served_from: dict[int, float] = {}
         """When each epoch began to serve."""
+        self.looks_ahead = True
+        """Also what may do harm later is accused: that a member rests on a name that may be forgotten."""
         self.commits = 0
         self._relogged: dict[tuple[int, int], Committed] = {}
         """Writes that an epoch re-logged, by their version: perhaps committed."""
@@ -291,7 +293,7 @@ class Witness:
 
         def hear_see(member: Member, now: float, claim: Claim, unserved: int) -> list[Effect]:
             effects = see(member, now, claim, unserved)
-            if member.claim is claim:
+            if member.claim is claim and self.looks_ahead:
                 self._remembers(member, claim)
             return effects
 
