@@ -18,6 +18,9 @@ from tests.sim.processes import Overseer, Worker
 _MOST_WAITING = 3
 """So many ambushes wait for one member; of more, the oldest is called off."""
 
+_MOST_DUELS = 3
+"""So many duels are prepared at once: most of them wait for somebody who does not come."""
+
 
 class Ambushes:
     """Lies in wait."""
@@ -26,7 +29,7 @@ class Ambushes:
         self._faults = faults
         self._world = faults.world
         self._chance = faults.world.random
-        self._duelling = False
+        self._duels = 0
         self._waiting: defaultdict[str, deque[Callable[[], None]]] = defaultdict(deque)
 
     def join(self) -> None:
@@ -161,10 +164,9 @@ class Ambushes:
             faults.restart(mains[0])
 
     def _duel(self) -> None:
-        if self._duelling:
-            return
-        self._duelling = True
-        Duel(self, self._faults, self._duel_over).begin()
+        if self._duels < _MOST_DUELS:
+            self._duels += 1
+            Duel(self, self._faults, self._duel_over).begin()
 
     def _duel_over(self) -> None:
-        self._duelling = False
+        self._duels -= 1

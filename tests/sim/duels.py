@@ -61,7 +61,7 @@ class Duel:
         self._first = Way(chance.choice(first), chance.choice(("before", "after")), chance.random() < 0.7)
         self._second = Way(chance.choice(second), chance.choice(("before", "before", "after")), chance.random() < 0.65)
         self._hears = chance.random() < 0.25
-        self._reads = chance.random() < 0.8
+        self._reads = chance.random() < 0.65
 
     def begin(self) -> None:
         """Wait for the first."""
