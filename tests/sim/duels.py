@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hanas_core.claims import POINTER_OFFSET, SEAL_OFFSET
 from hanas_core.member import Role
 from tests.sim.faults import Faults
-from tests.sim.mount import Call
+from tests.sim.mount import Ambush, Call
 from tests.sim.places import COMMITS, COMPACTIONS, TAKEOVERS, Place
 from tests.sim.processes import Worker
 
@@ -26,9 +26,13 @@ _LAST_STEPS = (
     Place("write_block", "claims/", POINTER_OFFSET, Role.ELECT),
     Place("read", "claims/", SEAL_OFFSET, Role.ELECT),
 )
+_CHECKS = (Place("read", "claims/", SEAL_OFFSET, Role.MAIN),)
+_ROLLS = (Place("link", "claims/", role=Role.MAIN),)
 _DUELS = (
-    ((COMMITS, _SEALS), 4),  # what the seals are for
-    ((_LAST_STEPS, _SEALS), 4),  # what the order of a takeover is for
+    ((COMMITS, _SEALS), 6),  # what the seals are for
+    ((_LAST_STEPS, _SEALS), 6),  # what the order of a takeover is for
+    ((_CHECKS, COMMITS), 4),  # an answer that is late, of one who is asked for more meanwhile
+    ((_ROLLS, _LAST_STEPS), 2),  # a claim that is lost
     ((COMMITS, COMMITS), 6),  # two who believe that they are the main
     ((COMMITS, TAKEOVERS), 2),
     ((TAKEOVERS, TAKEOVERS), 2),
@@ -55,11 +59,18 @@ class Duel:
         self._chance = chance = faults.world.random
         self._over = over
         self._ended = False
+        self._held: Ambush | None = None
         self._waiting: list[Callable[[], None]] = []
         self._stopped: list[Worker] = []
         ((first, second),) = chance.choices([places for places, _ in _DUELS], [weight for _, weight in _DUELS])
         self._first = Way(chance.choice(first), chance.choice(("before", "after")), chance.random() < 0.7)
         self._second = Way(chance.choice(second), chance.choice(("before", "before", "after")), chance.random() < 0.65)
+        self._late = first is _CHECKS
+        """The answer comes late, and that is all: both go on serving."""
+        if self._late:
+            self._first = Way(first[0], "after", False)
+        self._passes = self._late or (second is not _SEALS and chance.random() < 0.3)
+        """The second is not stopped: it only tells when the first goes on."""
         self._hears = chance.random() < 0.25
         self._reads = chance.random() < 0.65
 
@@ -75,7 +86,12 @@ class Duel:
         def lie_in_wait(member: Worker) -> Callable[[], None]:
             def strike(call: Call) -> bool:
                 self._call_off()
-                self._faults.note("duel", f"{way.moment} {call} of {member.name}: {'pause' if way.pauses else 'hold'}")
+                passes = way is self._second and self._passes
+                what = "passes" if passes else "pause" if way.pauses else "hold"
+                self._faults.note("duel", f"{way.moment} {call} of {member.name}: {what}")
+                if passes:
+                    came(member)
+                    return False
                 if way.pauses:
                     member.pause()
                 self._stopped.append(member)
@@ -90,6 +106,8 @@ class Duel:
     def _first_came(self, first: Worker) -> None:
         if not self._first.pauses:
             self._deafen(first, 3.0)
+        if self._late:
+            self._hold_all(first)
         self._wait(self._second, [other for other in self._faults.workers if other is not first], self._second_came)
 
     def _second_came(self, second: Worker) -> None:
@@ -103,10 +121,18 @@ class Duel:
             trouble = first.mount.trouble
             trouble.errors, trouble.only = 1.0, "read"
             faults.later(0.3, lambda: setattr(trouble, "errors", 0.0))
-        if not self._second.pauses:
-            self._go_on(second)
-        faults.later(chance.choice((0.0, 0.0, 0.2, 0.5)), lambda: self._go_on(first))
-        faults.later(chance.uniform(0.02, 0.8), lambda: self._last(second))
+        wait = chance.choice((0.2, 0.4, 0.6) if self._late else (0.0, 0.0, 0.2, 0.5))
+        faults.later(wait, lambda: self._go_on(first))
+        faults.later(wait + chance.uniform(0.02, 0.6), lambda: self._last(second))
+
+    def _hold_all(self, worker: Worker) -> None:
+        """Hold the answers to all operations of this kind from now on, until the worker goes on."""
+
+        def hold(call: Call, when: str) -> bool:
+            return when == "after" and self._first.place.matches(call, worker.role)
+
+        worker.mount.ambushes.append(hold)
+        self._held = hold
 
     def _deafen(self, worker: Worker, seconds: float) -> None:
         """It does not hear of newer claims for a while, since it cannot look beyond its cache of names."""
@@ -123,8 +149,9 @@ class Duel:
             faults.restart(self._stopped[0])
         self.end()
 
-    @staticmethod
-    def _go_on(worker: Worker) -> None:
+    def _go_on(self, worker: Worker) -> None:
+        if self._held is not None and self._held in worker.mount.ambushes:
+            worker.mount.ambushes.remove(self._held)
         worker.resume()
         worker.mount.release()
 

@@ -125,7 +125,7 @@ def _remembered_before_it_is_durable(story: Story) -> None:
 
 
 def _found_in_a_cache_of_names(story: Story) -> None:
-    _, others = story.claimed_but_not_durable()
+    first, others = story.claimed_but_not_durable()
     caught = [story.catch(worker, Place("sync_directory", "claims"), "before") for worker in others]
     story.until(lambda: all(done() for done in caught))
     temporary = story.disk.directories["tmp"]
@@ -134,6 +134,9 @@ def _found_in_a_cache_of_names(story: Story) -> None:
     for worker in others:
         worker.mount.release()
     story.start_overseer_anew()
+    second = story.main()
+    second.kill(machine=False)
+    first.start()
     story.main()
 
 

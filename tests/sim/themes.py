@@ -44,7 +44,7 @@ TAKEOVERS = Theme(
 )
 COMPACTION = Theme(
     "compaction",
-    MappingProxyType({"compaction ambush": 8.0, "duel": 0.5, "kill": 1.0, "volume full": 1.0}),
+    MappingProxyType({"compaction ambush": 8.0, "duel": 1.5, "kill": 1.0, "volume full": 1.0}),
     others=0.25,
     seconds=(5.0, 8.0),
     pause=(0.1, 0.2, 0.4),
