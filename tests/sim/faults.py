@@ -289,13 +289,26 @@ class Faults:
         epochs = [int(name) for name, claim in claims.items() if POINTER_PAGE in claim.durable]
         if not epochs:
             return
-        claim, segment = claims[f"{max(epochs):010d}"], self.disk.find(names.segment(max(epochs), 1))
-        if self.world.chance(0.5):
-            self._spoil(claim, POINTER_PAGE)
-            self.note("rot", f"of the pointer of epoch {max(epochs)}")
-        elif segment is not None and len(segment.durable) > 3:
-            self._spoil(segment, 1)
-            self.note("rot", f"of the log of epoch {max(epochs)}")
+        newest = max(epochs)
+        if self.world.chance(0.3):
+            self._spoil(claims[f"{newest:010d}"], POINTER_PAGE)
+            self.note("rot", f"of the pointer of epoch {newest}")
+        else:
+            self._rot_log(newest)
+        if self.world.chance(0.5):  # who comes back knows only what the folder says
+            for worker in self.workers:
+                self.kill(worker, machine=True)
+
+    def _rot_log(self, epoch: int) -> None:
+        number = 1
+        while self.disk.find(names.segment(epoch, number + 1)) is not None:
+            number += 1
+        segment = self.disk.find(names.segment(epoch, number))
+        pages = [] if segment is None else sorted(page for page in segment.durable if page)
+        if segment is not None and len(pages) > 1:
+            page = self.world.random.choice((pages[0], *pages[-3:-1]))
+            self._spoil(segment, page)
+            self.note("rot", f"of page {page} of segment {number} of epoch {epoch}")
 
     def _spoil(self, inode: Inode, page: int) -> None:
         self.world.rotten = True

@@ -30,6 +30,8 @@ class Mutant(NamedTuple):
     change: tuple[tuple[str, str], ...]
     seeds: int = 200
     """It must be caught within so many."""
+    also: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    """Other places and changes, where a second line of defence would hide the first one's absence."""
 
 
 def _one(old: str, new: str) -> tuple[tuple[str, str], ...]:
@@ -308,6 +310,7 @@ MUTANTS = (
         "hanas_core.tailer:Tailer._refuse_early_end",
         _one("if self._read_to.offset < end:", "if False:"),
         2000,
+        also=(("hanas_core.tailer:Tailer.finish", _one("if self.committed > self._read_to:", "if False:")),),
     ),
     Mutant(
         "a torn middle is skipped",
@@ -431,14 +434,17 @@ MUTANTS = (
 
 @contextmanager
 def applied(mutant: Mutant) -> Iterator[None]:
-    """Break the production code in one place, for as long as the context lasts."""
-    function = _function(mutant.place)
-    whole = function.__code__
-    function.__code__ = _broken(function, mutant)
+    """Break the production code, in one place mostly, for as long as the context lasts."""
+    wholes = []
+    for place, change in ((mutant.place, mutant.change), *mutant.also):
+        function = _function(place)
+        wholes.append((function, function.__code__))
+        function.__code__ = _broken(function, mutant.name, place, change)
     try:
         yield
     finally:
-        function.__code__ = whole
+        for function, whole in wholes:
+            function.__code__ = whole
 
 
 def _function(place: str) -> FunctionType:
@@ -451,13 +457,13 @@ def _function(place: str) -> FunctionType:
     return found
 
 
-def _broken(function: FunctionType, mutant: Mutant) -> CodeType:
+def _broken(function: FunctionType, name: str, place: str, change: tuple[tuple[str, str], ...]) -> CodeType:
     lines = textwrap.dedent(inspect.getsource(function)).splitlines(keepends=True)
     source = "".join(lines[next(at for at, line in enumerate(lines) if line.startswith(("def ", "async def "))) :])
-    for old, new in mutant.change:
-        assert source.count(old) == 1, f"{mutant.name}: {old!r} occurs {source.count(old)} times in {mutant.place}"
+    for old, new in change:
+        assert source.count(old) == 1, f"{name}: {old!r} occurs {source.count(old)} times in {place}"
         source = source.replace(old, new)
-    code = compile(f"from __future__ import annotations\n{source}", f"<{mutant.name}>", "exec")
+    code = compile(f"from __future__ import annotations\n{source}", f"<{name}>", "exec")
     return next(const for const in code.co_consts if isinstance(const, CodeType))
 
 

@@ -23,7 +23,7 @@ class Theme(NamedTuple):
     compact_bytes: int = 8 << 10
     large: float = 0.25
     """Part of the written values that are large."""
-    rots: float = 0.1
+    rots: float = 0.05
     """Part of the runs in which durable bytes may be spoilt."""
 
 
@@ -51,7 +51,8 @@ COMPACTION = Theme(
     compact_bytes=4 << 10,
     large=0.6,
 )
-THEMES = (ANYTHING, DUELS, TAKEOVERS, COMPACTION)
+ROT = Theme("rot", MappingProxyType({"rot": 4.0, "kill": 2.0}), others=0.3, rots=1.0)
+THEMES = (ANYTHING, DUELS, TAKEOVERS, COMPACTION, ROT, DUELS, TAKEOVERS, COMPACTION)
 
 
 def theme_of(seed: int) -> Theme:
