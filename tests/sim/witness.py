@@ -6,6 +6,7 @@ keeps its own list of all committed writes, and accuses the run as soon as somet
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,9 +27,10 @@ from hanas_core.mailboxes import Answers, Box, Probe
 from hanas_core.manifests import Manifest
 from hanas_core.member import Effect, Member, Role
 from hanas_core.positions import Position, Version
-from hanas_core.seals import Seal
+from hanas_core.seals import Seal, SealWatch
 from hanas_core.takeover import Promotion
 from hanas_core.verdicts import Verdict
+from hanas_worker.service import Service
 from tests.sim.disk import ZERO, Disk, Inode
 from tests.sim.mount import OpenFile
 from tests.sim.processes import Worker
@@ -64,6 +66,9 @@ class Witness:
         self._last: dict[int, Position] = {}
         self._model: dict[str, Committed] = {}
         self._promoting: set[str] = set()
+        self._moment = 0
+        self._checked: dict[SealWatch, int] = {}
+        """When the last seal check that said "unsealed" began, in moments."""
         self._commits_of: Counter[int] = Counter()
         self._probes: dict[str, tuple[int, int]] = {}
         """Of each probe by its nonce: its epoch, and how many commits that epoch had when it was written."""
@@ -198,6 +203,12 @@ class Witness:
         payload = None if claim is None else unpack(claim.page(SEAL_OFFSET // BLOCK_BYTES))
         return isinstance(payload, bytes) and msgspec.json.decode(payload, type=Seal).planned
 
+    def _passed(self, service: Service, asked: int, passed: asyncio.Future[None]) -> None:
+        """A read may be answered: a seal check that began after it came must have said "unsealed"."""
+        well = not passed.cancelled() and passed.exception() is None
+        if well and self._checked.get(service._watch, 0) < asked:
+            self.world.accuse(f"a read in epoch {service.epoch} was answered without a check that began after it came")
+
     def _remembers(self, member: Member, claim: Claim) -> None:
         """A member remembers a claim: the file server must not forget it any more."""
         worker = self.workers.get(running_loop().name)
@@ -265,6 +276,7 @@ class Witness:
         """Listen to the production code."""
         append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
         commit, check, see = EpochLog.commit, EpochLog.check, Member.see
+        seal_check, fence = SealWatch.check, Service.fence
 
         async def hear_append(log: EpochLog, batch: Batch) -> Position:
             position = await append(log, batch)
@@ -290,6 +302,18 @@ class Witness:
         def hear_apply(index: Index, batch: Batch, found: list[records.Record] | None = None) -> None:
             self._applied(index, batch)
             apply(index, batch, found)
+
+        async def hear_seal_check(watch: SealWatch) -> None:
+            self._moment += 1
+            began = self._moment
+            await seal_check(watch)
+            self._checked[watch] = began
+
+        def hear_fence(service: Service) -> asyncio.Future[None]:
+            self._moment += 1
+            asked, passed = self._moment, fence(service)
+            passed.add_done_callback(lambda passed: self._passed(service, asked, passed))
+            return passed
 
         def hear_see(member: Member, now: float, claim: Claim, unserved: int) -> list[Effect]:
             effects = see(member, now, claim, unserved)
@@ -319,6 +343,8 @@ class Witness:
             patch.object(Index, "apply", hear_apply),
             patch.object(takeover, "promote", hear_promote),
             patch.object(Member, "see", hear_see),
+            patch.object(SealWatch, "check", hear_seal_check),
+            patch.object(Service, "fence", hear_fence),
         ):
             yield
 
