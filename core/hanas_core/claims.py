@@ -115,16 +115,23 @@ async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
             found = await read_claim(folder, low + step)
         except Missing:
             if step == 1:
-                return found if found is None or found.epoch == at_least else await _durable(folder, found)
+                break
             step //= 2
         else:
             low += step
             step *= 2
+    while found is not None and found.epoch > at_least:
+        kept = await _durable(folder, found)
+        if kept.nonce == found.nonce:
+            break
+        found = kept  # the file server forgot the one, and the name of the other may have come after the sync
+    return found
 
 
 async def _durable(folder: Folder, claim: Claim) -> Claim:
-    """Make the name of a claim durable and return what is under it then."""
+    """Make the name of a claim durable and return what is under it then: looked up anew, it may be gone since."""
     await folder.sync_directory(names.CLAIMS)
+    await folder.refresh(names.CLAIMS)
     return await read_claim(folder, claim.epoch, certain=True)
 
 

@@ -148,7 +148,10 @@ def _decode(block: bytes, kind: type[Content]) -> Content | None:
 
 
 class Registry:
-    """Who owns which slot. Registrations never change, so each is read once."""
+    """Who owns which slot. Registrations never change, so each is read once.
+
+    But for one whose name the file server forgets before it was durable: nobody has been given that slot by then.
+    """
 
     def __init__(self, folder: Folder) -> None:
         """Know nobody yet."""
@@ -158,15 +161,21 @@ class Registry:
     async def update(self) -> list[Registration]:
         """Return all registrations that can be seen, in order of slots; slots are given without gaps."""
         while len(self.known) < SLOTS:
-            try:
-                file = await self._folder.open(names.member(len(self.known)), "read")
-            except Missing:
+            registration = await self._read(len(self.known))
+            if registration is None:
                 break
-            payload = unpack(await file.read(0, BLOCK_BYTES))
-            if isinstance(payload, Blank):
-                raise FolderUnavailable(f"{names.member(len(self.known))}: offset 0 is {payload.value}")
-            self.known.append(msgspec.json.decode(payload, type=Registration))
+            self.known.append(registration)
         return self.known
+
+    async def _read(self, slot: int) -> Registration | None:
+        try:
+            file = await self._folder.open(names.member(slot), "read")
+        except Missing:
+            return None
+        payload = unpack(await file.read(0, BLOCK_BYTES))
+        if isinstance(payload, Blank):
+            raise FolderUnavailable(f"{names.member(slot)}: offset 0 is {payload.value}")
+        return msgspec.json.decode(payload, type=Registration)
 
     async def presence(self, mailboxes: Mailboxes) -> list[Presence | None]:
         """Return what the known members show, in order of slots; None where a block is no word of its slot's owner.
@@ -183,18 +192,26 @@ class Registry:
             if len(self.known) == before:
                 break
             shown = await mailboxes.read(Box.PRESENCE, min(len(self.known) + 1, SLOTS), Presence)
-        return [
-            block if block is not None and block.member == owner.member else None
-            for owner, block in zip(self.known, shown, strict=False)
-        ]
+        pairs = list(zip(self.known, shown, strict=False))
+        for owner, block in pairs:
+            if block is not None and block.member != owner.member:  # the registration that was read is gone
+                del self.known[owner.slot :]
+                await self._folder.refresh(names.MEMBERS)
+                break
+        return [block if block is not None and block.member == owner.member else None for owner, block in pairs]
 
     async def slot_of(self, member: str, incarnation: str, advertise_url: str, link_url: str) -> int:
-        """Return the slot of ``member``, giving it a free one if it has none. FolderUnavailable when none is left."""
+        """Return the slot of ``member``, giving it a free one if it has none. FolderUnavailable when none is left.
+
+        Also one that was found is made durable: it may have been given by somebody who died before that.
+        """
         await self._folder.refresh(names.MEMBERS)
         while True:
-            found = next((known.slot for known in await self.update() if known.member == member), None)
+            found = next((known for known in await self.update() if known.member == member), None)
+            if found is not None and await self._is_for_good(found):
+                return found.slot
             if found is not None:
-                return found
+                continue
             slot = len(self.known)
             if slot == SLOTS:
                 raise FolderUnavailable(f"all {SLOTS} member slots are taken: give workers stable ids (WORKER_ID)")
@@ -202,6 +219,14 @@ class Registry:
             wanted = Registration(member, slot, advertise_url, link_url)
             await self._folder.create(temporary, pack(msgspec.json.encode(wanted)))
             await self._folder.link(temporary, names.member(slot))
-            await self._folder.sync_directory(names.MEMBERS)
             await self._folder.remove(temporary)
             await self._folder.refresh(names.MEMBERS)
+
+    async def _is_for_good(self, found: Registration) -> bool:
+        """Make a registration durable and look it up anew; if it is gone, forget it and those behind it."""
+        await self._folder.sync_directory(names.MEMBERS)
+        await self._folder.refresh(names.MEMBERS)
+        kept = await self._read(found.slot) == found
+        if not kept:
+            del self.known[found.slot :]
+        return kept

@@ -11,13 +11,15 @@ from tests.sim.network import Answer, Network, Refused
 from tests.sim.world import ProcessLoop, World
 
 TIMEOUT = 0.7
+LOST_ANSWERS = 0.03
+"""The part of the answers that a client does not get, although there was one."""
 _CONDITIONS = (None, None, None, None, "version", "version", "absent")
 
 
 class Clients:
     """A few clients on a machine of their own, which never fails."""
 
-    def __init__(self, world: World, network: Network, workers: list[str], keys: int) -> None:
+    def __init__(self, world: World, network: Network, workers: list[str], keys: int, large: float) -> None:
         self.world = world
         self.loop = ProcessLoop(world, "clients")
         self.history: list[Operation] = []
@@ -29,6 +31,7 @@ class Clients:
         """How many clients have not stopped yet."""
         self._network = network
         self._workers = workers
+        self._large = large
         self._keys = [f"k{number}" for number in range(keys)]
         self._mains: dict[str, str] = {}
         """Where each client was served last: it may be the last to learn that there is another main."""
@@ -61,7 +64,7 @@ class Clients:
             return
         asking, headers = self._asking(client, kind, key)
         value = asking.value
-        body = b"" if value is None else value.encode().ljust(chance.choice((0, 0, 0, 3000)), b".")
+        body = b"" if value is None else value.encode().ljust(3000 if chance.random() < self._large else 0, b".")
         target = chance.choice(self._workers)
         if client in self._mains and chance.random() < 0.9:
             target = self._mains[client]
@@ -134,11 +137,12 @@ class Clients:
     ) -> Answer | Exception:
         method = {Kind.PUT: "PUT", Kind.GET: "GET", Kind.DELETE: "DELETE"}[kind]
         try:
-            return await self._network.request(
+            answer = await self._network.request(
                 self.loop, method, f"http://{target}:3000/v1/kv/{key}", body, TIMEOUT, headers
             )
         except (OSError, TimeoutError) as error:
             return error
+        return ConnectionResetError("the answer was lost") if self.world.chance(LOST_ANSWERS) else answer
 
     async def _read_stale(self, key: str) -> None:
         target = self.world.random.choice(self._workers)

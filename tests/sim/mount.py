@@ -64,8 +64,8 @@ class Call:
 
 
 Reply = Callable[[Any, "Exception | None"], None]
-Ambush = Callable[[Call, str], None]
-"""Told of each operation ``before`` and ``after`` its effect."""
+Ambush = Callable[[Call, str], bool]
+"""Told of each operation ``before`` and ``after`` its effect. True: the effect, or its answer, waits for `release`."""
 
 _CHANGES = frozenset(
     {"write", "write_block", "create", "allocate", "link", "remove", "sync", "refresh", "make_directory"}
@@ -83,10 +83,11 @@ class Mount:
         self.trouble = Trouble()
         self.boot = 0
         """How often this machine has crashed."""
-        self.ambush: Ambush | None = None
+        self.ambushes: list[Ambush] = []
+        self._held: list[Callable[[], None]] = []
         self.counts: dict[str, int] = {}
         self._caches_names = caches_names
-        self._unruly = unruly
+        self.unruly = unruly
         """How often the small mishaps happen, of which each mount has some: 1 is ordinary, 0 is never."""
         self._names: dict[str, dict[str, tuple[Inode | None, float]]] = {}
         self.cached: dict[Inode, Pages] = {}
@@ -100,7 +101,7 @@ class Mount:
         """Carry out an operation; ``reply`` is called when its answer is there, which may be never."""
         chance = self.world.random
         delay = chance.uniform(0.0001, 0.0006) * self.trouble.slow
-        if self._unruly and chance.random() < 0.01 * self._unruly:
+        if self.unruly and chance.random() < 0.01 * self.unruly:
             delay += chance.uniform(0.005, 0.3)
         self.world.after(delay, lambda: self._perform(call, reply))
 
@@ -116,8 +117,10 @@ class Mount:
         if waits_until > world.now:
             world.at(waits_until + world.random.uniform(0, 0.05), lambda: self._perform(call, reply))
             return
-        if self.ambush is not None:
-            self.ambush(call, "before")
+        if self.ambushes:
+            if self._springs(call, "before"):
+                self._held.append(lambda: self._perform(call, reply))
+                return
             if self._waits_until(call) > world.now:
                 self._perform(call, reply)
                 return
@@ -128,7 +131,7 @@ class Mount:
             self._answer(call, reply, None, fails)
             return
         result, error = self._act(call)
-        if call.kind in _REPEATABLE and self._unruly and world.chance(0.01 * self._unruly):
+        if call.kind in _REPEATABLE and self.unruly and world.chance(0.01 * self.unruly):
             world.note(self.name, f"{call} is sent again: its answer was lost")
             self._count("retransmitted")
             world.after(world.random.uniform(0.01, 1.0), lambda: self._answer(call, reply, *self._act(call)))
@@ -162,9 +165,21 @@ class Mount:
             self.world.note(
                 self.name, f"{call}{'' if result is None else f' -> {result}'}{f' !! {error}' if error else ''}"
             )
-        if self.ambush is not None:
-            self.ambush(call, "after")
+        if self.ambushes and self._springs(call, "after"):
+            self._held.append(lambda: reply(result, error))
+            return
         reply(result, error)
+
+    def _springs(self, call: Call, when: str) -> bool:
+        """Tell those who lie in wait of an operation; return whether one of them holds it."""
+        held = [ambush(call, when) for ambush in tuple(self.ambushes)]
+        return any(held)
+
+    def release(self) -> None:
+        """Let the operations that were held go on."""
+        held, self._held = self._held, []
+        for go_on in held:
+            self.world.after(0.0, go_on)
 
     def _count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
@@ -353,6 +368,16 @@ class OpenFile:
         if self.inode.gone:
             raise Missing(f"{self.name}: stale file handle")
         return self.inode
+
+    def lags(self, offset: int, length: int) -> bool:
+        """Whether anything of this part was written here and is not known to be durable."""
+        pages, end = self.mount.cached.get(self.inode, {}), offset + length
+        for page in range(offset // BLOCK_BYTES, -(-end // BLOCK_BYTES)):
+            start = page * BLOCK_BYTES
+            begin, behind = max(0, offset - start), min(BLOCK_BYTES, end - start)
+            if page in pages and pages[page][begin:behind] != self.inode.durable.get(page, ZERO)[begin:behind]:
+                return True
+        return False
 
     async def read(self, offset: int, length: int) -> bytes:
         def act() -> bytes:

@@ -30,6 +30,8 @@ class Mutant(NamedTuple):
     change: tuple[tuple[str, str], ...]
     seeds: int = 200
     """It must be caught within so many."""
+    also: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    """Other places and changes, where a second line of defence would hide the first one's absence."""
 
 
 def _one(old: str, new: str) -> tuple[tuple[str, str], ...]:
@@ -38,6 +40,7 @@ def _one(old: str, new: str) -> tuple[tuple[str, str], ...]:
 
 _APPEND = "hanas_core.epochlog:EpochLog._sync_and_check"
 _PROMOTE = "hanas_core.takeover:promote"
+_SYNC_CLAIMS = "await folder.sync_directory(names.CLAIMS)"
 _SYNC, _CHECK = "await self._file.sync()", "await self._watch.check()"
 _SEALS = "    await seal_below(folder, claim)\n"
 _PREDECESSOR = "    predecessor = await find_predecessor(folder, claim.epoch)\n"
@@ -92,6 +95,21 @@ MUTANTS = (
         ),
         2000,
     ),
+    Mutant(
+        "the next append before the check of the one before",
+        "hanas_core.epochlog:EpochLog._append",
+        _one(
+            "    await self._write(batch)\n",
+            "    await self._write(batch)\n"
+            "    if batch.count and self.left > 4096:\n"
+            f"        {_SYNC}\n"
+            "        self.committed = position = Position(self._header.epoch, self._header.number, self._offset)\n"
+            '        await self._write(Batch(self._header.epoch, 0, 0, b""))\n'
+            f"        {_CHECK}\n"
+            "        return position\n",
+        ),
+        1000,
+    ),
     # ------------------------------------------------------------------ the read rule
     Mutant(
         "a read without a check",
@@ -138,11 +156,27 @@ MUTANTS = (
         "hanas_core.claims:claim_epoch",
         _one("holder = await _durable(folder, claim)", "holder = claim"),
     ),
+    Mutant("the name of a claim is not synced", "hanas_core.claims:_durable", _one(f"    {_SYNC_CLAIMS}\n", "")),
     Mutant(
         "a claim that is remembered before it is durable",
         "hanas_core.claims:highest_claim",
-        _one("else await _durable(folder, found)", "else found"),
-        4000,
+        _one("while found is not None and found.epoch > at_least:", "while False:"),
+    ),
+    Mutant(
+        "a claim that is read back from a cache of names",
+        "hanas_core.claims:_durable",
+        _one("    await folder.refresh(names.CLAIMS)\n", ""),
+        2000,
+    ),
+    Mutant(
+        "a slot that was found is not made durable",
+        "hanas_core.mailboxes:Registry.slot_of",
+        _one("found is not None and await self._is_for_good(found)", "found is not None"),
+    ),
+    Mutant(
+        "whatever seal a main wrote itself is followed at once",
+        "hanas_core.arbitration:main_info",
+        _one("seal.planned and seal.incarnation", "seal.incarnation"),
     ),
     Mutant(
         "adoption by the member's name",
@@ -275,6 +309,13 @@ MUTANTS = (
         "hanas_core.tailer:Tailer._refuse_early_end",
         _one("if self._read_to.offset < end:", "if False:"),
         2000,
+        also=(("hanas_core.tailer:Tailer.finish", _one("if self.committed > self._read_to:", "if False:")),),
+    ),
+    Mutant(
+        "a torn middle is skipped",
+        "hanas_core.tailer:Tailer.finish",
+        _one("if later is not None:", "if False:"),
+        2000,
     ),
     Mutant(
         "a read that was given up goes on in the tailer that is used",
@@ -292,6 +333,16 @@ MUTANTS = (
             "    applied = await log.check()\n",
         ),
         2000,
+    ),
+    Mutant(
+        "segments are removed in the epoch in which they were merged",
+        "hanas_worker.compactor:Compactor._compact",
+        _one(
+            "    if not await self._tenure.roll(",
+            "    for cut in plan.cuts: await state.in_lane('compact', "
+            "state.folder.remove(names.segment(cut.epoch, cut.number)))\n"
+            "    if not await self._tenure.roll(",
+        ),
     ),
     Mutant(
         "segments are removed that the manifest names",
@@ -316,6 +367,12 @@ MUTANTS = (
         2000,
     ),
     Mutant(
+        "what a compaction itself leaves counts as garbage",
+        "hanas_worker.compactor:Compactor._compact",
+        _one(" + unused", ""),
+        500,
+    ),
+    Mutant(
         "a compaction forgets how far it reached",
         "hanas_core.compaction:Merger.step",
         _one("self._held.append(records.Reached(self._reached))", "pass"),
@@ -334,6 +391,12 @@ MUTANTS = (
             "return before[: plan.first] + before[plan.first + len(plan.cuts) :] + merged",
         ),
         2000,
+    ),
+    Mutant(
+        "a value that has moved is taken for what its key holds now",
+        "hanas_worker.values:_of",
+        _one("if present is None or present.version != entry.version:", "if present is None:"),
+        1000,
     ),
     # ------------------------------------------------------------------ telling a dead main
     Mutant(
@@ -370,14 +433,17 @@ MUTANTS = (
 
 @contextmanager
 def applied(mutant: Mutant) -> Iterator[None]:
-    """Break the production code in one place, for as long as the context lasts."""
-    function = _function(mutant.place)
-    whole = function.__code__
-    function.__code__ = _broken(function, mutant)
+    """Break the production code, in one place mostly, for as long as the context lasts."""
+    wholes = []
+    for place, change in ((mutant.place, mutant.change), *mutant.also):
+        function = _function(place)
+        wholes.append((function, function.__code__))
+        function.__code__ = _broken(function, mutant.name, place, change)
     try:
         yield
     finally:
-        function.__code__ = whole
+        for function, whole in wholes:
+            function.__code__ = whole
 
 
 def _function(place: str) -> FunctionType:
@@ -390,13 +456,13 @@ def _function(place: str) -> FunctionType:
     return found
 
 
-def _broken(function: FunctionType, mutant: Mutant) -> CodeType:
+def _broken(function: FunctionType, name: str, place: str, change: tuple[tuple[str, str], ...]) -> CodeType:
     lines = textwrap.dedent(inspect.getsource(function)).splitlines(keepends=True)
     source = "".join(lines[next(at for at, line in enumerate(lines) if line.startswith(("def ", "async def "))) :])
-    for old, new in mutant.change:
-        assert source.count(old) == 1, f"{mutant.name}: {old!r} occurs {source.count(old)} times in {mutant.place}"
+    for old, new in change:
+        assert source.count(old) == 1, f"{name}: {old!r} occurs {source.count(old)} times in {place}"
         source = source.replace(old, new)
-    code = compile(f"from __future__ import annotations\n{source}", f"<{mutant.name}>", "exec")
+    code = compile(f"from __future__ import annotations\n{source}", f"<{name}>", "exec")
     return next(const for const in code.co_consts if isinstance(const, CodeType))
 
 

@@ -11,7 +11,7 @@ from hanas_core import cluster
 from hanas_core.arbitration import Arrival, Challenge, Refused
 from hanas_core.errors import FolderError
 from hanas_core.fitness import Unfit
-from hanas_core.member import IsolationPolicy
+from hanas_core.member import IsolationPolicy, Role
 from hanas_core.timing import Timing
 from hanas_overseer.decisions import Decisions
 from hanas_serving.lanes import Lane
@@ -43,7 +43,6 @@ TIMING = Timing(
     isolation_after=1.0,
     most_patience=4.0,
 )
-SEGMENT_BYTES = 32 << 10
 VALUE_BYTES = 8 << 10
 
 
@@ -60,6 +59,8 @@ class Worker:
         folder_id: str,
         overseers: tuple[str, ...],
         policy: IsolationPolicy,
+        segment_bytes: int,
+        compact_bytes: int,
         rate: float,
     ) -> None:
         self.world = world
@@ -87,15 +88,20 @@ class Worker:
             timing=TIMING,
             policy=policy,
             value_bytes=VALUE_BYTES,
-            segment_bytes=SEGMENT_BYTES,
+            segment_bytes=segment_bytes,
             cache_bytes=4 << 10,
             snapshot_bytes=16 << 10,
             compact_share=0.3,
-            compact_bytes=8 << 10,
+            compact_bytes=compact_bytes,
         )
         self.loop = ProcessLoop(world, name, rate=rate)
         self.loop.kill()
         network.hosts[name] = self
+
+    @property
+    def role(self) -> Role | None:
+        """What it is just now; None if it does not run or has not come so far."""
+        return self.node.state.member.role if self.running and self.node else None
 
     # ------------------------------------------------------------------ its life
 
@@ -188,6 +194,8 @@ class Overseer:
         self._folder_id = folder_id
         self.loop = ProcessLoop(world, name)
         self.loop.kill()
+        self.role: Role | None = None
+        """None, for it is no member."""
         network.hosts[name] = self
 
     def start(self) -> None:

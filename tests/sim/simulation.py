@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hanas_client.lab.audit import Found, judge
 from hanas_core import cluster
 from hanas_core.member import IsolationPolicy
 from tests.sim import seams
+from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients
 from tests.sim.disk import Disk
 from tests.sim.faults import Faults
@@ -21,10 +23,16 @@ from tests.sim.mount import Call, Mount
 from tests.sim.network import Network
 from tests.sim.processes import Overseer, Worker
 from tests.sim.seams import running_loop
+from tests.sim.themes import Theme, theme_of
 from tests.sim.witness import Witness
 from tests.sim.world import Violation, World
 
 FOLDER_ID = "f" * 32
+QUIET_AFTER = 8.0
+"""So long after the last fault and the last mishap nothing of it is on its way any more."""
+QUIET_SECONDS = 4.0
+QUIET_PART = 0.1
+"""The part of the runs in which no epoch may begin for so long, in that peace."""
 PEACE_SECONDS = 40.0
 """So long after the last fault a write is acknowledged again: the most patience that these timings know, some times."""
 
@@ -48,6 +56,35 @@ class Report:
     trace: list[str] = field(default_factory=list)
 
 
+class Shape(NamedTuple):
+    """How large a cluster is, and what its machines are like."""
+
+    workers: int
+    overseers: int
+    clients: int
+    keys: int
+    caches_names: bool
+    unruly: float
+    policy: IsolationPolicy
+    foreign: bool = False
+    """Another cluster's volume may be mounted by mistake."""
+    rots: bool = False
+
+    @classmethod
+    def drawn(cls, chance: random.Random, theme: Theme) -> Shape:
+        return cls(
+            workers=chance.choice((2, 3, 3, 4)),
+            overseers=chance.choice((0, 1, 1, 2)),
+            clients=chance.choice((2, 4, 6)),
+            keys=chance.choice((1, 3, 6)),
+            caches_names=chance.random() < 0.6,
+            unruly=chance.choice((0.0, 1.0, 1.0, 3.0)),
+            policy=chance.choice(list(IsolationPolicy)),
+            foreign=chance.random() < 0.05,
+            rots=chance.random() < theme.rots,
+        )
+
+
 def run(seed: int, *, tracing: bool = False) -> Report:
     """Play one seed to its end, or to the first violation."""
     return Simulation(seed, tracing=tracing).play()
@@ -56,20 +93,22 @@ def run(seed: int, *, tracing: bool = False) -> Report:
 class Simulation:
     """A cluster, its clients, its faults and its witness."""
 
-    def __init__(self, seed: int, *, tracing: bool = False) -> None:
+    def __init__(
+        self, seed: int, *, tracing: bool = False, shape: Shape | None = None, theme: Theme | None = None
+    ) -> None:
+        """``shape`` and ``theme`` are the seed's own unless they are given."""
         self.seed = seed
+        self.theme = theme = theme or theme_of(seed)
         self.world = world = World(seed, tracing=tracing)
         chance = world.random
+        self.shape = shape = shape or Shape.drawn(chance, theme)
         self.disk = Disk(chance)
         self.network = Network(world)
-        caches_names = chance.random() < 0.6
-        unruly = chance.choice((0.0, 1.0, 1.0, 3.0))
-        overseers = tuple(f"overseer{number}" for number in range(chance.choice((0, 1, 1, 2))))
+        overseers = tuple(f"overseer{number}" for number in range(shape.overseers))
 
         def mount(name: str) -> Mount:
-            return Mount(world, self.disk, name, caches_names=caches_names, unruly=unruly)
+            return Mount(world, self.disk, name, caches_names=shape.caches_names, unruly=shape.unruly)
 
-        policy = chance.choice(list(IsolationPolicy))
         self.workers = {
             name: Worker(
                 world,
@@ -78,16 +117,18 @@ class Simulation:
                 name,
                 folder_id=FOLDER_ID,
                 overseers=tuple(f"http://{overseer}:4000" for overseer in overseers),
-                policy=policy,
+                policy=shape.policy,
+                segment_bytes=theme.segment_bytes,
+                compact_bytes=theme.compact_bytes,
                 rate=chance.choice((1.0, 1.0, 0.9, 1.2)),
             )
-            for name in (f"w{number}" for number in range(chance.choice((2, 3, 3, 4))))
+            for name in (f"w{number}" for number in range(shape.workers))
         }
         self.overseers = [Overseer(world, self.network, mount(name), name, FOLDER_ID) for name in overseers]
-        self.clients = Clients(world, self.network, list(self.workers), keys=chance.choice((1, 3, 6)))
+        self.clients = Clients(world, self.network, list(self.workers), keys=shape.keys, large=theme.large)
         mounts = [worker.mount for worker in self.workers.values()]
         mounts += [overseer.mount for overseer in self.overseers]
-        self._foreign = Disk(chance) if chance.random() < 0.05 else None
+        self._foreign = Disk(chance) if shape.foreign else None
         self.faults = Faults(
             world,
             self.disk,
@@ -96,9 +137,12 @@ class Simulation:
             self.overseers,
             mounts,
             foreign=self._foreign,
-            rots=chance.random() < 0.1,
+            rots=shape.rots,
         )
+        self.ambushes = Ambushes(self.faults)
+        self.ambushes.join()
         self.witness = Witness(world, self.disk, self.workers)
+        self.stays_quiet = chance.random() < QUIET_PART
         self._mounts = mounts
         self._report = Report(seed)
 
@@ -140,9 +184,8 @@ class Simulation:
             overseer.start()
         for worker in self.workers.values():
             world.after(chance.uniform(0, 0.3), worker.start)
-        self.clients.start(chance.choice((2, 4, 6)))
-        self.faults.begin(chance.choice((0.15, 0.3, 0.6)))
-        world.run(world.now + chance.choice((3.0, 5.0, 8.0)))
+        self.clients.start(self.shape.clients)
+        self._go_wrong()
         self.faults.end()
         peace = world.now
         acknowledged = self.clients.acknowledged
@@ -160,6 +203,23 @@ class Simulation:
         if not world.run(world.now + PEACE_SECONDS, reading.done):
             raise Violation(f"the keys could not be read within {PEACE_SECONDS:g} s at the end")
         self._judge({key: Found(*found) for key, found in reading.result().items()})
+        if self.stays_quiet:
+            self._stay_quiet()
+
+    def _go_wrong(self) -> None:
+        self.faults.begin(self.theme)
+        self.world.run(self.world.now + self.world.random.choice(self.theme.seconds))
+
+    def _stay_quiet(self) -> None:
+        """Without a fault, and without writes, there is no reason for a new epoch: who begins one does it for ever."""
+        world, claims = self.world, self.disk.directories["claims"].seen
+        for mount in self._mounts:
+            mount.unruly = 0.0
+        world.run(world.now + QUIET_AFTER)
+        before = len(claims)
+        world.run(world.now + QUIET_SECONDS)
+        if len(claims) > before:
+            raise Violation(f"{len(claims) - before} new epochs in {QUIET_SECONDS:g} s of peace without writes")
 
     def _initialise(self, disk: Disk, folder_id: str) -> None:
         drive(

@@ -6,6 +6,7 @@ keeps its own list of all committed writes, and accuses the run as soon as somet
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +25,12 @@ from hanas_core.folder import BLOCK_BYTES
 from hanas_core.index import Index
 from hanas_core.mailboxes import Answers, Box, Probe
 from hanas_core.manifests import Manifest
-from hanas_core.member import Role
+from hanas_core.member import Effect, Member, Role
 from hanas_core.positions import Position, Version
+from hanas_core.seals import Seal, SealWatch
 from hanas_core.takeover import Promotion
 from hanas_core.verdicts import Verdict
+from hanas_worker.service import Service
 from tests.sim.disk import ZERO, Disk, Inode
 from tests.sim.mount import OpenFile
 from tests.sim.processes import Worker
@@ -53,6 +56,8 @@ class Witness:
         """All committed writes; the one with sequence n stands at n - 1."""
         self.served_from: dict[int, float] = {}
         """When each epoch began to serve."""
+        self.looks_ahead = True
+        """Also what may do harm later is accused: that a member rests on a name that may be forgotten."""
         self.commits = 0
         self._relogged: dict[tuple[int, int], Committed] = {}
         """Writes that an epoch re-logged, by their version: perhaps committed."""
@@ -61,6 +66,9 @@ class Witness:
         self._last: dict[int, Position] = {}
         self._model: dict[str, Committed] = {}
         self._promoting: set[str] = set()
+        self._moment = 0
+        self._checked: dict[SealWatch, int] = {}
+        """When the last seal check that said "unsealed" began, in moments."""
         self._commits_of: Counter[int] = Counter()
         self._probes: dict[str, tuple[int, int]] = {}
         """Of each probe by its nonce: its epoch, and how many commits that epoch had when it was written."""
@@ -83,7 +91,7 @@ class Witness:
         self._last[epoch] = position
         length = position.offset - start
         durable = file.inode.durable_read(start, length)
-        if not any(durable[:8]) or durable != file.inode.read(start, length) or file.inode in file.mount.cached:
+        if not any(durable[:8]) or durable != file.inode.read(start, length) or file.lags(start, length):
             self.world.accuse(f"{position} was committed before it was durable")
         later = min((other for other in self.served_from if other > epoch), default=None)
         if later is not None and file.synced_at > self.served_from[later]:
@@ -179,14 +187,39 @@ class Witness:
             self._pointed(int(name.partition("/")[2]))
 
     def _linked(self, name: str, inode: Inode) -> None:
-        """A takeover rests on a folder that works where it was concluded: on the own canary, kept."""
+        """A takeover rests on a planned seal, or on a folder that works where it was concluded: on the own canary."""
         if not name.startswith(f"{names.CLAIMS}/"):
             return
         claim = msgspec.json.decode(_payload(inode, 0), type=Claim)
+        if claim.verdict == Verdict.HANDED_OVER and not self._handed_over(claim.follows):
+            self.world.accuse(f"{claim.member} followed epoch {claim.follows} at once, which nobody handed over")
         if claim.verdict not in {Verdict.PRIMARY_FAILED, Verdict.PRIMARY_WEDGED}:
             return
         if msgspec.json.decode(claim.evidence, type=Evidence).canary_took is None:
             self.world.accuse(f"{claim.member} claimed epoch {claim.epoch} although its own canary was not kept")
+
+    def _handed_over(self, epoch: int) -> bool:
+        claim = self.disk.find(names.claim(epoch))
+        payload = None if claim is None else unpack(claim.page(SEAL_OFFSET // BLOCK_BYTES))
+        return isinstance(payload, bytes) and msgspec.json.decode(payload, type=Seal).planned
+
+    def _passed(self, service: Service, asked: int, passed: asyncio.Future[None]) -> None:
+        """A read may be answered: a seal check that began after it came must have said "unsealed"."""
+        well = not passed.cancelled() and passed.exception() is None
+        if well and self._checked.get(service._watch, 0) < asked:
+            self.world.accuse(f"a read in epoch {service.epoch} was answered without a check that began after it came")
+
+    def _remembers(self, member: Member, claim: Claim) -> None:
+        """A member remembers a claim: the file server must not forget it any more."""
+        worker = self.workers.get(running_loop().name)
+        if worker is None or worker.mount.disk is not self.disk:
+            return
+        found = self.disk.directories[names.CLAIMS].durable.get(names.claim(claim.epoch).rpartition("/")[2])
+        if found is None or msgspec.json.decode(_payload(found, 0), type=Claim).nonce != claim.nonce:
+            self.world.accuse(f"{member.name} remembers epoch {claim.epoch}, which the file server may still forget")
+        slot = 0 if worker.node is None else worker.node.state.slot
+        if worker.node is not None and f"{slot:03d}" not in self.disk.directories[names.MEMBERS].durable:
+            self.world.accuse(f"{member.name} lives in slot {slot}, which the file server may still forget")
 
     def _removed(self, name: str) -> None:
         """Nothing may go that the newest manifest names, nor what its epoch has appended since."""
@@ -242,7 +275,8 @@ class Witness:
     def watching(self) -> Iterator[None]:
         """Listen to the production code."""
         append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
-        commit, check = EpochLog.commit, EpochLog.check
+        commit, check, see = EpochLog.commit, EpochLog.check, Member.see
+        seal_check, fence = SealWatch.check, Service.fence
 
         async def hear_append(log: EpochLog, batch: Batch) -> Position:
             position = await append(log, batch)
@@ -269,8 +303,29 @@ class Witness:
             self._applied(index, batch)
             apply(index, batch, found)
 
+        async def hear_seal_check(watch: SealWatch) -> None:
+            self._moment += 1
+            began = self._moment
+            await seal_check(watch)
+            self._checked[watch] = began
+
+        def hear_fence(service: Service) -> asyncio.Future[None]:
+            self._moment += 1
+            asked, passed = self._moment, fence(service)
+            passed.add_done_callback(lambda passed: self._passed(service, asked, passed))
+            return passed
+
+        def hear_see(member: Member, now: float, claim: Claim, unserved: int) -> list[Effect]:
+            effects = see(member, now, claim, unserved)
+            if member.claim is claim and self.looks_ahead:
+                self._remembers(member, claim)
+            return effects
+
         async def hear_promote(*arguments: Any, **named: Any) -> Promotion:
             name = running_loop().name
+            node = self.workers[name].node
+            if node is None or arguments[1].incarnation != node.state.member.incarnation:
+                self.world.accuse(f"{name} takes over in epoch {arguments[1].epoch}, which another incarnation claimed")
             self._promoting.add(name)
             try:
                 promotion = await promote(*arguments, **named)
@@ -287,6 +342,9 @@ class Witness:
             patch.object(EpochLog, "check", hear_check),
             patch.object(Index, "apply", hear_apply),
             patch.object(takeover, "promote", hear_promote),
+            patch.object(Member, "see", hear_see),
+            patch.object(SealWatch, "check", hear_seal_check),
+            patch.object(Service, "fence", hear_fence),
         ):
             yield
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from hanas_core import compaction, names
+from hanas_core.batches import FIRST_OFFSET
 from hanas_core.compaction import Merger, Plan
 from hanas_core.errors import FolderError
 from hanas_core.manifests import Cut
@@ -31,7 +32,10 @@ class Compactor:
         self._number = (0, names.MERGED_FROM)
         """The epoch, and the number of its next merged segment."""
         self._rest = (0, 0)
-        """The epoch, and what of the freshly merged segments counts as garbage, since that is estimated. Bytes."""
+        """The epoch, and what counts as garbage in it that no compaction gets rid of: each leaves as much again. Bytes.
+
+        That is what of the merged segments is no value, and the unused rest of the segment that the roll has closed.
+        """
         self.running = False
         self.runs = 0
         """How often this worker has compacted."""
@@ -96,7 +100,9 @@ class Compactor:
         remaining = sum(cut.end for cut in merged)
         freed = plan.space - remaining
         live = sum(service.index.live[cut.epoch, cut.number] for cut in merged)
-        self._rest = service.epoch, max(0, remaining - live)
+        closed = service.manifest.cuts[-1]
+        unused = compaction.space_of(closed, state.settings.segment_bytes) - closed.end + FIRST_OFFSET
+        self._rest = service.epoch, max(0, remaining - live) + unused
         self.runs += 1
         self.freed_bytes += freed
         log.info(

@@ -173,6 +173,9 @@ class MemoryFolder:
         self.operations: list[Operation] = []
         self.stale: set[str] = set()
         """Names that look-ups miss until their directory is refreshed, as cached by NFS."""
+        self.remembers = False
+        """A look-up that found something is answered so again until its directory is refreshed, as cached by NFS."""
+        self._found: dict[str, Content] = {}
         self.free_bytes = 1 << 40
         """What is left on the volume, as it says."""
         self._suspends = suspends
@@ -241,7 +244,10 @@ class MemoryFolder:
         async def act() -> MemoryFile:
             if name in self.stale:
                 raise Missing(f"{name}: a cached look-up says so")
-            return MemoryFile(self, name, self.disk.content(name), access)
+            found = self._found.get(name) or self.disk.content(name)
+            if self.remembers:
+                self._found[name] = found
+            return MemoryFile(self, name, found, access)
 
         return await self.perform(Operation("open", name), act)
 
@@ -293,6 +299,7 @@ class MemoryFolder:
     async def refresh(self, directory: str) -> None:
         async def act() -> None:
             self.stale = {name for name in self.stale if name.rpartition("/")[0] != directory}
+            self._found = {name: found for name, found in self._found.items() if name.rpartition("/")[0] != directory}
 
         await self.perform(Operation("refresh", directory), act)
 

@@ -37,6 +37,7 @@ def test_a_claim_is_durable_with_its_name_before_it_counts() -> None:
         f"create {temporary}",
         f"link {names.claim(1)}",
         "sync_directory claims",
+        "refresh claims",
         f"read {names.claim(1)}",
         f"remove {temporary}",
     ]
@@ -197,6 +198,37 @@ def test_a_claim_that_is_forgotten_while_it_is_found_is_not_found() -> None:
     folder.at("sync_directory", names.CLAIMS, before=folder.disk.crash)
     with pytest.raises(Missing):
         run(highest_claim(folder))
+
+
+def test_a_claim_that_is_forgotten_while_it_is_found_is_not_found_in_a_cache_of_names() -> None:
+    folder = bare_folder()
+    folder.at("sync_directory", names.CLAIMS, before=FolderUnavailable("the overseer died"))
+    with pytest.raises(FolderUnavailable):
+        win(folder, 1)
+    folder.remembers = True
+    folder.at("sync_directory", names.CLAIMS, before=folder.disk.crash)
+    with pytest.raises(Missing):
+        run(highest_claim(folder))
+
+
+def test_of_two_claims_of_an_epoch_the_one_is_found_that_is_durable() -> None:
+    folder = bare_folder()
+    folder.at("sync_directory", names.CLAIMS, before=FolderUnavailable("the overseer died"))
+    with pytest.raises(FolderUnavailable):
+        win(folder, 1)
+    other = folder.other()
+    other.at("sync_directory", names.CLAIMS, before=FolderUnavailable("another one died"))
+
+    def claim_anew() -> None:
+        with pytest.raises(FolderUnavailable):
+            run(claim_epoch(other, claim_of(1, "b")))
+
+    folder.at("sync_directory", names.CLAIMS, before=folder.disk.crash, after=claim_anew)
+    found = run(highest_claim(folder))
+    assert found is not None
+    assert found.member == "b"
+    folder.disk.crash()
+    assert run(highest_claim(folder)) == found
 
 
 def test_a_pointer_is_read_back() -> None:

@@ -199,6 +199,44 @@ def test_registrations_are_read_once() -> None:
     assert len(folder.log("read")) == 1
 
 
+def given_but_not_durable(folder: MemoryFolder, member: str) -> None:
+    """A member is given a slot, by somebody who does not come to make its name durable."""
+    folder.at("sync_directory", names.MEMBERS, before=FolderUnavailable("input/output error"))
+    with pytest.raises(FolderUnavailable):
+        slot(folder, member)
+
+
+def test_a_slot_that_was_found_cannot_be_forgotten_any_more() -> None:
+    folder = bare_folder()
+    given_but_not_durable(folder, "a")
+    assert slot(folder, "a") == 0
+    folder.disk.crash()
+    assert [known.member for known in run(Registry(folder).update())] == ["a"]
+
+
+def test_a_slot_that_the_file_server_forgot_is_given_anew() -> None:
+    folder = bare_folder()
+    given_but_not_durable(folder, "a")
+    registry = Registry(folder)
+    run(registry.update())
+    folder.disk.crash()
+    assert slot(folder, "a", registry) == 0
+    folder.disk.crash()
+    assert [known.member for known in run(Registry(folder).update())] == ["a"]
+
+
+def test_who_shows_itself_in_a_slot_that_was_given_anew_is_seen_by_those_who_knew_the_other_one() -> None:
+    folder = with_mailboxes()
+    given_but_not_durable(folder, "a")
+    registry, mailboxes = Registry(folder), Mailboxes(folder)
+    run(registry.presence(mailboxes))
+    folder.disk.crash()
+    slot(folder, "b")
+    run(mailboxes.write(Box.PRESENCE, 0, shown("b")))
+    assert run(registry.presence(mailboxes)) == [None]
+    assert run(registry.presence(mailboxes)) == [shown("b")]
+
+
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 2), max_size=40))
 def test_arriving_at_once_gives_each_member_its_own_slot(turns: list[int]) -> None:

@@ -14,10 +14,11 @@ from hanas_core.claims import (
     Claim,
     Pointer,
     claim_epoch,
+    read_claim,
     read_pointer,
     write_pointer,
 )
-from hanas_core.errors import Corruption, FolderError, FolderUnavailable, NoSpace, Sealed
+from hanas_core.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace, Sealed
 from hanas_core.folder import BLOCK_BYTES
 from hanas_core.manifests import Cut, Manifest, read_manifest
 from hanas_core.positions import Position, Version
@@ -143,6 +144,18 @@ def test_a_claim_that_the_file_server_forgot_is_not_acted_upon() -> None:
     with pytest.raises(Sealed):
         promoted(folder.other(), forgotten)
     assert other.put("k", "2").version == Version(2, 2)
+
+
+def test_a_claim_that_the_file_server_forgot_is_not_acted_upon_because_a_cache_of_names_has_it() -> None:
+    folder = bare_folder()
+    serve(folder, 1).put("k", "1")
+    forgotten = claimed_but_not_durable(folder.other(), 2, "b")
+    adopting = folder.other()
+    adopting.remembers = True
+    assert run(read_claim(adopting, 2)) == forgotten
+    folder.disk.crash()
+    with pytest.raises(Missing):
+        promoted(adopting, forgotten)
 
 
 def test_what_is_acknowledged_survives_the_takeover() -> None:

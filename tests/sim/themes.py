@@ -1,0 +1,60 @@
+"""What a run is about: each seed has one theme, by its number. Rare things are found by those who look for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Theme(NamedTuple):
+    """A mixture of faults, and a cluster that suits it."""
+
+    name: str
+    weights: Mapping[str, float] = MappingProxyType({})
+    """How often a fault of this name comes, relative to its ordinary weight."""
+    others: float = 1.0
+    """The same for all other faults."""
+    seconds: tuple[float, ...] = (3.0, 5.0, 8.0)
+    """How long the faults last."""
+    pause: tuple[float, ...] = (0.15, 0.3, 0.6)
+    """Seconds between two faults, on average."""
+    segment_bytes: int = 32 << 10
+    compact_bytes: int = 8 << 10
+    large: float = 0.25
+    """Part of the written values that are large."""
+    rots: float = 0.05
+    """Part of the runs in which durable bytes may be spoilt."""
+
+
+ANYTHING = Theme("anything")
+DUELS = Theme(
+    "duels",
+    MappingProxyType({"duel": 12.0, "kill": 0.3, "late names": 0.2}),
+    others=0.15,
+    seconds=(6.0, 8.0),
+    pause=(0.1, 0.3),
+)
+TAKEOVERS = Theme(
+    "takeovers",
+    MappingProxyType(
+        {"ambush": 1.5, "commit ambush": 5.0, "kill": 1.0, "late names": 2.0, "server crash": 1.0, "restart": 3.0}
+    ),
+    others=0.25,
+)
+COMPACTION = Theme(
+    "compaction",
+    MappingProxyType({"compaction ambush": 8.0, "duel": 1.5, "kill": 1.0, "volume full": 1.0}),
+    others=0.25,
+    seconds=(5.0, 8.0),
+    pause=(0.1, 0.2, 0.4),
+    compact_bytes=4 << 10,
+    large=0.6,
+)
+ROT = Theme("rot", MappingProxyType({"rot": 4.0, "kill": 2.0}), others=0.3, rots=1.0)
+THEMES = (ANYTHING, DUELS, TAKEOVERS, COMPACTION, ROT, DUELS, TAKEOVERS, COMPACTION)
+
+
+def theme_of(seed: int) -> Theme:
+    """Return what a seed is about."""
+    return THEMES[seed % len(THEMES)]
