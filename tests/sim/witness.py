@@ -15,13 +15,13 @@ from unittest.mock import patch
 
 import msgspec
 
-from hanas_core import names, records, takeover
+from hanas_core import compaction, names, records, takeover
 from hanas_core.batches import Batch, Kind, size_of
 from hanas_core.blocks import unpack
 from hanas_core.claims import POINTER_COPY_BYTES, POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer
 from hanas_core.detector import Evidence
 from hanas_core.epochlog import EpochLog
-from hanas_core.folder import BLOCK_BYTES
+from hanas_core.folder import BLOCK_BYTES, Folder
 from hanas_core.index import Index
 from hanas_core.mailboxes import Answers, Box, Probe
 from hanas_core.manifests import Manifest
@@ -32,7 +32,7 @@ from hanas_core.takeover import Promotion
 from hanas_core.verdicts import Verdict
 from hanas_worker.service import Service
 from tests.sim.disk import ZERO, Disk, Inode
-from tests.sim.mount import OpenFile
+from tests.sim.mount import Mount, OpenFile
 from tests.sim.processes import Worker
 from tests.sim.seams import running_loop
 from tests.sim.world import World
@@ -276,7 +276,7 @@ class Witness:
         """Listen to the production code."""
         append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
         commit, check, see = EpochLog.commit, EpochLog.check, Member.see
-        seal_check, fence = SealWatch.check, Service.fence
+        seal_check, fence, roll = SealWatch.check, Service.fence, compaction.roll
 
         async def hear_append(log: EpochLog, batch: Batch) -> Position:
             position = await append(log, batch)
@@ -335,7 +335,15 @@ class Witness:
                 self._promoted(arguments[1].epoch, arguments[2].index)
             return promotion
 
+        async def hear_roll(folder: Folder, claim: Claim, **named: Any) -> Promotion:
+            found = self.disk.find(names.claim(claim.epoch))
+            held = None if found is None else msgspec.json.decode(_payload(found, 0), type=Claim)
+            if isinstance(folder, Mount) and folder.disk is self.disk and held != claim:
+                self.world.accuse(f"{claim.member} goes on in epoch {claim.epoch}, which is not its own")
+            return await roll(folder, claim, **named)
+
         with (
+            patch.object(compaction, "roll", hear_roll),
             patch.object(EpochLog, "_append", hear_append),
             patch.object(EpochLog, "relog", hear_relog),
             patch.object(EpochLog, "commit", hear_commit),
