@@ -19,6 +19,7 @@ from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients
 from tests.sim.disk import Disk
 from tests.sim.faults import Faults
+from tests.sim.hearing import hearing
 from tests.sim.mount import Call, Mount
 from tests.sim.network import Network
 from tests.sim.processes import Overseer, Worker
@@ -150,7 +151,7 @@ class Simulation:
         world, report = self.world, self._report
         with (
             seams.simulated(self.seed, self.network.carry, self.network.connect),
-            self.witness.watching(),
+            hearing(self.witness),
             _listening(world),
         ):
             try:
