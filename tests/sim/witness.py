@@ -1,7 +1,7 @@
 """What must be true at every step, looked at from outside: no member knows all of this.
 
-The witness hears (`tests.sim.hearing`) of every commit, of every epoch that begins to serve, and of every block that becomes durable. It
-keeps its own list of all committed writes, and accuses the run as soon as something contradicts it.
+The witness hears (`tests.sim.hearing`) of every commit, of every epoch that begins to serve, and of every block that
+becomes durable. It keeps its own list of all committed writes, and accuses the run as soon as something contradicts it.
 """
 
 from __future__ import annotations
