@@ -81,7 +81,7 @@ class Shape(NamedTuple):
             caches_names=chance.random() < 0.6,
             unruly=chance.choice((0.0, 1.0, 1.0, 3.0)),
             policy=chance.choice(list(IsolationPolicy)),
-            foreign=chance.random() < 0.05,
+            foreign=chance.random() < 0.15,
             rots=chance.random() < theme.rots,
         )
 

@@ -211,7 +211,10 @@ class Witness:
     def remembers(self, member: Member, claim: Claim) -> None:
         """A member remembers a claim: the file server must not forget it any more."""
         worker = self.workers.get(running_loop().name)
-        if worker is None or worker.mount.disk is not self.disk:
+        if worker is None:
+            return
+        if worker.mount.disk is not self.disk:
+            self.world.accuse(f"{member.name} takes part in another cluster, whose volume was mounted by mistake")
             return
         found = self.disk.directories[names.CLAIMS].durable.get(names.claim(claim.epoch).rpartition("/")[2])
         if found is None or msgspec.json.decode(payload(found, 0), type=Claim).nonce != claim.nonce:
