@@ -120,7 +120,10 @@ class Witness:
                 self._relogged[version] = Committed(version, record)
 
     def promoted(self, epoch: int, index: Index) -> None:
-        """An epoch begins to serve: it must hold exactly what was committed, and what was re-logged on the way."""
+        """An epoch begins to serve: it must hold exactly what was committed, and what was re-logged on the way.
+
+        That goes for the idempotency keys, too: a run has fewer of them than are kept.
+        """
         if max(self.served_from, default=0) > epoch:
             return  # its check went well, then it was paused until a later epoch served: it will find its seal
         entries = dict(index.page("", "", 1 << 30).entries)
@@ -136,6 +139,12 @@ class Witness:
                 return
             # Of several, the one that stands: what a later epoch re-logged came from a later log.
             self._add(max(found, key=lambda write: write.version), f"epoch {epoch} begins with")
+        for write in self.committed:
+            once = write.record.idempotency
+            done = None if once is None else index.done(once.key)
+            if once is not None and (done is None or done.version != write.version):
+                self.world.accuse(f"epoch {epoch} begins without the idempotency key of write {write.version}")
+                return
         held = {key: (entry.version, entry.mark) for key, entry in entries.items()}
         wanted = {
             key: (write.version, write.record.mark)
