@@ -32,7 +32,7 @@ _DUELS = (
     ((COMMITS, _SEALS), 6),  # what the seals are for
     ((_LAST_STEPS, _SEALS), 6),  # what the order of a takeover is for
     ((_CHECKS, COMMITS), 4),  # an answer that is late, of one who is asked for more meanwhile
-    ((_ROLLS, _LAST_STEPS), 2),  # a claim that is lost
+    ((_ROLLS, COMMITS), 2),  # a claim that is lost
     ((COMMITS, COMMITS), 6),  # two who believe that they are the main
     ((COMMITS, TAKEOVERS), 2),
     ((TAKEOVERS, TAKEOVERS), 2),
@@ -65,6 +65,8 @@ class Duel:
         ((first, second),) = chance.choices([places for places, _ in _DUELS], [weight for _, weight in _DUELS])
         self._first = Way(chance.choice(first), chance.choice(("before", "after")), chance.random() < 0.7)
         self._second = Way(chance.choice(second), chance.choice(("before", "before", "after")), chance.random() < 0.65)
+        if second is _SEALS:
+            self._second = self._second._replace(moment="before")  # behind it there is not much to gain
         self._late = first is _CHECKS
         """The answer comes late, and that is all: both go on serving."""
         if self._late:
@@ -81,7 +83,7 @@ class Duel:
             self._ambushes.provoke()
 
     def _wait(self, way: Way, members: list[Worker], came: Callable[[Worker], None]) -> None:
-        times = self._chance.choice((1, 1, 1, 2))
+        times = 1 if way.place in _SEALS else self._chance.choice((1, 1, 1, 2))
 
         def lie_in_wait(member: Worker) -> Callable[[], None]:
             def strike(call: Call) -> bool:

@@ -19,6 +19,7 @@ from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients
 from tests.sim.disk import Disk
 from tests.sim.faults import Faults
+from tests.sim.hearing import hearing
 from tests.sim.mount import Call, Mount
 from tests.sim.network import Network
 from tests.sim.processes import Overseer, Worker
@@ -80,7 +81,7 @@ class Shape(NamedTuple):
             caches_names=chance.random() < 0.6,
             unruly=chance.choice((0.0, 1.0, 1.0, 3.0)),
             policy=chance.choice(list(IsolationPolicy)),
-            foreign=chance.random() < 0.05,
+            foreign=chance.random() < 0.15,
             rots=chance.random() < theme.rots,
         )
 
@@ -150,7 +151,7 @@ class Simulation:
         world, report = self.world, self._report
         with (
             seams.simulated(self.seed, self.network.carry, self.network.connect),
-            self.witness.watching(),
+            hearing(self.witness),
             _listening(world),
         ):
             try:

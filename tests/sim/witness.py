@@ -1,21 +1,18 @@
 """What must be true at every step, looked at from outside: no member knows all of this.
 
-The witness hears of every commit, of every epoch that begins to serve, and of every block that becomes durable. It
-keeps its own list of all committed writes, and accuses the run as soon as something contradicts it.
+The witness hears (`tests.sim.hearing`) of every commit, of every epoch that begins to serve, and of every block that
+becomes durable. It keeps its own list of all committed writes, and accuses the run as soon as something contradicts it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
-from unittest.mock import patch
+from typing import NamedTuple
 
 import msgspec
 
-from hanas_core import names, records, takeover
+from hanas_core import names, records
 from hanas_core.batches import Batch, Kind, size_of
 from hanas_core.blocks import unpack
 from hanas_core.claims import POINTER_COPY_BYTES, POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer
@@ -25,10 +22,9 @@ from hanas_core.folder import BLOCK_BYTES
 from hanas_core.index import Index
 from hanas_core.mailboxes import Answers, Box, Probe
 from hanas_core.manifests import Manifest
-from hanas_core.member import Effect, Member, Role
+from hanas_core.member import Member, Role
 from hanas_core.positions import Position, Version
 from hanas_core.seals import Seal, SealWatch
-from hanas_core.takeover import Promotion
 from hanas_core.verdicts import Verdict
 from hanas_worker.service import Service
 from tests.sim.disk import ZERO, Disk, Inode
@@ -65,11 +61,14 @@ class Witness:
         """Epoch that re-logged a batch, epoch and sequence of its last write."""
         self._last: dict[int, Position] = {}
         self._model: dict[str, Committed] = {}
-        self._promoting: set[str] = set()
-        self._moment = 0
-        self._checked: dict[SealWatch, int] = {}
+        self.promoting: set[str] = set()
+        """Who carries out a takeover just now."""
+        self.moment = 0
+        """Grows with each seal check and each read."""
+        self.checked: dict[SealWatch, int] = {}
         """When the last seal check that said "unsealed" began, in moments."""
-        self._commits_of: Counter[int] = Counter()
+        self.commits_of: Counter[int] = Counter()
+        """How many commits of each epoch were heard of, probes' no-ops twice."""
         self._probes: dict[str, tuple[int, int]] = {}
         """Of each probe by its nonce: its epoch, and how many commits that epoch had when it was written."""
         disk.removed = self._removed
@@ -77,14 +76,14 @@ class Witness:
 
     # ------------------------------------------------------------------ what is heard
 
-    def _batch_committed(self, log: EpochLog, batch: Batch, position: Position) -> None:
+    def batch_committed(self, log: EpochLog, batch: Batch, position: Position) -> None:
         file = log._file
         assert isinstance(file, OpenFile)
         if file.mount.disk is not self.disk:
             return
         epoch, start = position.epoch, position.offset - size_of(len(batch.payload))
         self.commits += 1
-        self._commits_of[epoch] += 1
+        self.commits_of[epoch] += 1
         before = self._last.get(epoch)
         if before is not None and position <= before:
             self.world.accuse(f"the commit position of epoch {epoch} went from {before} to {position}")
@@ -113,15 +112,18 @@ class Witness:
         else:
             self._model.pop(write.record.key, None)
 
-    def _relogs(self, epoch: int, batches: list[Batch]) -> None:
+    def relogs(self, epoch: int, batches: list[Batch]) -> None:
         for batch in batches:
             self._relogged_by.add((epoch, batch.origin, batch.first_sequence + batch.count - 1))
             for sequence, record in enumerate(records.decode(batch.payload)[0], batch.first_sequence):
                 version = Version(batch.origin, sequence)
                 self._relogged[version] = Committed(version, record)
 
-    def _promoted(self, epoch: int, index: Index) -> None:
-        """An epoch begins to serve: it must hold exactly what was committed, and what was re-logged on the way."""
+    def promoted(self, epoch: int, index: Index) -> None:
+        """An epoch begins to serve: it must hold exactly what was committed, and what was re-logged on the way.
+
+        That goes for the idempotency keys, too: a run has fewer of them than are kept.
+        """
         if max(self.served_from, default=0) > epoch:
             return  # its check went well, then it was paused until a later epoch served: it will find its seal
         entries = dict(index.page("", "", 1 << 30).entries)
@@ -137,6 +139,12 @@ class Witness:
                 return
             # Of several, the one that stands: what a later epoch re-logged came from a later log.
             self._add(max(found, key=lambda write: write.version), f"epoch {epoch} begins with")
+        for write in self.committed:
+            once = write.record.idempotency
+            done = None if once is None else index.done(once.key)
+            if once is not None and (done is None or done.version != write.version):
+                self.world.accuse(f"epoch {epoch} begins without the idempotency key of write {write.version}")
+                return
         held = {key: (entry.version, entry.mark) for key, entry in entries.items()}
         wanted = {
             key: (write.version, write.record.mark)
@@ -149,10 +157,10 @@ class Witness:
                 f"epoch {epoch} begins with {key} = {held.get(key)}, but {wanted.get(key)} is what was committed"
             )
 
-    def _applied(self, index: Index, batch: Batch) -> None:
+    def applied(self, index: Index, batch: Batch) -> None:
         """A backup takes a batch into its copy: it must be committed."""
         worker = self.workers.get(running_loop().name)
-        if worker is None or worker.node is None or worker.name in self._promoting or not batch.count:
+        if worker is None or worker.node is None or worker.name in self.promoting or not batch.count:
             return
         if batch.kind is Kind.MERGED:
             return
@@ -176,10 +184,10 @@ class Witness:
 
     def _block_seen(self, name: str, inode: Inode, page: int) -> None:
         if name == f"{names.MAILBOXES}/{Box.PROBES}":
-            probe = msgspec.json.decode(_payload(inode, page), type=Probe)
-            self._probes.setdefault(probe.nonce, (probe.epoch, self._commits_of[probe.epoch]))
+            probe = msgspec.json.decode(payload(inode, page), type=Probe)
+            self._probes.setdefault(probe.nonce, (probe.epoch, self.commits_of[probe.epoch]))
         elif name == f"{names.MAILBOXES}/{Box.ANSWERS}":
-            self._answered(msgspec.json.decode(_payload(inode, page), type=Answers))
+            self._answered(msgspec.json.decode(payload(inode, page), type=Answers))
 
     def _block_written(self, name: str, inode: Inode, page: int) -> None:
         del inode
@@ -190,7 +198,7 @@ class Witness:
         """A takeover rests on a planned seal, or on a folder that works where it was concluded: on the own canary."""
         if not name.startswith(f"{names.CLAIMS}/"):
             return
-        claim = msgspec.json.decode(_payload(inode, 0), type=Claim)
+        claim = msgspec.json.decode(payload(inode, 0), type=Claim)
         if claim.verdict == Verdict.HANDED_OVER and not self._handed_over(claim.follows):
             self.world.accuse(f"{claim.member} followed epoch {claim.follows} at once, which nobody handed over")
         if claim.verdict not in {Verdict.PRIMARY_FAILED, Verdict.PRIMARY_WEDGED}:
@@ -203,19 +211,22 @@ class Witness:
         payload = None if claim is None else unpack(claim.page(SEAL_OFFSET // BLOCK_BYTES))
         return isinstance(payload, bytes) and msgspec.json.decode(payload, type=Seal).planned
 
-    def _passed(self, service: Service, asked: int, passed: asyncio.Future[None]) -> None:
+    def passed(self, service: Service, asked: int, passed: asyncio.Future[None]) -> None:
         """A read may be answered: a seal check that began after it came must have said "unsealed"."""
         well = not passed.cancelled() and passed.exception() is None
-        if well and self._checked.get(service._watch, 0) < asked:
+        if well and self.checked.get(service._watch, 0) < asked:
             self.world.accuse(f"a read in epoch {service.epoch} was answered without a check that began after it came")
 
-    def _remembers(self, member: Member, claim: Claim) -> None:
+    def remembers(self, member: Member, claim: Claim) -> None:
         """A member remembers a claim: the file server must not forget it any more."""
         worker = self.workers.get(running_loop().name)
-        if worker is None or worker.mount.disk is not self.disk:
+        if worker is None:
+            return
+        if worker.mount.disk is not self.disk:
+            self.world.accuse(f"{member.name} takes part in another cluster, whose volume was mounted by mistake")
             return
         found = self.disk.directories[names.CLAIMS].durable.get(names.claim(claim.epoch).rpartition("/")[2])
-        if found is None or msgspec.json.decode(_payload(found, 0), type=Claim).nonce != claim.nonce:
+        if found is None or msgspec.json.decode(payload(found, 0), type=Claim).nonce != claim.nonce:
             self.world.accuse(f"{member.name} remembers epoch {claim.epoch}, which the file server may still forget")
         slot = 0 if worker.node is None else worker.node.state.slot
         if worker.node is not None and f"{slot:03d}" not in self.disk.directories[names.MEMBERS].durable:
@@ -248,13 +259,13 @@ class Witness:
             epoch, commits = self._probes[answer.nonce]
             if epoch != answers.epoch and self._holder(epoch) != answers.incarnation:
                 self.world.accuse(f"the main of epoch {answers.epoch} answered a probe about epoch {epoch}")
-            elif not answer.full and epoch == answers.epoch and self._commits_of[epoch] == commits:
+            elif not answer.full and epoch == answers.epoch and self.commits_of[epoch] == commits:
                 self.world.accuse(f"the main of epoch {epoch} answered a probe without a commit since")
 
     def _holder(self, epoch: int) -> str:
         """The incarnation that claimed an epoch: its main may have rolled on to the next one meanwhile."""
         claim = self.disk.find(names.claim(epoch))
-        return "" if claim is None else msgspec.json.decode(_payload(claim, 0), type=Claim).incarnation
+        return "" if claim is None else msgspec.json.decode(payload(claim, 0), type=Claim).incarnation
 
     def _pointed(self, epoch: int) -> None:
         """An epoch gets its manifest: every epoch down to the one before with a manifest must be sealed for good."""
@@ -269,87 +280,8 @@ class Witness:
             if claim.durable.get(POINTER_OFFSET // BLOCK_BYTES, ZERO) != ZERO:
                 return
 
-    # ------------------------------------------------------------------ how it hears
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Listen to the production code."""
-        append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
-        commit, check, see = EpochLog.commit, EpochLog.check, Member.see
-        seal_check, fence = SealWatch.check, Service.fence
-
-        async def hear_append(log: EpochLog, batch: Batch) -> Position:
-            position = await append(log, batch)
-            self._batch_committed(log, batch, position)
-            return position
-
-        async def hear_commit(log: EpochLog, batch: Batch) -> Position:
-            position = await commit(log, batch)
-            if batch.count == 0:
-                self._commits_of[position.epoch] += 1
-            return position
-
-        async def hear_check(log: EpochLog) -> Position:
-            position = await check(log)
-            if isinstance(log._file, OpenFile) and log._file.mount.disk is self.disk:
-                self.served_from.setdefault(position.epoch, self.world.now)
-            return position
-
-        async def hear_relog(log: EpochLog, batches: list[Batch]) -> list[Batch]:
-            self._relogs(log._header.epoch, batches)
-            return await relog(log, batches)
-
-        def hear_apply(index: Index, batch: Batch, found: list[records.Record] | None = None) -> None:
-            self._applied(index, batch)
-            apply(index, batch, found)
-
-        async def hear_seal_check(watch: SealWatch) -> None:
-            self._moment += 1
-            began = self._moment
-            await seal_check(watch)
-            self._checked[watch] = began
-
-        def hear_fence(service: Service) -> asyncio.Future[None]:
-            self._moment += 1
-            asked, passed = self._moment, fence(service)
-            passed.add_done_callback(lambda passed: self._passed(service, asked, passed))
-            return passed
-
-        def hear_see(member: Member, now: float, claim: Claim, unserved: int) -> list[Effect]:
-            effects = see(member, now, claim, unserved)
-            if member.claim is claim and self.looks_ahead:
-                self._remembers(member, claim)
-            return effects
-
-        async def hear_promote(*arguments: Any, **named: Any) -> Promotion:
-            name = running_loop().name
-            node = self.workers[name].node
-            if node is None or arguments[1].incarnation != node.state.member.incarnation:
-                self.world.accuse(f"{name} takes over in epoch {arguments[1].epoch}, which another incarnation claimed")
-            self._promoting.add(name)
-            try:
-                promotion = await promote(*arguments, **named)
-            finally:
-                self._promoting.discard(name)
-            if arguments[0].disk is self.disk:
-                self._promoted(arguments[1].epoch, arguments[2].index)
-            return promotion
-
-        with (
-            patch.object(EpochLog, "_append", hear_append),
-            patch.object(EpochLog, "relog", hear_relog),
-            patch.object(EpochLog, "commit", hear_commit),
-            patch.object(EpochLog, "check", hear_check),
-            patch.object(Index, "apply", hear_apply),
-            patch.object(takeover, "promote", hear_promote),
-            patch.object(Member, "see", hear_see),
-            patch.object(SealWatch, "check", hear_seal_check),
-            patch.object(Service, "fence", hear_fence),
-        ):
-            yield
-
-
-def _payload(inode: Inode, page: int) -> bytes:
+def payload(inode: Inode, page: int) -> bytes:
     payload = unpack(inode.page(page))
     assert isinstance(payload, bytes)
     return payload

@@ -1,0 +1,112 @@
+"""How the witness hears of what happens: it listens at the places of the production code where things are decided."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from hanas_core import compaction, names, records, takeover
+from hanas_core.batches import Batch
+from hanas_core.claims import Claim
+from hanas_core.epochlog import EpochLog
+from hanas_core.folder import Folder
+from hanas_core.index import Index
+from hanas_core.member import Effect, Member
+from hanas_core.positions import Position
+from hanas_core.seals import SealWatch
+from hanas_core.takeover import Promotion
+from hanas_worker.service import Service
+from tests.sim.mount import Mount, OpenFile
+from tests.sim.seams import running_loop
+from tests.sim.witness import Witness, payload
+
+
+@contextmanager
+def hearing(witness: Witness) -> Iterator[None]:
+    """Listen to the production code."""
+    append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
+    commit, check, see = EpochLog.commit, EpochLog.check, Member.see
+    seal_check, fence, roll = SealWatch.check, Service.fence, compaction.roll
+
+    async def hear_append(log: EpochLog, batch: Batch) -> Position:
+        position = await append(log, batch)
+        witness.batch_committed(log, batch, position)
+        return position
+
+    async def hear_commit(log: EpochLog, batch: Batch) -> Position:
+        position = await commit(log, batch)
+        if batch.count == 0:
+            witness.commits_of[position.epoch] += 1
+        return position
+
+    async def hear_check(log: EpochLog) -> Position:
+        position = await check(log)
+        if isinstance(log._file, OpenFile) and log._file.mount.disk is witness.disk:
+            witness.served_from.setdefault(position.epoch, witness.world.now)
+        return position
+
+    async def hear_relog(log: EpochLog, batches: list[Batch]) -> list[Batch]:
+        witness.relogs(log._header.epoch, batches)
+        return await relog(log, batches)
+
+    def hear_apply(index: Index, batch: Batch, found: list[records.Record] | None = None) -> None:
+        witness.applied(index, batch)
+        apply(index, batch, found)
+
+    async def hear_seal_check(watch: SealWatch) -> None:
+        witness.moment += 1
+        began = witness.moment
+        await seal_check(watch)
+        witness.checked[watch] = began
+
+    def hear_fence(service: Service) -> asyncio.Future[None]:
+        witness.moment += 1
+        asked, passed = witness.moment, fence(service)
+        passed.add_done_callback(lambda passed: witness.passed(service, asked, passed))
+        return passed
+
+    def hear_see(member: Member, now: float, claim: Claim, unserved: int) -> list[Effect]:
+        effects = see(member, now, claim, unserved)
+        if member.claim is claim and witness.looks_ahead:
+            witness.remembers(member, claim)
+        return effects
+
+    async def hear_promote(*arguments: Any, **named: Any) -> Promotion:
+        name = running_loop().name
+        node = witness.workers[name].node
+        if node is None or arguments[1].incarnation != node.state.member.incarnation:
+            witness.world.accuse(f"{name} takes over in epoch {arguments[1].epoch}, which another incarnation claimed")
+        witness.promoting.add(name)
+        try:
+            promotion = await promote(*arguments, **named)
+        finally:
+            witness.promoting.discard(name)
+        if arguments[0].disk is witness.disk:
+            witness.promoted(arguments[1].epoch, arguments[2].index)
+        return promotion
+
+    async def hear_roll(folder: Folder, claim: Claim, **named: Any) -> Promotion:
+        found = witness.disk.find(names.claim(claim.epoch))
+        held = None if found is None else msgspec.json.decode(payload(found, 0), type=Claim)
+        if isinstance(folder, Mount) and folder.disk is witness.disk and held != claim:
+            witness.world.accuse(f"{claim.member} goes on in epoch {claim.epoch}, which is not its own")
+        return await roll(folder, claim, **named)
+
+    with (
+        patch.object(compaction, "roll", hear_roll),
+        patch.object(EpochLog, "_append", hear_append),
+        patch.object(EpochLog, "relog", hear_relog),
+        patch.object(EpochLog, "commit", hear_commit),
+        patch.object(EpochLog, "check", hear_check),
+        patch.object(Index, "apply", hear_apply),
+        patch.object(takeover, "promote", hear_promote),
+        patch.object(Member, "see", hear_see),
+        patch.object(SealWatch, "check", hear_seal_check),
+        patch.object(Service, "fence", hear_fence),
+    ):
+        yield
