@@ -4,7 +4,7 @@ import asyncio
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
@@ -141,7 +141,6 @@ STREAM = [
 ]
 
 
-@settings(deadline=None)
 @given(
     wanted=st.lists(st.sampled_from(STREAM), min_size=1, max_size=8),
     cuts=st.lists(st.integers(1, 120), max_size=12),
