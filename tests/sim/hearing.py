@@ -12,7 +12,9 @@ import msgspec
 
 from hanas_core import compaction, names, records, takeover
 from hanas_core.batches import Batch
+from hanas_core.cells import mark_of, sums_of
 from hanas_core.claims import Claim
+from hanas_core.entries import Entry
 from hanas_core.epochlog import EpochLog
 from hanas_core.folder import Folder
 from hanas_core.index import Index
@@ -21,6 +23,7 @@ from hanas_core.positions import Position
 from hanas_core.seals import SealWatch
 from hanas_core.takeover import Promotion
 from hanas_worker.service import Service
+from hanas_worker.values import Values
 from tests.sim.mount import Mount, OpenFile
 from tests.sim.seams import running_loop
 from tests.sim.witness import Witness, payload
@@ -31,6 +34,7 @@ def hearing(witness: Witness) -> Iterator[None]:
     """Listen to the production code."""
     append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
     commit, check, see = EpochLog.commit, EpochLog.check, Member.see
+    read_value = Values.read
     seal_check, fence, roll = SealWatch.check, Service.fence, compaction.roll
 
     async def hear_append(log: EpochLog, batch: Batch) -> Position:
@@ -70,6 +74,12 @@ def hearing(witness: Witness) -> Iterator[None]:
         passed.add_done_callback(lambda passed: witness.passed(service, asked, passed))
         return passed
 
+    async def hear_value(values: Values, key: str, entry: Entry, part: tuple[int, int]) -> bytes:
+        value = await read_value(values, key, entry, part)
+        if part == (0, entry.size) and mark_of(value, sums_of(value)) != entry.mark:
+            witness.world.accuse(f"what was read of {key} is not its value of {entry.version}")
+        return value
+
     def hear_see(member: Member, now: float, claim: Claim, unserved: int) -> list[Effect]:
         effects = see(member, now, claim, unserved)
         if member.claim is claim and witness.looks_ahead:
@@ -93,9 +103,13 @@ def hearing(witness: Witness) -> Iterator[None]:
     async def hear_roll(folder: Folder, claim: Claim, **named: Any) -> Promotion:
         found = witness.disk.find(names.claim(claim.epoch))
         held = None if found is None else msgspec.json.decode(payload(found, 0), type=Claim)
-        if isinstance(folder, Mount) and folder.disk is witness.disk and held != claim:
+        ours = isinstance(folder, Mount) and folder.disk is witness.disk
+        if ours and held != claim:
             witness.world.accuse(f"{claim.member} goes on in epoch {claim.epoch}, which is not its own")
-        return await roll(folder, claim, **named)
+        promotion = await roll(folder, claim, **named)
+        if ours:
+            witness.rolled(claim.epoch)
+        return promotion
 
     with (
         patch.object(compaction, "roll", hear_roll),
@@ -108,5 +122,6 @@ def hearing(witness: Witness) -> Iterator[None]:
         patch.object(Member, "see", hear_see),
         patch.object(SealWatch, "check", hear_seal_check),
         patch.object(Service, "fence", hear_fence),
+        patch.object(Values, "read", hear_value),
     ):
         yield

@@ -61,6 +61,8 @@ class Worker:
         policy: IsolationPolicy,
         segment_bytes: int,
         compact_bytes: int,
+        compact_share: float,
+        snapshot_bytes: int,
         rate: float,
     ) -> None:
         self.world = world
@@ -90,8 +92,8 @@ class Worker:
             value_bytes=VALUE_BYTES,
             segment_bytes=segment_bytes,
             cache_bytes=4 << 10,
-            snapshot_bytes=16 << 10,
-            compact_share=0.3,
+            snapshot_bytes=snapshot_bytes,
+            compact_share=compact_share,
             compact_bytes=compact_bytes,
         )
         self.loop = ProcessLoop(world, name, rate=rate)

@@ -77,7 +77,7 @@ class Shape(NamedTuple):
             workers=chance.choice((2, 3, 3, 4)),
             overseers=chance.choice((0, 1, 1, 2)),
             clients=chance.choice((2, 4, 6)),
-            keys=chance.choice((1, 3, 6)),
+            keys=chance.choice(theme.keys),
             caches_names=chance.random() < 0.6,
             unruly=chance.choice((0.0, 1.0, 1.0, 3.0)),
             policy=chance.choice(list(IsolationPolicy)),
@@ -121,6 +121,8 @@ class Simulation:
                 policy=shape.policy,
                 segment_bytes=theme.segment_bytes,
                 compact_bytes=theme.compact_bytes,
+                compact_share=theme.compact_share,
+                snapshot_bytes=theme.snapshot_bytes,
                 rate=chance.choice((1.0, 1.0, 0.9, 1.2)),
             )
             for name in (f"w{number}" for number in range(shape.workers))

@@ -21,6 +21,9 @@ class Theme(NamedTuple):
     """Seconds between two faults, on average."""
     segment_bytes: int = 32 << 10
     compact_bytes: int = 8 << 10
+    compact_share: float = 0.3
+    snapshot_bytes: int = 16 << 10
+    keys: tuple[int, ...] = (1, 3, 6)
     large: float = 0.25
     """Part of the written values that are large."""
     rots: float = 0.05
@@ -44,11 +47,14 @@ TAKEOVERS = Theme(
 )
 COMPACTION = Theme(
     "compaction",
-    MappingProxyType({"compaction ambush": 8.0, "duel": 1.5, "kill": 1.0, "volume full": 1.0}),
+    MappingProxyType({"compaction ambush": 6.0, "late value": 6.0, "duel": 1.5, "kill": 1.0, "volume full": 1.0}),
     others=0.25,
     seconds=(5.0, 8.0),
     pause=(0.1, 0.2, 0.4),
     compact_bytes=4 << 10,
+    compact_share=0.6,  # segments at the beginning that are full of life stay
+    snapshot_bytes=1 << 20,  # who starts cold reads what was merged
+    keys=(3, 6, 12),
     large=0.6,
 )
 ROT = Theme("rot", MappingProxyType({"rot": 4.0, "kill": 2.0}), others=0.3, rots=1.0)

@@ -29,6 +29,7 @@ from hanas_core.verdicts import Verdict
 from hanas_worker.service import Service
 from tests.sim.disk import ZERO, Disk, Inode
 from tests.sim.mount import OpenFile
+from tests.sim.newcomer import read_log
 from tests.sim.processes import Worker
 from tests.sim.seams import running_loop
 from tests.sim.world import World
@@ -126,7 +127,6 @@ class Witness:
         """
         if max(self.served_from, default=0) > epoch:
             return  # its check went well, then it was paused until a later epoch served: it will find its seal
-        entries = dict(index.page("", "", 1 << 30).entries)
         if index.sequence < len(self.committed):
             missing = self.committed[index.sequence]
             self.world.accuse(f"epoch {epoch} begins without the committed write {missing.version}")
@@ -139,11 +139,22 @@ class Witness:
                 return
             # Of several, the one that stands: what a later epoch re-logged came from a later log.
             self._add(max(found, key=lambda write: write.version), f"epoch {epoch} begins with")
+        self._holds(index, f"epoch {epoch} begins")
+
+    def rolled(self, epoch: int) -> None:
+        """A main has merged old segments: whoever reads the log from its beginning must find the same as ever."""
+        if self.world.rotten or max(self.served_from, default=0) > epoch:
+            return
+        self._holds(read_log(self.disk, epoch), f"the log of epoch {epoch} begins")
+
+    def _holds(self, index: Index, what: str) -> None:
+        """Compare a copy of the state with what was committed."""
+        entries = dict(index.page("", "", 1 << 30).entries)
         for write in self.committed:
             once = write.record.idempotency
             done = None if once is None else index.done(once.key)
             if once is not None and (done is None or done.version != write.version):
-                self.world.accuse(f"epoch {epoch} begins without the idempotency key of write {write.version}")
+                self.world.accuse(f"{what} without the idempotency key of write {write.version}")
                 return
         held = {key: (entry.version, entry.mark) for key, entry in entries.items()}
         wanted = {
@@ -153,9 +164,7 @@ class Witness:
         }
         if held != wanted:
             key = min(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key))
-            self.world.accuse(
-                f"epoch {epoch} begins with {key} = {held.get(key)}, but {wanted.get(key)} is what was committed"
-            )
+            self.world.accuse(f"{what} with {key} = {held.get(key)}, but {wanted.get(key)} is what was committed")
 
     def applied(self, index: Index, batch: Batch) -> None:
         """A backup takes a batch into its copy: it must be committed."""
