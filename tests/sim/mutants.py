@@ -20,6 +20,7 @@ from types import CodeType, FunctionType
 from typing import NamedTuple
 
 from tests.sim.simulation import run
+from tests.sim.stories import play
 
 
 class Mutant(NamedTuple):
@@ -32,6 +33,8 @@ class Mutant(NamedTuple):
     """It must be caught within so many."""
     also: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     """Other places and changes, where a second line of defence would hide the first one's absence."""
+    story: str = ""
+    """Of `tests.sim.stories`, played before the seeds, which hardly ever meet with it."""
 
 
 def _one(old: str, new: str) -> tuple[tuple[str, str], ...]:
@@ -365,6 +368,7 @@ MUTANTS = (
         "hanas_core.compaction:Merger._keep_gone",
         _one("if self._keeps_deletes and", "if False and"),
         2000,
+        story="no bug yet: a delete is merged whose value lies in a segment that is left as it is",
     ),
     Mutant(
         "what a compaction itself leaves counts as garbage",
@@ -467,7 +471,7 @@ def _broken(function: FunctionType, name: str, place: str, change: tuple[tuple[s
 
 
 class Caught(NamedTuple):
-    """The first seed that shows a mutant, and what it shows."""
+    """The first seed that shows a mutant (0: its story does), and what it shows."""
 
     seeds: int
     violation: str
@@ -476,6 +480,9 @@ class Caught(NamedTuple):
 def hunt(mutant: Mutant, most: int = 1 << 60) -> Caught | None:
     """Play seeds, ``most`` of them, until the mutant is seen; None if it survives."""
     with applied(mutant):
+        told = play(mutant.story) if mutant.story else None
+        if told is not None:
+            return Caught(0, told)
         for seed in range(min(mutant.seeds, most)):
             report = run(seed)
             if report.violation is not None:

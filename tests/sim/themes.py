@@ -52,7 +52,6 @@ COMPACTION = Theme(
     seconds=(5.0, 8.0),
     pause=(0.1, 0.2, 0.4),
     compact_bytes=4 << 10,
-    compact_share=0.6,  # segments at the beginning that are full of life stay
     snapshot_bytes=1 << 20,  # who starts cold reads what was merged
     keys=(3, 6, 12),
     large=0.6,

@@ -1,0 +1,262 @@
+"""The bugs that the simulator has found (docs/simulation.md), each as a scripted run that leaves nothing to chance.
+
+A seed means something else after every change of the code, a story does not. Each is played on the code as it is, and
+on the mutant that has the bug again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hanas_core.member import IsolationPolicy, Role
+from tests.sim.explore import lose_all
+from tests.sim.mount import Call
+from tests.sim.network import Answer
+from tests.sim.places import Place
+from tests.sim.processes import Overseer, Worker
+from tests.sim.simulation import Shape, Simulation
+from tests.sim.themes import ANYTHING, Theme
+from tests.sim.world import Violation
+
+CALM = Shape(workers=3, overseers=1, clients=3, keys=3, caches_names=False, unruly=0.0, policy=IsolationPolicy.STAY)
+GROWING = ANYTHING._replace(compact_bytes=1 << 30)
+"""Nothing is compacted."""
+
+
+class Story(Simulation):
+    """A run whose faults are told by a script. Everybody is well before and after."""
+
+    def __init__(self, script: Callable[[Story], None], shape: Shape, theme: Theme) -> None:
+        super().__init__(0, shape=shape, theme=theme)
+        self.stays_quiet = True
+        self.witness.looks_ahead = False
+        self._script = script
+
+    def _go_wrong(self) -> None:
+        self._script(self)
+
+    def until(self, done: Callable[[], bool], seconds: float = 10.0) -> None:
+        """Let time pass until something is so."""
+        if not self.world.run(self.world.now + seconds, done):
+            raise Violation(f"the story does not go on at {self.world.now:g} s")
+
+    def for_seconds(self, seconds: float) -> None:
+        self.world.run(self.world.now + seconds)
+
+    def main(self) -> Worker:
+        """Wait for a main that serves, and for a write that it has acknowledged."""
+        self.until(lambda: any(worker.node and worker.node.serving for worker in self.workers.values()))
+        before = self.clients.acknowledged
+        self.until(lambda: self.clients.acknowledged > before or not self.shape.clients)
+        return next(worker for worker in self.workers.values() if worker.node and worker.node.serving)
+
+    def ask(self, worker: Worker, method: str, key: str, body: bytes = b"") -> Callable[[], Answer]:
+        """Send a request; return what waits for its answer."""
+        loop = self.clients.loop
+        task = loop.spawn(self.network.request(loop, method, f"http://{worker.name}:3000/v1/kv/{key}", body, 5.0))
+
+        def answer() -> Answer:
+            self.until(task.done)
+            return task.result()
+
+        return answer
+
+    def others(self, worker: Worker) -> list[Worker]:
+        return [other for other in self.workers.values() if other is not worker]
+
+    def catch(self, member: Worker | Overseer, place: Place, moment: str) -> Callable[[], bool]:
+        """Hold the next operation of a kind, or its answer, until the mount is released; return whether it came."""
+        caught = []
+
+        def strike(call: Call) -> bool:
+            caught.append(call)
+            return True
+
+        self.ambushes.wait(member, place, moment, strike)
+        return lambda: bool(caught)
+
+    def claimed_but_not_durable(self) -> tuple[Worker, list[Worker]]:
+        """The main dies. The overseer claims for another one and hangs before the claim's name is durable."""
+        main, overseer = self.main(), self.overseers[0]
+        caught = self.catch(overseer, Place("link", "claims/"), "after")
+        main.kill(machine=False)
+        self.until(caught)
+        return main, self.others(main)
+
+    def forget(self) -> None:
+        """The server goes down and comes back with what is durable only."""
+        lose_all(self.disk)
+
+    def start_overseer_anew(self) -> None:
+        self.overseers[0].kill()
+        self.overseers[0].mount.release()
+        self.overseers[0].start()
+
+
+def _adopted_before_it_is_durable(story: Story) -> None:
+    first, _ = story.claimed_but_not_durable()
+    second = story.main()
+    story.forget()
+    story.start_overseer_anew()
+    second.kill(machine=False)
+    first.start()
+    story.main()
+
+
+def _manifest_without_a_name(story: Story) -> None:
+    first = story.main()
+    caught = [
+        story.catch(worker, Place("link", "manifests/", role=Role.ELECT), "after") for worker in story.others(first)
+    ]
+    first.kill(machine=False)
+    story.until(lambda: any(done() for done in caught))
+    story.forget()
+    for worker in story.others(first):
+        worker.mount.release()
+        worker.mount.ambushes.clear()
+    second = story.main()
+    second.kill(machine=False)
+    story.main()
+
+
+def _remembered_before_it_is_durable(story: Story) -> None:
+    _, others = story.claimed_but_not_durable()
+    for worker in others:
+        worker.mount.trouble.errors, worker.mount.trouble.only = 1.0, "sync_directory"
+    story.for_seconds(0.6)
+    story.forget()
+    for worker in others:
+        worker.mount.trouble.errors = 0.0
+    story.start_overseer_anew()
+    story.main()
+
+
+def _found_in_a_cache_of_names(story: Story) -> None:
+    _, others = story.claimed_but_not_durable()
+    caught = [story.catch(worker, Place("sync_directory", "claims"), "before") for worker in others]
+    story.until(lambda: all(done() for done in caught))
+    temporary = story.disk.directories["tmp"]
+    temporary.durable = dict(temporary.seen)  # the claim's file is still there, under its first name
+    story.forget()
+    for worker in others:
+        worker.mount.release()
+    story.witness.looks_ahead = True  # whether harm comes of it depends on who asks for the epoch next
+    story.start_overseer_anew()
+    story.main()
+
+
+def _slot_that_is_forgotten(story: Story) -> None:
+    overseer = story.overseers[0]
+
+    def fail(call: Call) -> bool:
+        del call
+        overseer.mount.trouble.fails_once = True
+        return False
+
+    story.ambushes.wait(overseer, Place("sync_directory", "members"), "before", fail, 3)
+    story.until(lambda: all(worker.role in {Role.MAIN, Role.BACKUP} for worker in story.workers.values()))
+    story.forget()
+    for worker in story.workers.values():
+        worker.kill(machine=True)
+        worker.start()
+    story.main()
+
+
+def _idle_main(story: Story) -> None:
+    story.main()
+    story.until(lambda: any(worker.node and worker.node.compactor.runs for worker in story.workers.values()))
+
+
+def _value_that_moves(story: Story) -> None:
+    main = story.main()
+    old, new = b"o" * 3000, b"n" * 5000
+    story.ask(main, "PUT", "k", old)()
+    for number in range(3):
+        story.ask(main, "PUT", f"other{number}", bytes(3000))()
+    caught = story.catch(main, Place("read", "segments/", role=Role.MAIN), "before")
+    reading = story.ask(main, "GET", "k")
+    story.until(caught)
+    story.ask(main, "PUT", "k", new)()
+    assert main.node is not None
+    compactor, runs = main.node.compactor, main.node.compactor.runs
+    for _ in range(30):
+        story.ask(main, "PUT", "other", bytes(3000))()
+    story.until(lambda: compactor.runs > runs)
+    main.mount.release()
+    answer = reading()
+    story.clients.start(2)
+    if answer.status == 200 and answer.body not in {old, new}:
+        raise Violation(f"a read found {len(answer.body)} bytes that nobody wrote")
+
+
+def _delete_that_is_merged(story: Story) -> None:
+    main = story.main()
+    assert main.node is not None
+    for number in range(8):
+        story.ask(main, "PUT", f"cold{number}", bytes(3400))()
+    story.ask(main, "PUT", "gone", b"v")()
+    story.ask(main, "PUT", "hot", bytes(3400))()  # in the next segment
+    story.ask(main, "DELETE", "gone")()
+    compactor, runs = main.node.compactor, main.node.compactor.runs
+    for _ in range(30):
+        story.ask(main, "PUT", "hot", bytes(3400))()
+    story.until(lambda: compactor.runs > runs)
+    story.clients.start(2)
+
+
+STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
+    "seed 92: a claim is adopted, the file server forgets it, and its epoch is claimed by another one": (
+        _adopted_before_it_is_durable,
+        CALM,
+        GROWING,
+        "the name of a claim is not synced",
+    ),
+    "seed 124: a manifest that has no name any more is pointed to": (
+        _manifest_without_a_name,
+        CALM,
+        GROWING,
+        "a manifest that is not read back",
+    ),
+    "seed 1608: everybody waits for an epoch that the file server forgot": (
+        _remembered_before_it_is_durable,
+        CALM,
+        GROWING,
+        "a claim that is remembered before it is durable",
+    ),
+    "seed 102: a forgotten claim is found in a cache of names": (
+        _found_in_a_cache_of_names,
+        CALM._replace(caches_names=True),
+        GROWING,
+        "a claim that is read back from a cache of names",
+    ),
+    "seed 500122: a member lives in a slot that the file server forgot, and the main does not know it": (
+        _slot_that_is_forgotten,
+        CALM,
+        GROWING,
+        "a slot that was found is not made durable",
+    ),
+    "seed 22: an idle main compacts for ever what its compactions leave behind": (
+        _idle_main,
+        CALM,
+        ANYTHING,
+        "what a compaction itself leaves counts as garbage",
+    ),
+    "seed 1489: a value that has moved is taken for what its key holds now": (
+        _value_that_moves,
+        CALM._replace(clients=0),
+        ANYTHING,
+        "a value that has moved is taken for what its key holds now",
+    ),
+    "no bug yet: a delete is merged whose value lies in a segment that is left as it is": (
+        _delete_that_is_merged,
+        CALM._replace(clients=0),
+        ANYTHING._replace(compact_share=0.5),
+        "a compaction drops deletes that older segments need",
+    ),
+}
+
+
+def play(name: str) -> str | None:
+    """Return the violation that a story ends with."""
+    script, shape, theme, _ = STORIES[name]
+    return Story(script, shape, theme).play().violation
