@@ -37,7 +37,7 @@ class Ambushes:
         self._faults.add("ambush", self._anywhere, 15)
         self._faults.add("commit ambush", self._at_commit, 3)
         self._faults.add("compaction ambush", self._at_compaction, 1)
-        self._faults.add("late value", self._late_value, 1)
+        self._faults.add("late read", self._late_read, 2)
         self._faults.add("duel", self._duel, 3)
         self._faults.add("late names", self._late_names, 1)
 
@@ -81,16 +81,18 @@ class Ambushes:
     def _at_compaction(self) -> None:
         self._ambush(self._faults.worker(0.9), self._chance.choice(COMPACTIONS))
 
-    def _late_value(self) -> None:
-        """The main reads a value so slowly that its segment may be gone when it comes to it."""
-        main = self._faults.worker(0.9)
+    def _late_read(self) -> None:
+        """A main reads a value so slowly that its segment may be gone; a backup gives up on a read, which goes on."""
+        worker = self._faults.worker()
 
         def strike(call: Call) -> bool:
-            self._faults.note("late value", f"{call} of {main.name}")
-            self._faults.later(self._chance.uniform(0.3, 1.5), main.mount.release)
+            self._faults.note("late read", f"{call} of {worker.name}")
+            seconds = (0.3, 1.5) if worker.role is Role.MAIN else (2.4, 3.2)
+            self._faults.later(self._chance.uniform(*seconds), worker.mount.release)
             return True
 
-        self.wait(main, Place("read", "segments/", role=Role.MAIN), "before", strike, self._chance.choice((1, 2, 3)))
+        moment, times = self._chance.choice(("before", "after")), self._chance.choice((1, 2, 3))
+        self.wait(worker, Place("read", "segments/"), moment, strike, times)
 
     def _ambush(self, member: Worker | Overseer, place: Place, errors: int = 4) -> None:
         """At the next operation of some kind, at one member, something happens just before or after its effect.

@@ -60,7 +60,7 @@ MUTANTS = (
         "a sync that failed is repeated",
         _APPEND,
         _one(f"    {_SYNC}\n", f"    try: {_SYNC}\n    except OSError: pass\n    except Exception: {_SYNC}\n"),
-        2000,
+        1000,
     ),
     Mutant(
         "a check that is not known counts as unsealed",
@@ -71,7 +71,7 @@ MUTANTS = (
             "    except Exception: return\n"
             "    if block != _UNSEALED:",
         ),
-        2000,
+        1000,
     ),
     Mutant(
         "a successor is looked up by name instead of reading the own seal",
@@ -83,7 +83,7 @@ MUTANTS = (
             "    except Missing: pass\n"
             "    else: raise Sealed",
         ),
-        2000,
+        1000,
     ),
     Mutant(
         "an offset rewritten after an abandoned write",
@@ -96,7 +96,7 @@ MUTANTS = (
             "            return True\n"
             "        self.end(",
         ),
-        2000,
+        1000,
     ),
     Mutant(
         "the next append before the check of the one before",
@@ -123,7 +123,7 @@ MUTANTS = (
         "a read served by a check that began before it came",
         "hanas_worker.service:Service._check_for_ever",
         _one("_tell_readers(checked, True)", "_tell_readers([*checked, *self._readers], True)"),
-        2000,
+        1000,
     ),
     Mutant(
         "a read that sees a batch in flight",
@@ -137,7 +137,7 @@ MUTANTS = (
             "self._answers.append((token, outcome))",
             "self._answers.append((token, outcome))\n        if record is None and write is not None: token(outcome)",
         ),
-        2000,
+        1000,
     ),
     Mutant(
         "a condition judged against the committed state only",
@@ -169,7 +169,7 @@ MUTANTS = (
         "a claim that is read back from a cache of names",
         "hanas_core.claims:_durable",
         _one("    await folder.refresh(names.CLAIMS)\n", ""),
-        2000,
+        1000,
     ),
     Mutant(
         "a slot that was found is not made durable",
@@ -190,7 +190,7 @@ MUTANTS = (
         "the folder's id is not compared",
         "hanas_core.cluster:identify",
         _one("if expected is not None and", "if False and expected is not None and"),
-        2000,
+        1000,
     ),
     # ------------------------------------------------------------------ seals and the order of a takeover
     Mutant("no seals", _PROMOTE, _one(_SEALS, "")),
@@ -201,7 +201,7 @@ MUTANTS = (
             "await write_seal(folder, epoch, seal)",
             "if (await read_seal(folder, epoch)) is Blank.ZERO: await write_seal(folder, epoch, seal)",
         ),
-        2000,
+        1000,
     ),
     Mutant(
         "only the last epoch is sealed",
@@ -212,7 +212,7 @@ MUTANTS = (
         "the predecessor determined before the seals",
         _PROMOTE,
         ((_PREDECESSOR, ""), (_SEALS, _PREDECESSOR + _SEALS)),
-        2000,
+        1000,
     ),
     Mutant(
         "the log read before the seals",
@@ -229,12 +229,12 @@ MUTANTS = (
         "hanas_core.takeover:find_predecessor",
         _one("if pointer is not Blank.ZERO:", "if not isinstance(pointer, Blank):")
         + _one("if pointer is Blank.ROTTEN:", "if False:"),
-        2000,
+        1000,
     ),
     # ------------------------------------------------------------------ what is handed on
     Mutant("the tail beyond L is not re-logged", _PROMOTE, _one("await log.relog(beyond)", "await log.relog([])")),
     Mutant("the tail beyond L is dropped", _PROMOTE, _one("if batch.count]", "if False]"), 1000),
-    Mutant("re-logged batches are not synced", "hanas_core.epochlog:EpochLog.relog", _one(f"    {_SYNC}\n", ""), 2000),
+    Mutant("re-logged batches are not synced", "hanas_core.epochlog:EpochLog.relog", _one(f"    {_SYNC}\n", ""), 1000),
     Mutant(
         "re-logging gives new versions",
         "hanas_core.epochlog:EpochLog._write",
@@ -254,25 +254,25 @@ MUTANTS = (
         "a reader goes on behind the cut",
         "hanas_core.manifests:Manifest.resume",
         _one("return min(applied, Position(cut.epoch, cut.number, cut.end))", "return applied"),
-        2000,
+        1000,
     ),
     Mutant(
         "a manifest whose name is not synced",
         "hanas_core.manifests:write_manifest",
         _one("    await folder.sync_directory(names.MANIFESTS)\n", ""),
-        2000,
+        1000,
     ),
     Mutant(
         "a manifest that is not read back",
         "hanas_core.manifests:write_manifest",
         _one("    await read_manifest(folder, pointer)\n", ""),
-        3000,
+        1000,
     ),
     Mutant(
         "a segment whose name is not synced",
         "hanas_core.segments:take_name",
         _one("    await folder.sync_directory(names.SEGMENTS)\n", ""),
-        2000,
+        1000,
     ),
     # ------------------------------------------------------------------ rolling, backups, torn and rotten
     Mutant(
@@ -285,7 +285,7 @@ MUTANTS = (
         "a marker that is not synced and checked",
         "hanas_core.epochlog:EpochLog._roll",
         _one("await self._append(Batch(", "await self._write(Batch("),
-        2000,
+        1000,
     ),
     Mutant(
         "a warm copy fed beyond the commit position",
@@ -300,7 +300,7 @@ MUTANTS = (
         "re-logged batches taken for committed at block 1",
         "hanas_core.tailer:Tailer.follow",
         _one("return goes_on", "self.know_relogged()\n    return goes_on"),
-        3000,
+        1000,
     ),
     Mutant(
         "a commit position of another epoch is believed",
@@ -311,20 +311,20 @@ MUTANTS = (
         "a bad batch below the commit position is skipped",
         "hanas_core.tailer:Tailer._refuse_early_end",
         _one("if self._read_to.offset < end:", "if False:"),
-        2000,
+        1000,
         also=(("hanas_core.tailer:Tailer.finish", _one("if self.committed > self._read_to:", "if False:")),),
     ),
     Mutant(
         "a torn middle is skipped",
         "hanas_core.tailer:Tailer.finish",
         _one("if later is not None:", "if False:"),
-        2000,
+        1000,
     ),
     Mutant(
         "a read that was given up goes on in the tailer that is used",
         "hanas_worker.follower:Follower._read_on",
         _one("        state.replica.continue_from(applied)\n", ""),
-        2000,
+        1000,
     ),
     # ------------------------------------------------------------------ compaction
     Mutant(
@@ -335,7 +335,7 @@ MUTANTS = (
             "    for name in await removable(folder, manifest): await folder.remove(name)\n"
             "    applied = await log.check()\n",
         ),
-        2000,
+        1000,
     ),
     Mutant(
         "segments are removed in the epoch in which they were merged",
@@ -361,13 +361,13 @@ MUTANTS = (
         "a compaction loses the idempotency keys",
         "hanas_core.compaction:Merger._take",
         _one("if done is not None and done.version == version:", "if False:"),
-        2000,
+        1000,
     ),
     Mutant(
         "a compaction drops deletes that older segments need",
         "hanas_core.compaction:Merger._keep_gone",
         _one("if self._keeps_deletes and", "if False and"),
-        2000,
+        1000,
         story="no bug yet: a delete is merged whose value lies in a segment that is left as it is",
     ),
     Mutant(
@@ -385,7 +385,7 @@ MUTANTS = (
         "a compaction keeps what is overwritten",
         "hanas_core.compaction:Merger._keep_live",
         _one("if self._index.version(record.key) == (record.origin, record.sequence):", "if True:"),
-        2000,
+        1000,
     ),
     Mutant(
         "merged segments stand behind the rest of the log",
@@ -394,7 +394,7 @@ MUTANTS = (
             "return before[: plan.first] + merged + before[plan.first + len(plan.cuts) :]",
             "return before[: plan.first] + before[plan.first + len(plan.cuts) :] + merged",
         ),
-        2000,
+        1000,
     ),
     Mutant(
         "a value that has moved is taken for what its key holds now",

@@ -41,13 +41,21 @@ DUELS = Theme(
 TAKEOVERS = Theme(
     "takeovers",
     MappingProxyType(
-        {"ambush": 1.5, "commit ambush": 5.0, "kill": 1.0, "late names": 2.0, "server crash": 1.0, "restart": 3.0}
+        {
+            "ambush": 1.5,
+            "commit ambush": 5.0,
+            "kill": 1.0,
+            "late names": 2.0,
+            "late read": 1.0,
+            "server crash": 1.0,
+            "restart": 3.0,
+        }
     ),
     others=0.25,
 )
 COMPACTION = Theme(
     "compaction",
-    MappingProxyType({"compaction ambush": 6.0, "late value": 6.0, "duel": 1.5, "kill": 1.0, "volume full": 1.0}),
+    MappingProxyType({"compaction ambush": 6.0, "late read": 3.0, "duel": 1.5, "kill": 1.0, "volume full": 1.0}),
     others=0.25,
     seconds=(5.0, 8.0),
     pause=(0.1, 0.2, 0.4),
