@@ -215,11 +215,14 @@ async def test_an_error_of_this_program_ends_the_epoch(
     stage: Stage, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A main that commits or checks nothing any more, and does not know it, would stay the main for ever."""
+    commit = Gate()
+    stage.folder.at("sync", "segments", before=commit)
     stage.folder.at("write" if name == "segments" else "read", name, before=ValueError("a mistake"))
     in_flight, reader = stage.service.write(put("a")), stage.service.fence()
     assert await soon(in_flight) == Outcome(Result.UNKNOWN)
     await asyncio.wait([reader])
     await until(lambda: bool(stage.ends))
+    commit.open()
     assert stage.ends == ["an error of this program: ValueError('a mistake')"]
     assert "a mistake" in caplog.text
 
