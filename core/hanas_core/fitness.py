@@ -139,9 +139,13 @@ def require(checks: list[Check]) -> None:
 
 
 async def leave_word(folder: Folder, member: str, incarnation: str) -> tuple[str, str]:
-    """Leave a word that others are asked to find; return its name and the word."""
+    """Leave a word that others are asked to find; return its name and the word.
+
+    Its name is made durable: a file server that crashed and forgot it would look like one that does not show it.
+    """
     name, word = names.temporary(member, incarnation), names.nonce()
     await folder.create(name, pack(word.encode()))
+    await folder.sync_directory(names.TEMPORARY)
     return name, word
 
 

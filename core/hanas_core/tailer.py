@@ -1,8 +1,10 @@
 """Reading the log of an epoch as it grows: warm backups, and the replay of a takeover (docs/protocol.md, section 3).
 
-Only what lies below a known commit position is handed out. Everything that an older epoch's cut names is committed;
-of the epoch's own batches those are that a keep-alive or the header of a later batch says so of. Re-logged batches
-come first in their epoch and carry no commit position, so they wait for its first unsealed check like all others.
+Only what is known to be committed is handed out, and nothing before the followed epoch is known to have passed its
+first unsealed check: until then its block 1, and with it all that the manifest names, may be forgotten by the server.
+After that everything that an older epoch's cut names is committed; of the epoch's own batches those are that a
+keep-alive or the header of a later batch says so of. Re-logged batches come first in their epoch and carry no commit
+position, so they wait for that first check like all others.
 """
 
 from collections import deque
@@ -85,6 +87,9 @@ class Tailer:
         Raises Corruption for a bad batch below the commit position, and where a cut or that position cannot be reached.
         """
         manifest, before = self._followed(), self._read_to
+        if self.committed == NOWHERE and not await self._has_served(manifest):
+            self.at_end = True
+            return []
         cut = manifest.cut_of(self._read_to)
         if self._segment is None:
             self._segment = await SegmentReader.open(self._folder, self._read_to.epoch, self._read_to.number)
@@ -98,6 +103,14 @@ class Tailer:
             self._move_to(manifest.after(cut))
         self.at_end = self._read_to == before
         return self._committed_part()
+
+    async def _has_served(self, manifest: Manifest) -> bool:
+        """Whether the followed epoch passed its first check: after that it appends batches that are not re-logged."""
+        first = await SegmentReader.open(self._folder, manifest.epoch, 1)
+        batches, _ = await first.take(manifest.relogged_end)
+        if batches:
+            self.know(batches[0].committed or NOWHERE)
+        return self.committed != NOWHERE
 
     async def finish(self) -> list[Batch]:
         """Return the valid batches beyond the commit position, once `at_end`: the end of a dead epoch.

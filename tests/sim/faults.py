@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
+
 from hanas_core import names
+from hanas_core.batches import find_later
+from hanas_core.blocks import unpack
 from hanas_core.claims import POINTER_OFFSET
 from hanas_core.folder import BLOCK_BYTES
-from tests.sim.disk import Disk, Inode
+from hanas_core.segments import SegmentHeader
+from tests.sim.disk import ZERO, Disk, Inode
 from tests.sim.mount import Mount
 from tests.sim.network import Network
 from tests.sim.processes import Overseer, Worker
@@ -300,13 +305,25 @@ class Faults:
                 self.kill(worker, machine=True)
 
     def _rot_log(self, epoch: int) -> None:
+        """Spoil a page before a valid batch: the end of a log that rots cannot be told from one that is torn."""
         number = 1
         while self.disk.find(names.segment(epoch, number + 1)) is not None:
             number += 1
         segment = self.disk.find(names.segment(epoch, number))
-        pages = [] if segment is None else sorted(page for page in segment.durable if page)
-        if segment is not None and len(pages) > 1:
-            page = self.world.random.choice((pages[0], *pages[-3:-1]))
+        header = None if segment is None else unpack(segment.durable.get(0, ZERO))
+        if segment is None or not isinstance(header, bytes):
+            return
+        nonce = msgspec.json.decode(header, type=SegmentHeader).nonce
+        pages = sorted(page for page in segment.durable if page)
+
+        def is_followed(page: int) -> bool:
+            behind = (page + 1) * BLOCK_BYTES
+            rest = segment.durable_read(behind, segment.size - behind)
+            return find_later(rest, behind, nonce=nonce, epoch=epoch, number=number) is not None
+
+        followed = [page for page in pages if is_followed(page)]
+        if followed:
+            page = self.world.random.choice((followed[0], *followed[-2:]))
             self._spoil(segment, page)
             self.note("rot", f"of page {page} of segment {number} of epoch {epoch}")
 

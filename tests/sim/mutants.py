@@ -297,6 +297,11 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "an epoch is followed before it serves",
+        "hanas_core.tailer:Tailer.step",
+        _one("if self.committed == NOWHERE and not await self._has_served(manifest):", "if False:"),
+    ),
+    Mutant(
         "re-logged batches taken for committed at block 1",
         "hanas_core.tailer:Tailer.follow",
         _one("return goes_on", "self.know_relogged()\n    return goes_on"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hanas_core.claims import POINTER_OFFSET
 from hanas_core.member import IsolationPolicy, Role
 from tests.sim.explore import lose_all
 from tests.sim.mount import Call
@@ -204,6 +205,27 @@ def _delete_that_is_merged(story: Story) -> None:
     story.clients.start(2)
 
 
+def _followed_before_it_serves(story: Story) -> None:
+    first = story.main()
+    others = story.others(first)
+    appended = story.catch(first, Place("sync", "segments/", role=Role.MAIN), "after")
+    story.until(appended)
+    pointed = {
+        worker: story.catch(worker, Place("write_block", "claims/", POINTER_OFFSET, Role.ELECT), "after")
+        for worker in others
+    }
+    first.kill(machine=False)
+    story.until(lambda: any(done() for done in pointed.values()))
+    second, third = sorted(others, key=lambda worker: not pointed[worker]())
+    second.kill(machine=False)
+    first.start()
+    story.until(pointed[third])
+    story.until(lambda: first.node is not None and first.node.state.followed_epoch == 3)
+    story.for_seconds(0.5)
+    third.mount.release()
+    story.main()
+
+
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
     "seed 92: a claim is adopted, the file server forgets it, and its epoch is claimed by another one": (
         _adopted_before_it_is_durable,
@@ -246,6 +268,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM._replace(clients=0),
         ANYTHING,
         "a value that has moved is taken for what its key holds now",
+    ),
+    "seed 101: a backup applies what an epoch begins with that nobody knows to serve": (
+        _followed_before_it_serves,
+        CALM,
+        GROWING,
+        "an epoch is followed before it serves",
     ),
     "no bug yet: a delete is merged whose value lies in a segment that is left as it is": (
         _delete_that_is_merged,

@@ -11,8 +11,6 @@ from tests.sim.simulation import run
 
 SEEDS = 250
 PER_TEST = 25
-OPEN = {101: "applied write 1-1 of 2/1/4256, which is not committed"}
-"""Found and not mended yet (docs/simulation.md): the seed, and what it shows."""
 QUICK_SEEDS = 25
 """The mutants of the quick test are those that so many seeds are ample for."""
 QUICK = (
@@ -27,9 +25,6 @@ QUICK = (
 def test_nothing_is_lost_and_nothing_is_stale(first: int) -> None:
     for seed in range(first, first + PER_TEST):
         report = run(seed)
-        if seed in OPEN:
-            assert OPEN[seed] in (report.violation or ""), f"seed {seed} is mended: take it out of OPEN"
-            continue
         assert report.violation is None, f"{report.violation}\nreplay it with: make sim SEED={seed}"
 
 

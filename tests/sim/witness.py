@@ -58,8 +58,6 @@ class Witness:
         self.commits = 0
         self._relogged: dict[tuple[int, int], Committed] = {}
         """Writes that an epoch re-logged, by their version: perhaps committed."""
-        self._relogged_by: set[tuple[int, int, int]] = set()
-        """Epoch that re-logged a batch, epoch and sequence of its last write."""
         self._last: dict[int, Position] = {}
         self._model: dict[str, Committed] = {}
         self.promoting: set[str] = set()
@@ -115,7 +113,6 @@ class Witness:
 
     def relogs(self, epoch: int, batches: list[Batch]) -> None:
         for batch in batches:
-            self._relogged_by.add((epoch, batch.origin, batch.first_sequence + batch.count - 1))
             for sequence, record in enumerate(records.decode(batch.payload)[0], batch.first_sequence):
                 version = Version(batch.origin, sequence)
                 self._relogged[version] = Committed(version, record)
@@ -177,19 +174,10 @@ class Witness:
         if state.replica.index is not index or state.member.role is not Role.BACKUP:
             return
         last = batch.first_sequence + batch.count - 1
-        manifest = state.replica.tailer.manifest
-        if manifest is not None and batch.epoch < manifest.epoch and self._has_relogged(batch, last):
-            return
         if last > len(self.committed) or self.committed[last - 1].version.epoch != batch.origin:
             self.world.accuse(
                 f"{worker.name} applied write {batch.origin}-{last} of {batch.position}, which is not committed"
             )
-
-    def _has_relogged(self, batch: Batch, last: int) -> bool:
-        """Whether a dead epoch re-logged the batch and has its manifest for good: then it cannot be lost any more."""
-        claim = self.disk.find(names.claim(batch.epoch))
-        for_good = claim is not None and claim.durable.get(POINTER_OFFSET // BLOCK_BYTES, ZERO) != ZERO
-        return for_good and (batch.epoch, batch.origin, last) in self._relogged_by
 
     def _block_seen(self, name: str, inode: Inode, page: int) -> None:
         if name == f"{names.MAILBOXES}/{Box.PROBES}":

@@ -133,6 +133,13 @@ def test_a_word_is_found_by_others() -> None:
     assert run(fitness.find_word(folder.other(), name)) == word
 
 
+def test_a_word_is_not_forgotten_by_a_file_server_that_crashes() -> None:
+    folder = bare_folder()
+    name, word = run(fitness.leave_word(folder, "a", ME))
+    folder.disk.crash()
+    assert run(fitness.find_word(folder.other(), name)) == word
+
+
 def test_a_word_that_was_synced_and_is_not_there() -> None:
     folder = bare_folder()
     name, _ = run(fitness.leave_word(folder, "a", ME))
