@@ -35,7 +35,11 @@ class Replica:
         """Why snapshots could not be used: for people."""
 
     def forget(self) -> None:
-        """Drop everything: the state is no prefix of what is followed now."""
+        """Drop everything, also how far it was read."""
+        self._empty()
+        self.continue_from(NOWHERE)
+
+    def _empty(self) -> None:
         self.index = Index(self._cache_bytes)
         self._known.clear()
 
@@ -52,7 +56,7 @@ class Replica:
         if goes_on is None or self.tailer.manifest is None:
             return False
         if not goes_on:
-            self.forget()
+            self._empty()
         if fresh or not goes_on:
             self._known.update((cut.epoch, cut.number) for cut in _merged(self.tailer.manifest))
         self._find_unread(self.tailer.manifest)

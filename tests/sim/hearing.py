@@ -16,6 +16,7 @@ from hanas_core.cells import mark_of, sums_of
 from hanas_core.claims import Claim
 from hanas_core.entries import Entry
 from hanas_core.epochlog import EpochLog
+from hanas_core.errors import Corruption
 from hanas_core.folder import Folder
 from hanas_core.index import Index
 from hanas_core.member import Effect, Member
@@ -60,7 +61,12 @@ def hearing(witness: Witness) -> Iterator[None]:
 
     def hear_apply(index: Index, batch: Batch, found: list[records.Record] | None = None) -> None:
         witness.applied(index, batch)
-        apply(index, batch, found)
+        try:
+            apply(index, batch, found)
+        except Corruption as raised:
+            if not witness.world.rotten:
+                witness.world.accuse(f"{running_loop().name} misses what nobody spoilt: {raised}")
+            raise
 
     async def hear_seal_check(watch: SealWatch) -> None:
         witness.moment += 1

@@ -297,9 +297,22 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a takeover that comes too late empties a copy and reads on",
+        "hanas_core.replica:Replica.forget",
+        _one("self.continue_from(NOWHERE)", "pass"),
+        story="seed 2006826: a takeover that waited for space empties the copy of a backup that reads on",
+    ),
+    Mutant(
+        "a backup goes on with what a takeover has made of its copy",
+        "hanas_worker.tenure:Tenure.take_over",
+        _one("state.followed_epoch = 0", "pass"),
+        story="seed 2006826: a takeover that waited for space empties the copy of a backup that reads on",
+    ),
+    Mutant(
         "an epoch is followed before it serves",
         "hanas_core.tailer:Tailer.step",
         _one("if self.committed == NOWHERE and not await self._has_served(manifest):", "if False:"),
+        story="seed 101: a backup applies what an epoch begins with that nobody knows to serve",
     ),
     Mutant(
         "re-logged batches taken for committed at block 1",

@@ -205,6 +205,23 @@ def _delete_that_is_merged(story: Story) -> None:
     story.clients.start(2)
 
 
+def _takes_over_too_late(story: Story) -> None:
+    for worker in story.workers.values():
+        story.catch(worker, Place("allocate", "tmp/"), "before")
+    story.until(lambda: any(worker.role is Role.ELECT for worker in story.workers.values()))
+    slow = next(worker for worker in story.workers.values() if worker.role is Role.ELECT)
+    for worker in story.others(slow):
+        worker.mount.ambushes.clear()
+        worker.mount.release()
+    story.main()
+    story.until(lambda: slow.node is not None and slow.node.state.replica.index.sequence > 0)
+    slow.mount.release()
+    story.for_seconds(1.0)
+    for worker in story.others(slow):
+        worker.kill(machine=False)
+    story.main()
+
+
 def _followed_before_it_serves(story: Story) -> None:
     first = story.main()
     others = story.others(first)
@@ -274,6 +291,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "an epoch is followed before it serves",
+    ),
+    "seed 2006826: a takeover that waited for space empties the copy of a backup that reads on": (
+        _takes_over_too_late,
+        CALM,
+        GROWING,
+        "a takeover that comes too late empties a copy and reads on",
     ),
     "no bug yet: a delete is merged whose value lies in a segment that is left as it is": (
         _delete_that_is_merged,

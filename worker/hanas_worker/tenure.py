@@ -62,6 +62,7 @@ class Tenure:
         spare = await self._take_spare()
         try:
             async with state.replica_lock:
+                state.followed_epoch = 0  # from here on the replica follows the predecessor, whatever comes of it
                 promotion = await state.in_lane("log", self._promote(claim, spare), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
@@ -72,7 +73,6 @@ class Tenure:
         if not state.member.promoted(state.now, claim.epoch):
             await self._give_up(claim.epoch)
             return
-        state.followed_epoch = 0
         self._service = Service(
             promotion,
             state.replica.index,

@@ -584,6 +584,23 @@ def test_a_stepped_down_main_can_be_the_next_one_again() -> None:
     assert three.put("k", "3").version == Version(3, 3)
 
 
+def test_a_takeover_that_comes_too_late_leaves_a_replica_that_reads_from_the_start() -> None:
+    folder = bare_folder()
+    late = folder.other()
+    claim = win(late, 1, "a")
+    two = serve(folder.other(), 2, "b")
+    two.put("k", "1")
+    backup = fresh_backup(late, 2, two.log.committed)
+    with pytest.raises(Sealed):
+        promoted(late, claim, replica=backup)
+    two.put("l", "2")
+    assert two.log.committed is not None
+    assert run(backup.follow(2))
+    backup.tailer.know(two.log.committed)
+    run(backup.catch_up())
+    assert contents(backup.index) == {"k": "1", "l": "2"}
+
+
 def test_a_backup_whose_state_is_no_prefix_starts_anew() -> None:
     folder = bare_folder()
     old = serve(folder, 1)
