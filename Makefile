@@ -36,8 +36,8 @@ demo: $(READY) ## show a dead main and a dead link, told apart
 	$(BIN)/hanas demo
 
 test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests, some bad input
-	$(BIN)/python -m pytest tests/unit --cov=hanas_core --cov-branch --cov-fail-under=100
-	$(BIN)/python -m pytest tests/sim
+	$(BIN)/python -m pytest tests/unit --numprocesses auto --cov=hanas_core --cov-branch --cov-fail-under=100
+	$(BIN)/python -m pytest tests/sim --numprocesses auto
 	$(BIN)/python -m pytest tests/integration
 	$(BIN)/python -m pytest tests/fuzz
 
