@@ -63,8 +63,11 @@ class Thread:
             call.mount.submit(call, self._reply)
 
     def _reply(self, result: Any, error: Exception | None) -> None:
-        if self._loop.alive:
+        if self._loop.paused:  # so are its threads
             self._loop.call_soon(self._step, result, error)
+        elif self._loop.alive:
+            self._loop.enter()
+            self._step(result, error)
 
     def _finish(self, answer: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
         assert self._now is not None

@@ -38,6 +38,7 @@ class World:
         self.running: ProcessLoop | None = None
         """The process that had the last turn, which asyncio takes for the one that runs."""
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
+        self._next: deque[Callable[[], object]] = deque()
         self._count = 0
 
     def at(self, when: float, do: Callable[[], object]) -> None:
@@ -45,14 +46,21 @@ class World:
         self._count += 1
         heapq.heappush(self._queue, (max(when, self.now), self._count, do))
 
+    def soon(self, do: Callable[[], object]) -> None:
+        """Do something next, at this very time."""
+        self._next.append(do)
+
     def after(self, seconds: float, do: Callable[[], object]) -> None:
         self.at(self.now + seconds, do)
 
     def run(self, until: float, done: Callable[[], bool] = lambda: False) -> bool:
         """Let things happen until a time, a violation, or ``done``; tell whether ``done``."""
-        queue = self._queue
-        while queue and queue[0][0] <= until:
-            self.now, _, do = heapq.heappop(queue)
+        queue, following = self._queue, self._next
+        while following or (queue and queue[0][0] <= until):
+            if following:
+                do = following.popleft()
+            else:
+                self.now, _, do = heapq.heappop(queue)
             do()
             if self.violations:
                 raise Violation(self.violations[0])
@@ -148,16 +156,20 @@ class ProcessLoop:
     def _schedule(self) -> None:
         if not self._scheduled and self.alive and not self.paused:
             self._scheduled = True
-            self.world.at(self.world.now, self._turn)
+            self.world.soon(self._turn)
+
+    def enter(self) -> None:
+        """Be the process that runs, for asyncio too."""
+        if self.world.running is not self:
+            self.world.running = self
+            asyncio._set_running_loop(self.asyncio)
 
     def _turn(self) -> None:
         """One round of the event loop: run what is ready now."""
         self._scheduled = False
         if not self.alive or self.paused:
             return
-        if self.world.running is not self:
-            self.world.running = self
-            asyncio._set_running_loop(self.asyncio)
+        self.enter()
         for _ in range(len(self._ready)):
             if not self._ready:
                 return  # it has ended
