@@ -1,5 +1,7 @@
 """A member's own copy of the state, and how far along the log it is."""
 
+from typing import NamedTuple
+
 from hanas_core import names, snapshots
 from hanas_core.batches import FIRST_OFFSET, Batch
 from hanas_core.blocks import Blank
@@ -25,8 +27,7 @@ class Replica:
         self._cache_bytes = cache_bytes
         self._known: set[Segment] = set()
         """Merged segments that the index knows the places of, or will once the tailer has come past them."""
-        self._reader: SegmentReader | None = None
-        self._read_to = FIRST_OFFSET
+        self._learning: _Learning | None = None
         self.index = Index(cache_bytes)
         self.tailer = Tailer(folder)
         self.unread: list[Cut] = []
@@ -41,7 +42,7 @@ class Replica:
 
     def _empty(self) -> None:
         self.index = Index(self._cache_bytes)
-        self._known.clear()
+        self._known = set()
 
     def continue_from(self, applied: Position) -> None:
         """The state now holds everything before ``applied``, by other means than tailing: as a main."""
@@ -101,26 +102,37 @@ class Replica:
 
     def _find_unread(self, manifest: Manifest) -> None:
         self.unread = [cut for cut in _merged(manifest) if (cut.epoch, cut.number) not in self._known]
-        self._reader = None
 
     async def learn(self) -> list[Batch]:
-        """Read a piece of the first `unread` segment; return its batches, for `Index.relocate`. Raises Corruption."""
-        cut = self.unread[0]
-        if self._reader is None:
-            self._reader = await SegmentReader.open(self._folder, cut.epoch, cut.number, most_bytes=_PIECE_BYTES)
-            self._read_to = FIRST_OFFSET
-        batches, _ = await self._reader.take(self._read_to, cut.end)
+        """Read a piece of the first `unread` segment; return its batches, for `Index.relocate`. Raises Corruption.
+
+        What is `unread` may be another list meanwhile, see `compacted`; then this one is nobody's any more.
+        """
+        unread, known, learning = self.unread, self._known, self._learning
+        cut = unread[0]
+        if learning is None or learning.unread is not unread:
+            reader = await SegmentReader.open(self._folder, cut.epoch, cut.number, most_bytes=_PIECE_BYTES)
+            learning = _Learning(unread, reader, FIRST_OFFSET)
+        batches, _ = await learning.reader.take(learning.read_to, cut.end)
         if not batches:
             raise Corruption(
-                f"{names.segment(cut.epoch, cut.number)}: at offset {self._read_to} there is no valid batch, "
+                f"{names.segment(cut.epoch, cut.number)}: at offset {learning.read_to} there is no valid batch, "
                 f"but valid ones up to {cut.end}; run 'hanas fsck' on the folder"
             )
-        self._read_to = batches[-1].end
-        if self._read_to >= cut.end:
-            self._known.add((cut.epoch, cut.number))
-            self.unread.pop(0)
-            self._reader = None
+        read_to = batches[-1].end
+        self._learning = learning._replace(read_to=read_to) if read_to < cut.end else None
+        if read_to >= cut.end:
+            known.add((cut.epoch, cut.number))
+            unread.pop(0)
         return batches
+
+
+class _Learning(NamedTuple):
+    """The first of these segments is being read."""
+
+    unread: list[Cut]
+    reader: SegmentReader
+    read_to: int
 
 
 def _merged(manifest: Manifest) -> list[Cut]:

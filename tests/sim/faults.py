@@ -289,7 +289,7 @@ class Faults:
         worker.mount.disk = disk
 
     def _rot(self) -> None:
-        """Spoil the pointer of the newest epoch that has one, or a batch in the middle of its log."""
+        """Spoil the pointer of the newest epoch that has one, a batch amid its log, or what it began with."""
         claims = self.disk.directories[names.CLAIMS].seen
         epochs = [int(name) for name, claim in claims.items() if POINTER_PAGE in claim.durable]
         if not epochs:
@@ -298,35 +298,59 @@ class Faults:
         if self.world.chance(0.3):
             self._spoil(claims[f"{newest:010d}"], POINTER_PAGE)
             self.note("rot", f"of the pointer of epoch {newest}")
-        else:
+        elif not (self.world.chance(0.4) and self._rot_older(newest)):
             self._rot_log(newest)
         if self.world.chance(0.5):  # who comes back knows only what the folder says
             for worker in self.workers:
                 self.kill(worker, machine=True)
+
+    def _rot_older(self, epoch: int) -> bool:
+        """Spoil any page of a segment of an older epoch: the manifest of this one tells where it ends."""
+        segments = sorted(self.disk.directories[names.SEGMENTS].seen.items())
+        # A name that was taken ahead may be a second one of a segment that a newer epoch uses.
+        newer = {segment for name, segment in segments if int(name.partition("-")[0]) >= epoch}
+        older = [
+            (name, segment, page)
+            for name, segment in segments
+            if segment not in newer
+            for page in sorted(segment.durable)
+            if page
+        ]
+        if older:
+            name, segment, page = self.world.random.choice(older)
+            self._spoil(segment, page)
+            self.note("rot", f"of page {page} of segment {name}, which epoch {epoch} began with")
+        return bool(older)
 
     def _rot_log(self, epoch: int) -> None:
         """Spoil a page before a valid batch: the end of a log that rots cannot be told from one that is torn."""
         number = 1
         while self.disk.find(names.segment(epoch, number + 1)) is not None:
             number += 1
+        for last in range(number, 0, -1):  # the name of the next one is taken ahead
+            followed = self._followed_pages(epoch, last)
+            if followed:
+                page = self.world.random.choice((followed[0], *followed[-2:]))
+                self._spoil(self.disk.find(names.segment(epoch, last)), page)
+                self.note("rot", f"of page {page} of segment {last} of epoch {epoch}")
+                return
+
+    def _followed_pages(self, epoch: int, number: int) -> list[int]:
+        """The pages of a segment that stand before a valid batch; none of one that is not begun."""
         segment = self.disk.find(names.segment(epoch, number))
         header = None if segment is None else unpack(segment.durable.get(0, ZERO))
         if segment is None or not isinstance(header, bytes):
-            return
+            return []
         nonce = msgspec.json.decode(header, type=SegmentHeader).nonce
-        pages = sorted(page for page in segment.durable if page)
 
         def is_followed(page: int) -> bool:
             behind = (page + 1) * BLOCK_BYTES
             rest = segment.durable_read(behind, segment.size - behind)
             return find_later(rest, behind, nonce=nonce, epoch=epoch, number=number) is not None
 
-        followed = [page for page in pages if is_followed(page)]
-        if followed:
-            page = self.world.random.choice((followed[0], *followed[-2:]))
-            self._spoil(segment, page)
-            self.note("rot", f"of page {page} of segment {number} of epoch {epoch}")
+        return [page for page in sorted(segment.durable) if page and is_followed(page)]
 
-    def _spoil(self, inode: Inode, page: int) -> None:
+    def _spoil(self, inode: Inode | None, page: int) -> None:
+        assert inode is not None
         self.world.rotten = True
         inode.seen[page] = inode.durable[page] = self.world.random.randbytes(BLOCK_BYTES)

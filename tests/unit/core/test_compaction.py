@@ -273,6 +273,23 @@ def test_who_takes_over_before_it_has_learned_learns_it_as_the_main() -> None:
     assert stored(new.folder, backup.index) == EXPECTED | {"after": "x"}
 
 
+def test_a_main_that_compacts_while_it_still_learns_learns_the_newer_places_too() -> None:
+    main = overwritten()
+    member = main.folder.other()
+    backup = fresh_backup(member, 1, main.log.committed)
+    manifest, plan = manifest_of(main.folder, 1), Plan(0, sources(main), 0, 0)
+    older, newer = run(merge(main, plan, 1 << 20)), run(merge(main, plan, 1 << 20))
+    backup.compacted(msgspec.structs.replace(manifest, cuts=older))
+    segment = names.segment(older[0].epoch, older[0].number)
+    member.at("read", segment, before=lambda: backup.compacted(msgspec.structs.replace(manifest, cuts=newer)))
+    for batch in run(backup.learn()):
+        backup.index.relocate(batch)
+    assert backup.unread == list(newer), "what was read in the meantime is another one"
+    learn(backup)
+    assert set(+backup.index.live) == {(1, newer[0].number), (1, main.log.cuts[-1].number)}
+    assert stored(main.folder, backup.index) == EXPECTED
+
+
 def test_a_merged_segment_that_rots_before_a_backup_has_read_it_is_corruption() -> None:
     main = overwritten()
     backup = fresh_backup(main.folder.other(), 1, main.log.committed)
