@@ -56,9 +56,24 @@ class Tailer:
         manifest = await read_manifest(self._folder, pointer)
         resumed = manifest.resume(self.applied)
         goes_on = resumed is not None or self.applied == NOWHERE
+        begin = await self._behind_marker(epoch, resumed or manifest.start)
         self.manifest, self.committed, self._ends = manifest, NOWHERE, {}
-        self._restart(resumed or manifest.start)
+        self._restart(begin)
         return goes_on
+
+    async def _behind_marker(self, epoch: int, position: Position) -> Position:
+        """Return the begin of the next segment for a position behind the marker at the end of one of ``epoch``.
+
+        Whoever followed a later epoch, which the server then forgot, was sent to where that one had cut this segment.
+        """
+        number = position.number
+        if position.epoch != epoch or number >= names.MERGED_FROM or position.offset == FIRST_OFFSET:
+            return position
+        try:
+            following = await read_header(self._folder, epoch, number + 1)
+        except (Missing, NotBegun):
+            return position
+        return Position(epoch, number + 1, FIRST_OFFSET) if following.previous_end == position.offset else position
 
     def reread(self) -> None:
         """Forget what was read ahead and the open file: the next step reads the folder afresh."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from hanas_core import names
-from hanas_core.batches import size_of
+from hanas_core.batches import FIRST_OFFSET, size_of
 from hanas_core.blocking import run
 from hanas_core.blocks import ZERO_BLOCK
 from hanas_core.claims import (
@@ -582,6 +582,18 @@ def test_a_stepped_down_main_can_be_the_next_one_again() -> None:
     three = serve(folder, 3, "a", replica=one.replica)
     assert contents(three.replica.index) == {"k": "2"}
     assert three.put("k", "3").version == Version(3, 3)
+
+
+def test_a_backup_that_followed_an_epoch_which_was_forgotten_goes_on_behind_the_marker() -> None:
+    folder = bare_folder()
+    rolled(folder)
+    backup = fresh_backup(folder.other(), 1)
+    assert backup.tailer.applied == Position(1, 3, FIRST_OFFSET), "the last write is not known to be committed"
+    serve(folder.other(), 2, "b")
+    assert run(backup.follow(2))
+    assert backup.tailer.applied == Position(1, 2, manifest_of(folder, 2).cuts[-1].end)
+    folder.disk.spoil(names.claim(2), POINTER_OFFSET, ZERO_BLOCK)
+    assert contents(serve(folder.other(), 3, "c", replica=backup).replica.index) == ROLLED
 
 
 def test_a_takeover_that_comes_too_late_leaves_a_replica_that_reads_from_the_start() -> None:
