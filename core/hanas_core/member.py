@@ -127,7 +127,8 @@ class Member:
         self.role = Role.MAIN
         self._reached_at, self._isolated, self.full = now, False, False
         failed = self.claim.verdict in {Verdict.PRIMARY_FAILED, Verdict.PRIMARY_WEDGED}
-        self.lost = (self.claim.previous_main or "", self.claim.follows) if failed else None
+        other = self.claim.previous_main != self.name  # who takes over after its own failure is back
+        self.lost = (self.claim.previous_main or "", self.claim.follows) if failed and other else None
         return True
 
     def rolled(self, now: float, claim: Claim) -> None:

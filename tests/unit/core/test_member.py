@@ -46,6 +46,15 @@ def role_of(worker: Member) -> Role:
     return worker.role
 
 
+def test_a_main_that_takes_over_after_its_own_failure_is_back() -> None:
+    worker = main_of(2, verdict=Verdict.PRIMARY_FAILED)
+    assert [(found.kind, found.about) for found in worker.conditions()] == [(Verdict.PRIMARY_FAILED, "worker-2")]
+    itself = member()
+    itself.see(0.0, msgspec.structs.replace(claim(2, ME, verdict=Verdict.PRIMARY_FAILED), previous_main="worker-1"), 1)
+    assert itself.promoted(0.0, 2)
+    assert itself.conditions() == []
+
+
 def test_it_joins_without_a_role_and_does_nothing() -> None:
     worker = member()
     assert (worker.role, worker.epoch, worker.verdict) == (Role.JOINING, 0, Verdict.UNKNOWN)
