@@ -324,22 +324,22 @@ class Faults:
 
     def _rot_log(self, epoch: int) -> None:
         """Spoil a page before a valid batch: the end of a log that rots cannot be told from one that is torn."""
-        number = 1
-        while self.disk.find(names.segment(epoch, number + 1)) is not None:
-            number += 1
-        for last in range(number, 0, -1):  # the name of the next one is taken ahead
-            followed = self._followed_pages(epoch, last)
+        segments: list[Inode] = []
+        while (segment := self.disk.find(names.segment(epoch, len(segments) + 1))) is not None:
+            segments.append(segment)
+        for number in range(len(segments), 0, -1):  # the name of the next one is taken ahead
+            followed = self._followed_pages(segments[number - 1], epoch, number)
             if followed:
                 page = self.world.random.choice((followed[0], *followed[-2:]))
-                self._spoil(self.disk.find(names.segment(epoch, last)), page)
-                self.note("rot", f"of page {page} of segment {last} of epoch {epoch}")
+                self._spoil(segments[number - 1], page)
+                self.note("rot", f"of page {page} of segment {number} of epoch {epoch}")
                 return
 
-    def _followed_pages(self, epoch: int, number: int) -> list[int]:
+    @staticmethod
+    def _followed_pages(segment: Inode, epoch: int, number: int) -> list[int]:
         """The pages of a segment that stand before a valid batch; none of one that is not begun."""
-        segment = self.disk.find(names.segment(epoch, number))
-        header = None if segment is None else unpack(segment.durable.get(0, ZERO))
-        if segment is None or not isinstance(header, bytes):
+        header = unpack(segment.durable.get(0, ZERO))
+        if not isinstance(header, bytes):
             return []
         nonce = msgspec.json.decode(header, type=SegmentHeader).nonce
 
@@ -350,7 +350,6 @@ class Faults:
 
         return [page for page in sorted(segment.durable) if page and is_followed(page)]
 
-    def _spoil(self, inode: Inode | None, page: int) -> None:
-        assert inode is not None
+    def _spoil(self, inode: Inode, page: int) -> None:
         self.world.rotten = True
         inode.seen[page] = inode.durable[page] = self.world.random.randbytes(BLOCK_BYTES)

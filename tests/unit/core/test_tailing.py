@@ -129,8 +129,8 @@ def test_nothing_is_handed_out_before_the_followed_epoch_passed_its_first_check(
     slow = folder.other()
     claim = win(slow, 3, "c")
     backup = Replica(folder)
-    slow.at("read", names.claim(3), nth=2, before=lambda: seen.append(run(backup.follow(3)) and catch_up(backup)))
     seen: list[object] = []
+    slow.at("read", names.claim(3), nth=2, before=lambda: seen.append(run(backup.follow(3)) and catch_up(backup)))
     new = promoted(slow, claim)
     assert seen == [{}]
     assert catch_up(backup) == {}, "nobody says yet that it serves"
