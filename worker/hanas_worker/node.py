@@ -221,10 +221,13 @@ class Node:
             member.blind = self._blind
             if not self._leaving:
                 self._do(member.tick(state.now, names.nonce(), others_connected=connected))
-            self.book.update(state.now, wall_clock(), member.conditions())
+            self._note_conditions()
             if shown != (shown := (member.role, member.verdict, self.book.open)):
                 state.wake("presence", "report")
             await asyncio.sleep(state.timing.keepalive_interval / 2)
+
+    def _note_conditions(self) -> None:
+        self.book.update(self.state.now, wall_clock(), self.state.member.conditions())
 
     @property
     def _blind(self) -> bool:
@@ -338,6 +341,7 @@ class Node:
         if keepalive.epoch > member.epoch or keepalive.state == "handed-over":
             state.wake("watch")
         elif keepalive.epoch == member.epoch and member.role is Role.BACKUP:
+            self._note_conditions()  # one that this keep-alive ends counts also if no tick came while it held
             member.detector.heard(
                 state.now,
                 keepalive.epoch,

@@ -3,7 +3,9 @@
 import pytest
 
 from hanas_core.positions import Position
+from hanas_core.verdicts import Verdict
 from hanas_worker.keepalives import KeepAlive
+from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, Main, bare_folder, serve
 from tests.unit.worker.nodes import backup_of
@@ -38,3 +40,23 @@ async def test_the_main_tells_up_to_where_the_log_is_committed(main: Main) -> No
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 async def test_nobody_else_tells(main: Main, epoch: int) -> None:
     assert told(main, main.folder.other(), keepalive("f" * 32, epoch)) is None
+
+
+def fail_the_link(main: Main, node: Node) -> None:
+    """Let a second go by in which no keep-alive came, and the probe was answered."""
+    detector, now = node.state.member.detector, node.state.now
+    detector.restart(now - 1.0)
+    assert detector.tick(now - 0.8, "nonce") is None
+    assert detector.tick(now - 0.7, "nonce") is not None
+    detector.looked(now - 0.6, now - 0.65, ("nonce", main.claim.epoch, main.claim.incarnation, False))
+    assert detector.verdict is Verdict.LINK_FAILED
+
+
+async def test_a_failure_that_ends_between_two_ticks_counts_as_one(main: Main) -> None:
+    node = backup_of(main, main.folder.other())
+    for failures in (1, 2, 3):
+        fail_the_link(main, node)
+        node.hear(keepalive(main.claim.incarnation))
+        assert node.state.member.detector.verdict is Verdict.HEALTHY
+        assert len(node.book.open) == (failures == 3)
+        node.book.update(node.state.now, "", [])
