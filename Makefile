@@ -38,7 +38,7 @@ demo: $(READY) ## show a dead main and a dead link, told apart
 test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests, some bad input
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --cov=hanas_core --cov-branch --cov-fail-under=100
 	$(BIN)/python -m pytest tests/sim --numprocesses auto
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/integration --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest tests/fuzz
 
 fuzz: $(READY) ## play EXAMPLES=500 and more bad requests of each kind from docs/openapi, beginning with SEED=n
