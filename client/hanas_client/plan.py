@@ -56,10 +56,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No reply came. `sent`: the server may have got the request. `detail` is for people."""
+    """No reply came. `sent`: the server may have got the request. `detail` is for people.
+
+    `unconnected`: the time for a connection was up.
+    """
 
     detail: str
     sent: bool
+    unconnected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class _Journey:
     writes: bool = False
     started: float = field(init=False)
     backoff: float = field(init=False)
+    connect: float = field(init=False)
     read: float = field(init=False)
     tries: int = 0
     contacted: bool = False
@@ -98,6 +103,7 @@ class _Journey:
     def __post_init__(self) -> None:
         self.started = self.now
         self.backoff = self.policy.backoff_start
+        self.connect = min(self.policy.connect_first, self.policy.connect)
         self.read = min(self.policy.read_first, self.policy.read)
 
     @property
@@ -123,6 +129,13 @@ class _Journey:
         else:
             self.contacted = True
         return observed.outcome
+
+    def wait_longer(self, failure: Failure) -> None:
+        """Give the next try twice the time for what this one had not enough of."""
+        if failure.sent:
+            self.read = min(self.read * 2, self.policy.read)
+        if failure.unconnected:
+            self.connect = min(self.connect * 2, self.policy.connect)
 
     def pause(self) -> Generator[Step, Observed, None]:
         """The wait between two rounds."""
@@ -206,12 +219,11 @@ class _Journey:
         while True:
             visited.add(url)
             self.tries += 1
-            outcome = yield from self.send(call, url, self.policy.connect, self.read)
+            outcome = yield from self.send(call, url, self.connect, self.read)
             base = url.removesuffix(call.target)
             if isinstance(outcome, Failure):
                 self.outcome_unknown |= call.writes and outcome.sent
-                if outcome.sent:
-                    self.read = min(self.read * 2, self.policy.read)
+                self.wait_longer(outcome)
                 break
             if outcome.status in REDIRECTS:
                 following = self.redirected(url, outcome)
@@ -287,8 +299,10 @@ def consult(
     while True:
         for base in bases:
             journey.tries += 1
-            outcome = yield from journey.send(call, base + call.target, policy.connect, policy.read)
-            if isinstance(outcome, Reply):
+            outcome = yield from journey.send(call, base + call.target, journey.connect, policy.read)
+            if isinstance(outcome, Failure):
+                journey.wait_longer(outcome)
+            else:
                 if outcome.status not in RETRIED and outcome.status not in REDIRECTS:
                     return outcome
                 journey.trouble = _described(base, outcome)

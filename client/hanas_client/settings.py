@@ -18,15 +18,16 @@ class Policy:
 
     `deadline`: after that long a call gives up. `first_contact`: it gives up earlier, after that long, while
     nothing at all has ever answered it (None: only at the deadline). `connect` and `read`: one try at a
-    worker. The first try waits only `read_first` for its answer, and each one after a silence twice as long, up
-    to `read`: a paused main never answers, while its successor does within a second. `lookup`: one question to
-    an overseer. `backoff_start` doubles with each round up to `backoff_cap`: a takeover takes less than a
-    second, so a longer wait would outlast it.
+    worker. The first try waits only `connect_first` for a connection and `read_first` for its answer, and each
+    one after a silence twice as long, up to those: a dead address and a paused main never answer, while the
+    successor does within a second. `lookup`: one question to an overseer. `backoff_start` doubles with each
+    round up to `backoff_cap`: a takeover takes less than a second, so a longer wait would outlast it.
     """
 
     deadline: float = 30.0
     first_contact: float | None = None
-    connect: float = 1.0
+    connect: float = 5.0
+    connect_first: float = 0.3
     read: float = 5.0
     read_first: float = 1.0
     lookup: float = 1.0

@@ -43,7 +43,9 @@ def reply(response: httpx.Response) -> Reply:
 
 def failure(error: Exception) -> Failure:
     """What a failed try means."""
-    return Failure(_words(error), sent=not isinstance(error, _NOT_SENT))
+    return Failure(
+        _words(error), sent=not isinstance(error, _NOT_SENT), unconnected=isinstance(error, httpx.ConnectTimeout)
+    )
 
 
 def _words(error: Exception) -> str:

@@ -16,6 +16,7 @@ OVERSEER = "http://overseer:4000"
 W1, W2, W3 = "http://w1:3001", "http://w2:3002", "http://w3:3003"
 REFUSED = Failure("connection refused", sent=False)
 SILENT = Failure("no answer within the time-out", sent=True)
+UNCONNECTED = Failure("no connection within the time-out", sent=False, unconnected=True)
 CREATED = Reply(201, {"etag": '"3-7"'})
 PROBLEM = {"content-type": "application/problem+json", "retry-after": "1"}
 NO_MAIN = Reply(503, PROBLEM, b'{"title":"No main","status":503,"detail":"an epoch begins"}')
@@ -64,7 +65,12 @@ class Cluster:
                 base = "/".join(step.url.split("/")[:3])
                 server = self.servers.get(base)
                 outcome = REFUSED if server is None else server(step)
-                self.now += step.read_seconds if outcome == SILENT else 0.001
+                if outcome == SILENT:
+                    self.now += step.read_seconds
+                elif outcome == UNCONNECTED:
+                    self.now += step.connect_seconds
+                else:
+                    self.now += 0.001
             else:
                 self.waits.append(step.seconds)
                 self.now += step.seconds
@@ -237,6 +243,27 @@ def test_tries_are_never_longer_than_what_is_left() -> None:
         cluster.put(Routes((), (W1,)), Policy(deadline=12.5))
     assert failure.value.elapsed == pytest.approx(12.5, abs=0.01)
     assert [round(step.read_seconds) for step in cluster.sent] == [1, 2, 4, 5, 0]
+
+
+def test_an_address_that_leads_nowhere_is_soon_tried_again_and_a_far_one_gets_its_time() -> None:
+    cluster = Cluster(w1_3001=always(UNCONNECTED))
+    with pytest.raises(Unavailable):
+        cluster.put(Routes((), (W1,)), Policy(deadline=30.0))
+    assert [step.connect_seconds for step in cluster.sent][:7] == [0.3, 0.6, 1.2, 2.4, 4.8, 5.0, 5.0]
+
+
+def test_a_refused_connection_makes_nobody_patient() -> None:
+    cluster = Cluster(w1_3001=always(REFUSED))
+    with pytest.raises(Unavailable):
+        cluster.put(Routes((), (W1,)), Policy(deadline=1.0))
+    assert {step.connect_seconds for step in cluster.sent[:-1]} == {0.3}
+
+
+def test_a_call_that_any_server_answers_is_as_impatient() -> None:
+    cluster = Cluster(w1_3001=always(UNCONNECTED), w2_3002=always(UNCONNECTED))
+    with pytest.raises(Unavailable):
+        cluster.play(consult(calls.status().call, (W1, W2), Policy(deadline=3.0), cluster.now, lambda: 1.0))
+    assert [step.connect_seconds for step in cluster.sent][:3] == [0.3, 0.6, 1.2]
 
 
 @pytest.mark.parametrize(
