@@ -302,10 +302,10 @@ def consult(
             outcome = yield from journey.send(call, base + call.target, journey.connect, policy.read)
             if isinstance(outcome, Failure):
                 journey.wait_longer(outcome)
-            else:
-                if outcome.status not in RETRIED and outcome.status not in REDIRECTS:
-                    return outcome
+            elif outcome.status in RETRIED or outcome.status in REDIRECTS:
                 journey.trouble = _described(base, outcome)
+            else:
+                return outcome
         yield from journey.pause()
 
 

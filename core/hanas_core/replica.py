@@ -120,8 +120,10 @@ class Replica:
                 f"but valid ones up to {cut.end}; run 'hanas fsck' on the folder"
             )
         read_to = batches[-1].end
-        self._learning = learning._replace(read_to=read_to) if read_to < cut.end else None
-        if read_to >= cut.end:
+        if read_to < cut.end:
+            self._learning = learning._replace(read_to=read_to)
+        else:
+            self._learning = None
             known.add((cut.epoch, cut.number))
             unread.pop(0)
         return batches
