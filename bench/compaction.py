@@ -15,7 +15,7 @@ import aiohttp
 from bench.figures import percentile
 
 from hanas_client import AsyncClient
-from hanas_client.lab.cluster import Lab
+from hanas_lab.cluster import Lab
 
 _POLL_SECONDS = 0.02
 _MIB = 1 << 20

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from bench.figures import percentile
 
 from hanas_client import AsyncClient, Policy
-from hanas_client.lab.cluster import Lab
-from hanas_client.lab.load import Load
+from hanas_lab.cluster import Lab
+from hanas_lab.load import Load
 
 _SETTLED_WRITES = 50
 

@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from hanas_client import AsyncClient, Policy
-from hanas_client.lab.cluster import Lab
-from hanas_client.lab.load import Load
-from hanas_core import cluster, names, segments, snapshots
-from hanas_core.blocking import run
-from hanas_core.claims import Claim, Pointer, claim_epoch, read_pointer
-from hanas_core.manifests import read_manifest
-from hanas_core.posix import PosixFolder
-from hanas_core.replica import Replica
-from hanas_core.takeover import promote
-from hanas_core.writes import GroupCommit, Write
+from hanas_core.epochs.takeover import promote
+from hanas_core.log import segments
+from hanas_core.log.claims import Claim, Pointer, claim_epoch, read_pointer
+from hanas_core.log.manifests import read_manifest
+from hanas_core.members import cluster
+from hanas_core.state import snapshots
+from hanas_core.state.replica import Replica
+from hanas_core.state.writes import GroupCommit, Write
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.posix import PosixFolder
+from hanas_lab.cluster import Lab
+from hanas_lab.load import Load
 
 _SEGMENT_BYTES = 32 << 20
 _BATCH = 1000

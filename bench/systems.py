@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from bench.peers.etcd import Etcd
 
-from hanas_client.lab import ports
-from hanas_client.lab.cluster import Lab
+from hanas_lab import ports
+from hanas_lab.cluster import Lab
 
 _START_SECONDS = 30.0
 _NODES = 3

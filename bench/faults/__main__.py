@@ -21,8 +21,8 @@ from bench.faults.campaign import Round, Stuck
 from bench.faults.soak import soak
 from bench.faults.world import enter_namespaces, world
 
-from hanas_client.lab import history
-from hanas_client.lab.audit import judge
+from hanas_lab import history
+from hanas_lab.audit import judge
 
 
 def main() -> int:

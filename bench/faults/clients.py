@@ -12,9 +12,9 @@ from typing import Self
 
 from hanas_client.asynchronous import AsyncClient
 from hanas_client.errors import HanasError, NotFound, Unavailable
-from hanas_client.lab.acknowledgements import Acknowledgements
-from hanas_client.lab.audit import Found
-from hanas_client.lab.history import Kind, Operation, Outcome
+from hanas_lab.acknowledgements import Acknowledgements
+from hanas_lab.audit import Found
+from hanas_lab.history import Kind, Operation, Outcome
 
 KEYS = 12
 """How many keys are in use at one time."""

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from hanas_client.lab.hosts import Host
+from hanas_lab.hosts import Host
 
 OVERSEER_ADDRESS, _CLIENTS_ADDRESS = "10.77.0.254", "10.77.0.253"
 """Both are the bridge's. The clients' is its first, so that packets to a worker come from there."""

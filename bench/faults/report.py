@@ -14,7 +14,7 @@ from bench.faults.campaign import Round
 from bench.faults.catalogue import KILL
 from bench.figures import percentile
 
-from hanas_client.lab.audit import Verdict
+from hanas_lab.audit import Verdict
 
 
 def distribution(values: Sequence[float]) -> dict[str, float] | None:

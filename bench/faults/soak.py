@@ -17,7 +17,7 @@ from bench.faults.network import LOSS_PERCENT
 from bench.faults.world import World, world
 
 from hanas_client import events
-from hanas_client.lab.audit import judge
+from hanas_lab.audit import judge
 
 JITTER_SECONDS = 0.2
 _SAMPLE_SECONDS = 0.25

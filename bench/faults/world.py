@@ -19,10 +19,10 @@ from bench.faults.clients import Clients
 from bench.faults.network import Network
 
 from hanas_client import AsyncClient, Policy
-from hanas_client.lab import mounts
-from hanas_client.lab.cluster import Lab
-from hanas_client.lab.hosts import Host
-from hanas_client.lab.mounts import Mount
+from hanas_lab import mounts
+from hanas_lab.cluster import Lab
+from hanas_lab.hosts import Host
+from hanas_lab.mounts import Mount
 
 OVERSEER = "overseer"
 _INSIDE = "HANAS_FAULTS_INSIDE"

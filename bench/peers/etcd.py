@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from bench.peers.system import TRY_SECONDS, Node
 
-from hanas_client.lab import ports
+from hanas_lab import ports
 
 
 class Etcd:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hanas_client import AsyncClient, Policy
 from hanas_client.errors import HanasError
-from hanas_client.lab.cluster import Lab
+from hanas_lab.cluster import Lab
 
 
 class Hanas:

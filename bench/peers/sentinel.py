@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.peers.system import TRY_SECONDS, Node
 
-from hanas_client.lab import ports
+from hanas_lab import ports
 
 _DOWN_AFTER_MS = 300
 _NAME = "main"

@@ -17,16 +17,17 @@ from typing import TypeAlias
 
 from hanas_client import archive, bench, commands
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
-from hanas_client.lab import terminal
 
 DONE, FAILED, USAGE = 0, 1, 2
 
 _DESCRIPTION = "Use, watch and try out HANas, a highly available key-value store on a shared folder."
 _EPILOG = "Begin with `hanas lab`, a whole cluster on this machine. Exit codes: 0 done, 1 failed, 2 usage."
-# Commands that stand in modules of their own: `run(arguments) -> int`, and `configure(parser)` for arguments.
+# Commands that stand in modules of their own, maybe of a distribution part that is not here:
+# `run(arguments) -> int`, and `configure(parser)` for arguments.
 _OWN_MODULES = {
-    "demo": "show a dead main and a dead link, told apart",
-    "fsck": "check a folder that nobody uses",
+    "lab": ("hanas_lab.terminal", "run a whole cluster on this machine until Ctrl-C"),
+    "demo": ("hanas_lab.demo", "show a failed main and a failed link, told apart"),
+    "fsck": ("hanas_client.fsck", "check a folder that nobody uses"),
 }
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -84,10 +85,9 @@ def parser() -> argparse.ArgumentParser:
         help="the same volume at another mount: what one writes, the other must see",
     )
     check.set_defaults(run=commands.check_folder)
-    terminal.configure(subparsers)
-    for name, summary in _OWN_MODULES.items():
-        if importlib.util.find_spec(f"hanas_client.{name}") is not None:
-            _add_module(subparsers, name, summary, importlib.import_module(f"hanas_client.{name}"))
+    for name, (module, summary) in _OWN_MODULES.items():
+        if importlib.util.find_spec(module.partition(".")[0]) is not None:
+            _add_module(subparsers, name, summary, importlib.import_module(module))
     return top
 
 
@@ -180,9 +180,9 @@ def _add_archive_commands(subparsers: Parsers, parents: list[argparse.ArgumentPa
 
 def _add_module(subparsers: Parsers, name: str, summary: str, module: ModuleType) -> None:
     own = subparsers.add_parser(name, parents=[_common()], help=summary)
+    own.set_defaults(run=module.run)
     if hasattr(module, "configure"):
         module.configure(own)
-    own.set_defaults(run=module.run)
 
 
 def _positive_seconds(text: str) -> float:

@@ -165,7 +165,8 @@ async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: boo
 
 def init(arguments: argparse.Namespace) -> int:
     """Make an empty folder a HANas folder; one that is a HANas folder already stays as it is."""
-    from hanas_core import blocking, cluster, errors, fitness, posix  # noqa: PLC0415
+    from hanas_core.members import cluster  # noqa: PLC0415
+    from hanas_core.volume import blocking, errors, fitness, posix  # noqa: PLC0415
 
     try:
         folder = posix.PosixFolder(Path(arguments.folder))
@@ -184,7 +185,7 @@ def init(arguments: argparse.Namespace) -> int:
 
 def check_folder(arguments: argparse.Namespace) -> int:
     """Try whether a volume keeps what the protocol needs, as seen at one mount or between two."""
-    from hanas_core import blocking, errors, fitness, names, posix  # noqa: PLC0415
+    from hanas_core.volume import blocking, errors, fitness, names, posix  # noqa: PLC0415
 
     places = [Path(arguments.folder), Path(arguments.second or arguments.folder)]
     directory = names.TEMPORARY + "/" if (places[0] / names.TEMPORARY).is_dir() else ""

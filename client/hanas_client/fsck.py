@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 
 from hanas_client.errors import HanasError
-from hanas_core import blocking, errors, fsck, posix
-from hanas_core.findings import Finding, Report
+from hanas_core.upkeep import fsck
+from hanas_core.upkeep.findings import Finding, Report
+from hanas_core.volume import blocking, errors, posix
 
 DONE, FAILED = 0, 1
 _SHOWN_KEYS = 10

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from hanas_core.verdicts import Verdict
+from hanas_core.members.verdicts import Verdict
 from hanas_operator import cuts, durations, failures, names, pods
 from hanas_operator.objects.owner import Owner
 from hanas_operator.spec import Preset

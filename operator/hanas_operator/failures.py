@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET, structs
 
-from hanas_core.verdicts import Verdict
+from hanas_core.members.verdicts import Verdict
 from hanas_operator import cuts, durations
 from hanas_operator.cuts import ANYBODY, OVERSEER, Cut
 from hanas_operator.spec import LinkFailure, Plane

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from hanas_core.member import IsolationPolicy
+from hanas_core.members.member import IsolationPolicy
 from hanas_operator import rules
 from hanas_operator.placement import Affinity, KubernetesType, Toleration, TopologySpreadConstraint
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from hanas_core.verdicts import Verdict
+from hanas_core.members.verdicts import Verdict
 from hanas_operator.objects.owner import Owner
 from hanas_operator.objects.storage import ACCESS_MODE
 from hanas_operator.status import AlertStatus

@@ -6,7 +6,7 @@ Ages and positions move all the time and are left out, so two views that are equ
 import msgspec
 from msgspec import Struct
 
-from hanas_core.documents import Alert, MainInfo
+from hanas_core.members.documents import Alert, MainInfo
 
 SERVING = "serving"
 UP, FAILED = "up", "failed"

@@ -7,11 +7,12 @@ import sys
 import time
 from contextlib import suppress
 
-from hanas_core import cluster, fitness
-from hanas_core.cluster import Cluster
-from hanas_core.errors import WrongFolder
-from hanas_core.fitness import Examination, Unfit
-from hanas_core.posix import PosixFolder
+from hanas_core.members import cluster
+from hanas_core.members.cluster import Cluster
+from hanas_core.volume import fitness
+from hanas_core.volume.errors import WrongFolder
+from hanas_core.volume.fitness import Examination, Unfit
+from hanas_core.volume.posix import PosixFolder
 from hanas_overseer import settings
 from hanas_overseer.application import application
 from hanas_overseer.calls import Calls

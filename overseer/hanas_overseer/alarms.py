@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hanas_core.documents import LEFT, Alert, MainInfo, Presence, Report
-from hanas_core.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
+from hanas_core.members.documents import LEFT, Alert, MainInfo, Presence, Report
+from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
 from hanas_overseer.liveness import Sighting
 
 OVERSEER = "overseer"

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hanas_core.arbitration import Refused
-from hanas_core.errors import FolderError
+from hanas_core.epochs.arbitration import Refused
+from hanas_core.volume.errors import FolderError
 from hanas_overseer import dashboard
 from hanas_overseer.calls import Calls, answer_refused, answer_unavailable
 from hanas_serving import access

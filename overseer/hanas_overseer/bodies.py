@@ -6,8 +6,8 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from hanas_core.arbitration import Arrival, Challenge
-from hanas_core.documents import Report
+from hanas_core.epochs.arbitration import Arrival, Challenge
+from hanas_core.members.documents import Report
 from hanas_serving.problems import Problem
 
 MOST_BYTES = 64 * 1024

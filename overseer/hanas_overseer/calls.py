@@ -4,8 +4,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from hanas_core.arbitration import Arrival, Challenge
-from hanas_core.documents import MainInfo, Report
+from hanas_core.epochs.arbitration import Arrival, Challenge
+from hanas_core.members.documents import MainInfo, Report
 from hanas_overseer import bodies, stream
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.documents import Alerts, MainDocument, Pool, Takeovers

@@ -1,4 +1,4 @@
-"""The two calls that change something: a worker arrives, a backup challenges the main (hanas_core.arbitration).
+"""The two calls that change something: a worker arrives, a backup challenges the main (hanas_core.epochs.arbitration).
 
 Nothing is remembered here: each decision rests on the folder as it is at that moment, by its atomic operations.
 """
@@ -7,12 +7,14 @@ import logging
 
 import msgspec
 
-from hanas_core import arbitration, cluster, names
-from hanas_core.arbitration import Arrival, Challenge, Place, Ruling
-from hanas_core.documents import LEFT, Presence
-from hanas_core.folder import Folder
-from hanas_core.mailboxes import Box, Mailboxes, Registration, Registry
-from hanas_core.timing import Timing
+from hanas_core.epochs import arbitration
+from hanas_core.epochs.arbitration import Arrival, Challenge, Place, Ruling
+from hanas_core.members import cluster
+from hanas_core.members.documents import LEFT, Presence
+from hanas_core.members.mailboxes import Box, Mailboxes, Registration, Registry
+from hanas_core.members.timing import Timing
+from hanas_core.volume import names
+from hanas_core.volume.folder import Folder
 from hanas_overseer.watcher import wall_clock
 from hanas_serving.lanes import Lane
 

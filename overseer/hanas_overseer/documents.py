@@ -1,11 +1,11 @@
-"""The JSON documents that the overseer answers with, beside those of hanas_core.documents."""
+"""The JSON documents that the overseer answers with, beside those of hanas_core.members.documents."""
 
 from typing import Any
 
 import msgspec
 
-from hanas_core.documents import Alert, Link, MainInfo
-from hanas_core.verdicts import Verdict
+from hanas_core.members.documents import Alert, Link, MainInfo
+from hanas_core.members.verdicts import Verdict
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

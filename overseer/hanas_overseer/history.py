@@ -4,11 +4,11 @@ import logging
 
 import msgspec
 
-from hanas_core.blocks import Blank
-from hanas_core.claims import Claim, read_claim, read_pointer
-from hanas_core.errors import Corruption, Missing
-from hanas_core.folder import Folder
-from hanas_core.manifests import read_manifest
+from hanas_core.log.claims import Claim, read_claim, read_pointer
+from hanas_core.log.manifests import read_manifest
+from hanas_core.volume.blocks import Blank
+from hanas_core.volume.errors import Corruption, Missing
+from hanas_core.volume.folder import Folder
 from hanas_overseer.documents import Durations, Takeover
 
 BACKFILL_EPOCHS = 50

@@ -8,8 +8,8 @@ has left is not alive, and not missed.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hanas_core.documents import LEFT, Presence
-from hanas_core.timing import Timing
+from hanas_core.members.documents import LEFT, Presence
+from hanas_core.members.timing import Timing
 
 SILENT_INTERVALS = 3
 """A member that is silent for so many presence intervals counts as gone."""

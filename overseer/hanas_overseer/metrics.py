@@ -8,8 +8,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from hanas_core.documents import LEFT
-from hanas_core.verdicts import Severity
+from hanas_core.members.documents import LEFT
+from hanas_core.members.verdicts import Severity
 from hanas_overseer.documents import Cluster
 from hanas_overseer.watcher import Watcher
 

@@ -2,12 +2,12 @@
 
 import msgspec
 
-from hanas_core import cluster
-from hanas_core.arbitration import main_info
-from hanas_core.claims import highest_claim
-from hanas_core.documents import MainInfo, Presence
-from hanas_core.folder import Folder
-from hanas_core.mailboxes import Mailboxes, Registration, Registry
+from hanas_core.epochs.arbitration import main_info
+from hanas_core.log.claims import highest_claim
+from hanas_core.members import cluster
+from hanas_core.members.documents import MainInfo, Presence
+from hanas_core.members.mailboxes import Mailboxes, Registration, Registry
+from hanas_core.volume.folder import Folder
 from hanas_overseer.documents import Takeover
 from hanas_overseer.history import History
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hanas_core.documents import LEFT, Alert, Link, MainInfo, Presence, Report
-from hanas_core.mailboxes import Registration
-from hanas_core.verdicts import Verdict
+from hanas_core.members.documents import LEFT, Alert, Link, MainInfo, Presence, Report
+from hanas_core.members.mailboxes import Registration
+from hanas_core.members.verdicts import Verdict
 from hanas_overseer import alarms
 from hanas_overseer.documents import Cluster, Member, Takeover
 from hanas_overseer.liveness import UNSEEN, Sighting

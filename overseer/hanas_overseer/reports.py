@@ -6,8 +6,8 @@ that was just started hears it again with the next report.
 
 from collections.abc import Mapping, Sequence
 
-from hanas_core.documents import Report
-from hanas_core.timing import Timing
+from hanas_core.members.documents import Report
+from hanas_core.members.timing import Timing
 from hanas_overseer.liveness import Sighting
 
 _MOST_MEMBERS = 256

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanas_core.timing import Timing
+from hanas_core.members.timing import Timing
 from hanas_serving import folders, settings
 
 DEFAULT_PORT = 4000

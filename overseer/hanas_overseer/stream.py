@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 
-from hanas_core.documents import Alert
+from hanas_core.members.documents import Alert
 from hanas_overseer.board import Board, Published
 from hanas_overseer.observer import Sight
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from hanas_core.documents import Report
-from hanas_core.errors import FolderError, FolderUnavailable
-from hanas_core.timing import Timing
+from hanas_core.members.documents import Report
+from hanas_core.members.timing import Timing
+from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_overseer import alarms, picture
 from hanas_overseer.board import Board
 from hanas_overseer.documents import Cluster

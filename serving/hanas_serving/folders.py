@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from hanas_core.errors import FolderError
-from hanas_core.posix import PosixFolder
+from hanas_core.volume.errors import FolderError
+from hanas_core.volume.posix import PosixFolder
 from hanas_serving.settings import SettingError
 
 VARIABLE = "COMMUNICATION_FOLDER"

@@ -12,8 +12,8 @@ from collections.abc import Coroutine
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from hanas_core import blocking
-from hanas_core.errors import FolderUnavailable
+from hanas_core.volume import blocking
+from hanas_core.volume.errors import FolderUnavailable
 
 T = TypeVar("T")
 _Call = tuple[Coroutine[Any, Any, Any], asyncio.Future[Any], asyncio.AbstractEventLoop]

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from hanas_core.errors import FolderError
+from hanas_core.volume.errors import FolderError
 from hanas_serving import settings
 from hanas_serving.settings import SettingError
 

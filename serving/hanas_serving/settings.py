@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hanas_core import names
-from hanas_core.timing import PRESETS, Timing
+from hanas_core.members.timing import PRESETS, Timing
+from hanas_core.volume import names
 
 _MOST_PORT = 65_535
 _MOST_URL_CHARS = 256

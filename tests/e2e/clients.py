@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from hanas_client.lab.audit import Found, Verdict, judge
-from hanas_client.lab.history import Kind, Operation, Outcome
+from hanas_lab.audit import Found, Verdict, judge
+from hanas_lab.history import Kind, Operation, Outcome
 from tests.e2e.clients_in_pod import LAST
 from tests.e2e.cluster import Cluster
 from tests.e2e.hanas import HANas

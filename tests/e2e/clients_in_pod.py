@@ -1,6 +1,6 @@
 """What the clients in the cluster run, in the image of the client: they write, read and delete, and tell each call.
 
-Every call is a line of a history (`hanas_client.lab.history`) on the standard output. Arguments: the overseers and the
+Every call is a line of a history (`hanas_lab.history`) on the standard output. Arguments: the overseers and the
 workers, each comma-separated or empty, the number of clients, and that of keys. The file /tmp/stop ends it: what is
 under way is finished, and then `LAST` reads every key once more.
 """
@@ -14,8 +14,8 @@ import time
 
 from hanas_client import AsyncClient, Policy
 from hanas_client.errors import NotFound, PreconditionFailed, Refused, Unavailable
-from hanas_client.lab import history
-from hanas_client.lab.history import Kind, Operation, Outcome
+from hanas_lab import history
+from hanas_lab.history import Kind, Operation, Outcome
 
 REST_SECONDS = 0.04
 NO_ROOM = 507

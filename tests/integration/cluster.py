@@ -10,8 +10,8 @@ import httpx
 
 from hanas_client import AsyncClient, Policy
 from hanas_client.documents import Alert, Takeover
-from hanas_client.lab import Lab
-from hanas_client.lab.hosts import Host
+from hanas_lab import Lab
+from hanas_lab.hosts import Host
 from tests.integration.waiting import PATIENCE_SECONDS, eventually
 
 HEALTHY = "Healthy"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hanas_client.lab import ports
+from hanas_lab import ports
 from tests.integration.waiting import PATIENCE_SECONDS, within
 
 COMMANDS = Path(sys.executable).parent

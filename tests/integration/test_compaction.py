@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hanas_client.lab.load import Load
+from hanas_lab.load import Load
 from tests.integration.cluster import Cluster, running
 from tests.integration.waiting import eventually, within
 

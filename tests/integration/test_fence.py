@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from hanas_core import names
-from hanas_core.blocking import run
-from hanas_core.claims import highest_claim
-from hanas_core.posix import PosixFolder
-from hanas_core.seals import Seal, write_seal
+from hanas_core.log.claims import highest_claim
+from hanas_core.log.seals import Seal, write_seal
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.posix import PosixFolder
 from tests.integration.cluster import Cluster, running
 from tests.integration.waiting import eventually
 

@@ -3,7 +3,7 @@
 import pytest
 
 from hanas_client.documents import Alert
-from hanas_client.lab.load import Load
+from hanas_lab.load import Load
 from tests.integration.cluster import HEALTHY, Cluster
 from tests.integration.waiting import eventually, within
 

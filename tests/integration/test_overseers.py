@@ -6,8 +6,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from hanas_client.lab import ports
-from hanas_client.lab.load import Load
+from hanas_lab import ports
+from hanas_lab.load import Load
 from tests.integration.cluster import HEALTHY, Cluster
 from tests.integration.programs import started
 from tests.integration.waiting import eventually, within

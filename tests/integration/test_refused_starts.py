@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hanas_core import cluster
-from hanas_core.blocking import run
-from hanas_core.posix import PosixFolder
+from hanas_core.members import cluster
+from hanas_core.volume.blocking import run
+from hanas_core.volume.posix import PosixFolder
 from tests.integration.programs import free_port, refused, started
 
 FOLDER_ID = "0123456789abcdef"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hanas_client.lab.load import Load
+from hanas_lab.load import Load
 from tests.integration.cluster import running
 from tests.integration.waiting import within
 

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from hanas_client.lab.load import Load
+from hanas_lab.load import Load
 from tests.integration.cluster import HEALTHY, Cluster
 from tests.integration.waiting import eventually, within
 

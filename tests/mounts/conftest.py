@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hanas_client.lab.mounts import NAMES_CACHED, obstacle
+from hanas_lab.mounts import NAMES_CACHED, obstacle
 from tests.mounts.mounted import Mounted, mounted
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from hanas_client.documents import Alert
-from hanas_client.lab.hosts import Host
-from hanas_client.lab.mounts import Mount
+from hanas_lab.hosts import Host
+from hanas_lab.mounts import Mount
 from tests.integration.cluster import Cluster, running
 from tests.integration.waiting import eventually
 

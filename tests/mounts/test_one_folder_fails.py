@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from hanas_client.lab.load import Load
+from hanas_lab.load import Load
 from tests.integration.cluster import HEALTHY
 from tests.integration.waiting import eventually, within
 from tests.mounts.mounted import FOLDER_UNAVAILABLE, Mounted

@@ -6,7 +6,7 @@ import asyncio
 
 from msgspec.structs import replace
 
-from hanas_client.lab.history import Kind, Operation, Outcome
+from hanas_lab.history import Kind, Operation, Outcome
 from tests.sim.network import Answer, Network, Refused
 from tests.sim.world import ProcessLoop, World
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hanas_core.folder import BLOCK_BYTES
+from hanas_core.volume.folder import BLOCK_BYTES
 
 SECTOR_BYTES = 512
 ZERO = bytes(BLOCK_BYTES)

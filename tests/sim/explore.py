@@ -20,15 +20,17 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from hanas_core import arbitration, names, segments
-from hanas_core.arbitration import Challenge, Expected
-from hanas_core.claims import Claim, claim_epoch, highest_claim
-from hanas_core.errors import Corruption, FolderError, Sealed
-from hanas_core.index import Index
-from hanas_core.replica import Replica
-from hanas_core.segments import prepare
-from hanas_core.takeover import Promotion, promote
-from hanas_core.writes import GroupCommit, Write
+from hanas_core.epochs import arbitration
+from hanas_core.epochs.arbitration import Challenge, Expected
+from hanas_core.epochs.takeover import Promotion, promote
+from hanas_core.log import segments
+from hanas_core.log.claims import Claim, claim_epoch, highest_claim
+from hanas_core.log.segments import prepare
+from hanas_core.state.index import Index
+from hanas_core.state.replica import Replica
+from hanas_core.state.writes import GroupCommit, Write
+from hanas_core.volume import names
+from hanas_core.volume.errors import Corruption, FolderError, Sealed
 from tests.sim.disk import Directory, Disk, Inode
 from tests.sim.mount import Call, Mount
 from tests.sim.seams import Entropy

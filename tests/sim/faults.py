@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from hanas_core import names
-from hanas_core.batches import find_later
-from hanas_core.blocks import unpack
-from hanas_core.claims import POINTER_OFFSET
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.segments import SegmentHeader
+from hanas_core.log.batches import find_later
+from hanas_core.log.claims import POINTER_OFFSET
+from hanas_core.log.segments import SegmentHeader
+from hanas_core.volume import names
+from hanas_core.volume.blocks import unpack
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.sim.disk import ZERO, Disk, Inode
 from tests.sim.mount import Mount
 from tests.sim.network import Network

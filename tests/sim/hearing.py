@@ -10,21 +10,24 @@ from unittest.mock import patch
 
 import msgspec
 
-from hanas_core import compaction, names, records, takeover
-from hanas_core.batches import Batch
-from hanas_core.cells import mark_of, sums_of
-from hanas_core.claims import Claim
-from hanas_core.entries import Entry
-from hanas_core.epochlog import EpochLog
-from hanas_core.errors import Corruption
-from hanas_core.folder import Folder
-from hanas_core.index import Index
-from hanas_core.member import Effect, Member
-from hanas_core.positions import Position
-from hanas_core.seals import SealWatch
-from hanas_core.takeover import Promotion
-from hanas_worker.service import Service
-from hanas_worker.values import Values
+from hanas_core.epochs import takeover
+from hanas_core.epochs.takeover import Promotion
+from hanas_core.log import records
+from hanas_core.log.batches import Batch
+from hanas_core.log.cells import mark_of, sums_of
+from hanas_core.log.claims import Claim
+from hanas_core.log.epochlog import EpochLog
+from hanas_core.log.positions import Position
+from hanas_core.log.seals import SealWatch
+from hanas_core.members.member import Effect, Member
+from hanas_core.state.entries import Entry
+from hanas_core.state.index import Index
+from hanas_core.upkeep import compaction
+from hanas_core.volume import names
+from hanas_core.volume.errors import Corruption
+from hanas_core.volume.folder import Folder
+from hanas_worker.log.service import Service
+from hanas_worker.log.values import Values
 from tests.sim.mount import Mount, OpenFile
 from tests.sim.seams import running_loop
 from tests.sim.witness import Witness, payload

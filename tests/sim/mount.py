@@ -16,9 +16,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
-from hanas_core import names
-from hanas_core.errors import FolderError, FolderUnavailable, Missing, NoSpace
-from hanas_core.folder import BLOCK_BYTES, Access
+from hanas_core.volume import names
+from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, NoSpace
+from hanas_core.volume.folder import BLOCK_BYTES, Access
 from tests.sim.disk import ZERO, Directory, Disk, Inode, Pages, pages_of, parent
 from tests.sim.world import World
 
@@ -74,7 +74,7 @@ _REPEATABLE = frozenset({"link", "write_block", "remove", "create", "sync_direct
 
 
 class Mount:
-    """The folder as one machine has it mounted. Implements `hanas_core.folder.Folder`."""
+    """The folder as one machine has it mounted. Implements `hanas_core.volume.folder.Folder`."""
 
     def __init__(self, world: World, disk: Disk, name: str, *, caches_names: bool, unruly: float = 1.0) -> None:
         self.world = world

@@ -41,8 +41,8 @@ def _one(old: str, new: str) -> tuple[tuple[str, str], ...]:
     return ((old, new),)
 
 
-_APPEND = "hanas_core.epochlog:EpochLog._sync_and_check"
-_PROMOTE = "hanas_core.takeover:promote"
+_APPEND = "hanas_core.log.epochlog:EpochLog._sync_and_check"
+_PROMOTE = "hanas_core.epochs.takeover:promote"
 _SYNC_CLAIMS = "await folder.sync_directory(names.CLAIMS)"
 _SYNC, _CHECK = "await self._file.sync()", "await self._watch.check()"
 _SEALS = "    await seal_below(folder, claim)\n"
@@ -64,7 +64,7 @@ MUTANTS = (
     ),
     Mutant(
         "a check that is not known counts as unsealed",
-        "hanas_core.seals:SealWatch.check",
+        "hanas_core.log.seals:SealWatch.check",
         _one(
             "if await self._file.read(SEAL_OFFSET, BLOCK_BYTES) != _UNSEALED:",
             "try: block = await self._file.read(SEAL_OFFSET, BLOCK_BYTES)\n"
@@ -78,7 +78,7 @@ MUTANTS = (
         _APPEND,
         _one(
             _CHECK,
-            "from hanas_core.errors import Missing\n"
+            "from hanas_core.volume.errors import Missing\n"
             "    try: await self._folder.open(f'claims/{self._header.epoch + 1:010d}', 'read')\n"
             "    except Missing: pass\n"
             "    else: raise Sealed",
@@ -87,7 +87,7 @@ MUTANTS = (
     ),
     Mutant(
         "an offset rewritten after an abandoned write",
-        "hanas_worker.service:Service._commit_in_turn",
+        "hanas_worker.log.service:Service._commit_in_turn",
         _one(
             "        self.end(",
             "        if not isinstance(error, Sealed) and self.log.committed is not None:\n"
@@ -100,7 +100,7 @@ MUTANTS = (
     ),
     Mutant(
         "the next append before the check of the one before",
-        "hanas_core.epochlog:EpochLog._append",
+        "hanas_core.log.epochlog:EpochLog._append",
         _one(
             "    await self._write(batch)\n",
             "    await self._write(batch)\n"
@@ -116,23 +116,23 @@ MUTANTS = (
     # ------------------------------------------------------------------ the read rule
     Mutant(
         "a read without a check",
-        "hanas_worker.service:Service.after_check",
+        "hanas_worker.log.service:Service.after_check",
         _one("self._readers.append(reader)", "reader(True)"),
     ),
     Mutant(
         "a read served by a check that began before it came",
-        "hanas_worker.service:Service._check_for_ever",
+        "hanas_worker.log.service:Service._check_for_ever",
         _one("_tell_readers(checked, True)", "_tell_readers([*checked, *self._readers], True)"),
         1000,
     ),
     Mutant(
         "a read that sees a batch in flight",
-        "hanas_core.writes:GroupCommit.next_batch",
+        "hanas_core.state.writes:GroupCommit.next_batch",
         _one("    return self._in_flight", "    self._index.apply(self._in_flight, found)\n    return self._in_flight"),
     ),
     Mutant(
         "a 404 or 412 before what it rests on is committed",
-        "hanas_core.writes:GroupCommit.next_batch",
+        "hanas_core.state.writes:GroupCommit.next_batch",
         _one(
             "self._answers.append((token, outcome))",
             "self._answers.append((token, outcome))\n        if record is None and write is not None: token(outcome)",
@@ -141,7 +141,7 @@ MUTANTS = (
     ),
     Mutant(
         "a condition judged against the committed state only",
-        "hanas_core.writes:GroupCommit._judge",
+        "hanas_core.state.writes:GroupCommit._judge",
         _one(
             "present = overlay.version(write.key)",
             "entry = self._index.get(write.key)\n    present = None if entry is None else entry.version",
@@ -150,45 +150,45 @@ MUTANTS = (
     ),
     Mutant(
         "idempotency keys are not kept",
-        "hanas_core.index:Index._remember",
+        "hanas_core.state.index:Index._remember",
         _one("self._done[idempotency_key] = done", "return"),
     ),
     # ------------------------------------------------------------------ claims
     Mutant(
         "a claim without a read-back",
-        "hanas_core.claims:claim_epoch",
+        "hanas_core.log.claims:claim_epoch",
         _one("holder = await _durable(folder, claim)", "holder = claim"),
     ),
-    Mutant("the name of a claim is not synced", "hanas_core.claims:_durable", _one(f"    {_SYNC_CLAIMS}\n", "")),
+    Mutant("the name of a claim is not synced", "hanas_core.log.claims:_durable", _one(f"    {_SYNC_CLAIMS}\n", "")),
     Mutant(
         "a claim that is remembered before it is durable",
-        "hanas_core.claims:highest_claim",
+        "hanas_core.log.claims:highest_claim",
         _one("while found is not None and found.epoch > at_least:", "while False:"),
     ),
     Mutant(
         "a claim that is read back from a cache of names",
-        "hanas_core.claims:_durable",
+        "hanas_core.log.claims:_durable",
         _one("    await folder.refresh(names.CLAIMS)\n", ""),
         1000,
     ),
     Mutant(
         "a slot that was found is not made durable",
-        "hanas_core.mailboxes:Registry.slot_of",
+        "hanas_core.members.mailboxes:Registry.slot_of",
         _one("found is not None and await self._is_for_good(found)", "found is not None"),
     ),
     Mutant(
         "whatever seal a main wrote itself is followed at once",
-        "hanas_core.arbitration:main_info",
+        "hanas_core.epochs.arbitration:main_info",
         _one("seal.planned and seal.incarnation", "seal.incarnation"),
     ),
     Mutant(
         "adoption by the member's name",
-        "hanas_core.member:Member.see",
+        "hanas_core.members.member:Member.see",
         _one("claim.incarnation == self.incarnation", "claim.member == self.name"),
     ),
     Mutant(
         "the folder's id is not compared",
-        "hanas_core.cluster:identify",
+        "hanas_core.members.cluster:identify",
         _one("if expected is not None and", "if False and expected is not None and"),
         1000,
     ),
@@ -196,7 +196,7 @@ MUTANTS = (
     Mutant("no seals", _PROMOTE, _one(_SEALS, "")),
     Mutant(
         "a visible seal is taken for durable",
-        "hanas_core.seals:seal_below",
+        "hanas_core.log.seals:seal_below",
         _one(
             "await write_seal(folder, epoch, seal)",
             "if (await read_seal(folder, epoch)) is Blank.ZERO: await write_seal(folder, epoch, seal)",
@@ -205,7 +205,7 @@ MUTANTS = (
     ),
     Mutant(
         "only the last epoch is sealed",
-        "hanas_core.seals:seal_below",
+        "hanas_core.log.seals:seal_below",
         _one("    if not isinstance(pointer, Blank):\n            break", "    break"),
     ),
     Mutant(
@@ -226,7 +226,7 @@ MUTANTS = (
     ),
     Mutant(
         "a rotten block 1 is taken for none",
-        "hanas_core.takeover:find_predecessor",
+        "hanas_core.epochs.takeover:find_predecessor",
         _one("if pointer is not Blank.ZERO:", "if not isinstance(pointer, Blank):")
         + _one("if pointer is Blank.ROTTEN:", "if False:"),
         1000,
@@ -234,10 +234,12 @@ MUTANTS = (
     # ------------------------------------------------------------------ what is handed on
     Mutant("the tail beyond L is not re-logged", _PROMOTE, _one("await log.relog(beyond)", "await log.relog([])")),
     Mutant("the tail beyond L is dropped", _PROMOTE, _one("if batch.count]", "if False]"), 1000),
-    Mutant("re-logged batches are not synced", "hanas_core.epochlog:EpochLog.relog", _one(f"    {_SYNC}\n", ""), 1000),
+    Mutant(
+        "re-logged batches are not synced", "hanas_core.log.epochlog:EpochLog.relog", _one(f"    {_SYNC}\n", ""), 1000
+    ),
     Mutant(
         "re-logging gives new versions",
-        "hanas_core.epochlog:EpochLog._write",
+        "hanas_core.log.epochlog:EpochLog._write",
         _one("epoch=self._header.epoch,", "epoch=self._header.epoch, origin=self._header.epoch,"),
     ),
     Mutant(
@@ -247,49 +249,49 @@ MUTANTS = (
     ),
     Mutant(
         "cuts of older segments are not copied",
-        "hanas_core.tailer:Tailer.cuts",
+        "hanas_core.log.tailer:Tailer.cuts",
         _one("return manifest.cuts + tuple(reversed(own))", "return tuple(reversed(own))"),
     ),
     Mutant(
         "a reader goes on behind the cut",
-        "hanas_core.manifests:Manifest.resume",
+        "hanas_core.log.manifests:Manifest.resume",
         _one("return min(applied, Position(cut.epoch, cut.number, cut.end))", "return applied"),
         1000,
     ),
     Mutant(
         "a manifest whose name is not synced",
-        "hanas_core.manifests:write_manifest",
+        "hanas_core.log.manifests:write_manifest",
         _one("    await folder.sync_directory(names.MANIFESTS)\n", ""),
         1000,
     ),
     Mutant(
         "a manifest that is not read back",
-        "hanas_core.manifests:write_manifest",
+        "hanas_core.log.manifests:write_manifest",
         _one("    await read_manifest(folder, pointer)\n", ""),
         1000,
     ),
     Mutant(
         "a segment whose name is not synced",
-        "hanas_core.segments:take_name",
+        "hanas_core.log.segments:take_name",
         _one("    await folder.sync_directory(names.SEGMENTS)\n", ""),
         1000,
     ),
     # ------------------------------------------------------------------ rolling, backups, torn and rotten
     Mutant(
         "an acknowledgement in a new segment before the marker",
-        "hanas_core.epochlog:EpochLog._roll",
+        "hanas_core.log.epochlog:EpochLog._roll",
         _one('    await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))\n', ""),
         500,
     ),
     Mutant(
         "a marker that is not synced and checked",
-        "hanas_core.epochlog:EpochLog._roll",
+        "hanas_core.log.epochlog:EpochLog._roll",
         _one("await self._append(Batch(", "await self._write(Batch("),
         1000,
     ),
     Mutant(
         "a warm copy fed beyond the commit position",
-        "hanas_core.tailer:Tailer._committed_part",
+        "hanas_core.log.tailer:Tailer._committed_part",
         _one(
             "while self._beyond and (self._beyond[0].epoch != manifest.epoch or "
             "self._beyond[0].position <= self.committed):",
@@ -298,56 +300,56 @@ MUTANTS = (
     ),
     Mutant(
         "a takeover that comes too late empties a copy and reads on",
-        "hanas_core.replica:Replica.forget",
+        "hanas_core.state.replica:Replica.forget",
         _one("self.continue_from(NOWHERE)", "pass"),
         story="seed 2006826: a takeover that waited for space empties the copy of a backup that reads on",
     ),
     Mutant(
         "a backup goes on with what a takeover has made of its copy",
-        "hanas_worker.tenure:Tenure.take_over",
+        "hanas_worker.log.tenure:Tenure.take_over",
         _one("state.followed_epoch = 0", "pass"),
         story="seed 2006826: a takeover that waited for space empties the copy of a backup that reads on",
     ),
     Mutant(
         "an epoch is followed before it serves",
-        "hanas_core.tailer:Tailer.step",
+        "hanas_core.log.tailer:Tailer.step",
         _one("if self.committed == NOWHERE and not await self._has_served(manifest):", "if False:"),
         story="seed 101: a backup applies what an epoch begins with that nobody knows to serve",
     ),
     Mutant(
         "re-logged batches taken for committed at block 1",
-        "hanas_core.tailer:Tailer.follow",
+        "hanas_core.log.tailer:Tailer.follow",
         _one("return goes_on", "self.know_relogged()\n    return goes_on"),
         1000,
     ),
     Mutant(
         "a commit position of another epoch is believed",
-        "hanas_core.tailer:Tailer.know",
+        "hanas_core.log.tailer:Tailer.know",
         _one("committed.epoch == self.manifest.epoch and ", ""),
     ),
     Mutant(
         "a bad batch below the commit position is skipped",
-        "hanas_core.tailer:Tailer._refuse_early_end",
+        "hanas_core.log.tailer:Tailer._refuse_early_end",
         _one("if self._read_to.offset < end:", "if False:"),
         1000,
-        also=(("hanas_core.tailer:Tailer.finish", _one("if self.committed > self._read_to:", "if False:")),),
+        also=(("hanas_core.log.tailer:Tailer.finish", _one("if self.committed > self._read_to:", "if False:")),),
     ),
     Mutant(
         "a torn middle is skipped",
-        "hanas_core.tailer:Tailer.finish",
+        "hanas_core.log.tailer:Tailer.finish",
         _one("if later is not None:", "if False:"),
         1000,
     ),
     Mutant(
         "a read that was given up goes on in the tailer that is used",
-        "hanas_worker.follower:Follower._read_on",
+        "hanas_worker.log.follower:Follower._read_on",
         _one("        state.replica.continue_from(applied)\n", ""),
         1000,
     ),
     # ------------------------------------------------------------------ compaction
     Mutant(
         "a segment is removed before the check that follows block 1",
-        "hanas_core.compaction:roll",
+        "hanas_core.upkeep.compaction:roll",
         _one(
             "    applied = await log.check()\n",
             "    for name in await removable(folder, manifest): await folder.remove(name)\n"
@@ -357,7 +359,7 @@ MUTANTS = (
     ),
     Mutant(
         "segments are removed in the epoch in which they were merged",
-        "hanas_worker.compactor:Compactor._compact",
+        "hanas_worker.log.compactor:Compactor._compact",
         _one(
             "    if not await self._tenure.roll(",
             "    for cut in plan.cuts: await state.in_lane('compact', "
@@ -367,47 +369,47 @@ MUTANTS = (
     ),
     Mutant(
         "segments are removed that the manifest names",
-        "hanas_core.compaction:removable",
+        "hanas_core.upkeep.compaction:removable",
         _one(" and segment not in named", ""),
     ),
     Mutant(
         "an epoch rolls without a seal",
-        "hanas_core.compaction:roll",
+        "hanas_core.upkeep.compaction:roll",
         _one("    await seal_below(folder, claim)\n", ""),
     ),
     Mutant(
         "a compaction loses the idempotency keys",
-        "hanas_core.compaction:Merger._take",
+        "hanas_core.upkeep.compaction:Merger._take",
         _one("if done is not None and done.version == version:", "if False:"),
         1000,
     ),
     Mutant(
         "a compaction drops deletes that older segments need",
-        "hanas_core.compaction:Merger._keep_gone",
+        "hanas_core.upkeep.compaction:Merger._keep_gone",
         _one("if self._keeps_deletes and", "if False and"),
         1000,
         story="no bug yet: a delete is merged whose value lies in a segment that is left as it is",
     ),
     Mutant(
         "what a compaction itself leaves counts as garbage",
-        "hanas_worker.compactor:Compactor._compact",
+        "hanas_worker.log.compactor:Compactor._compact",
         _one(" + unused", ""),
         500,
     ),
     Mutant(
         "a compaction forgets how far it reached",
-        "hanas_core.compaction:Merger.step",
+        "hanas_core.upkeep.compaction:Merger.step",
         _one("self._held.append(records.Reached(self._reached))", "pass"),
     ),
     Mutant(
         "a compaction keeps what is overwritten",
-        "hanas_core.compaction:Merger._keep_live",
+        "hanas_core.upkeep.compaction:Merger._keep_live",
         _one("if self._index.version(record.key) == (record.origin, record.sequence):", "if True:"),
         1000,
     ),
     Mutant(
         "merged segments stand behind the rest of the log",
-        "hanas_worker.compactor:Compactor._compact",
+        "hanas_worker.log.compactor:Compactor._compact",
         _one(
             "return before[: plan.first] + merged + before[plan.first + len(plan.cuts) :]",
             "return before[: plan.first] + before[plan.first + len(plan.cuts) :] + merged",
@@ -416,37 +418,37 @@ MUTANTS = (
     ),
     Mutant(
         "a value that has moved is taken for what its key holds now",
-        "hanas_worker.values:_of",
+        "hanas_worker.log.values:_of",
         _one("if present is None or present.version != entry.version:", "if present is None:"),
         1000,
     ),
     # ------------------------------------------------------------------ telling a dead main
     Mutant(
         "a takeover on a dead folder",
-        "hanas_core.detector:Detector._judge",
+        "hanas_core.members.detector:Detector._judge",
         _one("if probe.canary_ok and looked:", "if looked:"),
         500,
     ),
     Mutant(
         "an answer without a commit",
-        "hanas_worker.mail:Mail._answer",
+        "hanas_worker.neighbours.mail:Mail._answer",
         _one(" or not await self._commits(service)", ""),
         500,
     ),
     Mutant(
         "a probe is answered whatever epoch it asks about",
-        "hanas_worker.mail:Mail._answer",
+        "hanas_worker.neighbours.mail:Mail._answer",
         _one("and probe.epoch == epoch", ""),
         500,
     ),
     Mutant(
         "a probe that is renewed before its time",
-        "hanas_core.detector:Detector.tick",
+        "hanas_core.members.detector:Detector.tick",
         _one("if self._probe is None:", "if True:"),
     ),
     Mutant(
         "patience without a limit",
-        "hanas_core.detector:Detector.served",
+        "hanas_core.members.detector:Detector.served",
         _one("min(longer, max(self._timing.most_patience, self._timing.suspect_after))", "60 * longer"),
         1000,
     ),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hanas_core.index import Index
-from hanas_core.tailer import Tailer
+from hanas_core.log.tailer import Tailer
+from hanas_core.state.index import Index
 from tests.sim.disk import Disk
 from tests.sim.mount import Call, Mount
 from tests.sim.world import World

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hanas_core.claims import POINTER_OFFSET, SEAL_OFFSET
-from hanas_core.member import Role
+from hanas_core.log.claims import POINTER_OFFSET, SEAL_OFFSET
+from hanas_core.members.member import Role
 from tests.sim.mount import Call
 
 

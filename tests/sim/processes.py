@@ -7,21 +7,21 @@ from pathlib import Path
 
 import msgspec
 
-from hanas_core import cluster
-from hanas_core.arbitration import Arrival, Challenge, Refused
-from hanas_core.errors import FolderError
-from hanas_core.fitness import Unfit
-from hanas_core.member import IsolationPolicy, Role
-from hanas_core.timing import Timing
+from hanas_core.epochs.arbitration import Arrival, Challenge, Refused
+from hanas_core.members import cluster
+from hanas_core.members.member import IsolationPolicy, Role
+from hanas_core.members.timing import Timing
+from hanas_core.volume.errors import FolderError
+from hanas_core.volume.fitness import Unfit
 from hanas_overseer.decisions import Decisions
 from hanas_serving.lanes import Lane
-from hanas_worker import duties
-from hanas_worker.keepalives import LinkEndpoint
-from hanas_worker.kv import KeyValueEndpoint
+from hanas_worker.faces.http.kv import KeyValueEndpoint
+from hanas_worker.faces.http.rules import Rules
+from hanas_worker.host import duties
+from hanas_worker.host.settings import WorkerSettings
+from hanas_worker.neighbours.keepalives import LinkEndpoint
+from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
-from hanas_worker.overseers import Overseers, Rejected
-from hanas_worker.rules import Rules
-from hanas_worker.settings import WorkerSettings
 from tests.sim.mount import Mount
 from tests.sim.network import Answer, Network, ask
 from tests.sim.world import ProcessLoop, World

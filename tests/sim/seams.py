@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from typing import Any, cast
 from unittest.mock import patch
 
-from hanas_core import names, segments
-from hanas_core.errors import Corruption
+from hanas_core.log import segments
+from hanas_core.volume import names
+from hanas_core.volume.errors import Corruption
 from hanas_serving.lanes import Lane
-from hanas_worker.keepalives import Sender
-from hanas_worker.lifeline import Lifeline
-from hanas_worker.overseers import Overseers
+from hanas_worker.neighbours.keepalives import Sender
+from hanas_worker.neighbours.lifeline import Lifeline
+from hanas_worker.neighbours.overseers import Overseers
 from tests.sim.mount import Call
 from tests.sim.world import ProcessLoop
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from hanas_client.lab.audit import Found, judge
-from hanas_core import cluster
-from hanas_core.member import IsolationPolicy
+from hanas_core.members import cluster
+from hanas_core.members.member import IsolationPolicy
+from hanas_lab.audit import Found, judge
 from tests.sim import seams
 from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients

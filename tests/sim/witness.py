@@ -12,21 +12,22 @@ from typing import NamedTuple
 
 import msgspec
 
-from hanas_core import names, records
-from hanas_core.batches import Batch, Kind, size_of
-from hanas_core.blocks import unpack
-from hanas_core.claims import POINTER_COPY_BYTES, POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer
-from hanas_core.detector import Evidence
-from hanas_core.epochlog import EpochLog
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.index import Index
-from hanas_core.mailboxes import Answers, Box, Probe
-from hanas_core.manifests import Manifest
-from hanas_core.member import Member, Role
-from hanas_core.positions import Position, Version
-from hanas_core.seals import Seal, SealWatch
-from hanas_core.verdicts import Verdict
-from hanas_worker.service import Service
+from hanas_core.log import records
+from hanas_core.log.batches import Batch, Kind, size_of
+from hanas_core.log.claims import POINTER_COPY_BYTES, POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer
+from hanas_core.log.epochlog import EpochLog
+from hanas_core.log.manifests import Manifest
+from hanas_core.log.positions import Position, Version
+from hanas_core.log.seals import Seal, SealWatch
+from hanas_core.members.detector import Evidence
+from hanas_core.members.mailboxes import Answers, Box, Probe
+from hanas_core.members.member import Member, Role
+from hanas_core.members.verdicts import Verdict
+from hanas_core.state.index import Index
+from hanas_core.volume import names
+from hanas_core.volume.blocks import unpack
+from hanas_core.volume.folder import BLOCK_BYTES
+from hanas_worker.log.service import Service
 from tests.sim.disk import ZERO, Disk, Inode
 from tests.sim.mount import OpenFile
 from tests.sim.newcomer import read_log

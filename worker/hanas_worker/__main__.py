@@ -7,21 +7,22 @@ import sys
 import time
 from pathlib import Path
 
-from hanas_core import cluster, fitness
-from hanas_core.errors import NoSpace, NotInitialised
-from hanas_core.fitness import Check, Examination, Unfit
-from hanas_core.posix import PosixFolder
+from hanas_core.members import cluster
+from hanas_core.volume import fitness
+from hanas_core.volume.errors import NoSpace, NotInitialised
+from hanas_core.volume.fitness import Check, Examination, Unfit
+from hanas_core.volume.posix import PosixFolder
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
 from hanas_serving.server import Endpoint, bind
 from hanas_serving.settings import SettingError
-from hanas_worker import duties, settings
-from hanas_worker.app import WorkerApplication
-from hanas_worker.keepalives import KeepAlive, LinkEndpoint
-from hanas_worker.lifeline import IDLE_SECONDS
+from hanas_worker.faces.http.app import WorkerApplication
+from hanas_worker.host import duties, settings
+from hanas_worker.host.settings import WorkerSettings
+from hanas_worker.neighbours.keepalives import KeepAlive, LinkEndpoint
+from hanas_worker.neighbours.lifeline import IDLE_SECONDS
+from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
-from hanas_worker.overseers import Overseers, Rejected
-from hanas_worker.settings import WorkerSettings
 
 log = logging.getLogger("hanas.worker")
 

@@ -1,14 +1,14 @@
-"""One worker: the state machine of `hanas_core.member`, fed by the link, the folder and the clock.
+"""One worker: the state machine of `hanas_core.members.member`, fed by the link, the folder and the clock.
 
 This is the conductor. It runs the duties, each on its interval or when it is woken, and carries out the effects:
 
     watch     newer claims, the manifest of the followed epoch, planned hand-overs
-    mail      probes, answers, everybody's presence            hanas_worker.mail
-    log       tailing as a backup                              hanas_worker.follower
-    places    where values have moved                          hanas_worker.follower
-    prepare   zero-written space for the next segment          hanas_worker.tenure
-    compact   merging old segments, and a new epoch for that   hanas_worker.compactor
-    snapshot  the index, for cold starts                       hanas_worker.snapshots
+    mail      probes, answers, everybody's presence            hanas_worker.neighbours.mail
+    log       tailing as a backup                              hanas_worker.log.follower
+    places    where values have moved                          hanas_worker.log.follower
+    prepare   zero-written space for the next segment          hanas_worker.log.tenure
+    compact   merging old segments, and a new epoch for that   hanas_worker.log.compactor
+    snapshot  the index, for cold starts                       hanas_worker.log.snapshots
     presence  showing oneself
     report    telling the overseers, and seeing whether one can be reached
 """
@@ -21,32 +21,32 @@ from typing import Any, assert_never
 
 import msgspec
 
-from hanas_core import names
-from hanas_core.alerts import AlertBook
-from hanas_core.arbitration import Arrival, Challenge, Expected, Place
-from hanas_core.blocks import PAYLOAD_BYTES
-from hanas_core.claims import Claim
-from hanas_core.detector import Conclude, StartProbe
-from hanas_core.documents import LEFT, Link, Presence, Report, fitting
-from hanas_core.errors import FolderError, NoSpace
-from hanas_core.folder import Folder
-from hanas_core.mailboxes import Box, Mailboxes
-from hanas_core.member import Effect, Follow, HandOver, Promote, Role, StepDown
-from hanas_core.verdicts import TAKEOVER_VERDICTS, Verdict
-from hanas_worker import duties
-from hanas_worker.compactor import Compactor
-from hanas_worker.fitness import Fitness
-from hanas_worker.follower import Follower
-from hanas_worker.keepalives import KeepAlive, Sender
-from hanas_worker.lifeline import Lifeline
-from hanas_worker.mail import Mail
-from hanas_worker.overseers import Overseers, Rejected, wall_clock
-from hanas_worker.service import Service
-from hanas_worker.settings import WorkerSettings
-from hanas_worker.snapshots import Snapshots
-from hanas_worker.state import State
-from hanas_worker.tenure import Tenure
-from hanas_worker.values import Values
+from hanas_core.epochs.arbitration import Arrival, Challenge, Expected, Place
+from hanas_core.log.claims import Claim
+from hanas_core.members.alerts import AlertBook
+from hanas_core.members.detector import Conclude, StartProbe
+from hanas_core.members.documents import LEFT, Link, Presence, Report, fitting
+from hanas_core.members.mailboxes import Box, Mailboxes
+from hanas_core.members.member import Effect, Follow, HandOver, Promote, Role, StepDown
+from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
+from hanas_core.volume import names
+from hanas_core.volume.blocks import PAYLOAD_BYTES
+from hanas_core.volume.errors import FolderError, NoSpace
+from hanas_core.volume.folder import Folder
+from hanas_worker.host import duties
+from hanas_worker.host.settings import WorkerSettings
+from hanas_worker.host.state import State
+from hanas_worker.log.compactor import Compactor
+from hanas_worker.log.follower import Follower
+from hanas_worker.log.service import Service
+from hanas_worker.log.snapshots import Snapshots
+from hanas_worker.log.tenure import Tenure
+from hanas_worker.log.values import Values
+from hanas_worker.neighbours.fitness import Fitness
+from hanas_worker.neighbours.keepalives import KeepAlive, Sender
+from hanas_worker.neighbours.lifeline import Lifeline
+from hanas_worker.neighbours.mail import Mail
+from hanas_worker.neighbours.overseers import Overseers, Rejected, wall_clock
 
 log = logging.getLogger("hanas.worker")
 

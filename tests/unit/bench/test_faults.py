@@ -9,7 +9,7 @@ from bench.faults import campaign, plots, report
 from bench.faults.campaign import Round
 from bench.faults.catalogue import CATALOGUE, KILL
 
-from hanas_client.lab.audit import Verdict
+from hanas_lab.audit import Verdict
 
 ALL = frozenset({"network", "mounts", "volume"})
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from hanas_client.lab import history, linearizable
-from hanas_client.lab.audit import Found, Verdict, judge
-from hanas_client.lab.history import Kind, Operation, Outcome
+from hanas_lab import history, linearizable
+from hanas_lab.audit import Found, Verdict, judge
+from hanas_lab.history import Kind, Operation, Outcome
 
 
 def put(start: float, end: float | None, value: str, version: str | None = None, **more: Any) -> Operation:

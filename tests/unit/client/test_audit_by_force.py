@@ -7,8 +7,8 @@ from itertools import permutations
 
 import msgspec
 
-from hanas_client.lab.audit import judge
-from hanas_client.lab.history import ANY, Kind, Operation, Outcome
+from hanas_lab.audit import judge
+from hanas_lab.history import ANY, Kind, Operation, Outcome
 
 OK = Outcome.OK
 UNTOLD = "?"

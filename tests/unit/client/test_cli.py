@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from hanas_client import cli
-from hanas_core import blocking
-from hanas_core import cluster as identity
-from hanas_core.posix import PosixFolder
+from hanas_core.members import cluster as identity
+from hanas_core.volume import blocking
+from hanas_core.volume.posix import PosixFolder
 from tests.unit.client.fake_cluster import FakeCluster, running
 
 Capture = pytest.CaptureFixture[str]

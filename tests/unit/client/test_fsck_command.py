@@ -7,12 +7,13 @@ import msgspec
 import pytest
 
 from hanas_client import cli
-from hanas_core import cluster, names
-from hanas_core.blocking import run
-from hanas_core.claims import claim_epoch
-from hanas_core.posix import PosixFolder
-from hanas_core.replica import Replica
-from hanas_core.writes import GroupCommit, Write
+from hanas_core.log.claims import claim_epoch
+from hanas_core.members import cluster
+from hanas_core.state.replica import Replica
+from hanas_core.state.writes import GroupCommit, Write
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.posix import PosixFolder
 from tests.unit.core.scenery import claim_of, take_over
 
 Capture = pytest.CaptureFixture[str]

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from hanas_client import cli
-from hanas_client.lab import Lab, LabError, control, ports
+from hanas_lab import Lab, LabError, control, ports
 
 # Each stands in for a server: HTTP on PORT, with what the lab waits for. A worker also has its link port.
 FAKE = """
@@ -189,7 +189,7 @@ async def test_nothing_is_left_behind(tmp_path: Path, fakes: dict[str, str]) -> 
 async def test_stubborn_processes_are_killed(
     tmp_path: Path, fakes: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hanas_client.lab.cluster.STOP_SECONDS", 0.1)
+    monkeypatch.setattr("hanas_lab.cluster.STOP_SECONDS", 0.1)
     async with make(tmp_path, fakes, FAKE_STUBBORN="1") as lab:
         processes = pids(lab)
     assert not any(alive(pid) for pid in processes)

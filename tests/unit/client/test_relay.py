@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from hanas_client.lab.relay import Relay, sender_of
+from hanas_lab.relay import Relay, sender_of
 
 BODY = b"x" * 300_000
 

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 
-from hanas_client.lab.relay import Relay
+from hanas_lab.relay import Relay
 
 JITTER_SECONDS = 0.2
 

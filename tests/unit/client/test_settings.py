@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hanas_client.lab import ports
-from hanas_client.lab.faults import LabError
-from hanas_client.lab.guard import survivors
 from hanas_client.settings import addresses, client_token, parse_urls
+from hanas_lab import ports
+from hanas_lab.faults import LabError
+from hanas_lab.guard import survivors
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
-from hanas_core.errors import FolderError, FolderUnavailable, Missing
-from hanas_core.folder import BLOCK_BYTES, Access
+from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing
+from hanas_core.volume.folder import BLOCK_BYTES, Access
 
 T = TypeVar("T")
 Then = Exception | Callable[[], object]

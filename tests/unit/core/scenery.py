@@ -4,20 +4,21 @@ from dataclasses import dataclass
 
 import pytest
 
-from hanas_core import names, records
-from hanas_core.blocking import run
-from hanas_core.cells import mark_of, read_part, sums_of
-from hanas_core.claims import Claim, claim_epoch
-from hanas_core.epochlog import EpochLog
-from hanas_core.errors import FolderUnavailable
-from hanas_core.folder import Folder
-from hanas_core.index import Index
-from hanas_core.positions import Position
-from hanas_core.records import Idempotency
-from hanas_core.replica import Replica
-from hanas_core.segments import prepare
-from hanas_core.takeover import Promotion, promote
-from hanas_core.writes import GroupCommit, Outcome, Write
+from hanas_core.epochs.takeover import Promotion, promote
+from hanas_core.log import records
+from hanas_core.log.cells import mark_of, read_part, sums_of
+from hanas_core.log.claims import Claim, claim_epoch
+from hanas_core.log.epochlog import EpochLog
+from hanas_core.log.positions import Position
+from hanas_core.log.records import Idempotency
+from hanas_core.log.segments import prepare
+from hanas_core.state.index import Index
+from hanas_core.state.replica import Replica
+from hanas_core.state.writes import GroupCommit, Outcome, Write
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderUnavailable
+from hanas_core.volume.folder import Folder
 from tests.unit.core.memory_folder import Disk, MemoryFolder
 
 FOLDER_ID = "f" * 32

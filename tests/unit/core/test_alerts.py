@@ -2,9 +2,9 @@
 
 import msgspec
 
-from hanas_core.alerts import AlertBook, Condition
-from hanas_core.documents import Presence, fitting
-from hanas_core.verdicts import Severity, Verdict
+from hanas_core.members.alerts import AlertBook, Condition
+from hanas_core.members.documents import Presence, fitting
+from hanas_core.members.verdicts import Severity, Verdict
 
 WALL = "2026-01-01T00:00:00.000+00:00"
 LINK = Condition(Verdict.LINK_FAILED, "worker-2", Severity.NOTICE, "link failed", "check the network", confirm=1.0)

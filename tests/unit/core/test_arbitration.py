@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanas_core.arbitration import (
+from hanas_core.epochs.arbitration import (
     Arrival,
     Challenge,
     Expected,
@@ -21,12 +21,12 @@ from hanas_core.arbitration import (
     main_info,
     unserved,
 )
-from hanas_core.blocking import run
-from hanas_core.claims import Claim, highest_claim, read_claim
-from hanas_core.errors import FolderUnavailable
-from hanas_core.mailboxes import Registry
-from hanas_core.seals import Seal, write_seal
-from hanas_core.verdicts import Verdict
+from hanas_core.log.claims import Claim, highest_claim, read_claim
+from hanas_core.log.seals import Seal, write_seal
+from hanas_core.members.mailboxes import Registry
+from hanas_core.members.verdicts import Verdict
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderUnavailable
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, incarnation, serve, win
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanas_core import records
-from hanas_core.batches import (
+from hanas_core.log import records
+from hanas_core.log.batches import (
     FIRST_OFFSET,
     HEADER_BYTES,
     Batch,
@@ -16,7 +16,7 @@ from hanas_core.batches import (
     find_later,
     size_of,
 )
-from hanas_core.positions import Position, Version
+from hanas_core.log.positions import Position, Version
 
 NONCE = 0x1234_5678_9ABC_DEF1
 PLACE = {"nonce": NONCE, "epoch": 7, "number": 3}

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanas_core import names
-from hanas_core.blocking import run
-from hanas_core.blocks import PAYLOAD_BYTES, ZERO_BLOCK, Blank, pack, unpack
-from hanas_core.folder import BLOCK_BYTES
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import PAYLOAD_BYTES, ZERO_BLOCK, Blank, pack, unpack
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import bare_folder
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanas_core.blocking import run
-from hanas_core.cells import PART_BYTES, cell_size, mark_of, read_part, sums_of
-from hanas_core.errors import Corruption
+from hanas_core.log.cells import PART_BYTES, cell_size, mark_of, read_part, sums_of
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import Corruption
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import bare_folder
 

@@ -5,10 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanas_core import names, reading
-from hanas_core.blocking import run
-from hanas_core.blocks import ZERO_BLOCK, Blank, pack
-from hanas_core.claims import (
+from hanas_core.log.claims import (
     POINTER_COPY_BYTES,
     POINTER_OFFSET,
     SEAL_OFFSET,
@@ -21,8 +18,11 @@ from hanas_core.claims import (
     read_pointer,
     write_pointer,
 )
-from hanas_core.errors import Corruption, FolderUnavailable, Missing
-from hanas_core.folder import BLOCK_BYTES
+from hanas_core.volume import names, reading
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import ZERO_BLOCK, Blank, pack
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import bare_folder, claim_of, win
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanas_core import names
-from hanas_core.blocking import run
-from hanas_core.cluster import FORMAT, Cluster, identify, initialise
-from hanas_core.errors import FolderUnavailable, NotInitialised, WrongFolder
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.mailboxes import SLOTS, Box
+from hanas_core.members.cluster import FORMAT, Cluster, identify, initialise
+from hanas_core.members.mailboxes import SLOTS, Box
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderUnavailable, NotInitialised, WrongFolder
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import win
 

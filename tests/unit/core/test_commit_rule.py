@@ -2,15 +2,15 @@
 
 import pytest
 
-from hanas_core import names
-from hanas_core.batches import Batch, size_of
-from hanas_core.blocking import run
-from hanas_core.blocks import ZERO_BLOCK
-from hanas_core.claims import SEAL_OFFSET
-from hanas_core.errors import FolderError, FolderUnavailable, NoSpace, Sealed
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.positions import Position
-from hanas_core.seals import Seal, write_seal
+from hanas_core.log.batches import Batch, size_of
+from hanas_core.log.claims import SEAL_OFFSET
+from hanas_core.log.positions import Position
+from hanas_core.log.seals import Seal, write_seal
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import ZERO_BLOCK
+from hanas_core.volume.errors import FolderError, FolderUnavailable, NoSpace, Sealed
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import (
     SEGMENT_BYTES,

@@ -10,22 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanas_core import compaction, names
-from hanas_core import index as indexes
-from hanas_core.batches import FIRST_OFFSET, Batch
-from hanas_core.blocking import run
-from hanas_core.claims import Claim, Pointer, claim_epoch, highest_claim, read_pointer
-from hanas_core.compaction import Merger, Plan
-from hanas_core.errors import Corruption, FolderError, FolderUnavailable, Missing, Sealed
-from hanas_core.index import Index
-from hanas_core.manifests import Cut, Manifest, read_manifest
-from hanas_core.positions import Position, Version
-from hanas_core.records import Merged, Remembered, decode_merged
-from hanas_core.replica import Replica
-from hanas_core.segments import SegmentHeader as Header
-from hanas_core.segments import SegmentReader, begin, new_nonce, prepare
-from hanas_core.takeover import Promotion
-from hanas_core.writes import GroupCommit, Outcome, Result, Write
+from hanas_core.epochs.takeover import Promotion
+from hanas_core.log.batches import FIRST_OFFSET, Batch
+from hanas_core.log.claims import Claim, Pointer, claim_epoch, highest_claim, read_pointer
+from hanas_core.log.manifests import Cut, Manifest, read_manifest
+from hanas_core.log.positions import Position, Version
+from hanas_core.log.records import Merged, Remembered, decode_merged
+from hanas_core.log.segments import SegmentHeader as Header
+from hanas_core.log.segments import SegmentReader, begin, new_nonce, prepare
+from hanas_core.state import index as indexes
+from hanas_core.state.index import Index
+from hanas_core.state.replica import Replica
+from hanas_core.state.writes import GroupCommit, Outcome, Result, Write
+from hanas_core.upkeep import compaction
+from hanas_core.upkeep.compaction import Merger, Plan
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, Sealed
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import (
     FOLDER_ID,

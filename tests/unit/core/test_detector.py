@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from hanas_core.detector import Conclude, Detector, StartProbe
-from hanas_core.timing import CLOUD, LAN, PRESETS, Timing
-from hanas_core.verdicts import Verdict
+from hanas_core.members.detector import Conclude, Detector, StartProbe
+from hanas_core.members.timing import CLOUD, LAN, PRESETS, Timing
+from hanas_core.members.verdicts import Verdict
 
 MAIN = "a" * 32
 OTHER = "b" * 32

@@ -2,11 +2,11 @@
 
 import pytest
 
-from hanas_core import fitness, names
-from hanas_core.blocking import run
-from hanas_core.blocks import pack
-from hanas_core.errors import FolderUnavailable, NoSpace
-from hanas_core.fitness import Check, Examination, Unfit
+from hanas_core.volume import fitness, names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import pack
+from hanas_core.volume.errors import FolderUnavailable, NoSpace
+from hanas_core.volume.fitness import Check, Examination, Unfit
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import bare_folder
 

@@ -7,19 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanas_core import cluster, names
-from hanas_core.batches import FIRST_OFFSET
-from hanas_core.blocking import run
-from hanas_core.blocks import pack
-from hanas_core.cells import PART_BYTES
-from hanas_core.claims import POINTER_OFFSET, SEAL_OFFSET
-from hanas_core.errors import NotInitialised
-from hanas_core.findings import Finding, Report
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.fsck import check
-from hanas_core.mailboxes import Box
-from hanas_core.segments import prepare, read_header
-from hanas_core.writes import Write
+from hanas_core.log.batches import FIRST_OFFSET
+from hanas_core.log.cells import PART_BYTES
+from hanas_core.log.claims import POINTER_OFFSET, SEAL_OFFSET
+from hanas_core.log.segments import prepare, read_header
+from hanas_core.members import cluster
+from hanas_core.members.mailboxes import Box
+from hanas_core.state.writes import Write
+from hanas_core.upkeep.findings import Finding, Report
+from hanas_core.upkeep.fsck import check
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import pack
+from hanas_core.volume.errors import NotInitialised
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import Disk, MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, Main, claim_of, serve, win
 from tests.unit.core.test_compaction import compact, fill, manifest_of

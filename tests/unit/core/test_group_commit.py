@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanas_core import records
-from hanas_core import writes as writes_module
-from hanas_core.batches import size_of
-from hanas_core.index import Index
-from hanas_core.positions import Position, Version
-from hanas_core.writes import GroupCommit, Outcome, Result, Write
+from hanas_core.log import records
+from hanas_core.log.batches import size_of
+from hanas_core.log.positions import Position, Version
+from hanas_core.state import writes as writes_module
+from hanas_core.state.index import Index
+from hanas_core.state.writes import GroupCommit, Outcome, Result, Write
 from tests.unit.core.scenery import put_payload
 
 ROOM = 1 << 20

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanas_core import index as indexes
-from hanas_core import records
-from hanas_core.batches import Batch
-from hanas_core.cells import mark_of
-from hanas_core.errors import Corruption
-from hanas_core.index import Done, Index
-from hanas_core.positions import Position, Version
+from hanas_core.log import records
+from hanas_core.log.batches import Batch
+from hanas_core.log.cells import mark_of
+from hanas_core.log.positions import Position, Version
+from hanas_core.state import index as indexes
+from hanas_core.state.index import Done, Index
+from hanas_core.volume.errors import Corruption
 
 keys = st.text(alphabet="ab/\xe4\u20ac\U0001f600", max_size=4)
 

@@ -4,13 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanas_core import names
-from hanas_core.blocking import run
-from hanas_core.blocks import PAYLOAD_BYTES
-from hanas_core.documents import Presence
-from hanas_core.errors import FolderUnavailable
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.mailboxes import (
+from hanas_core.members.documents import Presence
+from hanas_core.members.mailboxes import (
     MOST_ANSWERS,
     SLOTS,
     Answer,
@@ -23,6 +18,11 @@ from hanas_core.mailboxes import (
     Registry,
     allocate,
 )
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import PAYLOAD_BYTES
+from hanas_core.volume.errors import FolderUnavailable
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import bare_folder, incarnation
 

@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from hanas_core.claims import Claim
-from hanas_core.detector import Conclude, StartProbe
-from hanas_core.member import Effect, Follow, HandOver, IsolationPolicy, Member, Promote, Role, StepDown
-from hanas_core.timing import LAN
-from hanas_core.verdicts import Severity, Verdict
+from hanas_core.log.claims import Claim
+from hanas_core.members.detector import Conclude, StartProbe
+from hanas_core.members.member import Effect, Follow, HandOver, IsolationPolicy, Member, Promote, Role, StepDown
+from hanas_core.members.timing import LAN
+from hanas_core.members.verdicts import Severity, Verdict
 
 ME, OTHER = "1" * 32, "2" * 32
 

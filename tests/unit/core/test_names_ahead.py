@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from hanas_core import names
-from hanas_core.blocking import run
-from hanas_core.blocks import pack
-from hanas_core.errors import FolderError, FolderUnavailable, Missing, NoSpace, Sealed
-from hanas_core.segments import NotBegun, SegmentHeader, begin, new_nonce, prepare, read_header
+from hanas_core.log.segments import NotBegun, SegmentHeader, begin, new_nonce, prepare, read_header
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import pack
+from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, NoSpace, Sealed
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import (
     FOLDER_ID,

@@ -16,21 +16,21 @@ from typing import Any
 
 import pytest
 
-from hanas_core import names
-from hanas_core.blocking import run
-from hanas_core.blocks import ZERO_BLOCK, pack
-from hanas_core.claims import Claim, claim_epoch, highest_claim
-from hanas_core.cluster import identify, initialise
-from hanas_core.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace, Sealed
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.index import Index
-from hanas_core.mailboxes import Mailboxes, Registry
-from hanas_core.positions import Version
-from hanas_core.posix import PosixFolder, is_coherent
-from hanas_core.replica import Replica
-from hanas_core.segments import prepare
-from hanas_core.takeover import Promotion
-from hanas_core.writes import GroupCommit, Write
+from hanas_core.epochs.takeover import Promotion
+from hanas_core.log.claims import Claim, claim_epoch, highest_claim
+from hanas_core.log.positions import Version
+from hanas_core.log.segments import prepare
+from hanas_core.members.cluster import identify, initialise
+from hanas_core.members.mailboxes import Mailboxes, Registry
+from hanas_core.state.index import Index
+from hanas_core.state.replica import Replica
+from hanas_core.state.writes import GroupCommit, Write
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import ZERO_BLOCK, pack
+from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace, Sealed
+from hanas_core.volume.folder import BLOCK_BYTES
+from hanas_core.volume.posix import PosixFolder, is_coherent
 from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, claim_of, contents, incarnation, take_over
 
 

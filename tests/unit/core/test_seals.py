@@ -2,12 +2,12 @@
 
 import pytest
 
-from hanas_core import names
-from hanas_core.blocking import run
-from hanas_core.blocks import Blank
-from hanas_core.claims import POINTER_OFFSET, SEAL_OFFSET, Pointer, write_pointer
-from hanas_core.errors import FolderUnavailable, Sealed
-from hanas_core.seals import Seal, SealWatch, read_seal, seal_below, write_seal
+from hanas_core.log.claims import POINTER_OFFSET, SEAL_OFFSET, Pointer, write_pointer
+from hanas_core.log.seals import Seal, SealWatch, read_seal, seal_below, write_seal
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import Blank
+from hanas_core.volume.errors import FolderUnavailable, Sealed
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import bare_folder, claim_of, win
 

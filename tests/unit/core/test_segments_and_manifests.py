@@ -3,16 +3,16 @@
 import msgspec
 import pytest
 
-from hanas_core import names
-from hanas_core.batches import FIRST_OFFSET, Batch, Fault, encode
-from hanas_core.blocking import run
-from hanas_core.blocks import ZERO_BLOCK, pack
-from hanas_core.claims import Pointer
-from hanas_core.errors import Corruption, Missing, NoSpace
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.manifests import Cut, Manifest, read_manifest, write_manifest
-from hanas_core.positions import NOWHERE, Position, start_of
-from hanas_core.segments import SegmentHeader, SegmentReader, begin, new_nonce, prepare, read_header
+from hanas_core.log.batches import FIRST_OFFSET, Batch, Fault, encode
+from hanas_core.log.claims import Pointer
+from hanas_core.log.manifests import Cut, Manifest, read_manifest, write_manifest
+from hanas_core.log.positions import NOWHERE, Position, start_of
+from hanas_core.log.segments import SegmentHeader, SegmentReader, begin, new_nonce, prepare, read_header
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import ZERO_BLOCK, pack
+from hanas_core.volume.errors import Corruption, Missing, NoSpace
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, bare_folder, claim_of, incarnation
 

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanas_core import names, snapshots
-from hanas_core.blocking import run
-from hanas_core.blocks import pack
-from hanas_core.errors import Corruption, FolderError, FolderUnavailable
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.index import Index
-from hanas_core.positions import Position
-from hanas_core.replica import Replica
-from hanas_core.writes import Write
+from hanas_core.log.positions import Position
+from hanas_core.state import snapshots
+from hanas_core.state.index import Index
+from hanas_core.state.replica import Replica
+from hanas_core.state.writes import Write
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import pack
+from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, Main, bare_folder, contents, fresh_backup, serve, stored
 from tests.unit.core.test_compaction import compact, fill, learn, manifest_of

@@ -2,14 +2,14 @@
 
 import pytest
 
-from hanas_core import names
-from hanas_core.batches import Batch, Kind, size_of
-from hanas_core.blocking import run
-from hanas_core.errors import Corruption, FolderUnavailable, Missing
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.positions import NOWHERE, Position
-from hanas_core.replica import Replica
-from hanas_core.tailer import Tailer
+from hanas_core.log.batches import Batch, Kind, size_of
+from hanas_core.log.positions import NOWHERE, Position
+from hanas_core.log.tailer import Tailer
+from hanas_core.state.replica import Replica
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import (
     SEGMENT_BYTES,

@@ -4,11 +4,9 @@ from contextlib import suppress
 
 import pytest
 
-from hanas_core import names
-from hanas_core.batches import FIRST_OFFSET, size_of
-from hanas_core.blocking import run
-from hanas_core.blocks import ZERO_BLOCK
-from hanas_core.claims import (
+from hanas_core.epochs.takeover import find_predecessor
+from hanas_core.log.batches import FIRST_OFFSET, size_of
+from hanas_core.log.claims import (
     POINTER_OFFSET,
     SEAL_OFFSET,
     Claim,
@@ -18,14 +16,16 @@ from hanas_core.claims import (
     read_pointer,
     write_pointer,
 )
-from hanas_core.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace, Sealed
-from hanas_core.folder import BLOCK_BYTES
-from hanas_core.manifests import Cut, Manifest, read_manifest
-from hanas_core.positions import Position, Version
-from hanas_core.replica import Replica
-from hanas_core.seals import Seal, write_seal
-from hanas_core.takeover import find_predecessor
-from hanas_core.writes import Outcome, Result, Write
+from hanas_core.log.manifests import Cut, Manifest, read_manifest
+from hanas_core.log.positions import Position, Version
+from hanas_core.log.seals import Seal, write_seal
+from hanas_core.state.replica import Replica
+from hanas_core.state.writes import Outcome, Result, Write
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.blocks import ZERO_BLOCK
+from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace, Sealed
+from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation
 from tests.unit.core.scenery import (
     Main,

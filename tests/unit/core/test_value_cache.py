@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanas_core.valuecache import ValueCache
+from hanas_core.state.valuecache import ValueCache
 
 
 def test_the_one_not_used_for_longest_goes_first() -> None:

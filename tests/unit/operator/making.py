@@ -3,8 +3,8 @@
 import base64
 from typing import Any
 
-from hanas_core.documents import Alert, MainInfo
-from hanas_core.verdicts import Severity, Verdict
+from hanas_core.members.documents import Alert, MainInfo
+from hanas_core.members.verdicts import Severity, Verdict
 from hanas_operator import crd, kinds, names, spec
 from hanas_operator.objects.owner import Owner
 from hanas_operator.view import ClusterView, LinkView, MemberView

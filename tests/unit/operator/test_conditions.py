@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from hanas_core.verdicts import Verdict
+from hanas_core.members.verdicts import Verdict
 from hanas_operator import conditions, names, pods, storage
 from hanas_operator.conditions import Problem, World
 from hanas_operator.status import AlertStatus, Condition, FailureState, FailureStatus

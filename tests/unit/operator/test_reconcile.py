@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from hanas_core.verdicts import Verdict
+from hanas_core.members.verdicts import Verdict
 from hanas_operator import durations, kinds, names
 from hanas_operator.api import ApiError
 from hanas_operator.view import TakeoverView

@@ -10,16 +10,17 @@ from typing import Any
 import httpx
 import msgspec
 
-from hanas_core import blocking, cluster, names
-from hanas_core.claims import Claim, claim_epoch, write_pointer
-from hanas_core.documents import Alert, Link, Presence
-from hanas_core.folder import Folder
-from hanas_core.mailboxes import Box, Mailboxes, Registry
-from hanas_core.manifests import Manifest, write_manifest
-from hanas_core.posix import PosixFolder
-from hanas_core.seals import Seal, write_seal
-from hanas_core.timing import LAN, Timing
-from hanas_core.verdicts import Severity, Verdict
+from hanas_core.log.claims import Claim, claim_epoch, write_pointer
+from hanas_core.log.manifests import Manifest, write_manifest
+from hanas_core.log.seals import Seal, write_seal
+from hanas_core.members import cluster
+from hanas_core.members.documents import Alert, Link, Presence
+from hanas_core.members.mailboxes import Box, Mailboxes, Registry
+from hanas_core.members.timing import LAN, Timing
+from hanas_core.members.verdicts import Severity, Verdict
+from hanas_core.volume import blocking, names
+from hanas_core.volume.folder import Folder
+from hanas_core.volume.posix import PosixFolder
 from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions

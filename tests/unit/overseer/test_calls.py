@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from hanas_core.verdicts import Severity
+from hanas_core.members.verdicts import Severity
 from tests.unit.overseer.stage import (
     SECONDS,
     Overseer,

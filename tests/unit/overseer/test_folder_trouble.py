@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hanas_core import names
-from hanas_core.folder import Access
-from hanas_core.posix import PosixFile, PosixFolder
+from hanas_core.volume import names
+from hanas_core.volume.folder import Access
+from hanas_core.volume.posix import PosixFile, PosixFolder
 from hanas_overseer import history
 from hanas_overseer.observer import Observer
 from tests.unit.overseer.stage import FAST, Overseer, Stage, check_problem, eventually, presence, running, started

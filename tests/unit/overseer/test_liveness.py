@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hanas_core.timing import LAN
+from hanas_core.members.timing import LAN
 from hanas_overseer.liveness import UNSEEN, Liveness
 from tests.unit.overseer.stage import presence
 

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from hanas_core.documents import MainInfo, Report
-from hanas_core.mailboxes import Registration
-from hanas_core.verdicts import Severity, Verdict
+from hanas_core.members.documents import MainInfo, Report
+from hanas_core.members.mailboxes import Registration
+from hanas_core.members.verdicts import Severity, Verdict
 from hanas_overseer import alarms, picture
 from hanas_overseer.documents import Takeover
 from hanas_overseer.history import takeover, words

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from hanas_core import names
-from hanas_core.blocks import pack
-from hanas_core.mailboxes import SLOTS, Registration
+from hanas_core.members.mailboxes import SLOTS, Registration
+from hanas_core.volume import names
+from hanas_core.volume.blocks import pack
 from hanas_overseer import bodies
 from tests.unit.overseer.stage import Overseer, Stage, check_problem, incarnation, running
 

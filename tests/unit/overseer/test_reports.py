@@ -7,8 +7,8 @@ import httpx
 import msgspec
 import pytest
 
-from hanas_core.documents import Report
-from hanas_core.verdicts import Severity, Verdict
+from hanas_core.members.documents import Report
+from hanas_core.members.verdicts import Severity, Verdict
 from hanas_overseer.liveness import Liveness
 from hanas_overseer.reports import Reports
 from tests.unit.overseer.stage import FAST, Overseer, Stage, alert, eventually, incarnation, presence, running

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hanas_core.documents import Alert, MainInfo
-from hanas_core.verdicts import Severity
+from hanas_core.members.documents import Alert, MainInfo
+from hanas_core.members.verdicts import Severity
 from hanas_overseer import board as boards
 from hanas_overseer import picture, stream
 from hanas_overseer.board import Board

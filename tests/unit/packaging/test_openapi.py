@@ -13,18 +13,18 @@ import yaml
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from hanas_core.arbitration import Arrival, Challenge, Place
-from hanas_core.documents import Report
+from hanas_core.epochs.arbitration import Arrival, Challenge, Place
+from hanas_core.members.documents import Report
 from hanas_overseer.documents import Alerts, Cluster, MainDocument, Pool, Takeovers
 from hanas_serving import problems
-from hanas_worker import settings
-from hanas_worker.app import WorkerApplication
-from hanas_worker.keepalives import Heard, KeepAlive, LinkEndpoint
-from hanas_worker.kv import KeyValueEndpoint, Page
+from hanas_worker.faces.http.app import WorkerApplication
+from hanas_worker.faces.http.kv import KeyValueEndpoint, Page
+from hanas_worker.faces.http.requests import Headers
+from hanas_worker.faces.http.rules import Rules
+from hanas_worker.faces.http.status import Status
+from hanas_worker.host import settings
+from hanas_worker.neighbours.keepalives import Heard, KeepAlive, LinkEndpoint
 from hanas_worker.node import Node
-from hanas_worker.requests import Headers
-from hanas_worker.rules import Rules
-from hanas_worker.status import Status
 from tests.unit.overseer.stage import Stage, running
 from tests.unit.packaging.documents import ROOT
 

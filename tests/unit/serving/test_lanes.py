@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from hanas_core.errors import FolderUnavailable, NoSpace
+from hanas_core.volume.errors import FolderUnavailable, NoSpace
 from hanas_serving.lanes import Lane
 from tests.unit.waiting import AMPLE_SECONDS, until
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from hanas_client.lab import ports
+from hanas_lab import ports
 from hanas_serving.server import Endpoint, bind
 from hanas_serving.upgrades import without_offer
 from tests.unit.waiting import AMPLE_SECONDS

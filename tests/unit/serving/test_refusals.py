@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hanas_client.lab import ports
+from hanas_lab import ports
 from hanas_overseer.__main__ import main as overseer
 from hanas_worker.__main__ import main as worker
 

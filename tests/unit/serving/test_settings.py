@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hanas_core.timing import CLOUD, LAN
+from hanas_core.members.timing import CLOUD, LAN
 from hanas_serving import folders, settings
 from hanas_serving.settings import SettingError
 

@@ -1,10 +1,10 @@
 """Workers on a folder in memory."""
 
-from hanas_core.arbitration import Challenge
-from hanas_core.folder import Folder
-from hanas_worker import settings
+from hanas_core.epochs.arbitration import Challenge
+from hanas_core.volume.folder import Folder
+from hanas_worker.host import settings
+from hanas_worker.neighbours.overseers import Overseers
 from hanas_worker.node import Node
-from hanas_worker.overseers import Overseers
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, Main
 from tests.unit.waiting import AMPLE_SECONDS

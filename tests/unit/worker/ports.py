@@ -1,6 +1,6 @@
 """Ports for servers inside of a test."""
 
-from hanas_client.lab import ports
+from hanas_lab import ports
 
 _taken: set[int] = set()
 

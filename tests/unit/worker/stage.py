@@ -3,12 +3,12 @@
 import threading
 from dataclasses import dataclass, field
 
-from hanas_core.blocking import run
-from hanas_core.claims import Claim
-from hanas_core.replica import Replica
-from hanas_core.seals import Seal, write_seal
-from hanas_core.segments import prepare
-from hanas_worker.service import RESERVE_BYTES, Service
+from hanas_core.log.claims import Claim
+from hanas_core.log.seals import Seal, write_seal
+from hanas_core.log.segments import prepare
+from hanas_core.state.replica import Replica
+from hanas_core.volume.blocking import run
+from hanas_worker.log.service import RESERVE_BYTES, Service
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import bare_folder, take_over, win
 from tests.unit.waiting import AMPLE_SECONDS

@@ -6,8 +6,8 @@ import socket
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from hanas_worker import addresses
-from hanas_worker.addresses import LastKnown
+from hanas_worker.neighbours import addresses
+from hanas_worker.neighbours.addresses import LastKnown
 
 
 def address(host: str) -> ResolveResult:

@@ -7,18 +7,18 @@ from typing import Any, cast
 
 import pytest
 
-from hanas_core.errors import FolderUnavailable
-from hanas_core.member import Role
-from hanas_core.writes import GroupCommit
+from hanas_core.members.member import Role
+from hanas_core.state.writes import GroupCommit
+from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving.answers import Answer
 from hanas_serving.direct import Exchange
-from hanas_worker.direct import DirectKeyValue
-from hanas_worker.kv import KeyValueEndpoint
+from hanas_worker.faces.http.direct import DirectKeyValue
+from hanas_worker.faces.http.kv import KeyValueEndpoint
+from hanas_worker.faces.http.requests import PLAINLY
+from hanas_worker.faces.http.rules import Rules
+from hanas_worker.log.service import Service
+from hanas_worker.log.values import Moved
 from hanas_worker.node import Node
-from hanas_worker.requests import PLAINLY
-from hanas_worker.rules import Rules
-from hanas_worker.service import Service
-from hanas_worker.values import Moved
 from tests.unit.waiting import until
 from tests.unit.worker.stage import Gate, Stage, started
 

@@ -7,16 +7,16 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from hanas_core import mailboxes
-from hanas_core.blocking import run
-from hanas_core.documents import Echo, Inquiry, Presence
-from hanas_core.errors import FolderUnavailable
-from hanas_core.fitness import Unfit, leave_word
-from hanas_core.verdicts import Verdict
-from hanas_worker import settings
-from hanas_worker.fitness import Fitness
-from hanas_worker.mail import Mail
-from hanas_worker.state import State
+from hanas_core.members import mailboxes
+from hanas_core.members.documents import Echo, Inquiry, Presence
+from hanas_core.members.verdicts import Verdict
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderUnavailable
+from hanas_core.volume.fitness import Unfit, leave_word
+from hanas_worker.host import settings
+from hanas_worker.host.state import State
+from hanas_worker.neighbours.fitness import Fitness
+from hanas_worker.neighbours.mail import Mail
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, bare_folder
 from tests.unit.waiting import AMPLE_SECONDS, until

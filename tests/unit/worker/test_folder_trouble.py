@@ -4,14 +4,15 @@ import asyncio
 
 import pytest
 
-from hanas_core import mailboxes, names
-from hanas_core.blocking import run
-from hanas_core.detector import Conclude, Evidence
-from hanas_core.errors import FolderUnavailable, NoSpace
-from hanas_core.member import Role
-from hanas_core.verdicts import Verdict
-from hanas_worker import settings
-from hanas_worker.follower import Follower
+from hanas_core.members import mailboxes
+from hanas_core.members.detector import Conclude, Evidence
+from hanas_core.members.member import Role
+from hanas_core.members.verdicts import Verdict
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderUnavailable, NoSpace
+from hanas_worker.host import settings
+from hanas_worker.log.follower import Follower
 from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, serve

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hanas_core.positions import Position
-from hanas_core.verdicts import Verdict
-from hanas_worker.keepalives import KeepAlive
+from hanas_core.log.positions import Position
+from hanas_core.members.verdicts import Verdict
+from hanas_worker.neighbours.keepalives import KeepAlive
 from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, Main, bare_folder, serve

@@ -10,9 +10,9 @@ import httpx
 import msgspec
 import pytest
 
-from hanas_core.positions import Position
+from hanas_core.log.positions import Position
 from hanas_serving.server import Endpoint, bind
-from hanas_worker.keepalives import KeepAlive, LinkEndpoint, Sender
+from hanas_worker.neighbours.keepalives import KeepAlive, LinkEndpoint, Sender
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.ports import free_port
 

@@ -3,13 +3,14 @@
 import asyncio
 import time
 
-from hanas_core import mailboxes, names
-from hanas_core.blocking import run
-from hanas_core.claims import Pointer, read_pointer
-from hanas_core.detector import Conclude, Evidence
-from hanas_core.seals import Seal, read_seal
-from hanas_core.verdicts import Verdict
-from hanas_worker import settings
+from hanas_core.log.claims import Pointer, read_pointer
+from hanas_core.log.seals import Seal, read_seal
+from hanas_core.members import mailboxes
+from hanas_core.members.detector import Conclude, Evidence
+from hanas_core.members.verdicts import Verdict
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_worker.host import settings
 from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, serve

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hanas_serving.server import Endpoint, bind
-from hanas_worker.keepalives import LinkEndpoint
-from hanas_worker.lifeline import IDLE_SECONDS, Lifeline
+from hanas_worker.neighbours.keepalives import LinkEndpoint
+from hanas_worker.neighbours.lifeline import IDLE_SECONDS, Lifeline
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.ports import free_port
 

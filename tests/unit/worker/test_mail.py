@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from hanas_core import mailboxes
-from hanas_core.blocking import run
-from hanas_core.errors import FolderUnavailable
-from hanas_core.mailboxes import Answers, Box, Mailboxes, Probe, Registry
-from hanas_core.writes import Outcome, Write
-from hanas_worker import settings
-from hanas_worker.mail import Mail
-from hanas_worker.service import Service
-from hanas_worker.state import State
+from hanas_core.members import mailboxes
+from hanas_core.members.mailboxes import Answers, Box, Mailboxes, Probe, Registry
+from hanas_core.state.writes import Outcome, Write
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderUnavailable
+from hanas_worker.host import settings
+from hanas_worker.host.state import State
+from hanas_worker.log.service import Service
+from hanas_worker.neighbours.mail import Mail
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, take_over, win
 from tests.unit.waiting import AMPLE_SECONDS

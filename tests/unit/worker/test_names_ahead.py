@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hanas_core import names
-from hanas_core.blocking import run
-from hanas_core.detector import Conclude, Evidence
-from hanas_core.errors import FolderUnavailable, Missing, NoSpace
-from hanas_core.verdicts import Verdict
-from hanas_core.writes import Outcome, Result, Write
+from hanas_core.members.detector import Conclude, Evidence
+from hanas_core.members.verdicts import Verdict
+from hanas_core.state.writes import Outcome, Result, Write
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderUnavailable, Missing, NoSpace
+from hanas_worker.log.service import Service
 from hanas_worker.node import Node
-from hanas_worker.service import Service
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import bare_folder, fresh_backup, serve
 from tests.unit.waiting import until

@@ -12,17 +12,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hanas_core import cluster
-from hanas_core.arbitration import Arrival, Challenge, Expected, Place
-from hanas_core.blocking import run
-from hanas_core.claims import highest_claim
-from hanas_core.documents import MainInfo, Report
-from hanas_core.errors import FolderError
-from hanas_core.posix import PosixFolder
-from hanas_core.verdicts import Verdict
+from hanas_core.epochs.arbitration import Arrival, Challenge, Expected, Place
+from hanas_core.log.claims import highest_claim
+from hanas_core.members import cluster
+from hanas_core.members.documents import MainInfo, Report
+from hanas_core.members.verdicts import Verdict
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderError
+from hanas_core.volume.posix import PosixFolder
 from hanas_serving.problems import document
 from hanas_serving.server import Endpoint, bind
-from hanas_worker.overseers import Overseers, Rejected, wall_clock
+from hanas_worker.neighbours.overseers import Overseers, Rejected, wall_clock
 from tests.unit.waiting import AMPLE_SECONDS
 from tests.unit.worker.ports import free_port
 

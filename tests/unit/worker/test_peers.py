@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from hanas_core.documents import LEFT, Presence
-from hanas_core.mailboxes import Registration
-from hanas_worker.peers import Peers
+from hanas_core.members.documents import LEFT, Presence
+from hanas_core.members.mailboxes import Registration
+from hanas_worker.neighbours.peers import Peers
 
 
 def registration(member: str, slot: int) -> Registration:

@@ -5,9 +5,9 @@ from urllib.parse import quote
 import pytest
 
 from hanas_serving.problems import Problem
-from hanas_worker import requests
-from hanas_worker.kv import concerns_keys
-from hanas_worker.requests import PageQuery
+from hanas_worker.faces.http import requests
+from hanas_worker.faces.http.kv import concerns_keys
+from hanas_worker.faces.http.requests import PageQuery
 
 MANY_DIGITS = 5000
 

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from hanas_core import compaction, names, writes
-from hanas_core.batches import Batch
-from hanas_core.blocking import run
-from hanas_core.claims import Claim
-from hanas_core.errors import FolderUnavailable
-from hanas_core.positions import Version
-from hanas_core.seals import Seal, write_seal
-from hanas_core.takeover import Promotion
-from hanas_core.writes import Outcome, Result, Write
-from hanas_worker.service import EpochEnded
+from hanas_core.epochs.takeover import Promotion
+from hanas_core.log.batches import Batch
+from hanas_core.log.claims import Claim
+from hanas_core.log.positions import Version
+from hanas_core.log.seals import Seal, write_seal
+from hanas_core.state import writes
+from hanas_core.state.writes import Outcome, Result, Write
+from hanas_core.upkeep import compaction
+from hanas_core.volume import names
+from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderUnavailable
+from hanas_worker.log.service import EpochEnded
 from tests.unit.core.scenery import contents, fresh_backup, put_payload, win
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.stage import SEGMENT_BYTES, Gate, Stage, started

@@ -3,9 +3,9 @@
 import socket
 from pathlib import Path
 
-from hanas_core.member import IsolationPolicy
-from hanas_core.timing import CLOUD, LAN
-from hanas_worker import settings
+from hanas_core.members.member import IsolationPolicy
+from hanas_core.members.timing import CLOUD, LAN
+from hanas_worker.host import settings
 
 
 def test_nothing_said() -> None:

@@ -1,8 +1,8 @@
 """A backup that takes over just when the main has begun a new segment."""
 
-from hanas_core.blocking import run
-from hanas_core.positions import Position
-from hanas_core.replica import Replica
+from hanas_core.log.positions import Position
+from hanas_core.state.replica import Replica
+from hanas_core.volume.blocking import run
 from tests.unit.core.scenery import Main, bare_folder, contents, fresh_backup, promoted, serve, win
 
 LARGE = 9000

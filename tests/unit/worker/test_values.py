@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from hanas_core.batches import Batch
-from hanas_worker import settings
-from hanas_worker.state import State
-from hanas_worker.values import Moved, Values
+from hanas_core.log.batches import Batch
+from hanas_worker.host import settings
+from hanas_worker.host.state import State
+from hanas_worker.log.values import Moved, Values
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, put_payload
 
 

@@ -1,9 +1,0 @@
-"""A whole cluster on this machine: real processes, and links between them that can be cut.
-
-`Lab` is the library; `hanas lab` is made of it.
-"""
-
-from hanas_client.lab.cluster import Lab
-from hanas_client.lab.faults import LabError
-
-__all__ = ["Lab", "LabError"]

@@ -1,0 +1,1 @@
+"""How an epoch begins: arbitration and takeover."""

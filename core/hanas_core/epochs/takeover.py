@@ -1,0 +1,118 @@
+"""From a won claim to serving, strictly in this order (docs/protocol.md, section 2).
+
+    the claim is confirmed -> seals, each synced -> the predecessor is determined -> its log is read to its end ->
+    what lies beyond its commit position is re-logged -> manifest -> block 1 -> seal check -> serve
+
+A winner that dies before block 1 has changed nothing: the next epoch starts from the same predecessor.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hanas_core.log.batches import Batch
+from hanas_core.log.claims import Claim, confirm, read_pointer, write_pointer
+from hanas_core.log.epochlog import EpochLog
+from hanas_core.log.manifests import Cut, Manifest, write_manifest
+from hanas_core.log.positions import Position
+from hanas_core.log.seals import SealWatch, seal_below
+from hanas_core.state.replica import Replica
+from hanas_core.volume import names
+from hanas_core.volume.blocks import Blank
+from hanas_core.volume.errors import Corruption
+from hanas_core.volume.folder import Folder
+
+
+class Promotion(NamedTuple):
+    """A finished takeover: the log to append to, its commit position, and the sequence of the first new write."""
+
+    log: EpochLog
+    applied: Position
+    next_sequence: int
+    manifest: Manifest
+    watch: SealWatch
+    """For the checks that reads wait for."""
+
+
+async def promote(  # noqa: PLR0913  # each is a fact of its own
+    folder: Folder,
+    claim: Claim,
+    replica: Replica,
+    *,
+    spare: str,
+    segment_bytes: int,
+    known: Position | None,
+    clock: Callable[[], float],
+    progress: Callable[[str], None],
+    claiming: float = 0.0,
+) -> Promotion:
+    """Make the holder of ``claim`` the main. ``replica`` must be used by nobody else meanwhile.
+
+    ``spare`` names prepared space of ``segment_bytes``; ``known`` is the last commit position that a keep-alive told;
+    ``clock`` gives monotonic seconds; ``progress`` is told each step when it begins; ``claiming`` is how many seconds
+    the claim took, for people. Raises Sealed when a higher claim
+    came meanwhile, FolderError when a step's effect is not known: either way this incarnation writes nothing more for
+    the epoch but its seal.
+    """
+    started = clock()
+    progress("sealing")
+    await confirm(folder, claim)
+    await seal_below(folder, claim)
+    sealed = clock()
+    progress("replaying")
+    predecessor = await find_predecessor(folder, claim.epoch)
+    cuts: tuple[Cut, ...] = ()
+    if known is not None and predecessor < known.epoch < claim.epoch:
+        raise Corruption(f"{names.claim(known.epoch)}: block 1 at offset 4096 is gone, but {known} was committed")
+    beyond: list[Batch] = []
+    if predecessor == 0:
+        replica.forget()
+    else:
+        if not await replica.follow(predecessor):
+            raise Corruption(f"{names.claim(predecessor)}: block 1 at offset 4096 was there a moment ago and is gone")
+        tailer = replica.tailer
+        tailer.know_relogged()
+        if known is not None:
+            tailer.know(known)
+        await replica.catch_up()
+        beyond = [batch for batch in await tailer.finish() if batch.count]
+        cuts = await tailer.cuts()
+    replayed = clock()
+    progress("re-logging")
+    log = await EpochLog.start(folder, claim.folder_id, claim.epoch, spare, segment_bytes)
+    relogged = await log.relog(beyond)
+    next_sequence = max([replica.index.sequence + 1, *(batch.first_sequence + batch.count for batch in beyond)])
+    progress("writing the manifest")
+    manifest = Manifest(
+        epoch=claim.epoch,
+        member=claim.member,
+        incarnation=claim.incarnation,
+        predecessor=predecessor,
+        cuts=cuts,
+        relogged_end=log.end,
+        next_sequence=next_sequence,
+        seconds={
+            "claim": claiming,
+            "seals": sealed - started,
+            "replay": replayed - sealed,
+            "relog": clock() - replayed,
+        },
+    )
+    await write_pointer(folder, claim.epoch, await write_manifest(folder, claim, manifest))
+    applied = await log.check()
+    for batch in relogged:
+        replica.index.apply(batch)
+    return Promotion(log, applied, next_sequence, manifest, await SealWatch.on(folder, claim.epoch))
+
+
+async def find_predecessor(folder: Folder, epoch: int) -> int:
+    """Return the highest epoch below ``epoch`` with a valid manifest pointer, 0 if there is none.
+
+    To be asked only after every seal is written. Raises Corruption at a block 1 that is neither zero nor valid.
+    """
+    for lower in range(epoch - 1, 0, -1):
+        pointer = await read_pointer(folder, lower)
+        if pointer is Blank.ROTTEN:
+            raise Corruption(f"{names.claim(lower)}: block 1 at offset 4096 is no manifest pointer; restore the file")
+        if pointer is not Blank.ZERO:
+            return lower
+    return 0

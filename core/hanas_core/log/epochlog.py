@@ -1,0 +1,156 @@
+"""The log of one's own epoch and the commit rule, the heart of the protocol (docs/protocol.md, section 2).
+
+    append -> sync returned -> a seal check that began after that says unsealed -> committed
+
+One batch at a time, no check is kept or overlapped, and whatever goes wrong on the way ends the epoch: an abandoned
+write may land at any later time, so this incarnation appends nothing more.
+"""
+
+from hanas_core.log.batches import FIRST_OFFSET, Batch, Kind, encode, size_of
+from hanas_core.log.manifests import Cut
+from hanas_core.log.positions import Position
+from hanas_core.log.seals import SealWatch
+from hanas_core.log.segments import MARKER_BYTES, SegmentHeader, begin, begin_named, capacity, new_nonce, take_name
+from hanas_core.volume.errors import NoSpace, Sealed
+from hanas_core.volume.folder import File, Folder
+
+
+class EpochLog:
+    """Appends to the segments of one epoch; the only writer they ever have."""
+
+    def __init__(self, folder: Folder, file: File, header: SegmentHeader, watch: SealWatch) -> None:
+        """Use the open first segment of the epoch; nothing is committed yet."""
+        self._folder = folder
+        self._file = file
+        self._header = header
+        self._watch = watch
+        self._offset = FIRST_OFFSET
+        self._ended = False
+        self._empty: tuple[int, bytes] | None = None
+        """Offset and bytes of the last batch, if it carries no record."""
+        self.spare: str | None = None
+        """Prepared space for the next segment, once `name_ahead` has succeeded with it."""
+        self._next = header.number + 1
+        """Number of the segment that the next roll begins."""
+        self.committed: Position | None = None
+        self.sealed: list[Cut] = []
+        """The segments of this epoch that go on in a next one."""
+
+    @classmethod
+    async def start(cls, folder: Folder, folder_id: str, epoch: int, spare: str, size: int) -> "EpochLog":
+        """Begin the first segment of ``epoch`` in prepared space of ``size`` bytes."""
+        header = SegmentHeader(folder_id, epoch, 1, new_nonce(), size)
+        file = await begin(folder, spare, header)
+        return cls(folder, file, header, await SealWatch.on(folder, epoch))
+
+    @property
+    def room(self) -> int:
+        """Bytes that the next batch may take: what is left of this segment, or a whole new one if one is prepared."""
+        left = self.left
+        return max(left, capacity(self._header.size)) if self.spare else left
+
+    @property
+    def left(self) -> int:
+        """Bytes left in the present segment."""
+        return self._header.size - self._offset - MARKER_BYTES
+
+    @property
+    def end(self) -> int:
+        """Where the next batch of the present segment would stand."""
+        return self._offset
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """Every segment of this epoch with its end, when all that was appended is committed."""
+        present = Cut(self._header.epoch, self._header.number, self._offset)
+        return (*self.sealed, present) if self._offset > FIRST_OFFSET or not self.sealed else tuple(self.sealed)
+
+    async def name_ahead(self, spare: str) -> None:
+        """Take the name of the next segment for prepared space, so that a roll needs no more room on the volume.
+
+        To be called while there is no `spare`, beside commits; after an error once more. Nothing rests on that name
+        until the marker that leads to it. Raises FolderError, which does not end the epoch.
+        """
+        await take_name(self._folder, spare, self._header.epoch, self._next)
+
+    async def relog(self, batches: list[Batch]) -> list[Batch]:
+        """Copy the predecessor's last batches, with their original versions, and sync them. Nothing is committed.
+
+        Return them as they stand here.
+        """
+        self._begin_step()
+        needed = sum(size_of(len(batch.payload)) for batch in batches)
+        if needed > self.left:
+            raise NoSpace(f"{needed} bytes must be re-logged: segments of {self._header.size} bytes are too small")
+        placed = [await self._write(batch) for batch in batches]
+        await self._file.sync()
+        self._ended = False
+        return placed
+
+    async def commit(self, batch: Batch) -> Position:
+        """Append a batch that fits into `room` and return the new commit position.
+
+        Raises Sealed when the epoch has ended, FolderError when that is not known: either way the outcome of the
+        batch is unknown and this log takes no other.
+        """
+        self._begin_step()
+        if batch.count == 0 and self._empty is not None:
+            await self._file.write(*self._empty)  # the same bytes once more: the same proof, and the log does not grow
+            position = await self._sync_and_check()
+        else:
+            if size_of(len(batch.payload)) > self.left:
+                await self._roll()
+            position = await self._append(batch)
+        self._ended = False
+        return position
+
+    async def check(self) -> Position:
+        """Return the commit position after the first check of this epoch: what was re-logged is now committed."""
+        self._begin_step()
+        await self._watch.check()
+        self.committed = Position(self._header.epoch, self._header.number, self._offset)
+        self._ended = False
+        return self.committed
+
+    def _begin_step(self) -> None:
+        """From here on the epoch counts as ended, until the step has succeeded."""
+        if self._ended:
+            raise Sealed
+        self._ended = True
+
+    async def _roll(self) -> None:
+        """Begin the next segment, durably; point to it from this one, committed; only then write to it."""
+        number = self._next
+        self._next += 1  # before `spare` is empty: from then on `name_ahead` may be called
+        spare, self.spare = self.spare, None
+        if spare is None:
+            raise ValueError("the batch fits into no segment: it was not measured against `room`")
+        old = self._header
+        header = SegmentHeader(
+            old.folder_id, old.epoch, number, new_nonce(), old.size, previous_end=self._offset + MARKER_BYTES
+        )
+        file = await begin_named(self._folder, spare, header)
+        await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))
+        await self._file.close()
+        self.sealed.append(Cut(old.epoch, old.number, self._offset))
+        self._file, self._header, self._offset = file, header, FIRST_OFFSET
+
+    async def _append(self, batch: Batch) -> Position:
+        await self._write(batch)
+        return await self._sync_and_check()
+
+    async def _sync_and_check(self) -> Position:
+        await self._file.sync()
+        await self._watch.check()
+        self.committed = Position(self._header.epoch, self._header.number, self._offset)
+        return self.committed
+
+    async def _write(self, batch: Batch) -> Batch:
+        placed = batch._replace(
+            epoch=self._header.epoch, number=self._header.number, offset=self._offset, committed=self.committed
+        )
+        content = encode(placed, self._header.nonce)
+        await self._file.write(self._offset, content)
+        self._empty = (self._offset, content) if placed.count == 0 and placed.kind is Kind.RECORDS else None
+        self._offset += len(content)
+        return placed

@@ -1,0 +1,37 @@
+"""Where one is in the log, and which write a value comes from."""
+
+from typing import NamedTuple
+
+from hanas_core.volume.folder import BLOCK_BYTES
+
+
+class Position(NamedTuple):
+    """A place in the log: everything before ``offset`` (bytes) of the epoch's ``number``-th segment. Ordered."""
+
+    epoch: int
+    number: int
+    offset: int
+
+    def __str__(self) -> str:
+        """Return ``epoch/segment/offset``, as status pages show it."""
+        return f"{self.epoch}/{self.number}/{self.offset}"
+
+
+class Version(NamedTuple):
+    """Epoch and sequence of the write that made a value. Kept by re-logging; ordered; the ETag."""
+
+    epoch: int
+    sequence: int
+
+    def __str__(self) -> str:
+        """Return ``epoch-sequence``."""
+        return f"{self.epoch}-{self.sequence}"
+
+
+NOWHERE = Position(0, 0, 0)
+"""Before everything: an empty state."""
+
+
+def start_of(epoch: int) -> Position:
+    """Return the place of the first batch of an epoch: behind the header block of its first segment."""
+    return Position(epoch, 1, BLOCK_BYTES)

@@ -1,0 +1,76 @@
+"""Seals: how an epoch ends, and how its main finds out (docs/protocol.md, section 2).
+
+Block 2 of a claim file is the seal. All 4096 bytes zero: unsealed. Anything else, and anything that could not be
+read, is sealed or not known, and nothing may be acknowledged.
+"""
+
+import msgspec
+
+from hanas_core.log.claims import SEAL_OFFSET, Claim, read_pointer
+from hanas_core.volume import names, reading
+from hanas_core.volume.blocks import Blank, pack, unpack
+from hanas_core.volume.errors import Sealed
+from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+
+_UNSEALED = bytes(BLOCK_BYTES)
+
+
+class Seal(msgspec.Struct, frozen=True, rename="camel"):
+    """Who ended an epoch. Its content serves people and planned hand-overs; what counts is that it is not zero."""
+
+    by_epoch: int
+    member: str
+    incarnation: str
+    planned: bool = False
+    """The main sealed its own epoch after it had served, and waits for a successor."""
+
+
+async def write_seal(folder: Folder, epoch: int, seal: Seal) -> None:
+    """Write one's own seal into ``epoch``, durable when this returns."""
+    file = await reading.open_recorded(folder, names.claim(epoch), "blocks")
+    await file.write_block(SEAL_OFFSET, pack(msgspec.json.encode(seal)))
+
+
+async def seal_below(folder: Folder, claim: Claim) -> list[int]:
+    """Seal the epochs below ``claim.epoch`` down to the newest one with a manifest pointer; return them in this order.
+
+    Also where a seal can be seen already: that one may not be durable. A rotten pointer does not end the search:
+    sealing one more is harmless, and who determines the predecessor stops there with an error.
+    """
+    seal = Seal(claim.epoch, claim.member, claim.incarnation)
+    sealed: list[int] = []
+    for epoch in range(claim.epoch - 1, 0, -1):
+        pointer = await read_pointer(folder, epoch)
+        await write_seal(folder, epoch, seal)
+        sealed.append(epoch)
+        if not isinstance(pointer, Blank):
+            break
+    return sealed
+
+
+async def read_seal(folder: Folder, epoch: int) -> Seal | Blank:
+    """Return what block 2 of ``epoch`` says, for reports and for planned hand-overs."""
+    file = await reading.open_recorded(folder, names.claim(epoch), "read")
+    payload = unpack(await file.read(SEAL_OFFSET, BLOCK_BYTES))
+    return payload if isinstance(payload, Blank) else msgspec.json.decode(payload, type=Seal)
+
+
+class SealWatch:
+    """The main's question "is my epoch sealed?", asked of a descriptor that is kept open."""
+
+    def __init__(self, file: File) -> None:
+        """Use an open claim file."""
+        self._file = file
+
+    @classmethod
+    async def on(cls, folder: Folder, epoch: int) -> "SealWatch":
+        """Open the claim of ``epoch``."""
+        return cls(await reading.open_recorded(folder, names.claim(epoch), "read"))
+
+    async def check(self) -> None:
+        """Return if the epoch was unsealed at some moment during this call. Raises Sealed, or FolderError: not known.
+
+        Each answer serves only what was waiting when the call began; it is never kept.
+        """
+        if await self._file.read(SEAL_OFFSET, BLOCK_BYTES) != _UNSEALED:
+            raise Sealed

@@ -1,0 +1,170 @@
+"""Segment files: made from prepared space, written by one main only, read by everyone (docs/protocol.md, section 3).
+
+A segment is zero-written and synced under a temporary name ahead of its use, and linked to its final name, also ahead
+where it is the next one of an epoch. To use it, its header block is written. It never changes its size.
+"""
+
+import secrets
+
+import msgspec
+
+from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, size_of
+from hanas_core.volume import names, reading
+from hanas_core.volume.blocks import Blank, pack, unpack
+from hanas_core.volume.errors import Corruption, FolderUnavailable, NoSpace
+from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+
+MARKER_BYTES = size_of(0)
+"""What the marker "continues in the next segment" takes; always kept free."""
+_OVERHEAD_PART, _OVERHEAD_BYTES = 64, 64 << 10
+"""What a file takes beside its content, about: this part of it, and this much."""
+_FIRST_READ_BYTES = BLOCK_BYTES
+_MOST_READ_BYTES = 1 << 20
+
+
+class SegmentHeader(msgspec.Struct, frozen=True, rename="camel"):
+    """Block 0 of a segment."""
+
+    folder_id: str
+    epoch: int
+    number: int
+    nonce: int
+    """Random, not zero: marks and seeds every batch."""
+    size: int
+    """Size of the file, bytes."""
+    previous_end: int = 0
+    """Where the epoch's segment before this one ends, behind its marker, bytes; 0 for the first."""
+
+
+def capacity(size: int) -> int:
+    """Return how many bytes of batches fit into a segment of ``size`` bytes beside its header and its marker."""
+    return size - FIRST_OFFSET - MARKER_BYTES
+
+
+async def prepare(folder: Folder, owner: str, incarnation: str, size: int, keep_free: int = 0) -> str:
+    """Make zero-written, synced space for a later segment; return its temporary name.
+
+    Raises NoSpace, without writing anything, where less than ``keep_free`` bytes would be left.
+    """
+    room = await folder.room()
+    if room < size + keep_free + size // _OVERHEAD_PART + _OVERHEAD_BYTES:
+        raise NoSpace(f"{names.TEMPORARY}: {size} bytes and {keep_free} to spare are wanted, {room} bytes are free")
+    name = names.temporary(owner, incarnation)
+    await folder.allocate(name, size)
+    return name
+
+
+def new_nonce() -> int:
+    """Return the mark for a new segment: 63 random bits, not zero."""
+    return secrets.randbits(63) | 1
+
+
+async def take_name(folder: Folder, spare: str, epoch: int, number: int) -> None:
+    """Give prepared space the name of a segment beside its temporary one, durably.
+
+    Its block 0 is still zero, so it says nothing to anyone. After an error it may be repeated, with this or with other
+    space: the name then leads to one of them. Raises FolderError; NoSpace where the directory has no room for a name.
+    """
+    await folder.link(spare, names.segment(epoch, number))
+    await folder.sync_directory(names.SEGMENTS)
+
+
+async def begin(folder: Folder, spare: str, header: SegmentHeader) -> File:
+    """Turn prepared space into a segment and open it to append; file and name are durable when this returns."""
+    await take_name(folder, spare, header.epoch, header.number)
+    return await begin_named(folder, spare, header)
+
+
+async def begin_named(folder: Folder, spare: str, header: SegmentHeader) -> File:
+    """Turn the space that has got its name by `take_name` into a segment; this takes no more room on the volume.
+
+    Of that space, zero as yet, nobody but this main has the use: it is the only one that names segments of its epoch.
+    """
+    name = names.segment(header.epoch, header.number)
+    if any(await (await reading.open_recorded(folder, name, "read")).read(0, BLOCK_BYTES)):
+        raise FolderUnavailable(f"{name}: the name is taken by a segment that this main did not make")
+    file = await folder.open(name, "blocks")
+    await file.write_block(0, pack(msgspec.json.encode(header)))
+    if await read_header(folder, header.epoch, header.number) != header:
+        raise FolderUnavailable(f"{name}: the name leads to another file than a moment ago")
+    await folder.remove(spare)
+    return await folder.open(name, "append")
+
+
+async def read_header(folder: Folder, epoch: int, number: int) -> SegmentHeader:
+    """Return the header of a segment whose name is recorded. Raises Corruption if it is not this segment's."""
+    return (await SegmentReader.open(folder, epoch, number)).header
+
+
+class NotBegun(Corruption):
+    """A segment that has its name and no header of its own: corruption where the log says that it was begun."""
+
+
+class SegmentReader:
+    """Reads the batches of one segment."""
+
+    def __init__(self, file: File, header: SegmentHeader, most_bytes: int = _MOST_READ_BYTES) -> None:
+        """Use an open file and its header. Reads grow up to ``most_bytes``, or to what one batch needs."""
+        self.header = header
+        self._file = file
+        self._most_bytes = most_bytes
+        self._read_bytes = _FIRST_READ_BYTES
+
+    @classmethod
+    async def open(
+        cls, folder: Folder, epoch: int, number: int, *, most_bytes: int = _MOST_READ_BYTES
+    ) -> "SegmentReader":
+        """Open a segment whose name is recorded in a manifest or in a marker. Raises NotBegun, Corruption."""
+        name = names.segment(epoch, number)
+        file = await reading.open_recorded(folder, name, "read")
+        payload = unpack(await file.read(0, BLOCK_BYTES))
+        if isinstance(payload, Blank):
+            problem = NotBegun if payload is Blank.ZERO else Corruption
+            raise problem(f"{name}: the header at offset 0 is {payload.value}")
+        header = msgspec.json.decode(payload, type=SegmentHeader)
+        if (header.epoch, header.number) != (epoch, number):
+            raise NotBegun(f"{name}: the header at offset 0 is that of segment {header.epoch}/{header.number}")
+        return cls(file, header, most_bytes)
+
+    async def take(self, offset: int, end: int | None = None) -> tuple[list[Batch], Fault | None]:
+        """Return the batches from ``offset`` on, as far as one read reaches, and what stopped it.
+
+        ``end`` (bytes) limits what is read. The fault is None when there may be more: call again behind the last batch.
+        Reads grow from 4 KiB on while they find full buffers, so that an idle tail costs next to nothing.
+        """
+        rest = (self.header.size if end is None else end) - offset
+        length = min(self._read_bytes, rest)
+        while True:
+            content = await self._file.read(offset, length) if length > 0 else b""
+            batches, used, fault = self._decode(content, offset)
+            if fault is not Fault.SHORT:
+                self._read_bytes = _FIRST_READ_BYTES
+                return batches, fault
+            if batches:
+                self._read_bytes = min(2 * self._read_bytes, self._most_bytes)
+                return batches, None
+            if length >= rest:
+                # Nothing but padding fits behind the last batch, or a length that points beyond the end.
+                return [], Fault.ZERO if rest - used < HEADER_BYTES else Fault.BAD
+            length = min(max(2 * length, self._announced(content)), rest)
+
+    def _decode(self, content: bytes, offset: int) -> tuple[list[Batch], int, Fault]:
+        batches: list[Batch] = []
+        at = 0
+        while True:
+            found = decode(
+                content, at, offset + at, nonce=self.header.nonce, epoch=self.header.epoch, number=self.header.number
+            )
+            if isinstance(found, Fault):
+                return batches, at, found
+            batches.append(found)
+            at = found.end - offset
+
+    @staticmethod
+    def _announced(content: bytes) -> int:
+        return int.from_bytes(content[16:20], "little") + MARKER_BYTES
+
+    async def later_batch(self, offset: int) -> int | None:
+        """Return where the first valid batch behind ``offset`` stands, None if there is none: torn or rotten?"""
+        content = await self._file.read(offset, self.header.size - offset)
+        return find_later(content, offset, nonce=self.header.nonce, epoch=self.header.epoch, number=self.header.number)

@@ -1,0 +1,86 @@
+"""The folder's identity: initialised once, explicitly, and checked by everyone (docs/protocol.md, section 1)."""
+
+import msgspec
+
+from hanas_core.members import mailboxes
+from hanas_core.volume import names
+from hanas_core.volume.errors import Missing, NotInitialised, WrongFolder
+from hanas_core.volume.folder import BLOCK_BYTES, Folder
+
+FORMAT = 2
+"""Version of the folder's format; another one is refused."""
+
+_IGNORED = frozenset({"lost+found"})
+
+
+class Cluster(msgspec.Struct, frozen=True, rename="camel"):
+    """Content of ``cluster.json``, padded with spaces to one block."""
+
+    folder_id: str
+    format: int = FORMAT
+
+
+async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
+    """Make an empty folder a HANas folder and return its identity; one that is initialised already is returned.
+
+    Safe to run twice at once and to repeat after a crash: every step is idempotent and ``cluster.json``, whose
+    exclusive creation decides, comes last. Raises WrongFolder for a folder that holds anything else.
+    """
+    claims = await _claims(folder)  # looked for before `cluster.json`, which is made before any claim
+    present = {name for name in await folder.names("") if name not in _IGNORED and not name.startswith(".")}
+    if names.CLUSTER in present:
+        return await identify(folder, folder_id)
+    strange = sorted(present - set(names.DIRECTORIES))
+    if strange:
+        raise WrongFolder(
+            f"the folder is not empty ({', '.join(strange[:3])}) and has no {names.CLUSTER}: "
+            "mount the right volume, or give an empty folder"
+        )
+    if claims:
+        raise WrongFolder(
+            f"the folder holds claims but no {names.CLUSTER}: it is damaged; restore the file from a backup"
+        )
+    for directory in names.DIRECTORIES:
+        await folder.make_directory(directory)
+    await folder.sync_directory("")
+    await mailboxes.allocate(folder)
+    content = msgspec.json.encode(Cluster(folder_id or names.nonce())).ljust(BLOCK_BYTES - 1) + b"\n"
+    temporary = names.temporary("init", names.nonce())
+    await folder.create(temporary, content)
+    await folder.link(temporary, names.CLUSTER)
+    await folder.sync_directory("")
+    await folder.remove(temporary)
+    return await identify(folder, folder_id)
+
+
+async def _claims(folder: Folder) -> list[str]:
+    try:
+        return await folder.names(names.CLAIMS)
+    except Missing:
+        return []
+
+
+async def identify(folder: Folder, expected: str | None = None) -> Cluster:
+    """Return the folder's identity. Raises WrongFolder if there is none or it is not the ``expected`` one."""
+    try:
+        file = await folder.open(names.CLUSTER, "read")
+    except Missing:
+        raise NotInitialised(
+            f"the folder has no {names.CLUSTER}: it is not initialised, or its volume is not mounted; "
+            "start an overseer on it once, or run `hanas init FOLDER`"
+        ) from None
+    content = await file.read(0, BLOCK_BYTES)
+    try:
+        cluster = msgspec.json.decode(content, type=Cluster)
+    except msgspec.DecodeError as error:
+        raise WrongFolder(f"{names.CLUSTER} cannot be read ({error}): is this a HANas folder?") from None
+    if cluster.format != FORMAT:
+        raise WrongFolder(
+            f"the folder has format {cluster.format}, this program knows {FORMAT}: install a matching one"
+        )
+    if expected is not None and cluster.folder_id != expected:
+        raise WrongFolder(
+            f"the folder's id is {cluster.folder_id}, expected is {expected}: another volume is mounted here, "
+            "or HANAS_FOLDER_ID is that of another cluster"
+        )
+    return cluster

@@ -1,0 +1,274 @@
+"""A backup's judgement of its main: dead main, dead link or dead folder (docs/protocol.md, section 4).
+
+A pure state machine. Time comes in with every call (seconds on one monotonic clock), and what the caller must do
+comes out: `StartProbe` (write the probe and, at once, one's own canary) and `Conclude` (ask for a takeover).
+
+    keep-alives   answer                            own canary      verdict
+    arrive        -                                 -               Healthy
+    missing       right nonce, epoch, incarnation   ok              LinkFailed
+    missing       none within the time-out          ok              PrimaryFailed   -> takeover
+    stalled       none within the time-out          ok              PrimaryWedged   -> takeover
+    any           "no space"                        ok              FolderFull
+    any           -                                 fails or hangs  FolderUnavailable, never a takeover
+
+"None" is known only from a look at the answers that began after the time-out and worked.
+
+A connection to the main that is closed is a hint: the probe begins at once instead of after a silence. A verdict on the
+main needs the silence all the same, so a hint makes it earlier and never another one.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from hanas_core.members.timing import Timing
+from hanas_core.members.verdicts import Verdict
+
+
+class StartProbe(NamedTuple):
+    """Write this probe into one's mailbox and try one's canary; report with the same nonce."""
+
+    nonce: str
+    epoch: int
+
+
+class Conclude(NamedTuple):
+    """The main of ``epoch`` failed: take over, with the evidence."""
+
+    epoch: int
+    verdict: Verdict
+    evidence: "Evidence"
+
+
+class Evidence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Why a backup concluded that the main failed. Ages and times are seconds before the conclusion."""
+
+    words: str
+    keepalive_age: float | None
+    keepalives_heard: int
+    stalled_for: float
+    probe: str | None = None
+    probe_age: float | None = None
+    canary_took: float | None = None
+    looked_age: float | None = None
+    patience: float = 0.0
+    closed_age: float | None = None
+    """Since the main's end of an idle connection was closed; None if that was not seen."""
+
+
+class _Probe:
+    """A probe that is out."""
+
+    def __init__(self, nonce: str, now: float) -> None:
+        self.nonce = nonce
+        self.started = now
+        self.canary_at: float | None = None
+        self.canary_ok: bool | None = None
+        self.looked_since: float | None = None
+        """When the last successful look at the answers began."""
+
+
+class Detector:
+    """Judges the main of one epoch at a time."""
+
+    def __init__(self, timing: Timing) -> None:
+        """Follow nobody yet."""
+        self._timing = timing
+        self._probe: _Probe | None = None
+        self._next_probe_at = 0.0
+        self._last_tick: float | None = None
+        self._heard_at = 0.0
+        self._heard = 0
+        self._stalled_for = 0.0
+        self._progress: str | None = None
+        self._concluded = False
+        self._excused = False
+        """The present silence began anew after a pause of one's own; that happens once for each silence."""
+        self._closed_at: float | None = None
+        self.epoch = 0
+        self.incarnation = ""
+        self.patience = timing.suspect_after
+        self.verdict = Verdict.UNKNOWN
+        self.verdict_since = 0.0
+
+    @property
+    def probe(self) -> StartProbe | None:
+        """The probe that is out, if any: its answer is worth looking for."""
+        return StartProbe(self._probe.nonce, self.epoch) if self._probe else None
+
+    def follow(self, now: float, epoch: int, incarnation: str, unserved: int) -> None:
+        """Judge the main of a newer epoch from now on; every suspicion about an older one ends.
+
+        ``unserved``: how many epochs were claimed since the last one that served. The patience doubles with each.
+        """
+        self.epoch, self.incarnation = epoch, incarnation
+        self._heard, self._progress, self._excused = 0, None, False
+        self.served(unserved)
+        self.restart(now)
+        self._set(now, Verdict.UNKNOWN)
+
+    def served(self, unserved: int = 0) -> None:
+        """The epoch that is followed has a manifest: ordinary patience is enough from here on."""
+        longer = self._timing.suspect_after * 2.0 ** min(unserved, 64)
+        self.patience = min(longer, max(self._timing.most_patience, self._timing.suspect_after))
+
+    def restart(self, now: float) -> None:
+        """Let suspicion start anew: after a pause of one's own, or a takeover that could not be asked for."""
+        self._heard_at = self._last_tick = now
+        self._stalled_for = 0.0
+        self._probe = None
+        self._concluded = False
+        self._next_probe_at = now
+        self._closed_at = None
+
+    def closed(self, now: float, epoch: int) -> None:
+        """The main's end of an idle connection was closed, as the kernel does when a process dies."""
+        if epoch == self.epoch:
+            self._closed_at = now
+
+    def heard(
+        self,
+        now: float,
+        epoch: int,
+        incarnation: str,
+        *,
+        stalled_for: float = 0.0,
+        full: bool = False,
+        progress: str | None = None,
+    ) -> None:
+        """A keep-alive of the followed epoch arrived. ``stalled_for``: age of the main's oldest uncommitted batch.
+
+        ``progress``: how far a main-elect is; one that makes none counts as silent.
+        """
+        if (epoch, incarnation) != (self.epoch, self.incarnation):
+            return
+        if progress is not None and progress == self._progress:
+            return
+        self._progress, self._excused = progress, False
+        self._heard_at, self._heard = now, self._heard + 1
+        self._stalled_for = stalled_for
+        if self._suspicious(now):
+            return
+        if not self._hinted(now):
+            self._probe = None
+        self._set(now, Verdict.FOLDER_FULL if full else Verdict.HEALTHY)
+
+    def canary(self, now: float, nonce: str, *, ok: bool) -> None:
+        """The canary that went with the probe ``nonce`` was kept by the folder, or failed."""
+        if self._probe is not None and self._probe.nonce == nonce and self._probe.canary_ok is None:
+            self._probe.canary_at, self._probe.canary_ok = now, ok
+
+    def looked(self, now: float, since: float, answered: tuple[str, int, str, bool] | None) -> None:
+        """The answers were read, by a look that began at ``since``: (nonce, epoch, incarnation, full), None if none."""
+        if self._probe is None or self._concluded:
+            return
+        nonce, epoch, incarnation, full = answered or ("", 0, "", False)
+        if (nonce, epoch, incarnation) != (self._probe.nonce, self.epoch, self.incarnation):
+            self._probe.looked_since = since
+            return
+        kept, self._probe = self._probe.canary_ok, None
+        self._closed_at = None
+        self._next_probe_at = now + self._timing.probe_interval
+        if kept is False:
+            self._set(now, Verdict.FOLDER_UNAVAILABLE)
+        elif full:
+            self._set(now, Verdict.FOLDER_FULL)
+        else:
+            self._set(now, Verdict.LINK_FAILED if self._silent(now) else Verdict.HEALTHY)
+
+    def handed_over(self, now: float) -> Conclude | None:
+        """The main has sealed its own epoch as a planned hand-over: follow at once. None if that was concluded."""
+        if self._concluded:
+            return None
+        return self._conclude(
+            now, Verdict.HANDED_OVER, "the main handed over: it sealed its own epoch after it had served"
+        )
+
+    def tick(self, now: float, nonce: str) -> StartProbe | Conclude | None:
+        """Time has passed; ``nonce`` is there for a probe to be started. Call it several times per `suspect_after`."""
+        overslept = self._last_tick is not None and now - self._last_tick > self._timing.suspect_after
+        self._last_tick = now
+        if self.epoch == 0 or self._concluded:
+            return None
+        if overslept and not self._excused:
+            # What came meanwhile may still wait in the sockets. It is heard before the next tick; if nothing was, the
+            # main was silent for both, so that a machine which is always late takes over as well.
+            self.restart(now)
+            self._excused = True
+            return None
+        if not self._suspicious(now) and not self._hinted(now):
+            self._probe = None
+            return None
+        if self._probe is None:
+            if now < self._next_probe_at:
+                return None
+            self._probe = _Probe(nonce, now)
+            return StartProbe(nonce, self.epoch)
+        return self._judge(now, self._probe)
+
+    def _suspicious(self, now: float) -> bool:
+        return self._silent(now) or self._stalled
+
+    def _silent(self, now: float) -> bool:
+        return now - self._heard_at >= self.patience
+
+    @property
+    def _stalled(self) -> bool:
+        return self._stalled_for > self._timing.stall_limit
+
+    def _hinted(self, now: float) -> bool:
+        """A hint counts until the silence tells as much, and a little longer: the last keep-alive may come after it."""
+        return self._closed_at is not None and now - self._closed_at < 2 * self.patience
+
+    def _judge(self, now: float, probe: _Probe) -> Conclude | None:
+        # The main has its time from when the probe was in the folder for sure: the canary was written after it. A
+        # folder that hung for all comes back for all at once, and the main must read the probe first, and answer it.
+        asked_at = probe.canary_at if probe.canary_ok and probe.canary_at is not None else probe.started
+        waited = now - asked_at
+        if waited < self._timing.probe_timeout:
+            return None
+        looked = probe.looked_since is not None and probe.looked_since >= asked_at + self._timing.probe_timeout
+        if probe.canary_ok and looked:
+            if self._silent(now):
+                closed = (
+                    "" if self._closed_at is None else f", its connection closed {now - self._closed_at:.3f} s ago,"
+                )
+                words = (
+                    f"no keep-alive for {now - self._heard_at:.3f} s{closed} and no answer in the folder within "
+                    f"{waited:.3f} s while the own canary was kept: the main failed"
+                )
+                return self._conclude(now, Verdict.PRIMARY_FAILED, words)
+            if not self._stalled:
+                return None
+            words = (
+                f"keep-alives arrive, but a write has waited {self._stalled_for:.3f} s for its commit and the probe "
+                f"found no answer within {waited:.3f} s, while the own canary was kept: the main is wedged"
+            )
+            return self._conclude(now, Verdict.PRIMARY_WEDGED, words)
+        if probe.canary_ok is False or waited >= self._timing.probe_timeout + self._timing.folder_grace:
+            self._probe = None
+            self._next_probe_at = now + self._timing.probe_interval
+            self._set(now, Verdict.FOLDER_UNAVAILABLE)
+        return None
+
+    def _conclude(self, now: float, verdict: Verdict, words: str) -> Conclude:
+        self._concluded = True
+        self._set(now, verdict)
+        probe = self._probe
+        evidence = Evidence(
+            words=words,
+            keepalive_age=now - self._heard_at if self._heard else None,
+            keepalives_heard=self._heard,
+            stalled_for=self._stalled_for,
+            probe=probe.nonce if probe else None,
+            probe_age=now - probe.started if probe else None,
+            canary_took=probe.canary_at - probe.started if probe and probe.canary_at is not None else None,
+            looked_age=now - probe.looked_since if probe and probe.looked_since is not None else None,
+            patience=self.patience,
+            closed_age=None if self._closed_at is None else now - self._closed_at,
+        )
+        return Conclude(self.epoch, verdict, evidence)
+
+    def _set(self, now: float, verdict: Verdict) -> None:
+        if verdict is not self.verdict:
+            self.verdict, self.verdict_since = verdict, now

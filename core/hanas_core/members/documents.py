@@ -1,0 +1,100 @@
+"""What members show of themselves, and what is shown of the cluster: the shapes of the JSON documents."""
+
+import msgspec
+
+from hanas_core.members.verdicts import Severity, Verdict
+
+LEFT = "left"
+
+
+class Alert(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Something that a person should know."""
+
+    id: str
+    """The same for as long as the alert is open."""
+    severity: Severity
+    kind: Verdict
+    member: str
+    """Who says it."""
+    about: str
+    """Whom it is about."""
+    message: str
+    advice: str
+    since: str
+    """Wall clock of the member, ISO 8601: for people."""
+
+
+class Link(msgspec.Struct, frozen=True, rename="camel"):
+    """The way of keep-alives from one member to another. ``state``: ``up``, ``failed`` or ``unknown``."""
+
+    origin: str = msgspec.field(name="from")
+    to: str = ""
+    state: str = "unknown"
+    since_seconds: float = 0.0
+
+
+class Inquiry(msgspec.Struct, frozen=True, rename="camel"):
+    """A member that joined asks the others to find the word that it left in a new file."""
+
+    name: str
+    nonce: str
+
+
+class Echo(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The answer to the inquiry of ``to`` with this nonce: the word that was found, or what failed."""
+
+    to: str
+    nonce: str
+    word: str = ""
+    trouble: str = ""
+
+
+class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A member's block in the mailbox ``presence``: that it lives (the counter moves) and how it is."""
+
+    member: str
+    incarnation: str
+    counter: int
+    advertise_url: str
+    link_url: str
+    role: str
+    """``joining``, ``backup``, ``elect``, ``main``; or ``left``: it was stopped in order and is not missed."""
+    epoch: int
+    verdict: Verdict = Verdict.UNKNOWN
+    applied: str = ""
+    lag_bytes: int = 0
+    keys: int = 0
+    isolated: bool = False
+    links: tuple[Link, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    inquiry: Inquiry | None = None
+    echoes: tuple[Echo, ...] | None = None
+    """None: a program of another version, which does not answer inquiries."""
+
+
+class Report(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Body of ``POST /v1/report``: what a worker tells an overseer over the network, in case the folder cannot."""
+
+    member: str
+    incarnation: str
+    folder_id: str
+    verdict: Verdict = Verdict.UNKNOWN
+    alerts: tuple[Alert, ...] = ()
+
+
+def fitting(presence: Presence, most_bytes: int) -> Presence:
+    """Return ``presence`` with as many of its alerts, oldest first, as fit into ``most_bytes`` of JSON."""
+    while presence.alerts and len(msgspec.json.encode(presence)) > most_bytes:
+        presence = msgspec.structs.replace(presence, alerts=presence.alerts[:-1])
+    return presence
+
+
+class MainInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """The holder of the highest claim. ``state``: ``elect`` (no manifest yet), ``serving`` or ``handed-over``."""
+
+    member: str
+    incarnation: str
+    advertise_url: str
+    link_url: str
+    epoch: int
+    state: str = "elect"

@@ -1,0 +1,1 @@
+"""The state that the committed log describes, and how writes are judged against it."""

@@ -1,0 +1,204 @@
+"""Snapshots of the index, so that a cold start reads keys and places instead of the whole log (docs/protocol.md, 3.7).
+
+A snapshot is a help and never a truth: it is found by a look into its directory, and whoever finds none, or one that is
+damaged, reads the log. It begins with a checked block, and the rest is frames:
+
+    length u32, xxh3-64 u64, payload: MessagePack, one array of keys and one of their entries, or of idempotency keys
+
+It is written beside the traffic, so later writes may show in it. All that is in it is committed, and who loads it reads
+on from ``position``, where writing it began: the writes since then come once more, and the state is exact behind them.
+"""
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+import xxhash
+
+from hanas_core.log.positions import Position, Version
+from hanas_core.state.index import Done, Index, Segment
+from hanas_core.volume import names
+from hanas_core.volume.blocks import Blank, pack, unpack
+from hanas_core.volume.errors import Corruption
+from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+
+KEYS_AT_ONCE = 2048
+"""Keys in a frame."""
+_FRAME = struct.Struct("<IQ")
+_READ_BYTES = 4 << 20
+
+
+class Header(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Block 0 of a snapshot."""
+
+    folder_id: str
+    position: Position
+    """Where in the log a reader goes on."""
+    sequence: int
+    """Of the last write before ``position``."""
+    merged: tuple[Segment, ...]
+    """The merged segments whose values the entries know."""
+    keys: int
+    size: int
+    """Of the whole file, bytes."""
+
+
+class _Keys(msgspec.Struct, frozen=True, array_like=True, tag="k"):
+    keys: list[str]
+    entries: list[bytes]
+
+
+class _DoneFrame(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+    done: list[tuple[str, bytes, int, int, bool, bool, int, int]]
+
+
+_decoder = msgspec.msgpack.Decoder(_Keys | _DoneFrame)
+
+
+def name_of(position: Position) -> str:
+    """Return the name of a snapshot from which a reader goes on at ``position``; names are in the order of the log."""
+    return f"{names.SNAPSHOTS}/{position.epoch:010d}-{position.number:07d}-{position.offset:010d}"
+
+
+class Writer:
+    """Writes a snapshot in small steps. `frames` belongs to whoever owns the index, `write` may be another thread's."""
+
+    def __init__(self, folder: Folder, index: Index, temporary: str, header: Header) -> None:
+        """``header`` tells of the state as it is now; its ``keys`` and ``size`` are found while writing."""
+        self._folder = folder
+        self._index = index
+        self._temporary = temporary
+        self._header = header
+        self._file: File | None = None
+        self._keys = 0
+        self.end = BLOCK_BYTES
+        self._done = [item for item in index.all_done() if item[1].version.sequence <= header.sequence]
+
+    def frames(self) -> Iterator[bytes]:
+        """Yield the frames; between two of them the index may change."""
+        rows = [
+            (key, done.request, *done.version, done.created, done.deleted, *done.segment) for key, done in self._done
+        ]
+        yield _frame(_DoneFrame(rows))
+        after = ""
+        while found := self._index.packed_after(after, KEYS_AT_ONCE):
+            self._keys += len(found)
+            after = found[-1][0]
+            yield _frame(_Keys([key for key, _ in found], [entry for _, entry in found]))
+
+    async def write(self, frame: bytes) -> None:
+        """Append a frame, durably."""
+        if self._file is None:
+            await self._folder.create(self._temporary, b"")
+            self._file = await self._folder.open(self._temporary, "append")
+        await self._file.write(self.end, frame)
+        await self._file.sync()
+        self.end += len(frame)
+
+    async def finish(self) -> str:
+        """Give the file its header and its name; remove all older snapshots. Return the name."""
+        if self._file is None:
+            raise ValueError("no frame was written")
+        header = msgspec.structs.replace(self._header, keys=self._keys, size=self.end)
+        await self._file.write(0, pack(msgspec.json.encode(header)))
+        await self._file.sync()
+        name = name_of(header.position)
+        before = await self._folder.names(names.SNAPSHOTS)
+        await self._folder.link(self._temporary, name)
+        await self._folder.sync_directory(names.SNAPSHOTS)
+        await self._folder.remove(self._temporary)
+        for older in before:
+            if f"{names.SNAPSHOTS}/{older}" < name:
+                await self._folder.remove(f"{names.SNAPSHOTS}/{older}")
+        return name
+
+    async def discard(self) -> None:
+        """Give it up."""
+        await self._folder.remove(self._temporary)
+
+
+def _frame(content: _Keys | _DoneFrame) -> bytes:
+    return frame_of(msgspec.msgpack.encode(content))
+
+
+def frame_of(payload: bytes) -> bytes:
+    """Return a frame as it stands in the file."""
+    return _FRAME.pack(len(payload), xxhash.xxh3_64_intdigest(payload)) + payload
+
+
+async def newest(folder: Folder) -> list[str]:
+    """Return the names of the snapshots that can be seen, the newest first."""
+    return [f"{names.SNAPSHOTS}/{base}" for base in reversed(await folder.names(names.SNAPSHOTS))]
+
+
+async def read_header(folder: Folder, name: str) -> Header:
+    """Return the header of a snapshot. Raises Missing; Corruption if it is none."""
+    payload = unpack(await (await folder.open(name, "read")).read(0, BLOCK_BYTES))
+    if isinstance(payload, Blank):
+        raise Corruption(f"{name}: the header at offset 0 is {payload.value}")
+    try:
+        return msgspec.json.decode(payload, type=Header)
+    except msgspec.MsgspecError as error:
+        raise Corruption(f"{name}: is no snapshot: {error}") from None
+
+
+async def load(folder: Folder, name: str, index: Index) -> Header:
+    """Fill an empty index from a snapshot. Raises FolderError; then the index must be thrown away."""
+    header = await read_header(folder, name)
+    frames = _Frames(await folder.open(name, "read"), name, header.size)
+    try:
+        while (frame := await frames.next()) is not None:
+            content = _decoder.decode(frame)
+            if isinstance(content, _Keys):
+                index.load(content.keys, content.entries)
+            else:
+                for key, request, origin, sequence, created, deleted, epoch, number in content.done:
+                    index.load_done(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number)))
+    except msgspec.MsgspecError as error:
+        raise Corruption(f"{name}: is no snapshot: {error}") from None
+    index.loaded(header.sequence)
+    if len(index) != header.keys:
+        raise Corruption(f"{name}: holds {len(index)} keys, {header.keys} were written")
+    return header
+
+
+class _Frames:
+    """Reads frames one after the other, in few reads."""
+
+    def __init__(self, file: File, name: str, size: int) -> None:
+        self._file = file
+        self._name = name
+        self._size = size
+        self._read_to = BLOCK_BYTES
+        self._content = b""
+        self._at = 0
+
+    async def next(self) -> bytes | None:
+        """Return the payload of the next frame, None behind the last one. Raises Corruption."""
+        await self._want(_FRAME.size)
+        if self._at == len(self._content):
+            return None
+        if len(self._content) - self._at < _FRAME.size:
+            raise self._rotten()
+        length, checksum = _FRAME.unpack_from(self._content, self._at)
+        await self._want(_FRAME.size + length)
+        payload = self._content[self._at + _FRAME.size : self._at + _FRAME.size + length]
+        if len(payload) != length or xxhash.xxh3_64_intdigest(payload) != checksum:
+            raise self._rotten()
+        self._at += _FRAME.size + length
+        return payload
+
+    async def _want(self, count: int) -> None:
+        """Have ``count`` bytes at hand, or all that there are."""
+        if len(self._content) - self._at >= count:
+            return
+        length = min(max(_READ_BYTES, count), self._size - self._read_to)
+        if length > 0:
+            self._content = self._content[self._at :] + await self._file.read(self._read_to, length)
+            self._at = 0
+            self._read_to += length
+
+    def _rotten(self) -> Corruption:
+        return Corruption(
+            f"{self._name}: the frame at offset {self._read_to - len(self._content) + self._at} is damaged"
+        )

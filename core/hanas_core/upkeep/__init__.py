@@ -1,0 +1,1 @@
+"""Care for the folder: compaction and checks."""

@@ -1,0 +1,118 @@
+"""Checks a folder that nobody uses: every flipped bit, torn tail, missing segment and orphan (docs/operations.md).
+
+Everything is read and nothing is changed.
+"""
+
+import msgspec
+
+from hanas_core.log import claims
+from hanas_core.log.claims import Claim, Pointer
+from hanas_core.log.manifests import Manifest, read_manifest
+from hanas_core.members import cluster
+from hanas_core.members.mailboxes import SLOTS, Box
+from hanas_core.state import snapshots
+from hanas_core.state.index import Index
+from hanas_core.upkeep.findings import Report
+from hanas_core.upkeep.logcheck import LogCheck
+from hanas_core.volume import names
+from hanas_core.volume.errors import FolderError
+from hanas_core.volume.folder import BLOCK_BYTES, Folder
+
+
+async def check(folder: Folder) -> Report:
+    """Read everything in ``folder`` and return what was found. Raises WrongFolder if it is none of ours."""
+    folder_id = (await cluster.identify(folder)).folder_id
+    report = Report()
+    manifests = await _manifests(folder, await _claims(folder, folder_id, report), report)
+    snapshot = await _snapshots(folder, report)
+    log = LogCheck(folder, folder_id, report, snapshot)
+    report.epoch = max(manifests, default=0)
+    if report.epoch:
+        await log.read(manifests[report.epoch])
+    for base in await folder.names(names.SEGMENTS):
+        if f"{names.SEGMENTS}/{base}" not in log.named:
+            report.note(f"{names.SEGMENTS}/{base}", None, "orphan: no part of the log; the next main removes it")
+    for base in await folder.names(names.TEMPORARY):
+        report.note(f"{names.TEMPORARY}/{base}", None, "temporary: its worker removes it at its next start")
+    await _mailboxes(folder, report)
+    return report
+
+
+async def _claims(folder: Folder, folder_id: str, report: Report) -> dict[int, Pointer]:
+    """Check all claims; return the pointers by epoch."""
+    pointers: dict[int, Pointer] = {}
+    highest = max((int(base) for base in await folder.names(names.CLAIMS) if base.isdigit()), default=0)
+    for epoch in range(1, highest + 1):
+        name = names.claim(epoch)
+        try:
+            content = await (await folder.open(name, "read")).read(0, claims.SEAL_OFFSET + BLOCK_BYTES)
+        except FolderError as error:
+            report.error(name, None, f"missing, or cannot be read: {error}")
+            continue
+        payload = report.block(content[:BLOCK_BYTES], name, 0)
+        if payload is not None:
+            claim = msgspec.json.decode(payload, type=Claim)
+            if (claim.epoch, claim.folder_id) != (epoch, folder_id):
+                report.error(name, 0, f"claims epoch {claim.epoch} of folder {claim.folder_id}")
+        elif not any(content[:BLOCK_BYTES]):
+            report.error(name, 0, "is zero, a claim was expected")
+        pointer = _pointer(content[claims.POINTER_OFFSET : claims.SEAL_OFFSET], report, name)
+        if pointer is not None:
+            pointers[epoch] = pointer
+        report.block(content[claims.SEAL_OFFSET :], name, claims.SEAL_OFFSET)
+    return pointers
+
+
+def _pointer(block: bytes, report: Report, name: str) -> Pointer | None:
+    """Return the pointer of block 1; None if it is zero, or neither of its copies is good."""
+    if not any(block):
+        return None
+    found = None
+    half = len(block) // 2
+    for at in (0, half):
+        payload = report.block(block[at : at + half], name, claims.POINTER_OFFSET + at)
+        if payload is not None and found is None:
+            found = msgspec.json.decode(payload, type=Pointer)
+    return found
+
+
+async def _manifests(folder: Folder, pointers: dict[int, Pointer], report: Report) -> dict[int, Manifest]:
+    found = {}
+    for epoch, pointer in pointers.items():
+        try:
+            found[epoch] = await read_manifest(folder, pointer)
+        except FolderError as error:
+            report.error(pointer.manifest, None, f"missing, or not what its claim points to: {error}")
+    named = {pointer.manifest for pointer in pointers.values()}
+    for base in await folder.names(names.MANIFESTS):
+        if f"{names.MANIFESTS}/{base}" not in named:
+            report.note(f"{names.MANIFESTS}/{base}", None, "orphan: the manifest of a takeover that was not finished")
+    return found
+
+
+async def _snapshots(folder: Folder, report: Report) -> Index:
+    """Check all snapshots; return the index of the newest good one, else an empty one."""
+    best = Index(0)
+    for name in reversed(await snapshots.newest(folder)):
+        index = Index(0)
+        try:
+            report.block(await (await folder.open(name, "read")).read(0, BLOCK_BYTES), name, 0)
+            await snapshots.load(folder, name, index)
+        except FolderError as error:
+            report.error(name, None, f"a damaged snapshot, which costs nothing but time: remove it ({error})")
+        else:
+            best = index
+    return best
+
+
+async def _mailboxes(folder: Folder, report: Report) -> None:
+    files = [(f"{names.MAILBOXES}/{box}", SLOTS) for box in Box]
+    files += [(f"{names.MEMBERS}/{base}", 1) for base in await folder.names(names.MEMBERS)]
+    for name, blocks in files:
+        try:
+            content = await (await folder.open(name, "read")).read(0, blocks * BLOCK_BYTES)
+        except FolderError as error:
+            report.error(name, None, f"missing, or cannot be read: {error}")
+            continue
+        for at in range(0, len(content), BLOCK_BYTES):
+            report.block(content[at : at + BLOCK_BYTES], name, at)

@@ -1,0 +1,181 @@
+"""Checks the log of a folder, batch by batch (hanas_core.upkeep.fsck)."""
+
+import msgspec
+
+from hanas_core.log import records
+from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kind, decode, find_later
+from hanas_core.log.cells import cell_size, mark_of, sums_size
+from hanas_core.log.manifests import Cut, Manifest
+from hanas_core.log.segments import SegmentHeader
+from hanas_core.state.index import Index
+from hanas_core.upkeep.findings import Report
+from hanas_core.volume import names
+from hanas_core.volume.errors import FolderError
+from hanas_core.volume.folder import BLOCK_BYTES, Folder
+
+_LENGTH = slice(16, 20)
+_KIND = slice(20, 22)
+
+
+class LogCheck:
+    """Reads the log that a manifest names, and the epoch's own segments behind it."""
+
+    def __init__(self, folder: Folder, folder_id: str, report: Report, snapshot: Index) -> None:
+        """``snapshot``: the index of a good snapshot, to tell what a damaged batch held; empty if there is none."""
+        self._folder = folder
+        self._folder_id = folder_id
+        self._report = report
+        self._snapshot = snapshot
+        self._latest: dict[str, int] = {}
+        """Sequence of the last change of each key; negative if that deleted it."""
+        self._next_sequence = 1
+        self._bad: list[tuple[str, int, str, dict[str, int]]] = []
+        """Damaged batches: name, offset, what, and the keys that they change with the sequences."""
+        self.named: set[str] = set()
+        """Every segment that is a part of the log."""
+
+    async def read(self, manifest: Manifest) -> None:
+        """Read it all."""
+        for cut in manifest.cuts:
+            await self._segment(cut.epoch, cut.number, cut)
+        number: int | None = 1
+        while number is not None:
+            number = await self._segment(manifest.epoch, number, None)
+        for name, offset, what, touched in self._bad:
+            present = [key for key, sequence in touched.items() if abs(self._latest.get(key, 0)) <= sequence]
+            self._report.error(name, offset, what, sorted(present))
+        self._report.keys = sum(sequence > 0 for sequence in self._latest.values())
+
+    async def _segment(self, epoch: int, number: int, cut: Cut | None) -> int | None:
+        """Read one segment; return the number of the next one of the epoch, None at the end."""
+        name = names.segment(epoch, number)
+        self.named.add(name)
+        try:
+            file = await self._folder.open(name, "read")
+            payload = self._report.block(await file.read(0, BLOCK_BYTES), name, 0)
+            if payload is None:
+                self._report.error(name, 0, "without its header the segment cannot be read", self._keys_in(name, 0))
+                return None
+            header = msgspec.json.decode(payload, type=SegmentHeader)
+            content = await file.read(0, header.size)
+        except (FolderError, msgspec.MsgspecError) as error:
+            self._report.error(name, None, f"missing, or cannot be read: {error}", self._keys_in(name, 0))
+            return None
+        if (header.folder_id, header.epoch, header.number) != (self._folder_id, epoch, number):
+            self._report.error(name, 0, f"is segment {header.epoch}/{header.number} of folder {header.folder_id}")
+        self._report.segments += 1
+        self._report.log_bytes += len(content)
+        return self._batches(name, header, content, cut)
+
+    def _batches(self, name: str, header: SegmentHeader, content: bytes, cut: Cut | None) -> int | None:
+        end = len(content) if cut is None else cut.end
+        at, following = FIRST_OFFSET, None
+        while at < end:
+            found = decode(content, at, at, nonce=header.nonce, epoch=header.epoch, number=header.number)
+            if isinstance(found, Batch):
+                self._batch(name, found)
+                length = HEADER_BYTES + len(found.payload)
+                self._report.zeros(content[at + length : found.end], name, at + length)
+                at = found.end
+                if found.kind is Kind.CONTINUES and cut is None:
+                    following = header.number + 1
+                continue
+            later = find_later(
+                content[at + 1 : end], at + 1, nonce=header.nonce, epoch=header.epoch, number=header.number
+            )
+            if cut is None and later is None:
+                break
+            self._damaged(name, content, at, later or end, found)
+            at = later or end
+        self._behind(name, header, content, at)
+        return following
+
+    def _behind(self, name: str, header: SegmentHeader, content: bytes, at: int) -> None:
+        """Check what follows the log: re-logged batches, then zeros, or a batch that its main did not finish."""
+        place = {"nonce": header.nonce, "epoch": header.epoch, "number": header.number}
+        while isinstance(found := decode(content, at, at, **place), Batch):
+            at = found.end
+        rest = content[at:].lstrip(b"\0")
+        if rest:
+            self._report.note(
+                name,
+                len(content) - len(rest),
+                "torn tail: a write that was never acknowledged, or bytes behind the log; readers ignore it",
+                sorted(_salvaged(content, at)),
+            )
+
+    def _batch(self, name: str, batch: Batch) -> None:
+        self._report.batches += 1
+        if batch.kind is Kind.CONTINUES:
+            return
+        if batch.kind is Kind.RECORDS and batch.first_sequence > self._next_sequence and not self._bad:
+            self._report.error(
+                name, batch.offset, f"writes {self._next_sequence} to {batch.first_sequence - 1} are missing"
+            )
+        changes, at = _changes(batch)
+        self._report.records += len(changes)
+        for sequence, record in changes:
+            if isinstance(record, records.Put | records.Kept):
+                width = sums_size(record.size)
+                sums = batch.payload[at : at + width]
+                value = batch.payload[at + width : at + cell_size(record.size)]
+                at += cell_size(record.size)
+                if mark_of(value, sums) != record.mark:
+                    self._report.error(name, batch.offset, "a value is not what its mark says", [record.key])
+            self._note(record, sequence)
+
+    def _note(self, record: records.Record | records.Merged, sequence: int) -> None:
+        match record:
+            case records.Put(key=key) | records.Kept(key=key):
+                self._latest[key] = sequence
+            case records.Delete(key=key) | records.Gone(key=key):
+                self._latest[key] = -sequence
+            case _:
+                pass
+        self._next_sequence = max(self._next_sequence, sequence + 1)
+
+    def _damaged(self, name: str, content: bytes, at: int, end: int, fault: Fault) -> None:
+        what = "nothing where a batch was" if fault is Fault.ZERO else "a damaged batch"
+        touched = dict.fromkeys(self._keys_in(name, at, end), self._next_sequence)
+        touched |= _salvaged(content, at)
+        self._bad.append((name, at, f"{what}, {end - at} bytes", touched))
+
+    def _keys_in(self, name: str, begin: int, end: int = 1 << 62) -> list[str]:
+        """Return the keys whose values lie there, as the snapshot says."""
+        found, after = [], ""
+        while page := self._snapshot.page("", after, 10_000).entries:
+            after = page[-1][0]
+            found += [
+                key
+                for key, entry in page
+                if names.segment(*entry.place[:2]) == name and begin <= entry.place.offset < end
+            ]
+        return found
+
+
+def _changes(batch: Batch) -> tuple[list[tuple[int, records.Record | records.Merged]], int]:
+    """Return the records of a batch with their sequences, and where the cells begin."""
+    if batch.kind is Kind.RECORDS:
+        plain, at = records.decode(batch.payload)
+        return list(enumerate(plain, batch.first_sequence)), at
+    merged, at = records.decode_merged(batch.payload)
+    return [(0 if isinstance(one, records.Remembered) else one.sequence, one) for one in merged], at
+
+
+def _salvaged(content: bytes, at: int) -> dict[str, int]:
+    """Return what can still be read of the records of a damaged batch: keys and sequences."""
+    length = int.from_bytes(content[at:][_LENGTH], "little")
+    kind = int.from_bytes(content[at:][_KIND], "little")
+    payload = content[at + HEADER_BYTES : at + length]
+    first = int.from_bytes(content[at + 40 : at + 48], "little")
+    try:
+        batch = Batch(0, first, 0, payload, Kind(kind))
+        changes, _ = _changes(batch)
+    except (msgspec.MsgspecError, ValueError):  # also a kind that is none
+        return {}
+    keys = [
+        (record.key, sequence)
+        for sequence, record in changes
+        if not isinstance(record, records.Remembered | records.Reached)
+    ]
+    return dict(keys)

@@ -1,0 +1,1 @@
+"""The shared folder: its operations, its names, and whether the volume keeps what the protocol needs."""

@@ -1,0 +1,262 @@
+"""The communication folder on a mounted volume: blocking calls, past every cache where the volume needs it.
+
+What another member may have written is read with ``O_DIRECT`` into page-aligned memory, one buffer per call, so that
+neither NFS's page cache nor its cached attributes stand between us and the file server. Local file systems are
+coherent within one kernel and are read through the page cache (docs/protocol.md, section 1).
+"""
+
+import ctypes
+import errno
+import mmap
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import assert_never
+
+from hanas_core.volume import names
+from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, NoSpace
+from hanas_core.volume.folder import BLOCK_BYTES, Access
+
+# Magic numbers of statfs(2) whose file systems keep one page cache for all processes of a machine.
+_COHERENT = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # xfs
+        0x9123683E,  # btrfs
+        0x01021994,  # tmpfs
+        0x794C7630,  # overlay
+        0x2FC12FC1,  # zfs
+        0xF2F52010,  # f2fs
+    }
+)
+_ALLOCATE_STEP_BYTES = 1 << 20
+_O_DIRECT: int = getattr(os, "O_DIRECT", 0)
+_O_DSYNC: int = getattr(os, "O_DSYNC", os.O_SYNC)
+
+
+def is_coherent(path: Path) -> bool:
+    """Tell whether ``path`` lies on a file system with one page cache for all its users. Other systems: assumed so."""
+    if not sys.platform.startswith("linux"):
+        return True  # only `hanas lab` runs there, on a local disk
+    answer = ctypes.create_string_buffer(512)
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.statfs(os.fsencode(path), answer) != 0:
+        code = ctypes.get_errno()
+        raise _translate(OSError(code, os.strerror(code)), str(path))
+    return ctypes.c_uint32.from_buffer(answer).value in _COHERENT
+
+
+def _translate(error: OSError, name: str) -> FolderError:
+    message = f"{name}: {error.strerror or error}"
+    match error.errno:
+        case errno.ENOENT | errno.ESTALE:
+            return Missing(message)
+        case errno.ENOSPC | errno.EDQUOT:
+            return NoSpace(message)
+        case _:
+            return FolderUnavailable(message)
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _translate(error, name) from error
+
+
+class PosixFile:
+    """An open file. A call that is given up on keeps this object, its descriptor and its buffer for ever."""
+
+    def __init__(self, descriptor: int, name: str, *, direct_reads: bool) -> None:
+        """Take over an open ``descriptor``."""
+        self._descriptor = descriptor
+        self._name = name
+        self._direct_reads = direct_reads
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``offset`` on; FolderUnavailable if there are fewer."""
+        if not self._direct_reads:
+            with _translated(self._name):
+                content = os.pread(self._descriptor, length, offset)
+        else:
+            start = offset - offset % BLOCK_BYTES
+            span = -(-(offset + length - start) // BLOCK_BYTES) * BLOCK_BYTES
+            with _translated(self._name), mmap.mmap(-1, span) as buffer:
+                count = os.preadv(self._descriptor, [buffer], start)
+                content = buffer[offset - start : min(offset - start + length, count)]
+        if len(content) != length:
+            raise FolderUnavailable(f"{self._name}: {len(content)} of {length} bytes could be read at {offset}")
+        return content
+
+    async def write(self, offset: int, content: bytes) -> None:
+        """Write ``content`` at ``offset``, not yet durable."""
+        with _translated(self._name):
+            written = os.pwrite(self._descriptor, content, offset)
+            while written < len(content):
+                written += os.pwrite(self._descriptor, memoryview(content)[written:], offset + written)
+
+    async def write_block(self, offset: int, block: bytes) -> None:
+        """Write one block by a single ``O_DIRECT|O_DSYNC`` write, durable when this returns."""
+        with _translated(self._name), mmap.mmap(-1, BLOCK_BYTES) as buffer:
+            buffer[:] = block
+            count = os.pwritev(self._descriptor, [buffer], offset)
+        if count != BLOCK_BYTES:
+            raise FolderUnavailable(f"{self._name}: {count} of {BLOCK_BYTES} bytes were written at {offset}")
+
+    async def sync(self) -> None:
+        """Make what was written durable."""
+        with _translated(self._name):
+            _sync_data(self._descriptor)
+
+    async def close(self) -> None:
+        """Close the descriptor."""
+        descriptor, self._descriptor = self._descriptor, -1
+        with _translated(self._name):
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        """Close what was dropped; a call that hangs still holds this object, so its descriptor stays."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+class PosixFolder:
+    """The folder at ``path``. Its operations block: run them on a thread that may hang (docs/architecture.md)."""
+
+    def __init__(self, path: Path) -> None:
+        """Use the directory ``path``. Raises Missing or FolderUnavailable when it is not a usable directory."""
+        self.path = path
+        with _translated(str(path)):
+            if not path.is_dir():
+                raise Missing(f"{path}: there is no such directory")
+        self.coherent = is_coherent(path)
+
+    async def open(self, name: str, access: Access) -> PosixFile:
+        """Open ``name`` for one kind of access."""
+        match access:
+            case "read":
+                flags = os.O_RDONLY | (0 if self.coherent else _O_DIRECT)
+            case "append":
+                flags = os.O_RDWR
+            case "blocks":
+                flags = os.O_RDWR | _O_DIRECT | _O_DSYNC
+            case _:
+                assert_never(access)
+        with _translated(name):
+            try:
+                descriptor = self._open(self.path / name, flags | os.O_CLOEXEC)
+            except OSError as error:
+                # A file system without O_DIRECT: harmless where the page cache is one, else the volume is unfit.
+                if error.errno != errno.EINVAL or not self.coherent:
+                    raise
+                descriptor = os.open(self.path / name, flags & ~_O_DIRECT | os.O_CLOEXEC)
+        return PosixFile(descriptor, name, direct_reads=not self.coherent)
+
+    def _open(self, path: Path, flags: int) -> int:
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            if self.coherent or not _is_there(path, self.path):
+                raise
+        return os.open(path, flags)
+
+    async def create(self, name: str, content: bytes) -> None:
+        """Create ``name`` exclusively with ``content``, synced."""
+        with _translated(name):
+            self._write_new(name, [content])
+
+    async def allocate(self, name: str, size: int) -> None:
+        """Create ``name`` exclusively with ``size`` zero bytes, written and synced piece by piece.
+
+        In pieces so that a commit on the same disk never waits for a whole segment.
+        """
+        pieces = (bytes(min(_ALLOCATE_STEP_BYTES, size - at)) for at in range(0, size, _ALLOCATE_STEP_BYTES))
+        with _translated(name):
+            self._write_new(name, pieces)
+
+    async def room(self) -> int:
+        """Return the bytes that are free for this user."""
+        with _translated(str(self.path)):
+            found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+    def _write_new(self, name: str, pieces: Iterable[bytes]) -> None:
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            offset = 0
+            for piece in pieces:
+                rest = memoryview(piece)
+                while rest:
+                    count = os.pwrite(descriptor, rest, offset)
+                    rest, offset = rest[count:], offset + count
+                _sync_data(descriptor)
+            os.fsync(descriptor)
+        except OSError:
+            (self.path / name).unlink(missing_ok=True)  # what was written would only fill the volume
+            raise
+        finally:
+            os.close(descriptor)
+
+    async def link(self, source: str, target: str) -> bool:
+        """Give ``source`` the name ``target``; False if that name is taken."""
+        with _translated(target):
+            try:
+                os.link(self.path / source, self.path / target)
+            except FileExistsError:
+                return False
+        return True
+
+    async def remove(self, name: str) -> None:
+        """Remove ``name`` if it is there."""
+        with _translated(name):
+            (self.path / name).unlink(missing_ok=True)
+
+    async def sync_directory(self, directory: str) -> None:
+        """Sync the directory itself."""
+        with _translated(directory or str(self.path)):
+            descriptor = os.open(self.path / directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    async def refresh(self, directory: str) -> None:
+        """Make and remove a file in ``directory``; a coherent file system needs none of it."""
+        if self.coherent:
+            return
+        probe = self.path / directory / f".refresh-{names.nonce()}"
+        with _translated(directory):
+            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+            probe.unlink(missing_ok=True)
+
+    async def make_directory(self, directory: str) -> None:
+        """Make ``directory`` unless it is there."""
+        with _translated(directory):
+            (self.path / directory).mkdir(exist_ok=True)
+
+    async def names(self, directory: str) -> list[str]:
+        """List a directory, in order."""
+        with _translated(directory or str(self.path)):
+            return sorted(os.listdir(self.path / directory))
+
+
+def _is_there(path: Path, directory: Path) -> bool:
+    """Ask the file system anew whether ``path`` exists, after a cache said that it does not. ``directory``: any one.
+
+    FUSE remembers missing names one by one, and a change of their directory does not end that; but the kernel looks
+    the target of an exclusive operation up anew. A link to a directory is one that can never be made.
+    """
+    try:
+        os.link(directory, path)
+    except FileExistsError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _sync_data(descriptor: int) -> None:
+    getattr(os, "fdatasync", os.fsync)(descriptor)

@@ -1,0 +1,300 @@
+"""The lab: an overseer, workers, and a relay in front of each worker's link port."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from hanas_lab import ports
+from hanas_lab.faults import LabError
+from hanas_lab.hosts import LOOPBACK, Host
+from hanas_lab.process import Guard, Server
+from hanas_lab.readiness import Readiness
+from hanas_lab.relay import Relay
+
+OVERSEER = "overseer"
+LINK_PORT_OFFSET = 1000
+MAX_WORKERS = 99
+STOP_SECONDS = 5.0
+# Of the caller's environment these would lead the lab's processes to another cluster.
+_FOREIGN = ("HANAS_FOLDER_ID", "HANAS_SERVER")
+
+
+class Lab:
+    """A cluster in `directory`, of real processes on this machine. Use it as an asynchronous context manager.
+
+    `overseer_port` and `first_port` may be 0: then free ports are chosen. Worker `worker-N` has port
+    `first_port + N - 1` and its link port 1000 above. `environment` is added to that of every process,
+    such as `HANAS_…` timings. `hosts` tells by name which processes run elsewhere than on the loopback
+    interface, or mount the folder elsewhere. `report` gets a sentence for each step of starting. Each step
+    must be done within `patience` seconds. What is in the directory from an earlier run is kept and used.
+    Methods raise LabError, whose text is one line.
+    """
+
+    def __init__(  # noqa: PLR0913  # all but two are options
+        self,
+        directory: str | Path = "./hanas-lab",
+        workers: int = 3,
+        *,
+        overseer_port: int = 4000,
+        first_port: int = 3001,
+        preset: str = "lan",
+        environment: Mapping[str, str] | None = None,
+        hosts: Mapping[str, Host] | None = None,
+        report: Callable[[str], None] | None = None,
+        patience: float = 30.0,
+    ) -> None:
+        if not 1 <= workers <= MAX_WORKERS:
+            raise LabError(f"a lab has 1 to {MAX_WORKERS} workers, not {workers}")
+        self.directory = Path(directory).absolute()
+        self._count = workers
+        self._overseer_port = overseer_port
+        self._first_port = first_port
+        self._preset = preset
+        self._environment = dict(environment or {})
+        self._hosts = dict(hosts or {})
+        self._report = report or (lambda sentence: None)
+        self._readiness = Readiness(patience)
+        self._guard = Guard()
+        self._servers: dict[str, Server] = {}
+        self._relays: dict[str, Relay] = {}
+        self._cuts: set[tuple[str, str]] = set()
+        self._ports: set[int] = set()
+        self._lock: IO[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def overseer_url(self) -> str:
+        """Base URL of the overseer, which is also the dashboard's."""
+        return self._servers[OVERSEER].url
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Base URL of each worker by its name."""
+        return {name: server.url for name, server in self._servers.items() if name != OVERSEER}
+
+    @property
+    def communication_folder(self) -> Path:
+        """The folder that the workers share."""
+        return self.directory / "communication"
+
+    def log_of(self, name: str) -> Path:
+        """The log of a worker or of `overseer`."""
+        return self._server(name).log
+
+    async def start(self) -> None:
+        """Start everything and wait until it serves. When that fails, nothing is left running."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End every process (SIGTERM, after 5 s SIGKILL) and close the links. Harmless when repeated."""
+        ending = asyncio.gather(*(server.end(STOP_SECONDS) for server in self._servers.values()))
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await ending  # in a hurry, but not so much as to leave processes behind
+            raise
+        finally:
+            await asyncio.gather(*(relay.close() for relay in self._relays.values()))
+            await self._guard.close()
+            await self._readiness.close()
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL a worker or the overseer."""
+        await self._server(name).kill()
+
+    async def terminate(self, name: str) -> None:
+        """SIGTERM a worker or the overseer, and wait until it has ended, however long that takes."""
+        await self._server(name).terminate()
+
+    async def pause(self, name: str) -> None:
+        """SIGSTOP: it neither answers nor closes its connections."""
+        self._server(name).pause()
+
+    async def resume(self, name: str) -> None:
+        """SIGCONT."""
+        self._server(name).resume()
+
+    async def start_worker(self, name: str) -> None:
+        """Start a worker (or the overseer) again, with its id and ports, and wait until it is ready."""
+        server = self._server(name)
+        await server.launch()
+        await self._readiness.of(server, "/healthz" if name == OVERSEER else "/readyz")
+
+    async def add_worker(self) -> str:
+        """Start one more worker and wait until it is ready; its name."""
+        server = await self._new_worker()
+        await self.start_worker(server.name)
+        return server.name
+
+    def cut(self, source: str, target: str, one_way: bool = False) -> None:
+        """Lose every request on the link from `source` to `target`, and back unless `one_way`."""
+        for sender, receiver in self._directions(source, target, one_way):
+            if receiver not in self._relays:
+                raise LabError(f"{receiver} is on a host without a relay; cut that network itself")
+            self._cuts.add((sender, receiver))
+            self._relays[receiver].cut(sender)
+
+    def heal(self, source: str, target: str, one_way: bool = False) -> None:
+        """Undo `cut`."""
+        for sender, receiver in self._directions(source, target, one_way):
+            self._cuts.discard((sender, receiver))
+            self._relays[receiver].heal(sender)
+
+    def jitter(self, seconds: float) -> None:
+        """Delay every message on every link by up to so many seconds, each by another time; 0: no longer."""
+        for relay in self._relays.values():
+            relay.jitter = seconds
+
+    async def main(self) -> str | None:
+        """The member that the overseer names as the main now, None while there is none."""
+        main = await self._readiness.main(self.overseer_url)
+        return main.member if main is not None else None
+
+    def status(self) -> dict[str, Any]:
+        """The lab's processes and cuts, ready for JSON."""
+        return {
+            "directory": str(self.directory),
+            "overseer": self._description(self._servers[OVERSEER]) if self._servers else None,
+            "workers": [
+                self._description(server)
+                | {"linkUrl": server.environment["LINK_URL"], "linkPort": int(server.environment["LINK_PORT"])}
+                for name, server in self._servers.items()
+                if name != OVERSEER
+            ],
+            "cuts": [{"from": sender, "to": receiver} for sender, receiver in sorted(self._cuts)],
+        }
+
+    async def _start(self) -> None:
+        self._prepare_directory()
+        await self._guard.start()
+        overseer = self._new_overseer()
+        workers = [await self._new_worker() for _ in range(self._count)]
+        self._report("starting the overseer")
+        await overseer.launch()
+        await self._readiness.of(overseer, "/healthz")
+        # One worker first, so that in a new folder it is always worker-1 that becomes the main.
+        first, *others = workers
+        self._report(f"starting {first.name}")
+        await first.launch()
+        await self._readiness.of(first, "/readyz")
+        for server in others:
+            self._report(f"starting {server.name}")
+            await server.launch()
+        for server in others:
+            await self._readiness.of(server, "/readyz")
+        self._report("waiting for a main")
+        await self._readiness.of_a_main(overseer)
+
+    def _prepare_directory(self) -> None:
+        try:
+            self.communication_folder.mkdir(parents=True, exist_ok=True)
+            (self.directory / "logs").mkdir(exist_ok=True)
+            self._lock = (self.directory / "lab.lock").open("ab")
+        except OSError as error:
+            raise LabError(f"{self.directory} cannot be used: {error.strerror}; choose --directory") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LabError(
+                f"a lab runs already in {self.directory}; end it, or choose another one with --directory"
+            ) from None
+
+    def _new_overseer(self) -> Server:
+        port = self._port(self._overseer_port, "--overseer-port")
+        return self._add_server(OVERSEER, "hanas_overseer", port, {})
+
+    async def _new_worker(self) -> Server:
+        number = sum(name != OVERSEER for name in self._servers) + 1
+        if number > MAX_WORKERS:
+            raise LabError(f"a lab has at most {MAX_WORKERS} workers")
+        fixed = self._first_port + number - 1 if self._first_port else 0
+        port = self._port(fixed, "--first-port")
+        link_port = self._port(fixed + LINK_PORT_OFFSET if fixed else 0, "--first-port")
+        name = f"worker-{number}"
+        host = self._hosts.get(name, LOOPBACK)
+        link_url = f"http://{host.address}:{link_port}"
+        if host.relayed:
+            relay = self._relays[name] = Relay(link_port, host.address, host.listen)
+            await relay.start()
+            link_url = relay.url
+        environment = {
+            "OVERSEER_IP": self.overseer_url,
+            "WORKER_ID": name,
+            "ADVERTISE_URL": f"http://{host.address}:{port}",
+            "LINK_PORT": str(link_port),
+            "LINK_URL": link_url,
+        }
+        return self._add_server(name, "hanas_worker", port, environment)
+
+    def _add_server(self, name: str, module: str, port: int, own: Mapping[str, str]) -> Server:
+        inherited = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
+        host = self._hosts.get(name, LOOPBACK)
+        common = {
+            "PORT": str(port),
+            "COMMUNICATION_FOLDER": str(host.folder or self.communication_folder),
+            "HANAS_PRESET": self._preset,
+            "PYTHONUNBUFFERED": "1",
+        }
+        server = Server(
+            name=name,
+            arguments=("-m", module),
+            environment=inherited | common | dict(own) | self._environment,
+            enter=host.enter,
+            url=f"http://{host.address}:{port}",
+            log=self.directory / "logs" / f"{name}.log",
+            guard=self._guard,
+        )
+        self._servers[name] = server
+        return server
+
+    def _port(self, wanted: int, option: str) -> int:
+        if wanted == 0:
+            return ports.choose(self._ports)
+        if wanted in self._ports:
+            raise LabError(f"port {wanted} would be used twice in this lab; choose other ports with {option}")
+        ports.require_free(wanted, option)
+        self._ports.add(wanted)
+        return wanted
+
+    def _server(self, name: str) -> Server:
+        if name not in self._servers:
+            raise LabError(f"there is no {name!r} in this lab; there are: {', '.join(self._servers)}")
+        return self._servers[name]
+
+    def _directions(self, source: str, target: str, one_way: bool) -> list[tuple[str, str]]:
+        for name in (source, target):
+            if self._server(name).name == OVERSEER:
+                raise LabError("only links between workers can be cut; the overseer is on none")
+        if source == target:
+            raise LabError(f"a link has two ends, and both are {source}")
+        return [(source, target)] if one_way else [(source, target), (target, source)]
+
+    def _description(self, server: Server) -> dict[str, Any]:
+        return {
+            "name": server.name,
+            "url": server.url,
+            "state": server.state,
+            "pid": server.pid,
+            "log": str(server.log),
+        }

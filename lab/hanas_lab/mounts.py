@@ -1,0 +1,103 @@
+"""A mount of one's own for each worker over one real directory, which can hang, break or be read-only (bindfs, FUSE).
+
+The lab's folder is one directory of one file system, and fails for all workers or for none. Behind a bindfs of its own
+a worker's folder fails for it alone, in the ways of network file systems.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hanas_lab.faults import LabError
+
+_ATTACH_SECONDS = 10.0
+_POLL_SECONDS = 0.01
+NAMES_CACHED = ("entry_timeout=60", "negative_timeout=60", "attr_timeout=60")
+"""The kernel believes for a minute what it once knew of names, missing names and attributes, as NFS may do."""
+
+
+def obstacle() -> str | None:
+    """Return why there can be no such mounts here, None if there can."""
+    for tool, package in (("bindfs", "bindfs"), ("fusermount3", "fuse3")):
+        if shutil.which(tool) is None:
+            return f"{tool} is missing; install the package {package}"
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "/dev/fuse cannot be used; run on a machine or in a container that has FUSE"
+    return None
+
+
+@dataclass(eq=False, slots=True)
+class Mount:
+    """The directory `source` as seen at `point`, through a process that can be stopped and killed."""
+
+    source: Path
+    point: Path
+    options: tuple[str, ...] = ()
+    read_only: bool = field(default=False, init=False)
+    process: asyncio.subprocess.Process | None = field(default=None, init=False)
+
+    async def attach(self, *, read_only: bool = False) -> None:
+        """Mount it. Raises LabError when that fails."""
+        self.point.mkdir(parents=True, exist_ok=True)
+        self.read_only = read_only
+        options = ",".join((*self.options, "ro" if read_only else "rw"))
+        self.process = await asyncio.create_subprocess_exec(
+            *("bindfs", "-f", "--multithreaded", "-o", options, self.source, self.point),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(_ATTACH_SECONDS):
+                while not _is_mounted(self.point):
+                    if self.process.returncode is not None:
+                        raise LabError(f"bindfs ended with {self.process.returncode}: {self.point} is not mounted")
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise LabError(f"{self.point} was not mounted within {_ATTACH_SECONDS:.0f} s") from None
+
+    def hang(self) -> None:
+        """Let every call on it wait."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let the calls go on that wait."""
+        self._signal(signal.SIGCONT)
+
+    async def break_off(self) -> None:
+        """Kill its process: every call fails, "transport endpoint is not connected"."""
+        self._signal(signal.SIGKILL)
+        if self.process is not None:
+            await self.process.wait()
+
+    async def replace(self, *, read_only: bool = False) -> None:
+        """Mount it anew, as an administrator would after a failure."""
+        await self.detach()
+        await self.attach(read_only=read_only)
+
+    async def detach(self) -> None:
+        """Take it away, whatever state it is in."""
+        await self.break_off()
+        self.process = None
+        while _is_mounted(self.point):
+            release = await asyncio.create_subprocess_exec("fusermount3", "-u", "-z", self.point)
+            if await release.wait() != 0:
+                raise LabError(f"{self.point} cannot be unmounted")
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+
+def _is_mounted(point: Path) -> bool:
+    """Tell it from the table of mounts: asking the file system itself would hang with it."""
+    table = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    return any(line.split(" ")[4] == str(point) for line in table.splitlines())

@@ -1,0 +1,49 @@
+"""TCP ports for the lab's servers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import random
+import socket
+
+from hanas_lab.faults import LabError
+
+# Below the range from which systems take ports for outgoing connections (Linux: 32768, macOS: 49152), so that
+# a port stays free while its server is down.
+FREE_RANGE = range(20_000, 32_000)
+_ATTEMPTS = 200
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` now, on the loopback interface and on all of them."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
+        return False
+    for host in ("127.0.0.1", "0.0.0.0"):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno == errno.EACCES:
+                    raise LabError(f"port {port} needs privileges; choose one above 1023") from None
+                return False
+    return True
+
+
+def require_free(port: int, option: str) -> None:
+    """Raise LabError when `port` is taken; `option` is the argument that chooses another one."""
+    if not 0 < port < 65_536:
+        raise LabError(f"{port} is no TCP port; choose another one with {option}")
+    if not is_free(port):
+        raise LabError(f"port {port} is in use: end what listens there (another lab?), or choose others with {option}")
+
+
+def choose(taken: set[int]) -> int:
+    """A free port that is not in `taken`; it is added there."""
+    for _ in range(_ATTEMPTS):
+        port = random.choice(FREE_RANGE)
+        if port not in taken and is_free(port):
+            taken.add(port)
+            return port
+    raise LabError(f"no free port was found between {FREE_RANGE.start} and {FREE_RANGE.stop}")

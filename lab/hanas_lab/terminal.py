@@ -1,0 +1,185 @@
+"""`hanas lab`: runs a lab until Ctrl-C, or steers one from another terminal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from hanas_client import commands, tables
+from hanas_client.narration import Sentence
+from hanas_client.settings import client_token
+from hanas_lab import control
+from hanas_lab.cluster import MAX_WORKERS, Lab
+
+DEFAULT_DIRECTORY = "./hanas-lab"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SUMMARIES = {
+    "kill": "end a process at once (SIGKILL)",
+    "stop": "stop a process where it is (SIGSTOP)",
+    "cont": "let a stopped process go on (SIGCONT)",
+    "start": "start a process that has ended, with its id and ports",
+    "cut": "cut the link between two workers",
+    "heal": "heal a link that was cut",
+    "add": "start one more worker",
+    "status": "show the lab's processes and cuts",
+}
+_PAST = {"kill": "killed", "stop": "stopped", "cont": "goes on", "start": "started, ready"}
+
+
+def configure(lab: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lab` and its own subcommands."""
+    lab.add_argument("--directory", default=DEFAULT_DIRECTORY, help=f"for data and logs ({DEFAULT_DIRECTORY})")
+    lab.add_argument("--workers", type=_worker_count, default=3, metavar="N", help="so many (3)")
+    lab.add_argument("--overseer-port", type=_port, default=4000, metavar="PORT", help="4000; 0: a free one")
+    lab.add_argument("--first-port", type=_port, default=3001, metavar="PORT", help="3001; 0: free ones")
+    lab.add_argument("--preset", choices=("lan", "cloud"), default="lan", help="timings: fast (lan) or patient")
+    lab.set_defaults(lab_command=None)
+    # The defaults of what both levels take must not undo what stood before the subcommand.
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--directory", default=argparse.SUPPRESS, help="the lab's directory")
+    shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    inner = lab.add_subparsers(dest="lab_command", required=False, metavar="COMMAND", title="steering a lab")
+    for name, summary in _SUMMARIES.items():
+        steering = inner.add_parser(name, parents=[shared], help=summary)
+        if name in _PAST:
+            steering.add_argument("name", metavar="WORKER", help="such as worker-1; or overseer")
+        if name in {"cut", "heal"}:
+            steering.add_argument("source", metavar="A")
+            steering.add_argument("target", metavar="B")
+            steering.add_argument("--one-way", action="store_true", help="only requests from A to B")
+        steering.set_defaults(run=steer)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a lab in this terminal."""
+    asyncio.run(_until_signal(lambda: _run(arguments)))
+    return 0
+
+
+def steer(arguments: argparse.Namespace) -> int:
+    """Have a running lab do something."""
+    name: str = arguments.lab_command
+    values = {key: getattr(arguments, key) for key in ("name", "source", "target", "one_way") if key in arguments}
+    result = control.command(arguments.directory, name, **values)
+    if arguments.json:
+        print(msgspec.json.encode(result if isinstance(result, dict) else {"done": name, "name": result}).decode())
+    elif name == "status":
+        _show_status(tables.console(), result)
+    elif name == "add":
+        print(f"{result} is ready")
+    elif name in _PAST:
+        print(f"{arguments.name}: {_PAST[name]}")
+    else:
+        arrow = "→" if arguments.one_way else "↔"
+        print(f"link {arguments.source} {arrow} {arguments.target}: {'cut' if name == 'cut' else 'healed'}")
+    return 0
+
+
+async def _until_signal(work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` until it ends or one of the signals that end programs arrives; then let it clean up."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work())
+    signalled = False
+
+    def end() -> None:
+        nonlocal signalled
+        if not signalled:
+            signalled = True
+            task.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, end)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not signalled:
+            raise
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    output = tables.console()
+    with contextlib.ExitStack() as progress:
+        report = None
+        if not arguments.json:
+            report = _progress(output, progress)
+        lab = Lab(
+            arguments.directory,
+            arguments.workers,
+            overseer_port=arguments.overseer_port,
+            first_port=arguments.first_port,
+            preset=arguments.preset,
+            report=report,
+        )
+        await lab.start()
+    try:
+        async with control.Control(lab):
+            if arguments.json:
+                print(msgspec.json.encode(lab.status()).decode(), flush=True)
+            else:
+                _welcome(output, lab, await lab.main(), arguments)
+            await commands.narrate((lab.overseer_url,), client_token(None), as_json=arguments.json, patient=True)
+    finally:
+        if not arguments.json:
+            tables.say(output, Sentence("ending the lab"))
+        await lab.stop()
+
+
+def _progress(output: Console, stack: contextlib.ExitStack) -> Callable[[str], None]:
+    if not output.is_terminal:
+        return lambda sentence: tables.say(output, Sentence(sentence))
+    spinner = stack.enter_context(output.status("starting"))
+    return spinner.update
+
+
+def _welcome(output: Console, lab: Lab, main: str | None, arguments: argparse.Namespace) -> None:
+    """The addresses, and what to try next."""
+    dashboard = lab.overseer_url.replace("127.0.0.1", "localhost")
+    rows = [("overseer, dashboard", f"{dashboard}/", str(lab.log_of("overseer")))]
+    rows += [(f"{name} (main)" if name == main else name, url, str(lab.log_of(name))) for name, url in lab.urls.items()]
+    tables.show(output, ("SERVER", "URL", "LOG"), rows)
+    here = "" if arguments.directory == DEFAULT_DIRECTORY else f" --directory {arguments.directory}"
+    there = "" if arguments.overseer_port == 4000 else f" --overseer {dashboard}"
+    name = main or "worker-1"
+    other = next((worker for worker in lab.urls if worker != name), None)
+    tables.say(output, Sentence("\nTry in another terminal:"))
+    tables.say(output, Sentence(f"  hanas put greeting hello{there}", "good"))
+    tables.say(output, Sentence(f"  hanas lab kill {name}{here}", "good"))
+    if other is not None:
+        tables.say(output, Sentence(f"  hanas lab cut {name} {other}{here}", "good"))
+    else:
+        tables.say(output, Sentence(f"  hanas lab add{here}", "good"))
+    tables.say(output, Sentence("Ctrl-C ends the lab; its data stay. What happens:\n"))
+
+
+def _show_status(output: Console, status: dict[str, Any]) -> None:
+    servers = [status["overseer"], *status["workers"]]
+    rows = [
+        (server["name"], server["state"], str(server["pid"] or "–"), server["url"], server["log"]) for server in servers
+    ]
+    tables.show(output, ("SERVER", "STATE", "PID", "URL", "LOG"), rows)
+    for direction in status["cuts"]:
+        tables.say(output, Sentence(f"cut: {direction['from']} → {direction['to']}", "bad"))
+
+
+def _worker_count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"must be 1 to {MAX_WORKERS}")
+    return count
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 65_536:
+        raise argparse.ArgumentTypeError("must be a TCP port, or 0 for a free one")
+    return port

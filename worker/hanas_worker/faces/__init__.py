@@ -1,0 +1,1 @@
+"""What clients speak with a worker, one package for each protocol."""

@@ -1,0 +1,93 @@
+"""The worker's HTTP application: ``/v1/kv`` directly or as a plain endpoint, the rest through Starlette's routes."""
+
+import msgspec
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from hanas_serving import access, problems
+from hanas_serving.problems import Problem
+from hanas_worker.faces.http import status
+from hanas_worker.faces.http.direct import DirectKeyValue
+from hanas_worker.faces.http.kv import KeyValueEndpoint, concerns_keys
+from hanas_worker.faces.http.metrics import NodeCollector
+from hanas_worker.faces.http.rules import Rules
+from hanas_worker.host.settings import WorkerSettings
+from hanas_worker.node import Node
+
+
+class WorkerApplication(Starlette):
+    """Starlette, with the hot path taken out in front of its middleware and its router."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Answer "not yet" until `join` is called."""
+        self.node: Node | None = None
+        self.waiting_for = "this worker has not joined yet"
+        self._settings = settings
+        self._rules = Rules(settings.client_tokens, settings.value_bytes)
+        self._kv = KeyValueEndpoint(self._rules)
+        self.direct = DirectKeyValue(self._rules)
+        """Answers plain requests for keys, in front of this application."""
+        self._metrics = CollectorRegistry()
+        ProcessCollector(registry=self._metrics)
+        super().__init__(
+            routes=[
+                Route("/v1/status", self._status),
+                Route("/healthz", self._healthy),
+                Route("/readyz", self._ready),
+                Route("/metrics", self._report),
+            ],
+            exception_handlers={Problem: problems.answer_problem, HTTPException: problems.answer_unknown},
+        )
+        self.router.redirect_slashes = False
+
+    def join(self, node: Node) -> None:
+        """Answer for ``node`` from now on."""
+        self.node = self._rules.node = node
+        self._metrics.register(NodeCollector(node))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and concerns_keys(scope["raw_path"]):
+            await self._kv(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, self._with_epoch(send))
+
+    def _with_epoch(self, send: Send) -> Send:
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start" and self.node is not None:
+                message["headers"] = [*message["headers"], (b"hanas-epoch", b"%d" % self.node.state.member.epoch)]
+            await send(message)
+
+        return send_on
+
+    async def _status(self, request: Request) -> Response:
+        tokens = self._settings.client_tokens and self._settings.client_tokens + self._settings.secrets
+        if not access.allowed(request.headers.get("authorization", "").encode("latin-1"), tokens):
+            raise Problem(401, "a bearer token is needed: Authorization: Bearer ...", {"www-authenticate": "Bearer"})
+        if self.node is None:
+            raise Problem(503, self.waiting_for, {"retry-after": "1"})
+        return Response(msgspec.json.encode(status.document(self.node)), media_type="application/json")
+
+    async def _healthy(self, request: Request) -> Response:
+        """Answer as long as the event loop runs, whatever the folder does."""
+        del request
+        return Response("ok\n", media_type="text/plain")
+
+    async def _ready(self, request: Request) -> Response:
+        """Answer 200 when this worker serves, or redirects to a main that does."""
+        del request
+        if self.node is None:
+            raise Problem(503, self.waiting_for, {"retry-after": "1"})
+        if not self.node.ready:
+            raise Problem(503, "there is no main that serves just now", {"retry-after": "1"})
+        return Response("ok\n", media_type="text/plain")
+
+    async def _report(self, request: Request) -> Response:
+        del request
+        return Response(generate_latest(self._metrics), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,70 @@
+"""``GET /metrics``: read off the node when asked, so that the hot path only counts in plain integers."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from hanas_core.members.member import Role
+from hanas_core.members.verdicts import Verdict
+from hanas_worker.node import Node
+
+
+class NodeCollector(Collector):
+    """Shows one node to Prometheus."""
+
+    def __init__(self, node: Node) -> None:
+        """Read from ``node`` at each scrape."""
+        self._node = node
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        node = self._node
+        state, service = node.state, node.serving
+        member, index = state.member, state.replica.index
+        garbage, space = node.compactor.measure()
+        role = GaugeMetricFamily("hanas_role", "1 for the role that this worker has.", labels=["role"])
+        for candidate in Role:
+            role.add_metric([candidate.value], float(candidate is member.role))
+        yield role
+        verdict = GaugeMetricFamily("hanas_verdict", "1 for the present verdict.", labels=["verdict"])
+        for verdict_candidate in Verdict:
+            verdict.add_metric([verdict_candidate.value], float(verdict_candidate is member.verdict))
+        yield verdict
+        for name, text, value in (
+            ("hanas_epoch", "Highest epoch known.", member.epoch),
+            ("hanas_keys", "Number of keys.", len(index)),
+            ("hanas_value_bytes", "Bytes of all values.", index.value_bytes),
+            ("hanas_revision", "Sequence of the last write applied.", index.sequence),
+            ("hanas_lag_bytes", "Committed bytes of the log that are not applied yet.", state.replica.tailer.lag_bytes),
+            ("hanas_serving", "1 while this worker is the main and serves.", int(service is not None)),
+            ("hanas_stalled_seconds", "Age of the oldest uncommitted write.", service.stalled_for if service else 0.0),
+            (
+                "hanas_folder_ok",
+                "1 while the folder works here.",
+                int(not (state.folder_trouble or state.hung_lanes or member.blind)),
+            ),
+            ("hanas_folder_full", "1 while the volume has no room.", int(service is not None and service.full)),
+            ("hanas_log_bytes", "Space of the sealed segments, at the main.", space),
+            ("hanas_garbage_bytes", "What of it is garbage, about.", garbage),
+            ("hanas_compacting", "1 while the log is being compacted.", int(node.compactor.running)),
+            ("hanas_alerts", "Open alerts of this worker.", len(node.book.open)),
+        ):
+            yield GaugeMetricFamily(name, text, value)
+        open_alerts = GaugeMetricFamily(
+            "hanas_alert", "1 for each open alert of this worker.", labels=["kind", "severity", "about"]
+        )
+        for alert in node.book.open:
+            open_alerts.add_metric([alert.kind, alert.severity, alert.about], 1.0)
+        yield open_alerts
+        for name, text, count in (
+            (
+                "hanas_batches",
+                "Batches that this main committed in its present epoch.",
+                service.batches if service else 0,
+            ),
+            ("hanas_compactions", "How often this worker has compacted the log.", node.compactor.runs),
+            ("hanas_freed_bytes", "What was freed by that.", node.compactor.freed_bytes),
+            ("hanas_checks", "Seal checks for reads in its present epoch.", service.checks if service else 0),
+        ):
+            yield CounterMetricFamily(name, text, count)

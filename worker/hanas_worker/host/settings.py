@@ -1,0 +1,92 @@
+"""What a worker is told by its environment (docs/operations.md has the table)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from hanas_core.members.member import IsolationPolicy
+from hanas_core.members.timing import Timing
+from hanas_core.state.valuecache import DEFAULT_BYTES
+from hanas_core.volume import names
+from hanas_serving import folders, settings
+from hanas_serving.settings import SettingError
+
+MIB = 1 << 20
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that does not change while a worker runs."""
+
+    port: int
+    link_port: int
+    member: str
+    advertise_url: str
+    link_url: str
+    overseers: tuple[str, ...]
+    folder: Path
+    folder_is_default: bool
+    folder_id: str | None
+    secrets: tuple[str, ...]
+    client_tokens: tuple[str, ...]
+    timing: Timing
+    policy: IsolationPolicy
+    value_bytes: int
+    """Largest value, bytes."""
+    segment_bytes: int
+    """Size of a segment file, bytes."""
+    cache_bytes: int
+    """Values kept in memory, bytes."""
+    snapshot_bytes: int
+    """The main takes a snapshot of its index after this much log, bytes."""
+    compact_share: float
+    """The log is compacted when this share of its space is garbage, 0 to 1."""
+    compact_bytes: int
+    """... and at least this much, bytes."""
+
+
+def read(environment: Mapping[str, str]) -> WorkerSettings:
+    """Return the settings. Raises SettingError, which names the variable."""
+    port = settings.port(environment, "PORT", 3001)
+    link_port = settings.port(environment, "LINK_PORT", port + 1000)
+    overseers = settings.urls(environment, "OVERSEER_IP", "http://localhost:4000")
+    # All on one machine: a name that always resolves there. Otherwise the machine's own.
+    local = all(urlsplit(url).hostname in _LOCAL for url in overseers)
+    host = "localhost" if local else settings.host_name()
+    member = environment.get("WORKER_ID") or f"{settings.host_name()}-{port}"
+    if not names.is_member(member):
+        raise SettingError(
+            f"WORKER_ID={member}: must be 1 to 128 letters, digits, '.', '_' or '-', and begin with a letter or a digit"
+        )
+    value_bytes = settings.bytes_count(environment, "HANAS_VALUE_BYTES", 8 * MIB, 1, 64 * MIB)
+    segment_bytes = settings.bytes_count(environment, "HANAS_SEGMENT_BYTES", 32 * MIB, 2 * MIB, 1024 * MIB)
+    if segment_bytes % 4096 or segment_bytes < 2 * value_bytes:
+        raise SettingError(
+            f"HANAS_SEGMENT_BYTES={segment_bytes}: must be a multiple of 4096 and at least twice HANAS_VALUE_BYTES "
+            f"({value_bytes})"
+        )
+    return WorkerSettings(
+        port=port,
+        link_port=link_port,
+        member=member,
+        advertise_url=settings.url(environment, "ADVERTISE_URL", f"http://{host}:{port}"),
+        link_url=settings.url(environment, "LINK_URL", f"http://{host}:{link_port}"),
+        overseers=overseers,
+        folder=folders.path(environment),
+        folder_is_default=folders.is_default(environment),
+        folder_id=settings.folder_id(environment),
+        secrets=settings.secrets(environment, "HANAS_SECRET_FILE"),
+        client_tokens=settings.secrets(environment, "HANAS_CLIENT_TOKEN_FILE"),
+        timing=settings.timing(environment),
+        policy=IsolationPolicy(
+            settings.choice(environment, "HANAS_ISOLATION_POLICY", tuple(policy.value for policy in IsolationPolicy))
+        ),
+        value_bytes=value_bytes,
+        segment_bytes=segment_bytes,
+        cache_bytes=settings.bytes_count(environment, "HANAS_CACHE_BYTES", DEFAULT_BYTES, 0, 1 << 50),
+        snapshot_bytes=settings.bytes_count(environment, "HANAS_SNAPSHOT_BYTES", 64 * MIB, 64 << 10, 1 << 50),
+        compact_share=settings.share(environment, "HANAS_COMPACT_SHARE", 0.5, 0.1, 0.95),
+        compact_bytes=settings.bytes_count(environment, "HANAS_COMPACT_BYTES", 256 * MIB, MIB, 1 << 50),
+    )

@@ -1,0 +1,1 @@
+"""How a worker serves, follows and maintains one log."""

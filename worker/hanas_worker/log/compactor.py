@@ -1,0 +1,149 @@
+"""The main's compaction: when it is worth it, beside the traffic, and how it went (docs/protocol.md, section 3)."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from hanas_core.log.batches import FIRST_OFFSET
+from hanas_core.log.manifests import Cut
+from hanas_core.upkeep import compaction
+from hanas_core.upkeep.compaction import Merger, Plan
+from hanas_core.volume import names
+from hanas_core.volume.errors import FolderError
+from hanas_worker.host.state import State
+from hanas_worker.log.service import Service
+from hanas_worker.log.tenure import Tenure
+
+log = logging.getLogger("hanas.worker")
+
+_REST = 3.0
+"""Between two steps this many times as long as the last one took, so that commits hardly notice."""
+_SHARE_ON_FULL_VOLUME = 0.02
+"""On a full volume less garbage is worth it."""
+
+
+class Compactor:
+    """Compacts the log while this worker is the main."""
+
+    def __init__(self, state: State, tenure: Tenure, learn: Callable[[], Awaitable[None]]) -> None:
+        """Nothing has been compacted yet. ``learn`` lets the index know where values are now."""
+        self._state = state
+        self._learn = learn
+        self._tenure = tenure
+        self._number = (0, names.MERGED_FROM)
+        """The epoch, and the number of its next merged segment."""
+        self._rest = (0, 0)
+        """The epoch, and what counts as garbage in it that no compaction gets rid of: each leaves as much again. Bytes.
+
+        That is what of the merged segments is no value, and the unused rest of the segment that the roll has closed.
+        """
+        self.running = False
+        self.runs = 0
+        """How often this worker has compacted."""
+        self.freed_bytes = 0
+        """What was freed by that."""
+
+    def measure(self) -> tuple[int, int]:
+        """Return garbage and space of the sealed segments, bytes, about; zeros for a worker that is not the main."""
+        service = self._tenure.serving
+        return (0, 0) if service is None else self._garbage(service)
+
+    def _garbage(self, service: Service) -> tuple[int, int]:
+        live, size = self._state.replica.index.live, self._state.settings.segment_bytes
+        sources = _sources(service)
+        space = sum(compaction.space_of(cut, size) for cut in sources)
+        return space - sum(live[cut.epoch, cut.number] for cut in sources), space
+
+    async def compact(self) -> None:
+        """Compact if it is worth it. Raises FolderError."""
+        service = self._tenure.serving
+        plan = None if service is None else await self._plan(service)
+        if service is None or plan is None:
+            return
+        self.running = True
+        spare = None
+        try:
+            if service.full:
+                spare = await self._tenure.spare_on_full_volume()
+            if await self._compact(service, plan, spare):
+                spare = None
+        finally:
+            self.running = False
+            if spare is not None:
+                await self._tenure.discard(spare)
+
+    async def _plan(self, service: Service) -> Plan | None:
+        settings, live = self._state.settings, self._state.replica.index.live
+        rest = self._rest[1] if self._rest[0] == service.epoch else 0
+        share, least, room = settings.compact_share, settings.compact_bytes + rest, None
+        if service.full:
+            free = await self._state.in_lane("compact", self._state.folder.room())
+            share, least, room = _SHARE_ON_FULL_VOLUME, settings.segment_bytes, free - settings.segment_bytes
+        return compaction.plan(_sources(service), live, settings.segment_bytes, share=share, least=least, room=room)
+
+    async def _compact(self, service: Service, plan: Plan, spare: str | None) -> bool:
+        """Merge and roll; True if ``spare`` was used for that, or may have been."""
+        state, started = self._state, self._state.now
+        merged = await self._merge(service, plan)
+        if merged is None:
+            return False
+
+        def cuts() -> tuple[Cut, ...]:
+            before = service.manifest.cuts + service.log.cuts
+            return before[: plan.first] + merged + before[plan.first + len(plan.cuts) :]
+
+        if not await self._tenure.roll(service, cuts, spare):
+            return True
+        state.replica.compacted(service.manifest)
+        await self._learn()
+        await self._tenure.remove_leftovers(service.manifest)
+        state.wake("prepare")
+        remaining = sum(cut.end for cut in merged)
+        freed = plan.space - remaining
+        live = sum(service.index.live[cut.epoch, cut.number] for cut in merged)
+        closed = service.manifest.cuts[-1]
+        unused = compaction.space_of(closed, state.settings.segment_bytes) - closed.end + FIRST_OFFSET
+        self._rest = service.epoch, max(0, remaining - live) + unused
+        self.runs += 1
+        self.freed_bytes += freed
+        log.info(
+            "compacted %d segments into %d in %.1f s: %d of %d bytes are free again; epoch %d goes on",
+            len(plan.cuts),
+            len(merged),
+            state.now - started,
+            freed,
+            plan.space,
+            service.epoch,
+        )
+        return True
+
+    async def _merge(self, service: Service, plan: Plan) -> tuple[Cut, ...] | None:
+        """Return the merged segments; None if the epoch ended meanwhile."""
+        state, claim = self._state, self._state.member.claim
+        if claim is None:
+            return None
+        number = self._number[1] if self._number[0] == service.epoch else names.MERGED_FROM
+        merger = Merger(state.folder, service.index, claim, plan, number, state.settings.segment_bytes)
+        try:
+            while not merger.done:
+                began = state.now
+                await state.in_lane("compact", merger.step())
+                if service.ended:
+                    break
+                await asyncio.sleep(_REST * (state.now - began))
+        finally:
+            self._number = service.epoch, merger.number
+            if not merger.done:
+                await self._discard(merger)
+        return tuple(merger.cuts) if merger.done and not service.ended else None
+
+    async def _discard(self, merger: Merger) -> None:
+        try:
+            await self._state.in_lane("compact", merger.discard())
+        except FolderError as error:
+            log.warning("files of a compaction that came to nothing stay behind: %s", error)
+
+
+def _sources(service: Service) -> tuple[Cut, ...]:
+    """Return the segments that nobody appends to any more."""
+    return service.manifest.cuts + tuple(service.log.sealed)

@@ -1,0 +1,282 @@
+"""The main's service: group commit in a thread of its own, and reads that wait for a seal check.
+
+All state belongs to the event loop. The threads behind the lanes only carry out what they are handed: append, sync
+and check for a batch, one check for all the reads that wait (docs/protocol.md, section 2).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from hanas_core.epochs.takeover import Promotion
+from hanas_core.state.index import Index
+from hanas_core.state.writes import Answers, GroupCommit, Outcome, Result, Write
+from hanas_core.volume.errors import FolderError, Sealed
+from hanas_serving.lanes import Lane
+
+log = logging.getLogger("hanas.worker")
+
+Waiter = asyncio.Future[Outcome]
+Written = Callable[[Outcome], None]
+"""Is called with the outcome of a write; must not raise."""
+Reader = Callable[[bool], None]
+"""Is called with True after a seal check that said "unsealed", with False if the epoch has ended; must not raise."""
+
+RESERVE_BYTES = 256 << 10
+"""The end of the last segment is kept for deletes and no-ops while no further one can be prepared."""
+
+
+class EpochEnded(Exception):
+    """This worker is not the main of this epoch any more."""
+
+
+class Service:
+    """Serves one epoch, from its first check to its end."""
+
+    def __init__(
+        self,
+        promotion: Promotion,
+        index: Index,
+        *,
+        timeout: float,
+        on_end: Callable[["Service", str], None],
+        on_room_needed: Callable[[], None],
+    ) -> None:
+        """Begin to serve. ``timeout``: seconds after which an operation on the folder ends the epoch."""
+        self.index = index
+        self.log = promotion.log
+        self.manifest = promotion.manifest
+        self.applied = promotion.applied
+        """Where the log is up to which the index holds everything."""
+        self.batches = self.checks = 0
+        """Batches committed, and seal checks made for reads."""
+        self.epoch = epoch = promotion.manifest.epoch
+        self.epoch_line = b"hanas-epoch: %d\r\n" % epoch
+        """Header of its answers."""
+        self.full = False
+        """No further segment can be prepared: the volume has no room."""
+        self._queue: GroupCommit[Written] = GroupCommit(index, epoch, promotion.next_sequence)
+        self._watch = promotion.watch
+        self._timeout = timeout
+        self._on_end = on_end
+        self._on_room_needed = on_room_needed
+        self._loop = asyncio.get_running_loop()
+        self._commit_lane, self._read_lane = Lane("commit"), Lane("read check")
+        self._wanted = asyncio.Event()
+        self._waiting_since: float | None = None
+        self._reading_since: float | None = None
+        self._turn, self._check_turn = asyncio.Lock(), asyncio.Lock()
+        """Held while a batch, or a check for reads, is under way; both while the epoch rolls."""
+        self._readers: list[Reader] = []
+        self._checked: list[Reader] = []
+        """The readers that wait for the check that is under way."""
+        self._read_wanted = asyncio.Event()
+        self._draining = False
+        self._ended = False
+        self._tasks = (asyncio.create_task(self._commit_for_ever()), asyncio.create_task(self._check_for_ever()))
+        for task in self._tasks:
+            task.add_done_callback(self._stopped)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is served any more."""
+        return self._ended
+
+    @property
+    def idle(self) -> bool:
+        """No commit is under way, not even one that was given up on."""
+        return self._commit_lane.idle
+
+    @property
+    def stalled_for(self) -> float:
+        """Age of the oldest write that is not committed, or of the oldest read that waits for its check, seconds."""
+        since = [moment for moment in (self._waiting_since, self._reading_since) if moment is not None]
+        return self._loop.time() - min(since) if since else 0.0
+
+    def write(self, write: Write | None) -> Waiter:
+        """Queue a write (None: a no-op) and return the future of its outcome."""
+        waiter: Waiter = self._loop.create_future()
+        self.submit(write, partial(_settle, waiter))
+        return waiter
+
+    def submit(self, write: Write | None, written: Written) -> None:
+        """Queue a write (None: a no-op); ``written`` gets its outcome, at once if it cannot be done."""
+        if self._ended or self._draining:
+            written(Outcome(Result.NOT_MAIN))
+            return
+        if not self._queue.submit(write, written):
+            written(Outcome(Result.BUSY))
+            return
+        if self._waiting_since is None:
+            self._waiting_since = self._loop.time()
+        self._wanted.set()
+
+    def fence(self) -> asyncio.Future[None]:
+        """Return a future that is done once a seal check that began after this call said "unsealed".
+
+        It raises EpochEnded otherwise.
+        """
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self.after_check(partial(_let_read, waiter))
+        return waiter
+
+    def after_check(self, reader: Reader) -> None:
+        """Call ``reader`` with True once a seal check that began after this call said "unsealed", else with False."""
+        if self._ended:
+            reader(False)
+            return
+        self._readers.append(reader)
+        self._read_wanted.set()
+
+    def space_came(self, spare: str) -> None:
+        """Space for the next segment has been prepared."""
+        self.full = False
+        self.log.spare = spare
+        self._wanted.set()
+
+    def space_lacks(self) -> None:
+        """No space can be prepared: the volume is full."""
+        self.full = True
+        self._wanted.set()
+
+    async def drain(self) -> None:
+        """Take no more writes and wait until those taken are answered."""
+        self._draining = True
+        while self._waiting_since is not None and not self._ended:
+            done: Waiter = self._loop.create_future()
+            self._queue.submit(None, partial(_settle, done))
+            self._wanted.set()
+            await done
+
+    async def roll(
+        self, begin: Callable[[], Coroutine[Any, Any, Promotion]], on_rolled: Callable[[Promotion], None]
+    ) -> bool:
+        """Go on in a new epoch of the same main: between two batches and two checks, so that nobody notices.
+
+        ``begin`` is called when nothing is in flight; what it returns begins that epoch. False if this one ended.
+        Raises what ``begin`` itself raises; then nothing has happened.
+        """
+        async with self._turn, self._check_turn:
+            if self._ended:
+                return False
+            beginning = begin()
+            try:
+                promotion = await self._commit_lane.run(beginning, self._timeout)
+            except (Sealed, FolderError) as error:
+                self.end(f"its epoch could not be rolled: {str(error) or 'another claimed the next one'}")
+                return False
+            if self.ended:  # meanwhile
+                return False
+            self.log, self.applied, self.manifest = promotion.log, promotion.applied, promotion.manifest
+            self.epoch = promotion.manifest.epoch
+            self.epoch_line = b"hanas-epoch: %d\r\n" % self.epoch
+            self._watch = promotion.watch
+            self._queue.roll(self.epoch)
+            on_rolled(promotion)
+            return True
+
+    @property
+    def next_sequence(self) -> int:
+        """Sequence of the next write."""
+        return self._queue.next_sequence
+
+    def end(self, why: str) -> None:
+        """Stop serving: what is in flight has an unknown outcome, what waits was not done."""
+        if self._ended:
+            return
+        self._ended = True
+        for task in self._tasks:
+            task.cancel()
+        # Told in the next turn of the loop: where clients are sent depends on what others make of this end meanwhile.
+        self._loop.call_soon(self._answer, self._queue.ended())
+        readers, self._checked, self._readers = [*self._checked, *self._readers], [], []
+        self._loop.call_soon(_tell_readers, readers, False)
+        self._on_end(self, why)
+        self._commit_lane.close()
+        self._read_lane.close()
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        """A main that cannot commit or check any more must not stay the main."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an error of this program", exc_info=error)
+            self.end(f"an error of this program: {error!r}")
+
+    async def _commit_for_ever(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._queue.waiting and await self._commit_once():
+                pass
+            if not self._queue.waiting:
+                self._waiting_since = None
+
+    async def _commit_once(self) -> bool:
+        """Commit one batch; False if what waits needs space that is not there yet."""
+        async with self._turn:
+            return await self._commit_in_turn()
+
+    async def _commit_in_turn(self) -> bool:
+        reserve = 0 if self.log.spare else RESERVE_BYTES
+        batch = self._queue.next_batch(self.log.room, reserve)
+        if batch is None:
+            self._waiting_since = None  # for space that is being prepared, which is no stall
+            self._on_room_needed()
+            if self.full:
+                self._answer(self._queue.refuse_for_space(self.log.room, reserve))
+            return self.full
+        self._waiting_since = self._loop.time()
+        try:
+            position = await self._commit_lane.run(self.log.commit(batch), self._timeout)
+        except (Sealed, FolderError) as error:
+            self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a commit failed: {error}")
+            return False
+        self._answer(self._queue.committed(position))
+        self.applied = position
+        self.batches += 1
+        if self.log.spare is None:
+            self._on_room_needed()
+        return True
+
+    async def _check_for_ever(self) -> None:
+        while True:
+            await self._read_wanted.wait()
+            self._read_wanted.clear()
+            async with self._check_turn:
+                self._checked, self._readers = self._readers, []
+                self._reading_since = self._loop.time()
+                try:
+                    await self._read_lane.run(self._watch.check(), self._timeout)
+                except (Sealed, FolderError) as error:
+                    self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a seal check failed: {error}")
+                    return
+            self._reading_since = None
+            self.checks += 1
+            checked, self._checked = self._checked, []
+            _tell_readers(checked, True)
+
+    @staticmethod
+    def _answer(answers: Answers[Written]) -> None:
+        for written, outcome in answers:
+            written(outcome)
+
+
+def _settle(waiter: Waiter, outcome: Outcome) -> None:
+    """Give an outcome to whoever waits for it, unless it went away."""
+    if not waiter.done():
+        waiter.set_result(outcome)
+
+
+def _tell_readers(readers: list[Reader], unsealed: bool) -> None:
+    for reader in readers:
+        reader(unsealed)
+
+
+def _let_read(waiter: asyncio.Future[None], unsealed: bool) -> None:
+    if waiter.done():
+        return
+    if unsealed:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(EpochEnded())

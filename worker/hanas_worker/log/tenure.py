@@ -1,0 +1,305 @@
+"""One's own epochs: taking over, serving, handing over, and the seal at the end (docs/protocol.md, section 2)."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from hanas_core.epochs import takeover
+from hanas_core.log import seals, segments
+from hanas_core.log.claims import Claim, claim_epoch
+from hanas_core.log.manifests import Cut, Manifest
+from hanas_core.log.seals import Seal
+from hanas_core.members.member import Role
+from hanas_core.upkeep import compaction
+from hanas_core.volume import names
+from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
+from hanas_worker.host.state import State
+from hanas_worker.log.service import Service
+from hanas_worker.neighbours.overseers import wall_clock
+
+log = logging.getLogger("hanas.worker")
+
+_REPLAY_TIMEOUT = 3600.0
+"""A replay may last as long as it makes progress, which the others judge by its keep-alives. Seconds."""
+_SPACE_TIMEOUT = 3600.0
+"""Space that is given up on would be made all the same, and lie about unused: on a slow volume more and more of it."""
+
+_RESERVE_BYTES = 256 << 10
+"""A file that is given up for the claim and the manifest of a takeover when the volume has no other room for them."""
+
+
+class Tenure:
+    """The way from a won claim to the end of its epoch."""
+
+    def __init__(self, state: State) -> None:
+        """Hold no epoch yet."""
+        self._state = state
+        self._service: Service | None = None
+        self._step = ""
+        self._planned = False
+        self._spares: list[str] = []
+        """Prepared space that no log has, by name."""
+        self._spare_came = asyncio.Event()
+        self._reserve: str | None = None
+        self.rolling = False
+        """A new epoch of this main is being begun: what the claims say meanwhile is its own doing."""
+
+    @property
+    def serving(self) -> Service | None:
+        """The service while this worker is the main."""
+        return self._service
+
+    @property
+    def progress(self) -> str:
+        """How far a takeover is: changes as long as it goes on."""
+        return f"{self._step} {self._state.replica.tailer.applied}"
+
+    async def take_over(self, claim: Claim) -> None:
+        """Become the main of ``claim``, which is one's own; if that fails, seal its epoch and be a backup again."""
+        state, started = self._state, self._state.now
+        log.info("epoch %d is ours: taking over", claim.epoch)
+        self._step = "preparing"
+        await self.make_room()
+        spare = await self._take_spare()
+        try:
+            async with state.replica_lock:
+                state.followed_epoch = 0  # from here on the replica follows the predecessor, whatever comes of it
+                promotion = await state.in_lane("log", self._promote(claim, spare), _REPLAY_TIMEOUT)
+        except (FolderError, Sealed) as error:
+            log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
+            state.member.ended(state.now, claim.epoch, 1)
+            await self._give_up(claim.epoch)
+            await self.discard(spare)
+            return
+        if not state.member.promoted(state.now, claim.epoch):
+            await self._give_up(claim.epoch)
+            return
+        self._service = Service(
+            promotion,
+            state.replica.index,
+            timeout=state.timing.folder_timeout,
+            on_end=self._ended,
+            on_room_needed=state.waker("prepare").set,
+        )
+        state.wake("presence", "prepare")
+        state.spawn(self._clear_up(promotion.manifest))
+        took = state.now - started
+        log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
+
+    async def _promote(self, claim: Claim, spare: str) -> takeover.Promotion:
+        state = self._state
+        epoch, concluded_at = state.concluded
+        return await takeover.promote(
+            state.folder,
+            claim,
+            state.replica,
+            spare=spare,
+            segment_bytes=state.settings.segment_bytes,
+            known=state.known,
+            clock=lambda: state.now,
+            progress=self._note,
+            claiming=state.now - concluded_at if epoch and epoch == claim.follows else 0.0,
+        )
+
+    async def spare_on_full_volume(self) -> str:
+        """Make space for a segment of what is kept free for that on a full volume. Raises NoSpace."""
+        return await self._prepared(self._state.settings.segment_bytes)
+
+    async def roll(self, service: Service, cuts: Callable[[], tuple[Cut, ...]], own_spare: str | None) -> bool:
+        """Begin a new epoch of this main, whose log begins with ``cuts``, asked for when nothing is in flight.
+
+        ``own_spare``: prepared space for it; without it, one that is at hand. False if that failed. Then both epochs
+        are over: whatever was begun may still land. Raises NoSpace before anything is begun.
+        """
+        state = self._state
+        old, won = service.epoch, False
+        claim = Claim(
+            epoch=old + 1,
+            member=state.settings.member,
+            incarnation=state.member.incarnation,
+            nonce=names.nonce(),
+            advertise_url=state.settings.advertise_url,
+            link_url=state.settings.link_url,
+            folder_id=state.folder_id,
+            follows=old,
+            previous_main=state.settings.member,
+            why="compaction",
+            claimed_at=wall_clock(),
+        )
+
+        def begin() -> Coroutine[Any, Any, takeover.Promotion]:
+            spare = own_spare
+            if spare is None:
+                spare, service.log.spare = service.log.spare, None
+            if spare is None and not self._spares:
+                raise NoSpace("no segment is prepared for the next epoch")
+            return claim_and_roll(spare or self._spares.pop(), cuts())
+
+        async def claim_and_roll(spare: str, cuts: tuple[Cut, ...]) -> takeover.Promotion:
+            nonlocal won
+            won = (await claim_epoch(state.folder, claim)).nonce == claim.nonce
+            if not won:
+                raise Sealed
+            return await compaction.roll(
+                state.folder,
+                claim,
+                cuts=cuts,
+                spare=spare,
+                segment_bytes=state.settings.segment_bytes,
+                next_sequence=service.next_sequence,
+                clock=lambda: state.now,
+            )
+
+        def rolled(_: takeover.Promotion) -> None:
+            state.member.rolled(state.now, claim)
+            state.wake("presence", "prepare")
+
+        self.rolling = True
+        try:
+            await self.make_room()
+            if await service.roll(begin, rolled):
+                return True
+            state.member.spoiled(claim.epoch)
+            if won:
+                await self._give_up(claim.epoch)
+            return False
+        finally:
+            self.rolling = False
+            state.wake("watch")
+
+    def _note(self, step: str) -> None:
+        self._step = step
+
+    def end(self, why: str) -> None:
+        """Stop serving, if one does."""
+        if self._service is not None:
+            self._service.end(why)
+
+    def _ended(self, service: Service, why: str) -> None:
+        state = self._state
+        log.warning("epoch %d ended here: %s", service.epoch, why)
+        self._service = None
+        spare = service.log.spare
+        if spare is not None and service.idle:
+            self._add_spare(spare)
+        elif spare is not None:  # a commit that was given up on may still begin it
+            state.spawn(self.discard(spare))
+        state.replica.continue_from(service.applied)
+        state.member.ended(state.now, service.epoch, 0)
+        if not self._planned:
+            state.spawn(self._give_up(service.epoch))
+        state.wake("watch", "presence")
+
+    async def hand_over(self, why: str) -> bool:
+        """Finish the writes that were taken and seal the own epoch as a planned hand-over; False if that was not so."""
+        service = self._service
+        if service is None or self._planned:
+            return False
+        log.info("handing over epoch %d: %s", service.epoch, why)
+        self._planned = True
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._state.timing.folder_timeout):
+                    await service.drain()
+            if service.ended:
+                await self._give_up(service.epoch)
+                return False
+            service.end(f"handed over: {why}")
+            return await self._seal(service.epoch, planned=True)
+        finally:
+            self._planned = False
+
+    async def _give_up(self, epoch: int) -> None:
+        await self._seal(epoch, planned=False)
+
+    async def _seal(self, epoch: int, *, planned: bool) -> bool:
+        state = self._state
+        seal = Seal(epoch, state.settings.member, state.member.incarnation, planned)
+        try:
+            await state.in_lane("seal", seals.write_seal(state.folder, epoch, seal))
+        except FolderError as error:
+            log.warning("the own epoch %d could not be sealed: %s", epoch, error)
+            return False
+        return True
+
+    async def prepare(self) -> None:
+        """Keep space for one more segment prepared, and give it to the log when that has none. Raises FolderError."""
+        if self._reserve is None and not self.rolling and self._state.member.role is not Role.ELECT:
+            with contextlib.suppress(NoSpace):
+                self._reserve = await self._prepared(_RESERVE_BYTES)
+        if not self._spares:
+            self._add_spare(await self._make_space())
+        service = self._service
+        if service is not None and service.log.spare is None:
+            await self._hand_to(service)
+
+    async def _hand_to(self, service: Service) -> None:
+        """Give prepared space to the log, under the name of its next segment. Raises FolderError; then once more."""
+        log, spare = service.log, self._spares[-1]
+        try:
+            await self._state.in_lane("prepare", log.name_ahead(spare))
+        except NoSpace:
+            self._full(service)
+            raise
+        except Missing:  # the file server forgot it when it crashed
+            if spare in self._spares:
+                self._spares.remove(spare)
+                await self.discard(spare)
+            raise
+        # Meanwhile a new epoch may have begun, perhaps in this space; the name of the old one is then a leftover.
+        if service.log is log and not service.ended and spare in self._spares:
+            self._spares.remove(spare)
+            service.space_came(spare)
+            self._state.wake("prepare")
+
+    def _full(self, service: Service) -> None:
+        service.space_lacks()
+        self._state.wake("compact")
+
+    async def make_room(self) -> None:
+        """Give up the reserve: a claim and a manifest must not fail because the volume is full."""
+        reserve, self._reserve = self._reserve, None
+        if reserve is not None:
+            await self.discard(reserve)
+
+    def _add_spare(self, name: str) -> None:
+        self._spares.append(name)
+        self._spare_came.set()
+
+    async def _take_spare(self) -> str:
+        while not self._spares:
+            self._spare_came.clear()
+            await self._spare_came.wait()
+        return self._spares.pop()
+
+    async def _clear_up(self, manifest: Manifest) -> None:
+        with contextlib.suppress(FolderError):  # whoever comes next removes it
+            await self.remove_leftovers(manifest)
+
+    async def remove_leftovers(self, manifest: Manifest) -> None:
+        """Remove the segments of mains before this one that are no part of the log. Raises FolderError."""
+        state = self._state
+        for name in await state.in_lane("compact", compaction.removable(state.folder, manifest)):
+            await state.in_lane("compact", state.folder.remove(name))
+
+    async def discard(self, spare: str) -> None:
+        """Remove prepared space that nobody will use."""
+        with contextlib.suppress(FolderError):
+            await self._state.in_lane("seal", self._state.folder.remove(spare))
+
+    async def _make_space(self) -> str:
+        size = self._state.settings.segment_bytes
+        try:
+            # What a main leaves free is for compaction, and for a worker that starts anew.
+            return await self._prepared(size, keep_free=0 if self._service is None else 2 * size)
+        except NoSpace:
+            if self._service is not None and self._service.log.spare is None:
+                self._full(self._service)
+            raise
+
+    async def _prepared(self, size: int, keep_free: int = 0) -> str:
+        state = self._state
+        making = segments.prepare(state.folder, state.settings.member, state.member.incarnation, size, keep_free)
+        return await state.in_lane("prepare", making, _SPACE_TIMEOUT)

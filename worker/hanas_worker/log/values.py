@@ -1,0 +1,106 @@
+"""Values that are not at hand in memory: read from their segments, past the caches, checked.
+
+Reads have lanes of their own, so that a slow volume delays nobody who is served from memory. A segment may be removed
+by compaction while somebody is about to read from it: then the value has a new place, or will have one soon.
+"""
+
+import asyncio
+from collections import OrderedDict
+
+from hanas_core.log import cells
+from hanas_core.state.entries import Entry
+from hanas_core.state.index import Index, Segment
+from hanas_core.volume import names
+from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing
+from hanas_core.volume.folder import File, Folder
+from hanas_core.volume.reading import open_recorded
+from hanas_worker.host.state import State
+
+_LANES = 4
+_MOST_FILES = 64
+"""Segments that are kept open to read from."""
+_TRIES = 100
+"""How often a value is looked for at its place, and at the next one, before the read is refused."""
+
+
+class Moved(Exception):
+    """The key holds something else by now: look again."""
+
+
+class Values:
+    """Reads values for the API."""
+
+    def __init__(self, state: State) -> None:
+        """Have nothing open yet."""
+        self._state = state
+        self._files: OrderedDict[Segment, File] = OrderedDict()
+        self._turns = [0] * _LANES
+        """How many reads each lane has to do."""
+        self._removals = 0
+        self.reads = 0
+        """Values read from disk."""
+
+    async def read(self, key: str, entry: Entry, part: tuple[int, int]) -> bytes:
+        """Return ``part`` (begin, end) of the value of ``key``. Raises Moved, FolderError."""
+        index, tries = self._state.replica.index, 0
+        while True:
+            try:
+                value = await self._read(entry, part)
+            except Missing:
+                tries += 1
+                if _of(self._state.replica.index, key, entry).place == entry.place:
+                    await self._wait_for_places(tries)
+                if self._state.replica.index is not index:
+                    raise Moved from None
+                entry = _of(index, key, entry)
+                continue
+            self.reads += 1
+            if part == (0, entry.size):
+                index.keep(key, entry, value)
+            return value
+
+    async def _wait_for_places(self, tries: int) -> None:
+        """A segment is gone and the index does not know yet where its values went: it is about to learn it."""
+        if tries > _TRIES:
+            raise FolderUnavailable("the value is not where it was, and its new place is not known")
+        self._state.wake("watch", "log", "places")
+        await asyncio.sleep(self._state.timing.tail_interval)
+
+    async def _read(self, entry: Entry, part: tuple[int, int]) -> bytes:
+        segment = (entry.place_epoch, entry.place_number)
+        file, removals = self._files.get(segment), self._removals
+        lane = self._turns.index(min(self._turns))
+        self._turns[lane] += 1
+        try:
+            opened, value = await self._state.in_lane(f"values {lane}", _read(self._state.folder, file, entry, part))
+        except FolderError:
+            self._files.pop(segment, None)
+            raise
+        finally:
+            self._turns[lane] -= 1
+        if removals == self._removals:
+            self._files[segment] = opened
+            self._files.move_to_end(segment)
+            if len(self._files) > _MOST_FILES:
+                self._files.popitem(last=False)
+        return value
+
+    def close_removed(self) -> None:
+        """Segments may have been removed: keep none of them open, or their space would not be free."""
+        self._files.clear()
+        self._removals += 1
+
+
+def _of(index: Index, key: str, entry: Entry) -> Entry:
+    """Return the entry as the index has it now; only its place may be another one. Raises Moved."""
+    present = index.get(key)
+    if present is None or present.version != entry.version:
+        raise Moved
+    return present
+
+
+async def _read(folder: Folder, file: File | None, entry: Entry, part: tuple[int, int]) -> tuple[File, bytes]:
+    name = names.segment(entry.place_epoch, entry.place_number)
+    if file is None:
+        file = await open_recorded(folder, name, "read")
+    return file, await cells.read_part(file, name, entry.place_offset, entry.size, entry.mark, part)

@@ -1,0 +1,1 @@
+"""How a worker talks with the other members and the overseers."""

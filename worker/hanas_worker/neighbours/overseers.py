@@ -1,0 +1,133 @@
+"""Asking an overseer who is the main; if none can be reached, the folder itself, by the same functions."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from http.client import responses
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from hanas_core.epochs import arbitration
+from hanas_core.epochs.arbitration import Arrival, Challenge, Place
+from hanas_core.members.documents import Report
+from hanas_core.members.mailboxes import Registry
+from hanas_core.volume.folder import Folder
+from hanas_serving import access
+from hanas_serving.lanes import Lane
+
+T = TypeVar("T")
+
+
+class Rejected(Exception):
+    """An overseer refused the call for good: it and this worker do not fit together. One line for people."""
+
+
+class Overseers:
+    """The overseers of this worker, in the order of its settings."""
+
+    def __init__(
+        self, urls: tuple[str, ...], secrets: tuple[str, ...], *, timeout: float, folder_timeout: float
+    ) -> None:
+        """``timeout``: seconds for a call to one overseer; ``folder_timeout``: for deciding in the folder."""
+        self._urls = urls
+        self._headers = {"Content-Type": "application/json", **access.bearer(secrets)}
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._folder_timeout = folder_timeout
+        self._lane = Lane("arbitration")
+        self._session: aiohttp.ClientSession | None = None
+        self.reachable = False
+        """The last call reached an overseer."""
+
+    async def arrive(self, folder: Folder, arrival: Arrival) -> Place:
+        """Announce this worker and return its place. Raises Rejected, FolderError."""
+        answer = await self._ask("/v1/claim", msgspec.json.encode(arrival))
+        if answer is None:
+            return await self._decide(
+                arbitration.arrive(folder, Registry(folder), arrival, folder_id=arrival.folder_id, now=wall_clock())
+            )
+        url, content = answer
+        try:
+            return msgspec.json.decode(content, type=Place)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Rejected(
+                f"the server at {url} does not answer as an overseer does ({error}): check OVERSEER_IP"
+            ) from None
+
+    async def challenge(self, folder: Folder, challenge: Challenge, addresses: tuple[str, str]) -> None:
+        """Ask to become the main. The answer is in the folder: look at the claims. Raises Rejected, FolderError."""
+        if await self._ask("/v1/takeover", msgspec.json.encode(challenge)) is None:
+            await self._decide(
+                arbitration.challenge(
+                    folder, challenge, folder_id=challenge.folder_id, addresses=addresses, now=wall_clock()
+                )
+            )
+
+    async def report(self, report: Report) -> bool:
+        """Tell all overseers how this worker is; return whether any of them could be reached."""
+        body = msgspec.json.encode(report)
+        reached = await asyncio.gather(*(self._tell(url, body) for url in self._urls))
+        self.reachable = any(reached)
+        return self.reachable
+
+    async def _tell(self, url: str, body: bytes) -> bool:
+        try:
+            await self._call(f"{url}/v1/report", body)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+        return True
+
+    async def _ask(self, path: str, body: bytes) -> tuple[str, bytes] | None:
+        """Return the first overseer that answers and its answer (409 of a takeover is one), None if none does."""
+        for url in self._urls:
+            try:
+                status, answer = await self._call(url + path, body)
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                continue
+            self.reachable = True
+            if status == 200 or (path, status) == ("/v1/takeover", 409):
+                return url, answer
+            if status < 500:
+                raise Rejected(f"the overseer at {url} refused: {_detail(answer) or responses.get(status, status)}")
+        self.reachable = False
+        return None
+
+    async def _decide(self, procedure: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await self._lane.run(procedure, self._folder_timeout)
+        except arbitration.Refused as refusal:
+            raise Rejected(str(refusal)) from None
+
+    async def _call(self, url: str, body: bytes) -> tuple[int, bytes]:
+        """Return status and body of the answer. Raises aiohttp.ClientError, TimeoutError, OSError."""
+        async with self._open().post(url, data=body, headers=self._headers) as response:
+            return response.status, await response.read()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # An established connection outlives many a network policy, and would hide that the way is cut.
+            connector = aiohttp.TCPConnector(force_close=True)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        return self._session
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def wall_clock() -> str:
+    """Return the time of day in ISO 8601, for people."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class _Problem(msgspec.Struct):
+    detail: str = ""
+
+
+def _detail(answer: bytes) -> str:
+    try:
+        return msgspec.json.decode(answer, type=_Problem).detail
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
