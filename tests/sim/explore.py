@@ -27,8 +27,9 @@ from hanas_core.log import segments
 from hanas_core.log.claims import Claim, claim_epoch, highest_claim
 from hanas_core.log.segments import prepare
 from hanas_core.state.index import Index
+from hanas_core.state.judge import Write
+from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
-from hanas_core.state.writes import GroupCommit, Write
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption, FolderError, Sealed
 from tests.sim.disk import Directory, Disk, Inode
@@ -257,7 +258,7 @@ async def _serve(actor: Actor, claim: Claim) -> tuple[Promotion, Replica]:
 
 
 async def _write(actor: Actor, promotion: Promotion, replica: Replica, *keys: str) -> None:
-    commits: GroupCommit[str] = GroupCommit(replica.index, actor.epoch, promotion.next_sequence)
+    commits: GroupCommit[str] = GroupCommit(replica, actor.epoch, promotion.next_sequence)
     for key in keys:
         commits.submit(Write(key, _VALUE), key)
         batch = commits.next_batch(promotion.log.room)

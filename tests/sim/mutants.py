@@ -127,12 +127,14 @@ MUTANTS = (
     ),
     Mutant(
         "a read that sees a batch in flight",
-        "hanas_core.state.writes:GroupCommit.next_batch",
-        _one("    return self._in_flight", "    self._index.apply(self._in_flight, found)\n    return self._in_flight"),
+        "hanas_core.state.queue:GroupCommit.next_batch",
+        _one(
+            "    return self._in_flight", "    self._replica.apply(self._in_flight, found)\n    return self._in_flight"
+        ),
     ),
     Mutant(
         "a 404 or 412 before what it rests on is committed",
-        "hanas_core.state.writes:GroupCommit.next_batch",
+        "hanas_core.state.queue:GroupCommit.next_batch",
         _one(
             "self._answers.append((token, outcome))",
             "self._answers.append((token, outcome))\n        if record is None and write is not None: token(outcome)",
@@ -141,10 +143,10 @@ MUTANTS = (
     ),
     Mutant(
         "a condition judged against the committed state only",
-        "hanas_core.state.writes:GroupCommit._judge",
+        "hanas_core.state.judge:Judge.judge",
         _one(
-            "present = overlay.version(write.key)",
-            "entry = self._index.get(write.key)\n    present = None if entry is None else entry.version",
+            "present = self._versions[key] if key in self._versions else self._index.version(key)",
+            "entry = self._index.get(key)\n    present = None if entry is None else entry.version",
         ),
         1000,
     ),

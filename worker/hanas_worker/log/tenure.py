@@ -78,7 +78,7 @@ class Tenure:
             return
         self._service = Service(
             promotion,
-            state.replica.index,
+            state.replica,
             timeout=state.timing.folder_timeout,
             on_end=self._ended,
             on_room_needed=state.waker("prepare").set,
