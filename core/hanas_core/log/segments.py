@@ -13,6 +13,7 @@ from hanas_core.volume import names, reading
 from hanas_core.volume.blocks import Blank, pack, unpack
 from hanas_core.volume.errors import Corruption, FolderUnavailable, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.publish import give_name
 
 MARKER_BYTES = size_of(0)
 """What the marker "continues in the next segment" takes; always kept free."""
@@ -65,8 +66,7 @@ async def take_name(folder: Folder, spare: str, epoch: int, number: int) -> None
     Its block 0 is still zero, so it says nothing to anyone. After an error it may be repeated, with this or with other
     space: the name then leads to one of them. Raises FolderError; NoSpace where the directory has no room for a name.
     """
-    await folder.link(spare, names.segment(epoch, number))
-    await folder.sync_directory(names.SEGMENTS)
+    await give_name(folder, spare, names.segment(epoch, number))
 
 
 async def begin(folder: Folder, spare: str, header: SegmentHeader) -> File:

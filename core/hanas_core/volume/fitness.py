@@ -11,6 +11,7 @@ from hanas_core.volume import names, reading
 from hanas_core.volume.blocks import ZERO_BLOCK, Blank, pack, unpack
 from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.publish import settle
 
 _REPETITIONS = 3
 
@@ -145,7 +146,7 @@ async def leave_word(folder: Folder, member: str, incarnation: str) -> tuple[str
     """
     name, word = names.temporary(member, incarnation), names.nonce()
     await folder.create(name, pack(word.encode()))
-    await folder.sync_directory(names.TEMPORARY)
+    await settle(folder, name)
     return name, word
 
 

@@ -11,7 +11,7 @@ from hanas_core.log.segments import SegmentHeader, SegmentReader, begin, new_non
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import ZERO_BLOCK, pack
-from hanas_core.volume.errors import Corruption, Missing, NoSpace
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, bare_folder, claim_of, incarnation
@@ -189,7 +189,19 @@ def test_a_manifest_is_durable_with_its_name_before_anything_points_to_it() -> N
     assert run(read_manifest(folder, pointer)) == THREE
     assert run(folder.names("manifests")) == [pointer.manifest.split("/")[1]]
     operations = [line.split()[0] for line in folder.log()]
-    assert operations[:6] == ["create", "link", "sync_directory", "open", "read", "remove"]
+    assert operations[:7] == ["create", "link", "sync_directory", "refresh", "open", "read", "remove"]
+
+
+def test_a_manifest_that_reads_otherwise_than_it_was_written_is_not_pointed_to() -> None:
+    folder = bare_folder()
+
+    def spoil() -> None:
+        (base,) = folder.disk.directory("manifests").visible
+        folder.disk.spoil(f"manifests/{base}", 20, b"other")
+
+    folder.at("sync_directory", "manifests", after=spoil)
+    with pytest.raises(FolderUnavailable, match="not what was written"):
+        run(write_manifest(folder, claim_of(4), THREE))
 
 
 def test_a_manifest_whose_name_the_server_forgot_is_not_pointed_to() -> None:
