@@ -38,12 +38,12 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
     path.mkdir(parents=True)
     folder = PosixFolder(path)
     identity = run(cluster.initialise(folder))
-    incarnation = names.nonce()
+    incarnation = folder.nonce()
     claim = Claim(
         epoch=1,
         member="filler",
         incarnation=incarnation,
-        nonce=names.nonce(),
+        nonce=folder.nonce(),
         advertise_url="http://localhost:1",
         link_url="http://localhost:1",
         folder_id=identity.folder_id,
@@ -91,7 +91,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
         keys=0,
         size=0,
     )
-    writer = snapshots.Writer(folder, replica.index, names.temporary("filler", incarnation), header)
+    writer = snapshots.Writer(folder, replica.index, names.temporary("filler", incarnation, folder.nonce()), header)
     for frame in writer.frames():
         run(writer.write(frame))
     run(writer.finish())

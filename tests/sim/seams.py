@@ -1,8 +1,8 @@
 """Where the simulated world takes the place of threads, sockets and entropy under the production code.
 
 Three things are replaced, and nothing else: what runs a lane's procedures (`Lane._submit`), what carries requests and
-connects (`Sender._post`, `Overseers._call`, `Lifeline._until_closed`), and where nonces come from (`secrets`). Each of
-them asks the running event loop, which is that of a simulated process.
+connects (`Sender._post`, `Overseers._call`, `Lifeline._until_closed`), and where the nonces of incarnations and probes
+come from (`secrets`). Each of them asks the running event loop, which is that of a simulated process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import Any, cast
 from unittest.mock import patch
 
-from hanas_core.log import segments
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
 from hanas_serving.lanes import Lane
@@ -79,16 +78,13 @@ class Thread:
 
 
 class Entropy:
-    """Random numbers from the seed, with the methods of `secrets` that the core uses."""
+    """Random numbers from the seed, with the method of `secrets` that incarnations and probes come from."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
     def token_hex(self, count: int) -> str:
         return self._random.randbytes(count).hex()
-
-    def randbits(self, count: int) -> int:
-        return self._random.getrandbits(count)
 
 
 def running_loop() -> ProcessLoop:
@@ -137,6 +133,5 @@ def simulated(seed: int, carry: Carry, connect: Connect) -> Iterator[None]:
         patch.object(Overseers, "_call", call),
         patch.object(Lifeline, "_until_closed", until_closed),
         patch.object(names, "secrets", entropy),
-        patch.object(segments, "secrets", entropy),
     ):
         yield

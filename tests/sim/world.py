@@ -26,6 +26,7 @@ class World:
     """Simulated time, chance, and the queue of what happens next."""
 
     def __init__(self, seed: int, *, tracing: bool = False) -> None:
+        self.seed = seed
         self.random = random.Random(seed)
         self.now = 0.0
         self.tracing = tracing

@@ -64,7 +64,7 @@ async def claim_epoch(folder: Folder, claim: Claim) -> Claim:
 
     Raises FolderError when the outcome is not known; the claim may then be found later.
     """
-    temporary = names.temporary(claim.member, claim.incarnation)
+    temporary = names.temporary(claim.member, claim.incarnation, folder.nonce())
     content = pack(msgspec.json.encode(claim)) + 2 * ZERO_BLOCK
     return _decode(await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)
 

@@ -92,8 +92,8 @@ async def write_manifest(folder: Folder, claim: Claim, manifest: Manifest) -> Po
     payload = msgspec.json.encode(manifest)
     size = -(-(len(payload) + _OVERHEAD_BYTES) // BLOCK_BYTES) * BLOCK_BYTES
     content = pack(payload, size)
-    name = names.manifest(manifest.epoch, names.nonce())
-    temporary = names.temporary(claim.member, claim.incarnation)
+    name = names.manifest(manifest.epoch, folder.nonce())
+    temporary = names.temporary(claim.member, claim.incarnation, folder.nonce())
     if await publish(folder, temporary, name, content) != content:
         raise FolderUnavailable(f"{name}: {size} bytes at offset 0 are not what was written a moment ago")
     return Pointer(name, size, xxhash.xxh3_64_intdigest(content))

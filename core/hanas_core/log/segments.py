@@ -4,8 +4,6 @@ A segment is zero-written and synced under a temporary name ahead of its use, an
 where it is the next one of an epoch. To use it, its header block is written. It never changes its size.
 """
 
-import secrets
-
 import msgspec
 
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, size_of
@@ -50,14 +48,14 @@ async def prepare(folder: Folder, owner: str, incarnation: str, size: int, keep_
     room = await folder.room()
     if room < size + keep_free + size // _OVERHEAD_PART + _OVERHEAD_BYTES:
         raise NoSpace(f"{names.TEMPORARY}: {size} bytes and {keep_free} to spare are wanted, {room} bytes are free")
-    name = names.temporary(owner, incarnation)
+    name = names.temporary(owner, incarnation, folder.nonce())
     await folder.allocate(name, size)
     return name
 
 
-def new_nonce() -> int:
-    """Return the mark for a new segment: 63 random bits, not zero."""
-    return secrets.randbits(63) | 1
+def new_nonce(folder: Folder) -> int:
+    """Return the nonce of a new segment: 62 random bits and a one."""
+    return int(folder.nonce(), 16) % (1 << 63) | 1
 
 
 async def take_name(folder: Folder, spare: str, epoch: int, number: int) -> None:

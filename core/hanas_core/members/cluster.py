@@ -45,8 +45,8 @@ async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
         await folder.make_directory(directory)
     await folder.sync_directory("")
     await mailboxes.allocate(folder)
-    content = msgspec.json.encode(Cluster(folder_id or names.nonce())).ljust(BLOCK_BYTES - 1) + b"\n"
-    temporary = names.temporary("init", names.nonce())
+    content = msgspec.json.encode(Cluster(folder_id or folder.nonce())).ljust(BLOCK_BYTES - 1) + b"\n"
+    temporary = names.temporary("init", folder.nonce(), folder.nonce())
     return _check(await publish(folder, temporary, names.CLUSTER, content), folder_id)
 
 

@@ -81,7 +81,7 @@ _FILE_BYTES = SLOTS * BLOCK_BYTES
 async def allocate(folder: Folder) -> None:
     """Make the files, zero-written and durable; those that are there stay as they are."""
     for box in Box:
-        temporary = names.temporary("init", names.nonce())
+        temporary = names.temporary("init", folder.nonce(), folder.nonce())
         await folder.allocate(temporary, _FILE_BYTES)
         await give_name(folder, temporary, f"{names.MAILBOXES}/{box}")
         await folder.remove(temporary)
@@ -132,7 +132,7 @@ class Mailboxes:
 
     async def try_canary(self, slot: int) -> bool:
         """Write, sync and read back one's canary; tell whether the folder kept it."""
-        canary = Canary(names.nonce())
+        canary = Canary(self._folder.nonce())
         await self.write(Box.CANARIES, slot, canary)
         return (await self.read(Box.CANARIES, slot + 1, Canary))[slot] == canary
 
@@ -212,7 +212,7 @@ class Registry:
             slot = len(self.known)
             if slot == SLOTS:
                 raise FolderUnavailable(f"all {SLOTS} member slots are taken: give workers stable ids (WORKER_ID)")
-            temporary = names.temporary(member, incarnation)
+            temporary = names.temporary(member, incarnation, self._folder.nonce())
             wanted = Registration(member, slot, advertise_url, link_url)
             block = await publish(self._folder, temporary, names.member(slot), pack(msgspec.json.encode(wanted)))
             self.known.append(_registration(block, slot))

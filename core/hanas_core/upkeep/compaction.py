@@ -245,11 +245,11 @@ class _Output:
         self.end = FIRST_OFFSET
         self._folder = folder
         self._file = file
-        self._header = SegmentHeader(claim.folder_id, claim.epoch, number, new_nonce(), 0)
+        self._header = SegmentHeader(claim.folder_id, claim.epoch, number, new_nonce(folder), 0)
 
     @classmethod
     async def begin(cls, folder: Folder, claim: Claim, number: int) -> "_Output":
-        temporary = names.temporary(claim.member, claim.incarnation)
+        temporary = names.temporary(claim.member, claim.incarnation, folder.nonce())
         await folder.create(temporary, b"")
         return cls(folder, claim, number, temporary, await folder.open(temporary, "append"))
 

@@ -619,7 +619,7 @@ def test_a_rotten_source_is_corruption_and_not_merged() -> None:
 def test_a_name_that_is_taken_is_an_error() -> None:
     main = overwritten()
     spare = run(prepare(main.folder, "b", "b" * 32, SEGMENT_BYTES))
-    header = Header(FOLDER_ID, 1, names.MERGED_FROM, new_nonce(), SEGMENT_BYTES)
+    header = Header(FOLDER_ID, 1, names.MERGED_FROM, new_nonce(main.folder), SEGMENT_BYTES)
     main.folder.at(
         "link", names.segment(1, names.MERGED_FROM), before=lambda: run(begin(main.folder.other(), spare, header))
     )

@@ -57,10 +57,10 @@ def test_where_too_little_is_free_nothing_is_written() -> None:
     assert folder.log() == ["room "]
 
 
-def test_marks_are_random_and_never_zero() -> None:
-    marks = {new_nonce() for _ in range(50)}
-    assert len(marks) == 50
-    assert all(0 < mark < 2**63 for mark in marks)
+def test_nonces_are_random_and_never_zero() -> None:
+    nonces = {new_nonce(MemoryFolder()) for _ in range(50)}
+    assert len(nonces) == 50
+    assert all(0 < nonce < 2**63 for nonce in nonces)
 
 
 def test_a_header_that_is_none_or_another_segments_is_corruption() -> None:

@@ -13,7 +13,6 @@ from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.log.seals import Seal
 from hanas_core.members.member import Role
 from hanas_core.upkeep import compaction
-from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
 from hanas_worker.host.state import State
 from hanas_worker.log.service import Service
@@ -119,7 +118,7 @@ class Tenure:
             epoch=old + 1,
             member=state.settings.member,
             incarnation=state.member.incarnation,
-            nonce=names.nonce(),
+            nonce=state.folder.nonce(),
             advertise_url=state.settings.advertise_url,
             link_url=state.settings.link_url,
             folder_id=state.folder_id,
