@@ -15,8 +15,8 @@ from hanas_core.members.mailboxes import Box, Mailboxes, Registration, Registry
 from hanas_core.members.timing import Timing
 from hanas_core.volume import names
 from hanas_core.volume.folder import Folder
-from hanas_overseer.watcher import wall_clock
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import Runtime
 
 _log = logging.getLogger(__name__)
 
@@ -24,11 +24,12 @@ _log = logging.getLogger(__name__)
 class Decisions:
     """Decides one call after the other, on a lane of its own."""
 
-    def __init__(self, folder: Folder, folder_id: str, timing: Timing) -> None:
+    def __init__(self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime) -> None:
         """Decide in ``folder``, which must have this id."""
         self._folder = folder
         self._timing = timing
-        self._lane = Lane("decisions")
+        self._runtime = runtime
+        self._lane = Lane("decisions", runtime)
         self._registry = Registry(folder)
         self._mailboxes = Mailboxes(folder)
         self.folder_id = folder_id
@@ -76,7 +77,7 @@ class Decisions:
     async def _arrive(self, arrival: Arrival) -> Place:
         await cluster.identify(self._folder, self.folder_id)
         return await arbitration.arrive(
-            self._folder, self._registry, arrival, folder_id=self.folder_id, now=wall_clock()
+            self._folder, self._registry, arrival, folder_id=self.folder_id, now=self._runtime.wall_clock()
         )
 
     async def _challenge(self, challenge: Challenge) -> Ruling:
@@ -86,7 +87,7 @@ class Decisions:
             challenge,
             folder_id=self.folder_id,
             addresses=await self._addresses(challenge.member),
-            now=wall_clock(),
+            now=self._runtime.wall_clock(),
         )
 
     async def _addresses(self, member: str) -> tuple[str, str] | None:

@@ -2,9 +2,6 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 
 from hanas_core.members.documents import Report
 from hanas_core.members.timing import Timing
@@ -16,28 +13,23 @@ from hanas_overseer.liveness import Liveness, Sighting
 from hanas_overseer.observer import Observer, Sight
 from hanas_overseer.reports import Reports
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import Runtime
 
 _log = logging.getLogger(__name__)
-
-
-def wall_clock() -> str:
-    """Return the time of day in ISO 8601, for people."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Watcher:
     """One task that looks at the folder through its own lane; a hung folder freezes nothing but the picture."""
 
-    def __init__(
-        self, observer: Observer, folder_id: str, timing: Timing, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Look with ``observer``. ``clock``: monotonic seconds."""
+    def __init__(self, observer: Observer, folder_id: str, timing: Timing, runtime: Runtime) -> None:
+        """Look with ``observer``. Needs a running event loop."""
         self.board = Board()
         self._observer = observer
         self._folder_id = folder_id
         self._timing = timing
-        self._clock = clock
-        self._lane = Lane("watcher")
+        self._clock = asyncio.get_running_loop().time
+        self._runtime = runtime
+        self._lane = Lane("watcher", runtime)
         self._liveness = Liveness(timing)
         self._openings = alarms.Openings()
         self._sight: Sight | None = None
@@ -132,7 +124,7 @@ class Watcher:
             self._looked.notify_all()
 
     def _compose(self, sight: Sight) -> Cluster:
-        now = wall_clock()
+        now = self._runtime.wall_clock()
         reports = self._reports.of_the_silent(self._clock(), self._sightings)
         own = alarms.silences(self._sightings, sight.main, reports, now=now)
         if self._trouble:

@@ -7,27 +7,23 @@ never wait for it.
 """
 
 import asyncio
-import threading
 from collections.abc import Coroutine
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from hanas_core.volume import blocking
 from hanas_core.volume.errors import FolderUnavailable
+from hanas_serving.runtime import Runtime, Thread
 
 T = TypeVar("T")
-_Call = tuple[Coroutine[Any, Any, Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
-_END = None
 
 
 class Lane:
-    """One thread that runs procedures on the folder, one after the other."""
+    """One thread that runs procedures on the folder, one after the other. The lane itself belongs to the event loop."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, runtime: Runtime) -> None:
         """Name the lane in messages; its thread starts with the first call."""
         self._name = name
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._runtime = runtime
+        self._thread: Thread | None = None
         self._under_way = 0
         self._given_up = False
 
@@ -44,17 +40,18 @@ class Lane:
     def close(self) -> None:
         """End the thread once it has returned from what it was given. There must be no further calls."""
         if self._thread is not None:
-            self._calls.put(_END)
+            self._thread.end()
 
     async def run(self, procedure: Coroutine[Any, Any, T], timeout: float) -> T:
         """Return the result of ``procedure``. Raises what it raises; FolderUnavailable after ``timeout`` seconds."""
         if self._given_up:
             procedure.close()
             raise FolderUnavailable(f"the folder still hangs ({self._name})")
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
+        if self._thread is None:
+            self._thread = self._runtime.thread(self._name, self._deliver)
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._under_way += 1
-        self._submit(procedure, answer, loop)
+        self._thread.submit(procedure, answer)
         try:
             async with asyncio.timeout(timeout):
                 return await answer
@@ -62,32 +59,6 @@ class Lane:
             # After a stop of the whole process the time-out and the call's return come together: then nothing hangs.
             self._given_up = self._under_way > 0
             raise FolderUnavailable(f"the folder did not answer within {timeout:g} s ({self._name})") from None
-
-    def _submit(
-        self, procedure: Coroutine[Any, Any, T], answer: asyncio.Future[T], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        """Have ``procedure`` run after those that were submitted before; `_deliver` on ``loop`` gets its result."""
-        if self._thread is None:
-            # A daemon: a thread that hangs in the kernel must not keep the process from ending.
-            self._thread = threading.Thread(target=self._work, name=f"folder-{self._name}", daemon=True)
-            self._thread.start()
-        self._calls.put((procedure, answer, loop))
-
-    def _work(self) -> None:
-        while True:
-            call = self._calls.get()
-            if call is _END:
-                return
-            procedure, answer, loop = call
-            result, error = None, None
-            try:
-                result = blocking.run(procedure)
-            except BaseException as caught:
-                error = caught
-            try:
-                loop.call_soon_threadsafe(self._deliver, answer, result, error)
-            except RuntimeError:
-                return  # the loop is closed: the process is ending
 
     def _deliver(self, answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
         self._under_way -= 1

@@ -33,8 +33,7 @@ from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption, FolderError, Sealed
 from tests.sim.disk import Directory, Disk, Inode
 from tests.sim.mount import Call, Mount
-from tests.sim.seams import Entropy
-from tests.sim.world import World
+from tests.sim.world import Entropy, World
 
 FOLDER_ID = "f" * 32
 SEGMENT_BYTES = 12 << 10

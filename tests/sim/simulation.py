@@ -152,7 +152,7 @@ class Simulation:
     def play(self) -> Report:
         world, report = self.world, self._report
         with (
-            seams.simulated(self.seed, self.network.carry, self.network.connect),
+            seams.simulated(self.world.entropy, self.network.carry, self.network.connect),
             hearing(self.witness),
             _listening(world),
         ):

@@ -10,6 +10,7 @@ import pytest
 
 from hanas_core.volume.errors import FolderUnavailable, NoSpace
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import SystemRuntime
 from tests.unit.waiting import AMPLE_SECONDS, until
 
 T = TypeVar("T")
@@ -46,13 +47,13 @@ def threads() -> int:
 
 
 async def test_it_returns_what_the_procedure_returns() -> None:
-    assert await Lane("test").run(give(42), AMPLE_SECONDS) == 42
-    assert await Lane("test").run(give([None]), AMPLE_SECONDS) == [None]
+    assert await Lane("test", SystemRuntime()).run(give(42), AMPLE_SECONDS) == 42
+    assert await Lane("test", SystemRuntime()).run(give([None]), AMPLE_SECONDS) == [None]
 
 
 @pytest.mark.parametrize("error", [NoSpace("full"), ValueError("wrong"), KeyError("missing")])
 async def test_it_raises_what_the_procedure_raises_and_goes_on(error: Exception) -> None:
-    lane = Lane("test")
+    lane = Lane("test", SystemRuntime())
     with pytest.raises(type(error)) as raised:
         await lane.run(fail(error), AMPLE_SECONDS)
     assert raised.value is error
@@ -65,11 +66,11 @@ async def test_a_procedure_that_suspends_is_a_mistake() -> None:
         await asyncio.sleep(0)
 
     with pytest.raises(RuntimeError, match="suspended"):
-        await Lane("test").run(sleep(), AMPLE_SECONDS)
+        await Lane("test", SystemRuntime()).run(sleep(), AMPLE_SECONDS)
 
 
 async def test_procedures_run_one_after_the_other_in_order() -> None:
-    lane, order, running = Lane("test"), [], threading.Lock()
+    lane, order, running = Lane("test", SystemRuntime()), [], threading.Lock()
 
     async def step(number: int) -> int:
         assert running.acquire(blocking=False)
@@ -83,17 +84,17 @@ async def test_procedures_run_one_after_the_other_in_order() -> None:
 
 
 async def test_the_event_loop_goes_on_meanwhile() -> None:
-    lane, hang = Lane("test"), Hang()
+    lane, hang = Lane("test", SystemRuntime()), Hang()
     waiting = asyncio.create_task(lane.run(hang("done"), AMPLE_SECONDS))
     await until(hang.begun.is_set)
     assert not waiting.done()
-    assert await Lane("other").run(give("at once"), AMPLE_SECONDS) == "at once"
+    assert await Lane("other", SystemRuntime()).run(give("at once"), AMPLE_SECONDS) == "at once"
     hang.release()
     assert await waiting == "done"
 
 
 async def test_one_that_hangs_is_given_up_and_the_lane_refuses_more_until_it_returns() -> None:
-    lane, hang, before = Lane("commit"), Hang(), threads()
+    lane, hang, before = Lane("commit", SystemRuntime()), Hang(), threads()
     with pytest.raises(FolderUnavailable, match=r"did not answer within 0.05 s \(commit\)"):
         await lane.run(hang("late"), SHORT_SECONDS)
     assert lane.hung
@@ -109,7 +110,7 @@ async def test_one_that_hangs_is_given_up_and_the_lane_refuses_more_until_it_ret
 
 
 async def test_those_who_queue_behind_one_that_hangs_are_given_up_as_well() -> None:
-    lane, hang, done = Lane("test"), Hang(), []
+    lane, hang, done = Lane("test", SystemRuntime()), Hang(), []
 
     async def note() -> None:
         done.append("late")
@@ -127,7 +128,7 @@ async def test_those_who_queue_behind_one_that_hangs_are_given_up_as_well() -> N
 
 async def test_a_stop_of_the_whole_process_during_a_call_leaves_the_lane_usable() -> None:
     """The time-out and the call's return are then seen by the event loop in one and the same moment."""
-    lane, hang = Lane("test"), Hang()
+    lane, hang = Lane("test", SystemRuntime()), Hang()
     waiting = asyncio.create_task(lane.run(hang("unheard"), SHORT_SECONDS))
     await until(hang.begun.is_set)
     hang.release()
@@ -140,8 +141,8 @@ async def test_a_stop_of_the_whole_process_during_a_call_leaves_the_lane_usable(
 
 
 async def test_a_closed_lane_ends_its_thread_once_its_last_call_has_returned() -> None:
-    Lane("never used").close()
-    lane, hang, before = Lane("test"), Hang(), threads()
+    Lane("never used", SystemRuntime()).close()
+    lane, hang, before = Lane("test", SystemRuntime()), Hang(), threads()
     with pytest.raises(FolderUnavailable):
         await lane.run(hang(None), SHORT_SECONDS)
     lane.close()
@@ -152,7 +153,7 @@ async def test_a_closed_lane_ends_its_thread_once_its_last_call_has_returned() -
 
 
 async def test_a_late_error_of_one_that_was_given_up_harms_nobody() -> None:
-    lane, released = Lane("test"), threading.Event()
+    lane, released = Lane("test", SystemRuntime()), threading.Event()
 
     async def fail_late() -> None:
         released.wait(AMPLE_SECONDS)
@@ -166,7 +167,7 @@ async def test_a_late_error_of_one_that_was_given_up_harms_nobody() -> None:
 
 
 async def test_a_caller_that_is_cancelled_leaves_the_lane_usable() -> None:
-    lane, hang = Lane("test"), Hang()
+    lane, hang = Lane("test", SystemRuntime()), Hang()
     waiting = asyncio.create_task(lane.run(hang("unheard"), AMPLE_SECONDS))
     await until(hang.begun.is_set)
     waiting.cancel()
@@ -178,7 +179,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_lane_usable() -> None:
 
 async def test_a_lane_without_calls_has_no_thread_and_its_thread_keeps_no_process_alive() -> None:
     before = threads()
-    lane = Lane("quiet")
+    lane = Lane("quiet", SystemRuntime())
     assert threads() == before
     await lane.run(give(None), AMPLE_SECONDS)
     [thread] = [thread for thread in threading.enumerate() if thread.name == "folder-quiet"]
@@ -190,7 +191,7 @@ def test_an_answer_after_the_end_of_the_loop_ends_the_thread() -> None:
 
     async def give_up() -> None:
         with pytest.raises(FolderUnavailable):
-            await Lane("after").run(hang(None), SHORT_SECONDS)
+            await Lane("after", SystemRuntime()).run(hang(None), SHORT_SECONDS)
 
     asyncio.run(give_up())
     [thread] = [thread for thread in threading.enumerate() if thread.name == "folder-after"]
@@ -203,7 +204,7 @@ def test_what_a_lane_refuses_is_closed() -> None:
     """A coroutine that is never run would be a warning, which is an error here."""
 
     async def refuse() -> None:
-        lane, hang = Lane("test"), Hang()
+        lane, hang = Lane("test", SystemRuntime()), Hang()
         with pytest.raises(FolderUnavailable):
             await lane.run(hang(None), SHORT_SECONDS)
         refused: Coroutine[Any, Any, int] = give(1)

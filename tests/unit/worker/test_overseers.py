@@ -21,8 +21,9 @@ from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving.problems import document
+from hanas_serving.runtime import SystemRuntime
 from hanas_serving.server import Endpoint, bind
-from hanas_worker.neighbours.overseers import Overseers, Rejected, wall_clock
+from hanas_worker.neighbours.overseers import Overseers, Rejected
 from tests.unit.waiting import AMPLE_SECONDS
 from tests.unit.worker.ports import free_port
 
@@ -84,7 +85,7 @@ class Stage:
         return overseer
 
     def client(self, *urls: str, secrets: tuple[str, ...] = ()) -> Overseers:
-        client = Overseers(urls, secrets, timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
+        client = Overseers(urls, secrets, SystemRuntime(), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
         self._clients.append(client)
         return client
 
@@ -221,7 +222,3 @@ async def test_a_folder_that_fails_leaves_it_open(stage: Stage, tmp_path: Path) 
     (tmp_path / "claims").rename(tmp_path / "hidden")
     with pytest.raises(FolderError, match="claims"):
         await stage.client(nobody()).arrive(stage.folder, arrival())
-
-
-def test_the_wall_clock_is_for_people() -> None:
-    assert wall_clock().endswith("+00:00")

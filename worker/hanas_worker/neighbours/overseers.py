@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import UTC, datetime
 from http.client import responses
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from hanas_core.members.mailboxes import Registry
 from hanas_core.volume.folder import Folder
 from hanas_serving import access
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import Runtime
 
 T = TypeVar("T")
 
@@ -28,14 +28,21 @@ class Overseers:
     """The overseers of this worker, in the order of its settings."""
 
     def __init__(
-        self, urls: tuple[str, ...], secrets: tuple[str, ...], *, timeout: float, folder_timeout: float
+        self,
+        urls: tuple[str, ...],
+        secrets: tuple[str, ...],
+        runtime: Runtime,
+        *,
+        timeout: float,
+        folder_timeout: float,
     ) -> None:
         """``timeout``: seconds for a call to one overseer; ``folder_timeout``: for deciding in the folder."""
         self._urls = urls
         self._headers = {"Content-Type": "application/json", **access.bearer(secrets)}
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._folder_timeout = folder_timeout
-        self._lane = Lane("arbitration")
+        self._runtime = runtime
+        self._lane = Lane("arbitration", runtime)
         self._session: aiohttp.ClientSession | None = None
         self.reachable = False
         """The last call reached an overseer."""
@@ -45,7 +52,9 @@ class Overseers:
         answer = await self._ask("/v1/claim", msgspec.json.encode(arrival))
         if answer is None:
             return await self._decide(
-                arbitration.arrive(folder, Registry(folder), arrival, folder_id=arrival.folder_id, now=wall_clock())
+                arbitration.arrive(
+                    folder, Registry(folder), arrival, folder_id=arrival.folder_id, now=self._runtime.wall_clock()
+                )
             )
         url, content = answer
         try:
@@ -60,7 +69,11 @@ class Overseers:
         if await self._ask("/v1/takeover", msgspec.json.encode(challenge)) is None:
             await self._decide(
                 arbitration.challenge(
-                    folder, challenge, folder_id=challenge.folder_id, addresses=addresses, now=wall_clock()
+                    folder,
+                    challenge,
+                    folder_id=challenge.folder_id,
+                    addresses=addresses,
+                    now=self._runtime.wall_clock(),
                 )
             )
 
@@ -115,11 +128,6 @@ class Overseers:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
-
-
-def wall_clock() -> str:
-    """Return the time of day in ISO 8601, for people."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class _Problem(msgspec.Struct):
