@@ -23,7 +23,7 @@ from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
 from tests.sim.mount import Mount
-from tests.sim.network import Answer, Network, ask
+from tests.sim.network import Answer, Network, SimulatedOutbound, ask
 from tests.sim.seams import SimulatedRuntime
 from tests.sim.world import ProcessLoop, World
 
@@ -149,7 +149,7 @@ class Worker:
             self.loop.resume()
 
     async def _live(self) -> None:
-        runtime = SimulatedRuntime(self.loop)
+        runtime, outbound = SimulatedRuntime(self.loop), SimulatedOutbound(self.network, self.loop)
         lane = Lane("start", runtime)
         while True:
             try:
@@ -159,12 +159,12 @@ class Worker:
                 await asyncio.sleep(TIMING.watch_interval)
         overseers = Overseers(
             self._settings.overseers,
-            (),
+            outbound,
             runtime,
             timeout=TIMING.overseer_timeout,
             folder_timeout=TIMING.folder_timeout,
         )
-        node = Node(self._settings, self.mount, self._folder_id, overseers, runtime)
+        node = Node(self._settings, self.mount, self._folder_id, overseers, outbound, runtime)
         await lane.run(
             duties.clear_temporary(self.mount, self.name, node.state.member.incarnation), TIMING.folder_timeout
         )

@@ -1,14 +1,13 @@
 """What is outside of a simulated process: its threads, entropy and time of day (`hanas_serving.runtime`).
 
-What carries requests and connects (`Sender._post`, `Overseers._call`, `Lifeline._until_closed`) and where core's nonces
-come from (`secrets`) is still replaced under the production code.
+Only where core's nonces come from (`secrets`) is replaced under the production code.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -18,9 +17,6 @@ from hanas_core.log import segments
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
 from hanas_serving.runtime import Deliver, Procedure
-from hanas_worker.neighbours.keepalives import Sender
-from hanas_worker.neighbours.lifeline import Lifeline
-from hanas_worker.neighbours.overseers import Overseers
 from tests.sim.mount import Call
 from tests.sim.world import Entropy, ProcessLoop
 
@@ -104,33 +100,8 @@ def running_loop() -> ProcessLoop:
     return found
 
 
-Carry = Callable[[ProcessLoop, str, str, bytes, float], Coroutine[Any, Any, tuple[int, bytes]]]
-"""From a process: method, URL, body, time-out in seconds; raises TimeoutError or OSError."""
-
-
-Connect = Callable[[ProcessLoop, str], Coroutine[Any, Any, None]]
-"""From a process to a URL: returns when the connection is closed; raises OSError if there is none."""
-
-
 @contextmanager
-def simulated(entropy: Entropy, carry: Carry, connect: Connect) -> Iterator[None]:
-    """Put the simulated world under the production code."""
-
-    async def post(sender: Sender, url: str, body: bytes) -> tuple[int, bytes]:
-        return await carry(running_loop(), "POST", url, body, sender._timeout.total or 1.0)
-
-    async def call(overseers: Overseers, url: str, body: bytes) -> tuple[int, bytes]:
-        return await carry(running_loop(), "POST", url, body, overseers._timeout.total or 1.0)
-
-    async def until_closed(lifeline: Lifeline, url: str) -> None:
-        del lifeline
-        await connect(running_loop(), url)
-
-    with (
-        patch.object(Sender, "_post", post),
-        patch.object(Overseers, "_call", call),
-        patch.object(Lifeline, "_until_closed", until_closed),
-        patch.object(names, "secrets", entropy),
-        patch.object(segments, "secrets", entropy),
-    ):
+def core_nonces(entropy: Entropy) -> Iterator[None]:
+    """Let core draw its nonces from the seed."""
+    with patch.object(names, "secrets", entropy), patch.object(segments, "secrets", entropy):
         yield

@@ -152,7 +152,7 @@ class Simulation:
     def play(self) -> Report:
         world, report = self.world, self._report
         with (
-            seams.simulated(self.world.entropy, self.network.carry, self.network.connect),
+            seams.core_nonces(self.world.entropy),
             hearing(self.witness),
             _listening(world),
         ):

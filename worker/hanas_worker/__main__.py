@@ -14,7 +14,7 @@ from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
-from hanas_serving.runtime import Runtime, SystemRuntime
+from hanas_serving.runtime import Outbound, Runtime, SystemRuntime
 from hanas_serving.server import Endpoint, bind
 from hanas_serving.settings import SettingError
 from hanas_worker.faces.http.app import WorkerApplication
@@ -22,6 +22,7 @@ from hanas_worker.host import duties, settings
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.neighbours.keepalives import KeepAlive, LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS
+from hanas_worker.neighbours.outbound import HttpOutbound
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
 
@@ -59,15 +60,9 @@ async def _run(stopping: asyncio.Event) -> None:
     ]
     for endpoint in endpoints:
         endpoint.start()
-    overseers = Overseers(
-        wanted.overseers,
-        wanted.secrets,
-        runtime,
-        timeout=wanted.timing.overseer_timeout,
-        folder_timeout=wanted.timing.folder_timeout,
-    )
+    outbound = HttpOutbound(wanted.member, wanted.secrets)
     try:
-        await _live(app, wanted, overseers, runtime, lane, stopping)
+        await _live(app, wanted, outbound, runtime, lane, stopping)
     except Rejected as refusal:
         raise SettingError(str(refusal)) from None
     except Unfit as failure:
@@ -76,7 +71,7 @@ async def _run(stopping: asyncio.Event) -> None:
             "use one of those in docs/operations.md"
         ) from None
     finally:
-        await overseers.close()
+        await outbound.close()
         await asyncio.gather(*(endpoint.stop() for endpoint in endpoints))
 
 
@@ -87,7 +82,7 @@ async def _open(place: Path) -> PosixFolder:
 async def _live(
     app: WorkerApplication,
     wanted: WorkerSettings,
-    overseers: Overseers,
+    outbound: Outbound,
     runtime: Runtime,
     lane: Lane,
     stopping: asyncio.Event,
@@ -97,7 +92,14 @@ async def _live(
         return
     folder, folder_id = opened
     log.info("the folder %s has the id %s", wanted.folder, folder_id)
-    node = Node(wanted, folder, folder_id, overseers, runtime)
+    overseers = Overseers(
+        wanted.overseers,
+        outbound,
+        runtime,
+        timeout=wanted.timing.overseer_timeout,
+        folder_timeout=wanted.timing.folder_timeout,
+    )
+    node = Node(wanted, folder, folder_id, overseers, outbound, runtime)
     removed = await lane.run(
         duties.clear_temporary(folder, wanted.member, node.state.member.incarnation), wanted.timing.folder_timeout
     )

@@ -32,7 +32,7 @@ from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_core.volume.blocks import PAYLOAD_BYTES
 from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_core.volume.folder import Folder
-from hanas_serving.runtime import Runtime
+from hanas_serving.runtime import Outbound, Runtime
 from hanas_worker.host import duties
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.host.state import State
@@ -59,7 +59,13 @@ class Node:
     """A worker in an initialised folder."""
 
     def __init__(
-        self, settings: WorkerSettings, folder: Folder, folder_id: str, overseers: Overseers, runtime: Runtime
+        self,
+        settings: WorkerSettings,
+        folder: Folder,
+        folder_id: str,
+        overseers: Overseers,
+        outbound: Outbound,
+        runtime: Runtime,
     ) -> None:
         """Know nothing yet; `run` does the rest."""
         self.state = State(settings, folder, folder_id, runtime)
@@ -73,8 +79,8 @@ class Node:
         self._fitness = Fitness(self.state, self._mail, self.state.others)
         self._follower = Follower(self.state)
         self._own_boxes = Mailboxes(folder)
-        self._sender = Sender(settings.member, settings.secrets, settings.timing.suspect_after)
-        self._lifeline = Lifeline(settings.member, settings.secrets, settings.timing.suspect_after)
+        self._sender = Sender(outbound, settings.timing.suspect_after)
+        self._lifeline = Lifeline(outbound, settings.timing.suspect_after)
         self._counter = 0
         self._shown_at = self.state.awake
         self._leaving = self._left = False
@@ -134,7 +140,7 @@ class Node:
         for task in tasks:
             task.cancel()
         self.state.cancel_background()
-        await self._sender.close()
+        self._sender.close()
         for ended in done:
             ended.result()
 
