@@ -18,7 +18,6 @@ from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import Metrics
-from hanas_overseer.observer import Observer
 from hanas_overseer.settings import Settings
 from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program
@@ -75,7 +74,7 @@ async def serve(stopping: asyncio.Event) -> None:
         _log.warning("HANAS_SECRET_FILE is not set: whoever reaches port %d can claim and take over", wanted.port)
     if not wanted.client_tokens:
         _log.warning("HANAS_CLIENT_TOKEN_FILE is not set: whoever reaches port %d can read the state", wanted.port)
-    watcher = Watcher(Observer(folder, identity.folder_id), identity.folder_id, wanted.timing, runtime)
+    watcher = Watcher(folder, identity.folder_id, wanted.timing, runtime)
     decisions = Decisions(folder, identity.folder_id, wanted.timing, runtime)
     calls = Calls(decisions, watcher, Metrics(watcher))
     endpoint = Endpoint(application(calls, wanted.secrets, wanted.client_tokens), bound)

@@ -6,6 +6,7 @@ import logging
 from hanas_core.members.documents import Report
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
+from hanas_core.volume.folder import Folder
 from hanas_overseer import alarms, picture
 from hanas_overseer.board import Board
 from hanas_overseer.documents import Cluster
@@ -21,15 +22,14 @@ _log = logging.getLogger(__name__)
 class Watcher:
     """One task that looks at the folder through its own lane; a hung folder freezes nothing but the picture."""
 
-    def __init__(self, observer: Observer, folder_id: str, timing: Timing, runtime: Runtime) -> None:
-        """Look with ``observer``. Needs a running event loop."""
+    def __init__(self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime) -> None:
+        """Look at ``folder``, which must have this id. Needs a running event loop."""
         self.board = Board()
-        self._observer = observer
         self._folder_id = folder_id
         self._timing = timing
         self._clock = asyncio.get_running_loop().time
         self._runtime = runtime
-        self._lane = Lane("watcher", runtime)
+        self._observer = Lane("watcher", runtime).owning(lambda: Observer(folder, folder_id, self._sight or Sight()))
         self._liveness = Liveness(timing)
         self._openings = alarms.Openings()
         self._sight: Sight | None = None
@@ -104,7 +104,7 @@ class Watcher:
         """Look once and show the picture; an error becomes an alert."""
         asked, began = self._asked, self._clock()
         try:
-            sight = await self._lane.run(self._observer.look(), self._timing.folder_timeout)
+            sight = await self._observer.run(Observer.look, self._timing.folder_timeout)
         except Exception as error:  # whatever it is, the next look may work, and people must be told
             if not self._trouble:
                 _log.error(

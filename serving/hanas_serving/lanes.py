@@ -4,16 +4,24 @@ Each duty that touches the folder has a lane of its own, with one thread. A call
 caller goes on, the thread stays behind with its buffer and its descriptor, and the lane refuses further calls until
 it returns. So a hung mount costs at most one thread per duty, and keep-alives, health checks and redirects
 never wait for it.
+
+What was given up may still take effect, at any time: in the folder, and in memory. So what procedures change in memory
+is `Owned` by their lane.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving.runtime import Runtime, Thread
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+class Hung(FolderUnavailable):
+    """A call was given up, or not begun since another one was."""
 
 
 class Lane:
@@ -42,11 +50,15 @@ class Lane:
         if self._thread is not None:
             self._thread.end()
 
+    def owning(self, make: Callable[[], S]) -> "Owned[S]":
+        """Return an object for the thread alone, from ``make``, which must not touch the folder."""
+        return Owned(self, make)
+
     async def run(self, procedure: Coroutine[Any, Any, T], timeout: float) -> T:
-        """Return the result of ``procedure``. Raises what it raises; FolderUnavailable after ``timeout`` seconds."""
+        """Return the result of ``procedure``. Raises what it raises; Hung after ``timeout`` seconds."""
         if self._given_up:
             procedure.close()
-            raise FolderUnavailable(f"the folder still hangs ({self._name})")
+            raise Hung(f"the folder still hangs ({self._name})")
         if self._thread is None:
             self._thread = self._runtime.thread(self._name, self._deliver)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -58,7 +70,7 @@ class Lane:
         except TimeoutError:
             # After a stop of the whole process the time-out and the call's return come together: then nothing hangs.
             self._given_up = self._under_way > 0
-            raise FolderUnavailable(f"the folder did not answer within {timeout:g} s ({self._name})") from None
+            raise Hung(f"the folder did not answer within {timeout:g} s ({self._name})") from None
 
     def _deliver(self, answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
         self._under_way -= 1
@@ -69,3 +81,29 @@ class Lane:
             answer.set_result(result)
         else:
             answer.set_exception(error)
+
+
+class Owned(Generic[S]):
+    """An object that belongs to the thread of a lane: only the procedure that is running there touches it.
+
+    The event loop hands it to the thread with a call and has it back with the call's result or error. A call that is
+    given up, by its time-out or since its caller was cancelled, keeps it: the next call gets a new one.
+    """
+
+    def __init__(self, lane: Lane, make: Callable[[], S]) -> None:
+        """Use `Lane.owning`."""
+        self._lane = lane
+        self._make = make
+        self._object: S | None = None
+        self._turn = asyncio.Lock()
+
+    async def run(self, procedure: Callable[[S], Coroutine[Any, Any, T]], timeout: float) -> T:
+        """Run ``procedure`` on the object, after the calls before it. Raises as `Lane.run` does."""
+        async with self._turn:
+            if self._object is None:
+                self._object = self._make()
+            try:
+                return await self._lane.run(procedure(self._object), timeout)
+            except (Hung, asyncio.CancelledError):
+                self._object = None
+                raise

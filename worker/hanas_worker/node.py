@@ -78,7 +78,7 @@ class Node:
         self._mail = Mail(self.state, lambda: self.serving)
         self._fitness = Fitness(self.state, self._mail, self.state.others)
         self._follower = Follower(self.state)
-        self._own_boxes = Mailboxes(folder)
+        self._own_boxes = self.state.lane("presence").owning(lambda: Mailboxes(folder))
         self._sender = Sender(outbound, settings.timing.suspect_after)
         self._lifeline = Lifeline(outbound, settings.timing.suspect_after)
         self._counter = 0
@@ -418,7 +418,9 @@ class Node:
     async def _show(self) -> None:
         self._counter += 1
         shown = fitting(self.presence(), PAYLOAD_BYTES)
-        await self.state.in_lane("presence", self._own_boxes.write(Box.PRESENCE, self.state.slot, shown))
+        await self._own_boxes.run(
+            lambda boxes: boxes.write(Box.PRESENCE, self.state.slot, shown), self.state.timing.folder_timeout
+        )
         self._shown_at = self.state.awake
         self.state.recovered("probe")  # that is only tried when the main is silent; this was a write of the same kind
 

@@ -25,7 +25,6 @@ from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import Metrics
-from hanas_overseer.observer import Observer
 from hanas_overseer.watcher import Watcher
 from hanas_serving.runtime import SystemRuntime
 
@@ -170,7 +169,7 @@ class Overseer:
         secrets: Iterable[str] = (),
         tokens: Iterable[str] = (),
     ) -> None:
-        self.watcher = Watcher(Observer(folder, folder_id), folder_id, timing, SystemRuntime())
+        self.watcher = Watcher(folder, folder_id, timing, SystemRuntime())
         self.metrics = Metrics(self.watcher)
         calls = Calls(Decisions(folder, folder_id, timing, SystemRuntime()), self.watcher, self.metrics)
         self.app = application(calls, tuple(secrets), tuple(tokens))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from hanas_core.volume.errors import FolderUnavailable, NoSpace
-from hanas_serving.lanes import Lane
+from hanas_serving.lanes import Hung, Lane
 from hanas_serving.runtime import SystemRuntime
 from tests.unit.waiting import AMPLE_SECONDS, until
 
@@ -118,7 +118,7 @@ async def test_those_who_queue_behind_one_that_hangs_are_given_up_as_well() -> N
     results = await asyncio.gather(
         lane.run(hang(None), SHORT_SECONDS), lane.run(note(), SHORT_SECONDS), return_exceptions=True
     )
-    assert [type(result) for result in results] == [FolderUnavailable, FolderUnavailable]
+    assert [type(result) for result in results] == [Hung, Hung]
     assert done == []
     hang.release()
     # What was given up may still happen, at any later time.
@@ -215,3 +215,107 @@ def test_what_a_lane_refuses_is_closed() -> None:
             refused.send(None)
 
     asyncio.run(refuse())
+
+
+# ---------------------------------------------------------------------- what a lane owns
+
+
+class Ledger:
+    """Something that procedures change."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    async def note(self, line: str) -> list[str]:
+        self.lines.append(line)
+        return list(self.lines)
+
+    async def note_late(self, line: str, hang: Hang) -> list[str]:
+        await hang(None)
+        return await self.note(line)
+
+    async def fail(self, line: str) -> None:
+        self.lines.append(line)
+        raise FolderUnavailable(line)
+
+
+async def test_what_a_lane_owns_is_made_once_and_kept_over_calls_and_their_errors() -> None:
+    made: list[Ledger] = []
+
+    def make() -> Ledger:
+        made.append(Ledger())
+        return made[-1]
+
+    owned = Lane("test", SystemRuntime()).owning(make)
+    assert made == []
+    assert await owned.run(lambda ledger: ledger.note("one"), AMPLE_SECONDS) == ["one"]
+    with pytest.raises(FolderUnavailable, match="two"):
+        await owned.run(lambda ledger: ledger.fail("two"), AMPLE_SECONDS)
+    assert await owned.run(lambda ledger: ledger.note("three"), AMPLE_SECONDS) == ["one", "two", "three"]
+    assert len(made) == 1
+
+
+async def test_its_procedures_run_one_after_the_other_in_order() -> None:
+    owned = Lane("test", SystemRuntime()).owning(Ledger)
+    notes = (owned.run(lambda ledger, line=line: ledger.note(line), AMPLE_SECONDS) for line in "abc")  # type: ignore[misc]  # B023
+    assert await asyncio.gather(*notes) == [["a"], ["a", "b"], ["a", "b", "c"]]
+
+
+async def test_a_call_that_times_out_keeps_what_it_works_on_and_the_next_gets_another() -> None:
+    lane, hang = Lane("test", SystemRuntime()), Hang()
+    made: list[Ledger] = []
+
+    def make() -> Ledger:
+        made.append(Ledger())
+        return made[-1]
+
+    owned = lane.owning(make)
+    await owned.run(lambda ledger: ledger.note("before"), AMPLE_SECONDS)
+    results = await asyncio.gather(
+        owned.run(lambda ledger: ledger.note_late("given up", hang), SHORT_SECONDS),
+        owned.run(lambda ledger: ledger.note("behind it"), AMPLE_SECONDS),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [Hung, Hung]
+    hang.release()
+    await until(lambda: lane.idle)
+    assert await owned.run(lambda ledger: ledger.note("after"), AMPLE_SECONDS) == ["after"]
+    assert [ledger.lines for ledger in (made[0], made[-1])] == [["before", "given up"], ["after"]]
+
+
+async def test_a_call_whose_caller_is_cancelled_keeps_what_it_works_on() -> None:
+    owned, hang = Lane("test", SystemRuntime()).owning(Ledger), Hang()
+    waiting = asyncio.create_task(owned.run(lambda ledger: ledger.note_late("unheard", hang), AMPLE_SECONDS))
+    await until(hang.begun.is_set)
+    following = asyncio.create_task(owned.run(lambda ledger: ledger.note("heard"), AMPLE_SECONDS))
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    hang.release()
+    assert await following == ["heard"]
+
+
+async def test_one_that_is_cancelled_before_its_turn_takes_nothing_away() -> None:
+    owned, hang = Lane("test", SystemRuntime()).owning(Ledger), Hang()
+    first = asyncio.create_task(owned.run(lambda ledger: ledger.note_late("one", hang), AMPLE_SECONDS))
+    await until(hang.begun.is_set)
+    second = asyncio.create_task(owned.run(lambda ledger: ledger.note("never"), AMPLE_SECONDS))
+    await asyncio.sleep(0)
+    second.cancel()
+    hang.release()
+    assert await first == ["one"]
+    assert await owned.run(lambda ledger: ledger.note("two"), AMPLE_SECONDS) == ["one", "two"]
+
+
+async def test_a_result_that_comes_with_the_time_out_is_lost_and_so_is_what_it_was_made_of() -> None:
+    """After a stop of the whole process the event loop sees both in one and the same moment."""
+    lane, hang = Lane("test", SystemRuntime()), Hang()
+    owned = lane.owning(Ledger)
+    waiting = asyncio.create_task(owned.run(lambda ledger: ledger.note_late("unheard", hang), SHORT_SECONDS))
+    await until(hang.begun.is_set)
+    hang.release()
+    time.sleep(2 * SHORT_SECONDS)
+    with pytest.raises(Hung):
+        await waiting
+    await until(lambda: lane.idle)
+    assert await owned.run(lambda ledger: ledger.note("heard"), AMPLE_SECONDS) == ["heard"]

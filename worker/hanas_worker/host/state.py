@@ -90,10 +90,13 @@ class State:
         """The last error of the folder in a duty that has not succeeded since; None while all is well."""
         return next((f"{duty}: {error}" for duty, error in reversed(self._troubles.items())), None)
 
+    def lane(self, name: str) -> Lane:
+        """Return the lane of a duty."""
+        return self._lanes.setdefault(name, Lane(name, self.runtime))
+
     async def in_lane(self, lane: str, procedure: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run ``procedure`` in a lane, for `folder_timeout` or ``timeout`` seconds at most. Raises FolderError."""
-        found = self._lanes.setdefault(lane, Lane(lane, self.runtime))
-        return await found.run(procedure, timeout or self.timing.folder_timeout)
+        return await self.lane(lane).run(procedure, timeout or self.timing.folder_timeout)
 
     def waker(self, duty: str) -> asyncio.Event:
         """Return the event that makes ``duty`` run at once."""
