@@ -18,11 +18,11 @@ from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import Metrics
-from hanas_overseer.observer import Observer
 from hanas_overseer.settings import Settings
 from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import SystemRuntime
 from hanas_serving.server import Endpoint, bind
 from hanas_serving.settings import SettingError
 
@@ -68,14 +68,14 @@ async def open_folder(wanted: Settings) -> tuple[PosixFolder, Cluster]:
 async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
     wanted = settings.read(os.environ)
-    bound = bind(wanted.port, "PORT")
-    folder, identity = await Lane("start").run(open_folder(wanted), _INITIALISE_SECONDS)
+    bound, runtime = bind(wanted.port, "PORT"), SystemRuntime()
+    folder, identity = await Lane("start", runtime).run(open_folder(wanted), _INITIALISE_SECONDS)
     if not wanted.secrets:
         _log.warning("HANAS_SECRET_FILE is not set: whoever reaches port %d can claim and take over", wanted.port)
     if not wanted.client_tokens:
         _log.warning("HANAS_CLIENT_TOKEN_FILE is not set: whoever reaches port %d can read the state", wanted.port)
-    watcher = Watcher(Observer(folder, identity.folder_id), identity.folder_id, wanted.timing)
-    decisions = Decisions(folder, identity.folder_id, wanted.timing)
+    watcher = Watcher(folder, identity.folder_id, wanted.timing, runtime)
+    decisions = Decisions(folder, identity.folder_id, wanted.timing, runtime)
     calls = Calls(decisions, watcher, Metrics(watcher))
     endpoint = Endpoint(application(calls, wanted.secrets, wanted.client_tokens), bound)
     watching = asyncio.create_task(watcher.run())

@@ -15,8 +15,8 @@ from hanas_core.members.mailboxes import Box, Mailboxes, Registration, Registry
 from hanas_core.members.timing import Timing
 from hanas_core.volume import names
 from hanas_core.volume.folder import Folder
-from hanas_overseer.watcher import wall_clock
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import Runtime
 
 _log = logging.getLogger(__name__)
 
@@ -24,24 +24,24 @@ _log = logging.getLogger(__name__)
 class Decisions:
     """Decides one call after the other, on a lane of its own."""
 
-    def __init__(self, folder: Folder, folder_id: str, timing: Timing) -> None:
+    def __init__(self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime) -> None:
         """Decide in ``folder``, which must have this id."""
-        self._folder = folder
-        self._timing = timing
-        self._lane = Lane("decisions")
-        self._registry = Registry(folder)
-        self._mailboxes = Mailboxes(folder)
         self.folder_id = folder_id
+        self._timing = timing
+        self._runtime = runtime
+        self._desk = Lane("decisions", runtime).owning(lambda: _Desk(folder, folder_id))
 
     async def arrive(self, arrival: Arrival) -> Place:
         """Register a worker and tell it the main. Raises Refused, FolderError."""
-        place = await self._lane.run(self._arrive(arrival), self._timing.folder_timeout)
+        now = self._runtime.wall_clock()
+        place = await self._desk.run(lambda desk: desk.arrive(arrival, now), self._timing.folder_timeout)
         _log.info("%s arrived: %s in epoch %d, slot %d", arrival.member, place.role, place.epoch, place.slot)
         return place
 
     async def challenge(self, challenge: Challenge) -> Ruling:
         """Rule on a takeover. Raises Refused, FolderError: the outcome is not known then, and is in the folder."""
-        ruling = await self._lane.run(self._challenge(challenge), self._timing.folder_timeout)
+        now = self._runtime.wall_clock()
+        ruling = await self._desk.run(lambda desk: desk.challenge(challenge, now), self._timing.folder_timeout)
         _log.info(
             "%s challenged %.80r of epoch %d (%s): %s; epoch %d has the main %s",
             challenge.member,
@@ -59,11 +59,21 @@ class Decisions:
 
         If it comes back it shows itself again as if nothing had been. Raises FolderError.
         """
-        await self._lane.run(self._forget(member), self._timing.folder_timeout)
+        await self._desk.run(lambda desk: desk.forget(member), self._timing.folder_timeout)
         _log.info("%s is missed no longer", member)
 
-    async def _forget(self, member: str) -> None:
-        await cluster.identify(self._folder, self.folder_id)
+
+class _Desk:
+    """What the thread of the decisions works with: files that stay open, and registrations, which never change."""
+
+    def __init__(self, folder: Folder, folder_id: str) -> None:
+        self._folder = folder
+        self._folder_id = folder_id
+        self._registry = Registry(folder)
+        self._mailboxes = Mailboxes(folder)
+
+    async def forget(self, member: str) -> None:
+        await cluster.identify(self._folder, self._folder_id)
         registration = _find(await self._registry.update(), member)
         if registration is None:
             return
@@ -73,20 +83,18 @@ class Decisions:
             gone = msgspec.structs.replace(shown, role=LEFT, links=(), alerts=())
             await self._mailboxes.write(Box.PRESENCE, slot, gone)
 
-    async def _arrive(self, arrival: Arrival) -> Place:
-        await cluster.identify(self._folder, self.folder_id)
-        return await arbitration.arrive(
-            self._folder, self._registry, arrival, folder_id=self.folder_id, now=wall_clock()
-        )
+    async def arrive(self, arrival: Arrival, now: str) -> Place:
+        await cluster.identify(self._folder, self._folder_id)
+        return await arbitration.arrive(self._folder, self._registry, arrival, folder_id=self._folder_id, now=now)
 
-    async def _challenge(self, challenge: Challenge) -> Ruling:
-        await cluster.identify(self._folder, self.folder_id)
+    async def challenge(self, challenge: Challenge, now: str) -> Ruling:
+        await cluster.identify(self._folder, self._folder_id)
         return await arbitration.challenge(
             self._folder,
             challenge,
-            folder_id=self.folder_id,
+            folder_id=self._folder_id,
             addresses=await self._addresses(challenge.member),
-            now=wall_clock(),
+            now=now,
         )
 
     async def _addresses(self, member: str) -> tuple[str, str] | None:

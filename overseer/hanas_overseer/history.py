@@ -27,14 +27,14 @@ _WORDS = {
 class History:
     """Takeovers of all epochs from `lowest` up to the highest, in order. One look at a time."""
 
-    def __init__(self, folder: Folder) -> None:
-        """Nothing is known yet."""
+    def __init__(self, folder: Folder, takeovers: tuple[Takeover, ...], highest: int, lowest: int) -> None:
+        """Go on from what was read before: no ``takeovers`` if there is nothing yet."""
         self._folder = folder
-        self._known: dict[int, Takeover] = {}
-        self._highest = 0
-        self.lowest = 0
+        self._known = {entry.epoch: entry for entry in takeovers}
+        self._highest = highest
+        self.lowest = lowest
         """The lowest epoch that was read; 1: the history is complete; 0: there is none yet."""
-        self.takeovers: tuple[Takeover, ...] = ()
+        self.takeovers = takeovers
 
     async def update(self, holder: Claim) -> None:
         """Read on up to ``holder``, the highest claim, and some epochs further back. Raises FolderError.

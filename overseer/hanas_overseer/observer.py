@@ -34,16 +34,17 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observer:
-    """Looks again and again; what never changes is read once. Its calls belong on one lane."""
+    """Looks again and again; what never changes is read once. It belongs to a lane."""
 
-    def __init__(self, folder: Folder, folder_id: str) -> None:
-        """Look at ``folder``, which must have this id."""
+    def __init__(self, folder: Folder, folder_id: str, last: Sight) -> None:
+        """Look at ``folder``, which must have this id, and go on from the ``last`` look."""
         self._folder = folder
         self._folder_id = folder_id
         self._registry = Registry(folder)
         self._mailboxes = Mailboxes(folder)
-        self._history = History(folder)
-        self._highest = 0
+        self._registry.known = list(last.registrations)
+        self._history = History(folder, last.takeovers, last.highest, last.lowest)
+        self._highest = last.highest
 
     async def look(self) -> Sight:
         """Return what is there now. Raises FolderError; what is known is kept, so the next look goes on from there."""

@@ -2,13 +2,11 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 
 from hanas_core.members.documents import Report
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
+from hanas_core.volume.folder import Folder
 from hanas_overseer import alarms, picture
 from hanas_overseer.board import Board
 from hanas_overseer.documents import Cluster
@@ -16,28 +14,22 @@ from hanas_overseer.liveness import Liveness, Sighting
 from hanas_overseer.observer import Observer, Sight
 from hanas_overseer.reports import Reports
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import Runtime
 
 _log = logging.getLogger(__name__)
-
-
-def wall_clock() -> str:
-    """Return the time of day in ISO 8601, for people."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Watcher:
     """One task that looks at the folder through its own lane; a hung folder freezes nothing but the picture."""
 
-    def __init__(
-        self, observer: Observer, folder_id: str, timing: Timing, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Look with ``observer``. ``clock``: monotonic seconds."""
+    def __init__(self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime) -> None:
+        """Look at ``folder``, which must have this id. Needs a running event loop."""
         self.board = Board()
-        self._observer = observer
         self._folder_id = folder_id
         self._timing = timing
-        self._clock = clock
-        self._lane = Lane("watcher")
+        self._clock = asyncio.get_running_loop().time
+        self._runtime = runtime
+        self._observer = Lane("watcher", runtime).owning(lambda: Observer(folder, folder_id, self._sight or Sight()))
         self._liveness = Liveness(timing)
         self._openings = alarms.Openings()
         self._sight: Sight | None = None
@@ -112,7 +104,7 @@ class Watcher:
         """Look once and show the picture; an error becomes an alert."""
         asked, began = self._asked, self._clock()
         try:
-            sight = await self._lane.run(self._observer.look(), self._timing.folder_timeout)
+            sight = await self._observer.run(Observer.look, self._timing.folder_timeout)
         except Exception as error:  # whatever it is, the next look may work, and people must be told
             if not self._trouble:
                 _log.error(
@@ -132,7 +124,7 @@ class Watcher:
             self._looked.notify_all()
 
     def _compose(self, sight: Sight) -> Cluster:
-        now = wall_clock()
+        now = self._runtime.wall_clock()
         reports = self._reports.of_the_silent(self._clock(), self._sightings)
         own = alarms.silences(self._sightings, sight.main, reports, now=now)
         if self._trouble:

@@ -4,30 +4,34 @@ Each duty that touches the folder has a lane of its own, with one thread. A call
 caller goes on, the thread stays behind with its buffer and its descriptor, and the lane refuses further calls until
 it returns. So a hung mount costs at most one thread per duty, and keep-alives, health checks and redirects
 never wait for it.
+
+What was given up may still take effect, at any time: in the folder, and in memory. So what procedures change in memory
+is `Owned` by their lane.
 """
 
 import asyncio
-import threading
-from collections.abc import Coroutine
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
-from hanas_core.volume import blocking
 from hanas_core.volume.errors import FolderUnavailable
+from hanas_serving.runtime import Runtime, Thread
 
+S = TypeVar("S")
 T = TypeVar("T")
-_Call = tuple[Coroutine[Any, Any, Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
-_END = None
+
+
+class Hung(FolderUnavailable):
+    """A call was given up, or not begun since another one was."""
 
 
 class Lane:
-    """One thread that runs procedures on the folder, one after the other."""
+    """One thread that runs procedures on the folder, one after the other. The lane itself belongs to the event loop."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, runtime: Runtime) -> None:
         """Name the lane in messages; its thread starts with the first call."""
         self._name = name
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._runtime = runtime
+        self._thread: Thread | None = None
         self._under_way = 0
         self._given_up = False
 
@@ -44,50 +48,29 @@ class Lane:
     def close(self) -> None:
         """End the thread once it has returned from what it was given. There must be no further calls."""
         if self._thread is not None:
-            self._calls.put(_END)
+            self._thread.end()
+
+    def owning(self, make: Callable[[], S]) -> "Owned[S]":
+        """Return an object for the thread alone, from ``make``, which must not touch the folder."""
+        return Owned(self, make)
 
     async def run(self, procedure: Coroutine[Any, Any, T], timeout: float) -> T:
-        """Return the result of ``procedure``. Raises what it raises; FolderUnavailable after ``timeout`` seconds."""
+        """Return the result of ``procedure``. Raises what it raises; Hung after ``timeout`` seconds."""
         if self._given_up:
             procedure.close()
-            raise FolderUnavailable(f"the folder still hangs ({self._name})")
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
+            raise Hung(f"the folder still hangs ({self._name})")
+        if self._thread is None:
+            self._thread = self._runtime.thread(self._name, self._deliver)
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._under_way += 1
-        self._submit(procedure, answer, loop)
+        self._thread.submit(procedure, answer)
         try:
             async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError:
             # After a stop of the whole process the time-out and the call's return come together: then nothing hangs.
             self._given_up = self._under_way > 0
-            raise FolderUnavailable(f"the folder did not answer within {timeout:g} s ({self._name})") from None
-
-    def _submit(
-        self, procedure: Coroutine[Any, Any, T], answer: asyncio.Future[T], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        """Have ``procedure`` run after those that were submitted before; `_deliver` on ``loop`` gets its result."""
-        if self._thread is None:
-            # A daemon: a thread that hangs in the kernel must not keep the process from ending.
-            self._thread = threading.Thread(target=self._work, name=f"folder-{self._name}", daemon=True)
-            self._thread.start()
-        self._calls.put((procedure, answer, loop))
-
-    def _work(self) -> None:
-        while True:
-            call = self._calls.get()
-            if call is _END:
-                return
-            procedure, answer, loop = call
-            result, error = None, None
-            try:
-                result = blocking.run(procedure)
-            except BaseException as caught:
-                error = caught
-            try:
-                loop.call_soon_threadsafe(self._deliver, answer, result, error)
-            except RuntimeError:
-                return  # the loop is closed: the process is ending
+            raise Hung(f"the folder did not answer within {timeout:g} s ({self._name})") from None
 
     def _deliver(self, answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
         self._under_way -= 1
@@ -98,3 +81,29 @@ class Lane:
             answer.set_result(result)
         else:
             answer.set_exception(error)
+
+
+class Owned(Generic[S]):
+    """An object that belongs to the thread of a lane: only the procedure that is running there touches it.
+
+    The event loop hands it to the thread with a call and has it back with the call's result or error. A call that is
+    given up, by its time-out or since its caller was cancelled, keeps it: the next call gets a new one.
+    """
+
+    def __init__(self, lane: Lane, make: Callable[[], S]) -> None:
+        """Use `Lane.owning`."""
+        self._lane = lane
+        self._make = make
+        self._object: S | None = None
+        self._turn = asyncio.Lock()
+
+    async def run(self, procedure: Callable[[S], Coroutine[Any, Any, T]], timeout: float) -> T:
+        """Run ``procedure`` on the object, after the calls before it. Raises as `Lane.run` does."""
+        async with self._turn:
+            if self._object is None:
+                self._object = self._make()
+            try:
+                return await self._lane.run(procedure(self._object), timeout)
+            except (Hung, asyncio.CancelledError):
+                self._object = None
+                raise

@@ -1,5 +1,6 @@
 """A main whose epoch has been sealed acknowledges nothing, shows nothing, and says where it stands."""
 
+import secrets
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,7 +8,6 @@ import pytest_asyncio
 
 from hanas_core.log.claims import highest_claim
 from hanas_core.log.seals import Seal, write_seal
-from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.posix import PosixFolder
 from tests.integration.cluster import Cluster, running
@@ -30,7 +30,7 @@ def seal(cluster: Cluster) -> None:
     folder = PosixFolder(cluster.lab.communication_folder)
     claim = run(highest_claim(folder))
     assert claim is not None
-    run(write_seal(folder, claim.epoch, Seal(claim.epoch + 1, "another", names.nonce())))
+    run(write_seal(folder, claim.epoch, Seal(claim.epoch + 1, "another", secrets.token_hex(16))))
 
 
 async def test_a_sealed_main_serves_nobody(sealed: Cluster, request: pytest.FixtureRequest) -> None:

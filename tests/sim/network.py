@@ -78,13 +78,8 @@ class Network:
         async with asyncio.timeout(timeout):
             return await waiting
 
-    async def carry(self, origin: ProcessLoop, method: str, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
-        """What `tests.sim.seams` wants."""
-        answer = await self.request(origin, method, url, body, timeout)
-        return answer.status, answer.body
-
     async def connect(self, origin: ProcessLoop, url: str) -> None:
-        """What `tests.sim.seams` wants: return when an idle connection is closed. Raises Refused."""
+        """Return when an idle connection is closed. Raises Refused."""
         target = urlsplit(url).hostname or ""
         await asyncio.sleep(self._latency())
         host = self.hosts.get(target)
@@ -154,6 +149,22 @@ class Network:
 
         if origin.alive:
             origin.call_soon(settle)
+
+
+class SimulatedOutbound:
+    """The way from one process to the others: what `hanas_serving.runtime.Outbound` is to it."""
+
+    def __init__(self, network: Network, origin: ProcessLoop) -> None:
+        self._network = network
+        self._origin = origin
+
+    async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
+        answer = await self._network.request(self._origin, "POST", url, body, timeout)
+        return answer.status, answer.body
+
+    async def until_closed(self, url: str, timeout: float) -> None:
+        del timeout  # a connection is made at once, or not at all
+        await self._network.connect(self._origin, url)
 
 
 def _look_at(task: asyncio.Task[None]) -> None:

@@ -23,7 +23,8 @@ from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
 from tests.sim.mount import Mount
-from tests.sim.network import Answer, Network, ask
+from tests.sim.network import Answer, Network, SimulatedOutbound, ask
+from tests.sim.seams import SimulatedRuntime
 from tests.sim.world import ProcessLoop, World
 
 TIMING = Timing(
@@ -148,7 +149,8 @@ class Worker:
             self.loop.resume()
 
     async def _live(self) -> None:
-        lane = Lane("start")
+        runtime, outbound = SimulatedRuntime(self.loop), SimulatedOutbound(self.network, self.loop)
+        lane = Lane("start", runtime)
         while True:
             try:
                 await lane.run(cluster.identify(self.mount, self._folder_id), TIMING.folder_timeout)
@@ -156,9 +158,13 @@ class Worker:
             except FolderError:
                 await asyncio.sleep(TIMING.watch_interval)
         overseers = Overseers(
-            self._settings.overseers, (), timeout=TIMING.overseer_timeout, folder_timeout=TIMING.folder_timeout
+            self._settings.overseers,
+            outbound,
+            runtime,
+            timeout=TIMING.overseer_timeout,
+            folder_timeout=TIMING.folder_timeout,
         )
-        node = Node(self._settings, self.mount, self._folder_id, overseers)
+        node = Node(self._settings, self.mount, self._folder_id, overseers, outbound, runtime)
         await lane.run(
             duties.clear_temporary(self.mount, self.name, node.state.member.incarnation), TIMING.folder_timeout
         )
@@ -204,7 +210,7 @@ class Overseer:
         if not self.loop.alive:
             self.world.note(self.name, "starts")
             self.loop = ProcessLoop(self.world, self.name)
-            self._decisions = Decisions(self.mount, self._folder_id, TIMING)
+            self._decisions = Decisions(self.mount, self._folder_id, TIMING, SimulatedRuntime(self.loop))
 
     def kill(self) -> None:
         self.world.note(self.name, "is killed")

@@ -14,6 +14,7 @@ from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import Outbound, Runtime, SystemRuntime
 from hanas_serving.server import Endpoint, bind
 from hanas_serving.settings import SettingError
 from hanas_worker.faces.http.app import WorkerApplication
@@ -21,6 +22,7 @@ from hanas_worker.host import duties, settings
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.neighbours.keepalives import KeepAlive, LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS
+from hanas_worker.neighbours.outbound import HttpOutbound
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
 
@@ -40,7 +42,8 @@ def main() -> int:
 async def _run(stopping: asyncio.Event) -> None:
     wanted = settings.read(os.environ)
     sockets = bind(wanted.port, "PORT"), bind(wanted.link_port, "LINK_PORT")
-    lane = Lane("start")
+    runtime = SystemRuntime()
+    lane = Lane("start", runtime)
     if not wanted.folder_is_default:
         await lane.run(_open(wanted.folder), wanted.timing.folder_timeout)
     if not wanted.secrets:
@@ -57,14 +60,9 @@ async def _run(stopping: asyncio.Event) -> None:
     ]
     for endpoint in endpoints:
         endpoint.start()
-    overseers = Overseers(
-        wanted.overseers,
-        wanted.secrets,
-        timeout=wanted.timing.overseer_timeout,
-        folder_timeout=wanted.timing.folder_timeout,
-    )
+    outbound = HttpOutbound(wanted.member, wanted.secrets)
     try:
-        await _live(app, wanted, overseers, lane, stopping)
+        await _live(app, wanted, outbound, runtime, lane, stopping)
     except Rejected as refusal:
         raise SettingError(str(refusal)) from None
     except Unfit as failure:
@@ -73,7 +71,7 @@ async def _run(stopping: asyncio.Event) -> None:
             "use one of those in docs/operations.md"
         ) from None
     finally:
-        await overseers.close()
+        await outbound.close()
         await asyncio.gather(*(endpoint.stop() for endpoint in endpoints))
 
 
@@ -82,14 +80,26 @@ async def _open(place: Path) -> PosixFolder:
 
 
 async def _live(
-    app: WorkerApplication, wanted: WorkerSettings, overseers: Overseers, lane: Lane, stopping: asyncio.Event
+    app: WorkerApplication,
+    wanted: WorkerSettings,
+    outbound: Outbound,
+    runtime: Runtime,
+    lane: Lane,
+    stopping: asyncio.Event,
 ) -> None:
     opened = await _wait_for_folder(app, wanted, lane, stopping)
     if opened is None:
         return
     folder, folder_id = opened
     log.info("the folder %s has the id %s", wanted.folder, folder_id)
-    node = Node(wanted, folder, folder_id, overseers)
+    overseers = Overseers(
+        wanted.overseers,
+        outbound,
+        runtime,
+        timeout=wanted.timing.overseer_timeout,
+        folder_timeout=wanted.timing.folder_timeout,
+    )
+    node = Node(wanted, folder, folder_id, overseers, outbound, runtime)
     removed = await lane.run(
         duties.clear_temporary(folder, wanted.member, node.state.member.incarnation), wanted.timing.folder_timeout
     )

@@ -29,10 +29,10 @@ from hanas_core.members.documents import LEFT, Link, Presence, Report, fitting
 from hanas_core.members.mailboxes import Box, Mailboxes
 from hanas_core.members.member import Effect, Follow, HandOver, Promote, Role, StepDown
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
-from hanas_core.volume import names
 from hanas_core.volume.blocks import PAYLOAD_BYTES
 from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_core.volume.folder import Folder
+from hanas_serving.runtime import Outbound, Runtime
 from hanas_worker.host import duties
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.host.state import State
@@ -46,7 +46,7 @@ from hanas_worker.neighbours.fitness import Fitness
 from hanas_worker.neighbours.keepalives import KeepAlive, Sender
 from hanas_worker.neighbours.lifeline import Lifeline
 from hanas_worker.neighbours.mail import Mail
-from hanas_worker.neighbours.overseers import Overseers, Rejected, wall_clock
+from hanas_worker.neighbours.overseers import Overseers, Rejected
 
 log = logging.getLogger("hanas.worker")
 
@@ -58,9 +58,17 @@ _LINK_STATES = {Verdict.HEALTHY: "up", Verdict.FOLDER_FULL: "up", Verdict.LINK_F
 class Node:
     """A worker in an initialised folder."""
 
-    def __init__(self, settings: WorkerSettings, folder: Folder, folder_id: str, overseers: Overseers) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        folder: Folder,
+        folder_id: str,
+        overseers: Overseers,
+        outbound: Outbound,
+        runtime: Runtime,
+    ) -> None:
         """Know nothing yet; `run` does the rest."""
-        self.state = State(settings, folder, folder_id)
+        self.state = State(settings, folder, folder_id, runtime)
         self.tenure = Tenure(self.state)
         self.book = AlertBook(settings.member)
         self.overseers = overseers
@@ -70,9 +78,9 @@ class Node:
         self._mail = Mail(self.state, lambda: self.serving)
         self._fitness = Fitness(self.state, self._mail, self.state.others)
         self._follower = Follower(self.state)
-        self._own_boxes = Mailboxes(folder)
-        self._sender = Sender(settings.member, settings.secrets, settings.timing.suspect_after)
-        self._lifeline = Lifeline(settings.member, settings.secrets, settings.timing.suspect_after)
+        self._own_boxes = self.state.lane("presence").owning(lambda: Mailboxes(folder))
+        self._sender = Sender(outbound, settings.timing.suspect_after)
+        self._lifeline = Lifeline(outbound, settings.timing.suspect_after)
         self._counter = 0
         self._shown_at = self.state.awake
         self._leaving = self._left = False
@@ -132,7 +140,7 @@ class Node:
         for task in tasks:
             task.cancel()
         self.state.cancel_background()
-        await self._sender.close()
+        self._sender.close()
         for ended in done:
             ended.result()
 
@@ -220,14 +228,15 @@ class Node:
             state.live_on()
             member.blind = self._blind
             if not self._leaving:
-                self._do(member.tick(state.now, names.nonce(), others_connected=connected))
+                self._do(member.tick(state.now, state.runtime.nonce(), others_connected=connected))
             self._note_conditions()
             if shown != (shown := (member.role, member.verdict, self.book.open)):
                 state.wake("presence", "report")
             await asyncio.sleep(state.timing.keepalive_interval / 2)
 
     def _note_conditions(self) -> None:
-        self.book.update(self.state.now, wall_clock(), self.state.member.conditions())
+        state = self.state
+        self.book.update(state.now, state.runtime.wall_clock(), state.member.conditions())
 
     @property
     def _blind(self) -> bool:
@@ -409,7 +418,9 @@ class Node:
     async def _show(self) -> None:
         self._counter += 1
         shown = fitting(self.presence(), PAYLOAD_BYTES)
-        await self.state.in_lane("presence", self._own_boxes.write(Box.PRESENCE, self.state.slot, shown))
+        await self._own_boxes.run(
+            lambda boxes: boxes.write(Box.PRESENCE, self.state.slot, shown), self.state.timing.folder_timeout
+        )
         self._shown_at = self.state.awake
         self.state.recovered("probe")  # that is only tried when the main is silent; this was a write of the same kind
 

@@ -4,12 +4,12 @@ Several `MemoryFolder` on one `Disk` are several members on one file server: all
 a volume that is read past its caches, and each has its own operations, faults and interruptions.
 """
 
+import secrets
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
-from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, Access
 
@@ -311,7 +311,7 @@ class MemoryFolder:
         await self.perform(Operation("make_directory", directory), act)
 
     def nonce(self) -> str:
-        return names.nonce()
+        return secrets.token_hex(16)
 
     async def names(self, directory: str) -> list[str]:
         async def act() -> list[str]:

@@ -1,5 +1,6 @@
 """What the stories begin with: a folder, claims, and mains that serve."""
 
+import secrets
 from dataclasses import dataclass
 
 import pytest
@@ -45,7 +46,7 @@ def claim_of(epoch: int, member: str = "a", follows: int | None = None) -> Claim
         epoch=epoch,
         member=member,
         incarnation=incarnation(member),
-        nonce=names.nonce(),
+        nonce=secrets.token_hex(16),
         advertise_url=f"http://{member}:3001",
         link_url=f"http://{member}:4001",
         folder_id=FOLDER_ID,

@@ -1,5 +1,7 @@
 """Mailboxes and the registry of their slots."""
 
+import secrets
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +40,7 @@ def with_mailboxes() -> MemoryFolder:
 
 
 def probe(member: str) -> Probe:
-    return Probe(member, incarnation(member), names.nonce(), 3)
+    return Probe(member, incarnation(member), secrets.token_hex(16), 3)
 
 
 def test_a_box_is_read_whole_with_one_read() -> None:
@@ -61,7 +63,7 @@ def test_a_block_of_another_version_says_nothing() -> None:
 
 
 def test_the_most_answers_fit_into_a_block() -> None:
-    answers = {slot: Answer(names.nonce()) for slot in range(SLOTS - MOST_ANSWERS, SLOTS)}
+    answers = {slot: Answer(secrets.token_hex(16)) for slot in range(SLOTS - MOST_ANSWERS, SLOTS)}
     folder = with_mailboxes()
     boxes, written = Mailboxes(folder), Answers(10**10, incarnation("a"), answers)
     run(boxes.write(Box.ANSWERS, 0, written))
@@ -142,7 +144,7 @@ def test_a_canary_that_the_folder_did_not_keep() -> None:
 def test_the_answers_of_one_main_fit_into_a_block() -> None:
     folder = with_mailboxes()
     boxes = Mailboxes(folder)
-    answers = Answers(3, incarnation("a"), {slot: Answer(names.nonce()) for slot in range(60)})
+    answers = Answers(3, incarnation("a"), {slot: Answer(secrets.token_hex(16)) for slot in range(60)})
     run(boxes.write(Box.ANSWERS, 0, answers))
     assert run(boxes.read(Box.ANSWERS, 1, Answers)) == [answers]
 

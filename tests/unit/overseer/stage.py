@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -25,8 +26,8 @@ from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import Metrics
-from hanas_overseer.observer import Observer
 from hanas_overseer.watcher import Watcher
+from hanas_serving.runtime import SystemRuntime
 
 FAST = msgspec.structs.replace(LAN, watch_interval=0.01, presence_interval=0.1, folder_timeout=5.0)
 SECONDS = {"seals": 0.004, "replay": 0.01, "relog": 0.002}
@@ -78,7 +79,7 @@ def claim(epoch: int, number: int, folder_id: str = "f" * 16, **changes: Any) ->
         epoch=epoch,
         member=f"worker-{number}",
         incarnation=incarnation(number),
-        nonce=names.nonce(),
+        nonce=secrets.token_hex(16),
         advertise_url=f"http://host-{number}:3001",
         link_url=f"http://host-{number}:4001",
         folder_id=folder_id,
@@ -169,9 +170,9 @@ class Overseer:
         secrets: Iterable[str] = (),
         tokens: Iterable[str] = (),
     ) -> None:
-        self.watcher = Watcher(Observer(folder, folder_id), folder_id, timing)
+        self.watcher = Watcher(folder, folder_id, timing, SystemRuntime())
         self.metrics = Metrics(self.watcher)
-        calls = Calls(Decisions(folder, folder_id, timing), self.watcher, self.metrics)
+        calls = Calls(Decisions(folder, folder_id, timing, SystemRuntime()), self.watcher, self.metrics)
         self.app = application(calls, tuple(secrets), tuple(tokens))
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://overseer")

@@ -12,7 +12,7 @@ from hanas_core.volume import names
 from hanas_core.volume.folder import Access
 from hanas_core.volume.posix import PosixFile, PosixFolder
 from hanas_overseer import history
-from hanas_overseer.observer import Observer
+from hanas_overseer.observer import Observer, Sight
 from tests.unit.overseer.stage import FAST, Overseer, Stage, check_problem, eventually, presence, running, started
 
 READING = ["/v1/main", "/v1/pool", "/v1/cluster", "/v1/takeovers", "/v1/alerts"]
@@ -188,7 +188,7 @@ async def test_a_long_history_is_read_backwards_and_delays_nothing(
     stage.register(1)
     for epoch in range(1, 9):
         stage.claim(epoch, 1, served=False)
-    observer = Observer(stage.folder, stage.folder_id)
+    observer = Observer(stage.folder, stage.folder_id, Sight())
     spans = []
     for _ in range(5):
         sight = await observer.look()
@@ -198,6 +198,21 @@ async def test_a_long_history_is_read_backwards_and_delays_nothing(
     assert spans[0] == [6, 7, 8]
     assert spans[1] == [4, 5, 6, 7, 8]
     assert spans[3] == spans[4] == list(range(1, 9))
+
+
+async def test_an_observer_goes_on_from_the_last_look_of_another(stage: Stage) -> None:
+    """One that was given up is never used again, and what it has read is not read once more."""
+    stage.register(1, 2)
+    for epoch in range(1, 4):
+        stage.claim(epoch, 1)
+    last = await Observer(stage.folder, stage.folder_id, Sight()).look()
+    for name in (names.member(0), names.claim(1)):
+        (stage.path / name).unlink()
+    stage.claim(4, 2)
+    sight = await Observer(stage.folder, stage.folder_id, last).look()
+    assert sight.registrations == last.registrations
+    assert [entry.epoch for entry in sight.takeovers] == [1, 2, 3, 4]
+    assert (sight.highest, sight.lowest) == (4, 1)
 
 
 async def test_the_history_is_no_answer_before_it_is_complete(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +247,7 @@ class StaleFolder(PosixFolder):
 
 async def test_a_member_that_shows_itself_is_looked_for_past_the_cache(stage: Stage) -> None:
     stage.register(1, 2)
-    observer = Observer(StaleFolder(stage.path), stage.folder_id)
+    observer = Observer(StaleFolder(stage.path), stage.folder_id, Sight())
     assert len((await observer.look()).registrations) == 1
     stage.show(1, presence(2))
     sight = await observer.look()
@@ -250,7 +265,7 @@ async def test_a_challenger_is_looked_for_past_the_cache(stage: Stage) -> None:
 async def test_a_block_in_somebody_elses_slot_says_nothing(stage: Stage) -> None:
     stage.register(1)
     stage.show(0, presence(7))
-    sight = await Observer(stage.folder, stage.folder_id).look()
+    sight = await Observer(stage.folder, stage.folder_id, Sight()).look()
     assert sight.presences == (None,)
 
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import pytest
 
 from hanas_core.volume.errors import FolderUnavailable, NoSpace
-from hanas_serving.lanes import Lane
+from hanas_serving.lanes import Hung, Lane
+from hanas_serving.runtime import SystemRuntime
 from tests.unit.waiting import AMPLE_SECONDS, until
 
 T = TypeVar("T")
@@ -46,13 +47,13 @@ def threads() -> int:
 
 
 async def test_it_returns_what_the_procedure_returns() -> None:
-    assert await Lane("test").run(give(42), AMPLE_SECONDS) == 42
-    assert await Lane("test").run(give([None]), AMPLE_SECONDS) == [None]
+    assert await Lane("test", SystemRuntime()).run(give(42), AMPLE_SECONDS) == 42
+    assert await Lane("test", SystemRuntime()).run(give([None]), AMPLE_SECONDS) == [None]
 
 
 @pytest.mark.parametrize("error", [NoSpace("full"), ValueError("wrong"), KeyError("missing")])
 async def test_it_raises_what_the_procedure_raises_and_goes_on(error: Exception) -> None:
-    lane = Lane("test")
+    lane = Lane("test", SystemRuntime())
     with pytest.raises(type(error)) as raised:
         await lane.run(fail(error), AMPLE_SECONDS)
     assert raised.value is error
@@ -65,11 +66,11 @@ async def test_a_procedure_that_suspends_is_a_mistake() -> None:
         await asyncio.sleep(0)
 
     with pytest.raises(RuntimeError, match="suspended"):
-        await Lane("test").run(sleep(), AMPLE_SECONDS)
+        await Lane("test", SystemRuntime()).run(sleep(), AMPLE_SECONDS)
 
 
 async def test_procedures_run_one_after_the_other_in_order() -> None:
-    lane, order, running = Lane("test"), [], threading.Lock()
+    lane, order, running = Lane("test", SystemRuntime()), [], threading.Lock()
 
     async def step(number: int) -> int:
         assert running.acquire(blocking=False)
@@ -83,17 +84,17 @@ async def test_procedures_run_one_after_the_other_in_order() -> None:
 
 
 async def test_the_event_loop_goes_on_meanwhile() -> None:
-    lane, hang = Lane("test"), Hang()
+    lane, hang = Lane("test", SystemRuntime()), Hang()
     waiting = asyncio.create_task(lane.run(hang("done"), AMPLE_SECONDS))
     await until(hang.begun.is_set)
     assert not waiting.done()
-    assert await Lane("other").run(give("at once"), AMPLE_SECONDS) == "at once"
+    assert await Lane("other", SystemRuntime()).run(give("at once"), AMPLE_SECONDS) == "at once"
     hang.release()
     assert await waiting == "done"
 
 
 async def test_one_that_hangs_is_given_up_and_the_lane_refuses_more_until_it_returns() -> None:
-    lane, hang, before = Lane("commit"), Hang(), threads()
+    lane, hang, before = Lane("commit", SystemRuntime()), Hang(), threads()
     with pytest.raises(FolderUnavailable, match=r"did not answer within 0.05 s \(commit\)"):
         await lane.run(hang("late"), SHORT_SECONDS)
     assert lane.hung
@@ -109,7 +110,7 @@ async def test_one_that_hangs_is_given_up_and_the_lane_refuses_more_until_it_ret
 
 
 async def test_those_who_queue_behind_one_that_hangs_are_given_up_as_well() -> None:
-    lane, hang, done = Lane("test"), Hang(), []
+    lane, hang, done = Lane("test", SystemRuntime()), Hang(), []
 
     async def note() -> None:
         done.append("late")
@@ -117,7 +118,7 @@ async def test_those_who_queue_behind_one_that_hangs_are_given_up_as_well() -> N
     results = await asyncio.gather(
         lane.run(hang(None), SHORT_SECONDS), lane.run(note(), SHORT_SECONDS), return_exceptions=True
     )
-    assert [type(result) for result in results] == [FolderUnavailable, FolderUnavailable]
+    assert [type(result) for result in results] == [Hung, Hung]
     assert done == []
     hang.release()
     # What was given up may still happen, at any later time.
@@ -127,7 +128,7 @@ async def test_those_who_queue_behind_one_that_hangs_are_given_up_as_well() -> N
 
 async def test_a_stop_of_the_whole_process_during_a_call_leaves_the_lane_usable() -> None:
     """The time-out and the call's return are then seen by the event loop in one and the same moment."""
-    lane, hang = Lane("test"), Hang()
+    lane, hang = Lane("test", SystemRuntime()), Hang()
     waiting = asyncio.create_task(lane.run(hang("unheard"), SHORT_SECONDS))
     await until(hang.begun.is_set)
     hang.release()
@@ -140,8 +141,8 @@ async def test_a_stop_of_the_whole_process_during_a_call_leaves_the_lane_usable(
 
 
 async def test_a_closed_lane_ends_its_thread_once_its_last_call_has_returned() -> None:
-    Lane("never used").close()
-    lane, hang, before = Lane("test"), Hang(), threads()
+    Lane("never used", SystemRuntime()).close()
+    lane, hang, before = Lane("test", SystemRuntime()), Hang(), threads()
     with pytest.raises(FolderUnavailable):
         await lane.run(hang(None), SHORT_SECONDS)
     lane.close()
@@ -152,7 +153,7 @@ async def test_a_closed_lane_ends_its_thread_once_its_last_call_has_returned() -
 
 
 async def test_a_late_error_of_one_that_was_given_up_harms_nobody() -> None:
-    lane, released = Lane("test"), threading.Event()
+    lane, released = Lane("test", SystemRuntime()), threading.Event()
 
     async def fail_late() -> None:
         released.wait(AMPLE_SECONDS)
@@ -166,7 +167,7 @@ async def test_a_late_error_of_one_that_was_given_up_harms_nobody() -> None:
 
 
 async def test_a_caller_that_is_cancelled_leaves_the_lane_usable() -> None:
-    lane, hang = Lane("test"), Hang()
+    lane, hang = Lane("test", SystemRuntime()), Hang()
     waiting = asyncio.create_task(lane.run(hang("unheard"), AMPLE_SECONDS))
     await until(hang.begun.is_set)
     waiting.cancel()
@@ -178,7 +179,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_lane_usable() -> None:
 
 async def test_a_lane_without_calls_has_no_thread_and_its_thread_keeps_no_process_alive() -> None:
     before = threads()
-    lane = Lane("quiet")
+    lane = Lane("quiet", SystemRuntime())
     assert threads() == before
     await lane.run(give(None), AMPLE_SECONDS)
     [thread] = [thread for thread in threading.enumerate() if thread.name == "folder-quiet"]
@@ -190,7 +191,7 @@ def test_an_answer_after_the_end_of_the_loop_ends_the_thread() -> None:
 
     async def give_up() -> None:
         with pytest.raises(FolderUnavailable):
-            await Lane("after").run(hang(None), SHORT_SECONDS)
+            await Lane("after", SystemRuntime()).run(hang(None), SHORT_SECONDS)
 
     asyncio.run(give_up())
     [thread] = [thread for thread in threading.enumerate() if thread.name == "folder-after"]
@@ -203,7 +204,7 @@ def test_what_a_lane_refuses_is_closed() -> None:
     """A coroutine that is never run would be a warning, which is an error here."""
 
     async def refuse() -> None:
-        lane, hang = Lane("test"), Hang()
+        lane, hang = Lane("test", SystemRuntime()), Hang()
         with pytest.raises(FolderUnavailable):
             await lane.run(hang(None), SHORT_SECONDS)
         refused: Coroutine[Any, Any, int] = give(1)
@@ -214,3 +215,107 @@ def test_what_a_lane_refuses_is_closed() -> None:
             refused.send(None)
 
     asyncio.run(refuse())
+
+
+# ---------------------------------------------------------------------- what a lane owns
+
+
+class Ledger:
+    """Something that procedures change."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    async def note(self, line: str) -> list[str]:
+        self.lines.append(line)
+        return list(self.lines)
+
+    async def note_late(self, line: str, hang: Hang) -> list[str]:
+        await hang(None)
+        return await self.note(line)
+
+    async def fail(self, line: str) -> None:
+        self.lines.append(line)
+        raise FolderUnavailable(line)
+
+
+async def test_what_a_lane_owns_is_made_once_and_kept_over_calls_and_their_errors() -> None:
+    made: list[Ledger] = []
+
+    def make() -> Ledger:
+        made.append(Ledger())
+        return made[-1]
+
+    owned = Lane("test", SystemRuntime()).owning(make)
+    assert made == []
+    assert await owned.run(lambda ledger: ledger.note("one"), AMPLE_SECONDS) == ["one"]
+    with pytest.raises(FolderUnavailable, match="two"):
+        await owned.run(lambda ledger: ledger.fail("two"), AMPLE_SECONDS)
+    assert await owned.run(lambda ledger: ledger.note("three"), AMPLE_SECONDS) == ["one", "two", "three"]
+    assert len(made) == 1
+
+
+async def test_its_procedures_run_one_after_the_other_in_order() -> None:
+    owned = Lane("test", SystemRuntime()).owning(Ledger)
+    notes = (owned.run(lambda ledger, line=line: ledger.note(line), AMPLE_SECONDS) for line in "abc")  # type: ignore[misc]  # B023
+    assert await asyncio.gather(*notes) == [["a"], ["a", "b"], ["a", "b", "c"]]
+
+
+async def test_a_call_that_times_out_keeps_what_it_works_on_and_the_next_gets_another() -> None:
+    lane, hang = Lane("test", SystemRuntime()), Hang()
+    made: list[Ledger] = []
+
+    def make() -> Ledger:
+        made.append(Ledger())
+        return made[-1]
+
+    owned = lane.owning(make)
+    await owned.run(lambda ledger: ledger.note("before"), AMPLE_SECONDS)
+    results = await asyncio.gather(
+        owned.run(lambda ledger: ledger.note_late("given up", hang), SHORT_SECONDS),
+        owned.run(lambda ledger: ledger.note("behind it"), AMPLE_SECONDS),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [Hung, Hung]
+    hang.release()
+    await until(lambda: lane.idle)
+    assert await owned.run(lambda ledger: ledger.note("after"), AMPLE_SECONDS) == ["after"]
+    assert [ledger.lines for ledger in (made[0], made[-1])] == [["before", "given up"], ["after"]]
+
+
+async def test_a_call_whose_caller_is_cancelled_keeps_what_it_works_on() -> None:
+    owned, hang = Lane("test", SystemRuntime()).owning(Ledger), Hang()
+    waiting = asyncio.create_task(owned.run(lambda ledger: ledger.note_late("unheard", hang), AMPLE_SECONDS))
+    await until(hang.begun.is_set)
+    following = asyncio.create_task(owned.run(lambda ledger: ledger.note("heard"), AMPLE_SECONDS))
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    hang.release()
+    assert await following == ["heard"]
+
+
+async def test_one_that_is_cancelled_before_its_turn_takes_nothing_away() -> None:
+    owned, hang = Lane("test", SystemRuntime()).owning(Ledger), Hang()
+    first = asyncio.create_task(owned.run(lambda ledger: ledger.note_late("one", hang), AMPLE_SECONDS))
+    await until(hang.begun.is_set)
+    second = asyncio.create_task(owned.run(lambda ledger: ledger.note("never"), AMPLE_SECONDS))
+    await asyncio.sleep(0)
+    second.cancel()
+    hang.release()
+    assert await first == ["one"]
+    assert await owned.run(lambda ledger: ledger.note("two"), AMPLE_SECONDS) == ["one", "two"]
+
+
+async def test_a_result_that_comes_with_the_time_out_is_lost_and_so_is_what_it_was_made_of() -> None:
+    """After a stop of the whole process the event loop sees both in one and the same moment."""
+    lane, hang = Lane("test", SystemRuntime()), Hang()
+    owned = lane.owning(Ledger)
+    waiting = asyncio.create_task(owned.run(lambda ledger: ledger.note_late("unheard", hang), SHORT_SECONDS))
+    await until(hang.begun.is_set)
+    hang.release()
+    time.sleep(2 * SHORT_SECONDS)
+    with pytest.raises(Hung):
+        await waiting
+    await until(lambda: lane.idle)
+    assert await owned.run(lambda ledger: ledger.note("heard"), AMPLE_SECONDS) == ["heard"]

@@ -2,6 +2,7 @@
 
 from hanas_core.epochs.arbitration import Challenge
 from hanas_core.volume.folder import Folder
+from hanas_serving.runtime import SystemRuntime
 from hanas_worker.host import settings
 from hanas_worker.neighbours.overseers import Overseers
 from hanas_worker.node import Node
@@ -10,11 +11,21 @@ from tests.unit.core.scenery import FOLDER_ID, Main
 from tests.unit.waiting import AMPLE_SECONDS
 
 
+class Nobody:
+    """Outbound HTTP where no other process can be reached."""
+
+    async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
+        raise ConnectionRefusedError(url)
+
+    async def until_closed(self, url: str, timeout: float) -> None:
+        raise ConnectionRefusedError(url)
+
+
 class FolderDecides(Overseers):
     """No overseer can be reached."""
 
     def __init__(self) -> None:
-        super().__init__((), (), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
+        super().__init__((), Nobody(), SystemRuntime(), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
 
     async def challenge(self, folder: Folder, challenge: Challenge, addresses: tuple[str, str]) -> None:
         self.challenges = [*getattr(self, "challenges", []), challenge]
@@ -23,6 +34,6 @@ class FolderDecides(Overseers):
 
 def backup_of(main: Main, folder: MemoryFolder) -> Node:
     read = settings.read({"WORKER_ID": "b", "HANAS_SEGMENT_BYTES": str(2 << 20), "HANAS_VALUE_BYTES": str(1 << 20)})
-    node = Node(read, folder, FOLDER_ID, FolderDecides())
+    node = Node(read, folder, FOLDER_ID, FolderDecides(), Nobody(), SystemRuntime())
     node.state.member.see(node.state.now, main.claim, 0)
     return node

@@ -1,6 +1,7 @@
 """A worker whose folder hangs, breaks or is full, on a folder in memory."""
 
 import asyncio
+import secrets
 
 import pytest
 
@@ -11,13 +12,14 @@ from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable, NoSpace
+from hanas_serving.runtime import SystemRuntime
 from hanas_worker.host import settings
 from hanas_worker.log.follower import Follower
 from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, serve
 from tests.unit.waiting import AMPLE_SECONDS, until
-from tests.unit.worker.nodes import FolderDecides, backup_of
+from tests.unit.worker.nodes import FolderDecides, Nobody, backup_of
 
 
 def prepared(folder: MemoryFolder) -> list[str]:
@@ -45,7 +47,7 @@ async def test_a_backup_goes_on_redirecting_while_its_folder_does_not_work() -> 
 async def test_a_worker_that_was_the_main_before_its_restart_does_not_redirect_to_itself() -> None:
     main = serve(bare_folder(), 1)
     read = settings.read({"WORKER_ID": "a", "ADVERTISE_URL": main.claim.advertise_url})
-    node = Node(read, main.folder.other(), FOLDER_ID, FolderDecides())
+    node = Node(read, main.folder.other(), FOLDER_ID, FolderDecides(), Nobody(), SystemRuntime())
     node.state.member.see(node.state.now, main.claim, 0)
     await Follower(node.state).catch_up()
     assert node.state.followed_epoch == 1
@@ -93,7 +95,7 @@ async def test_trouble_is_said_once_for_each_duty_and_stands_until_that_duty_wor
     state = backup_of(serve(bare_folder(), 1), bare_folder()).state
     for number in range(20):
         state.trouble("mail", FolderUnavailable(f"mailboxes: input/output error {number}"))
-        state.trouble("prepare", NoSpace(f"tmp/b~{names.nonce()}: no space left on device"))
+        state.trouble("prepare", NoSpace(f"tmp/b~{secrets.token_hex(16)}: no space left on device"))
     assert (state.folder_trouble or "").startswith("prepare: tmp/b~")
     assert len(caplog.records) == 2
     state.recovered("prepare")
@@ -121,7 +123,7 @@ async def test_an_error_of_this_program_in_a_takeover_ends_the_worker() -> None:
     """A worker that stayed a main-elect for ever would never serve, nor suspect anyone."""
     folder = bare_folder()
     run(mailboxes.allocate(folder))
-    node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides())
+    node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides(), Nobody(), SystemRuntime())
     folder.at("create", names.TEMPORARY, nth=3, before=ValueError("a mistake"))
     with pytest.raises(ValueError, match="a mistake"):
         async with asyncio.timeout(AMPLE_SECONDS):

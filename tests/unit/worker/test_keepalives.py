@@ -13,6 +13,7 @@ import pytest
 from hanas_core.log.positions import Position
 from hanas_serving.server import Endpoint, bind
 from hanas_worker.neighbours.keepalives import KeepAlive, LinkEndpoint, Sender
+from hanas_worker.neighbours.outbound import HttpOutbound
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.ports import free_port
 
@@ -208,13 +209,22 @@ async def serving(listener: Listener, *secrets: str) -> tuple[Endpoint, str]:
     return endpoint, f"http://127.0.0.1:{port}"
 
 
+@asynccontextmanager
+async def sending(*secrets: str, timeout: float = AMPLE_SECONDS) -> AsyncIterator[Sender]:
+    outbound = HttpOutbound("worker-1", secrets)
+    sender = Sender(outbound, timeout)
+    yield sender
+    sender.close()
+    await outbound.close()
+
+
 async def test_it_reaches_every_peer_that_answers_and_tells_of_the_others() -> None:
     one, other = Listener(epoch=3), Listener(epoch=4)
     endpoints = [await serving(one, "secret"), await serving(other)]
     strange = Listener()
     strange.folder_id = "e" * 32
     endpoints.append(await serving(strange))
-    sender, deliveries = Sender("worker-1", ("secret",), AMPLE_SECONDS), Deliveries()
+    deliveries = Deliveries()
     peers = {
         "one": endpoints[0][1],
         "other": endpoints[1][1],
@@ -222,47 +232,44 @@ async def test_it_reaches_every_peer_that_answers_and_tells_of_the_others() -> N
         "nobody": f"http://127.0.0.1:{free_port()}",
         "no-url": "http://",
     }
-    sender.send(KEEPALIVE, peers, deliveries)
-    told = await deliveries.until(5)
+    async with sending("secret") as sender:
+        sender.send(KEEPALIVE, peers, deliveries)
+        told = await deliveries.until(5)
     assert told == [("no-url", None), ("nobody", None), ("one", 3), ("other", 4), ("strange", None)]
     assert (one.heard, other.heard) == ([KEEPALIVE], [KEEPALIVE])
-    await sender.close()
     await asyncio.gather(*(endpoint.stop() for endpoint, _ in endpoints))
 
 
 async def test_each_keepalive_has_a_connection_of_its_own_and_names_its_sender() -> None:
     body = json.dumps({"epoch": 3}).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    async with raw_peer(head + body) as (url, connections):
-        sender, deliveries = Sender("worker-1", (), AMPLE_SECONDS), Deliveries()
+    async with raw_peer(head + body) as (url, connections), sending() as sender:
+        deliveries = Deliveries()
         for count in (1, 2, 3):
             sender.send(KEEPALIVE, {"one": url}, deliveries)
             await deliveries.until(count)
         assert deliveries.told == 3 * [("one", 3)]
         assert len(connections) == 3
         assert all(b"hanas-member: worker-1\r\n" in received.lower() for _, received in connections)
-        await sender.close()
 
 
 async def test_a_peer_that_never_answers_holds_up_nobody() -> None:
     listener = Listener()
     endpoint, url = await serving(listener)
-    async with raw_peer() as (dead, connections):
-        sender, deliveries = Sender("worker-1", (), AMPLE_SECONDS), Deliveries()
+    async with raw_peer() as (dead, connections), sending() as sender:
+        deliveries = Deliveries()
         for count in range(1, 21):
             sender.send(KEEPALIVE, {"dead": dead, "one": url}, deliveries)
             await deliveries.until(count)
         assert deliveries.told == 20 * [("one", 3)]
         # However long it lasts, only a few wait for the dead one.
         assert 1 <= len(connections) <= 4
-        await sender.close()
     await endpoint.stop()
 
 
 @pytest.mark.parametrize("answer", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
 async def test_one_that_is_not_answered_well_or_in_time_is_lost(answer: bytes) -> None:
-    async with raw_peer(answer) as (url, _):
-        sender, deliveries = Sender("worker-1", (), AMPLE_SECONDS if answer else 0.05), Deliveries()
+    async with raw_peer(answer) as (url, _), sending(timeout=AMPLE_SECONDS if answer else 0.05) as sender:
+        deliveries = Deliveries()
         sender.send(KEEPALIVE, {"dead": url}, deliveries)
         assert await deliveries.until(1) == [("dead", None)]
-        await sender.close()

@@ -10,12 +10,13 @@ from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
+from hanas_serving.runtime import SystemRuntime
 from hanas_worker.host import settings
 from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, serve
 from tests.unit.waiting import AMPLE_SECONDS
-from tests.unit.worker.nodes import FolderDecides, backup_of
+from tests.unit.worker.nodes import FolderDecides, Nobody, backup_of
 
 GONE = Evidence(words="gone", keepalive_age=1.0, keepalives_heard=1, stalled_for=0.0)
 
@@ -29,7 +30,7 @@ async def test_a_worker_that_is_stopped_while_it_takes_over_serves_and_hands_ove
     """A claim whose epoch never serves is found out only by the silence of who made it."""
     folder = bare_folder()
     run(mailboxes.allocate(folder))
-    node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides())
+    node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides(), Nobody(), SystemRuntime())
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def stop() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hanas_serving.server import Endpoint, bind
 from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS, Lifeline
+from hanas_worker.neighbours.outbound import HttpOutbound
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.ports import free_port
 
@@ -42,9 +43,11 @@ class Peer:
 
 @pytest.fixture
 async def lifeline() -> AsyncIterator[Lifeline]:
-    lifeline = Lifeline("b", (SECRET,), 0.01)
+    outbound = HttpOutbound("b", (SECRET,))
+    lifeline = Lifeline(outbound, 0.01)
     yield lifeline
     lifeline.let_go()
+    await outbound.close()
 
 
 async def test_it_tells_each_time_that_the_other_side_closes(lifeline: Lifeline) -> None:
@@ -112,7 +115,7 @@ async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) 
 
 
 async def test_a_name_that_nobody_knows_tells_nothing_and_leaves_no_error_behind(
-    lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A search for a name may end long after it was given up on: asyncio would log its error as one nobody saw."""
     loop, closed, told = asyncio.get_running_loop(), [], []
@@ -124,11 +127,22 @@ async def test_a_name_that_nobody_knows_tells_nothing_and_leaves_no_error_behind
         return searches[-1]
 
     monkeypatch.setattr(loop, "getaddrinfo", search)
+    outbound = HttpOutbound("b", ())
+    tries, until_closed = [], outbound.until_closed
+
+    async def counted(url: str, timeout: float) -> None:
+        tries.append(url)
+        await until_closed(url, timeout)
+
+    monkeypatch.setattr(outbound, "until_closed", counted)
+    lifeline = Lifeline(outbound, 0.01)
     holding = lifeline.hold("http://nowhere.test:4001", lambda: closed.append(1))
-    await until(lambda: len(searches) == 3)
-    for late in searches:
-        late.set_exception(socket.gaierror(-3, "Temporary failure in name resolution"))
-    searches.clear()
-    await until(lambda: len(searches) == 1)
+    await until(lambda: len(tries) == 3)
+    [late] = searches  # all wait for the one that is under way
+    late.set_exception(socket.gaierror(-3, "Temporary failure in name resolution"))
+    await until(lambda: len(tries) == 5)
+    del late, searches[:]
     gc.collect()
     assert (closed, told, holding.done()) == ([], [], False)
+    lifeline.let_go()
+    await outbound.close()

@@ -21,8 +21,10 @@ from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving.problems import document
+from hanas_serving.runtime import SystemRuntime
 from hanas_serving.server import Endpoint, bind
-from hanas_worker.neighbours.overseers import Overseers, Rejected, wall_clock
+from hanas_worker.neighbours.outbound import HttpOutbound
+from hanas_worker.neighbours.overseers import Overseers, Rejected
 from tests.unit.waiting import AMPLE_SECONDS
 from tests.unit.worker.ports import free_port
 
@@ -72,7 +74,7 @@ class Stage:
         self.folder = PosixFolder(place)
         run(cluster.initialise(self.folder, FOLDER_ID))
         self._endpoints: list[Endpoint] = []
-        self._clients: list[Overseers] = []
+        self._outbounds: list[HttpOutbound] = []
 
     def overseer(self, status: int, body: bytes) -> Overseer:
         overseer, port = Overseer(status, body), free_port()
@@ -84,17 +86,17 @@ class Stage:
         return overseer
 
     def client(self, *urls: str, secrets: tuple[str, ...] = ()) -> Overseers:
-        client = Overseers(urls, secrets, timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
-        self._clients.append(client)
-        return client
+        outbound = HttpOutbound("one", secrets)
+        self._outbounds.append(outbound)
+        return Overseers(urls, outbound, SystemRuntime(), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
 
     def main(self) -> tuple[int, str] | None:
         claim = run(highest_claim(self.folder))
         return None if claim is None else (claim.epoch, claim.member)
 
     async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
+        for outbound in self._outbounds:
+            await outbound.close()
         for endpoint in self._endpoints:
             await endpoint.stop()
 
@@ -221,7 +223,3 @@ async def test_a_folder_that_fails_leaves_it_open(stage: Stage, tmp_path: Path) 
     (tmp_path / "claims").rename(tmp_path / "hidden")
     with pytest.raises(FolderError, match="claims"):
         await stage.client(nobody()).arrive(stage.folder, arrival())
-
-
-def test_the_wall_clock_is_for_people() -> None:
-    assert wall_clock().endswith("+00:00")

@@ -37,8 +37,19 @@ async def look(folder: Folder, at_least: int) -> Sighting | None:
     return Sighting(claim, unserved, unserved == 0 and await arbitration.handed_over(folder, claim))
 
 
-async def read_mail(mailboxes: Mailboxes, registry: Registry, *, probes: bool, answers: bool) -> Mail:
+class MailDesk:
+    """What a thread needs to read the mail: files that stay open, and registrations, which never change."""
+
+    def __init__(self, folder: Folder, known: list[Registration]) -> None:
+        """``known``: the registrations that were read before."""
+        self.mailboxes = Mailboxes(folder)
+        self.registry = Registry(folder)
+        self.registry.known = list(known)
+
+
+async def read_mail(desk: MailDesk, *, probes: bool, answers: bool) -> Mail:
     """Read everybody's presence, and the probes or the answers where they matter."""
+    mailboxes, registry = desk.mailboxes, desk.registry
     presence = await registry.presence(mailboxes)
     slots = len(registry.known)
     return Mail(

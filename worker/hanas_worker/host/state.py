@@ -14,10 +14,10 @@ from hanas_core.members.documents import LEFT, Presence
 from hanas_core.members.member import Member
 from hanas_core.members.timing import Timing
 from hanas_core.state.replica import Replica
-from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import Runtime
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.neighbours.peers import Peers
 
@@ -32,13 +32,14 @@ _PEER_SILENCE = 3.0
 class State:
     """The state of one incarnation of a worker."""
 
-    def __init__(self, settings: WorkerSettings, folder: Folder, folder_id: str) -> None:
+    def __init__(self, settings: WorkerSettings, folder: Folder, folder_id: str, runtime: Runtime) -> None:
         """Know nothing yet. Needs a running event loop."""
         self._loop = asyncio.get_running_loop()
         self.settings = settings
         self.folder = folder
         self.folder_id = folder_id
-        self.member = Member(settings.member, names.nonce(), settings.timing, settings.policy)
+        self.runtime = runtime
+        self.member = Member(settings.member, runtime.nonce(), settings.timing, settings.policy)
         self.replica = Replica(folder, settings.cache_bytes)
         self.replica_lock = asyncio.Lock()
         """Held by whoever reads the log into the replica: the follower, or a takeover."""
@@ -89,10 +90,13 @@ class State:
         """The last error of the folder in a duty that has not succeeded since; None while all is well."""
         return next((f"{duty}: {error}" for duty, error in reversed(self._troubles.items())), None)
 
+    def lane(self, name: str) -> Lane:
+        """Return the lane of a duty."""
+        return self._lanes.setdefault(name, Lane(name, self.runtime))
+
     async def in_lane(self, lane: str, procedure: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run ``procedure`` in a lane, for `folder_timeout` or ``timeout`` seconds at most. Raises FolderError."""
-        found = self._lanes.setdefault(lane, Lane(lane))
-        return await found.run(procedure, timeout or self.timing.folder_timeout)
+        return await self.lane(lane).run(procedure, timeout or self.timing.folder_timeout)
 
     def waker(self, duty: str) -> asyncio.Event:
         """Return the event that makes ``duty`` run at once."""

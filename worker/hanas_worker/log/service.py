@@ -16,6 +16,7 @@ from hanas_core.state.queue import Answers, GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.volume.errors import FolderError, Sealed
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import Runtime
 
 log = logging.getLogger("hanas.worker")
 
@@ -40,6 +41,7 @@ class Service:
         self,
         promotion: Promotion,
         replica: Replica,
+        runtime: Runtime,
         *,
         timeout: float,
         on_end: Callable[["Service", str], None],
@@ -64,7 +66,7 @@ class Service:
         self._on_end = on_end
         self._on_room_needed = on_room_needed
         self._loop = asyncio.get_running_loop()
-        self._commit_lane, self._read_lane = Lane("commit"), Lane("read check")
+        self._commit_lane, self._read_lane = Lane("commit", runtime), Lane("read check", runtime)
         self._wanted = asyncio.Event()
         self._waiting_since: float | None = None
         self._reading_since: float | None = None

@@ -16,7 +16,6 @@ from hanas_core.upkeep import compaction
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
 from hanas_worker.host.state import State
 from hanas_worker.log.service import Service
-from hanas_worker.neighbours.overseers import wall_clock
 
 log = logging.getLogger("hanas.worker")
 
@@ -78,6 +77,7 @@ class Tenure:
         self._service = Service(
             promotion,
             state.replica,
+            state.runtime,
             timeout=state.timing.folder_timeout,
             on_end=self._ended,
             on_room_needed=state.waker("prepare").set,
@@ -118,14 +118,14 @@ class Tenure:
             epoch=old + 1,
             member=state.settings.member,
             incarnation=state.member.incarnation,
-            nonce=state.folder.nonce(),
+            nonce=state.runtime.nonce(),
             advertise_url=state.settings.advertise_url,
             link_url=state.settings.link_url,
             folder_id=state.folder_id,
             follows=old,
             previous_main=state.settings.member,
             why="compaction",
-            claimed_at=wall_clock(),
+            claimed_at=state.runtime.wall_clock(),
         )
 
         def begin() -> Coroutine[Any, Any, takeover.Promotion]:

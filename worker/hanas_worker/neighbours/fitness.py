@@ -12,7 +12,6 @@ from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import fitness
 from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_core.volume.fitness import Unfit
-from hanas_core.volume.names import nonce
 from hanas_worker.host.state import State
 from hanas_worker.neighbours.mail import Mail
 
@@ -79,7 +78,7 @@ class Fitness:
         member, incarnation = state.settings.member, state.member.incarnation
         await self._mail_read()
         name, word = await state.in_lane("fitness", fitness.leave_word(state.folder, member, incarnation))
-        self.inquiry = Inquiry(name, nonce())
+        self.inquiry = Inquiry(name, state.runtime.nonce())
         before = {other.member: other for other in self._others() if other.echoes is not None}
         state.wake("presence")
         waiting = set(before)

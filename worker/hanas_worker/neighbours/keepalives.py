@@ -4,16 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-import aiohttp
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hanas_core.log.positions import Position
 from hanas_serving import access
 from hanas_serving.problems import CONTENT_TYPE, document
-from hanas_worker.neighbours.addresses import LastKnown
+from hanas_serving.runtime import Outbound
 
-MEMBER_HEADER = "HANas-Member"
 PATH = "/v1/keepalive"
 LIFELINE_PATH = "/v1/lifeline"
 """For the idle connection of `hanas_worker.neighbours.lifeline`."""
@@ -98,13 +96,11 @@ class LinkEndpoint:
 class Sender:
     """Sends keep-alives to one set of peers after the other, without ever waiting for a dead one."""
 
-    def __init__(self, member: str, secrets: tuple[str, ...], timeout: float) -> None:
+    def __init__(self, outbound: Outbound, timeout: float) -> None:
         """``timeout``: seconds after which a keep-alive counts as lost."""
-        self._headers = {MEMBER_HEADER: member, "Content-Type": "application/json", **access.bearer(secrets)}
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._outbound = outbound
+        self._timeout = timeout
         self._pending: dict[str, set[asyncio.Task[None]]] = {}
-        self._resolver: LastKnown | None = None
-        self._session: aiohttp.ClientSession | None = None
 
     def send(self, keepalive: KeepAlive, peers: dict[str, str], delivered: Callable[[str, int | None], None]) -> None:
         """Send to ``peers`` (member to link URL); ``delivered`` is told the peer and its epoch, None if it was lost."""
@@ -118,29 +114,13 @@ class Sender:
 
     async def _send(self, peer: str, url: str, body: bytes, delivered: Callable[[str, int | None], None]) -> None:
         epoch = None
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, msgspec.DecodeError, OSError):
-            status, answer = await self._post(url + PATH, body)
+        with contextlib.suppress(msgspec.DecodeError, OSError):
+            status, answer = await self._outbound.post(url + PATH, body, self._timeout)
             if status == 200:
                 epoch = msgspec.json.decode(answer, type=Heard).epoch
         delivered(peer, epoch)
 
-    async def _post(self, url: str, body: bytes) -> tuple[int, bytes]:
-        """Return status and body of the answer. Raises aiohttp.ClientError, TimeoutError, OSError."""
-        async with self._open().post(url, data=body, headers=self._headers) as response:
-            return response.status, await response.read()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._resolver = LastKnown(aiohttp.ThreadedResolver())
-            connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False, resolver=self._resolver)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
-        return self._session
-
-    async def close(self) -> None:
+    def close(self) -> None:
         """Give up what is pending."""
         for task in [task for tasks in self._pending.values() for task in tasks]:
             task.cancel()
-        if self._session is not None:
-            await self._session.close()
-        if self._resolver is not None:
-            await self._resolver.close()

@@ -6,26 +6,21 @@ power closes nothing, and a proxy or a firewall may close what is well.
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Callable
-from typing import Any
-from urllib.parse import urlsplit
 
-from hanas_serving import access
-from hanas_worker.neighbours.keepalives import LIFELINE_PATH, MEMBER_HEADER
+from hanas_serving.runtime import Outbound
+from hanas_worker.neighbours.keepalives import LIFELINE_PATH
 
 IDLE_SECONDS = 24 * 3600
 """The main leaves a connection open for so long after its answer."""
-_ANSWER = b"HTTP/1.1 204 "
 
 
 class Lifeline:
     """Holds one connection at a time."""
 
-    def __init__(self, member: str, secrets: tuple[str, ...], patience: float) -> None:
+    def __init__(self, outbound: Outbound, patience: float) -> None:
         """``patience``: seconds to connect in, and between two connections."""
-        headers = {MEMBER_HEADER: member, **access.bearer(secrets)}
-        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._outbound = outbound
         self._patience = patience
         self._holding: asyncio.Task[None] | None = None
 
@@ -42,35 +37,7 @@ class Lifeline:
 
     async def _hold(self, url: str, on_closed: Callable[[], None]) -> None:
         while True:
-            with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError):
-                await self._until_closed(url)
+            with contextlib.suppress(OSError):
+                await self._outbound.until_closed(url + LIFELINE_PATH, self._patience)
                 on_closed()
             await asyncio.sleep(self._patience)
-
-    async def _until_closed(self, url: str) -> None:
-        """Return when a connection that was made is closed. Raises OSError or EOFError if none can be made."""
-        parts = urlsplit(url)
-        async with contextlib.AsyncExitStack() as stack:
-            async with asyncio.timeout(self._patience):
-                address = await _address(parts.hostname or "", parts.port or 80)
-                reader, writer = await asyncio.open_connection(*address)
-                stack.callback(writer.close)
-                writer.write(f"GET {LIFELINE_PATH} HTTP/1.1\r\nHost: {parts.netloc}\r\n{self._headers}\r\n".encode())
-                answer = await reader.readuntil(b"\r\n\r\n")
-            if not answer.startswith(_ANSWER):
-                raise ConnectionError(f"{url}: {answer[:40]!r}")
-            with contextlib.suppress(OSError):
-                await reader.read(1)  # nothing more is ever said
-
-
-async def _address(host: str, port: int) -> tuple[str, int]:
-    """Resolve a name. Raises OSError. A search that is given up on goes on, and nobody is told how it ends."""
-    searching = asyncio.ensure_future(asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    searching.add_done_callback(_look_at)
-    found = await asyncio.shield(searching)
-    return str(found[0][4][0]), port
-
-
-def _look_at(search: asyncio.Future[Any]) -> None:
-    if not search.cancelled():
-        search.exception()

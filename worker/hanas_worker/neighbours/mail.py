@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from hanas_core.members.detector import StartProbe
 from hanas_core.members.documents import LEFT
-from hanas_core.members.mailboxes import MOST_ANSWERS, Answer, Answers, Box, Mailboxes, Probe, Registry
+from hanas_core.members.mailboxes import MOST_ANSWERS, Answer, Answers, Box, Mailboxes, Probe
 from hanas_core.members.member import Role
 from hanas_core.state.judge import Result
 from hanas_core.volume.errors import FolderError
@@ -21,8 +21,8 @@ class Mail:
         """``serving`` returns the service while this worker is the main."""
         self._state = state
         self._serving = serving
-        self._boxes, self._probe_boxes = Mailboxes(state.folder), Mailboxes(state.folder)
-        self._registry = Registry(state.folder)
+        self._desk = state.lane("mail").owning(lambda: duties.MailDesk(state.folder, state.peers.registrations))
+        self._probe_boxes = state.lane("probe").owning(lambda: Mailboxes(state.folder))
         self._answered: tuple[int, dict[int, Answer]] = (0, {})
         self._read_at = state.awake
         self.read = asyncio.Event()
@@ -38,14 +38,10 @@ class Mail:
         state, service = self._state, self._serving()
         backup = state.member.role is Role.BACKUP
         since = state.now
-        mail = await state.in_lane(
-            "mail",
-            duties.read_mail(
-                self._boxes,
-                self._registry,
-                probes=service is not None,
-                answers=backup and state.member.detector.probe is not None,
-            ),
+        probed = backup and state.member.detector.probe is not None
+        mail = await self._desk.run(
+            lambda desk: duties.read_mail(desk, probes=service is not None, answers=probed),
+            state.timing.folder_timeout,
         )
         self._read_at = state.awake
         self.read.set()
@@ -66,7 +62,9 @@ class Mail:
         state = self._state
         probe = Probe(state.settings.member, state.member.incarnation, start.nonce, start.epoch)
         try:
-            kept = await state.in_lane("probe", duties.send_probe(self._probe_boxes, state.slot, probe))
+            kept = await self._probe_boxes.run(
+                lambda boxes: duties.send_probe(boxes, state.slot, probe), state.timing.folder_timeout
+            )
         except FolderError as error:
             state.trouble("probe", error)
             kept = False
@@ -101,7 +99,10 @@ class Mail:
         answered |= {slot: Answer(nonce, service.full) for slot, nonce in asked.items()}
         answered = dict(list(answered.items())[-MOST_ANSWERS:])
         answers = Answers(epoch, self._state.member.incarnation, answered)
-        await self._state.in_lane("mail", self._boxes.write(Box.ANSWERS, self._state.slot, answers))
+        await self._desk.run(
+            lambda desk: desk.mailboxes.write(Box.ANSWERS, self._state.slot, answers),
+            self._state.timing.folder_timeout,
+        )
         self._answered = epoch, answered  # only now: an answer that could not be written is written again
 
     @staticmethod

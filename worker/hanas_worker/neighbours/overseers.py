@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import UTC, datetime
 from http.client import responses
 from typing import Any, TypeVar
 
-import aiohttp
 import msgspec
 
 from hanas_core.epochs import arbitration
@@ -14,8 +12,8 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
 from hanas_core.members.mailboxes import Registry
 from hanas_core.volume.folder import Folder
-from hanas_serving import access
 from hanas_serving.lanes import Lane
+from hanas_serving.runtime import Outbound, Runtime
 
 T = TypeVar("T")
 
@@ -28,15 +26,15 @@ class Overseers:
     """The overseers of this worker, in the order of its settings."""
 
     def __init__(
-        self, urls: tuple[str, ...], secrets: tuple[str, ...], *, timeout: float, folder_timeout: float
+        self, urls: tuple[str, ...], outbound: Outbound, runtime: Runtime, *, timeout: float, folder_timeout: float
     ) -> None:
         """``timeout``: seconds for a call to one overseer; ``folder_timeout``: for deciding in the folder."""
         self._urls = urls
-        self._headers = {"Content-Type": "application/json", **access.bearer(secrets)}
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._outbound = outbound
+        self._runtime = runtime
+        self._timeout = timeout
         self._folder_timeout = folder_timeout
-        self._lane = Lane("arbitration")
-        self._session: aiohttp.ClientSession | None = None
+        self._lane = Lane("arbitration", runtime)
         self.reachable = False
         """The last call reached an overseer."""
 
@@ -45,7 +43,9 @@ class Overseers:
         answer = await self._ask("/v1/claim", msgspec.json.encode(arrival))
         if answer is None:
             return await self._decide(
-                arbitration.arrive(folder, Registry(folder), arrival, folder_id=arrival.folder_id, now=wall_clock())
+                arbitration.arrive(
+                    folder, Registry(folder), arrival, folder_id=arrival.folder_id, now=self._runtime.wall_clock()
+                )
             )
         url, content = answer
         try:
@@ -60,7 +60,11 @@ class Overseers:
         if await self._ask("/v1/takeover", msgspec.json.encode(challenge)) is None:
             await self._decide(
                 arbitration.challenge(
-                    folder, challenge, folder_id=challenge.folder_id, addresses=addresses, now=wall_clock()
+                    folder,
+                    challenge,
+                    folder_id=challenge.folder_id,
+                    addresses=addresses,
+                    now=self._runtime.wall_clock(),
                 )
             )
 
@@ -73,8 +77,8 @@ class Overseers:
 
     async def _tell(self, url: str, body: bytes) -> bool:
         try:
-            await self._call(f"{url}/v1/report", body)
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            await self._outbound.post(f"{url}/v1/report", body, self._timeout)
+        except OSError:
             return False
         return True
 
@@ -82,8 +86,8 @@ class Overseers:
         """Return the first overseer that answers and its answer (409 of a takeover is one), None if none does."""
         for url in self._urls:
             try:
-                status, answer = await self._call(url + path, body)
-            except (aiohttp.ClientError, TimeoutError, OSError):
+                status, answer = await self._outbound.post(url + path, body, self._timeout)
+            except OSError:
                 continue
             self.reachable = True
             if status == 200 or (path, status) == ("/v1/takeover", 409):
@@ -98,28 +102,6 @@ class Overseers:
             return await self._lane.run(procedure, self._folder_timeout)
         except arbitration.Refused as refusal:
             raise Rejected(str(refusal)) from None
-
-    async def _call(self, url: str, body: bytes) -> tuple[int, bytes]:
-        """Return status and body of the answer. Raises aiohttp.ClientError, TimeoutError, OSError."""
-        async with self._open().post(url, data=body, headers=self._headers) as response:
-            return response.status, await response.read()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            # An established connection outlives many a network policy, and would hide that the way is cut.
-            connector = aiohttp.TCPConnector(force_close=True)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
-        return self._session
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-
-
-def wall_clock() -> str:
-    """Return the time of day in ISO 8601, for people."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class _Problem(msgspec.Struct):

@@ -1,0 +1,63 @@
+"""HTTP to the other processes of a cluster: one place for the secret, the connections, and how names are looked up."""
+
+import asyncio
+import contextlib
+import socket
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from hanas_serving import access
+from hanas_worker.neighbours.addresses import LastKnown
+
+_MEMBER_HEADER = "HANas-Member"
+_ANSWER = b"HTTP/1.1 204 "
+
+
+class HttpOutbound:
+    """`hanas_serving.runtime.Outbound` on sockets. It belongs to the event loop."""
+
+    def __init__(self, member: str, secrets: tuple[str, ...]) -> None:
+        """Speak as ``member`` with the first of ``secrets``. Needs a running event loop."""
+        self._headers = {_MEMBER_HEADER: member, **access.bearer(secrets)}
+        self._resolver = LastKnown(aiohttp.ThreadedResolver())
+        # An established connection outlives many a network policy, and would hide that the way is cut.
+        connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False, resolver=self._resolver)
+        self._session = aiohttp.ClientSession(
+            connector=connector, headers={"Content-Type": "application/json", **self._headers}
+        )
+
+    async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
+        """Send JSON on a fresh connection; return status and body of the answer. Raises OSError."""
+        try:
+            async with self._session.post(url, data=body, timeout=aiohttp.ClientTimeout(total=timeout)) as response:
+                return response.status, await response.read()
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"{url}: {error}") from error
+
+    async def until_closed(self, url: str, timeout: float) -> None:
+        """Return as soon as an idle connection to ``url`` is closed. Raises OSError if there is none.
+
+        By hand: aiohttp tells nobody when a connection that it keeps is closed.
+        """
+        parts = urlsplit(url)
+        headers = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(timeout):
+                found = await self._resolver.resolve(parts.hostname or "", parts.port or 80, socket.AF_UNSPEC)
+                reader, writer = await asyncio.open_connection(found[0]["host"], found[0]["port"])
+                stack.callback(writer.close)
+                writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{headers}\r\n".encode())
+                try:
+                    answer = await reader.readuntil(b"\r\n\r\n")
+                except (EOFError, asyncio.LimitOverrunError) as error:
+                    raise ConnectionError(f"{url}: {error}") from error
+            if not answer.startswith(_ANSWER):
+                raise ConnectionError(f"{url}: {answer[:40]!r}")
+            with contextlib.suppress(OSError):
+                await reader.read(1)  # nothing more is ever said
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._session.close()
+        await self._resolver.close()
