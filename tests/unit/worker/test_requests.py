@@ -6,7 +6,7 @@ import pytest
 
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
-from hanas_worker.faces.http.kv import concerns_keys
+from hanas_worker.faces.http.endpoint import concerns_keys
 from hanas_worker.faces.http.requests import PageQuery
 
 MANY_DIGITS = 5000

@@ -54,7 +54,7 @@ async def test_writes_are_committed_in_order_and_can_be_read_after_the_answer(st
     assert await soon(stage.service.write(Write("a", None))) == Outcome(Result.DELETED, Version(1, 4))
     assert await soon(stage.service.write(None)) == Outcome(Result.COMMITTED)
     assert set(contents(fresh_backup(stage.folder.other(), 1, stage.service.applied).index)) == {"b"}
-    assert stage.service.epoch_line == b"hanas-epoch: 1\r\n"
+    assert stage.service.epoch == 1
     assert stage.ends == []
 
 
@@ -457,7 +457,7 @@ async def test_the_epoch_rolls_between_two_batches_and_nobody_notices(stage: Sta
     assert (await soon(before)).version == Version(1, 1)
     assert (await soon(after)).version == Version(2, 2)
     assert rolled == [2]
-    assert stage.service.epoch_line == b"hanas-epoch: 2\r\n"
+    assert stage.service.epoch == 2
     assert stage.ends == []
     backup = fresh_backup(stage.folder.other(), 2, stage.service.applied)
     assert set(contents(backup.index)) == {"before", "after"}

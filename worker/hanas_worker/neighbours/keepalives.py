@@ -9,7 +9,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hanas_core.log.positions import Position
-from hanas_serving import access
+from hanas_serving import principals
+from hanas_serving.principals import Action
 from hanas_serving.problems import CONTENT_TYPE, document
 from hanas_worker.neighbours.addresses import LastKnown
 
@@ -71,7 +72,8 @@ class LinkEndpoint:
         asked = scope["method"], scope["path"]
         if asked not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
             return 404, document(404, "the link port is for the other workers; clients use the other port")
-        if not access.allowed(dict(scope["headers"]).get(b"authorization"), self._secrets):
+        principal = principals.identify(dict(scope["headers"]).get(b"authorization"), self._secrets)
+        if not principals.may(principal, Action.OPERATE):
             return 401, document(
                 401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE"
             )
@@ -100,7 +102,7 @@ class Sender:
 
     def __init__(self, member: str, secrets: tuple[str, ...], timeout: float) -> None:
         """``timeout``: seconds after which a keep-alive counts as lost."""
-        self._headers = {MEMBER_HEADER: member, "Content-Type": "application/json", **access.bearer(secrets)}
+        self._headers = {MEMBER_HEADER: member, "Content-Type": "application/json", **principals.bearer(secrets)}
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._pending: dict[str, set[asyncio.Task[None]]] = {}
         self._resolver: LastKnown | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from hanas_serving import access
+from hanas_serving import principals
 from hanas_worker.neighbours.keepalives import LIFELINE_PATH, MEMBER_HEADER
 
 IDLE_SECONDS = 24 * 3600
@@ -24,7 +24,7 @@ class Lifeline:
 
     def __init__(self, member: str, secrets: tuple[str, ...], patience: float) -> None:
         """``patience``: seconds to connect in, and between two connections."""
-        headers = {MEMBER_HEADER: member, **access.bearer(secrets)}
+        headers = {MEMBER_HEADER: member, **principals.bearer(secrets)}
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._patience = patience
         self._holding: asyncio.Task[None] | None = None

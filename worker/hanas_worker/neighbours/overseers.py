@@ -14,7 +14,7 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
 from hanas_core.members.mailboxes import Registry
 from hanas_core.volume.folder import Folder
-from hanas_serving import access
+from hanas_serving import principals
 from hanas_serving.lanes import Lane
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Overseers:
     ) -> None:
         """``timeout``: seconds for a call to one overseer; ``folder_timeout``: for deciding in the folder."""
         self._urls = urls
-        self._headers = {"Content-Type": "application/json", **access.bearer(secrets)}
+        self._headers = {"Content-Type": "application/json", **principals.bearer(secrets)}
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._folder_timeout = folder_timeout
         self._lane = Lane("arbitration")
