@@ -15,7 +15,7 @@ from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index, Page
 from hanas_core.state.writes import Outcome, Result, Write
 from hanas_core.volume.errors import FolderError
-from hanas_worker.log.service import MOST_READERS, EpochEnded
+from hanas_worker.log.service import MOST_READERS
 from hanas_worker.log.values import Moved
 from hanas_worker.node import Node
 
@@ -209,16 +209,12 @@ class Store:
     async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> tuple[Page, int]:
         """Return up to ``limit`` keys with ``prefix`` behind ``after``, and the epoch. Raises Elsewhere, Busy."""
         service = self._node.serving
-        epoch: int | None
         if service is None or stale:
             epoch = self._stale_epoch() if stale else None
         elif service.crowded:
             raise Busy(service.epoch)
         else:
-            try:
-                epoch = await service.fence()
-            except EpochEnded:
-                epoch = None
+            epoch = await service.fence()
         if epoch is None:
             self.refuse()
         return self.index.page(prefix, after, limit), epoch

@@ -17,12 +17,12 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
 from hanas_overseer.documents import Alerts, Cluster, MainDocument, Pool, Takeovers
 from hanas_serving import problems
+from hanas_serving.direct import Headers
 from hanas_serving.principals import Action
 from hanas_worker.faces.http.answers import Page
 from hanas_worker.faces.http.app import WorkerApplication
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import Keys
-from hanas_worker.faces.http.requests import Headers
 from hanas_worker.faces.http.status import Status
 from hanas_worker.host import settings
 from hanas_worker.neighbours.keepalives import Heard, KeepAlive, LinkEndpoint

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from hanas_core.epochs.takeover import Promotion
 from hanas_core.state.index import Index
@@ -18,6 +18,7 @@ from hanas_serving.lanes import Lane
 
 log = logging.getLogger("hanas.worker")
 
+T = TypeVar("T")
 Waiter = asyncio.Future[Outcome]
 Written = Callable[[Outcome, int], None]
 """Is called with the outcome of a write and the epoch it was told in; must not raise."""
@@ -29,10 +30,6 @@ MOST_READERS = MOST_WAITING
 
 RESERVE_BYTES = 256 << 10
 """The end of the last segment is kept for deletes and no-ops while no further one can be prepared."""
-
-
-class EpochEnded(Exception):
-    """This worker is not the main of this epoch any more."""
 
 
 class Service:
@@ -119,13 +116,10 @@ class Service:
         """So many reads wait for a check that a client's must be refused; the worker's own never is."""
         return len(self._readers) >= MOST_READERS
 
-    def fence(self) -> asyncio.Future[int]:
-        """Return a future of the epoch, set once a seal check that began after this call said "unsealed".
-
-        It raises EpochEnded otherwise.
-        """
-        waiter: asyncio.Future[int] = self._loop.create_future()
-        self.after_check(partial(_let_read, waiter))
+    def fence(self) -> asyncio.Future[int | None]:
+        """Return a future of what `after_check` calls a reader with."""
+        waiter: asyncio.Future[int | None] = self._loop.create_future()
+        self.after_check(partial(_settle, waiter))
         return waiter
 
     def after_check(self, reader: Reader) -> None:
@@ -266,7 +260,7 @@ class Service:
             written(outcome, self.epoch)
 
 
-def _settle(waiter: Waiter, outcome: Outcome, _epoch: int) -> None:
+def _settle(waiter: asyncio.Future[T], outcome: T, _epoch: int | None = None) -> None:
     """Give an outcome to whoever waits for it, unless it went away."""
     if not waiter.done():
         waiter.set_result(outcome)
@@ -275,12 +269,3 @@ def _settle(waiter: Waiter, outcome: Outcome, _epoch: int) -> None:
 def _tell_readers(readers: list[Reader], epoch: int | None) -> None:
     for reader in readers:
         reader(epoch)
-
-
-def _let_read(waiter: asyncio.Future[int], epoch: int | None) -> None:
-    if waiter.done():
-        return
-    if epoch is None:
-        waiter.set_exception(EpochEnded())
-    else:
-        waiter.set_result(epoch)

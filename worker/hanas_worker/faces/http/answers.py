@@ -121,18 +121,13 @@ def of_page(page: index.Page, epoch: int) -> Answer:
 
 
 def fail(reply: Reply, error: Exception, epoch: int | None) -> None:
-    """Answer with the problem that ``error`` is; ``epoch``: the highest one known."""
-    answer = of_error(error, reply.path, epoch)
-    if answer is None:
-        reply.fail(error)
+    """Answer with the problem that ``error`` is, or that a refusal means; ``epoch``: the highest one known."""
+    if isinstance(error, store.Refusal):
+        error = _problem(error, reply.path)
+    if isinstance(error, Problem):
+        reply.answer(of_problem(error, epoch))
     else:
-        reply.answer(answer)
-
-
-def of_error(error: Exception, target: bytes, epoch: int | None) -> Answer | None:
-    """Return the answer to a request for ``target`` that ended with ``error``; None if this is no error of HTTP's."""
-    problem = of_refusal(error, target) if isinstance(error, store.Refusal) else error
-    return of_problem(problem, epoch) if isinstance(problem, Problem) else None
+        reply.fail(error)
 
 
 _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
@@ -159,8 +154,7 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
 """Status, detail and headers; `Elsewhere` without a main, `Conflict` without a version."""
 
 
-def of_refusal(refusal: store.Refusal, target: bytes) -> Problem:
-    """Return what the client that asked for ``target`` should do now that its request is refused."""
+def _problem(refusal: store.Refusal, target: bytes) -> Problem:
     status, detail, headers = _PROBLEMS[type(refusal)]
     match refusal:
         case store.Elsewhere(main=str(main)):

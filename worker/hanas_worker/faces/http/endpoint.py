@@ -9,7 +9,7 @@ from hanas_serving.answers import Answer, send_answer
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
-from hanas_worker.faces.http.answers import KeyRead, KeyWrite, of_error, of_page
+from hanas_worker.faces.http.answers import KeyRead, KeyWrite, fail, of_page
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.store import Store
 
@@ -54,35 +54,32 @@ class KeysEndpoint:
         """Answer one request."""
         path, query = scope["raw_path"], scope["query_string"]
         target = path + b"?" + query if query else path
+        reply = _Awaited(target)
         try:
-            answer = await self._answer(target, scope, receive)
+            await self._ask(reply, scope, receive)
         except Disconnected:
             return
         except Exception as error:
-            refused = of_error(error, target, self._keys.epoch)
-            if refused is None:
-                raise
-            answer = refused
-        await send_answer(answer, send, bodiless=scope["method"] == "HEAD")
+            fail(reply, error, self._keys.epoch)
+        await send_answer(await reply.waiter, send, bodiless=scope["method"] == "HEAD")
 
-    async def _answer(self, target: bytes, scope: Scope, receive: Receive) -> Answer:
+    async def _ask(self, reply: _Awaited, scope: Scope, receive: Receive) -> None:
         method, path, headers = scope["method"], scope["raw_path"], scope["headers"]
         if path == COLLECTION:
             store = self._keys.admit(headers, Action.LIST, b"")
             if method not in {"GET", "HEAD"}:
                 raise Problem(405, "the list of keys takes GET only", {"allow": "GET, HEAD"})
             page = requests.page_of(requests.query_of(scope["query_string"]))
-            return of_page(*await store.list(page.prefix, page.after, page.limit, stale=page.stale))
+            reply.answer(of_page(*await store.list(page.prefix, page.after, page.limit, stale=page.stale)))
+            return
         store = self._keys.admit(headers, _ACTIONS.get(method, Action.READ), path[len(requests.KEY_PATH) :])
         key = requests.key_of(path)
         if method not in _ACTIONS:
             raise Problem(405, f"a key takes {_METHODS}", {"allow": _METHODS})
-        reply = _Awaited(target)
         if method in {"GET", "HEAD"}:
             self._read(store, key, scope, reply)
         else:
             await self._write(store, key, scope, receive, reply)
-        return await reply.waiter
 
     @staticmethod
     def _read(store: Store, key: str, scope: Scope, reply: _Awaited) -> None:
