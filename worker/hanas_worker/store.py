@@ -166,7 +166,7 @@ class Store:
     def __init__(self, node: Node) -> None:
         """Be the store of ``node``, a main or a backup."""
         self._node = node
-        self._replica = node.state.replica
+        self._tenure, self._replica = node.tenure, node.state.replica
         self._fetches: set[asyncio.Task[None]] = set()
 
     @property
@@ -181,7 +181,7 @@ class Store:
 
     def require_main(self) -> None:
         """Raise Elsewhere unless this worker is the main."""
-        if self._node.serving is None:
+        if self._tenure.serving is None:
             self.refuse()
 
     def refuse(self) -> NoReturn:
@@ -190,7 +190,7 @@ class Store:
 
     def read(self, read: PendingRead) -> None:
         """Carry out ``read`` when a seal check that began after this call said "unsealed", or at once if stale."""
-        service = self._node.serving
+        service = self._tenure.serving
         if service is None or read.stale:
             read(self._stale_epoch() if read.stale else None)
         elif service.crowded:
@@ -200,7 +200,7 @@ class Store:
 
     def write(self, write: Write, pending: PendingWrite) -> None:
         """Carry out ``write``; ``pending`` gets its outcome."""
-        service = self._node.serving
+        service = self._tenure.serving
         if service is None:
             pending.fail(Elsewhere(self._node.main_url))
         else:
@@ -208,7 +208,7 @@ class Store:
 
     async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> tuple[Page, int]:
         """Return up to ``limit`` keys with ``prefix`` behind ``after``, and the epoch. Raises Elsewhere, Busy."""
-        service = self._node.serving
+        service = self._tenure.serving
         if service is None or stale:
             epoch = self._stale_epoch() if stale else None
         elif service.crowded:
@@ -221,7 +221,7 @@ class Store:
 
     def _stale_epoch(self) -> int | None:
         """Return the epoch in which this worker may be read without a check, None if it may not."""
-        state, service = self._node.state, self._node.serving
+        state, service = self._node.state, self._tenure.serving
         if service is not None:
             return service.epoch
         return state.followed_epoch or None if state.member.role is Role.BACKUP else None

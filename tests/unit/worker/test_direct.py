@@ -12,9 +12,8 @@ from hanas_core.state.writes import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving.answers import Answer
 from hanas_serving.direct import Exchange
-from hanas_worker.faces.http.answers import KeyRead
 from hanas_worker.faces.http.endpoint import KeysEndpoint
-from hanas_worker.faces.http.keys import Keys
+from hanas_worker.faces.http.keys import KeyRead, Keys
 from hanas_worker.faces.http.requests import PLAINLY
 from hanas_worker.log.service import Service
 from hanas_worker.log.values import Moved
@@ -65,7 +64,7 @@ class Worker:
         self.stage = stage
         self.values = Values()
         self.parts = SimpleNamespace(
-            serving=stage.service,
+            tenure=SimpleNamespace(serving=stage.service),
             main_url=None,
             values=self.values,
             state=SimpleNamespace(
@@ -191,7 +190,7 @@ async def test_both_ways_ask_for_a_token(stage: Stage) -> None:
 @pytest.mark.parametrize("joined", [True, False])
 async def test_both_ways_send_clients_elsewhere(stage: Stage, main_url: str | None, joined: bool) -> None:
     worker = Worker(stage)
-    worker.parts.serving, worker.parts.main_url = None, main_url
+    worker.parts.tenure.serving, worker.parts.main_url = None, main_url
     if not joined:
         worker.direct.store = None
     for method in ("GET", "PUT", "DELETE"):

@@ -101,7 +101,7 @@ class Scene:
         self.service, self.values = stage.service, Values()
         self.stage = stage
         self.node = SimpleNamespace(
-            serving=stage.service,
+            tenure=SimpleNamespace(serving=stage.service),
             main_url=None,
             values=self.values,
             state=SimpleNamespace(
@@ -121,7 +121,7 @@ class Scene:
 
     def follow(self, epoch: int, main: str | None = MAIN_URL) -> None:
         """Be a backup from now on."""
-        self.node.serving, self.node.main_url = None, main
+        self.node.tenure.serving, self.node.main_url = None, main
         self.node.state.member.role, self.node.state.followed_epoch = Role.BACKUP, epoch
 
     async def read(self, key: str, part: Part | None = (0, 1), *, stale: bool = False) -> Read:

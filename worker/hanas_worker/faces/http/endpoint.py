@@ -9,8 +9,8 @@ from hanas_serving.answers import Answer, send_answer
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
-from hanas_worker.faces.http.answers import KeyRead, KeyWrite, fail, of_page
-from hanas_worker.faces.http.keys import Keys
+from hanas_worker.faces.http.answers import fail, of_page
+from hanas_worker.faces.http.keys import KeyRead, Keys, KeyWrite
 from hanas_worker.store import Store
 
 COLLECTION = b"/v1/kv"

@@ -1,16 +1,24 @@
-"""``/v1/kv/{key}``: from a request to the store, whichever way it came. Here, too, the direct way of plain requests."""
+"""``/v1/kv/{key}``: from a request to the store, and from there to the answer, which carries ``HANas-Epoch``.
+
+A plain request comes here the direct way and is answered by calls, without a coroutine.
+"""
 
 from urllib.parse import unquote_to_bytes
 
+from hanas_core.state.entries import Entry
+from hanas_core.state.writes import ANY, Outcome, Result, Write
 from hanas_serving import principals
+from hanas_serving.answers import Answer
 from hanas_serving.direct import Exchange, Headers
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
-from hanas_worker.faces.http.answers import TRY_AGAIN, KeyRead, KeyWrite, fail
-from hanas_worker.store import Store
+from hanas_worker.faces.http.answers import TRY_AGAIN, Reply, fail
+from hanas_worker.faces.http.requests import Wanted
+from hanas_worker.store import Part, PendingRead, PendingWrite, Store
 
 _ACTIONS = {b"GET": Action.READ, b"PUT": Action.WRITE, b"DELETE": Action.DELETE}
+_REPLACED, _DELETED = Result.REPLACED, Result.DELETED  # a member of an enumeration is slow to look up
 
 
 class Keys:
@@ -70,3 +78,69 @@ class Keys:
         """
         detail = f"the value has {size} bytes or more; at most {self.value_bytes} are allowed (HANAS_VALUE_BYTES)"
         return Problem(413, detail)
+
+
+class KeyRead(PendingRead):
+    """A GET of a key, or a HEAD."""
+
+    reply: Reply
+    wanted: Wanted
+    bodiless: bool = False
+    status: int = 200
+    lines: bytes = b""
+
+    def choose(self, entry: Entry, epoch: int) -> Part | None:
+        """Answer 304, or a HEAD; else return the part of the value to answer with. Raises Problem: 412, 416."""
+        origin, sequence, size = entry.origin, entry.sequence, entry.size
+        lines = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\naccept-ranges: bytes\r\n' % (origin, sequence, epoch)
+        status, part = 200, (0, size)
+        wanted = self.wanted
+        if wanted is not requests.PLAINLY:
+            version = entry.version
+            if wanted.if_match is not None and not Write(self.key, None, if_match=wanted.if_match).holds(version):
+                raise Problem(412, f"the version is {version}", {"etag": f'"{version}"', "hanas-epoch": str(epoch)})
+            unchanged = wanted.if_none_match
+            if unchanged is not None and (ANY in unchanged or str(version) in unchanged):
+                self.reply.answer(Answer(304, lines))
+                return None
+            if wanted.part is not None and wanted.if_range in {None, b'"%d-%d"' % version}:
+                found = requests.range_of(wanted.part, size)
+                if found is not None:
+                    status, part = 206, found
+                    lines += b"content-range: bytes %d-%d/%d\r\n" % (part[0], part[1] - 1, size)
+        length = part[1] - part[0]
+        lines = b"content-type: %b\r\n%bcontent-length: %d\r\n" % (entry.content_type.encode("latin-1"), lines, length)
+        if self.bodiless:
+            self.reply.answer(Answer(status, lines))
+            return None
+        self.status, self.lines = status, lines
+        return part
+
+    def done(self, value: bytes) -> None:
+        """Answer 200 or 206."""
+        self.reply.answer(Answer(self.status, self.lines, value))
+
+    def fail(self, error: Exception) -> None:
+        """Answer with a problem."""
+        fail(self.reply, error, self.store.epoch)
+
+
+class KeyWrite(PendingWrite):
+    """A PUT or a DELETE of a key."""
+
+    reply: Reply
+
+    def done(self, outcome: Outcome, epoch: int) -> None:
+        """Answer 201 or 204."""
+        result, version = outcome.result, outcome.version
+        if version is None or result is _DELETED:
+            answer = Answer(204, b"hanas-epoch: %d\r\n" % epoch)
+        elif result is _REPLACED:
+            answer = Answer(204, b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n' % (*version, epoch))
+        else:
+            answer = Answer(201, b'etag: "%d-%d"\r\nhanas-epoch: %d\r\ncontent-length: 0\r\n' % (*version, epoch))
+        self.reply.answer(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with a problem."""
+        fail(self.reply, error, self.store.epoch)
