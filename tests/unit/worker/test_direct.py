@@ -15,6 +15,7 @@ from hanas_serving.direct import Exchange
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import KeyRead, Keys
 from hanas_worker.faces.http.requests import PLAINLY
+from hanas_worker.log import service as services
 from hanas_worker.log.service import Service
 from hanas_worker.log.values import Moved
 from hanas_worker.node import Node
@@ -274,6 +275,17 @@ async def test_too_many_writes(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(GroupCommit, "submit", lambda *_: False)
     answer = await worker.directly("PUT", "/v1/kv/a", {}, b"1")
     assert answer == await worker.by_asgi("PUT", "/v1/kv/a", {}, b"1")
+    assert (answer.status, b"retry-after: 1\r\n" in answer.lines) == (503, True)
+
+
+async def test_too_many_reads(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(stage)
+    monkeypatch.setattr(services, "MOST_READERS", 0)
+    answer = await worker.directly("GET", "/v1/kv/a", {}, b"")
+    assert answer == await worker.by_asgi("GET", "/v1/kv/a", {}, b"")
+    assert (answer.status, b"retry-after: 1\r\n" in answer.lines) == (503, True)
+    assert b"too many requests are waiting" in answer.body
+    answer = await worker.by_asgi("GET", "/v1/kv", {}, b"")
     assert (answer.status, b"retry-after: 1\r\n" in answer.lines) == (503, True)
 
 

@@ -32,7 +32,7 @@ class WorkerApplication(Starlette):
         self._settings = settings
         self.direct = Keys(settings.client_tokens, settings.value_bytes)
         """Answers plain requests for keys, in front of this application."""
-        self._keys = KeysEndpoint(self.direct)
+        self._endpoint = KeysEndpoint(self.direct)
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
         super().__init__(
@@ -55,7 +55,7 @@ class WorkerApplication(Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http" and concerns_keys(scope["raw_path"]):
-            await self._keys(scope, receive, send)
+            await self._endpoint(scope, receive, send)
         else:
             await super().__call__(scope, receive, self._with_epoch(send))
 
