@@ -22,22 +22,23 @@ from hanas_core.epochs.arbitration import Refused
 from hanas_core.volume.errors import FolderError
 from hanas_overseer import dashboard
 from hanas_overseer.calls import Calls, answer_refused, answer_unavailable
-from hanas_serving import access
+from hanas_serving import principals
+from hanas_serving.principals import Action
 from hanas_serving.problems import Problem, answer_problem, answer_unknown
 
 COOKIE = "hanas-token"
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def guarded(endpoint: Endpoint, tokens: tuple[str, ...], *, cookie: bool, file: str) -> Endpoint:
-    """Return ``endpoint`` for those who carry one of ``tokens``. ``file``: the variable that names where they are."""
+def guarded(endpoint: Endpoint, action: Action, tokens: tuple[str, ...], file: str) -> Endpoint:
+    """Return ``endpoint`` for those who may do ``action``. ``file``: the variable that names where ``tokens`` are."""
 
     async def answer(request: Request) -> Response:
         header = request.headers.get("authorization")
         given = None if header is None else header.encode("latin-1")
-        if given is None and cookie and COOKIE in request.cookies:
+        if given is None and action is Action.OBSERVE and COOKIE in request.cookies:
             given = b"Bearer " + unquote(request.cookies[COOKIE]).encode()
-        if not access.allowed(given, tokens):
+        if not principals.may(principals.identify(given, tokens), action):
             detail = f"send 'Authorization: Bearer …' with a token of the overseer's {file}"
             raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
         return await endpoint(request)
@@ -50,10 +51,10 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
     readers = (*client_tokens, *secrets) if client_tokens else ()
 
     def reading(path: str, endpoint: Endpoint) -> Route:
-        return Route(path, guarded(endpoint, readers, cookie=True, file="HANAS_CLIENT_TOKEN_FILE"), methods=["GET"])
+        return Route(path, guarded(endpoint, Action.OBSERVE, readers, "HANAS_CLIENT_TOKEN_FILE"), methods=["GET"])
 
     def deciding(path: str, endpoint: Endpoint, method: str = "POST") -> Route:
-        return Route(path, guarded(endpoint, secrets, cookie=False, file="HANAS_SECRET_FILE"), methods=[method])
+        return Route(path, guarded(endpoint, Action.OPERATE, secrets, "HANAS_SECRET_FILE"), methods=[method])
 
     app = Starlette(
         routes=[

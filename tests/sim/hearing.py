@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,7 +25,7 @@ from hanas_core.upkeep import compaction
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import Folder
-from hanas_worker.log.service import Service
+from hanas_worker.log.service import Reader, Service
 from hanas_worker.log.values import Values
 from tests.sim.mount import Mount, OpenFile
 from tests.sim.seams import running_loop
@@ -39,7 +38,7 @@ def hearing(witness: Witness) -> Iterator[None]:
     append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
     commit, check, see = EpochLog.commit, EpochLog.check, Member.see
     read_value = Values.read
-    seal_check, fence, roll = SealWatch.check, Service.fence, compaction.roll
+    seal_check, after_check, roll = SealWatch.check, Service.after_check, compaction.roll
 
     async def hear_append(log: EpochLog, batch: Batch) -> Position:
         position = await append(log, batch)
@@ -77,11 +76,16 @@ def hearing(witness: Witness) -> Iterator[None]:
         await seal_check(watch)
         witness.checked[watch] = began
 
-    def hear_fence(service: Service) -> asyncio.Future[None]:
+    def hear_after_check(service: Service, reader: Reader) -> None:
         witness.moment += 1
-        asked, passed = witness.moment, fence(service)
-        passed.add_done_callback(lambda passed: witness.passed(service, asked, passed))
-        return passed
+        asked = witness.moment
+
+        def hear(epoch: int | None) -> None:
+            if epoch is not None:
+                witness.passed(service, asked)
+            reader(epoch)
+
+        after_check(service, hear)
 
     async def hear_value(values: Values, key: str, entry: Entry, part: tuple[int, int]) -> bytes:
         value = await read_value(values, key, entry, part)
@@ -130,7 +134,7 @@ def hearing(witness: Witness) -> Iterator[None]:
         patch.object(takeover, "promote", hear_promote),
         patch.object(Member, "see", hear_see),
         patch.object(SealWatch, "check", hear_seal_check),
-        patch.object(Service, "fence", hear_fence),
+        patch.object(Service, "after_check", hear_after_check),
         patch.object(Values, "read", hear_value),
     ):
         yield

@@ -118,12 +118,12 @@ MUTANTS = (
     Mutant(
         "a read without a check",
         "hanas_worker.log.service:Service.after_check",
-        _one("self._readers.append(reader)", "reader(True)"),
+        _one("self._readers.append(reader)", "reader(self.epoch)"),
     ),
     Mutant(
         "a read served by a check that began before it came",
         "hanas_worker.log.service:Service._check_for_ever",
-        _one("_tell_readers(checked, True)", "_tell_readers([*checked, *self._readers], True)"),
+        _one("_tell_readers(checked, self.epoch)", "_tell_readers([*checked, *self._readers], self.epoch)"),
         1000,
     ),
     Mutant(
@@ -138,7 +138,8 @@ MUTANTS = (
         "hanas_core.state.queue:GroupCommit.next_batch",
         _one(
             "self._answers.append((token, outcome))",
-            "self._answers.append((token, outcome))\n        if record is None and write is not None: token(outcome)",
+            "self._answers.append((token, outcome))\n"
+            "        if record is None and write is not None: token(outcome, self._epoch)",
         ),
         1000,
     ),

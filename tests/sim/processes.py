@@ -15,13 +15,14 @@ from hanas_core.volume.errors import FolderError
 from hanas_core.volume.fitness import Unfit
 from hanas_overseer.decisions import Decisions
 from hanas_serving.lanes import Lane
-from hanas_worker.faces.http.kv import KeyValueEndpoint
-from hanas_worker.faces.http.rules import Rules
+from hanas_worker.faces.http.endpoint import KeysEndpoint
+from hanas_worker.faces.http.keys import Keys
 from hanas_worker.host import duties
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
+from hanas_worker.store import Store
 from tests.sim.mount import Mount
 from tests.sim.network import Answer, Network, SimulatedOutbound, ask
 from tests.sim.seams import SimulatedRuntime
@@ -116,8 +117,8 @@ class Worker:
         self.running = True
         self.node = None
         self.loop = ProcessLoop(self.world, self.name, rate=self._rate)
-        self._rules = Rules((), VALUE_BYTES)
-        self._kv = KeyValueEndpoint(self._rules)
+        self._keys = Keys((), VALUE_BYTES)
+        self._endpoint = KeysEndpoint(self._keys)
         self._link = LinkEndpoint((), lambda: self._folder_id if self.node else None, self._hear)
         self._stopping = asyncio.Event()
         self.loop.spawn(self._live()).add_done_callback(self._ended)
@@ -168,7 +169,8 @@ class Worker:
         await lane.run(
             duties.clear_temporary(self.mount, self.name, node.state.member.incarnation), TIMING.folder_timeout
         )
-        self.node = self._rules.node = node
+        self.node = node
+        self._keys.store = Store(node)
         await node.run(self._stopping)
 
     def _ended(self, life: asyncio.Task[None]) -> None:
@@ -188,7 +190,7 @@ class Worker:
         return 0 if self.node is None else self.node.hear(keepalive)  # type: ignore[arg-type]  # by LinkEndpoint
 
     async def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
-        app = self._link if target.startswith("/v1/keepalive") else self._kv
+        app = self._link if target.startswith("/v1/keepalive") else self._endpoint
         return await ask(app, method, target, headers, body)
 
 

@@ -17,14 +17,16 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
 from hanas_overseer.documents import Alerts, Cluster, MainDocument, Pool, Takeovers
 from hanas_serving import problems
+from hanas_serving.direct import Headers
+from hanas_serving.principals import Action
+from hanas_worker.faces.http.answers import Page
 from hanas_worker.faces.http.app import WorkerApplication
-from hanas_worker.faces.http.kv import KeyValueEndpoint, Page
-from hanas_worker.faces.http.requests import Headers
-from hanas_worker.faces.http.rules import Rules
+from hanas_worker.faces.http.endpoint import KeysEndpoint
+from hanas_worker.faces.http.keys import Keys
 from hanas_worker.faces.http.status import Status
 from hanas_worker.host import settings
 from hanas_worker.neighbours.keepalives import Heard, KeepAlive, LinkEndpoint
-from hanas_worker.node import Node
+from hanas_worker.store import Store
 from tests.unit.overseer.stage import Stage, running
 from tests.unit.packaging.documents import ROOT
 
@@ -105,15 +107,15 @@ def test_the_workers_routes_are_described() -> None:
     assert {path: methods for path, methods in described.items() if not path.startswith("/v1/kv")} == routes(worker())
 
 
-class Joined(Rules):
-    """Lets everybody in: methods are looked at before the node is."""
+class Joined(Keys):
+    """Lets everybody in: methods are looked at before the store is."""
 
-    def admit(self, headers: Headers) -> Node:
-        return cast(Node, None)
+    def admit(self, headers: Headers, action: Action, key: bytes) -> Store:
+        return cast(Store, None)
 
 
 async def test_the_methods_of_keys_are_described() -> None:
-    app = KeyValueEndpoint(Joined((), 1))
+    app = KeysEndpoint(Joined((), 1))
     described = calls(description("worker"))
     assert await allowed(app, "/v1/kv") == described["/v1/kv"]
     assert await allowed(app, "/v1/kv/key") == described["/v1/kv/{key}"]

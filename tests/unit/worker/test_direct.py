@@ -12,13 +12,14 @@ from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving.answers import Answer
 from hanas_serving.direct import Exchange
-from hanas_worker.faces.http.direct import DirectKeyValue
-from hanas_worker.faces.http.kv import KeyValueEndpoint
+from hanas_worker.faces.http.endpoint import KeysEndpoint
+from hanas_worker.faces.http.keys import KeyRead, Keys
 from hanas_worker.faces.http.requests import PLAINLY
-from hanas_worker.faces.http.rules import Rules
+from hanas_worker.log import service as services
 from hanas_worker.log.service import Service
 from hanas_worker.log.values import Moved
 from hanas_worker.node import Node
+from hanas_worker.store import Store
 from tests.unit.waiting import until
 from tests.unit.worker.stage import Gate, Stage, started
 
@@ -58,14 +59,13 @@ class Call:
 
 
 class Worker:
-    """The rules of a worker, and both ways to them."""
+    """The keys of a worker, and both ways to them."""
 
     def __init__(self, stage: Stage, *, tokens: tuple[str, ...] = ()) -> None:
         self.stage = stage
-        self.rules = Rules(tokens, MOST)
         self.values = Values()
         self.parts = SimpleNamespace(
-            serving=stage.service,
+            tenure=SimpleNamespace(serving=stage.service),
             main_url=None,
             values=self.values,
             state=SimpleNamespace(
@@ -74,8 +74,10 @@ class Worker:
                 followed_epoch=None,
             ),
         )
-        self.rules.node = cast("Node", self.parts)
-        self.direct, self._endpoint = DirectKeyValue(self.rules), KeyValueEndpoint(self.rules)
+        self.store = Store(cast("Node", self.parts))
+        self.direct = Keys(tokens, MOST)
+        self.direct.store = self.store
+        self._endpoint = KeysEndpoint(self.direct)
 
     def begin(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Call:
         """Ask the direct way."""
@@ -189,9 +191,9 @@ async def test_both_ways_ask_for_a_token(stage: Stage) -> None:
 @pytest.mark.parametrize("joined", [True, False])
 async def test_both_ways_send_clients_elsewhere(stage: Stage, main_url: str | None, joined: bool) -> None:
     worker = Worker(stage)
-    worker.parts.serving, worker.parts.main_url = None, main_url
+    worker.parts.tenure.serving, worker.parts.main_url = None, main_url
     if not joined:
-        worker.rules.node = None
+        worker.direct.store = None
     for method in ("GET", "PUT", "DELETE"):
         answer = await worker.directly(method, "/v1/kv/a%20b", {}, b"")
         assert answer == await worker.by_asgi(method, "/v1/kv/a%20b", {}, b"")
@@ -263,7 +265,7 @@ async def test_a_value_that_moved_is_looked_for_in_an_epoch_that_goes_on(stage: 
     call = Call()
     exchange = Exchange(call, b"GET", b"/v1/kv/a", [], b"", more_body=False)
     # The check had passed, then the epoch ended while the value was being read.
-    worker.direct._checked(exchange, cast("Node", worker.parts), stage.service, "a", PLAINLY, True)
+    KeyRead(worker.store, "a", False, exchange, PLAINLY)(1)
     await until(lambda: bool(call.answers))
     assert call.answers[0].status == 503
 
@@ -273,6 +275,17 @@ async def test_too_many_writes(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(GroupCommit, "submit", lambda *_: False)
     answer = await worker.directly("PUT", "/v1/kv/a", {}, b"1")
     assert answer == await worker.by_asgi("PUT", "/v1/kv/a", {}, b"1")
+    assert (answer.status, b"retry-after: 1\r\n" in answer.lines) == (503, True)
+
+
+async def test_too_many_reads(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(stage)
+    monkeypatch.setattr(services, "MOST_READERS", 0)
+    answer = await worker.directly("GET", "/v1/kv/a", {}, b"")
+    assert answer == await worker.by_asgi("GET", "/v1/kv/a", {}, b"")
+    assert (answer.status, b"retry-after: 1\r\n" in answer.lines) == (503, True)
+    assert b"too many requests are waiting" in answer.body
+    answer = await worker.by_asgi("GET", "/v1/kv", {}, b"")
     assert (answer.status, b"retry-after: 1\r\n" in answer.lines) == (503, True)
 
 

@@ -8,11 +8,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from hanas_core.epochs.takeover import Promotion
 from hanas_core.state.judge import Outcome, Result, Write
-from hanas_core.state.queue import Answers, GroupCommit
+from hanas_core.state.queue import MOST_WAITING, Answers, GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.volume.errors import FolderError, Sealed
 from hanas_serving.lanes import Lane
@@ -20,18 +20,18 @@ from hanas_serving.runtime import Runtime
 
 log = logging.getLogger("hanas.worker")
 
+T = TypeVar("T")
 Waiter = asyncio.Future[Outcome]
-Written = Callable[[Outcome], None]
-"""Is called with the outcome of a write; must not raise."""
-Reader = Callable[[bool], None]
-"""Is called with True after a seal check that said "unsealed", with False if the epoch has ended; must not raise."""
+Written = Callable[[Outcome, int], None]
+"""Is called with the outcome of a write and the epoch it was told in; must not raise."""
+Reader = Callable[[int | None], None]
+"""Is called with the epoch after a seal check that said "unsealed", with None if it has ended; must not raise."""
+
+MOST_READERS = MOST_WAITING
+"""Clients' reads that wait for a check: more are refused, as writes are."""
 
 RESERVE_BYTES = 256 << 10
 """The end of the last segment is kept for deletes and no-ops while no further one can be prepared."""
-
-
-class EpochEnded(Exception):
-    """This worker is not the main of this epoch any more."""
 
 
 class Service:
@@ -55,12 +55,10 @@ class Service:
         """Where the log is up to which the index holds everything."""
         self.batches = self.checks = 0
         """Batches committed, and seal checks made for reads."""
-        self.epoch = epoch = promotion.manifest.epoch
-        self.epoch_line = b"hanas-epoch: %d\r\n" % epoch
-        """Header of its answers."""
+        self.epoch = promotion.manifest.epoch
         self.full = False
         """No further segment can be prepared: the volume has no room."""
-        self._queue: GroupCommit[Written] = GroupCommit(replica, epoch, promotion.next_sequence)
+        self._queue: GroupCommit[Written] = GroupCommit(replica, self.epoch, promotion.next_sequence)
         self._watch = promotion.watch
         self._timeout = timeout
         self._on_end = on_end
@@ -107,28 +105,30 @@ class Service:
     def submit(self, write: Write | None, written: Written) -> None:
         """Queue a write (None: a no-op); ``written`` gets its outcome, at once if it cannot be done."""
         if self._ended or self._draining:
-            written(Outcome(Result.NOT_MAIN))
+            written(Outcome(Result.NOT_MAIN), self.epoch)
             return
         if not self._queue.submit(write, written):
-            written(Outcome(Result.BUSY))
+            written(Outcome(Result.BUSY), self.epoch)
             return
         if self._waiting_since is None:
             self._waiting_since = self._loop.time()
         self._wanted.set()
 
-    def fence(self) -> asyncio.Future[None]:
-        """Return a future that is done once a seal check that began after this call said "unsealed".
+    @property
+    def crowded(self) -> bool:
+        """So many reads wait for a check that a client's must be refused; the worker's own never is."""
+        return len(self._readers) >= MOST_READERS
 
-        It raises EpochEnded otherwise.
-        """
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self.after_check(partial(_let_read, waiter))
+    def fence(self) -> asyncio.Future[int | None]:
+        """Return a future of what `after_check` calls a reader with."""
+        waiter: asyncio.Future[int | None] = self._loop.create_future()
+        self.after_check(partial(_settle, waiter))
         return waiter
 
     def after_check(self, reader: Reader) -> None:
-        """Call ``reader`` with True once a seal check that began after this call said "unsealed", else with False."""
+        """Call ``reader`` with the epoch once a check that began after this call said "unsealed", else with None."""
         if self._ended:
-            reader(False)
+            reader(None)
             return
         self._readers.append(reader)
         self._read_wanted.set()
@@ -174,7 +174,6 @@ class Service:
                 return False
             self.log, self.applied, self.manifest = promotion.log, promotion.applied, promotion.manifest
             self.epoch = promotion.manifest.epoch
-            self.epoch_line = b"hanas-epoch: %d\r\n" % self.epoch
             self._watch = promotion.watch
             self._queue.roll(self.epoch)
             on_rolled(promotion)
@@ -195,7 +194,7 @@ class Service:
         # Told in the next turn of the loop: where clients are sent depends on what others make of this end meanwhile.
         self._loop.call_soon(self._answer, self._queue.ended())
         readers, self._checked, self._readers = [*self._checked, *self._readers], [], []
-        self._loop.call_soon(_tell_readers, readers, False)
+        self._loop.call_soon(_tell_readers, readers, None)
         self._on_end(self, why)
         self._commit_lane.close()
         self._read_lane.close()
@@ -257,29 +256,19 @@ class Service:
             self._reading_since = None
             self.checks += 1
             checked, self._checked = self._checked, []
-            _tell_readers(checked, True)
+            _tell_readers(checked, self.epoch)
 
-    @staticmethod
-    def _answer(answers: Answers[Written]) -> None:
+    def _answer(self, answers: Answers[Written]) -> None:
         for written, outcome in answers:
-            written(outcome)
+            written(outcome, self.epoch)
 
 
-def _settle(waiter: Waiter, outcome: Outcome) -> None:
+def _settle(waiter: asyncio.Future[T], outcome: T, _epoch: int | None = None) -> None:
     """Give an outcome to whoever waits for it, unless it went away."""
     if not waiter.done():
         waiter.set_result(outcome)
 
 
-def _tell_readers(readers: list[Reader], unsealed: bool) -> None:
+def _tell_readers(readers: list[Reader], epoch: int | None) -> None:
     for reader in readers:
-        reader(unsealed)
-
-
-def _let_read(waiter: asyncio.Future[None], unsealed: bool) -> None:
-    if waiter.done():
-        return
-    if unsealed:
-        waiter.set_result(None)
-    else:
-        waiter.set_exception(EpochEnded())
+        reader(epoch)

@@ -8,7 +8,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hanas_core.log.positions import Position
-from hanas_serving import access
+from hanas_serving import principals
+from hanas_serving.principals import Action
 from hanas_serving.problems import CONTENT_TYPE, document
 from hanas_serving.runtime import Outbound
 
@@ -69,7 +70,8 @@ class LinkEndpoint:
         asked = scope["method"], scope["path"]
         if asked not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
             return 404, document(404, "the link port is for the other workers; clients use the other port")
-        if not access.allowed(dict(scope["headers"]).get(b"authorization"), self._secrets):
+        principal = principals.identify(dict(scope["headers"]).get(b"authorization"), self._secrets)
+        if not principals.may(principal, Action.OPERATE):
             return 401, document(
                 401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE"
             )

@@ -11,7 +11,7 @@ from hanas_core.state.judge import Result
 from hanas_core.volume.errors import FolderError
 from hanas_worker.host import duties
 from hanas_worker.host.state import State
-from hanas_worker.log.service import EpochEnded, Service
+from hanas_worker.log.service import Service
 
 
 class Mail:
@@ -111,8 +111,4 @@ class Mail:
         outcome = await service.write(None)
         if outcome.result is not Result.NO_SPACE:
             return outcome.result is Result.COMMITTED
-        try:
-            await service.fence()
-        except EpochEnded:
-            return False
-        return True
+        return await service.fence() is not None

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from hanas_serving import access
+from hanas_serving import principals
 from hanas_worker.neighbours.addresses import LastKnown
 
 _MEMBER_HEADER = "HANas-Member"
@@ -19,7 +19,7 @@ class HttpOutbound:
 
     def __init__(self, member: str, secrets: tuple[str, ...]) -> None:
         """Speak as ``member`` with the first of ``secrets``. Needs a running event loop."""
-        self._headers = {_MEMBER_HEADER: member, **access.bearer(secrets)}
+        self._headers = {_MEMBER_HEADER: member, **principals.bearer(secrets)}
         self._resolver = LastKnown(aiohttp.ThreadedResolver())
         # An established connection outlives many a network policy, and would hide that the way is cut.
         connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False, resolver=self._resolver)

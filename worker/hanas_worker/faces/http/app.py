@@ -10,15 +10,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from hanas_serving import access, problems
+from hanas_serving import principals, problems
+from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import status
-from hanas_worker.faces.http.direct import DirectKeyValue
-from hanas_worker.faces.http.kv import KeyValueEndpoint, concerns_keys
+from hanas_worker.faces.http.endpoint import KeysEndpoint, concerns_keys
+from hanas_worker.faces.http.keys import Keys
 from hanas_worker.faces.http.metrics import NodeCollector
-from hanas_worker.faces.http.rules import Rules
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.node import Node
+from hanas_worker.store import Store
 
 
 class WorkerApplication(Starlette):
@@ -29,10 +30,9 @@ class WorkerApplication(Starlette):
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
         self._settings = settings
-        self._rules = Rules(settings.client_tokens, settings.value_bytes)
-        self._kv = KeyValueEndpoint(self._rules)
-        self.direct = DirectKeyValue(self._rules)
+        self.direct = Keys(settings.client_tokens, settings.value_bytes)
         """Answers plain requests for keys, in front of this application."""
+        self._endpoint = KeysEndpoint(self.direct)
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
         super().__init__(
@@ -48,27 +48,29 @@ class WorkerApplication(Starlette):
 
     def join(self, node: Node) -> None:
         """Answer for ``node`` from now on."""
-        self.node = self._rules.node = node
+        self.node = node
+        self.direct.store = Store(node)
         self._metrics.register(NodeCollector(node))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http" and concerns_keys(scope["raw_path"]):
-            await self._kv(scope, receive, send)
+            await self._endpoint(scope, receive, send)
         else:
             await super().__call__(scope, receive, self._with_epoch(send))
 
     def _with_epoch(self, send: Send) -> Send:
         async def send_on(message: Message) -> None:
-            if message["type"] == "http.response.start" and self.node is not None:
-                message["headers"] = [*message["headers"], (b"hanas-epoch", b"%d" % self.node.state.member.epoch)]
+            if message["type"] == "http.response.start" and self.direct.epoch is not None:
+                message["headers"] = [*message["headers"], (b"hanas-epoch", b"%d" % self.direct.epoch)]
             await send(message)
 
         return send_on
 
     async def _status(self, request: Request) -> Response:
         tokens = self._settings.client_tokens and self._settings.client_tokens + self._settings.secrets
-        if not access.allowed(request.headers.get("authorization", "").encode("latin-1"), tokens):
+        principal = principals.identify(request.headers.get("authorization", "").encode("latin-1"), tokens)
+        if not principals.may(principal, Action.OBSERVE):
             raise Problem(401, "a bearer token is needed: Authorization: Bearer ...", {"www-authenticate": "Bearer"})
         if self.node is None:
             raise Problem(503, self.waiting_for, {"retry-after": "1"})

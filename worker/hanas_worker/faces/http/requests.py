@@ -5,10 +5,8 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from hanas_core.state.entries import DEFAULT_TYPE
 from hanas_core.state.judge import Write
+from hanas_serving.direct import Headers
 from hanas_serving.problems import Problem
-
-Headers = list[tuple[bytes, bytes]]
-"""As ASGI has them: names in lower case."""
 
 MOST_KEY_BYTES = 1024
 MOST_PAGE = 1000
@@ -60,7 +58,7 @@ def write_of(key: str, headers: Headers, value: bytes | None) -> Write:
     content_type, if_match, if_none_match, idempotency_key = DEFAULT_TYPE, None, None, None
     for name, content in headers:
         if name == b"content-type":
-            content_type = short_text(content, "Content-Type") or DEFAULT_TYPE
+            content_type = short_text(content, "Content-Type")
         elif name == b"if-match":
             if_match = versions_of(content, "If-Match")
         elif name == b"if-none-match":
@@ -91,10 +89,8 @@ def key_of(raw_path: bytes) -> str:
         raise Problem(400, "the key is not UTF-8 after percent-decoding: encode it as UTF-8") from None
 
 
-def versions_of(header: bytes | None, name: str) -> tuple[str, ...] | None:
+def versions_of(header: bytes, name: str) -> tuple[str, ...]:
     """Return the versions in an ``If-Match`` or ``If-None-Match`` header: ``"*"`` or quoted ETags, comma-separated."""
-    if header is None:
-        return None
     versions = []
     for part in header.decode("latin-1").split(","):
         tag = part.strip().removeprefix("W/")
@@ -109,23 +105,19 @@ def versions_of(header: bytes | None, name: str) -> tuple[str, ...] | None:
     return tuple(versions)
 
 
-def short_text(header: bytes | None, name: str) -> str | None:
-    """Return a header of 1 to 256 visible ASCII characters (blanks allowed inside), None if it is not there."""
-    if header is None:
-        return None
+def short_text(header: bytes, name: str) -> str:
+    """Return a header of 1 to 256 visible ASCII characters (blanks allowed inside)."""
     text = header.decode("latin-1")
     if not 0 < len(text) <= MOST_HEADER_CHARS or not (text.isascii() and text.isprintable()):
         raise Problem(400, f"{name} must have 1 to {MOST_HEADER_CHARS} printable ASCII characters")
     return text
 
 
-def range_of(header: bytes | None, size: int) -> tuple[int, int] | None:
+def range_of(header: bytes, size: int) -> tuple[int, int] | None:
     """Return (first, end) of the one range that is asked for; None for the whole value, and for several ranges at once.
 
     Raises Problem: 400 for what is no range of bytes, 416 for one that begins behind the end.
     """
-    if header is None:
-        return None
     unit, _, ranges = header.decode("latin-1").partition("=")
     if "," in ranges:
         return None

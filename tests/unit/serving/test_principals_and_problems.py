@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hanas_serving import access, problems
+from hanas_serving import principals, problems
+from hanas_serving.principals import ANONYMOUS, Action
 from hanas_serving.problems import Problem
 
 
@@ -33,17 +34,20 @@ from hanas_serving.problems import Problem
     ],
 )
 def test_a_bearer_token_must_be_one_of_them(given: bytes | None, allowed: bool) -> None:
-    assert access.allowed(given, ("one", "two", "drü")) is allowed
+    principal = principals.identify(given, ("one", "two", "drü"))
+    assert [principals.may(principal, action, b"key") for action in Action] == [allowed] * len(Action)
 
 
 @pytest.mark.parametrize("given", [None, b"", b"Bearer anything"])
 def test_without_tokens_everybody_is_allowed(given: bytes | None) -> None:
-    assert access.allowed(given, ())
+    principal = principals.identify(given, ())
+    assert principal is ANONYMOUS
+    assert all(principals.may(principal, action) for action in Action)
 
 
 def test_the_first_secret_is_the_one_that_is_sent() -> None:
-    assert access.bearer(("one", "two")) == {"Authorization": "Bearer one"}
-    assert access.bearer(()) == {}
+    assert principals.bearer(("one", "two")) == {"Authorization": "Bearer one"}
+    assert principals.bearer(()) == {}
 
 
 def test_a_problem_document() -> None:

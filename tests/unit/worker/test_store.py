@@ -1,0 +1,386 @@
+"""The store in no protocol's words: every way in which a read, a list and a write can end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import cast
+
+import msgspec
+import pytest
+
+from hanas_core.log.positions import Version
+from hanas_core.members.member import Role
+from hanas_core.state.entries import Entry
+from hanas_core.state.index import Index
+from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.queue import GroupCommit
+from hanas_core.volume.errors import FolderUnavailable
+from hanas_worker import store as stores
+from hanas_worker.log import service as services
+from hanas_worker.log.values import Moved
+from hanas_worker.node import Node
+from hanas_worker.store import (
+    Busy,
+    Conflict,
+    Elsewhere,
+    Full,
+    KeyReused,
+    NotFound,
+    Part,
+    PendingRead,
+    PendingWrite,
+    Refusal,
+    Store,
+    Unknown,
+    Unreadable,
+)
+from tests.unit.waiting import until
+from tests.unit.worker.stage import Gate, Stage, started
+
+MAIN_URL = "http://main:3001"
+
+
+class Values:
+    """Values on the volume: what happens to the reads of them, one after the other."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[bytes | Exception] = []
+        self.parts: list[Part] = []
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+
+    async def read(self, key: str, entry: Entry, part: Part) -> bytes:
+        del key, entry
+        self.parts.append(part)
+        await self.goes_on.wait()
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+class Read(PendingRead):
+    """Keeps what it was told."""
+
+    part: Part | None = (0, 1)
+    mistake: Exception | None = None
+    chosen: list[tuple[Version, int]] = msgspec.field(default_factory=list)
+    ends: list[bytes | Exception] = msgspec.field(default_factory=list)
+
+    def choose(self, entry: Entry, epoch: int) -> Part | None:
+        self.chosen.append((entry.version, epoch))
+        if self.mistake is not None:
+            raise self.mistake
+        return self.part
+
+    def done(self, value: bytes) -> None:
+        self.ends.append(value)
+
+    def fail(self, error: Exception) -> None:
+        self.ends.append(error)
+
+
+class Change(PendingWrite):
+    """Keeps what it was told."""
+
+    mistake: Exception | None = None
+    ends: list[tuple[Outcome, int] | Exception] = msgspec.field(default_factory=list)
+
+    def done(self, outcome: Outcome, epoch: int) -> None:
+        if self.mistake is not None:
+            raise self.mistake
+        self.ends.append((outcome, epoch))
+
+    def fail(self, error: Exception) -> None:
+        self.ends.append(error)
+
+
+class Scene:
+    """A store, its service, and what stands around them."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.service, self.values = stage.service, Values()
+        self.stage = stage
+        self.node = SimpleNamespace(
+            tenure=SimpleNamespace(serving=stage.service),
+            main_url=None,
+            values=self.values,
+            state=SimpleNamespace(
+                replica=SimpleNamespace(index=stage.service.index),
+                member=SimpleNamespace(epoch=1, role=Role.MAIN),
+                followed_epoch=0,
+            ),
+        )
+        self.store = Store(cast("Node", self.node))
+
+    @property
+    def index(self) -> Index:
+        return self.service.index
+
+    async def put(self, key: str, value: bytes = b"value") -> None:
+        await self.service.write(Write(key, value))
+
+    def follow(self, epoch: int, main: str | None = MAIN_URL) -> None:
+        """Be a backup from now on."""
+        self.node.tenure.serving, self.node.main_url = None, main
+        self.node.state.member.role, self.node.state.followed_epoch = Role.BACKUP, epoch
+
+    async def read(self, key: str, part: Part | None = (0, 1), *, stale: bool = False) -> Read:
+        read = Read(self.store, key, stale, part)
+        self.store.read(read)
+        await until(lambda: bool(read.ends))
+        return read
+
+    async def write(self, write: Write) -> tuple[Outcome, int] | Exception:
+        change = Change(self.store)
+        self.store.write(write, change)
+        await until(lambda: bool(change.ends))
+        [end] = change.ends
+        return end
+
+    async def refused(self, write: Write) -> Refusal:
+        end = await self.write(write)
+        assert isinstance(end, Refusal)
+        return end
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    stage = await started()
+    yield Scene(stage)
+    stage.service.end("the test is over")
+
+
+def the_refusal(read: Read) -> Refusal:
+    [end] = read.ends
+    assert isinstance(end, Refusal)
+    return end
+
+
+# ---------------------------------------------------------------------- reads
+
+
+async def test_a_value_in_memory_is_given_out_in_part_or_whole(scene: Scene) -> None:
+    await scene.put("a", b"value")
+    for part, value in (((0, 5), b"value"), ((1, 3), b"al"), ((2, 2), b"")):
+        read = await scene.read("a", part)
+        assert (read.chosen, read.ends) == ([(Version(1, 1), 1)], [value])
+    assert scene.values.parts == []
+
+
+async def test_a_read_that_wants_no_part_is_over(scene: Scene) -> None:
+    await scene.put("a")
+    scene.index._cache.drop("a")
+    read = Read(scene.store, "a", False, None)
+    scene.store.read(read)
+    await scene.service.fence()
+    assert (read.chosen, read.ends, scene.values.parts) == ([(Version(1, 1), 1)], [], [])
+
+
+async def test_a_key_that_is_not_there(scene: Scene) -> None:
+    read = await scene.read("none")
+    refusal = the_refusal(read)
+    assert isinstance(refusal, NotFound)
+    assert (refusal.epoch, read.chosen) == (1, [])
+
+
+async def test_a_value_on_the_volume(scene: Scene) -> None:
+    await scene.put("a", b"value")
+    scene.index._cache.drop("a")
+    scene.values.outcomes = [b"al"]
+    assert (await scene.read("a", (1, 3))).ends == [b"al"]
+    assert scene.values.parts == [(1, 3)]
+
+
+async def test_a_value_that_moved_is_checked_for_and_looked_at_again(scene: Scene) -> None:
+    await scene.put("a", b"value")
+    scene.index._cache.drop("a")
+    scene.values.outcomes = [Moved(), Moved(), b"v"]
+    checks = scene.service.checks
+    read = await scene.read("a")
+    assert read.ends == [b"v"]
+    assert len(read.chosen) == 3
+    assert scene.service.checks == checks + 3
+
+
+async def test_a_value_that_moved_while_the_epoch_ended_is_elsewhere(scene: Scene) -> None:
+    await scene.put("a", b"value")
+    scene.index._cache.drop("a")
+    scene.values.outcomes = [Moved()]
+    scene.values.goes_on.clear()
+    read = Read(scene.store, "a", False)
+    scene.store.read(read)
+    await until(lambda: bool(scene.values.parts))
+    scene.follow(2)
+    scene.values.goes_on.set()
+    await until(lambda: bool(read.ends))
+    refusal = the_refusal(read)
+    assert isinstance(refusal, Elsewhere)
+    assert refusal.main == MAIN_URL
+
+
+async def test_a_value_that_cannot_be_read(scene: Scene) -> None:
+    await scene.put("a", b"value")
+    scene.index._cache.drop("a")
+    mistake = ValueError("a mistake")
+    scene.values.outcomes = [FolderUnavailable("input/output error"), mistake]
+    refusal = the_refusal(await scene.read("a"))
+    assert isinstance(refusal, Unreadable)
+    assert (refusal.trouble, refusal.epoch) == ("input/output error", None)
+    assert (await scene.read("a")).ends == [mistake]
+
+
+async def test_what_a_protocol_raises_concerns_its_own_request(scene: Scene) -> None:
+    await scene.put("a")
+    mistake = ValueError("a mistake")
+    read = Read(scene.store, "a", False, None, mistake)
+    scene.store.read(read)
+    await until(lambda: bool(read.ends))
+    assert read.ends == [mistake]
+    change = Change(scene.store, mistake)
+    scene.store.write(Write("a", b"1"), change)
+    await until(lambda: bool(change.ends))
+    assert change.ends == [mistake]
+    assert scene.stage.ends == []
+
+
+async def test_a_backup_is_read_only_by_those_who_take_what_is_stale(scene: Scene) -> None:
+    await scene.put("a", b"value")
+    scene.follow(7)
+    refusal = the_refusal(await scene.read("a"))
+    assert isinstance(refusal, Elsewhere)
+    assert (refusal.main, refusal.epoch) == (MAIN_URL, None)
+    read = await scene.read("a", stale=True)
+    assert (read.chosen, read.ends) == ([(Version(1, 1), 7)], [b"v"])
+    page, epoch = await scene.store.list("", "", 10, stale=True)
+    assert ([key for key, _ in page.entries], epoch) == (["a"], 7)
+    with pytest.raises(Elsewhere):
+        await scene.store.list("", "", 10, stale=False)
+    scene.follow(0, None)
+    assert isinstance(the_refusal(await scene.read("a", stale=True)), Elsewhere)
+    with pytest.raises(Elsewhere) as nowhere:
+        await scene.store.list("", "", 10, stale=True)
+    assert nowhere.value.main is None
+
+
+async def test_a_stale_read_of_the_main_waits_for_no_check(scene: Scene) -> None:
+    await scene.put("a", b"value")
+    checks = scene.service.checks
+    read = Read(scene.store, "a", True)
+    scene.store.read(read)
+    assert (read.chosen, read.ends) == ([(Version(1, 1), 1)], [b"v"])
+    assert (await scene.store.list("", "", 10, stale=True))[1] == 1
+    assert scene.service.checks == checks
+
+
+async def test_a_list_waits_for_a_check(scene: Scene) -> None:
+    for key in ("a", "b", "c"):
+        await scene.put(key)
+    page, epoch = await scene.store.list("", "a", 1, stale=False)
+    assert ([key for key, _ in page.entries], page.following, epoch) == (["b"], "b", 1)
+    assert scene.service.checks == 1
+    listing = asyncio.ensure_future(scene.store.list("", "", 1, stale=False))
+    scene.stage.seal()
+    with pytest.raises(Elsewhere):
+        await listing
+
+
+async def test_reads_beyond_the_bound_are_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "MOST_READERS", 3)
+    await scene.put("a")
+    check = Gate()
+    scene.stage.folder.at("read", "claims", before=check)
+    reads = [Read(scene.store, "a", False) for _ in range(4)]
+    scene.store.read(reads[0])
+    await until(check.reached.is_set)
+    for read in reads[1:]:  # these wait for the next check
+        scene.store.read(read)
+    late = await scene.read("a")
+    assert isinstance(the_refusal(late), Busy)
+    assert the_refusal(late).epoch == 1
+    with pytest.raises(Busy):
+        await scene.store.list("", "", 1, stale=False)
+    own = scene.service.fence()  # the worker's own is never refused
+    stale = await scene.read("a", stale=True)
+    assert stale.ends == [b"v"]
+    check.open()
+    assert await own == 1
+    assert [read.ends for read in reads] == 4 * [[b"v"]]
+    assert (await scene.read("a")).ends == [b"v"]
+
+
+async def test_reads_of_values_on_the_volume_beyond_the_bound_are_refused(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "MOST_READERS", 1)
+    await scene.put("a")
+    scene.index._cache.drop("a")
+    scene.values.outcomes = [b"1", b"2"]
+    scene.values.goes_on.clear()
+    first = Read(scene.store, "a", False)
+    scene.store.read(first)
+    await until(lambda: bool(scene.values.parts))
+    assert isinstance(the_refusal(await scene.read("a")), Busy)
+    scene.values.goes_on.set()
+    await until(lambda: bool(first.ends))
+    assert (await scene.read("a")).ends == [b"2"]
+
+
+# ---------------------------------------------------------------------- writes
+
+
+async def test_how_writes_end_that_are_done(scene: Scene) -> None:
+    assert await scene.write(Write("a", b"1")) == (Outcome(Result.CREATED, Version(1, 1)), 1)
+    assert await scene.write(Write("a", b"2")) == (Outcome(Result.REPLACED, Version(1, 2)), 1)
+    assert await scene.write(Write("a", None)) == (Outcome(Result.DELETED, Version(1, 3)), 1)
+
+
+async def test_how_writes_end_that_are_not_done(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.write(Write("a", b"1", idempotency_key="k"))
+    refusals = [
+        await scene.refused(Write("none", None)),
+        await scene.refused(Write("a", b"2", idempotency_key="k")),
+        await scene.refused(Write("a", b"2", if_match=("9-9",))),
+        await scene.refused(Write("none", b"2", if_match=("*",))),
+    ]
+    assert [type(refusal) for refusal in refusals] == [NotFound, KeyReused, Conflict, Conflict]
+    assert [refusal.version for refusal in refusals if isinstance(refusal, Conflict)] == [Version(1, 1), None]
+    monkeypatch.setattr(GroupCommit, "submit", lambda *_: False)
+    refusals.append(await scene.refused(Write("a", b"2")))
+    assert isinstance(refusals[-1], Busy)
+    assert {refusal.epoch for refusal in refusals} == {1}
+
+
+async def test_a_write_that_finds_no_room(scene: Scene) -> None:
+    scene.service.space_lacks()
+    refusal = await scene.refused(Write("a", bytes(1 << 20)))
+    assert isinstance(refusal, Full)
+    assert refusal.epoch == 1
+
+
+async def test_writes_of_an_epoch_that_ends(scene: Scene) -> None:
+    commit = Gate()
+    scene.stage.folder.at("sync", "segments", before=commit)
+    in_flight, waiting = Change(scene.store), Change(scene.store)
+    scene.store.write(Write("a", b"1"), in_flight)
+    await until(commit.reached.is_set)
+    scene.store.write(Write("b", b"1"), waiting)
+    scene.service.end("another one claimed epoch 2")
+    scene.follow(2)
+    scene.node.state.member.epoch = 2
+    await until(lambda: bool(in_flight.ends and waiting.ends))
+    [unknown], [elsewhere] = in_flight.ends, waiting.ends
+    assert isinstance(unknown, Unknown)
+    assert unknown.epoch == 1  # the one that the write was in
+    assert isinstance(elsewhere, Elsewhere)
+    assert elsewhere.main == MAIN_URL
+    commit.open()
+    late = await scene.refused(Write("c", b"1"))
+    assert isinstance(late, Elsewhere)
+    with pytest.raises(Elsewhere):
+        scene.store.require_main()
+
+
+async def test_a_main_is_where_one_asks(scene: Scene) -> None:
+    scene.store.require_main()
+    assert (scene.store.epoch, scene.store.index) == (1, scene.service.index)

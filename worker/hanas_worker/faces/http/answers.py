@@ -1,0 +1,99 @@
+"""How a list and each refusal of the store look in HTTP: statuses, headers and documents."""
+
+from typing import Protocol
+
+import msgspec
+
+from hanas_core.state import index
+from hanas_serving.answers import Answer, of_problem
+from hanas_serving.problems import Problem
+from hanas_worker import store
+
+TRY_AGAIN = {"retry-after": "1"}
+
+
+class Reply(Protocol):
+    """Where an answer goes."""
+
+    path: bytes
+    """The path that was asked for, not decoded, and its query."""
+
+    def answer(self, answer: Answer) -> None:
+        """Answer the request; at most once."""
+
+    def fail(self, error: BaseException) -> None:
+        """Answer that this program made a mistake."""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A key in a list."""
+
+    key: str
+    version: str
+    size: int
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Body of a list."""
+
+    keys: list[Listed]
+    next: str | None
+
+
+def of_page(page: index.Page, epoch: int) -> Answer:
+    """Return the answer with a page of the list of keys."""
+    keys = [Listed(key, str(entry.version), entry.size) for key, entry in page.entries]
+    body = msgspec.json.encode(Page(keys, page.following))
+    lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n" % (len(body), epoch)
+    return Answer(200, lines, body)
+
+
+def fail(reply: Reply, error: Exception, epoch: int | None) -> None:
+    """Answer with the problem that ``error`` is, or that a refusal means; ``epoch``: the highest one known."""
+    if isinstance(error, store.Refusal):
+        error = _problem(error, reply.path)
+    if isinstance(error, Problem):
+        reply.answer(of_problem(error, epoch))
+    else:
+        reply.fail(error)
+
+
+_PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
+    store.Elsewhere: (503, "there is no main just now; a takeover takes less than a second: try again", TRY_AGAIN),
+    store.NotFound: (404, "there is no such key", {}),
+    store.Conflict: (412, "the key is not there; nothing was changed", {}),
+    store.KeyReused: (
+        422,
+        "this Idempotency-Key came with another request before: use a new one for each write",
+        {},
+    ),
+    store.Full: (507, "the volume is full and nothing was written: make room on it or enlarge it; reads go on", {}),
+    store.Busy: (503, "too many requests are waiting for the volume; nothing was done: try again", TRY_AGAIN),
+    store.Unreadable: (503, "the value cannot be read just now", TRY_AGAIN),
+    store.Unknown: (
+        503,
+        (
+            "the main changed while this write was in flight: it may or may not have been done. "
+            "Repeat it with the same Idempotency-Key, or read the key"
+        ),
+        {**TRY_AGAIN, "hanas-outcome": "unknown"},
+    ),
+}
+"""Status, detail and headers; `Elsewhere` without a main, `Conflict` without a version."""
+
+
+def _problem(refusal: store.Refusal, target: bytes) -> Problem:
+    status, detail, headers = _PROBLEMS[type(refusal)]
+    match refusal:
+        case store.Elsewhere(main=str(main)):
+            status, detail, headers = 307, "the main is elsewhere", {"location": main + target.decode("latin-1")}
+        case store.Conflict(version=version) if version is not None:
+            detail = f"the key has version {version}; nothing was changed; read it again and decide anew"
+            headers = {"etag": f'"{version}"'}
+        case store.Unreadable(trouble=trouble):
+            detail = f"{detail}: {trouble}"
+        case _:
+            pass
+    if refusal.epoch is not None:
+        headers = {**headers, "hanas-epoch": str(refusal.epoch)}
+    return Problem(status, detail, headers)

@@ -1,0 +1,116 @@
+"""``/v1/kv`` as a plain ASGI endpoint: what does not come the direct way (hanas_worker.faces.http.keys)."""
+
+import asyncio
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from hanas_serving.answers import Answer, send_answer
+from hanas_serving.principals import Action
+from hanas_serving.problems import Problem
+from hanas_worker.faces.http import requests
+from hanas_worker.faces.http.answers import fail, of_page
+from hanas_worker.faces.http.keys import KeyRead, Keys, KeyWrite
+from hanas_worker.store import Store
+
+COLLECTION = b"/v1/kv"
+_ACTIONS = {"GET": Action.READ, "HEAD": Action.READ, "PUT": Action.WRITE, "DELETE": Action.DELETE}
+_METHODS = ", ".join(sorted(_ACTIONS))
+
+
+def concerns_keys(raw_path: bytes) -> bool:
+    """Tell whether a path, not decoded, is that of the list of keys or of a key."""
+    return raw_path == COLLECTION or raw_path.startswith(requests.KEY_PATH)
+
+
+class Disconnected(Exception):
+    """The client went away before its request was complete: there is nobody to answer."""
+
+
+class _Awaited:
+    """A reply that a coroutine waits for."""
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        self.waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def answer(self, answer: Answer) -> None:
+        if not self.waiter.done():
+            self.waiter.set_result(answer)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.waiter.done():
+            self.waiter.set_exception(error)
+
+
+class KeysEndpoint:
+    """Answers every request below ``/v1/kv``."""
+
+    def __init__(self, keys: Keys) -> None:
+        """Answer for ``keys``."""
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path, query = scope["raw_path"], scope["query_string"]
+        target = path + b"?" + query if query else path
+        reply = _Awaited(target)
+        try:
+            await self._ask(reply, scope, receive)
+        except Disconnected:
+            return
+        except Exception as error:
+            fail(reply, error, self._keys.epoch)
+        await send_answer(await reply.waiter, send, bodiless=scope["method"] == "HEAD")
+
+    async def _ask(self, reply: _Awaited, scope: Scope, receive: Receive) -> None:
+        method, path, headers = scope["method"], scope["raw_path"], scope["headers"]
+        if path == COLLECTION:
+            store = self._keys.admit(headers, Action.LIST, b"")
+            if method not in {"GET", "HEAD"}:
+                raise Problem(405, "the list of keys takes GET only", {"allow": "GET, HEAD"})
+            page = requests.page_of(requests.query_of(scope["query_string"]))
+            reply.answer(of_page(*await store.list(page.prefix, page.after, page.limit, stale=page.stale)))
+            return
+        store = self._keys.admit(headers, _ACTIONS.get(method, Action.READ), path[len(requests.KEY_PATH) :])
+        key = requests.key_of(path)
+        if method not in _ACTIONS:
+            raise Problem(405, f"a key takes {_METHODS}", {"allow": _METHODS})
+        if method in {"GET", "HEAD"}:
+            self._read(store, key, scope, reply)
+        else:
+            await self._write(store, key, scope, receive, reply)
+
+    @staticmethod
+    def _read(store: Store, key: str, scope: Scope, reply: _Awaited) -> None:
+        bodiless = scope["method"] == "HEAD"
+        wanted = requests.wanted_of(scope["headers"])
+        if bodiless:
+            wanted = wanted._replace(part=None)
+        query: bytes = scope["query_string"]
+        stale = bool(query) and requests.wants_stale(requests.query_of(query))
+        store.read(KeyRead(store, key, stale, reply, wanted, bodiless))
+
+    async def _write(self, store: Store, key: str, scope: Scope, receive: Receive, reply: _Awaited) -> None:
+        put, headers = scope["method"] == "PUT", scope["headers"]
+        write = requests.write_of(key, headers, b"" if put else None)
+        if put:
+            length = requests.length_of(headers)
+            if length is not None and length > self._keys.value_bytes:
+                raise self._keys.too_large(length)
+            store.require_main()  # before the body is sent for nothing
+            write = msgspec.structs.replace(write, value=await self._body(receive))
+        store.write(write, KeyWrite(store, reply))
+
+    async def _body(self, receive: Receive) -> bytes:
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise Disconnected
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._keys.value_bytes:
+                raise self._keys.too_large(size)
+            if not message.get("more_body", False):
+                return b"".join(parts)

@@ -1,0 +1,146 @@
+"""``/v1/kv/{key}``: from a request to the store, and from there to the answer, which carries ``HANas-Epoch``.
+
+A plain request comes here the direct way and is answered by calls, without a coroutine.
+"""
+
+from urllib.parse import unquote_to_bytes
+
+from hanas_core.state.entries import Entry
+from hanas_core.state.judge import ANY, Outcome, Result, Write
+from hanas_serving import principals
+from hanas_serving.answers import Answer
+from hanas_serving.direct import Exchange, Headers
+from hanas_serving.principals import Action
+from hanas_serving.problems import Problem
+from hanas_worker.faces.http import requests
+from hanas_worker.faces.http.answers import TRY_AGAIN, Reply, fail
+from hanas_worker.faces.http.requests import Wanted
+from hanas_worker.store import Part, PendingRead, PendingWrite, Store
+
+_ACTIONS = {b"GET": Action.READ, b"PUT": Action.WRITE, b"DELETE": Action.DELETE}
+_REPLACED, _DELETED = Result.REPLACED, Result.DELETED  # a member of an enumeration is slow to look up
+
+
+class Keys:
+    """The keys of one worker's store; called with a plain request, answers it by calls instead of coroutines."""
+
+    methods = frozenset(_ACTIONS)
+    prefix = requests.KEY_PATH
+
+    def __init__(self, client_tokens: tuple[str, ...], value_bytes: int) -> None:
+        """Allow values of ``value_bytes`` at most, and, if there are any, bearers of ``client_tokens`` only."""
+        self.store: Store | None = None
+        """Set once this worker has joined."""
+        self.value_bytes = value_bytes
+        self._tokens = client_tokens
+
+    @property
+    def epoch(self) -> int | None:
+        """Highest epoch known, if any."""
+        return None if self.store is None else self.store.epoch
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Answer one request, now or when a check or a commit has returned."""
+        try:
+            method, headers = exchange.method, exchange.headers
+            store = self.store
+            if self._tokens or store is None:
+                store = self.admit(headers, _ACTIONS[method], exchange.path[len(self.prefix) :])
+            key = requests.key_of(exchange.path)
+            if method == b"GET":
+                store.read(KeyRead(store, key, False, exchange, requests.wanted_of(headers)))
+                return
+            value = exchange.body if method == b"PUT" else None
+            write = requests.write_of(key, headers, value)
+            if value is not None and len(value) > self.value_bytes:
+                raise self.too_large(len(value))
+            store.write(write, KeyWrite(store, exchange))
+        except Exception as error:
+            fail(exchange, error, self.epoch)
+
+    def admit(self, headers: Headers, action: Action, key: bytes) -> Store:
+        """Return the store for ``action`` on ``key``, percent-encoded. Raises Problem: 401, 503 without a store."""
+        if self._tokens:
+            principal = principals.identify(dict(headers).get(b"authorization"), self._tokens)
+            if not principals.may(principal, action, unquote_to_bytes(key)):
+                raise Problem(
+                    401, "a bearer token is needed: Authorization: Bearer ...", {"www-authenticate": "Bearer"}
+                )
+        if self.store is None:
+            raise Problem(503, "this worker has not joined yet; try again", TRY_AGAIN)
+        return self.store
+
+    def too_large(self, size: int) -> Problem:
+        """Return the answer to a value of this size.
+
+        The connection stays open and swallows the rest: closed under a client that still sends, it would be reset,
+        and this answer lost.
+        """
+        detail = f"the value has {size} bytes or more; at most {self.value_bytes} are allowed (HANAS_VALUE_BYTES)"
+        return Problem(413, detail)
+
+
+class KeyRead(PendingRead):
+    """A GET of a key, or a HEAD."""
+
+    reply: Reply
+    wanted: Wanted
+    bodiless: bool = False
+    status: int = 200
+    lines: bytes = b""
+
+    def choose(self, entry: Entry, epoch: int) -> Part | None:
+        """Answer 304, or a HEAD; else return the part of the value to answer with. Raises Problem: 412, 416."""
+        origin, sequence, size = entry.origin, entry.sequence, entry.size
+        lines = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\naccept-ranges: bytes\r\n' % (origin, sequence, epoch)
+        status, part = 200, (0, size)
+        wanted = self.wanted
+        if wanted is not requests.PLAINLY:
+            version = entry.version
+            if wanted.if_match is not None and not Write(self.key, None, if_match=wanted.if_match).holds(version):
+                raise Problem(412, f"the version is {version}", {"etag": f'"{version}"', "hanas-epoch": str(epoch)})
+            unchanged = wanted.if_none_match
+            if unchanged is not None and (ANY in unchanged or str(version) in unchanged):
+                self.reply.answer(Answer(304, lines))
+                return None
+            if wanted.part is not None and wanted.if_range in {None, b'"%d-%d"' % version}:
+                found = requests.range_of(wanted.part, size)
+                if found is not None:
+                    status, part = 206, found
+                    lines += b"content-range: bytes %d-%d/%d\r\n" % (part[0], part[1] - 1, size)
+        length = part[1] - part[0]
+        lines = b"content-type: %b\r\n%bcontent-length: %d\r\n" % (entry.content_type.encode("latin-1"), lines, length)
+        if self.bodiless:
+            self.reply.answer(Answer(status, lines))
+            return None
+        self.status, self.lines = status, lines
+        return part
+
+    def done(self, value: bytes) -> None:
+        """Answer 200 or 206."""
+        self.reply.answer(Answer(self.status, self.lines, value))
+
+    def fail(self, error: Exception) -> None:
+        """Answer with a problem."""
+        fail(self.reply, error, self.store.epoch)
+
+
+class KeyWrite(PendingWrite):
+    """A PUT or a DELETE of a key."""
+
+    reply: Reply
+
+    def done(self, outcome: Outcome, epoch: int) -> None:
+        """Answer 201 or 204."""
+        result, version = outcome.result, outcome.version
+        if version is None or result is _DELETED:
+            answer = Answer(204, b"hanas-epoch: %d\r\n" % epoch)
+        elif result is _REPLACED:
+            answer = Answer(204, b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n' % (*version, epoch))
+        else:
+            answer = Answer(201, b'etag: "%d-%d"\r\nhanas-epoch: %d\r\ncontent-length: 0\r\n' % (*version, epoch))
+        self.reply.answer(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with a problem."""
+        fail(self.reply, error, self.store.epoch)

@@ -1,0 +1,245 @@
+"""The store: the keys of one log, in no protocol's words. All that the protocols of clients see of the engine.
+
+A request is one object, a `PendingRead` or a `PendingWrite` that a protocol derives from. The store calls it back, at
+once or when a check or a commit has returned: that costs neither a coroutine nor a future.
+"""
+
+import asyncio
+from typing import NoReturn
+
+import msgspec
+
+from hanas_core.log.positions import Version
+from hanas_core.members.member import Role
+from hanas_core.state.entries import Entry
+from hanas_core.state.index import Index, Page
+from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.volume.errors import FolderError
+from hanas_worker.log.service import MOST_READERS
+from hanas_worker.log.values import Moved
+from hanas_worker.node import Node
+
+Part = tuple[int, int]
+"""Begin and end of a part of a value, bytes."""
+
+
+class Refusal(Exception):
+    """Why a request was not carried out."""
+
+    def __init__(self, epoch: int | None = None) -> None:
+        """``epoch``: the one in which it was refused; None if no epoch of this worker's has a say in it."""
+        super().__init__()
+        self.epoch = epoch
+
+
+class Elsewhere(Refusal):
+    """This worker is not the main; nothing was done. ``main``: the URL of the main, None while there is none."""
+
+    def __init__(self, main: str | None) -> None:
+        super().__init__()
+        self.main = main
+
+
+class NotFound(Refusal):
+    """The key is not there."""
+
+
+class Conflict(Refusal):
+    """The conditions of a write do not hold for the ``version`` of the key, None if that is not there."""
+
+    def __init__(self, epoch: int, version: Version | None) -> None:
+        super().__init__(epoch)
+        self.version = version
+
+
+class KeyReused(Refusal):
+    """The idempotency key came with another request before."""
+
+
+class Full(Refusal):
+    """The volume has no room; nothing was done."""
+
+
+class Busy(Refusal):
+    """Too many requests wait for the volume; nothing was done."""
+
+
+class Unknown(Refusal):
+    """The epoch ended while the write was in flight: it may or may not have been done."""
+
+
+class Unreadable(Refusal):
+    """The value cannot be read from the volume just now."""
+
+    def __init__(self, trouble: FolderError) -> None:
+        super().__init__()
+        self.trouble = str(trouble)
+
+
+_REFUSALS = {
+    Result.NOT_FOUND: NotFound,
+    Result.KEY_REUSED: KeyReused,
+    Result.NO_SPACE: Full,
+    Result.BUSY: Busy,
+    Result.UNKNOWN: Unknown,
+}
+_CREATED, _REPLACED, _DELETED = Result.CREATED, Result.REPLACED, Result.DELETED  # slow to look up
+
+
+class PendingRead(msgspec.Struct, eq=False):
+    """A read from its request to its answer."""
+
+    store: "Store"
+    key: str
+    stale: bool
+    """What this worker has applied will do, without a check and at a backup too."""
+
+    def choose(self, entry: Entry, epoch: int) -> Part | None:
+        """Return the part of the value that is wanted; None: none, and the read is answered.
+
+        Is called again if the value moved while it was being read.
+        """
+        raise NotImplementedError
+
+    def done(self, value: bytes) -> None:
+        """Answer with the part of the value that was chosen."""
+        raise NotImplementedError
+
+    def fail(self, error: Exception) -> None:
+        """Answer that the read was refused (`Refusal`), or ran into ``error``, which a method here raised."""
+        raise NotImplementedError
+
+    def __call__(self, epoch: int | None) -> None:
+        """Go on in ``epoch``, in which the index may be read; None: in none."""
+        try:
+            if epoch is None:
+                self.store.refuse()
+            index = self.store.index
+            entry = index.get(self.key)
+            if entry is None:
+                raise NotFound(epoch)
+            part = self.choose(entry, epoch)
+            if part is None:
+                return
+            value = index.cached(self.key)
+            if value is None:
+                self.store.fetch(self, entry, part)
+            else:
+                begin, end = part
+                self.done(value if end - begin == len(value) else value[begin:end])
+        except Exception as error:
+            self.fail(error)
+
+
+class PendingWrite(msgspec.Struct, eq=False):
+    """A write from its request to its answer."""
+
+    store: "Store"
+
+    def done(self, outcome: Outcome, epoch: int) -> None:
+        """Answer that the key was created, replaced or deleted in ``epoch``."""
+        raise NotImplementedError
+
+    def fail(self, error: Exception) -> None:
+        """Answer that the write was refused (`Refusal`), or ran into ``error``, which a method here raised."""
+        raise NotImplementedError
+
+    def __call__(self, outcome: Outcome, epoch: int) -> None:
+        """Go on with the outcome."""
+        try:
+            result = outcome.result
+            if result is _REPLACED or result is _CREATED or result is _DELETED:
+                self.done(outcome, epoch)
+            elif result is Result.NOT_MAIN:
+                self.store.refuse()
+            elif result is Result.CONDITION_FAILED:
+                raise Conflict(epoch, outcome.version)
+            else:
+                raise _REFUSALS[result](epoch)
+        except Exception as error:
+            self.fail(error)
+
+
+class Store:
+    """The keys of one log."""
+
+    def __init__(self, node: Node) -> None:
+        """Be the store of ``node``, a main or a backup."""
+        self._node = node
+        self._tenure, self._replica = node.tenure, node.state.replica
+        self._fetches: set[asyncio.Task[None]] = set()
+
+    @property
+    def epoch(self) -> int:
+        """Highest epoch known."""
+        return self._node.state.member.epoch
+
+    @property
+    def index(self) -> Index:
+        """The committed state that was applied here."""
+        return self._replica.index
+
+    def require_main(self) -> None:
+        """Raise Elsewhere unless this worker is the main."""
+        if self._tenure.serving is None:
+            self.refuse()
+
+    def refuse(self) -> NoReturn:
+        """Raise Elsewhere: only the main may answer."""
+        raise Elsewhere(self._node.main_url)
+
+    def read(self, read: PendingRead) -> None:
+        """Carry out ``read`` when a seal check that began after this call said "unsealed", or at once if stale."""
+        service = self._tenure.serving
+        if service is None or read.stale:
+            read(self._stale_epoch() if read.stale else None)
+        elif service.crowded:
+            read.fail(Busy(service.epoch))
+        else:
+            service.after_check(read)
+
+    def write(self, write: Write, pending: PendingWrite) -> None:
+        """Carry out ``write``; ``pending`` gets its outcome."""
+        service = self._tenure.serving
+        if service is None:
+            pending.fail(Elsewhere(self._node.main_url))
+        else:
+            service.submit(write, pending)
+
+    async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> tuple[Page, int]:
+        """Return up to ``limit`` keys with ``prefix`` behind ``after``, and the epoch. Raises Elsewhere, Busy."""
+        service = self._tenure.serving
+        if service is None or stale:
+            epoch = self._stale_epoch() if stale else None
+        elif service.crowded:
+            raise Busy(service.epoch)
+        else:
+            epoch = await service.fence()
+        if epoch is None:
+            self.refuse()
+        return self.index.page(prefix, after, limit), epoch
+
+    def _stale_epoch(self) -> int | None:
+        """Return the epoch in which this worker may be read without a check, None if it may not."""
+        state, service = self._node.state, self._tenure.serving
+        if service is not None:
+            return service.epoch
+        return state.followed_epoch or None if state.member.role is Role.BACKUP else None
+
+    def fetch(self, read: PendingRead, entry: Entry, part: Part) -> None:
+        """Answer ``read`` with a value that is not at hand in memory. Raises Busy."""
+        if len(self._fetches) >= MOST_READERS:
+            raise Busy(self.epoch)
+        task = asyncio.create_task(self._fetch(read, entry, part))
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+
+    async def _fetch(self, read: PendingRead, entry: Entry, part: Part) -> None:
+        try:
+            read.done(await self._node.values.read(read.key, entry, part))
+        except Moved:
+            self.read(read)  # what became of the key meanwhile, only the main may tell
+        except FolderError as error:
+            read.fail(Unreadable(error))
+        except Exception as error:
+            read.fail(error)
