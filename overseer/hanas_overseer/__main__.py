@@ -17,9 +17,9 @@ from hanas_overseer import settings
 from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
-from hanas_overseer.metrics import Metrics
+from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.observer import Observer
-from hanas_overseer.settings import Settings
+from hanas_overseer.settings import OverseerSettings
 from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
@@ -32,7 +32,7 @@ _INITIALISE_SECONDS = 60.0
 _log = logging.getLogger("hanas_overseer")
 
 
-async def open_folder(wanted: Settings) -> tuple[PosixFolder, Cluster]:
+async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
     """Return the folder and its identity; an empty folder is initialised unless an id is wanted.
 
     Raises SettingError, FolderError.
@@ -76,7 +76,7 @@ async def serve(stopping: asyncio.Event) -> None:
         _log.warning("HANAS_CLIENT_TOKEN_FILE is not set: whoever reaches port %d can read the state", wanted.port)
     watcher = Watcher(Observer(folder, identity.folder_id), identity.folder_id, wanted.timing)
     decisions = Decisions(folder, identity.folder_id, wanted.timing)
-    calls = Calls(decisions, watcher, Metrics(watcher))
+    calls = Calls(decisions, watcher, OverseerMetrics(watcher))
     endpoint = Endpoint(application(calls, wanted.secrets, wanted.client_tokens), bound)
     watching = asyncio.create_task(watcher.run())
     endpoint.start()

@@ -6,7 +6,7 @@ import msgspec
 
 from hanas_core.members.documents import LEFT, Alert, MainInfo, Presence, Report
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
-from hanas_overseer.liveness import Sighting
+from hanas_overseer.liveness import Observation
 
 OVERSEER = "overseer"
 """Who says it."""
@@ -21,7 +21,7 @@ def union(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
 
 
 def silences(
-    sightings: Sequence[Sighting], main: MainInfo | None, reports: Mapping[str, Report], *, now: str
+    sightings: Sequence[Observation], main: MainInfo | None, reports: Mapping[str, Report], *, now: str
 ) -> list[Alert]:
     """Return the alerts about each member that has fallen silent in the folder. ``now``: wall clock, ISO 8601.
 

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from hanas_overseer import picture
-from hanas_overseer.documents import Cluster
+from hanas_overseer.documents import ClusterDocument
 from hanas_overseer.observer import Sight
 
 REFRESH_SECONDS = 2.0
@@ -19,7 +19,7 @@ class Published(msgspec.Struct, frozen=True):
     """Grows with each publication."""
     sight: Sight | None
     """None: the folder could not be read yet."""
-    cluster: Cluster
+    cluster: ClusterDocument
     body: bytes
     """``cluster`` as JSON."""
 
@@ -35,7 +35,7 @@ class Board:
         self._published_at = 0.0
         self._news = asyncio.Event()
 
-    def show(self, now: float, sight: Sight | None, cluster: Cluster) -> None:
+    def show(self, now: float, sight: Sight | None, cluster: ClusterDocument) -> None:
         """Publish the picture if it differs from the last one, or if that is old. ``now``: monotonic seconds."""
         settled = picture.settled(cluster)
         if settled == self._settled and now - self._published_at < REFRESH_SECONDS:

@@ -8,8 +8,8 @@ from hanas_core.epochs.arbitration import Arrival, Challenge
 from hanas_core.members.documents import MainInfo, Report
 from hanas_overseer import bodies, stream
 from hanas_overseer.decisions import Decisions
-from hanas_overseer.documents import Alerts, MainDocument, Pool, Takeovers
-from hanas_overseer.metrics import Metrics
+from hanas_overseer.documents import AlertsDocument, EpochsDocument, HighestEpoch, PoolDocument, TakeoversDocument
+from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving import problems
 from hanas_serving.problems import Problem
@@ -46,7 +46,7 @@ def not_granted(main: MainInfo) -> Response:
 class Calls:
     """The endpoints, each a coroutine from request to response."""
 
-    def __init__(self, decisions: Decisions, watcher: Watcher, metrics: Metrics) -> None:
+    def __init__(self, decisions: Decisions, watcher: Watcher, metrics: OverseerMetrics) -> None:
         """Decide with ``decisions``, show what ``watcher`` saw."""
         self._decisions = decisions
         self._watcher = watcher
@@ -73,7 +73,7 @@ class Calls:
         self._metrics.ruled(granted=ruling.granted)
         if not ruling.granted:
             return not_granted(ruling.main)
-        return document(MainDocument(epoch=ruling.main.epoch, main=ruling.main))
+        return document(HighestEpoch(epoch=ruling.main.epoch, main=ruling.main))
 
     async def report(self, request: Request) -> Response:
         """``POST /v1/report``: a worker tells over the network how it is."""
@@ -108,30 +108,31 @@ class Calls:
         """``GET /v1/main``."""
         del request
         sight = await self._watcher.sight()
-        return document(MainDocument(epoch=sight.highest, main=sight.main))
+        return document(HighestEpoch(epoch=sight.highest, main=sight.main))
 
     async def pool(self, request: Request) -> Response:
         """``GET /v1/pool``."""
         del request
-        return document(Pool(members=(await self._watcher.cluster()).members))
+        return document(PoolDocument(members=(await self._watcher.cluster()).members))
 
     async def cluster(self, request: Request) -> Response:
         """``GET /v1/cluster``."""
         del request
         return document(await self._watcher.cluster())
 
-    async def takeovers(self, request: Request) -> Response:
-        """``GET /v1/takeovers``: the whole history."""
-        del request
+    async def epochs(self, request: Request) -> Response:
+        """``GET /v1/epochs``, and ``GET /v1/takeovers``: the whole history."""
         sight = await self._watcher.sight()
         if not sight.complete:
             raise Problem(503, f"the history is still being read, epoch {sight.lowest} is reached; try again", _RETRY)
-        return document(Takeovers(takeovers=sight.takeovers))
+        if request.url.path.endswith("/takeovers"):
+            return document(TakeoversDocument(takeovers=sight.takeovers))
+        return document(EpochsDocument(epochs=sight.takeovers))
 
     async def alerts(self, request: Request) -> Response:
         """``GET /v1/alerts``."""
         del request
-        return document(Alerts(alerts=(await self._watcher.cluster()).alerts))
+        return document(AlertsDocument(alerts=(await self._watcher.cluster()).alerts))
 
     async def events(self, request: Request) -> Response:
         """``GET /v1/events``: a stream that ends only when the overseer does."""

@@ -12,14 +12,14 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The common settings of every document."""
 
 
-class MainDocument(Document, frozen=True, kw_only=True):
+class HighestEpoch(Document, frozen=True, kw_only=True):
     """``GET /v1/main``, and what a takeover is answered with: the highest epoch, 0 before the first, and its main."""
 
     epoch: int
     main: MainInfo | None
 
 
-class Member(Document, frozen=True, kw_only=True):
+class MemberEntry(Document, frozen=True, kw_only=True):
     """One registered member."""
 
     member: str
@@ -40,7 +40,7 @@ class Member(Document, frozen=True, kw_only=True):
     keys: int = 0
 
 
-class Takeover(Document, frozen=True, kw_only=True):
+class EpochEntry(Document, frozen=True, kw_only=True):
     """One epoch: who claimed it, after whom and why."""
 
     epoch: int
@@ -60,11 +60,11 @@ class Takeover(Document, frozen=True, kw_only=True):
     """It has a manifest, so its main went on to serve."""
     seconds: dict[str, float] | None
     """How long the steps of the takeover took; None: it has not served, or its manifest is gone."""
-    durations: "Durations | None" = None
+    durations: "EpochDurations | None" = None
     """The same from the old main's last sign of life on; None where one of its parts is not known."""
 
 
-class Durations(Document, frozen=True, kw_only=True):
+class EpochDurations(Document, frozen=True, kw_only=True):
     """Where the time of a takeover went, seconds on the new main's clock."""
 
     detection: float
@@ -77,32 +77,38 @@ class Durations(Document, frozen=True, kw_only=True):
     """The sum; the manifest's pointer and one seal check, two small synced calls, came after it."""
 
 
-class Cluster(Document, frozen=True, kw_only=True):
+class ClusterDocument(Document, frozen=True, kw_only=True):
     """``GET /v1/cluster``: everything in one document."""
 
     folder_id: str
     epoch: int
     main: MainInfo | None
-    members: tuple[Member, ...]
+    members: tuple[MemberEntry, ...]
     links: tuple[Link, ...]
-    takeovers: tuple[Takeover, ...]
-    """The newest ones, newest last; all of them are at ``GET /v1/takeovers``."""
+    takeovers: tuple[EpochEntry, ...]
+    """The newest ones, newest last; all of them are at ``GET /v1/epochs``."""
     alerts: tuple[Alert, ...]
 
 
-class Pool(Document, frozen=True, kw_only=True):
+class PoolDocument(Document, frozen=True, kw_only=True):
     """``GET /v1/pool``."""
 
-    members: tuple[Member, ...]
+    members: tuple[MemberEntry, ...]
 
 
-class Takeovers(Document, frozen=True, kw_only=True):
-    """``GET /v1/takeovers``: all epochs, newest last."""
+class EpochsDocument(Document, frozen=True, kw_only=True):
+    """``GET /v1/epochs``: all epochs, newest last."""
 
-    takeovers: tuple[Takeover, ...]
+    epochs: tuple[EpochEntry, ...]
 
 
-class Alerts(Document, frozen=True, kw_only=True):
+class TakeoversDocument(Document, frozen=True, kw_only=True):
+    """``GET /v1/takeovers``: the entries of ``GET /v1/epochs`` under the older name."""
+
+    takeovers: tuple[EpochEntry, ...]
+
+
+class AlertsDocument(Document, frozen=True, kw_only=True):
     """``GET /v1/alerts``: the open alerts."""
 
     alerts: tuple[Alert, ...]

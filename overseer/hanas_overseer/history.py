@@ -9,7 +9,7 @@ from hanas_core.log.manifests import read_manifest
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption, Missing
 from hanas_core.volume.folder import Folder
-from hanas_overseer.documents import Durations, Takeover
+from hanas_overseer.documents import EpochDurations, EpochEntry
 
 BACKFILL_EPOCHS = 50
 """How many older epochs are read with one look."""
@@ -30,11 +30,11 @@ class History:
     def __init__(self, folder: Folder) -> None:
         """Nothing is known yet."""
         self._folder = folder
-        self._known: dict[int, Takeover] = {}
+        self._known: dict[int, EpochEntry] = {}
         self._highest = 0
         self.lowest = 0
         """The lowest epoch that was read; 1: the history is complete; 0: there is none yet."""
-        self.takeovers: tuple[Takeover, ...] = ()
+        self.takeovers: tuple[EpochEntry, ...] = ()
 
     async def update(self, holder: Claim) -> None:
         """Read on up to ``holder``, the highest claim, and some epochs further back. Raises FolderError.
@@ -77,10 +77,10 @@ class History:
         return changed
 
 
-def takeover(claim: Claim, *, served: bool, seconds: dict[str, float] | None) -> Takeover:
+def takeover(claim: Claim, *, served: bool, seconds: dict[str, float] | None) -> EpochEntry:
     """Return the entry of an epoch."""
     evidence = _evidence(claim)
-    return Takeover(
+    return EpochEntry(
         epoch=claim.epoch,
         member=claim.member,
         incarnation=claim.incarnation,
@@ -97,13 +97,13 @@ def takeover(claim: Claim, *, served: bool, seconds: dict[str, float] | None) ->
     )
 
 
-def durations(seconds: dict[str, float], evidence: object) -> Durations | None:
+def durations(seconds: dict[str, float], evidence: object) -> EpochDurations | None:
     """Split the time of a takeover; None where its claim does not tell enough."""
     detection = evidence.get("keepaliveAge") if isinstance(evidence, dict) else None
     if not isinstance(detection, int | float) or "claim" not in seconds:
         return None
     replay = sum(seconds.get(step, 0.0) for step in ("seals", "replay", "relog"))
-    return Durations(
+    return EpochDurations(
         detection=round(detection, 4),
         claim=round(seconds["claim"], 4),
         replay=round(replay, 4),

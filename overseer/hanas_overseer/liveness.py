@@ -15,7 +15,7 @@ SILENT_INTERVALS = 3
 """A member that is silent for so many presence intervals counts as gone."""
 
 
-class Sighting(NamedTuple):
+class Observation(NamedTuple):
     """What is known of one member. ``silent``: seconds since its counter moved, None if it never showed itself."""
 
     presence: Presence | None
@@ -25,7 +25,7 @@ class Sighting(NamedTuple):
     """This overseer saw the counter move; if not, the member may have been silent for longer than is known."""
 
 
-UNSEEN = Sighting(None, alive=False, silent=None, moved=False)
+UNSEEN = Observation(None, alive=False, silent=None, moved=False)
 
 
 class _Pulse:
@@ -53,7 +53,7 @@ class Liveness:
         self._pulses: dict[int, _Pulse] = {}
         self._looked_at: float | None = None
 
-    def look(self, now: float, presences: Sequence[Presence | None]) -> tuple[Sighting, ...]:
+    def look(self, now: float, presences: Sequence[Presence | None]) -> tuple[Observation, ...]:
         """Return the sightings by slot. ``now``: monotonic seconds; None: a block that says nothing now."""
         gap = 0.0 if self._looked_at is None else now - self._looked_at
         self._looked_at = now
@@ -69,10 +69,10 @@ class Liveness:
                 self._pulses[slot] = _Pulse(presence, now)
         return tuple(self._sighting(slot, now) for slot in range(len(presences)))
 
-    def _sighting(self, slot: int, now: float) -> Sighting:
+    def _sighting(self, slot: int, now: float) -> Observation:
         pulse = self._pulses.get(slot)
         if pulse is None:
             return UNSEEN
         silent = now - pulse.since
         alive = silent <= self._limit and pulse.presence.role != LEFT
-        return Sighting(pulse.presence, alive, silent, pulse.moved)
+        return Observation(pulse.presence, alive, silent, pulse.moved)

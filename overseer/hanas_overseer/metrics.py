@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from hanas_core.members.documents import LEFT
 from hanas_core.members.verdicts import Severity
-from hanas_overseer.documents import Cluster
+from hanas_overseer.documents import ClusterDocument
 from hanas_overseer.watcher import Watcher
 
 _LINK_STATES = ("up", "failed", "unknown")
 
 
-class Metrics:
+class OverseerMetrics:
     """The metrics of one overseer."""
 
     def __init__(self, watcher: Watcher) -> None:
@@ -24,7 +24,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._rulings = Counter(
-            "hanas_overseer_rulings", "Takeovers that were asked for here", ["granted"], registry=self._registry
+            "hanas_overseer_rulings", "TakeoversDocument that were asked for here", ["granted"], registry=self._registry
         )
         self._streams = Gauge("hanas_overseer_event_streams", "Open streams of events", registry=self._registry)
         self._registry.register(_Picture(watcher))
@@ -66,7 +66,7 @@ class _Picture(Collector):
             yield from families(published.cluster)
 
 
-def families(cluster: Cluster) -> Iterator[Metric]:
+def families(cluster: ClusterDocument) -> Iterator[Metric]:
     """Yield what the cluster document tells, as metrics."""
     yield GaugeMetricFamily("hanas_epoch", "The highest epoch", value=cluster.epoch)
     alive = GaugeMetricFamily("hanas_member_alive", "1: the member shows that it lives", labels=["member"])

@@ -8,7 +8,7 @@ from hanas_core.members import cluster
 from hanas_core.members.documents import MainInfo, Presence
 from hanas_core.members.mailboxes import Mailboxes, Registration, Registry
 from hanas_core.volume.folder import Folder
-from hanas_overseer.documents import Takeover
+from hanas_overseer.documents import EpochEntry
 from hanas_overseer.history import History
 
 
@@ -18,7 +18,7 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     registrations: tuple[Registration, ...] = ()
     presences: tuple[Presence | None, ...] = ()
     main: MainInfo | None = None
-    takeovers: tuple[Takeover, ...] = ()
+    takeovers: tuple[EpochEntry, ...] = ()
     lowest: int = 0
     """The lowest epoch in ``takeovers``; 1: it is the whole history; 0: there is no epoch yet."""
 

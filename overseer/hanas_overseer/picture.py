@@ -8,8 +8,8 @@ from hanas_core.members.documents import LEFT, Alert, Link, MainInfo, Presence, 
 from hanas_core.members.mailboxes import Registration
 from hanas_core.members.verdicts import Verdict
 from hanas_overseer import alarms
-from hanas_overseer.documents import Cluster, Member, Takeover
-from hanas_overseer.liveness import UNSEEN, Sighting
+from hanas_overseer.documents import ClusterDocument, EpochEntry, MemberEntry
+from hanas_overseer.liveness import UNSEEN, Observation
 from hanas_overseer.observer import Sight
 
 RECENT_TAKEOVERS = 100
@@ -22,17 +22,17 @@ _UNSETTLED = {"seen_seconds_ago": None, "applied": "", "lag_bytes": 0, "keys": 0
 def cluster(
     folder_id: str,
     sight: Sight,
-    sightings: Sequence[Sighting],
+    sightings: Sequence[Observation],
     own_alerts: Iterable[Alert],
     reports: Mapping[str, Report],
-) -> Cluster:
+) -> ClusterDocument:
     """Return the whole document. ``sightings`` is parallel to the registrations; missing ones were never seen.
 
     ``reports``: what those told over the network who live and are silent in the folder only.
     """
     seen = [*sightings, *[UNSEEN] * (len(sight.registrations) - len(sightings))]
     alive = [sighting.presence for sighting in seen if sighting.alive and sighting.presence is not None]
-    return Cluster(
+    return ClusterDocument(
         folder_id=folder_id,
         epoch=sight.highest,
         main=sight.main,
@@ -47,13 +47,13 @@ def cluster(
 
 
 def member(
-    registration: Registration, sighting: Sighting, main: MainInfo | None, report: Report | None = None
-) -> Member:
+    registration: Registration, sighting: Observation, main: MainInfo | None, report: Report | None = None
+) -> MemberEntry:
     """Return the entry of one registered member."""
     presence = sighting.presence
     if presence is None:
         is_main = main is not None and main.member == registration.member
-        return Member(
+        return MemberEntry(
             member=registration.member,
             incarnation=main.incarnation if is_main and main is not None else "",
             slot=registration.slot,
@@ -63,7 +63,7 @@ def member(
             alive=False,
             seen_seconds_ago=None,
         )
-    return Member(
+    return MemberEntry(
         member=registration.member,
         incarnation=presence.incarnation,
         slot=registration.slot,
@@ -80,7 +80,7 @@ def member(
     )
 
 
-def _verdict(sighting: Sighting, presence: Presence, report: Report | None) -> Verdict:
+def _verdict(sighting: Observation, presence: Presence, report: Report | None) -> Verdict:
     if sighting.alive:
         return presence.verdict
     return Verdict.UNKNOWN if report is None else report.verdict
@@ -113,12 +113,12 @@ def _badness(link: Link) -> int:
     return _WORST_FIRST.get(link.state, len(_WORST_FIRST))
 
 
-def recent(takeovers: tuple[Takeover, ...]) -> tuple[Takeover, ...]:
+def recent(takeovers: tuple[EpochEntry, ...]) -> tuple[EpochEntry, ...]:
     """Return the newest entries."""
     return takeovers[-RECENT_TAKEOVERS:]
 
 
-def settled(document: Cluster) -> bytes:
+def settled(document: ClusterDocument) -> bytes:
     """Return the document without ages, positions and other things that move all the time: to see a real change."""
     return msgspec.json.encode(
         msgspec.structs.replace(

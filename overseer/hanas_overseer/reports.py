@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from hanas_core.members.documents import Report
 from hanas_core.members.timing import Timing
-from hanas_overseer.liveness import Sighting
+from hanas_overseer.liveness import Observation
 
 _MOST_MEMBERS = 256
 _FRESH_INTERVALS = 6
@@ -33,7 +33,7 @@ class Reports:
         if report.member in self._taken or len(self._taken) < _MOST_MEMBERS:
             self._taken[report.member] = now, report
 
-    def of_the_silent(self, now: float, sightings: Sequence[Sighting]) -> Mapping[str, Report]:
+    def of_the_silent(self, now: float, sightings: Sequence[Observation]) -> Mapping[str, Report]:
         """Return the reports of those who live but are silent in the folder, by member."""
         found = {}
         for presence, alive, silent, _ in sightings:

@@ -11,7 +11,7 @@ DEFAULT_PORT = 4000
 
 
 @dataclass(frozen=True)
-class Settings:
+class OverseerSettings:
     """What an overseer is told at its start."""
 
     port: int
@@ -27,9 +27,9 @@ class Settings:
     timing: Timing
 
 
-def read(environment: Mapping[str, str]) -> Settings:
+def read(environment: Mapping[str, str]) -> OverseerSettings:
     """Return the settings in ``environment``. Raises SettingError."""
-    return Settings(
+    return OverseerSettings(
         port=settings.port(environment, "PORT", DEFAULT_PORT),
         folder=folders.path(environment),
         make_folder=folders.is_default(environment),

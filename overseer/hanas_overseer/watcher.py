@@ -11,8 +11,8 @@ from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_overseer import alarms, picture
 from hanas_overseer.board import Board
-from hanas_overseer.documents import Cluster
-from hanas_overseer.liveness import Liveness, Sighting
+from hanas_overseer.documents import ClusterDocument
+from hanas_overseer.liveness import Liveness, Observation
 from hanas_overseer.observer import Observer, Sight
 from hanas_overseer.reports import Reports
 from hanas_serving.lanes import Lane
@@ -41,7 +41,7 @@ class Watcher:
         self._liveness = Liveness(timing)
         self._openings = alarms.Openings()
         self._sight: Sight | None = None
-        self._sightings: tuple[Sighting, ...] = ()
+        self._sightings: tuple[Observation, ...] = ()
         self._seen_at: float | None = None
         self._reports = Reports(timing)
         self._trouble = ""
@@ -89,7 +89,7 @@ class Watcher:
             raise FolderUnavailable(self._trouble or f"the last look at the folder was {age or 0.0:.1f} s ago")
         return self._sight
 
-    async def cluster(self) -> Cluster:
+    async def cluster(self) -> ClusterDocument:
         """Return the present document. Raises FolderUnavailable."""
         return self._compose(await self.sight())
 
@@ -131,7 +131,7 @@ class Watcher:
         async with self._looked:
             self._looked.notify_all()
 
-    def _compose(self, sight: Sight) -> Cluster:
+    def _compose(self, sight: Sight) -> ClusterDocument:
         now = wall_clock()
         reports = self._reports.of_the_silent(self._clock(), self._sightings)
         own = alarms.silences(self._sightings, sight.main, reports, now=now)

@@ -15,7 +15,7 @@ from hanas_overseer import history
 from hanas_overseer.observer import Observer
 from tests.unit.overseer.stage import FAST, Overseer, Stage, check_problem, eventually, presence, running, started
 
-READING = ["/v1/main", "/v1/pool", "/v1/cluster", "/v1/takeovers", "/v1/alerts"]
+READING = ["/v1/main", "/v1/pool", "/v1/cluster", "/v1/epochs", "/v1/takeovers", "/v1/alerts"]
 
 
 class HangingFolder(PosixFolder):
@@ -276,7 +276,7 @@ async def test_two_overseers_decide_as_one(stage: Stage) -> None:
 
 
 async def test_a_restart_keeps_everything(stage: Stage) -> None:
-    paths = ["/v1/main", "/v1/pool", "/v1/cluster", "/v1/takeovers", "/v1/alerts"]
+    paths = ["/v1/main", "/v1/pool", "/v1/cluster", "/v1/epochs", "/v1/takeovers", "/v1/alerts"]
     async with running(stage) as overseer:
         for number in (1, 2, 3):
             await overseer.post("/v1/claim", stage.arrival(number))

@@ -9,9 +9,9 @@ from hanas_core.members.documents import MainInfo, Report
 from hanas_core.members.mailboxes import Registration
 from hanas_core.members.verdicts import Severity, Verdict
 from hanas_overseer import alarms, picture
-from hanas_overseer.documents import Takeover
+from hanas_overseer.documents import EpochEntry
 from hanas_overseer.history import takeover, words
-from hanas_overseer.liveness import UNSEEN, Sighting
+from hanas_overseer.liveness import UNSEEN, Observation
 from hanas_overseer.observer import Sight
 from tests.unit.overseer.stage import alert, claim, incarnation, link, presence
 
@@ -20,11 +20,11 @@ MAIN = MainInfo("worker-1", incarnation(1), "http://host-1:3001", "http://host-1
 NOW = "2026-02-02T00:00:00+00:00"
 
 
-def seen(number: int, *, alive: bool = True, moved: bool = True, silent: float = 0.2, **changes: Any) -> Sighting:
-    return Sighting(presence(number, **changes), alive=alive, silent=silent, moved=moved)
+def seen(number: int, *, alive: bool = True, moved: bool = True, silent: float = 0.2, **changes: Any) -> Observation:
+    return Observation(presence(number, **changes), alive=alive, silent=silent, moved=moved)
 
 
-def entry(epoch: int) -> Takeover:
+def entry(epoch: int) -> EpochEntry:
     return takeover(claim(epoch, 1), served=True, seconds=None)
 
 
