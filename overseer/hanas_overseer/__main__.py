@@ -1,4 +1,4 @@
-"""``hanas-overseer``: opens the folder, serves until SIGTERM or SIGINT. Exit codes: 0 stopped, 1 could not start."""
+"""``hanas-overseer``: open the folder and serve until SIGTERM or SIGINT. Exit codes: 0 stopped, 1 could not start."""
 
 import asyncio
 import logging
@@ -27,13 +27,13 @@ from hanas_serving.server import Endpoint, bind
 from hanas_serving.settings import SettingError
 
 _INITIALISE_SECONDS = 60.0
-"""The most that opening the folder may take; making a new one writes some megabytes."""
+"""Time limit for opening the folder; the initialisation of an empty one writes some megabytes."""
 
 _log = logging.getLogger("hanas_overseer")
 
 
 async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
-    """Return the folder and its identity; an empty folder is initialised unless an id is wanted.
+    """Return the folder and its identity; an empty folder is initialised unless an id is required.
 
     Raises SettingError, FolderError.
     """
@@ -41,7 +41,7 @@ async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
         try:
             wanted.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise SettingError(f"{folders.VARIABLE}={wanted.folder}: cannot be made: {error.strerror}") from None
+            raise SettingError(f"{folders.VARIABLE}={wanted.folder}: cannot be created: {error.strerror}") from None
     folder = folders.open_folder(wanted.folder)
     try:
         return folder, await cluster.identify(folder, wanted.folder_id)
@@ -52,12 +52,12 @@ async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
         fitness.require(await Examination(folder, folder, fitness.hidden(), time.monotonic).run())
     except Unfit as failure:
         raise SettingError(
-            f"{folders.VARIABLE}={wanted.folder}: the volume does not keep what HANas needs: {failure}; "
-            "use one of those in docs/operations.md"
+            f"{folders.VARIABLE}={wanted.folder}: the volume does not provide what HANas needs: {failure}; "
+            "use a volume that docs/operations.md lists"
         ) from None
     identity = await cluster.initialise(folder)
     _log.warning(
-        "%s was empty and is now the folder %s; set HANAS_FOLDER_ID=%s so that no other is ever taken for it",
+        "initialised the empty folder %s with the id %s; set HANAS_FOLDER_ID=%s to refuse every other folder",
         wanted.folder,
         identity.folder_id,
         identity.folder_id,
@@ -71,9 +71,13 @@ async def serve(stopping: asyncio.Event) -> None:
     bound = bind(wanted.port, "PORT")
     folder, identity = await Lane("start").run(open_folder(wanted), _INITIALISE_SECONDS)
     if not wanted.secrets:
-        _log.warning("HANAS_SECRET_FILE is not set: whoever reaches port %d can claim and take over", wanted.port)
+        _log.warning(
+            "HANAS_SECRET_FILE is not set: anyone who can connect to port %d can claim and take over", wanted.port
+        )
     if not wanted.client_tokens:
-        _log.warning("HANAS_CLIENT_TOKEN_FILE is not set: whoever reaches port %d can read the state", wanted.port)
+        _log.warning(
+            "HANAS_CLIENT_TOKEN_FILE is not set: anyone who can connect to port %d can read the state", wanted.port
+        )
     watcher = Watcher(Observer(folder, identity.folder_id), identity.folder_id, wanted.timing)
     decisions = Decisions(folder, identity.folder_id, wanted.timing)
     calls = Calls(decisions, watcher, OverseerMetrics(watcher))

@@ -1,12 +1,12 @@
-"""The overseer as an ASGI application: its routes, and who may call them.
+"""The overseer as an ASGI application: its routes, and the token that each needs.
 
     POST, DELETE /v1/*               the secret (HANAS_SECRET_FILE), if there is one
     GET  /v1/*                       a client token (HANAS_CLIENT_TOKEN_FILE), if there are any, or the secret
     GET  /, /healthz, /readyz, /metrics   open
 
-A token comes as ``Authorization: Bearer``. A browser's EventSource cannot send that header, so reading calls take
-the token from the cookie ``hanas-token`` (percent-encoded) as well. The dashboard's page itself shows nothing and is
-open; it asks for the token and keeps it in that cookie until the browser is closed. ``POST`` calls do not look at it.
+The token is sent as ``Authorization: Bearer``. A browser's EventSource cannot send that header, so ``GET`` calls also
+accept the token in the cookie ``hanas-token`` (percent-encoded). The page of the dashboard contains no data and is
+open; it asks for the token and keeps it in that cookie until the browser is closed. ``POST`` calls ignore the cookie.
 """
 
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def guarded(endpoint: Endpoint, tokens: tuple[str, ...], *, cookie: bool, file: str) -> Endpoint:
-    """Return ``endpoint`` for those who carry one of ``tokens``. ``file``: the variable that names where they are."""
+    """Return ``endpoint`` for callers with one of ``tokens``. ``file``: the variable that names their file."""
 
     async def answer(request: Request) -> Response:
         header = request.headers.get("authorization")
@@ -81,5 +81,5 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
             Exception: answer_unknown,
         },
     )
-    app.router.redirect_slashes = False  # to an address that the caller names as Host
+    app.router.redirect_slashes = False  # a redirect would trust the caller's Host header
     return app
