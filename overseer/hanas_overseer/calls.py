@@ -85,7 +85,7 @@ class Calls:
     async def forget(self, request: Request) -> Response:
         """``DELETE /v1/pool/{member}``: a dead member will not come back, so nobody should miss it."""
         name = request.path_params["member"]
-        member = next((known for known in (await self._watcher.cluster()).members if known.member == name), None)
+        member = next((entry for entry in (await self._watcher.cluster()).members if entry.member == name), None)
         if member is None:
             raise Problem(404, f"there is no member {name[:80]!r}: GET /v1/pool lists all members")
         if member.alive:

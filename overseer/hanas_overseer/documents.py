@@ -59,7 +59,7 @@ class EpochEntry(Document, frozen=True, kw_only=True):
     evidence: Any
     """The observations of the detector, as the claim holds them: any JSON."""
     claimed_at: str
-    """Wall clock of whoever wrote the claim, ISO 8601: for people."""
+    """Time of the claim by the wall clock of its writer, ISO 8601: for people."""
     served: bool
     """It has a manifest, so its main has begun to serve."""
     seconds: dict[str, float] | None

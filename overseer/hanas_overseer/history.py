@@ -116,9 +116,9 @@ def durations(seconds: dict[str, float], evidence: object) -> EpochDurations | N
 
 def words(claim: Claim, evidence: object) -> str:
     """Return the reason of an epoch in a sentence: that of its evidence, else one made here."""
-    told = evidence.get("words") if isinstance(evidence, dict) else None
-    if isinstance(told, str) and told:
-        return told
+    sentence = evidence.get("words") if isinstance(evidence, dict) else None
+    if isinstance(sentence, str) and sentence:
+        return sentence
     pattern = _WORDS.get(claim.why, "{member} began a new epoch: {why}")
     return pattern.format(
         member=claim.member,

@@ -27,7 +27,7 @@ class OverseerMetrics:
             "hanas_overseer_rulings", "Takeovers that this overseer was asked for", ["granted"], registry=self._registry
         )
         self._streams = Gauge("hanas_overseer_event_streams", "Open event streams", registry=self._registry)
-        self._registry.register(_Picture(watcher))
+        self._registry.register(_ClusterCollector(watcher))
 
     def ruled(self, *, granted: bool) -> None:
         """Count a ruling."""
@@ -47,7 +47,7 @@ class OverseerMetrics:
         return Response(generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-class _Picture(Collector):
+class _ClusterCollector(Collector):
     """The latest publication at the time of each scrape."""
 
     def __init__(self, watcher: Watcher) -> None:
@@ -101,8 +101,8 @@ def families(cluster: ClusterDocument) -> Iterator[Metric]:
     yield alerts
     labels = ["kind", "severity", "member", "about"]
     each = GaugeMetricFamily("hanas_alert", "1 for each open alert", labels=labels)
-    for found in {(alert.kind, alert.severity, alert.member, alert.about) for alert in cluster.alerts}:
-        each.add_metric([str(label) for label in found], 1.0)
+    for key in {(alert.kind, alert.severity, alert.member, alert.about) for alert in cluster.alerts}:
+        each.add_metric([str(label) for label in key], 1.0)
     yield each
     took = next((entry.durations for entry in reversed(cluster.takeovers) if entry.durations is not None), None)
     if took is not None:

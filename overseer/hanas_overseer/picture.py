@@ -104,13 +104,13 @@ def links(alive: Iterable[Presence]) -> tuple[Link, ...]:
     """Return each link once, in order. Where both ends show it, the worse state counts."""
     worst: dict[tuple[str, str], Link] = {}
     for link in (link for presence in alive for link in presence.links):
-        known = worst.get((link.origin, link.to))
-        if known is None or _badness(link) < _badness(known):
+        other = worst.get((link.origin, link.to))
+        if other is None or _rank(link) < _rank(other):
             worst[link.origin, link.to] = link
     return tuple(worst[ends] for ends in sorted(worst))
 
 
-def _badness(link: Link) -> int:
+def _rank(link: Link) -> int:
     return _WORST_FIRST.get(link.state, len(_WORST_FIRST))
 
 

@@ -35,13 +35,13 @@ class Reports:
 
     def of_the_silent(self, now: float, life_signs: Sequence[LifeSign]) -> Mapping[str, Report]:
         """Return, by member, the reports of those that are alive but silent in the folder."""
-        found = {}
+        reports = {}
         for presence, alive, silent, _ in life_signs:
             if alive or presence is None or silent is None or presence.member not in self._taken:
                 continue
             at, report = self._taken[presence.member]
             age = now - at
-            told_later = silent - age > self._unshown_for
-            if report.incarnation == presence.incarnation and age <= self._fresh_for and told_later:
-                found[presence.member] = report
-        return found
+            is_newer = silent - age > self._unshown_for
+            if report.incarnation == presence.incarnation and age <= self._fresh_for and is_newer:
+                reports[presence.member] = report
+        return reports

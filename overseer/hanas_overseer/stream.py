@@ -64,9 +64,9 @@ def _takeovers(observation: Observation, place: int) -> Iterator[tuple[int, byte
 
 
 def _alerts(shown: dict[str, Alert], present: dict[str, Alert]) -> Iterator[bytes]:
-    for known in shown.values():
-        if known.id not in present:
-            yield encode("alert-cleared", msgspec.json.encode(known))
+    for alert in shown.values():
+        if alert.id not in present:
+            yield encode("alert-cleared", msgspec.json.encode(alert))
     for alert in present.values():
         before = shown.get(alert.id)
         if before is None or (before.severity, before.kind) != (alert.severity, alert.kind):
