@@ -75,6 +75,9 @@ e2e: $(READY) ## end-to-end tests on the cluster of KUBECONFIG, or on a kind clu
 e2e-smoke: $(READY) ## the first minutes of them: install, a cut link, a killed main
 	$(E2E) tests/e2e -m smoke
 
+openapi: $(READY) ## renew the schemas in docs/openapi from the types
+	$(BIN)/python -m docs.openapi.generate
+
 manifests: $(READY) ## render manifests/ from the chart; needs helm
 	$(BIN)/python manifests/render.py
 

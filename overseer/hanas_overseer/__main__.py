@@ -1,4 +1,4 @@
-"""``hanas-overseer``: opens the folder, serves until SIGTERM or SIGINT. Exit codes: 0 stopped, 1 could not start."""
+"""``hanas-overseer``: open the folder and serve until SIGTERM or SIGINT. Exit codes: 0 stopped, 1 could not start."""
 
 import asyncio
 import logging
@@ -17,8 +17,8 @@ from hanas_overseer import settings
 from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
-from hanas_overseer.metrics import Metrics
-from hanas_overseer.settings import Settings
+from hanas_overseer.metrics import OverseerMetrics
+from hanas_overseer.settings import OverseerSettings
 from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
@@ -27,13 +27,13 @@ from hanas_serving.server import Endpoint, bind
 from hanas_serving.settings import SettingError
 
 _INITIALISE_SECONDS = 60.0
-"""The most that opening the folder may take; making a new one writes some megabytes."""
+"""Time limit for opening the folder; the initialisation of an empty one writes some megabytes."""
 
 _log = logging.getLogger("hanas_overseer")
 
 
-async def open_folder(wanted: Settings) -> tuple[PosixFolder, Cluster]:
-    """Return the folder and its identity; an empty folder is initialised unless an id is wanted.
+async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
+    """Return the folder and its identity; an empty folder is initialised unless an id is required.
 
     Raises SettingError, FolderError.
     """
@@ -41,7 +41,7 @@ async def open_folder(wanted: Settings) -> tuple[PosixFolder, Cluster]:
         try:
             wanted.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise SettingError(f"{folders.VARIABLE}={wanted.folder}: cannot be made: {error.strerror}") from None
+            raise SettingError(f"{folders.VARIABLE}={wanted.folder}: cannot be created: {error.strerror}") from None
     folder = folders.open_folder(wanted.folder)
     try:
         return folder, await cluster.identify(folder, wanted.folder_id)
@@ -52,12 +52,12 @@ async def open_folder(wanted: Settings) -> tuple[PosixFolder, Cluster]:
         fitness.require(await Examination(folder, folder, fitness.hidden(), time.monotonic).run())
     except Unfit as failure:
         raise SettingError(
-            f"{folders.VARIABLE}={wanted.folder}: the volume does not keep what HANas needs: {failure}; "
-            "use one of those in docs/operations.md"
+            f"{folders.VARIABLE}={wanted.folder}: the volume does not provide what HANas needs: {failure}; "
+            "use a volume that docs/operations.md lists"
         ) from None
     identity = await cluster.initialise(folder)
     _log.warning(
-        "%s was empty and is now the folder %s; set HANAS_FOLDER_ID=%s so that no other is ever taken for it",
+        "initialised the empty folder %s with the id %s; set HANAS_FOLDER_ID=%s to refuse every other folder",
         wanted.folder,
         identity.folder_id,
         identity.folder_id,
@@ -71,12 +71,16 @@ async def serve(stopping: asyncio.Event) -> None:
     bound, runtime = bind(wanted.port, "PORT"), SystemRuntime()
     folder, identity = await Lane("start", runtime).run(open_folder(wanted), _INITIALISE_SECONDS)
     if not wanted.secrets:
-        _log.warning("HANAS_SECRET_FILE is not set: whoever reaches port %d can claim and take over", wanted.port)
+        _log.warning(
+            "HANAS_SECRET_FILE is not set: anyone who can connect to port %d can claim and take over", wanted.port
+        )
     if not wanted.client_tokens:
-        _log.warning("HANAS_CLIENT_TOKEN_FILE is not set: whoever reaches port %d can read the state", wanted.port)
+        _log.warning(
+            "HANAS_CLIENT_TOKEN_FILE is not set: anyone who can connect to port %d can read the state", wanted.port
+        )
     watcher = Watcher(folder, identity.folder_id, wanted.timing, runtime)
     decisions = Decisions(folder, identity.folder_id, wanted.timing, runtime)
-    calls = Calls(decisions, watcher, Metrics(watcher))
+    calls = Calls(decisions, watcher, OverseerMetrics(watcher))
     endpoint = Endpoint(application(calls, wanted.secrets, wanted.client_tokens), bound)
     watching = asyncio.create_task(watcher.run())
     endpoint.start()

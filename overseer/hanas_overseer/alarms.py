@@ -1,4 +1,4 @@
-"""Alerts: those that the overseer raises itself, and the union of all. Pure, but for since when they are open."""
+"""The alerts that the overseer raises itself, and the union of all alerts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,39 +6,40 @@ import msgspec
 
 from hanas_core.members.documents import LEFT, Alert, MainInfo, Presence, Report
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
-from hanas_overseer.liveness import Sighting
+from hanas_overseer.liveness import LifeSign
 
 OVERSEER = "overseer"
-"""Who says it."""
+"""The ``member`` of the overseer's own alerts."""
 FOLDER = "folder"
+"""What an alert is about that concerns no member."""
 _ORDER = {Severity.CRITICAL: 0, Severity.URGENT: 1, Severity.NOTICE: 2}
 
 
 def union(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
-    """Return every alert once, the most severe first, then the oldest."""
+    """Return each alert once, the most severe first, then the oldest."""
     unique = {alert.id: alert for alert in reversed(list(alerts))}
     return tuple(sorted(unique.values(), key=lambda alert: (_ORDER[alert.severity], alert.since, alert.id)))
 
 
 def silences(
-    sightings: Sequence[Sighting], main: MainInfo | None, reports: Mapping[str, Report], *, now: str
+    life_signs: Sequence[LifeSign], main: MainInfo | None, reports: Mapping[str, Report], *, now: str
 ) -> list[Alert]:
-    """Return the alerts about each member that has fallen silent in the folder. ``now``: wall clock, ISO 8601.
+    """Return the alerts about each member whose presence counter no longer increases. ``now``: wall clock, ISO 8601.
 
-    ``reports``: what those told over the network who live and are silent in the folder only.
+    ``reports``: the last report of each member that is alive by its reports, but silent in the folder.
     """
-    alive = [sighting.presence for sighting in sightings if sighting.alive and sighting.presence is not None]
+    alive = [life_sign.presence for life_sign in life_signs if life_sign.alive and life_sign.presence is not None]
     suspected = any(presence.verdict in TAKEOVER_VERDICTS for presence in alive)
     alerts: list[Alert] = []
-    for sighting in sightings:
-        presence = sighting.presence
-        if presence is None or sighting.alive or presence.role == LEFT:
+    for life_sign in life_signs:
+        presence = life_sign.presence
+        if presence is None or life_sign.alive or presence.role == LEFT:
             continue
         if presence.member in reports:
             alerts.extend(reports[presence.member].alerts or [_mute(presence, now)])
             continue
-        seconds = f"{sighting.silent or 0.0:.0f} s"
-        silent = f"has been silent for {seconds}" if sighting.moved else f"has been silent for {seconds} or longer"
+        seconds = f"{life_sign.silent or 0.0:.0f} s"
+        silent = f"has been silent for {seconds}" if life_sign.moved else f"has been silent for {seconds} or longer"
         is_main = main is not None and presence.incarnation == main.incarnation
         alerts.append(
             Alert(
@@ -56,15 +57,15 @@ def silences(
 
 
 def _mute(presence: Presence, now: str) -> Alert:
-    """Return the alert about a member that lives and knows of nothing wrong, but is not seen in the folder."""
+    """Return the alert about a member that reports no alert, but whose writes are not visible in the folder."""
     return Alert(
         id=f"mute/{presence.member}/{presence.incarnation}",
         severity=Severity.CRITICAL,
         kind=Verdict.FOLDER_UNAVAILABLE,
         member=OVERSEER,
         about=presence.member,
-        message=f"{presence.member} lives, but what it writes to the communication folder is not seen here",
-        advice=f"check that {presence.member} and the overseer mount the same volume, and its caches",
+        message=f"{presence.member} is alive, but the overseer does not see what it writes to the communication folder",
+        advice=f"Check that {presence.member} and the overseer mount the same volume, and how they cache it.",
         since=now,
     )
 
@@ -72,21 +73,22 @@ def _mute(presence: Presence, now: str) -> Alert:
 def _advice(member: str, *, is_main: bool, alone: bool) -> str:
     if alone:
         return (
-            f"No worker is left, so nothing is served. Start {member} or any other worker; "
+            f"No worker is alive, so no request is served. Start {member} or any other worker; "
             "no acknowledged write is lost."
         )
     if is_main:
         return (
-            f"A backup takes over by itself once it can prove that the main failed. If none does within a minute, "
-            f"look at {member} and at the folder as the backups see it."
+            f"A backup takes over automatically once it has proof that the main failed. If none does within a minute, "
+            f"check {member}, and whether the backups can read and write the folder."
         )
     return (
-        f"The cluster serves without it, with less redundancy. Look at {member}'s process, node and mount; restart it."
+        f"The cluster serves clients without it, with less redundancy. Check the process, node and mount of {member}, "
+        "then restart it."
     )
 
 
 def unreadable(reason: str, *, now: str) -> Alert:
-    """Return the alert that the overseer cannot read the folder. ``reason``: the error in words."""
+    """Return the alert that the overseer cannot read the folder. ``reason``: the text of the error."""
     return Alert(
         id=f"folder/{OVERSEER}",
         severity=Severity.CRITICAL,
@@ -95,22 +97,22 @@ def unreadable(reason: str, *, now: str) -> Alert:
         about=FOLDER,
         message=f"the overseer cannot read the communication folder: {reason}",
         advice=(
-            "What is shown is the last that was seen. Look at the volume, its mount and the file server; "
-            "takeovers wait until the folder answers."
+            "The overseer shows the last state that it read. Check the volume, its mount and the file server; "
+            "takeovers wait until the folder can be read."
         ),
         since=now,
     )
 
 
 class Openings:
-    """Remembers since when each of the overseer's own alerts is open."""
+    """The time at which each of the overseer's own alerts was opened."""
 
     def __init__(self) -> None:
-        """No alert is open."""
+        """Begin without an open alert."""
         self._since: dict[str, str] = {}
 
     def stamp(self, alerts: Iterable[Alert]) -> list[Alert]:
-        """Return the alerts, all that are open now, each with the time at which it was first given."""
+        """Return ``alerts``, which are all that are open now, each with the time at which it was opened."""
         alerts = list(alerts)
         self._since = {alert.id: self._since.get(alert.id, alert.since) for alert in alerts}
         return [msgspec.structs.replace(alert, since=self._since[alert.id]) for alert in alerts]

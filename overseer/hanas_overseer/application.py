@@ -1,12 +1,12 @@
-"""The overseer as an ASGI application: its routes, and who may call them.
+"""The overseer as an ASGI application: its routes, and the token that each needs.
 
     POST, DELETE /v1/*               the secret (HANAS_SECRET_FILE), if there is one
     GET  /v1/*                       a client token (HANAS_CLIENT_TOKEN_FILE), if there are any, or the secret
     GET  /, /healthz, /readyz, /metrics   open
 
-A token comes as ``Authorization: Bearer``. A browser's EventSource cannot send that header, so reading calls take
-the token from the cookie ``hanas-token`` (percent-encoded) as well. The dashboard's page itself shows nothing and is
-open; it asks for the token and keeps it in that cookie until the browser is closed. ``POST`` calls do not look at it.
+The token is sent as ``Authorization: Bearer``. A browser's EventSource cannot send that header, so ``GET`` calls also
+accept the token in the cookie ``hanas-token`` (percent-encoded). The page of the dashboard contains no data and is
+open; it asks for the token and keeps it in that cookie until the browser is closed. ``POST`` calls ignore the cookie.
 """
 
 from collections.abc import Awaitable, Callable
@@ -31,7 +31,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def guarded(endpoint: Endpoint, action: Action, tokens: tuple[str, ...], file: str) -> Endpoint:
-    """Return ``endpoint`` for those who may do ``action``. ``file``: the variable that names where ``tokens`` are."""
+    """Return ``endpoint`` for those who may do ``action``. ``file``: the variable that names the file of ``tokens``."""
 
     async def answer(request: Request) -> Response:
         header = request.headers.get("authorization")
@@ -65,7 +65,8 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
             reading("/v1/main", calls.main),
             reading("/v1/pool", calls.pool),
             reading("/v1/cluster", calls.cluster),
-            reading("/v1/takeovers", calls.takeovers),
+            reading("/v1/epochs", calls.epochs),
+            reading("/v1/takeovers", calls.epochs),
             reading("/v1/alerts", calls.alerts),
             reading("/v1/events", calls.events),
             Route("/", dashboard.show),
@@ -81,5 +82,5 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
             Exception: answer_unknown,
         },
     )
-    app.router.redirect_slashes = False  # to an address that the caller names as Host
+    app.router.redirect_slashes = False  # a redirect would trust the caller's Host header
     return app

@@ -1,48 +1,48 @@
-"""The latest picture of the cluster, for all who wait for it: nothing is queued, the newest one wins."""
+"""The latest state of the cluster, for streams that wait for a newer one. Nothing is queued."""
 
 import asyncio
 
 import msgspec
 
 from hanas_overseer import picture
-from hanas_overseer.documents import Cluster
-from hanas_overseer.observer import Sight
+from hanas_overseer.documents import ClusterDocument
+from hanas_overseer.observer import Observation
 
 REFRESH_SECONDS = 2.0
-"""A picture that changed in nothing but ages is published this often."""
+"""Interval of publications while nothing but ages and positions changes."""
 
 
 class Published(msgspec.Struct, frozen=True):
-    """A picture as the streams of events send it."""
+    """One publication of the state of the cluster."""
 
     number: int
     """Grows with each publication."""
-    sight: Sight | None
-    """None: the folder could not be read yet."""
-    cluster: Cluster
+    observation: Observation | None
+    """None: the folder has not been read yet."""
+    cluster: ClusterDocument
     body: bytes
     """``cluster`` as JSON."""
 
 
 class Board:
-    """Holds the latest picture and wakes those who wait for a publication."""
+    """The latest publication, and the tasks that wait for the next one."""
 
     def __init__(self) -> None:
-        """Show nothing yet."""
+        """Begin without a publication."""
         self.published: Published | None = None
         self.closed = False
         self._settled = b""
         self._published_at = 0.0
         self._news = asyncio.Event()
 
-    def show(self, now: float, sight: Sight | None, cluster: Cluster) -> None:
-        """Publish the picture if it differs from the last one, or if that is old. ``now``: monotonic seconds."""
+    def show(self, now: float, observation: Observation | None, cluster: ClusterDocument) -> None:
+        """Publish the state if it differs from the last one, or if that is old. ``now``: monotonic seconds."""
         settled = picture.settled(cluster)
         if settled == self._settled and now - self._published_at < REFRESH_SECONDS:
             return
         self._settled, self._published_at = settled, now
         number = 1 if self.published is None else self.published.number + 1
-        self.published = Published(number, sight, cluster, msgspec.json.encode(cluster))
+        self.published = Published(number, observation, cluster, msgspec.json.encode(cluster))
         self._wake()
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class Board:
         self._news = asyncio.Event()
 
     async def wait(self, number: int, seconds: float) -> None:
-        """Return when something newer than publication ``number`` is there, the board is closed, or time is up."""
+        """Return after a publication newer than ``number``, at the end of the board, or after ``seconds``."""
         if self.closed or (self.published is not None and self.published.number > number):
             return
         try:

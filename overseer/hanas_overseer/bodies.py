@@ -1,4 +1,4 @@
-"""Bodies of the two calls: read with a limit, decoded, and refused with a sentence that says what to send."""
+"""Request bodies: read within limits, decoded, and refused with a sentence that says what to send."""
 
 import asyncio
 from typing import TypeVar
@@ -12,7 +12,7 @@ from hanas_serving.problems import Problem
 
 MOST_BYTES = 64 * 1024
 MOST_SECONDS = 10.0
-"""A body that takes longer to come is given up."""
+"""Time limit for the arrival of a body."""
 B = TypeVar("B", Arrival, Challenge, Report)
 
 _SHAPES = {
@@ -26,7 +26,7 @@ _SHAPES = {
 
 
 async def read(request: Request) -> bytes:
-    """Return the body. Raises Problem 413 if it is too long, 408 if it comes too slowly, 400 if it breaks off."""
+    """Return the body. Raises Problem 413 if it is too long, 408 if it is too slow, 400 if it is incomplete."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > MOST_BYTES:
         raise _too_long()
@@ -39,10 +39,10 @@ async def read(request: Request) -> bytes:
                     raise _too_long()
     except TimeoutError:
         raise Problem(
-            408, f"the body did not come within {MOST_SECONDS:g} s; nothing was done; send it again"
+            408, f"the body did not arrive within {MOST_SECONDS:g} s; nothing was done; send it again"
         ) from None
     except ClientDisconnect:
-        raise Problem(400, "the body broke off; nothing was done; send the whole body") from None
+        raise Problem(400, "the body is incomplete; nothing was done; send the whole body") from None
     return bytes(content)
 
 
@@ -55,7 +55,7 @@ def decode(body: bytes, kind: type[B]) -> B:
     try:
         content = msgspec.json.decode(body, type=kind)
         if isinstance(content, Challenge):
-            msgspec.json.decode(content.evidence)  # kept for ever: it must be sound JSON all through
+            msgspec.json.decode(content.evidence)  # kept for ever, so all of it must be valid JSON
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, f"{error}; send {_SHAPES[kind]}") from None
     return content

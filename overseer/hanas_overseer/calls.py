@@ -1,4 +1,4 @@
-"""The calls of the overseer (docs/api.md): arbitration, the documents, the events, and the probes of Kubernetes."""
+"""The HTTP calls of the overseer (docs/api.md): arbitration, documents, events, and the probes of Kubernetes."""
 
 import msgspec
 from starlette.requests import Request
@@ -8,8 +8,8 @@ from hanas_core.epochs.arbitration import Arrival, Challenge
 from hanas_core.members.documents import MainInfo, Report
 from hanas_overseer import bodies, stream
 from hanas_overseer.decisions import Decisions
-from hanas_overseer.documents import Alerts, MainDocument, Pool, Takeovers
-from hanas_overseer.metrics import Metrics
+from hanas_overseer.documents import AlertsDocument, EpochsDocument, HighestEpoch, PoolDocument, TakeoversDocument
+from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving import problems
 from hanas_serving.problems import Problem
@@ -31,14 +31,14 @@ async def answer_unavailable(request: Request, error: Exception) -> Response:
 
 
 async def answer_refused(request: Request, refusal: Exception) -> Response:
-    """Starlette's exception handler for `Refused`: the request makes no sense."""
+    """Starlette's exception handler for `Refused`: the request is invalid."""
     del request
     return problems.response(Problem(400, str(refusal)))
 
 
 def not_granted(main: MainInfo) -> Response:
     """Return the 409 of a takeover, with the present epoch and main as extension members (RFC 9457, section 3.2)."""
-    detail = f"epoch {main.epoch} of {main.member} is the highest one; follow it"
+    detail = f"the highest epoch is {main.epoch}, with the main {main.member}: follow it"
     body = {**msgspec.json.decode(problems.document(409, detail)), "epoch": main.epoch, "main": main}
     return Response(msgspec.json.encode(body), 409, _FRESH, problems.CONTENT_TYPE)
 
@@ -46,8 +46,8 @@ def not_granted(main: MainInfo) -> Response:
 class Calls:
     """The endpoints, each a coroutine from request to response."""
 
-    def __init__(self, decisions: Decisions, watcher: Watcher, metrics: Metrics) -> None:
-        """Decide with ``decisions``, show what ``watcher`` saw."""
+    def __init__(self, decisions: Decisions, watcher: Watcher, metrics: OverseerMetrics) -> None:
+        """Decide with ``decisions``, and answer with the state that ``watcher`` read."""
         self._decisions = decisions
         self._watcher = watcher
         self._metrics = metrics
@@ -73,23 +73,23 @@ class Calls:
         self._metrics.ruled(granted=ruling.granted)
         if not ruling.granted:
             return not_granted(ruling.main)
-        return document(MainDocument(epoch=ruling.main.epoch, main=ruling.main))
+        return document(HighestEpoch(epoch=ruling.main.epoch, main=ruling.main))
 
     async def report(self, request: Request) -> Response:
-        """``POST /v1/report``: a worker tells over the network how it is."""
+        """``POST /v1/report``: a worker reports its state over the network."""
         report = bodies.decode(await bodies.read(request), Report)
         self._check_folder(report.folder_id)
-        self._watcher.told(report)
+        self._watcher.take(report)
         return Response(status_code=204, headers=_FRESH)
 
     async def forget(self, request: Request) -> Response:
-        """``DELETE /v1/pool/{member}``: a person says that a member that died will not come back."""
+        """``DELETE /v1/pool/{member}``: a dead member will not come back, so nobody should miss it."""
         name = request.path_params["member"]
-        member = next((known for known in (await self._watcher.cluster()).members if known.member == name), None)
+        member = next((entry for entry in (await self._watcher.cluster()).members if entry.member == name), None)
         if member is None:
-            raise Problem(404, f"there is no member {name[:80]!r}: GET /v1/pool lists them")
+            raise Problem(404, f"there is no member {name[:80]!r}: GET /v1/pool lists all members")
         if member.alive:
-            raise Problem(409, f"{name} lives: stop it instead, it leaves in order then")
+            raise Problem(409, f"{name} is alive: stop its process instead, then it leaves the pool itself")
         try:
             await self._decisions.forget(name)
         finally:
@@ -107,35 +107,38 @@ class Calls:
     async def main(self, request: Request) -> Response:
         """``GET /v1/main``."""
         del request
-        sight = await self._watcher.sight()
-        return document(MainDocument(epoch=sight.highest, main=sight.main))
+        observation = await self._watcher.observation()
+        return document(HighestEpoch(epoch=observation.highest, main=observation.main))
 
     async def pool(self, request: Request) -> Response:
         """``GET /v1/pool``."""
         del request
-        return document(Pool(members=(await self._watcher.cluster()).members))
+        return document(PoolDocument(members=(await self._watcher.cluster()).members))
 
     async def cluster(self, request: Request) -> Response:
         """``GET /v1/cluster``."""
         del request
         return document(await self._watcher.cluster())
 
-    async def takeovers(self, request: Request) -> Response:
-        """``GET /v1/takeovers``: the whole history."""
-        del request
-        sight = await self._watcher.sight()
-        if not sight.complete:
-            raise Problem(503, f"the history is still being read, epoch {sight.lowest} is reached; try again", _RETRY)
-        return document(Takeovers(takeovers=sight.takeovers))
+    async def epochs(self, request: Request) -> Response:
+        """``GET /v1/epochs``, and ``GET /v1/takeovers``: the whole history."""
+        observation = await self._watcher.observation()
+        if not observation.complete:
+            raise Problem(
+                503, f"the history is still being read, back to epoch {observation.lowest} so far; try again", _RETRY
+            )
+        if request.url.path.endswith("/takeovers"):
+            return document(TakeoversDocument(takeovers=observation.takeovers))
+        return document(EpochsDocument(epochs=observation.takeovers))
 
     async def alerts(self, request: Request) -> Response:
         """``GET /v1/alerts``."""
         del request
-        return document(Alerts(alerts=(await self._watcher.cluster()).alerts))
+        return document(AlertsDocument(alerts=(await self._watcher.cluster()).alerts))
 
     async def events(self, request: Request) -> Response:
-        """``GET /v1/events``: a stream that ends only when the overseer does."""
-        if request.method == "HEAD":  # a stream behind a head would hold up the connection's next request for ever
+        """``GET /v1/events``: a stream that ends when the overseer stops."""
+        if request.method == "HEAD":  # a stream after a head would block the connection's next request
             return Response(headers=_STREAM, media_type="text/event-stream")
         last = stream.epoch_of(request.headers.get("last-event-id"))
         content = self._metrics.counted(stream.events(self._watcher.board, last))

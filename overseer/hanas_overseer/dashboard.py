@@ -1,4 +1,4 @@
-"""The dashboard: one document with its styles and its scripts inside, so that it works without any other address."""
+"""The dashboard: one document that contains its styles and scripts, so that it needs no other address."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ _SCRIPTS = ("ages.js", "topology.js", "tables.js", "live.js")
 
 @cache
 def page() -> tuple[bytes, dict[str, str]]:
-    """Return the document and its headers. Nothing but its own style and script may run, nothing else be asked."""
+    """Return the document and its headers, which allow only its own style and script, and requests to this overseer."""
     parts = resources.files("hanas_overseer") / "dashboard_parts"
     style = (parts / "style.css").read_text(encoding="utf-8")
     script = "".join((parts / name).read_text(encoding="utf-8") for name in _SCRIPTS)

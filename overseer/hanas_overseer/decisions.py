@@ -1,6 +1,6 @@
-"""The two calls that change something: a worker arrives, a backup challenges the main (hanas_core.epochs.arbitration).
+"""The calls that change the folder: a worker arrives, a backup challenges the main (hanas_core.epochs.arbitration).
 
-Nothing is remembered here: each decision rests on the folder as it is at that moment, by its atomic operations.
+No state is kept between calls: each decision depends only on the folder and its atomic operations.
 """
 
 import logging
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Decisions:
-    """Decides one call after the other, on a lane of its own."""
+    """The decisions, one after the other, on a lane of their own."""
 
     def __init__(self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime) -> None:
         """Decide in ``folder``, which must have this id."""
@@ -32,18 +32,18 @@ class Decisions:
         self._desk = Lane("decisions", runtime).owning(lambda: _Desk(folder, folder_id))
 
     async def arrive(self, arrival: Arrival) -> Place:
-        """Register a worker and tell it the main. Raises Refused, FolderError."""
+        """Register a worker and return its place. Raises Refused, FolderError."""
         now = self._runtime.wall_clock()
         place = await self._desk.run(lambda desk: desk.arrive(arrival, now), self._timing.folder_timeout)
-        _log.info("%s arrived: %s in epoch %d, slot %d", arrival.member, place.role, place.epoch, place.slot)
+        _log.info("%s has arrived: role %s in epoch %d, slot %d", arrival.member, place.role, place.epoch, place.slot)
         return place
 
     async def challenge(self, challenge: Challenge) -> Ruling:
-        """Rule on a takeover. Raises Refused, FolderError: the outcome is not known then, and is in the folder."""
+        """Rule on a takeover. Raises Refused, FolderError; after a FolderError the outcome is unknown here."""
         now = self._runtime.wall_clock()
         ruling = await self._desk.run(lambda desk: desk.challenge(challenge, now), self._timing.folder_timeout)
         _log.info(
-            "%s challenged %.80r of epoch %d (%s): %s; epoch %d has the main %s",
+            "%s asked to replace %.80r, the main of epoch %d (%s): %s; epoch %d has the main %s",
             challenge.member,
             challenge.expected.main,
             challenge.expected.epoch,
@@ -55,12 +55,12 @@ class Decisions:
         return ruling
 
     async def forget(self, member: str) -> None:
-        """Note in the folder that ``member``, which must be dead, has left: nobody misses it any more.
+        """Mark ``member``, which must be dead, as left in the folder, so that nobody misses it.
 
-        If it comes back it shows itself again as if nothing had been. Raises FolderError.
+        If it comes back, its next presence block replaces the mark. Raises FolderError.
         """
         await self._desk.run(lambda desk: desk.forget(member), self._timing.folder_timeout)
-        _log.info("%s is missed no longer", member)
+        _log.info("%s is marked as left", member)
 
 
 class _Desk:
@@ -98,7 +98,7 @@ class _Desk:
         )
 
     async def _addresses(self, member: str) -> tuple[str, str] | None:
-        """Return where ``member`` is reached: as it shows itself, else as it first arrived; None if it never did."""
+        """Return the addresses in the presence block of ``member``, else those of its registration, else None."""
         registration = _find(await self._registry.update(), member)
         if registration is None:
             await self._folder.refresh(names.MEMBERS)

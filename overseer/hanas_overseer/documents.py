@@ -1,4 +1,4 @@
-"""The JSON documents that the overseer answers with, beside those of hanas_core.members.documents."""
+"""The JSON documents of the overseer, beside those of hanas_core.members.documents."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from hanas_core.members.verdicts import Verdict
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The common settings of every document."""
+    """The common configuration of all documents."""
 
 
-class MainDocument(Document, frozen=True, kw_only=True):
-    """``GET /v1/main``, and what a takeover is answered with: the highest epoch, 0 before the first, and its main."""
+class HighestEpoch(Document, frozen=True, kw_only=True):
+    """``GET /v1/main``, and the answer to a takeover: the highest epoch, 0 before the first, and its main."""
 
     epoch: int
     main: MainInfo | None
 
 
-class Member(Document, frozen=True, kw_only=True):
+class MemberEntry(Document, frozen=True, kw_only=True):
     """One registered member."""
 
     member: str
@@ -28,81 +28,91 @@ class Member(Document, frozen=True, kw_only=True):
     advertise_url: str
     link_url: str
     role: str
-    """``main``, ``elect``, ``backup`` or ``joining`` (registered, not known yet) or ``left`` (stopped in order)."""
+    """``main``, ``elect``, ``backup``, ``joining`` (registered, not yet ready) or ``left`` (stopped in order)."""
     alive: bool
     seen_seconds_ago: float | None
-    """Seconds since its presence moved, as far as this overseer has watched; None: it never showed itself."""
+    """Seconds since its presence counter increased, as far as this overseer has seen; None: it was never present."""
     epoch: int = 0
     verdict: Verdict = Verdict.UNKNOWN
-    """What it concluded about the main; ``Unknown`` when it is not alive."""
+    """Its conclusion about the main; ``Unknown`` when it is not alive."""
     applied: str = ""
+    """The position up to which it has applied the log: epoch/segment/offset."""
     lag_bytes: int = 0
+    """Committed bytes that it has not applied."""
     keys: int = 0
 
 
-class Takeover(Document, frozen=True, kw_only=True):
-    """One epoch: who claimed it, after whom and why."""
+class EpochEntry(Document, frozen=True, kw_only=True):
+    """One epoch: the member that claimed it, its predecessor and the reason."""
 
     epoch: int
     member: str
     incarnation: str
     follows: int
+    """The epoch before it; 0 for the first."""
     previous_main: str | None
     why: str
-    """``first``, ``failure``, ``hand-over``, or a word that a newer claim brought."""
+    """``first``, ``failure``, ``hand-over``, ``compaction``, or the word of a later version."""
     verdict: str | None
     words: str
     """The reason in one sentence, for people."""
     evidence: Any
-    """What the detector saw, as the claim holds it."""
+    """The observations of the detector, as the claim holds them: any JSON."""
     claimed_at: str
+    """Time of the claim by the wall clock of its writer, ISO 8601: for people."""
     served: bool
-    """It has a manifest, so its main went on to serve."""
+    """It has a manifest, so its main has begun to serve."""
     seconds: dict[str, float] | None
-    """How long the steps of the takeover took; None: it has not served, or its manifest is gone."""
-    durations: "Durations | None" = None
-    """The same from the old main's last sign of life on; None where one of its parts is not known."""
+    """Duration of each step of the takeover; None: it has not served, or its manifest was removed."""
+    durations: "EpochDurations | None" = None
+    """Duration from the last keep-alive of the old main on; None where a part is unknown."""
 
 
-class Durations(Document, frozen=True, kw_only=True):
-    """Where the time of a takeover went, seconds on the new main's clock."""
+class EpochDurations(Document, frozen=True, kw_only=True):
+    """The parts of a takeover, in seconds on the clock of the new main."""
 
     detection: float
     """From the last keep-alive to the conclusion that the main failed."""
     claim: float
-    """From there until the epoch was won and space for its log was at hand."""
+    """From there until the epoch was claimed and space for its log was allocated."""
     replay: float
-    """Sealing the old epoch, reading the rest of its log and writing what was not known to be committed."""
+    """Sealing the old epoch, reading the rest of its log and writing again what may not have been committed."""
     total: float
-    """The sum; the manifest's pointer and one seal check, two small synced calls, came after it."""
+    """The sum. The manifest's pointer and one seal check, two small synced calls, follow and are not part of it."""
 
 
-class Cluster(Document, frozen=True, kw_only=True):
-    """``GET /v1/cluster``: everything in one document."""
+class ClusterDocument(Document, frozen=True, kw_only=True):
+    """``GET /v1/cluster``: the whole state in one document."""
 
     folder_id: str
     epoch: int
     main: MainInfo | None
-    members: tuple[Member, ...]
+    members: tuple[MemberEntry, ...]
     links: tuple[Link, ...]
-    takeovers: tuple[Takeover, ...]
-    """The newest ones, newest last; all of them are at ``GET /v1/takeovers``."""
+    takeovers: tuple[EpochEntry, ...]
+    """The newest 100 epochs, newest last; all of them are at ``GET /v1/epochs``."""
     alerts: tuple[Alert, ...]
 
 
-class Pool(Document, frozen=True, kw_only=True):
-    """``GET /v1/pool``."""
+class PoolDocument(Document, frozen=True, kw_only=True):
+    """``GET /v1/pool``: the registered members."""
 
-    members: tuple[Member, ...]
-
-
-class Takeovers(Document, frozen=True, kw_only=True):
-    """``GET /v1/takeovers``: all epochs, newest last."""
-
-    takeovers: tuple[Takeover, ...]
+    members: tuple[MemberEntry, ...]
 
 
-class Alerts(Document, frozen=True, kw_only=True):
-    """``GET /v1/alerts``: the open alerts."""
+class EpochsDocument(Document, frozen=True, kw_only=True):
+    """``GET /v1/epochs``: all epochs, newest last."""
+
+    epochs: tuple[EpochEntry, ...]
+
+
+class TakeoversDocument(Document, frozen=True, kw_only=True):
+    """``GET /v1/takeovers``: the entries of ``GET /v1/epochs`` under the older name."""
+
+    takeovers: tuple[EpochEntry, ...]
+
+
+class AlertsDocument(Document, frozen=True, kw_only=True):
+    """``GET /v1/alerts``: the open alerts, the most severe first."""
 
     alerts: tuple[Alert, ...]

@@ -1,4 +1,4 @@
-"""The epochs as the folder tells them: each claim is read once, newest first, so that a long history delays nothing."""
+"""The history of epochs. Each claim is read once, newest first, so that a long history delays nothing."""
 
 import logging
 
@@ -9,78 +9,81 @@ from hanas_core.log.manifests import read_manifest
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption, Missing
 from hanas_core.volume.folder import Folder
-from hanas_overseer.documents import Durations, Takeover
+from hanas_overseer.documents import EpochDurations, EpochEntry
 
 BACKFILL_EPOCHS = 50
-"""How many older epochs are read with one look."""
+"""Number of older epochs that one look at the folder reads."""
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = (Corruption, Missing, msgspec.MsgspecError)
 _WORDS = {
     "first": "{member} was the first to claim and became the main",
-    "failure": "{member} took over from {previous}: {verdict}",
+    "failure": "{member} took over from {previous}{verdict}",
     "hand-over": "{previous} handed over to {member} as planned",
-    "compaction": "{member} compacted its log and began a new epoch with what is left",
+    "compaction": "{member} compacted its log into a new epoch",
 }
 
 
 class History:
-    """Takeovers of all epochs from `lowest` up to the highest, in order. One look at a time."""
+    """The epochs from `lowest` up to the highest, in order. Only one update may run at a time."""
 
-    def __init__(self, folder: Folder, takeovers: tuple[Takeover, ...], highest: int, lowest: int) -> None:
-        """Go on from what was read before: no ``takeovers`` if there is nothing yet."""
+    def __init__(self, folder: Folder, takeovers: tuple[EpochEntry, ...], highest: int, lowest: int) -> None:
+        """Continue behind what was read before: no ``takeovers`` before the first time."""
         self._folder = folder
         self._known = {entry.epoch: entry for entry in takeovers}
         self._highest = highest
+        self._changed = False
         self.lowest = lowest
-        """The lowest epoch that was read; 1: the history is complete; 0: there is none yet."""
+        """The lowest epoch that was read; 1: the history is complete; 0: there is no epoch yet."""
         self.takeovers = takeovers
 
     async def update(self, holder: Claim) -> None:
-        """Read on up to ``holder``, the highest claim, and some epochs further back. Raises FolderError.
+        """Read the claims up to ``holder``, the highest one, and some older ones. Raises FolderError.
 
-        An old claim that cannot be read is left out, with a line in the log: it must not hide the present.
+        A claim that cannot be read is logged and left out: an old error must not hide the present state.
         """
         if not self._known:
             self._highest, self.lowest = holder.epoch - 1, holder.epoch
-        changed = False
+        assert holder.epoch >= self._highest, "the highest epoch never decreases"
         for epoch in range(self._highest + 1, holder.epoch + 1):
-            changed |= await self._read(epoch, holder)
+            await self._read(epoch, holder)
             self._highest = epoch
         for epoch in (holder.epoch - 1, holder.epoch):
-            # An epoch gets its manifest after its claim; one that was followed twice gets none any more.
+            # The manifest of an epoch follows its claim, but never after the claim of the epoch after next.
             known = self._known.get(epoch)
             if known is not None and not known.served:
-                changed |= await self._read(epoch, holder)
+                await self._read(epoch, holder)
         for epoch in range(self.lowest - 1, max(self.lowest - 1 - BACKFILL_EPOCHS, 0), -1):
-            changed |= await self._read(epoch, holder)
+            await self._read(epoch, holder)
             self.lowest = epoch
-        if changed:
+        if self._changed:
+            self._changed = False
             self.takeovers = tuple(self._known[epoch] for epoch in sorted(self._known))
+            assert self.lowest <= self.takeovers[0].epoch <= self.takeovers[-1].epoch <= self._highest
 
-    async def _read(self, epoch: int, holder: Claim) -> bool:
+    async def _read(self, epoch: int, holder: Claim) -> None:
         try:
             claim = holder if epoch == holder.epoch else await read_claim(self._folder, epoch, certain=True)
         except _UNREADABLE as error:
-            _log.error("the claim of epoch %d is left out of the history: %s", epoch, error)
-            return False
+            _log.error("the history omits epoch %d, whose claim cannot be read: %s", epoch, error)
+            return
+        assert claim.epoch == epoch
         pointer = await read_pointer(self._folder, epoch)
         seconds: dict[str, float] | None = None
         if not isinstance(pointer, Blank):
             try:
                 seconds = (await read_manifest(self._folder, pointer)).seconds
             except _UNREADABLE:
-                seconds = None  # compaction removed it, with the epoch's segments
+                seconds = None  # compaction removed it with the segments of the epoch
         entry = takeover(claim, served=pointer is not Blank.ZERO, seconds=seconds)
-        changed = self._known.get(epoch) != entry
+        self._changed |= self._known.get(epoch) != entry
         self._known[epoch] = entry
-        return changed
 
 
-def takeover(claim: Claim, *, served: bool, seconds: dict[str, float] | None) -> Takeover:
+def takeover(claim: Claim, *, served: bool, seconds: dict[str, float] | None) -> EpochEntry:
     """Return the entry of an epoch."""
     evidence = _evidence(claim)
-    return Takeover(
+    return EpochEntry(
         epoch=claim.epoch,
         member=claim.member,
         incarnation=claim.incarnation,
@@ -97,13 +100,13 @@ def takeover(claim: Claim, *, served: bool, seconds: dict[str, float] | None) ->
     )
 
 
-def durations(seconds: dict[str, float], evidence: object) -> Durations | None:
-    """Split the time of a takeover; None where its claim does not tell enough."""
+def durations(seconds: dict[str, float], evidence: object) -> EpochDurations | None:
+    """Return the parts of a takeover; None where its claim lacks the age of the last keep-alive."""
     detection = evidence.get("keepaliveAge") if isinstance(evidence, dict) else None
     if not isinstance(detection, int | float) or "claim" not in seconds:
         return None
     replay = sum(seconds.get(step, 0.0) for step in ("seals", "replay", "relog"))
-    return Durations(
+    return EpochDurations(
         detection=round(detection, 4),
         claim=round(seconds["claim"], 4),
         replay=round(replay, 4),
@@ -112,15 +115,15 @@ def durations(seconds: dict[str, float], evidence: object) -> Durations | None:
 
 
 def words(claim: Claim, evidence: object) -> str:
-    """Return why an epoch was claimed: as its evidence puts it, else in a sentence of our own."""
-    told = evidence.get("words") if isinstance(evidence, dict) else None
-    if isinstance(told, str) and told:
-        return told
+    """Return the reason of an epoch in a sentence: that of its evidence, else one made here."""
+    sentence = evidence.get("words") if isinstance(evidence, dict) else None
+    if isinstance(sentence, str) and sentence:
+        return sentence
     pattern = _WORDS.get(claim.why, "{member} began a new epoch: {why}")
     return pattern.format(
         member=claim.member,
         previous=claim.previous_main or "an unknown main",
-        verdict=claim.verdict or "no verdict was given",
+        verdict=f": {claim.verdict}" if claim.verdict else " without a verdict",
         why=claim.why,
     )
 

@@ -1,8 +1,8 @@
-"""Who lives: a member whose presence counter moves, on this overseer's monotonic clock alone.
+"""Liveness: a member counts as alive while its presence counter increases, by this overseer's monotonic clock.
 
-A pure function of what was seen and when. A present block counts as alive until it had the time to move, and a
-pause in which this overseer itself could not look (it slept, or its folder hung) is nobody's silence. Who says that it
-has left is not alive, and not missed.
+The result depends only on the presence blocks and the times at which they were read. A member that this overseer sees
+for the first time counts as alive until its counter should have increased. Time in which this overseer could not look
+(it was suspended, or its folder hung) does not count as silence. A member that has left is not alive.
 """
 
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ from hanas_core.members.documents import LEFT, Presence
 from hanas_core.members.timing import Timing
 
 SILENT_INTERVALS = 3
-"""A member that is silent for so many presence intervals counts as gone."""
+"""A member whose counter stands still for this many presence intervals counts as dead."""
 
 
-class Sighting(NamedTuple):
-    """What is known of one member. ``silent``: seconds since its counter moved, None if it never showed itself."""
+class LifeSign(NamedTuple):
+    """The liveness of one member. ``silent``: seconds since its counter increased, None without a presence block."""
 
     presence: Presence | None
     alive: bool
     silent: float | None
     moved: bool
-    """This overseer saw the counter move; if not, the member may have been silent for longer than is known."""
+    """Whether this overseer saw the counter increase; if not, ``silent`` is a lower bound."""
 
 
-UNSEEN = Sighting(None, alive=False, silent=None, moved=False)
+UNSEEN = LifeSign(None, alive=False, silent=None, moved=False)
 
 
 class _Pulse:
-    """The last block of one slot, and since when it stands still."""
+    """The last presence block of one slot, and the time of its last change."""
 
     def __init__(self, presence: Presence, now: float) -> None:
         self.presence = presence
@@ -44,18 +44,19 @@ class _Pulse:
 
 
 class Liveness:
-    """Follows the presence blocks of all slots from look to look."""
+    """The presence blocks of all slots, from look to look."""
 
     def __init__(self, timing: Timing) -> None:
-        """Know nobody yet."""
+        """Begin without any presence block."""
         self._pause = timing.presence_interval
         self._limit = SILENT_INTERVALS * timing.presence_interval
         self._pulses: dict[int, _Pulse] = {}
         self._looked_at: float | None = None
 
-    def look(self, now: float, presences: Sequence[Presence | None]) -> tuple[Sighting, ...]:
-        """Return the sightings by slot. ``now``: monotonic seconds; None: a block that says nothing now."""
+    def look(self, now: float, presences: Sequence[Presence | None]) -> tuple[LifeSign, ...]:
+        """Return a life sign for each slot. ``now``: monotonic seconds; None: no readable block."""
         gap = 0.0 if self._looked_at is None else now - self._looked_at
+        assert gap >= 0.0, "the monotonic clock never goes back"
         self._looked_at = now
         if gap > self._pause:
             for pulse in self._pulses.values():
@@ -67,12 +68,12 @@ class Liveness:
                 self._pulses[slot].look(presence, now)
             else:
                 self._pulses[slot] = _Pulse(presence, now)
-        return tuple(self._sighting(slot, now) for slot in range(len(presences)))
+        return tuple(self._life_sign(slot, now) for slot in range(len(presences)))
 
-    def _sighting(self, slot: int, now: float) -> Sighting:
+    def _life_sign(self, slot: int, now: float) -> LifeSign:
         pulse = self._pulses.get(slot)
         if pulse is None:
             return UNSEEN
         silent = now - pulse.since
         alive = silent <= self._limit and pulse.presence.role != LEFT
-        return Sighting(pulse.presence, alive, silent, pulse.moved)
+        return LifeSign(pulse.presence, alive, silent, pulse.moved)

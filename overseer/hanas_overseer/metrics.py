@@ -1,4 +1,4 @@
-"""What Prometheus is told: the cluster as it was last seen, and what this overseer did."""
+"""The metrics for Prometheus: the last state of the cluster, and the actions of this overseer."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -10,31 +10,31 @@ from starlette.responses import Response
 
 from hanas_core.members.documents import LEFT
 from hanas_core.members.verdicts import Severity
-from hanas_overseer.documents import Cluster
+from hanas_overseer.documents import ClusterDocument
 from hanas_overseer.watcher import Watcher
 
 _LINK_STATES = ("up", "failed", "unknown")
 
 
-class Metrics:
+class OverseerMetrics:
     """The metrics of one overseer."""
 
     def __init__(self, watcher: Watcher) -> None:
-        """Tell what ``watcher`` sees."""
+        """Export the state that ``watcher`` publishes."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._rulings = Counter(
-            "hanas_overseer_rulings", "Takeovers that were asked for here", ["granted"], registry=self._registry
+            "hanas_overseer_rulings", "Takeovers that this overseer was asked for", ["granted"], registry=self._registry
         )
-        self._streams = Gauge("hanas_overseer_event_streams", "Open streams of events", registry=self._registry)
-        self._registry.register(_Picture(watcher))
+        self._streams = Gauge("hanas_overseer_event_streams", "Open event streams", registry=self._registry)
+        self._registry.register(_ClusterCollector(watcher))
 
     def ruled(self, *, granted: bool) -> None:
         """Count a ruling."""
         self._rulings.labels("yes" if granted else "no").inc()
 
     async def counted(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield ``content``, a stream of events that counts as open meanwhile."""
+        """Yield ``content``, an event stream, and count it as open meanwhile."""
         self._streams.inc()
         try:
             async for piece in content:
@@ -47,8 +47,8 @@ class Metrics:
         return Response(generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-class _Picture(Collector):
-    """The latest published picture, at the time of each scrape."""
+class _ClusterCollector(Collector):
+    """The latest publication at the time of each scrape."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
@@ -58,24 +58,28 @@ class _Picture(Collector):
         age = self._watcher.age
         yield GaugeMetricFamily(
             "hanas_overseer_folder_age_seconds",
-            "Time since the folder was last read; -1 before the first time",
+            "Time since the folder was last read; -1: it has not been read yet",
             value=-1 if age is None else age,
         )
         published = self._watcher.board.published
-        if published is not None and published.sight is not None:
+        if published is not None and published.observation is not None:
             yield from families(published.cluster)
 
 
-def families(cluster: Cluster) -> Iterator[Metric]:
-    """Yield what the cluster document tells, as metrics."""
+def families(cluster: ClusterDocument) -> Iterator[Metric]:
+    """Yield the content of the cluster document as metrics."""
     yield GaugeMetricFamily("hanas_epoch", "The highest epoch", value=cluster.epoch)
-    alive = GaugeMetricFamily("hanas_member_alive", "1: the member shows that it lives", labels=["member"])
+    alive = GaugeMetricFamily("hanas_member_alive", "1: the member is alive", labels=["member"])
     is_main = GaugeMetricFamily("hanas_member_main", "1: the member holds the highest epoch", labels=["member"])
-    lag = GaugeMetricFamily("hanas_member_lag_bytes", "Log that the member has not applied yet", labels=["member"])
-    verdict = GaugeMetricFamily("hanas_member_verdict", "1: what the member concludes", labels=["member", "verdict"])
+    lag = GaugeMetricFamily(
+        "hanas_member_lag_bytes", "Committed bytes of the log that the member has not applied", labels=["member"]
+    )
+    verdict = GaugeMetricFamily(
+        "hanas_member_verdict", "1: the verdict of the member about the main", labels=["member", "verdict"]
+    )
     for member in cluster.members:
         if member.role == LEFT:
-            continue  # stopped in order: nobody should be woken
+            continue  # it was stopped in order, which must raise no alarm
         alive.add_metric([member.member], member.alive)
         is_main.add_metric([member.member], member.role in {"main", "elect"})
         lag.add_metric([member.member], member.lag_bytes)
@@ -86,7 +90,7 @@ def families(cluster: Cluster) -> Iterator[Metric]:
         links.add_metric([state], sum(link.state == state for link in cluster.links))
     yield links
     failed = GaugeMetricFamily(
-        "hanas_link_failed", "1: keep-alives do not get from one to the other", labels=["from", "to"]
+        "hanas_link_failed", "1: keep-alives from one member do not reach the other", labels=["from", "to"]
     )
     for link in cluster.links:
         failed.add_metric([link.origin, link.to], link.state == "failed")
@@ -97,14 +101,12 @@ def families(cluster: Cluster) -> Iterator[Metric]:
     yield alerts
     labels = ["kind", "severity", "member", "about"]
     each = GaugeMetricFamily("hanas_alert", "1 for each open alert", labels=labels)
-    for found in {(alert.kind, alert.severity, alert.member, alert.about) for alert in cluster.alerts}:
-        each.add_metric([str(label) for label in found], 1.0)
+    for key in {(alert.kind, alert.severity, alert.member, alert.about) for alert in cluster.alerts}:
+        each.add_metric([str(label) for label in key], 1.0)
     yield each
     took = next((entry.durations for entry in reversed(cluster.takeovers) if entry.durations is not None), None)
     if took is not None:
-        seconds = GaugeMetricFamily(
-            "hanas_takeover_seconds", "Where the time of the last takeover went", labels=["part"]
-        )
+        seconds = GaugeMetricFamily("hanas_takeover_seconds", "Duration of the last takeover by part", labels=["part"])
         for part in ("detection", "claim", "replay", "total"):
             seconds.add_metric([part], getattr(took, part))
         yield seconds

@@ -1,4 +1,4 @@
-"""One look at the folder: who is registered, who shows itself, who is the main, and what went before."""
+"""One look at the folder: the registrations, the presence blocks, the main and the history."""
 
 import msgspec
 
@@ -8,17 +8,17 @@ from hanas_core.members import cluster
 from hanas_core.members.documents import MainInfo, Presence
 from hanas_core.members.mailboxes import Mailboxes, Registration, Registry
 from hanas_core.volume.folder import Folder
-from hanas_overseer.documents import Takeover
+from hanas_overseer.documents import EpochEntry
 from hanas_overseer.history import History
 
 
-class Sight(msgspec.Struct, frozen=True, kw_only=True):
-    """What one look saw. ``presences`` is parallel to ``registrations``, which are in order of slots."""
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one look. ``presences`` is parallel to ``registrations``, which are in order of slots."""
 
     registrations: tuple[Registration, ...] = ()
     presences: tuple[Presence | None, ...] = ()
     main: MainInfo | None = None
-    takeovers: tuple[Takeover, ...] = ()
+    takeovers: tuple[EpochEntry, ...] = ()
     lowest: int = 0
     """The lowest epoch in ``takeovers``; 1: it is the whole history; 0: there is no epoch yet."""
 
@@ -34,9 +34,9 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observer:
-    """Looks again and again; what never changes is read once. It belongs to a lane."""
+    """Repeated looks at the folder; what never changes is read once. It belongs to a lane."""
 
-    def __init__(self, folder: Folder, folder_id: str, last: Sight) -> None:
+    def __init__(self, folder: Folder, folder_id: str, last: Observation) -> None:
         """Look at ``folder``, which must have this id, and go on from the ``last`` look."""
         self._folder = folder
         self._folder_id = folder_id
@@ -46,20 +46,20 @@ class Observer:
         self._history = History(folder, last.takeovers, last.highest, last.lowest)
         self._highest = last.highest
 
-    async def look(self) -> Sight:
-        """Return what is there now. Raises FolderError; what is known is kept, so the next look goes on from there."""
+    async def look(self) -> Observation:
+        """Return the present state. Raises FolderError; the next look then continues with what was read so far."""
         await cluster.identify(self._folder, self._folder_id)
         presences = tuple(await self._registry.presence(self._mailboxes))
-        registrations = tuple(self._registry.known)
+        registrations = tuple(self._registry.known)  # fewer than the presences where one of them proved to be gone
         holder = await highest_claim(self._folder, self._highest)
         main = None
         if holder is not None:
             self._highest = holder.epoch
             await self._history.update(holder)
             main = await main_info(self._folder, holder)
-        return Sight(
+        return Observation(
             registrations=registrations,
-            presences=presences,
+            presences=presences[: len(registrations)],
             main=main,
             takeovers=self._history.takeovers,
             lowest=self._history.lowest,

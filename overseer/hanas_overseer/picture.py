@@ -1,4 +1,4 @@
-"""From what was seen in the folder to the documents that are shown: pure functions."""
+"""The documents of the overseer, made from a look at the folder by pure functions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,9 +8,9 @@ from hanas_core.members.documents import LEFT, Alert, Link, MainInfo, Presence, 
 from hanas_core.members.mailboxes import Registration
 from hanas_core.members.verdicts import Verdict
 from hanas_overseer import alarms
-from hanas_overseer.documents import Cluster, Member, Takeover
-from hanas_overseer.liveness import UNSEEN, Sighting
-from hanas_overseer.observer import Sight
+from hanas_overseer.documents import ClusterDocument, EpochEntry, MemberEntry
+from hanas_overseer.liveness import UNSEEN, LifeSign
+from hanas_overseer.observer import Observation
 
 RECENT_TAKEOVERS = 100
 """How many of the newest epochs the cluster document holds."""
@@ -21,39 +21,40 @@ _UNSETTLED = {"seen_seconds_ago": None, "applied": "", "lag_bytes": 0, "keys": 0
 
 def cluster(
     folder_id: str,
-    sight: Sight,
-    sightings: Sequence[Sighting],
+    observation: Observation,
+    life_signs: Sequence[LifeSign],
     own_alerts: Iterable[Alert],
     reports: Mapping[str, Report],
-) -> Cluster:
-    """Return the whole document. ``sightings`` is parallel to the registrations; missing ones were never seen.
+) -> ClusterDocument:
+    """Return the whole document. ``life_signs`` is parallel to the registrations; a new one may have none yet.
 
-    ``reports``: what those told over the network who live and are silent in the folder only.
+    ``reports``: the last report of each member that is alive by its reports, but silent in the folder.
     """
-    seen = [*sightings, *[UNSEEN] * (len(sight.registrations) - len(sightings))]
-    alive = [sighting.presence for sighting in seen if sighting.alive and sighting.presence is not None]
-    return Cluster(
+    assert len(life_signs) <= len(observation.registrations)
+    seen = [*life_signs, *[UNSEEN] * (len(observation.registrations) - len(life_signs))]
+    alive = [life_sign.presence for life_sign in seen if life_sign.alive and life_sign.presence is not None]
+    return ClusterDocument(
         folder_id=folder_id,
-        epoch=sight.highest,
-        main=sight.main,
+        epoch=observation.highest,
+        main=observation.main,
         members=tuple(
-            member(registration, sighting, sight.main, reports.get(registration.member))
-            for registration, sighting in zip(sight.registrations, seen, strict=True)
+            member(registration, life_sign, observation.main, reports.get(registration.member))
+            for registration, life_sign in zip(observation.registrations, seen, strict=True)
         ),
         links=links(alive),
-        takeovers=recent(sight.takeovers),
+        takeovers=recent(observation.takeovers),
         alerts=alarms.union([*own_alerts, *(alert for presence in alive for alert in presence.alerts)]),
     )
 
 
 def member(
-    registration: Registration, sighting: Sighting, main: MainInfo | None, report: Report | None = None
-) -> Member:
+    registration: Registration, life_sign: LifeSign, main: MainInfo | None, report: Report | None = None
+) -> MemberEntry:
     """Return the entry of one registered member."""
-    presence = sighting.presence
+    presence = life_sign.presence
     if presence is None:
         is_main = main is not None and main.member == registration.member
-        return Member(
+        return MemberEntry(
             member=registration.member,
             incarnation=main.incarnation if is_main and main is not None else "",
             slot=registration.slot,
@@ -63,31 +64,31 @@ def member(
             alive=False,
             seen_seconds_ago=None,
         )
-    return Member(
+    return MemberEntry(
         member=registration.member,
         incarnation=presence.incarnation,
         slot=registration.slot,
         advertise_url=presence.advertise_url,
         link_url=presence.link_url,
         role=role(presence, main),
-        alive=sighting.alive,
-        seen_seconds_ago=None if sighting.silent is None else round(sighting.silent, 3),
+        alive=life_sign.alive,
+        seen_seconds_ago=None if life_sign.silent is None else round(life_sign.silent, 3),
         epoch=presence.epoch,
-        verdict=_verdict(sighting, presence, report),
+        verdict=_verdict(life_sign, presence, report),
         applied=presence.applied,
         lag_bytes=presence.lag_bytes,
         keys=presence.keys,
     )
 
 
-def _verdict(sighting: Sighting, presence: Presence, report: Report | None) -> Verdict:
-    if sighting.alive:
+def _verdict(life_sign: LifeSign, presence: Presence, report: Report | None) -> Verdict:
+    if life_sign.alive:
         return presence.verdict
     return Verdict.UNKNOWN if report is None else report.verdict
 
 
 def role(presence: Presence, main: MainInfo | None) -> str:
-    """Return what a member is. The claims decide who is the main, not what a member says of itself."""
+    """Return the role of a member. The claims decide who is the main, not the presence block of the member."""
     if presence.role == LEFT:
         return LEFT
     if main is not None and presence.incarnation == main.incarnation:
@@ -100,26 +101,26 @@ def _main_role(main: MainInfo) -> str:
 
 
 def links(alive: Iterable[Presence]) -> tuple[Link, ...]:
-    """Return every link once, in order. Where both ends tell of it, the worse state counts."""
+    """Return each link once, in order. Where both ends show it, the worse state counts."""
     worst: dict[tuple[str, str], Link] = {}
     for link in (link for presence in alive for link in presence.links):
-        known = worst.get((link.origin, link.to))
-        if known is None or _badness(link) < _badness(known):
+        other = worst.get((link.origin, link.to))
+        if other is None or _rank(link) < _rank(other):
             worst[link.origin, link.to] = link
     return tuple(worst[ends] for ends in sorted(worst))
 
 
-def _badness(link: Link) -> int:
+def _rank(link: Link) -> int:
     return _WORST_FIRST.get(link.state, len(_WORST_FIRST))
 
 
-def recent(takeovers: tuple[Takeover, ...]) -> tuple[Takeover, ...]:
+def recent(takeovers: tuple[EpochEntry, ...]) -> tuple[EpochEntry, ...]:
     """Return the newest entries."""
     return takeovers[-RECENT_TAKEOVERS:]
 
 
-def settled(document: Cluster) -> bytes:
-    """Return the document without ages, positions and other things that move all the time: to see a real change."""
+def settled(document: ClusterDocument) -> bytes:
+    """Return the document without ages, positions and other values that change all the time, for a comparison."""
     return msgspec.json.encode(
         msgspec.structs.replace(
             document,

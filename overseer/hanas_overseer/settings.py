@@ -11,25 +11,25 @@ DEFAULT_PORT = 4000
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What an overseer is told at its start."""
+class OverseerSettings:
+    """The configuration of an overseer."""
 
     port: int
     folder: Path
     make_folder: bool
-    """Nobody named a folder, so the default one is made if it is missing."""
+    """No folder was named, so the default one is created if it is missing."""
     folder_id: str | None
-    """The id that the folder must have; None: whatever it has, and an empty folder is initialised."""
+    """The id that the folder must have; None: any id is accepted, and an empty folder is initialised."""
     secrets: tuple[str, ...]
-    """Any of these is asked of ``POST`` calls; empty: those calls are open."""
+    """``POST`` and ``DELETE`` calls need one of these; empty: those calls are open."""
     client_tokens: tuple[str, ...]
-    """Any of these, or of ``secrets``, is asked of reading calls; empty: those calls are open."""
+    """``GET`` calls need one of these or of ``secrets``; empty: those calls are open."""
     timing: Timing
 
 
-def read(environment: Mapping[str, str]) -> Settings:
+def read(environment: Mapping[str, str]) -> OverseerSettings:
     """Return the settings in ``environment``. Raises SettingError."""
-    return Settings(
+    return OverseerSettings(
         port=settings.port(environment, "PORT", DEFAULT_PORT),
         folder=folders.path(environment),
         make_folder=folders.is_default(environment),

@@ -1,8 +1,8 @@
 """Server-sent events (HTML standard, section 9.2): the cluster, its takeovers and its alerts.
 
-Ids are epochs, thus the folder's and not this overseer's: whoever names the last one that it received gets every later
-takeover exactly once, from any overseer, whatever was restarted meanwhile. A stream holds a place in the history, not
-a queue: a slow reader gets the newest document when it is ready for one.
+Event ids are epochs, which come from the folder and not from one overseer: a reader that sends the last id that it
+received gets each later takeover exactly once, from any overseer, also after restarts. A stream holds a place in the
+history and no queue: a slow reader gets the newest document when it is ready.
 """
 
 from bisect import bisect_right
@@ -12,16 +12,16 @@ import msgspec
 
 from hanas_core.members.documents import Alert
 from hanas_overseer.board import Board, Published
-from hanas_overseer.observer import Sight
+from hanas_overseer.observer import Observation
 
 HEARTBEAT_SECONDS = 10.0
 RETRY_MILLISECONDS = 1000
-"""How long a browser waits before it connects anew."""
-_HEARTBEAT = b": still here\n\n"
+"""The time that a browser waits before it reconnects."""
+_HEARTBEAT = b": heartbeat\n\n"
 
 
 def epoch_of(last_event_id: str | None) -> int | None:
-    """Return the epoch that a ``Last-Event-ID`` names, None if it names none."""
+    """Return the epoch in a ``Last-Event-ID`` header, None if it is no number."""
     text = (last_event_id or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
@@ -39,10 +39,12 @@ async def events(board: Board, last_epoch: int | None) -> AsyncIterator[bytes]:
             if board.published is published and not board.closed:
                 yield _HEARTBEAT
             continue
+        assert published.number > number
         number = published.number
-        if published.sight is not None:
-            place = published.sight.highest if place is None else place
-            for epoch, event in _takeovers(published.sight, place):
+        if published.observation is not None:
+            place = published.observation.highest if place is None else place
+            for epoch, event in _takeovers(published.observation, place):
+                assert epoch > place, "ids of events only grow"
                 yield event
                 place = epoch
         alerts = {alert.id: alert for alert in published.cluster.alerts}
@@ -52,19 +54,19 @@ async def events(board: Board, last_epoch: int | None) -> AsyncIterator[bytes]:
         yield _cluster(published, place)
 
 
-def _takeovers(sight: Sight, place: int) -> Iterator[tuple[int, bytes]]:
-    """Yield what came after ``place``; nothing as long as the history has not been read back to there."""
-    if sight.lowest > place + 1:
+def _takeovers(observation: Observation, place: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the epochs after ``place``; none as long as the history has not been read back to there."""
+    if observation.lowest > place + 1:
         return
-    start = bisect_right(sight.takeovers, place, key=lambda entry: entry.epoch)
-    for entry in sight.takeovers[start:]:
+    start = bisect_right(observation.takeovers, place, key=lambda entry: entry.epoch)
+    for entry in observation.takeovers[start:]:
         yield entry.epoch, encode("takeover", msgspec.json.encode(entry), entry.epoch)
 
 
 def _alerts(shown: dict[str, Alert], present: dict[str, Alert]) -> Iterator[bytes]:
-    for known in shown.values():
-        if known.id not in present:
-            yield encode("alert-cleared", msgspec.json.encode(known))
+    for alert in shown.values():
+        if alert.id not in present:
+            yield encode("alert-cleared", msgspec.json.encode(alert))
     for alert in present.values():
         before = shown.get(alert.id)
         if before is None or (before.severity, before.kind) != (alert.severity, alert.kind):

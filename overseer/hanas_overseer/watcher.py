@@ -1,4 +1,4 @@
-"""Watches the folder, some looks a second, and keeps the picture of the cluster (docs/architecture.md)."""
+"""The task that reads the folder several times a second and publishes the state of the cluster."""
 
 import asyncio
 import logging
@@ -9,9 +9,9 @@ from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
 from hanas_overseer import alarms, picture
 from hanas_overseer.board import Board
-from hanas_overseer.documents import Cluster
-from hanas_overseer.liveness import Liveness, Sighting
-from hanas_overseer.observer import Observer, Sight
+from hanas_overseer.documents import ClusterDocument
+from hanas_overseer.liveness import LifeSign, Liveness
+from hanas_overseer.observer import Observation, Observer
 from hanas_overseer.reports import Reports
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Watcher:
-    """One task that looks at the folder through its own lane; a hung folder freezes nothing but the picture."""
+    """One task that looks at the folder through a lane of its own, so that a hung folder blocks nothing else."""
 
     def __init__(self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime) -> None:
         """Look at ``folder``, which must have this id. Needs a running event loop."""
@@ -29,11 +29,13 @@ class Watcher:
         self._timing = timing
         self._clock = asyncio.get_running_loop().time
         self._runtime = runtime
-        self._observer = Lane("watcher", runtime).owning(lambda: Observer(folder, folder_id, self._sight or Sight()))
+        self._observer = Lane("watcher", runtime).owning(
+            lambda: Observer(folder, folder_id, self._observation or Observation())
+        )
         self._liveness = Liveness(timing)
         self._openings = alarms.Openings()
-        self._sight: Sight | None = None
-        self._sightings: tuple[Sighting, ...] = ()
+        self._observation: Observation | None = None
+        self._life_signs: tuple[LifeSign, ...] = ()
         self._seen_at: float | None = None
         self._reports = Reports(timing)
         self._trouble = ""
@@ -50,25 +52,25 @@ class Watcher:
 
     @property
     def stale_after(self) -> float:
-        """A picture of this age, seconds, is no answer any more."""
+        """The age, seconds, above which the last look answers no request."""
         return self._timing.folder_timeout + self._timing.watch_interval
 
     @property
     def trouble(self) -> str:
-        """Why the last look failed; empty if it worked."""
+        """The error of the last look; empty if it succeeded."""
         return self._trouble
 
-    def told(self, report: Report) -> None:
-        """A worker told over the network how it is."""
+    def take(self, report: Report) -> None:
+        """Take the report of a worker that arrived over the network."""
         self._reports.take(self._clock(), report)
 
     def changed(self) -> None:
-        """Something was decided here: look at once, and let no later answer rest on an earlier look."""
+        """Look at once after a decision; no later answer may come from an earlier look."""
         self._asked += 1
         self._nudge.set()
 
-    async def sight(self) -> Sight:
-        """Return a recent look, one that began after every decision made here. FolderUnavailable if there is none."""
+    async def observation(self) -> Observation:
+        """Return a recent look that began after every decision made here. Raises FolderUnavailable."""
         asked = self._asked
         async with self._looked:
             try:
@@ -77,22 +79,21 @@ class Watcher:
             except TimeoutError:
                 raise FolderUnavailable("the folder has not answered yet") from None
         age = self.age
-        if self._sight is None or age is None or self._answered < asked or age > self.stale_after:
+        if self._observation is None or age is None or self._answered < asked or age > self.stale_after:
             raise FolderUnavailable(self._trouble or f"the last look at the folder was {age or 0.0:.1f} s ago")
-        return self._sight
+        return self._observation
 
-    async def cluster(self) -> Cluster:
+    async def cluster(self) -> ClusterDocument:
         """Return the present document. Raises FolderUnavailable."""
-        return self._compose(await self.sight())
+        return self._compose(await self.observation())
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
             await self.look()
-            sight = self._sight
-            pause = (
-                0.0 if sight is not None and not sight.complete and not self._trouble else self._timing.watch_interval
-            )
+            observation = self._observation
+            behind = observation is not None and not observation.complete and not self._trouble
+            pause = 0.0 if behind else self._timing.watch_interval
             try:
                 async with asyncio.timeout(pause):
                     await self._nudge.wait()
@@ -101,11 +102,11 @@ class Watcher:
             self._nudge.clear()
 
     async def look(self) -> None:
-        """Look once and show the picture; an error becomes an alert."""
+        """Look once and publish the result; an error becomes an alert."""
         asked, began = self._asked, self._clock()
         try:
-            sight = await self._observer.run(Observer.look, self._timing.folder_timeout)
-        except Exception as error:  # whatever it is, the next look may work, and people must be told
+            observation = await self._observer.run(Observer.look, self._timing.folder_timeout)
+        except Exception as error:  # of any kind: it becomes an alert, and the next look may succeed
             if not self._trouble:
                 _log.error(
                     "the communication folder cannot be read: %s", error, exc_info=not isinstance(error, FolderError)
@@ -114,26 +115,26 @@ class Watcher:
         else:
             if self._trouble:
                 _log.info("the communication folder can be read again")
-            self._tell(sight)
+            self._log_epoch(observation)
             self._trouble = ""
-            self._sightings = self._liveness.look(self._clock(), sight.presences)
-            self._sight, self._seen_at, self._answered = sight, began, asked
+            self._life_signs = self._liveness.look(self._clock(), observation.presences)
+            self._observation, self._seen_at, self._answered = observation, began, asked
         self._tried = asked
-        self.board.show(self._clock(), self._sight, self._compose(self._sight or Sight()))
+        self.board.show(self._clock(), self._observation, self._compose(self._observation or Observation()))
         async with self._looked:
             self._looked.notify_all()
 
-    def _compose(self, sight: Sight) -> Cluster:
+    def _compose(self, observation: Observation) -> ClusterDocument:
         now = self._runtime.wall_clock()
-        reports = self._reports.of_the_silent(self._clock(), self._sightings)
-        own = alarms.silences(self._sightings, sight.main, reports, now=now)
+        reports = self._reports.of_the_silent(self._clock(), self._life_signs)
+        own = alarms.silences(self._life_signs, observation.main, reports, now=now)
         if self._trouble:
             own.append(alarms.unreadable(self._trouble, now=now))
-        return picture.cluster(self._folder_id, sight, self._sightings, self._openings.stamp(own), reports)
+        return picture.cluster(self._folder_id, observation, self._life_signs, self._openings.stamp(own), reports)
 
-    def _tell(self, sight: Sight) -> None:
-        before = self._sight
-        if sight.main is None or (before is not None and before.highest == sight.highest):
+    def _log_epoch(self, observation: Observation) -> None:
+        before = self._observation
+        if observation.main is None or (before is not None and before.highest == observation.highest):
             return
-        newest = sight.takeovers[-1] if sight.takeovers else None
-        _log.info("epoch %d: main %s (%s)", sight.highest, sight.main.member, newest.words if newest else "")
+        words = observation.takeovers[-1].words if observation.takeovers else ""
+        _log.info("epoch %d: main %s (%s)", observation.highest, observation.main.member, words)

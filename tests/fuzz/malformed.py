@@ -30,6 +30,7 @@ _PATHS = (
     b"/v1/pool/",
     b"/v1/main",
     b"/v1/cluster",
+    b"/v1/epochs",
     b"/v1/takeovers",
     b"/v1/keepalive",
     b"/v1/lifeline",

@@ -35,7 +35,7 @@ def worker_port() -> int:
 async def test_an_overseer_and_two_workers(tmp_path: Path, http: httpx.AsyncClient) -> None:
     port, first, second = str(overseer_port()), worker_port(), worker_port()
     async with started("hanas-overseer", tmp_path, PORT=port) as overseer:
-        await overseer.says("was empty and is now the folder")
+        await overseer.says("initialised the empty folder")
         overseer_url = f"http://localhost:{port}"
         async with started("hanas-worker", tmp_path, PORT=str(first), OVERSEER_IP=overseer_url) as main:
             await main.says("serving epoch 1 with 0 keys")

@@ -64,8 +64,8 @@ async def test_without_a_token(guarded: Cluster, headers: dict[str, str]) -> Non
             refusal(answer)
             assert "location" not in answer.headers
             assert answer.headers["hanas-epoch"] == "1"
-    for path in ("/v1/main", "/v1/pool", "/v1/cluster", "/v1/takeovers", "/v1/alerts", "/v1/events"):
-        refusal(await guarded.http.get(guarded.lab.overseer_url + path, headers=headers))
+    for name in ("main", "pool", "cluster", "epochs", "takeovers", "alerts", "events"):
+        refusal(await guarded.http.get(f"{guarded.lab.overseer_url}/v1/{name}", headers=headers))
     assert (await guarded.http.get(await guarded.main_kv("guarded"), headers=TOKEN)).status_code == 404
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// Formatting, and the few ways in which this page touches its document. Text goes in as text, never as HTML.
+// Formatting, and all functions that change the document of this page. Text is inserted as text, never as HTML.
 
 const byId = (id) => document.getElementById(id);
 
@@ -18,8 +18,8 @@ function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
-// Make the children of `parent` those of `items`, in order, and keep the nodes of items that were there before:
-// what a person has selected, focused or opened stays so.
+// Give `parent` one child for each of `items`, in order. The nodes of known items are kept, and with them what a person
+// has selected, focused or opened.
 function keyed(parent, items, keyOf, create, update) {
   const known = new Map([...parent.children].map((node) => [node.dataset.key, node]));
   let previous = null;
@@ -44,6 +44,7 @@ function plural(count, one, many) {
 }
 
 function duration(seconds) {
+  if (seconds < 0.00005) return "0 ms";
   if (seconds < 0.0995) return `${(seconds * 1000).toFixed(seconds < 0.00995 ? 1 : 0)} ms`;
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
@@ -70,7 +71,7 @@ function bytes(count) {
   return `${value.toFixed(value < 10 ? 1 : 0)} ${units[unit]}`;
 }
 
-// A wall clock time of some member: shown in the reader's zone, with its distance from the reader's clock.
+// A wall clock time of a member, in the time zone of the reader, with its distance from the clock of the reader.
 function moment(text) {
   const at = new Date(text);
   if (Number.isNaN(at.getTime())) return { near: "at an unknown time", full: text, short: text };
@@ -89,7 +90,7 @@ function showMoment(node, text) {
   setAttribute(node, "title", full);
 }
 
-// A link only where the address is a web address: a member's word is not trusted to be one.
+// The address if it is a web address, else null: the page does not trust what a member says.
 function webAddress(text) {
   try {
     const url = new URL(text);

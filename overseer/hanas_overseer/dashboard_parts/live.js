@@ -1,7 +1,7 @@
-// The connection to the overseer, the sentence at the top, and the heartbeat of the page.
+// The connection to the overseer, the sentence at the top, and the clock of the page.
 
 const SILENT_SECONDS = 6; // a document comes every two seconds
-const DEAD_SECONDS = 25; // a stream that is silent for so long is opened anew
+const DEAD_SECONDS = 25; // a stream that is silent for this long is opened again
 const RETRY_MILLISECONDS = [500, 1000, 2000, 5000];
 
 let cluster = null;
@@ -37,13 +37,13 @@ function connect() {
   source.addEventListener("alert-cleared", (event) => announce(`Cleared: ${JSON.parse(event.data).message}`));
 }
 
-// The browser does not try again by itself when it got an answer that is no stream: find out what it was.
+// The browser does not reconnect after an answer that is no event stream: find out why it was none.
 async function refused() {
   let status = 0;
   try {
     status = (await fetch("v1/main", { cache: "no-store" })).status;
   } catch {
-    // not reachable: tried again below
+    // not reachable: the timer below tries again
   }
   if (status === 401) {
     askToken();
@@ -78,31 +78,31 @@ function readable(document) {
   return !document.alerts.some((alert) => alert.member === "overseer" && alert.kind === "FolderUnavailable");
 }
 
-// One sentence that says how things are, and how bad it is.
+// The state of the cluster in one sentence, and its tone.
 function sentence(document) {
   const { main, epoch, members, alerts } = document;
   const holder = members.find((member) => main !== null && member.member === main.member);
-  if (!readable(document)) return ["bad", "The overseer cannot read the folder", "What is shown is the last that was seen."];
-  if (main === null) return ["wait", "No main yet", "The first worker to arrive becomes it."];
+  if (!readable(document)) return ["bad", "The overseer cannot read the folder", "This page shows the last state that it read."];
+  if (main === null) return ["wait", "No main yet", "The first worker that starts becomes the main."];
   if (members.length && !members.some((member) => member.alive)) {
     if (counts(members).wanted === 0) return ["wait", "All workers were stopped", "Start any of them to serve again."];
-    return ["bad", "No worker is alive", "Nothing is served. Start any worker: no acknowledged write is lost."];
+    return ["bad", "No worker is alive", "No request is served. Start any worker; no acknowledged write is lost."];
   }
   if (main.state === "elect") {
-    return ["warn", `${main.member} is taking over`, `Epoch ${epoch} is claimed and not serving yet. Writes wait.`];
+    return ["warn", `${main.member} is taking over`, `Epoch ${epoch} is claimed, but not served yet. Writes wait.`];
   }
   if (main.state === "handed-over") {
-    return ["warn", `${main.member} has handed over`, "A backup follows at once. Writes wait."];
+    return ["warn", `${main.member} has handed over`, "A backup takes over now. Writes wait."];
   }
   const silent = holder !== undefined && !holder.alive && holder.seenSecondsAgo !== null;
   if (silent) {
-    return ["bad", `The main ${main.member} is silent`, "If it failed, a backup takes over as soon as that is proven."];
+    return ["bad", `The main ${main.member} is silent`, "If it failed, a backup takes over as soon as it has proof."];
   }
   const headline = `${main.member} is serving`;
-  if (alerts.some((alert) => alert.severity === "critical")) return ["bad", headline, "But something needs you now: see the alerts."];
-  if (alerts.some((alert) => alert.severity === "urgent")) return ["warn", headline, "Clients are served. Something needs attention soon: see the alerts."];
-  if (alerts.length) return ["good", headline, "Clients are served. There is a notice that is not urgent."];
-  return ["good", headline, "All is well."];
+  if (alerts.some((alert) => alert.severity === "critical")) return ["bad", headline, "A critical alert is open: act now."];
+  if (alerts.some((alert) => alert.severity === "urgent")) return ["warn", headline, "Clients are served. An urgent alert is open: act soon."];
+  if (alerts.length) return ["good", headline, "Clients are served. No open alert is urgent."];
+  return ["good", headline, "Clients are served. No alert is open."];
 }
 
 function showState(document) {
@@ -132,14 +132,14 @@ function showConnection() {
   const banner = byId("lost");
   banner.hidden = state === "live" || (cluster === null && silence < SILENT_SECONDS);
   if (!banner.hidden) {
-    const known = cluster === null ? "" : ` What you see is ${age(silence)} old.`;
-    setText(banner, `No word from the overseer; trying again.${known} Workers go on without it.`);
+    const known = cluster === null ? "" : ` This state is ${age(silence)} old.`;
+    setText(banner, `The overseer does not answer; reconnecting.${known} Workers continue without it.`);
   }
   byId("content").classList.toggle("old", late);
   if (silence > DEAD_SECONDS && now() - openedAt > DEAD_SECONDS && !byId("token-dialog").open) connect();
 }
 
-// The document as it would read now: ages go on between two documents.
+// The document with its ages at this moment: they grow between two documents.
 function aged(document, seconds) {
   const members = document.members.map((member) =>
     member.seenSecondsAgo === null ? member : { ...member, seenSecondsAgo: member.seenSecondsAgo + seconds });

@@ -52,7 +52,7 @@ function updateMember(row, member) {
   const [name, role, seen, epoch, verdict, lag, keys, address] = row.cells;
   setAttribute(row, "data-tone", memberTone(member));
   setText(name, member.member);
-  setText(role.firstChild, member.alive || ["joining", "left"].includes(member.role) ? member.role : `${member.role}, gone`);
+  setText(role.firstChild, member.alive || ["joining", "left"].includes(member.role) ? member.role : `${member.role}, dead`);
   setText(seen, seenWords(member));
   setText(epoch, member.epoch ? String(member.epoch) : "–");
   setText(verdict.firstChild, member.verdict === "Unknown" ? "–" : member.verdict);
@@ -79,7 +79,7 @@ function showMembers(members) {
   keyed(byId("member-rows"), members, (member) => member.slot, createMember, updateMember);
 }
 
-const STEPS = [["claim", "claim"], ["seals", "seals"], ["replay", "replay"], ["relog", "re-log"]];
+const STEPS = [["claim", "claim"], ["seals", "seals"], ["replay", "replay"], ["relog", "write again"]];
 const AT_FIRST = 8;
 let shownEpochs = AT_FIRST;
 
@@ -106,13 +106,14 @@ function updateEpoch(item, entry) {
 }
 
 function whyWords(entry) {
-  const after = entry.previousMain && entry.previousMain !== entry.member ? ` after ${entry.previousMain}` : "";
+  const names = { first: "first main", failure: "takeover", "hand-over": "hand-over", compaction: "compaction" };
+  const after = entry.previousMain && entry.previousMain !== entry.member ? ` from ${entry.previousMain}` : "";
   const verdict = entry.verdict && entry.verdict !== "HandedOver" ? `: ${entry.verdict}` : "";
-  return `${entry.why}${after}${verdict}`;
+  return `${names[entry.why] ?? entry.why}${after}${verdict}`;
 }
 
 function stepWords(entry) {
-  if (entry.seconds === null) return entry.served ? "" : newest === entry.epoch ? "not serving yet" : "never served";
+  if (entry.seconds === null) return entry.served ? "" : newest === entry.epoch ? "not served yet" : "never served";
   if (entry.durations) {
     const { detection, claim, replay, total } = entry.durations;
     return `detection ${duration(detection)}  ·  claim ${duration(claim)}  ·  replay ${duration(replay)}  ·  total ${duration(total)}`;

@@ -19,7 +19,7 @@ function linkState(link) {
   return ["up", "failed"].includes(link.state) ? link.state : "unknown";
 }
 
-// Where everything stands, in pixels of the space that there is.
+// The places of all parts, in pixels of the available space.
 function arrange(members, width) {
   const narrow = width < NARROW_PIXELS;
   const small = members.length > (narrow ? 5 : 8);
@@ -40,7 +40,7 @@ function arrange(members, width) {
   return { width, height: Math.ceil(lowest), narrow, small, card, centre, places };
 }
 
-// Where a line from the middle of a card towards `target` leaves it.
+// The point where a line from the middle of a card towards `target` crosses its edge.
 function edge(place, target, card, gap) {
   const dx = target.x - place.x;
   const dy = target.y - place.y;
@@ -51,7 +51,7 @@ function edge(place, target, card, gap) {
   return { x: place.x + dx * Math.min(scale, 1), y: place.y + dy * Math.min(scale, 1) };
 }
 
-// Each direction bends to its own right, so that the two of a pair are told apart, and all bend around the folder.
+// Each direction bends to its right, which separates the two directions of a pair; all bend around the folder.
 function curve(from, to, space) {
   const dx = to.x - from.x;
   const dy = to.y - from.y;
@@ -139,7 +139,7 @@ function summary(cluster) {
   return `${main}; ${alive} of ${plural(wanted, "worker", "workers")} alive; ${plural(failed, "link", "links")} failed`;
 }
 
-// Who was stopped in order is not missed.
+// A member that was stopped in order is not missed.
 function counts(members) {
   return {
     alive: members.filter((member) => member.alive).length,
@@ -177,7 +177,7 @@ function showTopology(cluster, readable) {
 
 function linkWords(link) {
   const since = link.sinceSeconds >= 1 ? ` for ${age(link.sinceSeconds)}` : "";
-  return `${link.from} → ${link.to}: ${{ up: "up", failed: "failed", unknown: "not known" }[linkState(link)]}${since}`;
+  return `${link.from} → ${link.to}: ${{ up: "up", failed: "failed", unknown: "unknown" }[linkState(link)]}${since}`;
 }
 
 function showLinks(cluster) {

@@ -25,7 +25,7 @@ from hanas_core.volume.posix import PosixFolder
 from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
-from hanas_overseer.metrics import Metrics
+from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving.runtime import SystemRuntime
 
@@ -171,7 +171,7 @@ class Overseer:
         tokens: Iterable[str] = (),
     ) -> None:
         self.watcher = Watcher(folder, folder_id, timing, SystemRuntime())
-        self.metrics = Metrics(self.watcher)
+        self.metrics = OverseerMetrics(self.watcher)
         calls = Calls(Decisions(folder, folder_id, timing, SystemRuntime()), self.watcher, self.metrics)
         self.app = application(calls, tuple(secrets), tuple(tokens))
         transport = httpx.ASGITransport(self.app)

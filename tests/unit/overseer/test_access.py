@@ -57,6 +57,6 @@ async def test_a_client_token_decides_nothing(stage: Stage) -> None:
 
 async def test_page_probes_and_metrics_are_open(stage: Stage) -> None:
     async with running(stage, secrets=["geheim"], tokens=["token"]) as overseer:
-        await overseer.watcher.sight()
+        await overseer.watcher.observation()
         for path in ("/", "/healthz", "/readyz", "/metrics"):
             assert (await overseer.http.get(path)).status_code == 200

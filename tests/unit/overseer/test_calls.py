@@ -131,7 +131,8 @@ async def test_the_history_tells_why_and_with_what_evidence(stage: Stage, overse
     for number in (1, 2):
         await overseer.post("/v1/claim", stage.arrival(number))
     await overseer.post("/v1/takeover", stage.challenge(2, 1, 1))
-    first, second = (await overseer.get("/v1/takeovers"))["takeovers"]
+    first, second = (await overseer.get("/v1/epochs"))["epochs"]
+    assert await overseer.get("/v1/takeovers") == {"takeovers": [first, second]}
     assert first["words"] == "worker-1 was the first to claim and became the main"
     assert (first["previousMain"], first["verdict"], first["evidence"], first["follows"]) == (None, None, None, 0)
     assert second["claimedAt"]

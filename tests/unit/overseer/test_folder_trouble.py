@@ -12,10 +12,10 @@ from hanas_core.volume import names
 from hanas_core.volume.folder import Access
 from hanas_core.volume.posix import PosixFile, PosixFolder
 from hanas_overseer import history
-from hanas_overseer.observer import Observer, Sight
+from hanas_overseer.observer import Observation, Observer
 from tests.unit.overseer.stage import FAST, Overseer, Stage, check_problem, eventually, presence, running, started
 
-READING = ["/v1/main", "/v1/pool", "/v1/cluster", "/v1/takeovers", "/v1/alerts"]
+READING = ["/v1/main", "/v1/pool", "/v1/cluster", "/v1/epochs", "/v1/takeovers", "/v1/alerts"]
 
 
 class HangingFolder(PosixFolder):
@@ -137,7 +137,7 @@ async def test_a_broken_old_claim_hides_nothing_else(stage: Stage, caplog: pytes
     async with running(stage) as overseer:
         entries = (await overseer.get("/v1/takeovers"))["takeovers"]
     assert [entry["epoch"] for entry in entries] == [1, 3, 4]
-    assert "epoch 2 is left out" in caplog.text
+    assert "the history omits epoch 2" in caplog.text
 
 
 async def test_a_broken_manifest_pointer_or_a_lost_manifest_costs_only_the_durations(stage: Stage) -> None:
@@ -188,13 +188,13 @@ async def test_a_long_history_is_read_backwards_and_delays_nothing(
     stage.register(1)
     for epoch in range(1, 9):
         stage.claim(epoch, 1, served=False)
-    observer = Observer(stage.folder, stage.folder_id, Sight())
+    observer = Observer(stage.folder, stage.folder_id, Observation())
     spans = []
     for _ in range(5):
-        sight = await observer.look()
-        spans.append([entry.epoch for entry in sight.takeovers])
-        assert sight.highest == 8
-        assert sight.complete == (sight.lowest == 1)
+        observation = await observer.look()
+        spans.append([entry.epoch for entry in observation.takeovers])
+        assert observation.highest == 8
+        assert observation.complete == (observation.lowest == 1)
     assert spans[0] == [6, 7, 8]
     assert spans[1] == [4, 5, 6, 7, 8]
     assert spans[3] == spans[4] == list(range(1, 9))
@@ -205,7 +205,7 @@ async def test_an_observer_goes_on_from_the_last_look_of_another(stage: Stage) -
     stage.register(1, 2)
     for epoch in range(1, 4):
         stage.claim(epoch, 1)
-    last = await Observer(stage.folder, stage.folder_id, Sight()).look()
+    last = await Observer(stage.folder, stage.folder_id, Observation()).look()
     for name in (names.member(0), names.claim(1)):
         (stage.path / name).unlink()
     stage.claim(4, 2)
@@ -247,12 +247,12 @@ class StaleFolder(PosixFolder):
 
 async def test_a_member_that_shows_itself_is_looked_for_past_the_cache(stage: Stage) -> None:
     stage.register(1, 2)
-    observer = Observer(StaleFolder(stage.path), stage.folder_id, Sight())
+    observer = Observer(StaleFolder(stage.path), stage.folder_id, Observation())
     assert len((await observer.look()).registrations) == 1
     stage.show(1, presence(2))
-    sight = await observer.look()
-    assert [found.member for found in sight.registrations] == ["worker-1", "worker-2"]
-    assert sight.presences == (None, presence(2))
+    observation = await observer.look()
+    assert [found.member for found in observation.registrations] == ["worker-1", "worker-2"]
+    assert observation.presences == (None, presence(2))
 
 
 async def test_a_challenger_is_looked_for_past_the_cache(stage: Stage) -> None:
@@ -265,8 +265,10 @@ async def test_a_challenger_is_looked_for_past_the_cache(stage: Stage) -> None:
 async def test_a_block_in_somebody_elses_slot_says_nothing(stage: Stage) -> None:
     stage.register(1)
     stage.show(0, presence(7))
-    sight = await Observer(stage.folder, stage.folder_id, Sight()).look()
-    assert sight.presences == (None,)
+    observation = await Observer(stage.folder, stage.folder_id, Observation()).look()
+    assert (observation.registrations, observation.presences) == ((), ())
+    async with running(stage) as overseer:
+        assert await overseer.get("/v1/pool") == {"members": []}
 
 
 async def test_two_overseers_decide_as_one(stage: Stage) -> None:
@@ -291,7 +293,7 @@ async def test_two_overseers_decide_as_one(stage: Stage) -> None:
 
 
 async def test_a_restart_keeps_everything(stage: Stage) -> None:
-    paths = ["/v1/main", "/v1/pool", "/v1/cluster", "/v1/takeovers", "/v1/alerts"]
+    paths = ["/v1/main", "/v1/pool", "/v1/cluster", "/v1/epochs", "/v1/takeovers", "/v1/alerts"]
     async with running(stage) as overseer:
         for number in (1, 2, 3):
             await overseer.post("/v1/claim", stage.arrival(number))

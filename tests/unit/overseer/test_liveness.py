@@ -38,18 +38,18 @@ def test_a_new_incarnation_is_a_move_even_with_the_same_counter() -> None:
     liveness = Liveness(TIMING)
     for now in range(5):
         liveness.look(now, [presence(1, 1)])
-    sighting = liveness.look(5, [presence(1, 1, incarnation="e" * 16)])[0]
-    assert sighting.alive
-    assert sighting.moved
-    assert sighting.silent == 0
+    life_sign = liveness.look(5, [presence(1, 1, incarnation="e" * 16)])[0]
+    assert life_sign.alive
+    assert life_sign.moved
+    assert life_sign.silent == 0
 
 
 def test_a_block_that_says_nothing_keeps_what_was_seen() -> None:
     liveness = Liveness(TIMING)
     liveness.look(0, [presence(1, 1)])
-    sighting = liveness.look(0.5, [None])[0]
-    assert sighting.presence == presence(1, 1)
-    assert sighting.silent == 0.5
+    life_sign = liveness.look(0.5, [None])[0]
+    assert life_sign.presence == presence(1, 1)
+    assert life_sign.silent == 0.5
 
 
 def test_a_slot_that_never_said_anything_is_unseen() -> None:
@@ -68,13 +68,13 @@ def test_who_was_gone_before_a_pause_stays_gone() -> None:
 def test_members_are_followed_apart() -> None:
     liveness = Liveness(TIMING)
     seen = [liveness.look(now, [presence(1, now), presence(2, 1)]) for now in range(5)][-1]
-    assert [sighting.alive for sighting in seen] == [True, False]
-    assert [sighting.moved for sighting in seen] == [True, False]
+    assert [life_sign.alive for life_sign in seen] == [True, False]
+    assert [life_sign.moved for life_sign in seen] == [True, False]
 
 
 def test_who_has_left_is_not_alive_although_it_was_just_seen() -> None:
     liveness = Liveness(TIMING)
     liveness.look(0, [presence(1, 1)])
-    sighting = liveness.look(0.5, [presence(1, 2, role="left")])[0]
-    assert not sighting.alive
-    assert sighting.silent == 0
+    life_sign = liveness.look(0.5, [presence(1, 2, role="left")])[0]
+    assert not life_sign.alive
+    assert life_sign.silent == 0

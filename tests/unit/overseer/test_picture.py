@@ -9,10 +9,10 @@ from hanas_core.members.documents import MainInfo, Report
 from hanas_core.members.mailboxes import Registration
 from hanas_core.members.verdicts import Severity, Verdict
 from hanas_overseer import alarms, picture
-from hanas_overseer.documents import Takeover
+from hanas_overseer.documents import EpochEntry
 from hanas_overseer.history import takeover, words
-from hanas_overseer.liveness import UNSEEN, Sighting
-from hanas_overseer.observer import Sight
+from hanas_overseer.liveness import UNSEEN, LifeSign
+from hanas_overseer.observer import Observation
 from tests.unit.overseer.stage import alert, claim, incarnation, link, presence
 
 REGISTRATIONS = tuple(Registration(f"worker-{n}", n - 1, f"http://first-{n}:1", "http://first:2") for n in (1, 2, 3))
@@ -20,17 +20,17 @@ MAIN = MainInfo("worker-1", incarnation(1), "http://host-1:3001", "http://host-1
 NOW = "2026-02-02T00:00:00+00:00"
 
 
-def seen(number: int, *, alive: bool = True, moved: bool = True, silent: float = 0.2, **changes: Any) -> Sighting:
-    return Sighting(presence(number, **changes), alive=alive, silent=silent, moved=moved)
+def seen(number: int, *, alive: bool = True, moved: bool = True, silent: float = 0.2, **changes: Any) -> LifeSign:
+    return LifeSign(presence(number, **changes), alive=alive, silent=silent, moved=moved)
 
 
-def entry(epoch: int) -> Takeover:
+def entry(epoch: int) -> EpochEntry:
     return takeover(claim(epoch, 1), served=True, seconds=None)
 
 
 def test_a_living_backup_shows_what_it_says_of_itself() -> None:
-    sighting = seen(2, epoch=4, applied="4/1/8192", lag_bytes=7, keys=3)
-    assert msgspec.to_builtins(picture.member(REGISTRATIONS[1], sighting, MAIN)) == {
+    life_sign = seen(2, epoch=4, applied="4/1/8192", lag_bytes=7, keys=3)
+    assert msgspec.to_builtins(picture.member(REGISTRATIONS[1], life_sign, MAIN)) == {
         "member": "worker-2",
         "incarnation": incarnation(2),
         "slot": 1,
@@ -111,9 +111,13 @@ def test_of_two_ends_the_worse_word_counts(one: str, other: str, state: str) -> 
 
 
 def test_the_cluster_document_holds_everything() -> None:
-    sight = Sight(registrations=REGISTRATIONS, main=MAIN, takeovers=(entry(4),), lowest=4)
-    sightings = [seen(1, links=(link(1, 2),)), seen(2, alerts=(alert("a"),)), seen(3, alive=False, links=(link(3, 1),))]
-    document = picture.cluster("f" * 16, sight, sightings, [alert("b", Severity.CRITICAL)], {})
+    observation = Observation(registrations=REGISTRATIONS, main=MAIN, takeovers=(entry(4),), lowest=4)
+    life_signs = [
+        seen(1, links=(link(1, 2),)),
+        seen(2, alerts=(alert("a"),)),
+        seen(3, alive=False, links=(link(3, 1),)),
+    ]
+    document = picture.cluster("f" * 16, observation, life_signs, [alert("b", Severity.CRITICAL)], {})
     assert document.folder_id == "f" * 16
     assert document.epoch == 4
     assert document.main == MAIN
@@ -124,7 +128,7 @@ def test_the_cluster_document_holds_everything() -> None:
 
 
 def test_an_empty_cluster_has_a_document_too() -> None:
-    assert msgspec.to_builtins(picture.cluster("f" * 16, Sight(), [], [], {})) == {
+    assert msgspec.to_builtins(picture.cluster("f" * 16, Observation(), [], [], {})) == {
         "folderId": "f" * 16,
         "epoch": 0,
         "main": None,
@@ -136,7 +140,7 @@ def test_an_empty_cluster_has_a_document_too() -> None:
 
 
 def test_members_that_were_registered_after_the_last_sighting_are_unseen() -> None:
-    document = picture.cluster("f" * 16, Sight(registrations=REGISTRATIONS), [seen(1)], [], {})
+    document = picture.cluster("f" * 16, Observation(registrations=REGISTRATIONS), [seen(1)], [], {})
     assert [member.role for member in document.members] == ["backup", "joining", "joining"]
 
 
@@ -152,9 +156,9 @@ def test_ages_and_positions_are_no_change_but_states_are() -> None:
         values: dict[str, Any] = {"silent": 0.2, "lag_bytes": 0, "state": "up", "alive": True, "message": "m"} | changes
         state, message = values.pop("state"), values.pop("message")
         values["links"] = (link(1, 2, state, values["silent"]),)
-        sightings = [seen(1, **values)]
-        sight = Sight(registrations=REGISTRATIONS[:1], main=MAIN)
-        return picture.settled(picture.cluster("f" * 16, sight, sightings, [alert("a", message=message)], {}))
+        life_signs = [seen(1, **values)]
+        observation = Observation(registrations=REGISTRATIONS[:1], main=MAIN)
+        return picture.settled(picture.cluster("f" * 16, observation, life_signs, [alert("a", message=message)], {}))
 
     assert document() == document(silent=1.2, lag_bytes=99, applied="4/1/9", keys=4, message="n")
     assert document() != document(state="failed")
@@ -185,7 +189,7 @@ def test_a_silent_main_is_critical_and_called_failed_only_when_a_backup_says_so(
 
 def test_when_all_are_silent_the_advice_is_to_start_one() -> None:
     found = alarms.silences([seen(1, alive=False), seen(2, alive=False)], MAIN, {}, now=NOW)
-    assert all("No worker is left" in one.advice for one in found)
+    assert all("No worker is alive" in one.advice for one in found)
 
 
 def test_who_never_showed_itself_raises_no_alert() -> None:
@@ -274,11 +278,11 @@ def test_the_words_of_the_evidence_come_first() -> None:
             {"why": "failure", "previous_main": "worker-1", "verdict": "PrimaryFailed"},
             "worker-2 took over from worker-1: PrimaryFailed",
         ),
-        ({"why": "failure"}, "worker-2 took over from an unknown main: no verdict was given"),
+        ({"why": "failure"}, "worker-2 took over from an unknown main without a verdict"),
         ({"why": "hand-over", "previous_main": "worker-1"}, "worker-1 handed over to worker-2 as planned"),
         (
             {"why": "compaction", "previous_main": "worker-2"},
-            "worker-2 compacted its log and began a new epoch with what is left",
+            "worker-2 compacted its log into a new epoch",
         ),
         ({"why": "boredom"}, "worker-2 began a new epoch: boredom"),
     ],

@@ -77,7 +77,7 @@ async def test_it_makes_the_default_folder_initialises_it_and_says_so(tmp_path: 
         _, told = await process.communicate()
     assert process.returncode == 0
     log = told.decode()
-    assert f"was empty and is now the folder {document['folderId']}" in log
+    assert f"with the id {document['folderId']}; set HANAS_FOLDER_ID={document['folderId']}" in log
     assert "HANAS_SECRET_FILE is not set" in log
     assert "HANAS_CLIENT_TOKEN_FILE is not set" in log
     assert Stage(tmp_path / "communication").folder_id == document["folderId"]
@@ -111,7 +111,7 @@ async def test_a_named_folder_that_is_missing_is_one_line(tmp_path: Path) -> Non
 
 async def test_a_file_in_place_of_the_default_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "communication").write_text("")
-    assert "cannot be made" in await refused(tmp_path)
+    assert "cannot be created" in await refused(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
