@@ -9,6 +9,7 @@ FIRST = 0
 SEED =
 JOBS = 1
 EXAMPLES = 500
+PYTHONS = $(BIN)/python
 
 E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations=0 --durations-min=1
 
@@ -63,6 +64,9 @@ format: $(READY) ## rewrite the sources in the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+test-wheel: $(READY) ## install the wheel where nothing else is, for each of PYTHONS, and run its commands; needs PyPI
+	HANAS_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/wheel
+
 test-mounts: $(READY) ## let folders hang, break and fill up, one worker's at a time; needs FUSE (bindfs, fuse3)
 	HANAS_MOUNTS_REQUIRED=1 $(BIN)/python -m pytest tests/mounts
 
@@ -107,8 +111,9 @@ bench-compaction: $(READY) ## what compaction costs those who write beside it
 	$(BIN)/python -m bench.compaction
 
 pins: $(READY) ## renew requirements/*.txt
-	for extra in overseer worker operator client bench dev; do \
-	  $(BIN)/uv pip compile pyproject.toml --extra $$extra --output-file requirements/$$extra.txt \
+	for selection in $(addprefix --group=,overseer worker client operator bench) "--extra=dev pyproject.toml"; do \
+	  name=$${selection#*=}; \
+	  $(BIN)/uv pip compile $$selection --output-file requirements/$${name%% *}.txt \
 	    --upgrade --universal --python-version 3.11 --generate-hashes --quiet \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' || exit 1; \
 	done

@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from hanas_client import archive, bench, commands
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
+from hanas_core import release
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """All arguments of all subcommands."""
     top = argparse.ArgumentParser(prog="hanas", description=_DESCRIPTION, epilog=_EPILOG)
+    top.add_argument("--version", action="version", version=f"%(prog)s {release.installed()}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = _common()
     connection = _connection()

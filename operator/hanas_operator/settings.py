@@ -4,7 +4,8 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+
+from hanas_core import release
 
 DEFAULT_PORT = 8080
 
@@ -60,7 +61,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         default=environment.get("PORT") or DEFAULT_PORT,
         help=f"where /healthz, /readyz and /metrics are; 0: nowhere (PORT, {DEFAULT_PORT})",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {release.installed()}")
     given = parser.parse_args(arguments)
     return Settings(
         kubeconfig=given.kubeconfig,
@@ -76,10 +77,3 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
         raise argparse.ArgumentTypeError(f"{text!r} is no port number")
     return int(text)
-
-
-def _version() -> str:
-    try:
-        return version("hanas")
-    except PackageNotFoundError:
-        return "unknown"

@@ -1,6 +1,7 @@
 """The whole operator, kopf's watches and all, against an API server in memory; and its rights, against what it does."""
 
 import asyncio
+import importlib.util
 import json
 import sys
 import time
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 from hanas_operator import __main__ as program
-from hanas_operator import connection, kinds, names, rbac
+from hanas_operator import connection, kinds, names, rbac, running
 from hanas_operator import settings as arguments
 from hanas_operator.view import TakeoverView
 from hanas_serving.settings import SettingError
@@ -47,7 +48,7 @@ async def operating(server: ApiServer, folder: Path, *more: str) -> AsyncIterato
     async def operate() -> None:
         stopping = asyncio.Event()
         here.call_soon_threadsafe(begun.set_result, (asyncio.get_running_loop(), stopping))
-        await program.operate(arguments.read(given, {}), stopping)
+        await running.operate(arguments.read(given, {}), stopping)
 
     # In a loop of its own: kopf, when it ends, ends everything else in its loop too.
     task = asyncio.create_task(asyncio.to_thread(asyncio.run, operate()))
@@ -225,6 +226,14 @@ def test_people_get_a_line_and_no_traceback(
     written = "".join(capsys.readouterr())
     assert told in written
     assert "Traceback" not in written
+
+
+def test_the_operator_names_the_extra_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "kopf" else object())
+    assert run(monkeypatch) == 1
+    assert capsys.readouterr().err == "hanas-operator: needs kopf; install with: pip install 'hanas[operator]'\n"
 
 
 def test_settings() -> None:

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -63,6 +64,31 @@ def test_the_requirements_hold_everything_that_is_imported(component: str) -> No
         if not {re.sub(r"[-_.]+", "-", name).lower() for name in known.get(module, [module])} & pinned
     }
     assert not missing, f"requirements/{component}.txt pins nothing that brings {sorted(missing)}"
+
+
+def test_the_dependencies_are_those_of_all_components_but_the_operator() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = project["dependency-groups"]
+
+    def distributions(group: str) -> set[str]:
+        own = {distribution(item) for item in groups[group] if isinstance(item, str)}
+        inner = (distributions(item["include-group"]) for item in groups[group] if not isinstance(item, str))
+        return own.union(*inner)
+
+    dependencies = {distribution(item) for item in project["project"]["dependencies"]}
+    assert distributions("overseer") | distributions("worker") | distributions("client") == dependencies
+    extra = {distribution(item) for item in project["project"]["optional-dependencies"]["operator"]}
+    assert distributions("operator") - dependencies == extra
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_the_pins_of_a_component_are_those_of_the_tests(component: str) -> None:
+    assert pins(component).items() <= pins("dev").items()
+
+
+def distribution(requirement: str) -> str:
+    """The name in a requirement."""
+    return re.split(r"[<>=;\[ ]", requirement)[0]
 
 
 def test_the_workers_requirements_contain_the_overseers() -> None:
