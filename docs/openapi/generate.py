@@ -159,18 +159,19 @@ def _finished(kind: type, schema: Schema, *, answer: bool) -> Schema:
 
 def _field_docstrings(kind: type) -> dict[str, str]:
     """Return the docstrings below the fields of a struct, by the fields' names in JSON."""
-    if not issubclass(kind, msgspec.Struct):
-        return {}
-    names = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
-    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(body, ast.ClassDef)
     found = {}
-    for field, after in zip(body.body, body.body[1:], strict=False):
-        match field, after:
-            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
-                found[names[name]] = _prose(text)
-            case _:
-                pass
+    for owner in reversed(kind.__mro__):
+        if owner is msgspec.Struct or not issubclass(owner, msgspec.Struct):
+            continue
+        names = {field.name: field.encode_name for field in msgspec.structs.fields(owner)}
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+        assert isinstance(body, ast.ClassDef)
+        for field, after in zip(body.body, body.body[1:], strict=False):
+            match field, after:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    found[names[name]] = _prose(text)
+                case _:
+                    pass
     return found
 
 
