@@ -16,7 +16,8 @@ from typing import Any
 from hanas_client import AsyncClient, Policy
 from hanas_core.epochs.takeover import promote
 from hanas_core.log import segments
-from hanas_core.log.claims import Claim, Pointer, claim_epoch, read_pointer
+from hanas_core.log.claimfile import Claim, Pointer
+from hanas_core.log.claims import claim_epoch, read_pointer
 from hanas_core.log.manifests import read_manifest
 from hanas_core.members import cluster
 from hanas_core.state import snapshots

@@ -4,7 +4,8 @@ import logging
 
 import msgspec
 
-from hanas_core.log.claims import Claim, read_claim, read_pointer
+from hanas_core.log.claimfile import Claim
+from hanas_core.log.claims import read_claim, read_pointer
 from hanas_core.log.manifests import read_manifest
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption, Missing

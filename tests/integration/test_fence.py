@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from hanas_core.log.claimfile import Seal
 from hanas_core.log.claims import highest_claim
-from hanas_core.log.seals import Seal, write_seal
+from hanas_core.log.seals import write_seal
 from hanas_core.volume.blocking import run
 from hanas_core.volume.posix import PosixFolder
 from tests.integration.cluster import Cluster, running

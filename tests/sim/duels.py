@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from hanas_core.log.claims import POINTER_OFFSET, SEAL_OFFSET
+from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET
 from hanas_core.members.member import Role
 from tests.sim.faults import Faults
 from tests.sim.mount import Ambush, Call

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Challenge, Expected
 from hanas_core.epochs.takeover import Promotion, promote
-from hanas_core.log.claims import Claim, claim_epoch, highest_claim
+from hanas_core.log.claimfile import Claim
+from hanas_core.log.claims import claim_epoch, highest_claim
 from hanas_core.log.segments import prepare
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Write

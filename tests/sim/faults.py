@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from hanas_core.log.batches import find_later
-from hanas_core.log.claims import POINTER_OFFSET
+from hanas_core.log.claimfile import POINTER_OFFSET
 from hanas_core.log.segments import SegmentHeader
 from hanas_core.volume import names
 from hanas_core.volume.blocks import unpack

@@ -14,7 +14,7 @@ from hanas_core.epochs.takeover import Promotion
 from hanas_core.log import records
 from hanas_core.log.batches import Batch
 from hanas_core.log.cells import mark_of, sums_of
-from hanas_core.log.claims import Claim
+from hanas_core.log.claimfile import Claim
 from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.positions import Position
 from hanas_core.log.seals import SealWatch

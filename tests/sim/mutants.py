@@ -67,10 +67,10 @@ MUTANTS = (
         "a check that is not known counts as unsealed",
         "hanas_core.log.seals:SealWatch.check",
         _one(
-            "if await self._file.read(SEAL_OFFSET, BLOCK_BYTES) != _UNSEALED:",
+            "if await self._file.read(SEAL_OFFSET, BLOCK_BYTES) != ZERO_BLOCK:",
             "try: block = await self._file.read(SEAL_OFFSET, BLOCK_BYTES)\n"
             "    except Exception: return\n"
-            "    if block != _UNSEALED:",
+            "    if block != ZERO_BLOCK:",
         ),
         1000,
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hanas_core.log.claims import POINTER_OFFSET
+from hanas_core.log.claimfile import POINTER_OFFSET
 from hanas_core.members.member import IsolationPolicy, Role
 from tests.sim.explore import lose_all
 from tests.sim.mount import Call

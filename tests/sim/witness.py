@@ -13,11 +13,11 @@ import msgspec
 
 from hanas_core.log import records
 from hanas_core.log.batches import Batch, Kind, size_of
-from hanas_core.log.claims import POINTER_COPY_BYTES, POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer
+from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer, Seal, decode_pointer
 from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.manifests import Manifest
 from hanas_core.log.positions import Position, Version
-from hanas_core.log.seals import Seal, SealWatch
+from hanas_core.log.seals import SealWatch
 from hanas_core.members.detector import Evidence
 from hanas_core.members.mailboxes import Answers, Box, Probe
 from hanas_core.members.member import Member, Role
@@ -242,9 +242,9 @@ class Witness:
         for name in sorted(self.disk.directories[names.CLAIMS].seen, reverse=True):
             claim = self.disk.find(f"{names.CLAIMS}/{name}")
             page = ZERO if claim is None else claim.durable.get(POINTER_OFFSET // BLOCK_BYTES, ZERO)
-            payload = unpack(page[:POINTER_COPY_BYTES])
-            if isinstance(payload, bytes):
-                file = self.disk.find(msgspec.json.decode(payload, type=Pointer).manifest)
+            pointer = decode_pointer(page, int(name))
+            if isinstance(pointer, Pointer):
+                file = self.disk.find(pointer.manifest)
                 content = None if file is None else unpack(file.durable_read(0, file.size))
                 return msgspec.json.decode(content, type=Manifest) if isinstance(content, bytes) else None
         return None

@@ -22,7 +22,7 @@ from typing import Any, assert_never
 import msgspec
 
 from hanas_core.epochs.arbitration import Arrival, Challenge, Expected, Place
-from hanas_core.log.claims import Claim
+from hanas_core.log.claimfile import Claim
 from hanas_core.members.alerts import AlertBook
 from hanas_core.members.detector import Conclude, StartProbe
 from hanas_core.members.documents import LEFT, Link, Presence, Report, fitting

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hanas_core.log.claims import Claim, claim_epoch, fits, highest_claim, read_claim, read_pointer
-from hanas_core.log.seals import Seal, read_seal
+from hanas_core.log.claimfile import Claim, Seal, fits
+from hanas_core.log.claims import claim_epoch, highest_claim, read_claim, read_pointer
+from hanas_core.log.seals import read_seal
 from hanas_core.members.documents import MainInfo
 from hanas_core.members.mailboxes import Registry
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from hanas_core.log.batches import Batch
-from hanas_core.log.claims import Claim, confirm, read_pointer, write_pointer
+from hanas_core.log.claimfile import Claim
+from hanas_core.log.claims import confirm, read_pointer, write_pointer
 from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.manifests import Cut, Manifest, write_manifest
 from hanas_core.log.positions import Position

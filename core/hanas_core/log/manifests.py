@@ -3,10 +3,10 @@
 import msgspec
 import xxhash
 
-from hanas_core.log.claims import Claim, Pointer
+from hanas_core.log.claimfile import Claim, Pointer
 from hanas_core.log.positions import Position, start_of
 from hanas_core.volume import names, reading
-from hanas_core.volume.blocks import Blank, pack, unpack
+from hanas_core.volume.blocks import Blank, decode, pack
 from hanas_core.volume.errors import Corruption, FolderUnavailable
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
 from hanas_core.volume.publish import publish
@@ -103,7 +103,7 @@ async def read_manifest(folder: Folder, pointer: Pointer) -> Manifest:
     """Return the manifest that ``pointer`` names. Raises Corruption if it is not the one that was pointed to."""
     file = await reading.open_recorded(folder, pointer.manifest, "read")
     content = await file.read(0, pointer.size)
-    payload = unpack(content)
-    if isinstance(payload, Blank) or xxhash.xxh3_64_intdigest(content) != pointer.checksum:
+    manifest = decode(content, Manifest, pointer.manifest, 0)
+    if isinstance(manifest, Blank) or xxhash.xxh3_64_intdigest(content) != pointer.checksum:
         raise Corruption(f"{pointer.manifest}: {pointer.size} bytes at offset 0 are not what their claim points to")
-    return msgspec.json.decode(payload, type=Manifest)
+    return manifest

@@ -4,31 +4,18 @@ Block 2 of a claim file is the seal. All 4096 bytes zero: unsealed. Anything els
 read, is sealed or not known, and nothing may be acknowledged.
 """
 
-import msgspec
-
-from hanas_core.log.claims import SEAL_OFFSET, Claim, read_pointer
+from hanas_core.log.claimfile import SEAL_OFFSET, Claim, Seal, decode_seal, encode_seal
+from hanas_core.log.claims import read_pointer
 from hanas_core.volume import names, reading
-from hanas_core.volume.blocks import Blank, pack, unpack
+from hanas_core.volume.blocks import ZERO_BLOCK, Blank
 from hanas_core.volume.errors import Sealed
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
-
-_UNSEALED = bytes(BLOCK_BYTES)
-
-
-class Seal(msgspec.Struct, frozen=True, rename="camel"):
-    """Who ended an epoch. Its content serves people and planned hand-overs; what counts is that it is not zero."""
-
-    by_epoch: int
-    member: str
-    incarnation: str
-    planned: bool = False
-    """The main sealed its own epoch after it had served, and waits for a successor."""
 
 
 async def write_seal(folder: Folder, epoch: int, seal: Seal) -> None:
     """Write one's own seal into ``epoch``, durable when this returns."""
     file = await reading.open_recorded(folder, names.claim(epoch), "blocks")
-    await file.write_block(SEAL_OFFSET, pack(msgspec.json.encode(seal)))
+    await file.write_block(SEAL_OFFSET, encode_seal(seal))
 
 
 async def seal_below(folder: Folder, claim: Claim) -> list[int]:
@@ -51,8 +38,7 @@ async def seal_below(folder: Folder, claim: Claim) -> list[int]:
 async def read_seal(folder: Folder, epoch: int) -> Seal | Blank:
     """Return what block 2 of ``epoch`` says, for reports and for planned hand-overs."""
     file = await reading.open_recorded(folder, names.claim(epoch), "read")
-    payload = unpack(await file.read(SEAL_OFFSET, BLOCK_BYTES))
-    return payload if isinstance(payload, Blank) else msgspec.json.decode(payload, type=Seal)
+    return decode_seal(await file.read(SEAL_OFFSET, BLOCK_BYTES), epoch)
 
 
 class SealWatch:
@@ -72,5 +58,5 @@ class SealWatch:
 
         Each answer serves only what was waiting when the call began; it is never kept.
         """
-        if await self._file.read(SEAL_OFFSET, BLOCK_BYTES) != _UNSEALED:
+        if await self._file.read(SEAL_OFFSET, BLOCK_BYTES) != ZERO_BLOCK:
             raise Sealed

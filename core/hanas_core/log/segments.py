@@ -6,9 +6,9 @@ where it is the next one of an epoch. To use it, its header block is written. It
 
 import msgspec
 
-from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, size_of
-from hanas_core.volume import names, reading
-from hanas_core.volume.blocks import Blank, pack, unpack
+from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, header_of, size_of
+from hanas_core.volume import blocks, names, reading
+from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption, FolderUnavailable, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
 from hanas_core.volume.publish import give_name
@@ -82,7 +82,7 @@ async def begin_named(folder: Folder, spare: str, header: SegmentHeader) -> File
     if any(await (await reading.open_recorded(folder, name, "read")).read(0, BLOCK_BYTES)):
         raise FolderUnavailable(f"{name}: the name is taken by a segment that this main did not make")
     file = await folder.open(name, "blocks")
-    await file.write_block(0, pack(msgspec.json.encode(header)))
+    await file.write_block(0, blocks.encode(header))
     if await read_header(folder, header.epoch, header.number) != header:
         raise FolderUnavailable(f"{name}: the name leads to another file than a moment ago")
     await folder.remove(spare)
@@ -115,11 +115,10 @@ class SegmentReader:
         """Open a segment whose name is recorded in a manifest or in a marker. Raises NotBegun, Corruption."""
         name = names.segment(epoch, number)
         file = await reading.open_recorded(folder, name, "read")
-        payload = unpack(await file.read(0, BLOCK_BYTES))
-        if isinstance(payload, Blank):
-            problem = NotBegun if payload is Blank.ZERO else Corruption
-            raise problem(f"{name}: the header at offset 0 is {payload.value}")
-        header = msgspec.json.decode(payload, type=SegmentHeader)
+        header = blocks.decode(await file.read(0, BLOCK_BYTES), SegmentHeader, name, 0)
+        if isinstance(header, Blank):
+            problem = NotBegun if header is Blank.ZERO else Corruption
+            raise problem(f"{name}: the header at offset 0 is {header.value}")
         if (header.epoch, header.number) != (epoch, number):
             raise NotBegun(f"{name}: the header at offset 0 is that of segment {header.epoch}/{header.number}")
         return cls(file, header, most_bytes)
@@ -144,7 +143,7 @@ class SegmentReader:
             if length >= rest:
                 # Nothing but padding fits behind the last batch, or a length that points beyond the end.
                 return [], Fault.ZERO if rest - used < HEADER_BYTES else Fault.BAD
-            length = min(max(2 * length, self._announced(content)), rest)
+            length = min(max(2 * length, header_of(content, 0).length + MARKER_BYTES), rest)
 
     def _decode(self, content: bytes, offset: int) -> tuple[list[Batch], int, Fault]:
         batches: list[Batch] = []
@@ -157,10 +156,6 @@ class SegmentReader:
                 return batches, at, found
             batches.append(found)
             at = found.end - offset
-
-    @staticmethod
-    def _announced(content: bytes) -> int:
-        return int.from_bytes(content[16:20], "little") + MARKER_BYTES
 
     async def later_batch(self, offset: int) -> int | None:
         """Return where the first valid batch behind ``offset`` stands, None if there is none: torn or rotten?"""

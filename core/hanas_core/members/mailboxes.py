@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from hanas_core.members.documents import Presence
-from hanas_core.volume import names, reading
+from hanas_core.volume import blocks, names, reading
 from hanas_core.volume.blocks import Blank, pack, unpack
 from hanas_core.volume.errors import FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
@@ -214,7 +214,7 @@ class Registry:
                 raise FolderUnavailable(f"all {SLOTS} member slots are taken: give workers stable ids (WORKER_ID)")
             temporary = names.temporary(member, incarnation, self._folder.nonce())
             wanted = Registration(member, slot, advertise_url, link_url)
-            block = await publish(self._folder, temporary, names.member(slot), pack(msgspec.json.encode(wanted)))
+            block = await publish(self._folder, temporary, names.member(slot), blocks.encode(wanted))
             self.known.append(_registration(block, slot))
             if self.known[slot] == wanted:
                 return slot
@@ -229,7 +229,7 @@ class Registry:
 
 
 def _registration(block: bytes, slot: int) -> Registration:
-    payload = unpack(block)
-    if isinstance(payload, Blank):
-        raise FolderUnavailable(f"{names.member(slot)}: offset 0 is {payload.value}")
-    return msgspec.json.decode(payload, type=Registration)
+    found = blocks.decode(block, Registration, names.member(slot), 0)
+    if isinstance(found, Blank):
+        raise FolderUnavailable(f"{names.member(slot)}: offset 0 is {found.value}")
+    return found

@@ -13,7 +13,7 @@ each own claim is acted upon once.
 from enum import StrEnum
 from typing import NamedTuple
 
-from hanas_core.log.claims import Claim
+from hanas_core.log.claimfile import Claim
 from hanas_core.members.alerts import Condition
 from hanas_core.members.detector import Conclude, Detector, StartProbe
 from hanas_core.members.timing import Timing

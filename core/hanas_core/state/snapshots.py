@@ -17,8 +17,8 @@ import xxhash
 
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.index import Done, Index, Segment
-from hanas_core.volume import names
-from hanas_core.volume.blocks import Blank, pack, unpack
+from hanas_core.volume import blocks, names
+from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
 from hanas_core.volume.publish import give_name
@@ -101,7 +101,7 @@ class Writer:
         if self._file is None:
             raise ValueError("no frame was written")
         header = msgspec.structs.replace(self._header, keys=self._keys, size=self.end)
-        await self._file.write(0, pack(msgspec.json.encode(header)))
+        await self._file.write(0, blocks.encode(header))
         await self._file.sync()
         name = name_of(header.position)
         before = await self._folder.names(names.SNAPSHOTS)
@@ -133,13 +133,10 @@ async def newest(folder: Folder) -> list[str]:
 
 async def read_header(folder: Folder, name: str) -> Header:
     """Return the header of a snapshot. Raises Missing; Corruption if it is none."""
-    payload = unpack(await (await folder.open(name, "read")).read(0, BLOCK_BYTES))
-    if isinstance(payload, Blank):
-        raise Corruption(f"{name}: the header at offset 0 is {payload.value}")
-    try:
-        return msgspec.json.decode(payload, type=Header)
-    except msgspec.MsgspecError as error:
-        raise Corruption(f"{name}: is no snapshot: {error}") from None
+    header = blocks.decode(await (await folder.open(name, "read")).read(0, BLOCK_BYTES), Header, name, 0)
+    if isinstance(header, Blank):
+        raise Corruption(f"{name}: the header at offset 0 is {header.value}")
+    return header
 
 
 async def load(folder: Folder, name: str, index: Index) -> Header:

@@ -17,15 +17,15 @@ from hanas_core.epochs.takeover import Promotion
 from hanas_core.log import records
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Kind, encode, size_of
 from hanas_core.log.cells import cell_size
-from hanas_core.log.claims import Claim, write_pointer
+from hanas_core.log.claimfile import Claim
+from hanas_core.log.claims import write_pointer
 from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.manifests import Cut, Manifest, write_manifest
 from hanas_core.log.positions import Version
 from hanas_core.log.seals import SealWatch, seal_below
 from hanas_core.log.segments import SegmentHeader, SegmentReader, new_nonce
 from hanas_core.state.index import Index, Segment
-from hanas_core.volume import names
-from hanas_core.volume.blocks import pack
+from hanas_core.volume import blocks, names
 from hanas_core.volume.errors import Corruption, FolderUnavailable
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
 from hanas_core.volume.publish import give_name
@@ -265,7 +265,7 @@ class _Output:
         size = -(-self.end // BLOCK_BYTES) * BLOCK_BYTES
         header = msgspec.structs.replace(self._header, size=size)
         await self._file.write(self.end, bytes(size - self.end))
-        block = pack(msgspec.json.encode(header))
+        block = blocks.encode(header)
         await self._file.write(0, block)
         await self._file.sync()
         await self._file.close()

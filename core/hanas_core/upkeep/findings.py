@@ -1,14 +1,15 @@
 """What a check of a folder finds: *errors*, bytes that are not as written, and *notes*, which the protocol allows."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
-from hanas_core.volume.blocks import Blank, unpack
+from hanas_core.volume.blocks import HEAD_BYTES, Blank, parse, unpack
+from hanas_core.volume.errors import Corruption
 
+T = TypeVar("T", bound=msgspec.Struct)
 _MOST_KEYS = 100
-_BLOCK_HEAD_BYTES = 16
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -57,8 +58,17 @@ class Report(msgspec.Struct, rename="camel"):
             if payload is Blank.ROTTEN:
                 self.error(name, offset, "this block is damaged")
             return None
-        self.zeros(block[_BLOCK_HEAD_BYTES + len(payload) :], name, offset + _BLOCK_HEAD_BYTES + len(payload))
+        self.zeros(block[HEAD_BYTES + len(payload) :], name, offset + HEAD_BYTES + len(payload))
         return payload
+
+    def struct(self, block: bytes, name: str, offset: int, kind: type[T]) -> T | None:
+        """Check a block that holds JSON; return what it says, None if it is zero or damaged."""
+        payload = self.block(block, name, offset)
+        try:
+            return None if payload is None else parse(payload, kind, name, offset)
+        except Corruption:
+            self.error(name, offset, f"this block holds no {kind.__name__}")
+            return None
 
     def zeros(self, content: bytes, name: str, offset: int) -> None:
         """Check that there is nothing but zeros."""

@@ -3,10 +3,8 @@
 Everything is read and nothing is changed.
 """
 
-import msgspec
-
-from hanas_core.log import claims
-from hanas_core.log.claims import Claim, Pointer
+from hanas_core.log import claimfile
+from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer, Seal
 from hanas_core.log.manifests import Manifest, read_manifest
 from hanas_core.members import cluster
 from hanas_core.members.mailboxes import SLOTS, Box
@@ -45,21 +43,20 @@ async def _claims(folder: Folder, folder_id: str, report: Report) -> dict[int, P
     for epoch in range(1, highest + 1):
         name = names.claim(epoch)
         try:
-            content = await (await folder.open(name, "read")).read(0, claims.SEAL_OFFSET + BLOCK_BYTES)
+            content = await (await folder.open(name, "read")).read(0, claimfile.FILE_BYTES)
         except FolderError as error:
             report.error(name, None, f"missing, or cannot be read: {error}")
             continue
-        payload = report.block(content[:BLOCK_BYTES], name, 0)
-        if payload is not None:
-            claim = msgspec.json.decode(payload, type=Claim)
+        claim = report.struct(content[:BLOCK_BYTES], name, 0, Claim)
+        if claim is not None:
             if (claim.epoch, claim.folder_id) != (epoch, folder_id):
                 report.error(name, 0, f"claims epoch {claim.epoch} of folder {claim.folder_id}")
         elif not any(content[:BLOCK_BYTES]):
             report.error(name, 0, "is zero, a claim was expected")
-        pointer = _pointer(content[claims.POINTER_OFFSET : claims.SEAL_OFFSET], report, name)
+        pointer = _pointer(content[POINTER_OFFSET:SEAL_OFFSET], report, name)
         if pointer is not None:
             pointers[epoch] = pointer
-        report.block(content[claims.SEAL_OFFSET :], name, claims.SEAL_OFFSET)
+        report.struct(content[SEAL_OFFSET:], name, SEAL_OFFSET, Seal)
     return pointers
 
 
@@ -67,13 +64,8 @@ def _pointer(block: bytes, report: Report, name: str) -> Pointer | None:
     """Return the pointer of block 1; None if it is zero, or neither of its copies is good."""
     if not any(block):
         return None
-    found = None
-    half = len(block) // 2
-    for at in (0, half):
-        payload = report.block(block[at : at + half], name, claims.POINTER_OFFSET + at)
-        if payload is not None and found is None:
-            found = msgspec.json.decode(payload, type=Pointer)
-    return found
+    found = [report.struct(half, name, offset, Pointer) for offset, half in claimfile.pointer_halves(block)]
+    return found[0] or found[1]
 
 
 async def _manifests(folder: Folder, pointers: dict[int, Pointer], report: Report) -> dict[int, Manifest]:

@@ -3,7 +3,7 @@
 import msgspec
 
 from hanas_core.log import records
-from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kind, decode, find_later
+from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kind, decode, find_later, salvage
 from hanas_core.log.cells import cell_size, mark_of, sums_size
 from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.log.segments import SegmentHeader
@@ -12,9 +12,6 @@ from hanas_core.upkeep.findings import Report
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
-
-_LENGTH = slice(16, 20)
-_KIND = slice(20, 22)
 
 
 class LogCheck:
@@ -52,13 +49,12 @@ class LogCheck:
         self.named.add(name)
         try:
             file = await self._folder.open(name, "read")
-            payload = self._report.block(await file.read(0, BLOCK_BYTES), name, 0)
-            if payload is None:
+            header = self._report.struct(await file.read(0, BLOCK_BYTES), name, 0, SegmentHeader)
+            if header is None:
                 self._report.error(name, 0, "without its header the segment cannot be read", self._keys_in(name, 0))
                 return None
-            header = msgspec.json.decode(payload, type=SegmentHeader)
             content = await file.read(0, header.size)
-        except (FolderError, msgspec.MsgspecError) as error:
+        except FolderError as error:
             self._report.error(name, None, f"missing, or cannot be read: {error}", self._keys_in(name, 0))
             return None
         if (header.folder_id, header.epoch, header.number) != (self._folder_id, epoch, number):
@@ -164,14 +160,10 @@ def _changes(batch: Batch) -> tuple[list[tuple[int, records.Record | records.Mer
 
 def _salvaged(content: bytes, at: int) -> dict[str, int]:
     """Return what can still be read of the records of a damaged batch: keys and sequences."""
-    length = int.from_bytes(content[at:][_LENGTH], "little")
-    kind = int.from_bytes(content[at:][_KIND], "little")
-    payload = content[at + HEADER_BYTES : at + length]
-    first = int.from_bytes(content[at + 40 : at + 48], "little")
+    batch = salvage(content, at)
     try:
-        batch = Batch(0, first, 0, payload, Kind(kind))
-        changes, _ = _changes(batch)
-    except (msgspec.MsgspecError, ValueError):  # also a kind that is none
+        changes, _ = ([], 0) if batch is None else _changes(batch)
+    except msgspec.MsgspecError:
         return {}
     keys = [
         (record.key, sequence)

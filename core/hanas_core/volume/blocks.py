@@ -2,16 +2,22 @@
 
 import struct
 from enum import Enum
+from typing import TypeVar
 
+import msgspec
 import xxhash
 
+from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import BLOCK_BYTES
 
 _MAGIC = b"HNsB"
+T = TypeVar("T", bound=msgspec.Struct)
 _HEADER = struct.Struct("<4sIQ")
 
 ZERO_BLOCK = bytes(BLOCK_BYTES)
-PAYLOAD_BYTES = BLOCK_BYTES - _HEADER.size
+HEAD_BYTES = _HEADER.size
+"""What stands before the payload."""
+PAYLOAD_BYTES = BLOCK_BYTES - HEAD_BYTES
 """The most that one block carries."""
 
 
@@ -39,3 +45,25 @@ def unpack(block: bytes) -> bytes | Blank:
     if magic != _MAGIC or len(payload) != length or xxhash.xxh3_64_intdigest(payload) != checksum:
         return Blank.ROTTEN
     return payload
+
+
+def encode(content: msgspec.Struct, size: int = BLOCK_BYTES) -> bytes:
+    """Return a block that holds ``content`` as JSON."""
+    return pack(msgspec.json.encode(content), size)
+
+
+def decode(block: bytes, kind: type[T], name: str, offset: int) -> T | Blank:
+    """Return what a block at ``offset`` of ``name`` holds as JSON, or that it is zero or rotten.
+
+    Raises Corruption if it holds something else.
+    """
+    payload = unpack(block)
+    return payload if isinstance(payload, Blank) else parse(payload, kind, name, offset)
+
+
+def parse(payload: bytes, kind: type[T], name: str, offset: int) -> T:
+    """Return what the payload of such a block says. Raises Corruption if it is something else."""
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Corruption(f"{name}: the block at offset {offset} holds no {kind.__name__}: {error}") from None

@@ -8,7 +8,8 @@ import pytest
 from hanas_core.epochs.takeover import Promotion, promote
 from hanas_core.log import records
 from hanas_core.log.cells import mark_of, read_part, sums_of
-from hanas_core.log.claims import Claim, claim_epoch
+from hanas_core.log.claimfile import Claim
+from hanas_core.log.claims import claim_epoch
 from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.positions import Position
 from hanas_core.log.records import Idempotency

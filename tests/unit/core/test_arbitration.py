@@ -21,8 +21,9 @@ from hanas_core.epochs.arbitration import (
     main_info,
     unserved,
 )
-from hanas_core.log.claims import Claim, highest_claim, read_claim
-from hanas_core.log.seals import Seal, write_seal
+from hanas_core.log.claimfile import Claim, Seal
+from hanas_core.log.claims import highest_claim, read_claim
+from hanas_core.log.seals import write_seal
 from hanas_core.members.mailboxes import Registry
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocking import run

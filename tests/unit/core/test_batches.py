@@ -14,6 +14,7 @@ from hanas_core.log.batches import (
     decode,
     encode,
     find_later,
+    salvage,
     size_of,
 )
 from hanas_core.log.positions import Position, Version
@@ -169,3 +170,14 @@ def test_positions_and_versions_in_words_and_in_order() -> None:
     assert str(Position(2, 3, 4)) == "2/3/4"
     assert str(Version(2, 17)) == "2-17"
     assert Position(1, 9, 9) < Position(2, 1, 1) < Position(2, 2, 0)
+
+
+def test_of_a_damaged_batch_is_salvaged_what_its_header_tells() -> None:
+    content = bytearray(encode(placed(), NONCE))
+    content[-9] ^= 1
+    saved = salvage(bytes(content), 0)
+    assert saved is not None
+    assert saved.first_sequence == placed().first_sequence
+    assert salvage(bytes(content), len(content) - 8) is None
+    content[20] = 9  # no kind
+    assert salvage(bytes(content), 0) is None

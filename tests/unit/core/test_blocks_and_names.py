@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hanas_core.log.claimfile import Seal
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
-from hanas_core.volume.blocks import PAYLOAD_BYTES, ZERO_BLOCK, Blank, pack, unpack
+from hanas_core.volume.blocks import PAYLOAD_BYTES, ZERO_BLOCK, Blank, decode, encode, pack, unpack
+from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import bare_folder
@@ -101,3 +103,12 @@ def test_the_double_forgets_in_a_crash_what_was_not_synced() -> None:
     folder.disk.crash()
     assert run(folder.names("tmp")) == ["a"]
     assert bytes(folder.disk.content("tmp/a").visible) == b"22111111"
+
+
+def test_a_block_of_other_json_is_corruption_that_names_the_place() -> None:
+    block = encode(Seal(2, "a", "f" * 32))
+    assert decode(block, Seal, "claims/0000000001", 8192) == Seal(2, "a", "f" * 32)
+    assert decode(ZERO_BLOCK, Seal, "claims/0000000001", 8192) is Blank.ZERO
+    for payload in (b'{"byEpoch": "2"}', b"no JSON"):
+        with pytest.raises(Corruption, match="claims/0000000001: the block at offset 8192 holds no Seal"):
+            decode(pack(payload), Seal, "claims/0000000001", 8192)

@@ -5,19 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanas_core.log.claims import (
-    POINTER_COPY_BYTES,
-    POINTER_OFFSET,
-    SEAL_OFFSET,
-    Claim,
-    Pointer,
-    claim_epoch,
-    fits,
-    highest_claim,
-    read_claim,
-    read_pointer,
-    write_pointer,
-)
+from hanas_core.log.claimfile import POINTER_COPY_BYTES, POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer, fits
+from hanas_core.log.claims import claim_epoch, highest_claim, read_claim, read_pointer, write_pointer
 from hanas_core.volume import names, reading
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import ZERO_BLOCK, Blank, pack

@@ -3,9 +3,9 @@
 import pytest
 
 from hanas_core.log.batches import Batch, size_of
-from hanas_core.log.claims import SEAL_OFFSET
+from hanas_core.log.claimfile import SEAL_OFFSET, Seal
 from hanas_core.log.positions import Position
-from hanas_core.log.seals import Seal, write_seal
+from hanas_core.log.seals import write_seal
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import ZERO_BLOCK

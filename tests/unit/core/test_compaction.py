@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hanas_core.epochs.takeover import Promotion
 from hanas_core.log.batches import FIRST_OFFSET, Batch
-from hanas_core.log.claims import Claim, Pointer, claim_epoch, highest_claim, read_pointer
+from hanas_core.log.claimfile import Claim, Pointer
+from hanas_core.log.claims import claim_epoch, highest_claim, read_pointer
 from hanas_core.log.manifests import Cut, Manifest, read_manifest
 from hanas_core.log.positions import Position, Version
 from hanas_core.log.records import Merged, Remembered, decode_merged

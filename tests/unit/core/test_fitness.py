@@ -152,3 +152,7 @@ def test_a_word_that_was_synced_and_is_not_there() -> None:
 def test_only_temporary_files_are_looked_for(name: str) -> None:
     with pytest.raises(FolderUnavailable, match="is no temporary file"):
         run(fitness.find_word(bare_folder(), name))
+
+
+def test_a_folder_that_is_not_initialised_is_tried_under_hidden_names() -> None:
+    assert fitness.hidden("sub/")("f" * 32) == "sub/.check-" + "f" * 32

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hanas_core.log.batches import FIRST_OFFSET
 from hanas_core.log.cells import PART_BYTES
-from hanas_core.log.claims import POINTER_OFFSET, SEAL_OFFSET
+from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET
 from hanas_core.log.segments import prepare, read_header
 from hanas_core.members import cluster
 from hanas_core.members.mailboxes import Box
@@ -205,7 +205,7 @@ def spoil(what: Callable[[Main], None]) -> list[Finding]:
 def test_a_header_that_is_gone_or_anothers() -> None:
     name = names.segment(1, 1)
     assert any("without its header" in finding.what for finding in spoil(lambda main: zero(main, name)))
-    assert any("missing, or cannot be read" in finding.what for finding in spoil(lambda main: rubbish(main, name)))
+    assert any("holds no SegmentHeader" in finding.what for finding in spoil(lambda main: rubbish(main, name)))
 
     def another(main: Main) -> None:
         header = run(read_header(main.folder, 1, 1))

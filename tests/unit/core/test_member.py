@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from hanas_core.log.claims import Claim
+from hanas_core.log.claimfile import Claim
 from hanas_core.members.detector import Conclude, StartProbe
 from hanas_core.members.member import Effect, Follow, HandOver, IsolationPolicy, Member, Promote, Role, StepDown
 from hanas_core.members.timing import LAN

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from hanas_core.epochs.takeover import Promotion
-from hanas_core.log.claims import Claim, claim_epoch, highest_claim
+from hanas_core.log.claimfile import Claim
+from hanas_core.log.claims import claim_epoch, highest_claim
 from hanas_core.log.positions import Version
 from hanas_core.log.segments import prepare
 from hanas_core.members.cluster import identify, initialise

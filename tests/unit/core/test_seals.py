@@ -2,8 +2,9 @@
 
 import pytest
 
-from hanas_core.log.claims import POINTER_OFFSET, SEAL_OFFSET, Pointer, write_pointer
-from hanas_core.log.seals import Seal, SealWatch, read_seal, seal_below, write_seal
+from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Pointer, Seal
+from hanas_core.log.claims import write_pointer
+from hanas_core.log.seals import SealWatch, read_seal, seal_below, write_seal
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import Blank

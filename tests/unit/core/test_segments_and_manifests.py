@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from hanas_core.log.batches import FIRST_OFFSET, Batch, Fault, encode
-from hanas_core.log.claims import Pointer
+from hanas_core.log.claimfile import Pointer
 from hanas_core.log.manifests import Cut, Manifest, read_manifest, write_manifest
 from hanas_core.log.positions import NOWHERE, Position, start_of
 from hanas_core.log.segments import SegmentHeader, SegmentReader, begin, new_nonce, prepare, read_header

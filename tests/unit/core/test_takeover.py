@@ -6,19 +6,11 @@ import pytest
 
 from hanas_core.epochs.takeover import find_predecessor
 from hanas_core.log.batches import FIRST_OFFSET, size_of
-from hanas_core.log.claims import (
-    POINTER_OFFSET,
-    SEAL_OFFSET,
-    Claim,
-    Pointer,
-    claim_epoch,
-    read_claim,
-    read_pointer,
-    write_pointer,
-)
+from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer, Seal
+from hanas_core.log.claims import claim_epoch, read_claim, read_pointer, write_pointer
 from hanas_core.log.manifests import Cut, Manifest, read_manifest
 from hanas_core.log.positions import Position, Version
-from hanas_core.log.seals import Seal, write_seal
+from hanas_core.log.seals import write_seal
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.replica import Replica
 from hanas_core.volume import names

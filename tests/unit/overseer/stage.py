@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from hanas_core.log.claims import Claim, claim_epoch, write_pointer
+from hanas_core.log.claimfile import Claim, Seal
+from hanas_core.log.claims import claim_epoch, write_pointer
 from hanas_core.log.manifests import Manifest, write_manifest
-from hanas_core.log.seals import Seal, write_seal
+from hanas_core.log.seals import write_seal
 from hanas_core.members import cluster
 from hanas_core.members.documents import Alert, Link, Presence
 from hanas_core.members.mailboxes import Box, Mailboxes, Registry

@@ -3,8 +3,8 @@
 import threading
 from dataclasses import dataclass, field
 
-from hanas_core.log.claims import Claim
-from hanas_core.log.seals import Seal, write_seal
+from hanas_core.log.claimfile import Claim, Seal
+from hanas_core.log.seals import write_seal
 from hanas_core.log.segments import prepare
 from hanas_core.state.replica import Replica
 from hanas_core.volume.blocking import run

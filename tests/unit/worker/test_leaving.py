@@ -3,8 +3,9 @@
 import asyncio
 import time
 
-from hanas_core.log.claims import Pointer, read_pointer
-from hanas_core.log.seals import Seal, read_seal
+from hanas_core.log.claimfile import Pointer, Seal
+from hanas_core.log.claims import read_pointer
+from hanas_core.log.seals import read_seal
 from hanas_core.members import mailboxes
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.verdicts import Verdict

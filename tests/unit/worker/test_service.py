@@ -9,9 +9,9 @@ import pytest
 
 from hanas_core.epochs.takeover import Promotion
 from hanas_core.log.batches import Batch
-from hanas_core.log.claims import Claim
+from hanas_core.log.claimfile import Claim, Seal
 from hanas_core.log.positions import Version
-from hanas_core.log.seals import Seal, write_seal
+from hanas_core.log.seals import write_seal
 from hanas_core.state import queue
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.upkeep import compaction

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from hanas_core.epochs import arbitration
 from hanas_core.log import claims
-from hanas_core.log.claims import Claim
+from hanas_core.log.claimfile import Claim
 from hanas_core.members.documents import Presence
 from hanas_core.members.mailboxes import Answers, Box, Mailboxes, Probe, Registration, Registry
 from hanas_core.volume import names

@@ -8,9 +8,9 @@ from typing import Any
 
 from hanas_core.epochs import takeover
 from hanas_core.log import seals, segments
-from hanas_core.log.claims import Claim, claim_epoch
+from hanas_core.log.claimfile import Claim, Seal
+from hanas_core.log.claims import claim_epoch
 from hanas_core.log.manifests import Cut, Manifest
-from hanas_core.log.seals import Seal
 from hanas_core.members.member import Role
 from hanas_core.upkeep import compaction
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
