@@ -24,7 +24,7 @@ from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
 from tests.sim.mount import Mount
 from tests.sim.network import Answer, Network, SimulatedOutbound, ask
-from tests.sim.seams import SimulatedRuntime
+from tests.sim.seams import runtime_of
 from tests.sim.world import ProcessLoop, World
 
 TIMING = Timing(
@@ -149,7 +149,7 @@ class Worker:
             self.loop.resume()
 
     async def _live(self) -> None:
-        runtime, outbound = SimulatedRuntime(self.loop), SimulatedOutbound(self.network, self.loop)
+        runtime, outbound = runtime_of(self.loop), SimulatedOutbound(self.network, self.loop)
         lane = Lane("start", runtime)
         while True:
             try:
@@ -210,7 +210,7 @@ class Overseer:
         if not self.loop.alive:
             self.world.note(self.name, "starts")
             self.loop = ProcessLoop(self.world, self.name)
-            self._decisions = Decisions(self.mount, self._folder_id, TIMING, SimulatedRuntime(self.loop))
+            self._decisions = Decisions(self.mount, self._folder_id, TIMING, runtime_of(self.loop))
 
     def kill(self) -> None:
         self.world.note(self.name, "is killed")

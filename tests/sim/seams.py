@@ -16,26 +16,18 @@ from unittest.mock import patch
 from hanas_core.log import segments
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
-from hanas_serving.runtime import Deliver, Procedure
+from hanas_serving.runtime import Deliver, Procedure, Runtime
 from tests.sim.mount import Call
 from tests.sim.world import Entropy, ProcessLoop
 
 
-class SimulatedRuntime:
+def runtime_of(loop: ProcessLoop) -> Runtime:
     """What the simulated world gives to one process."""
-
-    def __init__(self, loop: ProcessLoop) -> None:
-        self._loop = loop
-
-    def thread(self, name: str, deliver: Deliver) -> Thread:
-        del name
-        return Thread(deliver, self._loop)
-
-    def nonce(self) -> str:
-        return self._loop.world.entropy.token_hex(16)
-
-    def wall_clock(self) -> str:
-        return datetime.fromtimestamp(self._loop.time(), UTC).isoformat(timespec="milliseconds")
+    return Runtime(
+        thread=lambda _, deliver: Thread(deliver, loop),
+        nonce=lambda: loop.world.entropy.token_hex(16),
+        wall_clock=lambda: datetime.fromtimestamp(loop.time(), UTC).isoformat(timespec="milliseconds"),
+    )
 
 
 class Thread:
