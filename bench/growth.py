@@ -20,8 +20,9 @@ from hanas_core.log.claims import Claim, Pointer, claim_epoch, read_pointer
 from hanas_core.log.manifests import read_manifest
 from hanas_core.members import cluster
 from hanas_core.state import snapshots
+from hanas_core.state.judge import Write
+from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
-from hanas_core.state.writes import GroupCommit, Write
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.posix import PosixFolder
@@ -37,12 +38,12 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
     path.mkdir(parents=True)
     folder = PosixFolder(path)
     identity = run(cluster.initialise(folder))
-    incarnation = names.nonce()
+    incarnation = folder.nonce()
     claim = Claim(
         epoch=1,
         member="filler",
         incarnation=incarnation,
-        nonce=names.nonce(),
+        nonce=folder.nonce(),
         advertise_url="http://localhost:1",
         link_url="http://localhost:1",
         folder_id=identity.folder_id,
@@ -66,7 +67,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
             progress=lambda _: None,
         )
     )
-    log, commits = promotion.log, GroupCommit[int](replica.index, 1, 1)
+    log, commits = promotion.log, GroupCommit[int](replica, 1, 1)
     value = bytes(value_bytes)
     for first in range(0, keys, _BATCH):
         for number in range(first, min(first + _BATCH, keys)):
@@ -90,7 +91,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
         keys=0,
         size=0,
     )
-    writer = snapshots.Writer(folder, replica.index, names.temporary("filler", incarnation), header)
+    writer = snapshots.Writer(folder, replica.index, names.temporary("filler", incarnation, folder.nonce()), header)
     for frame in writer.frames():
         run(writer.write(frame))
     run(writer.finish())

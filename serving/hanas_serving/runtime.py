@@ -91,5 +91,5 @@ class Runtime(msgspec.Struct, frozen=True):
     thread: Callable[[str, Deliver], Thread] = SystemThread
     """Starts a thread."""
     nonce: Callable[[], str] = names.nonce
-    """Returns 16 random bytes in hexadecimal: an incarnation, or the nonce of a claim or a probe."""
+    """Returns 16 random bytes in hexadecimal, for what is no file's: an incarnation, or the nonce of a probe."""
     wall_clock: Callable[[], str] = wall_clock

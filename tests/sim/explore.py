@@ -18,22 +18,21 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Challenge, Expected
 from hanas_core.epochs.takeover import Promotion, promote
-from hanas_core.log import segments
 from hanas_core.log.claims import Claim, claim_epoch, highest_claim
 from hanas_core.log.segments import prepare
 from hanas_core.state.index import Index
+from hanas_core.state.judge import Write
+from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
-from hanas_core.state.writes import GroupCommit, Write
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption, FolderError, Sealed
 from tests.sim.disk import Directory, Disk, Inode
 from tests.sim.mount import Call, Mount
-from tests.sim.world import Entropy, World
+from tests.sim.world import World
 
 FOLDER_ID = "f" * 32
 SEGMENT_BYTES = 12 << 10
@@ -52,21 +51,6 @@ class _NoChance(World):
         return False
 
 
-class _OwnEntropy:
-    """Each actor's random numbers are its own, so that they do not depend on whose turn it is."""
-
-    entropy = Entropy(0)
-
-    def token_hex(self, count: int) -> str:
-        return self.entropy.token_hex(count)
-
-    def randbits(self, count: int) -> int:
-        return self.entropy.randbits(count)
-
-
-_OWN = _OwnEntropy()
-
-
 class Found(Exception):
     """A promise is broken in some order. The message has the order."""
 
@@ -77,7 +61,6 @@ class Actor:
 
     name: str
     mount: Mount
-    entropy: Entropy
     number: int
     procedure: Coroutine[Any, Any, None] | None = None
     pending: Call | None = None
@@ -104,7 +87,7 @@ class Cluster:
     def actor(self, name: str) -> Actor:
         number = len(self.actors) + 1
         mount = Mount(self.world, self.disk, name, caches_names=False, unruly=0.0)
-        made = Actor(name, mount, Entropy(number), number, inodes=1000 * number)
+        made = Actor(name, mount, number, inodes=1000 * number)
         self.actors.append(made)
         return made
 
@@ -135,7 +118,6 @@ class Cluster:
 
     def _go_on(self, actor: Actor, result: Any, error: Exception | None) -> None:
         assert actor.procedure is not None
-        _OWN.entropy = actor.entropy
         try:
             actor.pending = actor.procedure.send(result) if error is None else actor.procedure.throw(error)
         except StopIteration:
@@ -230,7 +212,7 @@ def _claim(actor: Actor, epoch: int) -> Claim:
         epoch=epoch,
         member=actor.name,
         incarnation=f"{actor.number:032x}",
-        nonce=names.nonce(),
+        nonce=actor.mount.nonce(),
         advertise_url="http://x",
         link_url="http://x",
         folder_id=FOLDER_ID,
@@ -256,7 +238,7 @@ async def _serve(actor: Actor, claim: Claim) -> tuple[Promotion, Replica]:
 
 
 async def _write(actor: Actor, promotion: Promotion, replica: Replica, *keys: str) -> None:
-    commits: GroupCommit[str] = GroupCommit(replica.index, actor.epoch, promotion.next_sequence)
+    commits: GroupCommit[str] = GroupCommit(replica, actor.epoch, promotion.next_sequence)
     for key in keys:
         commits.submit(Write(key, _VALUE), key)
         batch = commits.next_batch(promotion.log.room)
@@ -405,11 +387,6 @@ class _Way(NamedTuple):
 
 def explore(configuration: Configuration, most_states: int = 1 << 60) -> Explored:
     """Visit every state, depth first, up to a bound. Raises Found."""
-    with patch.object(names, "secrets", _OWN), patch.object(segments, "secrets", _OWN):
-        return _explore(configuration, most_states)
-
-
-def _explore(configuration: Configuration, most_states: int) -> Explored:
     explored = Explored()
     seen: set[int] = set()
     judged: set[int] = set()

@@ -12,6 +12,7 @@ or dead by then. On the way
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,7 @@ class Mount:
         self._held: list[Callable[[], None]] = []
         self.counts: dict[str, int] = {}
         self._caches_names = caches_names
+        self._entropy = random.Random(f"{world.seed} {name}")  # its own, so that it does not depend on whose turn it is
         self.unruly = unruly
         """How often the small mishaps happen, of which each mount has some: 1 is ordinary, 0 is never."""
         self._names: dict[str, dict[str, tuple[Inode | None, float]]] = {}
@@ -339,6 +341,9 @@ class Mount:
             self.disk.directories.setdefault(directory, Directory())
 
         await Call(self, "make_directory", directory, 0, act)
+
+    def nonce(self) -> str:
+        return self._entropy.randbytes(16).hex()
 
     async def names(self, directory: str) -> list[str]:
         def act() -> list[str]:

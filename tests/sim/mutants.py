@@ -43,7 +43,8 @@ def _one(old: str, new: str) -> tuple[tuple[str, str], ...]:
 
 _APPEND = "hanas_core.log.epochlog:EpochLog._sync_and_check"
 _PROMOTE = "hanas_core.epochs.takeover:promote"
-_SYNC_CLAIMS = "await folder.sync_directory(names.CLAIMS)"
+_SETTLE = "hanas_core.volume.publish:settle"
+_SYNC_NAME, _LOOK_UP_ANEW = "await folder.sync_directory(directory)", "await folder.refresh(directory)"
 _SYNC, _CHECK = "await self._file.sync()", "await self._watch.check()"
 _SEALS = "    await seal_below(folder, claim)\n"
 _PREDECESSOR = "    predecessor = await find_predecessor(folder, claim.epoch)\n"
@@ -127,12 +128,14 @@ MUTANTS = (
     ),
     Mutant(
         "a read that sees a batch in flight",
-        "hanas_core.state.writes:GroupCommit.next_batch",
-        _one("    return self._in_flight", "    self._index.apply(self._in_flight, found)\n    return self._in_flight"),
+        "hanas_core.state.queue:GroupCommit.next_batch",
+        _one(
+            "    return self._in_flight", "    self._replica.apply(self._in_flight, found)\n    return self._in_flight"
+        ),
     ),
     Mutant(
         "a 404 or 412 before what it rests on is committed",
-        "hanas_core.state.writes:GroupCommit.next_batch",
+        "hanas_core.state.queue:GroupCommit.next_batch",
         _one(
             "self._answers.append((token, outcome))",
             "self._answers.append((token, outcome))\n        if record is None and write is not None: token(outcome)",
@@ -141,10 +144,10 @@ MUTANTS = (
     ),
     Mutant(
         "a condition judged against the committed state only",
-        "hanas_core.state.writes:GroupCommit._judge",
+        "hanas_core.state.judge:Judge.judge",
         _one(
-            "present = overlay.version(write.key)",
-            "entry = self._index.get(write.key)\n    present = None if entry is None else entry.version",
+            "present = self._versions[key] if key in self._versions else self._index.version(key)",
+            "entry = self._index.get(key)\n    present = None if entry is None else entry.version",
         ),
         1000,
     ),
@@ -157,9 +160,15 @@ MUTANTS = (
     Mutant(
         "a claim without a read-back",
         "hanas_core.log.claims:claim_epoch",
-        _one("holder = await _durable(folder, claim)", "holder = claim"),
+        _one(
+            "return _decode(await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)",
+            "await folder.create(temporary, content)\n"
+            "    await folder.link(temporary, names.claim(claim.epoch))\n"
+            "    await folder.remove(temporary)\n"
+            "    return claim",
+        ),
     ),
-    Mutant("the name of a claim is not synced", "hanas_core.log.claims:_durable", _one(f"    {_SYNC_CLAIMS}\n", "")),
+    Mutant("the name of a claim is not synced", _SETTLE, _one(_SYNC_NAME, f"if directory != 'claims': {_SYNC_NAME}")),
     Mutant(
         "a claim that is remembered before it is durable",
         "hanas_core.log.claims:highest_claim",
@@ -167,8 +176,8 @@ MUTANTS = (
     ),
     Mutant(
         "a claim that is read back from a cache of names",
-        "hanas_core.log.claims:_durable",
-        _one("    await folder.refresh(names.CLAIMS)\n", ""),
+        _SETTLE,
+        _one(_LOOK_UP_ANEW, f"if directory != 'claims': {_LOOK_UP_ANEW}"),
         1000,
     ),
     Mutant(
@@ -188,7 +197,7 @@ MUTANTS = (
     ),
     Mutant(
         "the folder's id is not compared",
-        "hanas_core.members.cluster:identify",
+        "hanas_core.members.cluster:_check",
         _one("if expected is not None and", "if False and expected is not None and"),
         1000,
     ),
@@ -260,20 +269,27 @@ MUTANTS = (
     ),
     Mutant(
         "a manifest whose name is not synced",
-        "hanas_core.log.manifests:write_manifest",
-        _one("    await folder.sync_directory(names.MANIFESTS)\n", ""),
+        _SETTLE,
+        _one(_SYNC_NAME, f"if directory != 'manifests': {_SYNC_NAME}"),
         1000,
     ),
     Mutant(
         "a manifest that is not read back",
         "hanas_core.log.manifests:write_manifest",
-        _one("    await read_manifest(folder, pointer)\n", ""),
+        _one(
+            "if await publish(folder, temporary, name, content) != content:",
+            "await folder.create(temporary, content)\n"
+            "    await folder.link(temporary, name)\n"
+            "    await folder.sync_directory(names.MANIFESTS)\n"
+            "    await folder.remove(temporary)\n"
+            "    if False:",
+        ),
         1000,
     ),
     Mutant(
         "a segment whose name is not synced",
-        "hanas_core.log.segments:take_name",
-        _one("    await folder.sync_directory(names.SEGMENTS)\n", ""),
+        _SETTLE,
+        _one(_SYNC_NAME, f"if directory != 'segments': {_SYNC_NAME}"),
         1000,
     ),
     # ------------------------------------------------------------------ rolling, backups, torn and rotten

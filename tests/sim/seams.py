@@ -1,31 +1,26 @@
 """What is outside of a simulated process: its threads, entropy and time of day (`hanas_serving.runtime`).
 
-Only where core's nonces come from (`secrets`) is replaced under the production code.
+Nothing of the production code is replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
-from unittest.mock import patch
 
-from hanas_core.log import segments
-from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
 from hanas_serving.runtime import Deliver, Procedure, Runtime
 from tests.sim.mount import Call
-from tests.sim.world import Entropy, ProcessLoop
+from tests.sim.world import ProcessLoop
 
 
 def runtime_of(loop: ProcessLoop) -> Runtime:
     """What the simulated world gives to one process."""
     return Runtime(
         thread=lambda _, deliver: Thread(deliver, loop),
-        nonce=lambda: loop.world.entropy.token_hex(16),
+        nonce=lambda: loop.world.entropy.randbytes(16).hex(),
         wall_clock=lambda: datetime.fromtimestamp(loop.time(), UTC).isoformat(timespec="milliseconds"),
     )
 
@@ -90,10 +85,3 @@ def running_loop() -> ProcessLoop:
     found: object = asyncio.get_running_loop()
     assert isinstance(found, ProcessLoop)
     return found
-
-
-@contextmanager
-def core_nonces(entropy: Entropy) -> Iterator[None]:
-    """Let core draw its nonces from the seed."""
-    with patch.object(names, "secrets", entropy), patch.object(segments, "secrets", entropy):
-        yield

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeVar
 from hanas_core.members import cluster
 from hanas_core.members.member import IsolationPolicy
 from hanas_lab.audit import Found, judge
-from tests.sim import seams
 from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients
 from tests.sim.disk import Disk
@@ -152,7 +151,6 @@ class Simulation:
     def play(self) -> Report:
         world, report = self.world, self._report
         with (
-            seams.core_nonces(self.world.entropy),
             hearing(self.witness),
             _listening(world),
         ):

@@ -148,6 +148,7 @@ def _found_in_a_cache_of_names(story: Story) -> None:
 
 def _slot_that_is_forgotten(story: Story) -> None:
     overseer = story.overseers[0]
+    story.witness.looks_ahead = True  # whether harm comes of it depends on who is the main next
 
     def fail(call: Call) -> bool:
         del call
@@ -223,6 +224,7 @@ def _takes_over_too_late(story: Story) -> None:
 
 
 def _followed_before_it_serves(story: Story) -> None:
+    story.until(lambda: all(worker.role in {Role.MAIN, Role.BACKUP} for worker in story.workers.values()))
     first = story.main()
     others = story.others(first)
     appended = story.catch(first, Place("sync", "segments/", role=Role.MAIN), "after")

@@ -22,25 +22,14 @@ class Violation(Exception):
     """The system under test broke a promise. The message tells which."""
 
 
-class Entropy:
-    """Random numbers from the seed, with the methods of `secrets` that the core uses."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def token_hex(self, count: int) -> str:
-        return self._random.randbytes(count).hex()
-
-    def randbits(self, count: int) -> int:
-        return self._random.getrandbits(count)
-
-
 class World:
     """Simulated time, chance, and the queue of what happens next."""
 
     def __init__(self, seed: int, *, tracing: bool = False) -> None:
+        self.seed = seed
         self.random = random.Random(seed)
-        self.entropy = Entropy(seed)
+        self.entropy = random.Random(f"{seed} entropy")
+        """For incarnations and probes; each mount has its own."""
         self.now = 0.0
         self.tracing = tracing
         self.trace: list[str] = []

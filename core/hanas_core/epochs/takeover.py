@@ -100,7 +100,7 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
     await write_pointer(folder, claim.epoch, await write_manifest(folder, claim, manifest))
     applied = await log.check()
     for batch in relogged:
-        replica.index.apply(batch)
+        replica.apply(batch)
     return Promotion(log, applied, next_sequence, manifest, await SealWatch.on(folder, claim.epoch))
 
 

@@ -13,6 +13,7 @@ from hanas_core.volume import names, reading
 from hanas_core.volume.blocks import PAYLOAD_BYTES, ZERO_BLOCK, Blank, pack, unpack
 from hanas_core.volume.errors import Corruption, Missing, Sealed
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
+from hanas_core.volume.publish import publish, settle
 
 POINTER_OFFSET = BLOCK_BYTES
 SEAL_OFFSET = 2 * BLOCK_BYTES
@@ -61,15 +62,11 @@ def fits(claim: Claim) -> bool:
 async def claim_epoch(folder: Folder, claim: Claim) -> Claim:
     """Try to claim ``claim.epoch`` and return the claim that holds it: won if and only if the nonce is one's own.
 
-    Whatever `link` answered, the file is read back: a reply that was lost and retransmitted says "taken" of a name
-    that is one's own. Raises FolderError when the outcome is not known; the claim may then be found later.
+    Raises FolderError when the outcome is not known; the claim may then be found later.
     """
-    temporary = names.temporary(claim.member, claim.incarnation)
-    await folder.create(temporary, pack(msgspec.json.encode(claim)) + 2 * ZERO_BLOCK)
-    await folder.link(temporary, names.claim(claim.epoch))
-    holder = await _durable(folder, claim)
-    await folder.remove(temporary)
-    return holder
+    temporary = names.temporary(claim.member, claim.incarnation, folder.nonce())
+    content = pack(msgspec.json.encode(claim)) + 2 * ZERO_BLOCK
+    return _decode(await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)
 
 
 async def confirm(folder: Folder, claim: Claim) -> None:
@@ -77,7 +74,7 @@ async def confirm(folder: Folder, claim: Claim) -> None:
 
     Raises Sealed when the file server forgot the claim and another one has the epoch; FolderError: not known.
     """
-    if (await _durable(folder, claim)).nonce != claim.nonce:
+    if (await _settle(folder, claim.epoch)).nonce != claim.nonce:
         raise Sealed
 
 
@@ -89,7 +86,13 @@ async def read_claim(folder: Folder, epoch: int, *, certain: bool = False) -> Cl
     """
     name = names.claim(epoch)
     file = await (reading.open_recorded(folder, name, "read") if certain else folder.open(name, "read"))
-    payload = unpack(await file.read(0, BLOCK_BYTES))
+    return _decode(await file.read(0, BLOCK_BYTES), epoch)
+
+
+def _decode(content: bytes, epoch: int) -> Claim:
+    """Return the claim at the beginning of the claim file of ``epoch``."""
+    name = names.claim(epoch)
+    payload = unpack(content[:BLOCK_BYTES])
     if isinstance(payload, Blank):
         raise Corruption(f"{name}: block 0 at offset 0 is {payload.value}, a claim was expected")
     claim = msgspec.json.decode(payload, type=Claim)
@@ -121,18 +124,16 @@ async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
             low += step
             step *= 2
     while found is not None and found.epoch > at_least:
-        kept = await _durable(folder, found)
+        kept = await _settle(folder, found.epoch)
         if kept.nonce == found.nonce:
             break
         found = kept  # the file server forgot the one, and the name of the other may have come after the sync
     return found
 
 
-async def _durable(folder: Folder, claim: Claim) -> Claim:
-    """Make the name of a claim durable and return what is under it then: looked up anew, it may be gone since."""
-    await folder.sync_directory(names.CLAIMS)
-    await folder.refresh(names.CLAIMS)
-    return await read_claim(folder, claim.epoch, certain=True)
+async def _settle(folder: Folder, epoch: int) -> Claim:
+    """Make the name of a claim durable and return the claim that is under it then."""
+    return _decode(await settle(folder, names.claim(epoch)), epoch)
 
 
 async def read_pointer(folder: Folder, epoch: int) -> Pointer | Blank:

@@ -39,7 +39,7 @@ class EpochLog:
     @classmethod
     async def start(cls, folder: Folder, folder_id: str, epoch: int, spare: str, size: int) -> "EpochLog":
         """Begin the first segment of ``epoch`` in prepared space of ``size`` bytes."""
-        header = SegmentHeader(folder_id, epoch, 1, new_nonce(), size)
+        header = SegmentHeader(folder_id, epoch, 1, new_nonce(folder), size)
         file = await begin(folder, spare, header)
         return cls(folder, file, header, await SealWatch.on(folder, epoch))
 
@@ -127,7 +127,12 @@ class EpochLog:
             raise ValueError("the batch fits into no segment: it was not measured against `room`")
         old = self._header
         header = SegmentHeader(
-            old.folder_id, old.epoch, number, new_nonce(), old.size, previous_end=self._offset + MARKER_BYTES
+            old.folder_id,
+            old.epoch,
+            number,
+            new_nonce(self._folder),
+            old.size,
+            previous_end=self._offset + MARKER_BYTES,
         )
         file = await begin_named(self._folder, spare, header)
         await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))

@@ -7,8 +7,9 @@ from hanas_core.log.claims import Claim, Pointer
 from hanas_core.log.positions import Position, start_of
 from hanas_core.volume import names, reading
 from hanas_core.volume.blocks import Blank, pack, unpack
-from hanas_core.volume.errors import Corruption
+from hanas_core.volume.errors import Corruption, FolderUnavailable
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
+from hanas_core.volume.publish import publish
 
 _OVERHEAD_BYTES = 64
 
@@ -86,21 +87,16 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 async def write_manifest(folder: Folder, claim: Claim, manifest: Manifest) -> Pointer:
     """Write the manifest, durable with its name, and return the pointer that names it.
 
-    It is read back: a file server that crashed between the link and the sync has forgotten the name, and a pointer to
-    nothing would end the log for everybody. Raises FolderError.
+    That it stands there is seen first: a pointer to nothing would end the log for everybody. Raises FolderError.
     """
     payload = msgspec.json.encode(manifest)
     size = -(-(len(payload) + _OVERHEAD_BYTES) // BLOCK_BYTES) * BLOCK_BYTES
     content = pack(payload, size)
-    name = names.manifest(manifest.epoch, names.nonce())
-    temporary = names.temporary(claim.member, claim.incarnation)
-    await folder.create(temporary, content)
-    await folder.link(temporary, name)
-    await folder.sync_directory(names.MANIFESTS)
-    pointer = Pointer(name, size, xxhash.xxh3_64_intdigest(content))
-    await read_manifest(folder, pointer)
-    await folder.remove(temporary)
-    return pointer
+    name = names.manifest(manifest.epoch, folder.nonce())
+    temporary = names.temporary(claim.member, claim.incarnation, folder.nonce())
+    if await publish(folder, temporary, name, content) != content:
+        raise FolderUnavailable(f"{name}: {size} bytes at offset 0 are not what was written a moment ago")
+    return Pointer(name, size, xxhash.xxh3_64_intdigest(content))
 
 
 async def read_manifest(folder: Folder, pointer: Pointer) -> Manifest:

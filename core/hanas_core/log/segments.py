@@ -4,8 +4,6 @@ A segment is zero-written and synced under a temporary name ahead of its use, an
 where it is the next one of an epoch. To use it, its header block is written. It never changes its size.
 """
 
-import secrets
-
 import msgspec
 
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, size_of
@@ -13,6 +11,7 @@ from hanas_core.volume import names, reading
 from hanas_core.volume.blocks import Blank, pack, unpack
 from hanas_core.volume.errors import Corruption, FolderUnavailable, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.publish import give_name
 
 MARKER_BYTES = size_of(0)
 """What the marker "continues in the next segment" takes; always kept free."""
@@ -49,14 +48,14 @@ async def prepare(folder: Folder, owner: str, incarnation: str, size: int, keep_
     room = await folder.room()
     if room < size + keep_free + size // _OVERHEAD_PART + _OVERHEAD_BYTES:
         raise NoSpace(f"{names.TEMPORARY}: {size} bytes and {keep_free} to spare are wanted, {room} bytes are free")
-    name = names.temporary(owner, incarnation)
+    name = names.temporary(owner, incarnation, folder.nonce())
     await folder.allocate(name, size)
     return name
 
 
-def new_nonce() -> int:
-    """Return the mark for a new segment: 63 random bits, not zero."""
-    return secrets.randbits(63) | 1
+def new_nonce(folder: Folder) -> int:
+    """Return the nonce of a new segment: 62 random bits and a one."""
+    return int(folder.nonce(), 16) % (1 << 63) | 1
 
 
 async def take_name(folder: Folder, spare: str, epoch: int, number: int) -> None:
@@ -65,8 +64,7 @@ async def take_name(folder: Folder, spare: str, epoch: int, number: int) -> None
     Its block 0 is still zero, so it says nothing to anyone. After an error it may be repeated, with this or with other
     space: the name then leads to one of them. Raises FolderError; NoSpace where the directory has no room for a name.
     """
-    await folder.link(spare, names.segment(epoch, number))
-    await folder.sync_directory(names.SEGMENTS)
+    await give_name(folder, spare, names.segment(epoch, number))
 
 
 async def begin(folder: Folder, spare: str, header: SegmentHeader) -> File:

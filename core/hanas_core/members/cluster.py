@@ -6,6 +6,7 @@ from hanas_core.members import mailboxes
 from hanas_core.volume import names
 from hanas_core.volume.errors import Missing, NotInitialised, WrongFolder
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
+from hanas_core.volume.publish import publish
 
 FORMAT = 2
 """Version of the folder's format; another one is refused."""
@@ -44,13 +45,9 @@ async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
         await folder.make_directory(directory)
     await folder.sync_directory("")
     await mailboxes.allocate(folder)
-    content = msgspec.json.encode(Cluster(folder_id or names.nonce())).ljust(BLOCK_BYTES - 1) + b"\n"
-    temporary = names.temporary("init", names.nonce())
-    await folder.create(temporary, content)
-    await folder.link(temporary, names.CLUSTER)
-    await folder.sync_directory("")
-    await folder.remove(temporary)
-    return await identify(folder, folder_id)
+    content = msgspec.json.encode(Cluster(folder_id or folder.nonce())).ljust(BLOCK_BYTES - 1) + b"\n"
+    temporary = names.temporary("init", folder.nonce(), folder.nonce())
+    return _check(await publish(folder, temporary, names.CLUSTER, content), folder_id)
 
 
 async def _claims(folder: Folder) -> list[str]:
@@ -69,7 +66,10 @@ async def identify(folder: Folder, expected: str | None = None) -> Cluster:
             f"the folder has no {names.CLUSTER}: it is not initialised, or its volume is not mounted; "
             "start an overseer on it once, or run `hanas init FOLDER`"
         ) from None
-    content = await file.read(0, BLOCK_BYTES)
+    return _check(await file.read(0, BLOCK_BYTES), expected)
+
+
+def _check(content: bytes, expected: str | None) -> Cluster:
     try:
         cluster = msgspec.json.decode(content, type=Cluster)
     except msgspec.DecodeError as error:

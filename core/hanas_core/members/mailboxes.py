@@ -16,6 +16,7 @@ from hanas_core.volume import names, reading
 from hanas_core.volume.blocks import Blank, pack, unpack
 from hanas_core.volume.errors import FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.publish import give_name, publish, settle
 
 SLOTS = 256
 """How many member ids a folder can know over its life."""
@@ -80,11 +81,10 @@ _FILE_BYTES = SLOTS * BLOCK_BYTES
 async def allocate(folder: Folder) -> None:
     """Make the files, zero-written and durable; those that are there stay as they are."""
     for box in Box:
-        temporary = names.temporary("init", names.nonce())
+        temporary = names.temporary("init", folder.nonce(), folder.nonce())
         await folder.allocate(temporary, _FILE_BYTES)
-        await folder.link(temporary, f"{names.MAILBOXES}/{box}")
+        await give_name(folder, temporary, f"{names.MAILBOXES}/{box}")
         await folder.remove(temporary)
-    await folder.sync_directory(names.MAILBOXES)
 
 
 class Mailboxes:
@@ -132,7 +132,7 @@ class Mailboxes:
 
     async def try_canary(self, slot: int) -> bool:
         """Write, sync and read back one's canary; tell whether the folder kept it."""
-        canary = Canary(names.nonce())
+        canary = Canary(self._folder.nonce())
         await self.write(Box.CANARIES, slot, canary)
         return (await self.read(Box.CANARIES, slot + 1, Canary))[slot] == canary
 
@@ -172,10 +172,7 @@ class Registry:
             file = await self._folder.open(names.member(slot), "read")
         except Missing:
             return None
-        payload = unpack(await file.read(0, BLOCK_BYTES))
-        if isinstance(payload, Blank):
-            raise FolderUnavailable(f"{names.member(slot)}: offset 0 is {payload.value}")
-        return msgspec.json.decode(payload, type=Registration)
+        return _registration(await file.read(0, BLOCK_BYTES), slot)
 
     async def presence(self, mailboxes: Mailboxes) -> list[Presence | None]:
         """Return what the known members show, in order of slots; None where a block is no word of its slot's owner.
@@ -215,18 +212,24 @@ class Registry:
             slot = len(self.known)
             if slot == SLOTS:
                 raise FolderUnavailable(f"all {SLOTS} member slots are taken: give workers stable ids (WORKER_ID)")
-            temporary = names.temporary(member, incarnation)
+            temporary = names.temporary(member, incarnation, self._folder.nonce())
             wanted = Registration(member, slot, advertise_url, link_url)
-            await self._folder.create(temporary, pack(msgspec.json.encode(wanted)))
-            await self._folder.link(temporary, names.member(slot))
-            await self._folder.remove(temporary)
-            await self._folder.refresh(names.MEMBERS)
+            block = await publish(self._folder, temporary, names.member(slot), pack(msgspec.json.encode(wanted)))
+            self.known.append(_registration(block, slot))
+            if self.known[slot] == wanted:
+                return slot
 
     async def _is_for_good(self, found: Registration) -> bool:
         """Make a registration durable and look it up anew; if it is gone, forget it and those behind it."""
-        await self._folder.sync_directory(names.MEMBERS)
-        await self._folder.refresh(names.MEMBERS)
-        kept = await self._read(found.slot) == found
-        if not kept:
-            del self.known[found.slot :]
-        return kept
+        with contextlib.suppress(Missing):
+            if _registration(await settle(self._folder, names.member(found.slot)), found.slot) == found:
+                return True
+        del self.known[found.slot :]
+        return False
+
+
+def _registration(block: bytes, slot: int) -> Registration:
+    payload = unpack(block)
+    if isinstance(payload, Blank):
+        raise FolderUnavailable(f"{names.member(slot)}: offset 0 is {payload.value}")
+    return msgspec.json.decode(payload, type=Registration)

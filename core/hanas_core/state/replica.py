@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from hanas_core.log import records
 from hanas_core.log.batches import FIRST_OFFSET, Batch
 from hanas_core.log.claims import read_pointer
 from hanas_core.log.manifests import Cut, Manifest, read_manifest
@@ -88,9 +89,17 @@ class Replica:
         """Apply everything that is known to be committed, up to the end of what can be read now."""
         while True:
             for batch in await self.tailer.step():
-                self.index.apply(batch)
+                self.apply(batch)
             if self.tailer.at_end:
                 return
+
+    def apply(self, batch: Batch, found: list[records.Record] | None = None) -> None:
+        """Take in a committed batch, see `Index.apply`: the one door for what was tailed, re-logged or written here."""
+        self.index.apply(batch, found)
+
+    def relocate(self, batch: Batch) -> None:
+        """Take in a batch that `learn` returned."""
+        self.index.relocate(batch)
 
     @property
     def merged(self) -> tuple[Segment, ...]:
@@ -105,7 +114,7 @@ class Replica:
         self.unread = [cut for cut in _merged(manifest) if (cut.epoch, cut.number) not in self._known]
 
     async def learn(self) -> list[Batch]:
-        """Read a piece of the first `unread` segment; return its batches, for `Index.relocate`. Raises Corruption.
+        """Read a piece of the first `unread` segment; return its batches, for `relocate`. Raises Corruption.
 
         What is `unread` may be another list meanwhile, see `compacted`; then this one is nobody's any more.
         """

@@ -21,6 +21,7 @@ from hanas_core.volume import names
 from hanas_core.volume.blocks import Blank, pack, unpack
 from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.publish import give_name
 
 KEYS_AT_ONCE = 2048
 """Keys in a frame."""
@@ -104,8 +105,7 @@ class Writer:
         await self._file.sync()
         name = name_of(header.position)
         before = await self._folder.names(names.SNAPSHOTS)
-        await self._folder.link(self._temporary, name)
-        await self._folder.sync_directory(names.SNAPSHOTS)
+        await give_name(self._folder, self._temporary, name)
         await self._folder.remove(self._temporary)
         for older in before:
             if f"{names.SNAPSHOTS}/{older}" < name:

@@ -22,12 +22,13 @@ from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.manifests import Cut, Manifest, write_manifest
 from hanas_core.log.positions import Version
 from hanas_core.log.seals import SealWatch, seal_below
-from hanas_core.log.segments import SegmentHeader, SegmentReader, new_nonce, read_header
+from hanas_core.log.segments import SegmentHeader, SegmentReader, new_nonce
 from hanas_core.state.index import Index, Segment
 from hanas_core.volume import names
 from hanas_core.volume.blocks import pack
 from hanas_core.volume.errors import Corruption, FolderUnavailable
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.publish import give_name
 
 PIECE_BYTES = 256 << 10
 """What one step reads and writes, about: a commit on the same disk waits for one of them at most."""
@@ -244,11 +245,11 @@ class _Output:
         self.end = FIRST_OFFSET
         self._folder = folder
         self._file = file
-        self._header = SegmentHeader(claim.folder_id, claim.epoch, number, new_nonce(), 0)
+        self._header = SegmentHeader(claim.folder_id, claim.epoch, number, new_nonce(folder), 0)
 
     @classmethod
     async def begin(cls, folder: Folder, claim: Claim, number: int) -> "_Output":
-        temporary = names.temporary(claim.member, claim.incarnation)
+        temporary = names.temporary(claim.member, claim.incarnation, folder.nonce())
         await folder.create(temporary, b"")
         return cls(folder, claim, number, temporary, await folder.open(temporary, "append"))
 
@@ -264,13 +265,12 @@ class _Output:
         size = -(-self.end // BLOCK_BYTES) * BLOCK_BYTES
         header = msgspec.structs.replace(self._header, size=size)
         await self._file.write(self.end, bytes(size - self.end))
-        await self._file.write(0, pack(msgspec.json.encode(header)))
+        block = pack(msgspec.json.encode(header))
+        await self._file.write(0, block)
         await self._file.sync()
         await self._file.close()
         name = names.segment(header.epoch, header.number)
-        await self._folder.link(self.temporary, name)
-        await self._folder.sync_directory(names.SEGMENTS)
-        if await read_header(self._folder, header.epoch, header.number) != header:
+        if await give_name(self._folder, self.temporary, name) != block:
             raise FolderUnavailable(f"{name}: the name is taken by a segment that this main did not make")
         await self._folder.remove(self.temporary)
         return Cut(header.epoch, header.number, self.end)

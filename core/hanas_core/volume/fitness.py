@@ -5,12 +5,14 @@ people, and decides nothing: a slow volume is slow, not unfit.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from hanas_core.volume import names, reading
 from hanas_core.volume.blocks import ZERO_BLOCK, Blank, pack, unpack
 from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.publish import settle
 
 _REPETITIONS = 3
 
@@ -34,10 +36,10 @@ class _Broken(Exception):
 class Examination:
     """Tries a volume through two views of it: what one writes, the other must see."""
 
-    def __init__(self, mine: Folder, theirs: Folder, name: Callable[[], str], clock: Callable[[], float]) -> None:
-        """``name`` gives a new name in a directory that is there; ``clock`` gives monotonic seconds."""
+    def __init__(self, mine: Folder, theirs: Folder, name: Callable[[str], str], clock: Callable[[], float]) -> None:
+        """``name`` makes a nonce a name in a directory that is there; ``clock`` gives monotonic seconds."""
         self._mine, self._theirs = mine, theirs
-        self._first, self._second, self._target = name(), name(), name()
+        self._first, self._second, self._target = (name(mine.nonce()) for _ in range(3))
         self._clock = clock
 
     async def run(self) -> list[Check]:
@@ -121,14 +123,14 @@ class Examination:
                 continue  # what is left is removed with this member's other temporary files
 
 
-def hidden(directory: str = "") -> Callable[[], str]:
-    """Return what gives names that a folder which is not initialised may hold as well."""
-    return lambda: f"{directory}.check-{names.nonce()}"
+def hidden(directory: str = "") -> Callable[[str], str]:
+    """Return what makes nonces names that a folder which is not initialised may hold as well."""
+    return lambda nonce: f"{directory}.check-{nonce}"
 
 
-def temporary(member: str, incarnation: str) -> Callable[[], str]:
-    """Return what gives names among the temporary files of one incarnation."""
-    return lambda: names.temporary(member, incarnation)
+def temporary(member: str, incarnation: str) -> Callable[[str], str]:
+    """Return what makes nonces names of temporary files of one incarnation."""
+    return partial(names.temporary, member, incarnation)
 
 
 def require(checks: list[Check]) -> None:
@@ -143,9 +145,9 @@ async def leave_word(folder: Folder, member: str, incarnation: str) -> tuple[str
 
     Its name is made durable: a file server that crashed and forgot it would look like one that does not show it.
     """
-    name, word = names.temporary(member, incarnation), names.nonce()
+    name, word = names.temporary(member, incarnation, folder.nonce()), folder.nonce()
     await folder.create(name, pack(word.encode()))
-    await folder.sync_directory(names.TEMPORARY)
+    await settle(folder, name)
     return name, word
 
 

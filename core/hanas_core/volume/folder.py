@@ -84,6 +84,10 @@ class Folder(Protocol):
         """Make a directory; one that is there is no error."""
         ...
 
+    def nonce(self) -> str:
+        """Return 16 random bytes in hexadecimal, for new names and for what must be told apart from all others."""
+        ...
+
     async def names(self, directory: str) -> list[str]:
         """Return the names in ``directory`` (``""``: the folder itself). For clean-up and reports, never a decision."""
         ...

@@ -23,7 +23,7 @@ _NONCE = re.compile(r"[0-9a-f]{16,64}")
 
 
 def nonce() -> str:
-    """Return 16 random bytes in hexadecimal: an incarnation, a folder id, a claim's or a probe's nonce."""
+    """Return 16 random bytes in hexadecimal; beside a folder, ask that (`hanas_core.volume.folder.Folder.nonce`)."""
     return secrets.token_hex(16)
 
 
@@ -63,9 +63,9 @@ def member(slot: int) -> str:
     return f"{MEMBERS}/{slot:03d}"
 
 
-def temporary(owner: str, incarnation: str) -> str:
-    """Name of a new temporary file of one incarnation."""
-    return f"{TEMPORARY}/{owner}~{incarnation}~{nonce()}"
+def temporary(owner: str, incarnation: str, mark: str) -> str:
+    """Name of a temporary file of one incarnation; ``mark`` is a nonce."""
+    return f"{TEMPORARY}/{owner}~{incarnation}~{mark}"
 
 
 def owner_of_temporary(name: str) -> tuple[str, str] | None:

@@ -9,13 +9,13 @@ import ctypes
 import errno
 import mmap
 import os
+import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import assert_never
 
-from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, Access
 
@@ -227,7 +227,7 @@ class PosixFolder:
         """Make and remove a file in ``directory``; a coherent file system needs none of it."""
         if self.coherent:
             return
-        probe = self.path / directory / f".refresh-{names.nonce()}"
+        probe = self.path / directory / f".refresh-{self.nonce()}"
         with _translated(directory):
             os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
             probe.unlink(missing_ok=True)
@@ -236,6 +236,10 @@ class PosixFolder:
         """Make ``directory`` unless it is there."""
         with _translated(directory):
             (self.path / directory).mkdir(exist_ok=True)
+
+    def nonce(self) -> str:
+        """Return 16 random bytes in hexadecimal."""
+        return secrets.token_hex(16)
 
     async def names(self, directory: str) -> list[str]:
         """List a directory, in order."""

@@ -9,8 +9,9 @@ import pytest
 from hanas_client import cli
 from hanas_core.log.claims import claim_epoch
 from hanas_core.members import cluster
+from hanas_core.state.judge import Write
+from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
-from hanas_core.state.writes import GroupCommit, Write
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.posix import PosixFolder
@@ -28,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     run(claim_epoch(folder, claim))
     replica = Replica(folder)
     promotion = run(take_over(folder, claim, replica))
-    commits = GroupCommit[str](replica.index, 1, promotion.next_sequence)
+    commits = GroupCommit[str](replica, 1, promotion.next_sequence)
     for batch in (range(12), range(12, 14)):
         for number in batch:
             commits.submit(Write(f"key/{number:02}", b"value"), "")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
+from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, Access
 
@@ -308,6 +309,9 @@ class MemoryFolder:
             self.disk.root.visible.setdefault(directory, Directory())
 
         await self.perform(Operation("make_directory", directory), act)
+
+    def nonce(self) -> str:
+        return names.nonce()
 
     async def names(self, directory: str) -> list[str]:
         async def act() -> list[str]:

@@ -13,8 +13,9 @@ from hanas_core.log.positions import Position
 from hanas_core.log.records import Idempotency
 from hanas_core.log.segments import prepare
 from hanas_core.state.index import Index
+from hanas_core.state.judge import Outcome, Write
+from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
-from hanas_core.state.writes import GroupCommit, Outcome, Write
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable
@@ -141,7 +142,7 @@ def promoted(
 ) -> Main:
     replica = replica or Replica(folder)
     promotion = run(take_over(folder, claim, replica, known=known, segment_bytes=segment_bytes))
-    commits = GroupCommit[str](replica.index, claim.epoch, promotion.next_sequence)
+    commits = GroupCommit[str](replica, claim.epoch, promotion.next_sequence)
     return Main(folder, claim, replica, promotion.log, commits)
 
 

@@ -44,7 +44,7 @@ def test_what_is_too_long_is_refused() -> None:
 @pytest.mark.parametrize("good", ["a", "A-1", "worker-0.hanas.svc", "host_3001", "0", "x" * 128])
 def test_member_ids(good: str) -> None:
     assert names.is_member(good)
-    assert "/" not in names.temporary(good, names.nonce()).removeprefix("tmp/")
+    assert "/" not in names.temporary(good, names.nonce(), names.nonce()).removeprefix("tmp/")
 
 
 @pytest.mark.parametrize("bad", ["", "-a", ".a", "..", "a/b", "a~b", "a b", "a\n", "\xe4", "x" * 129])
@@ -68,7 +68,7 @@ def test_names_sort_like_their_numbers() -> None:
 
 
 def test_a_temporary_name_says_whose_it_is() -> None:
-    name = names.temporary("worker-1", "f" * 32).removeprefix("tmp/")
+    name = names.temporary("worker-1", "f" * 32, "e" * 32).removeprefix("tmp/")
     assert names.owner_of_temporary(name) == ("worker-1", "f" * 32)
     assert names.owner_of_temporary("something-else") is None
 

@@ -164,6 +164,8 @@ def test_a_new_segment_is_durable_before_the_old_one_points_to_it_and_that_befor
         f"allocate {spare}",
         f"link {NEXT_SEGMENT}",
         "sync_directory segments",
+        "refresh segments",
+        f"read {NEXT_SEGMENT}",
         f"read {NEXT_SEGMENT}",
         f"write_block {NEXT_SEGMENT}",
         f"read {NEXT_SEGMENT}",

@@ -19,9 +19,9 @@ from hanas_core.log.records import Merged, Remembered, decode_merged
 from hanas_core.log.segments import SegmentHeader as Header
 from hanas_core.log.segments import SegmentReader, begin, new_nonce, prepare
 from hanas_core.state import index as indexes
-from hanas_core.state.index import Index
+from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
-from hanas_core.state.writes import GroupCommit, Outcome, Result, Write
 from hanas_core.upkeep import compaction
 from hanas_core.upkeep.compaction import Merger, Plan
 from hanas_core.volume import names
@@ -102,7 +102,7 @@ async def compact(main: Main, first: int = 0, count: int | None = None) -> Main:
     main.replica.compacted(promotion.manifest)
     while main.replica.unread:
         for batch in await main.replica.learn():
-            main.replica.index.relocate(batch)
+            main.replica.relocate(batch)
     for name in await compaction.removable(main.folder, promotion.manifest):
         await main.folder.remove(name)
     main.commits.roll(claim.epoch)
@@ -195,7 +195,7 @@ def merged_records(folder: MemoryFolder, epoch: int) -> list[Merged]:
 def learn(replica: Replica) -> None:
     while replica.unread:
         for batch in run(replica.learn()):
-            replica.index.relocate(batch)
+            replica.relocate(batch)
 
 
 def test_a_backup_goes_on_and_learns_where_the_values_are_now() -> None:
@@ -256,7 +256,7 @@ def test_much_is_learned_in_pieces() -> None:
     manifest = manifest_of(main.folder, 1)
     backup.compacted(msgspec.structs.replace(manifest, cuts=merged))
     (first,) = run(backup.learn())
-    backup.index.relocate(first)
+    backup.relocate(first)
     assert backup.unread == list(merged)
     learn(backup)
     assert set(+backup.index.live) == {(1, names.MERGED_FROM), (1, main.log.cuts[-1].number)}
@@ -284,7 +284,7 @@ def test_a_main_that_compacts_while_it_still_learns_learns_the_newer_places_too(
     segment = names.segment(older[0].epoch, older[0].number)
     member.at("read", segment, before=lambda: backup.compacted(msgspec.structs.replace(manifest, cuts=newer)))
     for batch in run(backup.learn()):
-        backup.index.relocate(batch)
+        backup.relocate(batch)
     assert backup.unread == list(newer), "what was read in the meantime is another one"
     learn(backup)
     assert set(+backup.index.live) == {(1, newer[0].number), (1, main.log.cuts[-1].number)}
@@ -619,7 +619,7 @@ def test_a_rotten_source_is_corruption_and_not_merged() -> None:
 def test_a_name_that_is_taken_is_an_error() -> None:
     main = overwritten()
     spare = run(prepare(main.folder, "b", "b" * 32, SEGMENT_BYTES))
-    header = Header(FOLDER_ID, 1, names.MERGED_FROM, new_nonce(), SEGMENT_BYTES)
+    header = Header(FOLDER_ID, 1, names.MERGED_FROM, new_nonce(main.folder), SEGMENT_BYTES)
     main.folder.at(
         "link", names.segment(1, names.MERGED_FROM), before=lambda: run(begin(main.folder.other(), spare, header))
     )
@@ -661,7 +661,7 @@ def test_only_segments_of_earlier_epochs_that_nobody_names_are_removed() -> None
 
 
 def test_a_queue_rolls_only_between_batches() -> None:
-    commits = GroupCommit[str](Index(), 1, 1)
+    commits = GroupCommit[str](Replica(MemoryFolder()), 1, 1)
     commits.submit(Write("k", b"v"), "k")
     assert commits.next_batch(1 << 20) is not None
     with pytest.raises(ValueError, match="in flight"):

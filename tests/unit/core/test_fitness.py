@@ -70,7 +70,7 @@ def test_a_name_that_was_there_before() -> None:
     folder = bare_folder()
     given = iter(["tmp/first", "tmp/second", "tmp/target"])
     run(folder.create("tmp/target", b"strange"))
-    checks = run(Examination(folder, folder.other(), lambda: next(given), lambda: 0.0).run())
+    checks = run(Examination(folder, folder.other(), lambda nonce: next(given), lambda: 0.0).run())
     assert "a name that nobody made is there" in failure(checks)
 
 
@@ -78,7 +78,7 @@ def test_a_name_that_shows_something_older_elsewhere() -> None:
     folder, theirs = bare_folder(), bare_folder()
     folder.at("link", after=lambda: run(theirs.create("tmp/target", pack(b"older"))))
     given = iter(["tmp/first", "tmp/second", "tmp/target"])
-    checks = run(Examination(folder, theirs, lambda: next(given), lambda: 0.0).run())
+    checks = run(Examination(folder, theirs, lambda nonce: next(given), lambda: 0.0).run())
     assert failure(checks) == "a new name is seen: a read that began after the write shows older content"
 
 

@@ -13,7 +13,7 @@ from hanas_core.log.claims import POINTER_OFFSET, SEAL_OFFSET
 from hanas_core.log.segments import prepare, read_header
 from hanas_core.members import cluster
 from hanas_core.members.mailboxes import Box
-from hanas_core.state.writes import Write
+from hanas_core.state.judge import Write
 from hanas_core.upkeep.findings import Finding, Report
 from hanas_core.upkeep.fsck import check
 from hanas_core.volume import names

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from hanas_core.log import records
 from hanas_core.log.batches import size_of
 from hanas_core.log.positions import Position, Version
-from hanas_core.state import writes as writes_module
-from hanas_core.state.index import Index
-from hanas_core.state.writes import GroupCommit, Outcome, Result, Write
+from hanas_core.state import queue as queue_module
+from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.queue import GroupCommit
+from hanas_core.state.replica import Replica
+from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import put_payload
 
 ROOM = 1 << 20
@@ -18,7 +20,7 @@ V1, V2, V3 = Version(3, 1), Version(3, 2), Version(3, 3)
 
 
 def queue() -> GroupCommit[str]:
-    return GroupCommit[str](Index(), 3, 1)
+    return GroupCommit[str](Replica(MemoryFolder()), 3, 1)
 
 
 def commit(commits: GroupCommit[str], *writes: Write | None) -> list[Outcome]:
@@ -94,7 +96,7 @@ def test_what_arrives_while_a_batch_is_in_flight_forms_the_next_one() -> None:
     commits.submit(put("a"), "a")
     first = commits.next_batch(ROOM)
     assert first is not None
-    assert (first.first_sequence, first.count, commits.busy) == (1, 1, True)
+    assert (first.first_sequence, first.count) == (1, 1)
     commits.submit(put("b"), "b")
     commits.submit(put("c"), "c")
     assert commits.waiting == 2
@@ -107,8 +109,8 @@ def test_what_arrives_while_a_batch_is_in_flight_forms_the_next_one() -> None:
 
 
 def test_nothing_is_visible_and_nothing_answered_before_the_commit() -> None:
-    index = Index()
-    commits = GroupCommit[str](index, 3, 1)
+    replica = Replica(MemoryFolder())
+    index, commits = replica.index, GroupCommit[str](replica, 3, 1)
     commits.submit(put(), "t")
     assert commits.next_batch(ROOM) is not None
     assert index.get("k") is None
@@ -145,7 +147,7 @@ def test_the_end_of_the_epoch_leaves_what_is_in_flight_unknown_and_the_rest_undo
         ("in flight", Outcome(Result.UNKNOWN)),
         ("waiting", Outcome(Result.NOT_MAIN)),
     ]
-    assert (commits.busy, commits.waiting) == (False, 0)
+    assert commits.waiting == 0
 
 
 def test_a_repeated_request_is_answered_as_the_first_time() -> None:
@@ -287,7 +289,7 @@ def test_a_batch_never_takes_more_than_its_room(some: list[Write], room: int) ->
 
 @given(writes)
 def test_the_size_of_a_write_is_an_upper_bound(write: Write) -> None:
-    one = GroupCommit[str](Index(), 3, 1)
+    one = GroupCommit[str](Replica(MemoryFolder()), 3, 1)
     one.submit(put(write.key), "there")
     one.submit(write, "")
     batch = one.next_batch(ROOM)
@@ -297,7 +299,7 @@ def test_the_size_of_a_write_is_an_upper_bound(write: Write) -> None:
 
 
 def test_what_waits_is_bounded_by_its_size_but_one_write_always_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writes_module, "MOST_WAITING_BYTES", 1000)
+    monkeypatch.setattr(queue_module, "MOST_WAITING_BYTES", 1000)
     commits = queue()
     large, small = put(value=bytes(2000)), put(value=bytes(10))
     assert commits.submit(large, "large")
@@ -319,7 +321,7 @@ def test_what_waits_is_bounded_by_its_size_but_one_write_always_may(monkeypatch:
 
 
 def test_what_waits_is_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writes_module, "MOST_WAITING", 1)
+    monkeypatch.setattr(queue_module, "MOST_WAITING", 1)
     commits = queue()
     commits.submit(put(), "")
     assert not commits.submit(put(), "")

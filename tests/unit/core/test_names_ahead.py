@@ -94,7 +94,7 @@ def test_a_torn_marker_ends_the_log_although_the_next_name_is_taken(begun_otherw
     epoch = 2
     if begun_otherwise:  # in that space a compaction began an epoch that came to nothing
         assert main.log.spare is not None
-        header = SegmentHeader(FOLDER_ID, epoch, 1, new_nonce(), SEGMENT_BYTES)
+        header = SegmentHeader(FOLDER_ID, epoch, 1, new_nonce(folder), SEGMENT_BYTES)
         run(begin(folder, main.log.spare, header))
         win(folder, epoch)
         epoch += 1

@@ -23,8 +23,9 @@ from hanas_core.log.segments import prepare
 from hanas_core.members.cluster import identify, initialise
 from hanas_core.members.mailboxes import Mailboxes, Registry
 from hanas_core.state.index import Index
+from hanas_core.state.judge import Write
+from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
-from hanas_core.state.writes import GroupCommit, Write
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import ZERO_BLOCK, pack
@@ -307,7 +308,7 @@ def test_which_volumes_are_coherent(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def start(folder: PosixFolder, claim: Claim, replica: Replica) -> tuple[Promotion, GroupCommit[int]]:
     assert run(claim_epoch(folder, claim)) == claim
     promotion = run(take_over(folder, claim, replica))
-    return promotion, GroupCommit[int](replica.index, claim.epoch, promotion.next_sequence)
+    return promotion, GroupCommit[int](replica, claim.epoch, promotion.next_sequence)
 
 
 def put(promotion: Promotion, commits: GroupCommit[int], key: str, value: bytes) -> None:

@@ -11,7 +11,7 @@ from hanas_core.log.segments import SegmentHeader, SegmentReader, begin, new_non
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import ZERO_BLOCK, pack
-from hanas_core.volume.errors import Corruption, Missing, NoSpace
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, bare_folder, claim_of, incarnation
@@ -57,10 +57,10 @@ def test_where_too_little_is_free_nothing_is_written() -> None:
     assert folder.log() == ["room "]
 
 
-def test_marks_are_random_and_never_zero() -> None:
-    marks = {new_nonce() for _ in range(50)}
-    assert len(marks) == 50
-    assert all(0 < mark < 2**63 for mark in marks)
+def test_nonces_are_random_and_never_zero() -> None:
+    nonces = {new_nonce(MemoryFolder()) for _ in range(50)}
+    assert len(nonces) == 50
+    assert all(0 < nonce < 2**63 for nonce in nonces)
 
 
 def test_a_header_that_is_none_or_another_segments_is_corruption() -> None:
@@ -189,7 +189,19 @@ def test_a_manifest_is_durable_with_its_name_before_anything_points_to_it() -> N
     assert run(read_manifest(folder, pointer)) == THREE
     assert run(folder.names("manifests")) == [pointer.manifest.split("/")[1]]
     operations = [line.split()[0] for line in folder.log()]
-    assert operations[:6] == ["create", "link", "sync_directory", "open", "read", "remove"]
+    assert operations[:7] == ["create", "link", "sync_directory", "refresh", "open", "read", "remove"]
+
+
+def test_a_manifest_that_reads_otherwise_than_it_was_written_is_not_pointed_to() -> None:
+    folder = bare_folder()
+
+    def spoil() -> None:
+        (base,) = folder.disk.directory("manifests").visible
+        folder.disk.spoil(f"manifests/{base}", 20, b"other")
+
+    folder.at("sync_directory", "manifests", after=spoil)
+    with pytest.raises(FolderUnavailable, match="not what was written"):
+        run(write_manifest(folder, claim_of(4), THREE))
 
 
 def test_a_manifest_whose_name_the_server_forgot_is_not_pointed_to() -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hanas_core.log.positions import Position
 from hanas_core.state import snapshots
 from hanas_core.state.index import Index
+from hanas_core.state.judge import Write
 from hanas_core.state.replica import Replica
-from hanas_core.state.writes import Write
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import pack

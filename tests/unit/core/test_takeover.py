@@ -19,8 +19,8 @@ from hanas_core.log.claims import (
 from hanas_core.log.manifests import Cut, Manifest, read_manifest
 from hanas_core.log.positions import Position, Version
 from hanas_core.log.seals import Seal, write_seal
+from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.replica import Replica
-from hanas_core.state.writes import Outcome, Result, Write
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import ZERO_BLOCK

@@ -52,7 +52,7 @@ async def started(timeout: float = AMPLE_SECONDS) -> Stage:
     def room_needed() -> None:
         made.asked_for_room += 1
 
-    service = Service(promotion, replica.index, Runtime(), timeout=timeout, on_end=ended, on_room_needed=room_needed)
+    service = Service(promotion, replica, Runtime(), timeout=timeout, on_end=ended, on_room_needed=room_needed)
     made = Stage(folder, claim, service)
     return made
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from hanas_core.members.member import Role
-from hanas_core.state.writes import GroupCommit
+from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving.answers import Answer
 from hanas_serving.direct import Exchange

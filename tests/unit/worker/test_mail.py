@@ -8,7 +8,7 @@ import pytest
 
 from hanas_core.members import mailboxes
 from hanas_core.members.mailboxes import Answers, Box, Mailboxes, Probe, Registry
-from hanas_core.state.writes import Outcome, Write
+from hanas_core.state.judge import Outcome, Write
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving.runtime import Runtime
@@ -51,7 +51,7 @@ async def post() -> AsyncIterator[Post]:
     promotion = run(take_over(folder, win(folder, 1), state.replica))
     service = Service(
         promotion,
-        state.replica.index,
+        state.replica,
         state.runtime,
         timeout=AMPLE_SECONDS,
         on_end=lambda ended, why: None,

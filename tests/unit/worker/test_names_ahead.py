@@ -6,7 +6,7 @@ import pytest
 
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.verdicts import Verdict
-from hanas_core.state.writes import Outcome, Result, Write
+from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable, Missing, NoSpace

@@ -12,8 +12,8 @@ from hanas_core.log.batches import Batch
 from hanas_core.log.claims import Claim
 from hanas_core.log.positions import Version
 from hanas_core.log.seals import Seal, write_seal
-from hanas_core.state import writes
-from hanas_core.state.writes import Outcome, Result, Write
+from hanas_core.state import queue
+from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.upkeep import compaction
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
@@ -394,7 +394,7 @@ async def test_a_no_op_that_is_repeated_finds_the_seal(stage: Stage) -> None:
 async def test_more_writes_than_may_wait_are_refused_and_not_done(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writes, "MOST_WAITING", 3)
+    monkeypatch.setattr(queue, "MOST_WAITING", 3)
     gate = Gate()
     stage.folder.at("sync", names.segment(1, 1), before=gate)
     first = stage.service.write(put("first"))

@@ -65,7 +65,7 @@ class Follower:
                 if not state.replica.unread or state.replica.index is not index:
                     break
                 for batch in await state.in_lane("log", state.replica.learn()):
-                    state.replica.index.relocate(batch)
+                    state.replica.relocate(batch)
                 learned = True
         return learned
 
@@ -80,7 +80,7 @@ class Follower:
             state.followed_epoch = 0
             raise
         for batch in batches:
-            state.replica.index.apply(batch)
+            state.replica.apply(batch)
 
 
 async def _step(tailer: Tailer, known: Position | None) -> list[Batch]:

@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 from hanas_core.epochs.takeover import Promotion
-from hanas_core.state.index import Index
-from hanas_core.state.writes import Answers, GroupCommit, Outcome, Result, Write
+from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.queue import Answers, GroupCommit
+from hanas_core.state.replica import Replica
 from hanas_core.volume.errors import FolderError, Sealed
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
@@ -39,7 +40,7 @@ class Service:
     def __init__(
         self,
         promotion: Promotion,
-        index: Index,
+        replica: Replica,
         runtime: Runtime,
         *,
         timeout: float,
@@ -47,7 +48,7 @@ class Service:
         on_room_needed: Callable[[], None],
     ) -> None:
         """Begin to serve. ``timeout``: seconds after which an operation on the folder ends the epoch."""
-        self.index = index
+        self.index = replica.index
         self.log = promotion.log
         self.manifest = promotion.manifest
         self.applied = promotion.applied
@@ -59,7 +60,7 @@ class Service:
         """Header of its answers."""
         self.full = False
         """No further segment can be prepared: the volume has no room."""
-        self._queue: GroupCommit[Written] = GroupCommit(index, epoch, promotion.next_sequence)
+        self._queue: GroupCommit[Written] = GroupCommit(replica, epoch, promotion.next_sequence)
         self._watch = promotion.watch
         self._timeout = timeout
         self._on_end = on_end

@@ -64,7 +64,7 @@ class Snapshots:
             keys=0,
             size=0,
         )
-        temporary = names.temporary(state.settings.member, state.member.incarnation)
+        temporary = names.temporary(state.settings.member, state.member.incarnation, state.folder.nonce())
         writer = snapshots.Writer(state.folder, index, temporary, header)
         try:
             for frame in writer.frames():

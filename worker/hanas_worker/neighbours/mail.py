@@ -7,7 +7,7 @@ from hanas_core.members.detector import StartProbe
 from hanas_core.members.documents import LEFT
 from hanas_core.members.mailboxes import MOST_ANSWERS, Answer, Answers, Box, Mailboxes, Probe
 from hanas_core.members.member import Role
-from hanas_core.state.writes import Result
+from hanas_core.state.judge import Result
 from hanas_core.volume.errors import FolderError
 from hanas_worker.host import duties
 from hanas_worker.host.state import State

@@ -6,7 +6,7 @@ for the next seal check, a write joins the group commit, and both are answered w
 
 from functools import partial
 
-from hanas_core.state.writes import Outcome
+from hanas_core.state.judge import Outcome
 from hanas_serving.answers import Answer
 from hanas_serving.direct import Exchange
 from hanas_serving.problems import Problem

@@ -4,7 +4,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from hanas_core.state.entries import DEFAULT_TYPE
-from hanas_core.state.writes import Write
+from hanas_core.state.judge import Write
 from hanas_serving.problems import Problem
 
 Headers = list[tuple[bytes, bytes]]

@@ -10,7 +10,7 @@ import msgspec
 
 from hanas_core.members.member import Role
 from hanas_core.state.entries import Entry
-from hanas_core.state.writes import ANY, Outcome, Result, Write
+from hanas_core.state.judge import ANY, Outcome, Result, Write
 from hanas_core.volume.errors import FolderError
 from hanas_serving import access
 from hanas_serving.answers import Answer, of_problem

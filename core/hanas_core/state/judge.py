@@ -1,0 +1,146 @@
+"""Whether a write may be done, and what it does: conditions, idempotency keys, and the earlier writes of its batch.
+
+Conditions and idempotency keys are evaluated against the committed state plus every earlier write that is in flight;
+since a batch begins only after the one before it has ended, those are the earlier writes of the same batch
+(docs/protocol.md, sections 2 and 3).
+"""
+
+from enum import Enum
+
+import msgspec
+import xxhash
+
+from hanas_core.log import records
+from hanas_core.log.cells import cell_size, mark_of, sums_of
+from hanas_core.log.positions import Version
+from hanas_core.state.index import Done, Index
+
+ANY = "*"
+RECORD_OVERHEAD_BYTES = 64
+"""What a record takes in a batch beside texts and value, at most."""
+
+
+class Write(msgspec.Struct, frozen=True):
+    """A write as a client asked for it. ``value`` None deletes."""
+
+    key: str
+    value: bytes | None
+    content_type: str = ""
+    if_match: tuple[str, ...] | None = None
+    """Versions of which the present one must be one; ``("*",)``: the key must be there."""
+    if_none_match: tuple[str, ...] | None = None
+    """Versions of which the present one must be none; ``("*",)``: the key must not be there."""
+    idempotency_key: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Upper bound of what the write takes in a batch, bytes."""
+        texts = len(self.key) + len(self.content_type)
+        if self.idempotency_key is not None:
+            texts += len(self.idempotency_key)
+        cell = 0 if self.value is None else cell_size(len(self.value))
+        return 4 * texts + cell + RECORD_OVERHEAD_BYTES
+
+    def holds(self, version: Version | None) -> bool:
+        """Tell whether the conditions hold for a key with this version (None: not there)."""
+        if self.if_match is None and self.if_none_match is None:
+            return True
+        return _matches(self.if_match, version, default=True) and not _matches(
+            self.if_none_match, version, default=False
+        )
+
+    def digest(self) -> bytes:
+        """Return a hash of everything that makes this request another one."""
+        parts = (self.key, self.value, self.content_type, self.if_match, self.if_none_match)
+        return xxhash.xxh3_128_digest(msgspec.msgpack.encode(parts))
+
+
+def _matches(wanted: tuple[str, ...] | None, version: Version | None, *, default: bool) -> bool:
+    if wanted is None:
+        return default
+    return version is not None and (ANY in wanted or str(version) in wanted)
+
+
+class Result(Enum):
+    """How a write ended."""
+
+    CREATED = "created"
+    REPLACED = "replaced"
+    DELETED = "deleted"
+    NOT_FOUND = "not found"
+    CONDITION_FAILED = "condition failed"
+    KEY_REUSED = "idempotency key reused"
+    COMMITTED = "committed"
+    """A no-op went through the commit path."""
+    NO_SPACE = "no space"
+    BUSY = "busy"
+    """Too many writes wait: it was not done."""
+    UNKNOWN = "unknown"
+    """The epoch ended while the write was in flight: it may or may not be found later."""
+    NOT_MAIN = "not main"
+    """The epoch ended before the write was appended: it was not done."""
+
+
+_CREATED, _REPLACED = Result.CREATED, Result.REPLACED  # a member of an enumeration is slow to look up
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a write ended, and the version that it made or that stood in its way."""
+
+    result: Result
+    version: Version | None = None
+
+
+class Judge:
+    """Judges the writes of one batch in their order, and changes nothing but itself."""
+
+    def __init__(self, index: Index) -> None:
+        """``index`` is the committed state."""
+        self._index = index
+        self._versions: dict[str, Version | None] = {}
+        """What the earlier writes of the batch leave of each key that they change."""
+        self._done: dict[str, Done] = {}
+        self.cells: list[bytes] = []
+        """The cells of the values of the records so far, in pieces."""
+
+    def judge(self, write: Write | None, version: Version) -> tuple[Outcome, records.Record | None]:
+        """Return the outcome of the next write (None: a no-op) once its batch is committed, and its record, if any.
+
+        ``version`` is what it makes if it changes something.
+        """
+        if write is None:
+            return Outcome(Result.COMMITTED), None
+        idempotency = None
+        if write.idempotency_key is not None:
+            idempotency = records.Idempotency(write.idempotency_key, write.digest())
+            done = self._done.get(idempotency.key) or self._index.done(idempotency.key)
+            if done is not None:
+                return _repeated(done, idempotency), None
+        key = write.key
+        present = self._versions[key] if key in self._versions else self._index.version(key)
+        if not write.holds(present):
+            return Outcome(Result.CONDITION_FAILED, present), None
+        if write.value is None:
+            if present is None:
+                return Outcome(Result.NOT_FOUND), None
+            self._versions[key] = None
+            if idempotency is not None:
+                self._done[idempotency.key] = Done(idempotency.request, version, created=False, deleted=True)
+            return Outcome(Result.DELETED, version), records.Delete(key, idempotency)
+        created = present is None
+        sums = sums_of(write.value)
+        self.cells += (sums, write.value)
+        self._versions[key] = version
+        if idempotency is not None:
+            self._done[idempotency.key] = Done(idempotency.request, version, created=created, deleted=False)
+        mark, kind = mark_of(write.value, sums), write.content_type
+        put = records.Put(key, len(write.value), mark, kind, idempotency, created=created)
+        return Outcome(_CREATED if created else _REPLACED, version), put
+
+
+def _repeated(done: Done, idempotency: records.Idempotency) -> Outcome:
+    if done.request != idempotency.request:
+        return Outcome(Result.KEY_REUSED)
+    if done.deleted:
+        return Outcome(Result.DELETED, done.version)
+    return Outcome(Result.CREATED if done.created else Result.REPLACED, done.version)

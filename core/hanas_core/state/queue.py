@@ -1,0 +1,142 @@
+"""Group commit: what waits forms batches, and is answered when what its answer rests on is committed.
+
+What arrives while one batch is being synced and checked forms the next one; `hanas_core.state.judge` says what each
+write does (docs/protocol.md, sections 2 and 3).
+"""
+
+from collections import deque
+from typing import Generic, TypeVar
+
+from hanas_core.log import records
+from hanas_core.log.batches import HEADER_BYTES, Batch, size_of
+from hanas_core.log.positions import Position, Version
+from hanas_core.state.judge import RECORD_OVERHEAD_BYTES, Judge, Outcome, Result, Write
+from hanas_core.state.replica import Replica
+
+Token = TypeVar("Token")
+
+_EMPTY_BATCH_BYTES = HEADER_BYTES + RECORD_OVERHEAD_BYTES
+_MOST_RECORDS = 1024
+_MOST_BATCH_BYTES = 4 << 20
+MOST_WAITING = 8192
+MOST_WAITING_BYTES = 64 << 20
+"""Writes that wait for a batch, and what they take: more are refused, so that a slow volume fills no memory."""
+
+_Waiting = tuple[Write | None, Token, int]
+"""A write, its token, and what it takes in a batch, bytes."""
+Answers = list[tuple[Token, Outcome]]
+
+
+class GroupCommit(Generic[Token]):
+    """The main's queue of writes. Tokens are the caller's: they come back with the outcomes."""
+
+    def __init__(self, replica: Replica, epoch: int, next_sequence: int) -> None:
+        """Judge writes against ``replica`` and apply them to it; the first write gets ``next_sequence``."""
+        self._replica = replica
+        self._epoch = epoch
+        self._next_sequence = next_sequence
+        self._waiting: deque[_Waiting[Token]] = deque()
+        self._waiting_bytes = 0
+        self._in_flight: Batch | None = None
+        self._found: list[records.Record] = []
+        """The records of the batch in flight."""
+        self._answers: Answers[Token] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for the next batch."""
+        return len(self._waiting)
+
+    def submit(self, write: Write | None, token: Token) -> bool:
+        """Queue a write; None is a no-op, which proves that commits work and waits behind nobody.
+
+        False if too many wait already: the write was not queued.
+        """
+        waiting = self._waiting
+        if write is None:
+            waiting.appendleft((None, token, 0))
+            return True
+        size = write.size
+        if waiting and (len(waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES):
+            return False
+        waiting.append((write, token, size))
+        self._waiting_bytes += size
+        return True
+
+    def next_batch(self, room: int, reserve: int = 0) -> Batch | None:
+        """Judge what waits and return it as the next batch; None if nothing waits, or what waits finds no room.
+
+        ``room`` is what the log can take, bytes; the last ``reserve`` of it is for deletes and no-ops. A batch may
+        carry no record: it commits the check on which its answers rest.
+        """
+        if self._in_flight is not None:
+            raise ValueError("a batch is in flight")
+        judge = Judge(self._replica.index)
+        waiting = self._waiting
+        found = self._found = []
+        used = _EMPTY_BATCH_BYTES
+        while waiting and len(found) < _MOST_RECORDS:
+            write, token, size = waiting[0]
+            if used + _space(write, size, reserve) > room or (found and used + size > _MOST_BATCH_BYTES):
+                break
+            waiting.popleft()
+            self._waiting_bytes -= size
+            outcome, record = judge.judge(write, Version(self._epoch, self._next_sequence + len(found)))
+            if record is not None:
+                found.append(record)
+                used += size
+            self._answers.append((token, outcome))
+        if not self._answers:
+            return None
+        self._in_flight = Batch(self._epoch, self._next_sequence, len(found), records.encode(found, judge.cells))
+        return self._in_flight
+
+    @property
+    def next_sequence(self) -> int:
+        """Sequence of the next write."""
+        return self._next_sequence
+
+    def roll(self, epoch: int) -> None:
+        """The same main goes on in a new epoch of its own, with nothing in flight: what waits is done in that one."""
+        if self._in_flight is not None:
+            raise ValueError("a batch is in flight")
+        self._epoch = epoch
+
+    def committed(self, position: Position) -> Answers[Token]:
+        """The batch in flight is committed up to ``position``: apply it and return the answers that rest on it."""
+        if self._in_flight is None:
+            raise ValueError("no batch is in flight")
+        offset = position.offset - size_of(len(self._in_flight.payload))
+        self._replica.apply(
+            self._in_flight._replace(epoch=position.epoch, number=position.number, offset=offset), self._found
+        )
+        self._next_sequence += self._in_flight.count
+        self._in_flight = None
+        answers, self._answers = self._answers, []
+        return answers
+
+    def ended(self) -> Answers[Token]:
+        """The epoch has ended: return the answers for everything in flight (unknown) and waiting (not done)."""
+        in_flight = [(token, Outcome(Result.UNKNOWN)) for token, _ in self._answers]
+        waiting = [(token, Outcome(Result.NOT_MAIN)) for _, token, _ in self._waiting]
+        self._in_flight, self._answers = None, []
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        return in_flight + waiting
+
+    def refuse_for_space(self, room: int, reserve: int) -> Answers[Token]:
+        """There is no space for more: return the answers for the writes at the head of the queue that do not fit."""
+        refused: Answers[Token] = []
+        while self._waiting:
+            write, token, size = self._waiting[0]
+            if _EMPTY_BATCH_BYTES + _space(write, size, reserve) <= room:
+                break
+            self._waiting.popleft()
+            self._waiting_bytes -= size
+            refused.append((token, Outcome(Result.NO_SPACE)))
+        return refused
+
+
+def _space(write: Write | None, size: int, reserve: int) -> int:
+    """Return the room that must be left for a write of this size: the reserve is for deletes and no-ops."""
+    return size if write is None or write.value is None else size + reserve
