@@ -22,7 +22,7 @@ from hanas_overseer.settings import OverseerSettings
 from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
-from hanas_serving.runtime import SystemRuntime
+from hanas_serving.runtime import Runtime
 from hanas_serving.server import Endpoint, bind
 from hanas_serving.settings import SettingError
 
@@ -68,7 +68,7 @@ async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
 async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
     wanted = settings.read(os.environ)
-    bound, runtime = bind(wanted.port, "PORT"), SystemRuntime()
+    bound, runtime = bind(wanted.port, "PORT"), Runtime()
     folder, identity = await Lane("start", runtime).run(open_folder(wanted), _INITIALISE_SECONDS)
     if not wanted.secrets:
         _log.warning(

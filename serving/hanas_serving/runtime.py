@@ -1,17 +1,19 @@
-"""What a process takes from outside: threads, entropy, the time of day, and HTTP. The simulator hands in its own.
+"""What a process takes from outside: threads, entropy, the time of day, and HTTP.
 
-Monotonic time is the event loop's, and entropy of names in the folder is the folder's.
+`__main__` makes them and hands them in; the simulator hands in its own. They belong to the event loop, as does
+monotonic time, which is the loop's.
 """
 
 import asyncio
-import secrets
 import threading
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from hanas_core.volume import blocking
+import msgspec
+
+from hanas_core.volume import blocking, names
 
 Procedure = Coroutine[Any, Any, Any]
 Deliver = Callable[[asyncio.Future[Any], object, BaseException | None], None]
@@ -19,26 +21,13 @@ Deliver = Callable[[asyncio.Future[Any], object, BaseException | None], None]
 
 
 class Thread(Protocol):
-    """Runs procedures on the folder, one after the other. Its methods belong to the event loop."""
+    """Runs procedures on the folder, one after the other."""
 
     def submit(self, procedure: Procedure, answer: asyncio.Future[Any]) -> None:
         """Run ``procedure`` after those that were submitted before; then deliver ``answer`` with its result."""
 
     def end(self) -> None:
         """End after what was submitted. There must be no further `submit`."""
-
-
-class Runtime(Protocol):
-    """Threads, entropy, and the time of day."""
-
-    def thread(self, name: str, deliver: Deliver) -> Thread:
-        """Start a thread; ``name`` is for people."""
-
-    def nonce(self) -> str:
-        """Return 16 random bytes in hexadecimal: an incarnation, or the nonce of a claim or a probe."""
-
-    def wall_clock(self) -> str:
-        """Return the time of day in ISO 8601, for people."""
 
 
 class Outbound(Protocol):
@@ -57,34 +46,24 @@ class Outbound(Protocol):
         """
 
 
-class SystemRuntime:
-    """The operating system's."""
+class SystemThread:
+    """A thread of the operating system. Only its queue is shared with the event loop.
 
-    def thread(self, name: str, deliver: Deliver) -> Thread:
-        """Start a daemon: one that hangs in the kernel must not keep the process from ending."""
-        return _SystemThread(name, deliver)
-
-    def nonce(self) -> str:
-        """Return 16 random bytes in hexadecimal."""
-        return secrets.token_hex(16)
-
-    def wall_clock(self) -> str:
-        """Return the time of day in ISO 8601."""
-        return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-class _SystemThread:
-    """The queue is all that the event loop and the thread share; a procedure belongs to the thread once it is in it."""
+    It is a daemon: one that hangs in the kernel must not keep the process from ending.
+    """
 
     def __init__(self, name: str, deliver: Deliver) -> None:
+        """Start. ``name`` is for people."""
         self._deliver = deliver
         self._calls: SimpleQueue[tuple[Procedure, asyncio.Future[Any]] | None] = SimpleQueue()
         threading.Thread(target=self._work, name=f"folder-{name}", daemon=True).start()
 
     def submit(self, procedure: Procedure, answer: asyncio.Future[Any]) -> None:
+        """Hand ``procedure`` over, with all that it works on."""
         self._calls.put((procedure, answer))
 
     def end(self) -> None:
+        """End after what was submitted."""
         self._calls.put(None)
 
     def _work(self) -> None:
@@ -99,3 +78,18 @@ class _SystemThread:
                 answer.get_loop().call_soon_threadsafe(self._deliver, answer, result, error)
             except RuntimeError:
                 return  # the loop is closed: the process is ending
+
+
+def wall_clock() -> str:
+    """Return the time of day in ISO 8601, for people."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Runtime(msgspec.Struct, frozen=True):
+    """Threads, entropy, and the time of day: the operating system's, if no others are given."""
+
+    thread: Callable[[str, Deliver], Thread] = SystemThread
+    """Starts a thread."""
+    nonce: Callable[[], str] = names.nonce
+    """Returns 16 random bytes in hexadecimal, for what is no file's: an incarnation, or the nonce of a probe."""
+    wall_clock: Callable[[], str] = wall_clock

@@ -25,7 +25,7 @@ from hanas_worker.node import Node
 from hanas_worker.store import Store
 from tests.sim.mount import Mount
 from tests.sim.network import Answer, Network, SimulatedOutbound, ask
-from tests.sim.seams import SimulatedRuntime
+from tests.sim.seams import runtime_of
 from tests.sim.world import ProcessLoop, World
 
 TIMING = Timing(
@@ -150,7 +150,7 @@ class Worker:
             self.loop.resume()
 
     async def _live(self) -> None:
-        runtime, outbound = SimulatedRuntime(self.loop), SimulatedOutbound(self.network, self.loop)
+        runtime, outbound = runtime_of(self.loop), SimulatedOutbound(self.network, self.loop)
         lane = Lane("start", runtime)
         while True:
             try:
@@ -212,7 +212,7 @@ class Overseer:
         if not self.loop.alive:
             self.world.note(self.name, "starts")
             self.loop = ProcessLoop(self.world, self.name)
-            self._decisions = Decisions(self.mount, self._folder_id, TIMING, SimulatedRuntime(self.loop))
+            self._decisions = Decisions(self.mount, self._folder_id, TIMING, runtime_of(self.loop))
 
     def kill(self) -> None:
         self.world.note(self.name, "is killed")

@@ -1,4 +1,7 @@
-"""What is outside of a simulated process: its threads, entropy and time of day (`hanas_serving.runtime`)."""
+"""What is outside of a simulated process: its threads, entropy and time of day (`hanas_serving.runtime`).
+
+Nothing of the production code is replaced.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hanas_core.volume.errors import Corruption
-from hanas_serving.runtime import Deliver, Procedure
+from hanas_serving.runtime import Deliver, Procedure, Runtime
 from tests.sim.mount import Call
 from tests.sim.world import ProcessLoop
 
 
-class SimulatedRuntime:
+def runtime_of(loop: ProcessLoop) -> Runtime:
     """What the simulated world gives to one process."""
-
-    def __init__(self, loop: ProcessLoop) -> None:
-        self._loop = loop
-
-    def thread(self, name: str, deliver: Deliver) -> Thread:
-        del name
-        return Thread(deliver, self._loop)
-
-    def nonce(self) -> str:
-        return self._loop.world.nonce()
-
-    def wall_clock(self) -> str:
-        return datetime.fromtimestamp(self._loop.time(), UTC).isoformat(timespec="milliseconds")
+    return Runtime(
+        thread=lambda _, deliver: Thread(deliver, loop),
+        nonce=lambda: loop.world.entropy.randbytes(16).hex(),
+        wall_clock=lambda: datetime.fromtimestamp(loop.time(), UTC).isoformat(timespec="milliseconds"),
+    )
 
 
 class Thread:

@@ -28,7 +28,8 @@ class World:
     def __init__(self, seed: int, *, tracing: bool = False) -> None:
         self.seed = seed
         self.random = random.Random(seed)
-        self._entropy = random.Random(seed)
+        self.entropy = random.Random(f"{seed} entropy")
+        """For incarnations and probes; each mount has its own."""
         self.now = 0.0
         self.tracing = tracing
         self.trace: list[str] = []
@@ -80,10 +81,6 @@ class World:
         """A promise was broken: the run ends after this step."""
         self.note("!!", what)
         self.violations.append(what)
-
-    def nonce(self) -> str:
-        """16 random bytes in hexadecimal, for what a process draws itself; those of a folder are its mount's."""
-        return self._entropy.randbytes(16).hex()
 
     def chance(self, probability: float) -> bool:
         return self.random.random() < probability

@@ -14,7 +14,7 @@ from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
-from hanas_serving.runtime import Outbound, Runtime, SystemRuntime
+from hanas_serving.runtime import Outbound, Runtime
 from hanas_serving.server import Endpoint, bind
 from hanas_serving.settings import SettingError
 from hanas_worker.faces.http.app import WorkerApplication
@@ -42,7 +42,7 @@ def main() -> int:
 async def _run(stopping: asyncio.Event) -> None:
     wanted = settings.read(os.environ)
     sockets = bind(wanted.port, "PORT"), bind(wanted.link_port, "LINK_PORT")
-    runtime = SystemRuntime()
+    runtime = Runtime()
     lane = Lane("start", runtime)
     if not wanted.folder_is_default:
         await lane.run(_open(wanted.folder), wanted.timing.folder_timeout)

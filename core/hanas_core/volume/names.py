@@ -1,6 +1,7 @@
 """Every name in the folder, and the rules for ids that become part of names."""
 
 import re
+import secrets
 
 CLUSTER = "cluster.json"
 CLAIMS, MANIFESTS, SEGMENTS, SNAPSHOTS, MAILBOXES, MEMBERS, TEMPORARY = (
@@ -19,6 +20,11 @@ DIRECTORIES = (CLAIMS, MANIFESTS, SEGMENTS, SNAPSHOTS, MAILBOXES, MEMBERS, TEMPO
 _MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SEGMENT = re.compile(r"(\d{10})-(\d{6,7})")
 _NONCE = re.compile(r"[0-9a-f]{16,64}")
+
+
+def nonce() -> str:
+    """Return 16 random bytes in hexadecimal, from the operating system."""
+    return secrets.token_hex(16)
 
 
 def is_member(text: str) -> bool:

@@ -9,7 +9,6 @@ import ctypes
 import errno
 import mmap
 import os
-import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -239,7 +238,7 @@ class PosixFolder:
 
     def nonce(self) -> str:
         """Return 16 random bytes in hexadecimal."""
-        return secrets.token_hex(16)
+        return names.nonce()
 
     async def names(self, directory: str) -> list[str]:
         """List a directory, in order."""

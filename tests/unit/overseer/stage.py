@@ -28,7 +28,7 @@ from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
-from hanas_serving.runtime import SystemRuntime
+from hanas_serving.runtime import Runtime
 
 FAST = msgspec.structs.replace(LAN, watch_interval=0.01, presence_interval=0.1, folder_timeout=5.0)
 SECONDS = {"seals": 0.004, "replay": 0.01, "relog": 0.002}
@@ -171,9 +171,9 @@ class Overseer:
         secrets: Iterable[str] = (),
         tokens: Iterable[str] = (),
     ) -> None:
-        self.watcher = Watcher(folder, folder_id, timing, SystemRuntime())
+        self.watcher = Watcher(folder, folder_id, timing, Runtime())
         self.metrics = OverseerMetrics(self.watcher)
-        calls = Calls(Decisions(folder, folder_id, timing, SystemRuntime()), self.watcher, self.metrics)
+        calls = Calls(Decisions(folder, folder_id, timing, Runtime()), self.watcher, self.metrics)
         self.app = application(calls, tuple(secrets), tuple(tokens))
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://overseer")

@@ -2,7 +2,7 @@
 
 from hanas_core.epochs.arbitration import Challenge
 from hanas_core.volume.folder import Folder
-from hanas_serving.runtime import SystemRuntime
+from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
 from hanas_worker.neighbours.overseers import Overseers
 from hanas_worker.node import Node
@@ -25,7 +25,7 @@ class FolderDecides(Overseers):
     """No overseer can be reached."""
 
     def __init__(self) -> None:
-        super().__init__((), Nobody(), SystemRuntime(), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
+        super().__init__((), Nobody(), Runtime(), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
 
     async def challenge(self, folder: Folder, challenge: Challenge, addresses: tuple[str, str]) -> None:
         self.challenges = [*getattr(self, "challenges", []), challenge]
@@ -34,6 +34,6 @@ class FolderDecides(Overseers):
 
 def backup_of(main: Main, folder: MemoryFolder) -> Node:
     read = settings.read({"WORKER_ID": "b", "HANAS_SEGMENT_BYTES": str(2 << 20), "HANAS_VALUE_BYTES": str(1 << 20)})
-    node = Node(read, folder, FOLDER_ID, FolderDecides(), Nobody(), SystemRuntime())
+    node = Node(read, folder, FOLDER_ID, FolderDecides(), Nobody(), Runtime())
     node.state.member.see(node.state.now, main.claim, 0)
     return node

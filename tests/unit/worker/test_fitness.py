@@ -13,7 +13,7 @@ from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_core.volume.fitness import Unfit, leave_word
-from hanas_serving.runtime import SystemRuntime
+from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
 from hanas_worker.host.state import State
 from hanas_worker.neighbours.fitness import Fitness
@@ -41,7 +41,7 @@ class Member:
     """One worker's part, and what it sees of the others."""
 
     def __init__(self, name: str, folder: MemoryFolder) -> None:
-        self.state = State(settings.read({"WORKER_ID": name}), folder, FOLDER_ID, SystemRuntime())
+        self.state = State(settings.read({"WORKER_ID": name}), folder, FOLDER_ID, Runtime())
         self.mail = Mail(self.state, lambda: None)
         self.others: list[Presence] = []
         self.fitness = Fitness(self.state, self.mail, lambda: self.others)

@@ -12,7 +12,7 @@ from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable, NoSpace
-from hanas_serving.runtime import SystemRuntime
+from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
 from hanas_worker.log.follower import Follower
 from hanas_worker.node import Node
@@ -47,7 +47,7 @@ async def test_a_backup_goes_on_redirecting_while_its_folder_does_not_work() -> 
 async def test_a_worker_that_was_the_main_before_its_restart_does_not_redirect_to_itself() -> None:
     main = serve(bare_folder(), 1)
     read = settings.read({"WORKER_ID": "a", "ADVERTISE_URL": main.claim.advertise_url})
-    node = Node(read, main.folder.other(), FOLDER_ID, FolderDecides(), Nobody(), SystemRuntime())
+    node = Node(read, main.folder.other(), FOLDER_ID, FolderDecides(), Nobody(), Runtime())
     node.state.member.see(node.state.now, main.claim, 0)
     await Follower(node.state).catch_up()
     assert node.state.followed_epoch == 1
@@ -123,7 +123,7 @@ async def test_an_error_of_this_program_in_a_takeover_ends_the_worker() -> None:
     """A worker that stayed a main-elect for ever would never serve, nor suspect anyone."""
     folder = bare_folder()
     run(mailboxes.allocate(folder))
-    node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides(), Nobody(), SystemRuntime())
+    node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides(), Nobody(), Runtime())
     folder.at("create", names.TEMPORARY, nth=3, before=ValueError("a mistake"))
     with pytest.raises(ValueError, match="a mistake"):
         async with asyncio.timeout(AMPLE_SECONDS):

@@ -11,7 +11,7 @@ from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
-from hanas_serving.runtime import SystemRuntime
+from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
 from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
@@ -31,7 +31,7 @@ async def test_a_worker_that_is_stopped_while_it_takes_over_serves_and_hands_ove
     """A claim whose epoch never serves is found out only by the silence of who made it."""
     folder = bare_folder()
     run(mailboxes.allocate(folder))
-    node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides(), Nobody(), SystemRuntime())
+    node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides(), Nobody(), Runtime())
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def stop() -> None:

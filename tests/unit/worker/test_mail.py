@@ -11,7 +11,7 @@ from hanas_core.members.mailboxes import Answers, Box, Mailboxes, Probe, Registr
 from hanas_core.state.judge import Outcome, Write
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable
-from hanas_serving.runtime import SystemRuntime
+from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
 from hanas_worker.host.state import State
 from hanas_worker.log.service import Service
@@ -45,7 +45,7 @@ class Post:
 async def post() -> AsyncIterator[Post]:
     folder = bare_folder()
     run(mailboxes.allocate(folder))
-    state = State(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, SystemRuntime())
+    state = State(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, Runtime())
     state.slot = run(Registry(folder).slot_of("a", "a" * 32, "http://a", "http://a"))
     asking = run(Registry(folder).slot_of("b", "b" * 32, "http://b", "http://b"))
     promotion = run(take_over(folder, win(folder, 1), state.replica))

@@ -21,7 +21,7 @@ from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving.problems import document
-from hanas_serving.runtime import SystemRuntime
+from hanas_serving.runtime import Runtime
 from hanas_serving.server import Endpoint, bind
 from hanas_worker.neighbours.outbound import HttpOutbound
 from hanas_worker.neighbours.overseers import Overseers, Rejected
@@ -88,7 +88,7 @@ class Stage:
     def client(self, *urls: str, secrets: tuple[str, ...] = ()) -> Overseers:
         outbound = HttpOutbound("one", secrets)
         self._outbounds.append(outbound)
-        return Overseers(urls, outbound, SystemRuntime(), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
+        return Overseers(urls, outbound, Runtime(), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
 
     def main(self) -> tuple[int, str] | None:
         claim = run(highest_claim(self.folder))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from hanas_core.log.batches import Batch
-from hanas_serving.runtime import SystemRuntime
+from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
 from hanas_worker.host.state import State
 from hanas_worker.log.values import Moved, Values
@@ -13,7 +13,7 @@ from tests.unit.core.scenery import FOLDER_ID, bare_folder, put_payload
 
 
 def state_of_a_key() -> State:
-    state = State(settings.read({"WORKER_ID": "a"}), bare_folder(), FOLDER_ID, SystemRuntime())
+    state = State(settings.read({"WORKER_ID": "a"}), bare_folder(), FOLDER_ID, Runtime())
     state.replica.index.apply(Batch(1, 1, 1, put_payload("key", b"v1"), epoch=1, number=1))
     return state
 

@@ -118,7 +118,7 @@ class Tenure:
             epoch=old + 1,
             member=state.settings.member,
             incarnation=state.member.incarnation,
-            nonce=state.runtime.nonce(),
+            nonce=state.folder.nonce(),
             advertise_url=state.settings.advertise_url,
             link_url=state.settings.link_url,
             folder_id=state.folder_id,
