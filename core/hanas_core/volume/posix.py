@@ -9,6 +9,7 @@ import ctypes
 import errno
 import mmap
 import os
+import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -238,7 +239,7 @@ class PosixFolder:
 
     def nonce(self) -> str:
         """Return 16 random bytes in hexadecimal."""
-        return names.nonce()
+        return secrets.token_hex(16)
 
     async def names(self, directory: str) -> list[str]:
         """List a directory, in order."""
