@@ -1,6 +1,6 @@
-"""What compaction costs those who write beside it: latencies of PUT with and without it, in one run.
+"""The cost of compaction for concurrent writers: latencies of PUT with and without it, in one run.
 
-A cluster of three; keys are overwritten all the time, so that the log is compacted again and again.
+Writers overwrite keys of a cluster of three all the time, so that the log is compacted repeatedly.
 """
 
 import argparse
@@ -12,9 +12,9 @@ import time
 from typing import Any
 
 import aiohttp
-from bench.figures import percentile
 
 from hanas_client import AsyncClient
+from hanas_client.load import percentile
 from hanas_lab.cluster import Lab
 
 _POLL_SECONDS = 0.02
@@ -22,22 +22,22 @@ _MIB = 1 << 20
 
 
 class Latencies:
-    """Seconds of each write, apart for when the log was being compacted."""
+    """The seconds of each write, separately during compactions and otherwise."""
 
     def __init__(self) -> None:
-        """Nothing was measured."""
+        """Start empty."""
         self.running = False
         self.stopping = False
         self.during: list[float] = []
         self.otherwise: list[float] = []
 
     def add(self, took: float, began_during: bool) -> None:
-        """Note one write; those on both sides of a change count as "during"."""
+        """Record one write; those that overlap a change count as "during"."""
         (self.during if began_during or self.running else self.otherwise).append(took)
 
 
 async def write(session: aiohttp.ClientSession, url: str, keys: int, value: bytes, latencies: Latencies) -> None:
-    """Overwrite random keys until told to stop."""
+    """Overwrite random keys until `latencies.stopping`."""
     while not latencies.stopping:
         during, began = latencies.running, time.perf_counter()
         async with session.put(f"{url}/v1/kv/bench/{random.randrange(keys):06d}", data=value) as response:
@@ -46,7 +46,7 @@ async def write(session: aiohttp.ClientSession, url: str, keys: int, value: byte
 
 
 async def watch(client: AsyncClient, url: str, latencies: Latencies, seconds: float) -> int:
-    """Follow the compaction for so long; return how often the log was compacted."""
+    """Poll the state of the compaction for `seconds`; return the number of compactions."""
     ends, runs = time.monotonic() + seconds, 0
     while time.monotonic() < ends:
         state: Any = (await client.status(url))["compaction"]
@@ -82,12 +82,12 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def distribution(seconds: list[float]) -> dict[str, float]:
-    """Return how many there are, and percentiles in milliseconds."""
+    """Return the number of writes, and percentiles in milliseconds."""
     ordered = sorted(seconds)
-    found: dict[str, float] = {"writes": len(ordered)}
+    figures: dict[str, float] = {"writes": len(ordered)}
     for name, part in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)):
-        found[name] = round(1000 * percentile(ordered, part), 2) if ordered else 0.0
-    return found
+        figures[name] = round(1000 * percentile(ordered, part), 2) if ordered else 0.0
+    return figures
 
 
 def main() -> int:

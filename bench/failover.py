@@ -1,4 +1,4 @@
-"""How long a failover takes: kill -9 of the main under load, until the first write acknowledged by another one.
+"""The time of a failover: from kill -9 of the main under load to the first write that another main acknowledges.
 
 Prints each kill and, at the end, the distribution; exits non-zero if an acknowledged write was lost.
 """
@@ -11,24 +11,23 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from bench.figures import percentile
-
 from hanas_client import AsyncClient, Policy
+from hanas_client.load import percentile
 from hanas_lab.cluster import Lab
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 
 _SETTLED_WRITES = 50
 
 
 async def measure(kills: int, workers: int, preset: str) -> tuple[list[float], list[str], int]:
-    """Return the seconds that each failover took, the acknowledged keys that were lost, and how many there were."""
+    """Return the seconds of each failover, the lost keys, and the number of acknowledged writes."""
     took: list[float] = []
     with tempfile.TemporaryDirectory(prefix="hanas-failover-") as directory:
         lab = Lab(directory, workers, overseer_port=0, first_port=0, preset=preset)
         async with (
             lab,
             AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=Policy(read=1.0)) as client,
-            Load(client, writers=4, rest=0.002) as load,
+            Writers(client, writers=4, rest=0.002) as load,
         ):
             for number in range(1, kills + 1):
                 await load.more(_SETTLED_WRITES)

@@ -1,6 +1,6 @@
-"""What grows with the number of keys, and what must not: a cold start, memory, and the work of a takeover.
+"""The growth of a cold start, of memory, and of the work of a takeover with the number of keys.
 
-For each number of keys a folder is filled, a cluster of three is started on it, and the main is killed some times.
+For each number of keys it fills a folder, starts a cluster of three on it, and kills the main several times.
 Prints a line for each; with --json one document.
 """
 
@@ -28,14 +28,14 @@ from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.posix import PosixFolder
 from hanas_lab.cluster import Lab
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 
 _SEGMENT_BYTES = 32 << 20
 _BATCH = 1000
 
 
 def fill(path: Path, keys: int, value_bytes: int) -> None:
-    """Write a folder as a main would, with a snapshot near its end, and leave it as if that main had died."""
+    """Write a folder as a main would, with a snapshot near its end, and leave it as after the death of that main."""
     path.mkdir(parents=True)
     folder = PosixFolder(path)
     identity = run(cluster.initialise(folder))
@@ -104,7 +104,7 @@ def memory_bytes() -> int:
 
 
 def cold_start(path: Path, *, with_snapshot: bool) -> tuple[float, int, float]:
-    """Return how long a reader takes that knows nothing: seconds, keys, and bytes of memory a key beside the key."""
+    """Return the seconds of a new reader, the keys, and the bytes of memory for each, without the key itself."""
     before = memory_bytes()
     replica = Replica(PosixFolder(path), 0)
     hidden = path / "hidden-snapshots"
@@ -126,31 +126,31 @@ def cold_start(path: Path, *, with_snapshot: bool) -> tuple[float, int, float]:
 
 
 async def takeovers(directory: str, kills: int) -> tuple[list[float], list[float]]:
-    """Return for each kill the seconds from claim to serving, and those until the first write was acknowledged."""
+    """Return for each kill the seconds from claim to serving, and those until the first acknowledged write."""
     worked: list[float] = []
     failed_over: list[float] = []
     lab = Lab(directory, 3, overseer_port=0, first_port=0)
     async with (
         lab,
         AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=Policy(read=1.0, deadline=60.0)) as client,
-        Load(client, writers=2, rest=0.005) as load,
+        Writers(client, writers=2, rest=0.005) as load,
     ):
         for _ in range(kills):
             await load.more(50)
-            seen = await client.cluster()
-            if seen.main is None or seen.epoch is None:
+            before = await client.cluster()
+            if before.main is None or before.epoch is None:
                 raise SystemExit("there is no main although writes are acknowledged")
             await until_warm(client, list(lab.urls.values()))
             began = time.monotonic()
-            await lab.kill(seen.main.member)
-            failed_over.append(await load.acknowledged_after(seen.epoch) - began)
-            await lab.start_worker(seen.main.member)
-            worked.append(work_of_a_takeover(lab.communication_folder, seen.epoch + 1))
+            await lab.kill(before.main.member)
+            failed_over.append(await load.acknowledged_after(before.epoch) - began)
+            await lab.start_worker(before.main.member)
+            worked.append(work_of_a_takeover(lab.communication_folder, before.epoch + 1))
     return worked, failed_over
 
 
 def work_of_a_takeover(path: Path, epoch: int) -> float:
-    """Return the seconds that the winner of ``epoch`` took to seal, to read the rest of the log and to re-log."""
+    """Return the seconds in which the winner of ``epoch`` sealed, read the rest of the log, and re-logged."""
     folder = PosixFolder(path)
     pointer = run(read_pointer(folder, epoch))
     if not isinstance(pointer, Pointer):
@@ -159,7 +159,7 @@ def work_of_a_takeover(path: Path, epoch: int) -> float:
 
 
 async def until_warm(client: AsyncClient, urls: list[str]) -> None:
-    """Wait until every worker has applied about all there is."""
+    """Wait until every worker has applied almost the whole log."""
     while True:
         keys = [int(str((await client.status(url))["keys"])) for url in urls]
         if max(keys) - min(keys) < 100:
@@ -172,14 +172,14 @@ def measure(keys: int, value_bytes: int, kills: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hanas-growth-") as directory:
         path = Path(directory) / "communication"
         fill(path, keys, value_bytes)
-        took, found, each = cold_start(path, with_snapshot=True)
+        took, count, each = cold_start(path, with_snapshot=True)
         replayed, _, _ = cold_start(path, with_snapshot=False)
         worked, failed_over = asyncio.run(takeovers(directory, kills))
         return {
             "keys": keys,
             "cold_start_seconds": round(took, 4),
-            "cold_start_keys_per_second": round(found / took),
-            "without_snapshot_keys_per_second": round(found / replayed),
+            "cold_start_keys_per_second": round(count / took),
+            "without_snapshot_keys_per_second": round(count / replayed),
             "memory_bytes_per_key": round(each, 1),
             "takeover_work_seconds_median": round(statistics.median(worked), 4),
             "failover_seconds_median": round(statistics.median(failed_over), 4),

@@ -26,10 +26,10 @@ def series(rows: list[Row], system: str, workload: str, size: int) -> Series:
             chosen.setdefault(row["connections"], []).append(row)
     return {
         connections: {
-            "rate": statistics.median(float(row["per_second"]) for row in found),
-            "p99": statistics.median(float(row["p99"]) for row in found) / 1000,
+            "rate": statistics.median(float(row["per_second"]) for row in series),
+            "p99": statistics.median(float(row["p99"]) for row in series) / 1000,
         }
-        for connections, found in sorted(chosen.items())
+        for connections, series in sorted(chosen.items())
     }
 
 
@@ -50,14 +50,14 @@ def draw(rows: list[Row], path: Path, points: Points, labels: tuple[str, str], s
     plt.close(figure)
 
 
-def throughput(found: Series) -> tuple[list[float], list[float]]:
+def throughput(series: Series) -> tuple[list[float], list[float]]:
     """Requests a second over connections."""
-    return list(found), [each["rate"] for each in found.values()]
+    return list(series), [each["rate"] for each in series.values()]
 
 
-def latency(found: Series) -> tuple[list[float], list[float]]:
+def latency(series: Series) -> tuple[list[float], list[float]]:
     """The 99th percentile over requests a second, each point another number of connections."""
-    return [each["rate"] for each in found.values()], [each["p99"] for each in found.values()]
+    return [each["rate"] for each in series.values()], [each["p99"] for each in series.values()]
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import systems
-from bench.systems import NotHere, System
+from bench.systems import MissingProgram, System
 
 _KEYS = 1000
 _ORDER = ("hanas", "etcd", "grpc", "noop")
@@ -52,17 +52,17 @@ async def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 async def one(system: System, workload: str, size: int, connections: int, seconds: float) -> dict[str, Any]:
     """Return the figures of one run."""
     before = systems.processor_seconds(system.processes)
-    found = await system.load(system.url, connections, seconds, [system.name, workload, str(size), str(_KEYS)])
+    result = await system.load(system.url, connections, seconds, [system.name, workload, str(size), str(_KEYS)])
     used = systems.processor_seconds(system.processes) - before
-    requests = max(found["requests"], 1)
+    requests = max(result["requests"], 1)
     return {
         "system": system.name,
         "workload": workload,
         "value_bytes": size,
         "connections": connections,
-        "per_second": found["requests"] / found["seconds"],
+        "per_second": result["requests"] / result["seconds"],
         "processor_microseconds": 1e6 * used / requests,
-        **{name: found[name] for name in ("requests", "failed", "refused", "p50", "p90", "p99", "p999")},
+        **{name: result[name] for name in ("requests", "failed", "refused", "p50", "p90", "p99", "p999")},
     }
 
 
@@ -132,7 +132,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         rows = asyncio.run(measure(arguments))
-    except NotHere as missing:
+    except MissingProgram as missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 1
     arguments.reports.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the benchmark measures: HANas, etcd behind its HTTP gateway and over gRPC, and an endpoint that does nothing."""
+"""The systems of the benchmark: HANas, etcd behind its HTTP gateway and over gRPC, and a no-op endpoint."""
 
 import asyncio
 import contextlib
@@ -28,28 +28,28 @@ Load = Callable[[str, int, float, list[str]], Awaitable[dict[str, float]]]
 
 
 class System(NamedTuple):
-    """A system that runs."""
+    """A running system."""
 
     name: str
     url: str
     """Base URL of the node that writes: the main, the leader."""
     processes: tuple[int, ...]
-    """Process ids of all of it."""
+    """Process ids."""
     about: str
     """Version and settings."""
     load: Load
 
 
-class NotHere(Exception):
-    """A program that the benchmark needs is missing. The message says which, and where it is from."""
+class MissingProgram(Exception):
+    """A program that the benchmark needs is missing. The message names it and its package."""
 
 
 def program(name: str, variable: str, package: str) -> str:
-    """Return the path of a program. Raises NotHere."""
-    found = os.environ.get(variable) or shutil.which(name)
-    if not found:
-        raise NotHere(f"{name} is not here: install Debian's {package}, or name it with {variable}")
-    return found
+    """Return the path of a program. Raises MissingProgram."""
+    path = os.environ.get(variable) or shutil.which(name)
+    if not path:
+        raise MissingProgram(f"{name} is not here: install Debian's {package}, or name it with {variable}")
+    return path
 
 
 @contextlib.asynccontextmanager
@@ -92,16 +92,16 @@ async def etcd(directory: Path) -> AsyncIterator[System]:
 
 
 def grpc(etcd: System, directory: Path) -> System:
-    """The same etcd over gRPC, by a program with etcd's own client, which is built here. Raises NotHere."""
+    """The same etcd over gRPC, by a program with etcd's own client, which is built here. Raises MissingProgram."""
     source, built = Path(__file__).parent / "load" / "etcd", directory / "etcdload"
     go = program("go", "GO", "golang, 1.25 or newer")
-    made = subprocess.run([go, "build", "-o", built, "."], cwd=source, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise NotHere(f"{source} cannot be built: {made.stderr.strip()[-300:]}")
+    build = subprocess.run([go, "build", "-o", built, "."], cwd=source, capture_output=True, text=True, check=False)
+    if build.returncode:
+        raise MissingProgram(f"{source} cannot be built: {build.stderr.strip()[-300:]}")
 
     async def load(url: str, connections: int, seconds: float, arguments: list[str]) -> dict[str, float]:
         endpoint = url.removeprefix("http://")
-        return await _told([str(built), endpoint, str(connections), f"{seconds:.0f}", *arguments[1:]])
+        return await _result([str(built), endpoint, str(connections), f"{seconds:.0f}", *arguments[1:]])
 
     return etcd._replace(name="grpc", about=etcd.about.replace("HTTP gateway", "gRPC, etcd's client for Go"), load=load)
 
@@ -131,7 +131,7 @@ def _wait_for(url: str) -> None:
 
 
 def processor_seconds(processes: tuple[int, ...]) -> float:
-    """Return the processor time that these processes have taken so far, seconds."""
+    """Return the processor time of these processes, seconds."""
     ticks = 0
     for process in processes:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
@@ -140,7 +140,7 @@ def processor_seconds(processes: tuple[int, ...]) -> float:
 
 
 async def wrk(url: str, connections: int, seconds: float, arguments: list[str]) -> dict[str, float]:
-    """Run the load and return what it says: requests, seconds, failed, refused, and percentiles in microseconds."""
+    """Run the load and return its results: requests, seconds, failed, refused, and percentiles in microseconds."""
     command = [
         program("wrk", "WRK", "wrk"),
         "--threads=1",
@@ -149,14 +149,14 @@ async def wrk(url: str, connections: int, seconds: float, arguments: list[str]) 
         "--timeout=10s",
         f"--script={Path(__file__).parent / 'load' / 'requests.lua'}",
     ]
-    return await _told([*command, url, "--", *arguments])
+    return await _result([*command, url, "--", *arguments])
 
 
-async def _told(command: list[str]) -> dict[str, float]:
+async def _result(command: list[str]) -> dict[str, float]:
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     output, _ = await process.communicate()
     for line in output.decode().splitlines():
         if line.startswith("RESULT "):
-            found: dict[str, float] = json.loads(line.removeprefix("RESULT "))
-            return found
+            result: dict[str, float] = json.loads(line.removeprefix("RESULT "))
+            return result
     raise SystemExit(f"{command[0]} said nothing that can be used: {output.decode()[-500:]}")

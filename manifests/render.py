@@ -1,7 +1,7 @@
-"""Writes what is derived: the chart's files from the operator's own types and rules, and install.yaml from the chart.
+"""Writes the generated files: those of the chart from the operator's types and rules, and install.yaml from the chart.
 
     python manifests/render.py            write them
-    python manifests/render.py --check    exit code 1 and a word on each that differs; nothing is written
+    python manifests/render.py --check    name each file that differs, with exit code 1; write nothing
 
 The second part needs `helm` (version 3; another path in $HELM). Without it, `--check` compares a digest of the chart.
 """
@@ -66,11 +66,11 @@ def chart_files() -> dict[Path, str]:
 
 def digest(files: Mapping[Path, str]) -> str:
     """A digest of the chart, with `files` in the place of what is there."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted({*(path for path in CHART.rglob("*") if path.is_file()), *files}):
         content = files[path] if path in files else path.read_text(encoding="utf-8")
-        found.update(f"{path.relative_to(CHART).as_posix()}\0{content}\0".encode())
-    return found.hexdigest()
+        digest.update(f"{path.relative_to(CHART).as_posix()}\0{content}\0".encode())
+    return digest.hexdigest()
 
 
 def helm() -> str | None:
@@ -99,10 +99,10 @@ def install(command: str, files: Mapping[Path, str]) -> str:
 def differences() -> list[str]:
     """What is not as it would be written."""
     files = chart_files()
-    found = [str(path.relative_to(ROOT)) for path, content in files.items() if not _is(path, content)]
+    differing = [str(path.relative_to(ROOT)) for path, content in files.items() if not _is(path, content)]
     target, command = ROOT / "manifests/install.yaml", helm()
-    if found:
-        return found
+    if differing:
+        return differing
     if not target.is_file() or f"Digest of the chart: {digest(files)}\n" not in target.read_text(encoding="utf-8"):
         return [f"{target.relative_to(ROOT)} (the chart has changed)"]
     if command is not None and not _is(target, install(command, files)):
@@ -132,10 +132,10 @@ def main() -> int:
     if not parser.parse_args().check:
         write()
         return 0
-    found = differences()
-    for one in found:
+    differing = differences()
+    for one in differing:
         sys.stderr.write(f"{one} is not up to date: run python manifests/render.py\n")
-    return 1 if found else 0
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

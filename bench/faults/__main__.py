@@ -1,7 +1,7 @@
-"""`make faults`: break a cluster of real processes in every way that is known, and see what it concludes.
+"""`make faults`: inject every known fault into a cluster of real processes, and record its verdicts.
 
-With root it runs in namespaces of its own, with a bindfs for each worker; what cannot be had is left out and said.
-Exit code 1 if anything unsafe happened: a lost write, a history that is not linearizable, a cluster that stays unwell.
+With root it runs in its own namespaces, with a bindfs for each worker; it reports the faults that are impossible here.
+Exit code 1 after a lost write, a history that is not linearizable, or a cluster that does not recover.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
     began, stuck = time.monotonic(), ""
     rounds: list[Round] = []
 
-    def told(played: Round) -> None:
+    def report_round(played: Round) -> None:
         rounds.append(played)
         mark = "ok   " if played.correct else "WRONG"
         took = "" if played.detected is None else f"  detected {played.detected:.3f} s"
@@ -63,17 +63,17 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
         able = sorted(cluster.able)
         print(f"{len(faults)} faults; possible here: {', '.join(able) or 'processes and relays only'}", flush=True)
         try:
-            await campaign.run(cluster, faults, chance, began + arguments.minutes * 60, told)
+            await campaign.run(cluster, faults, chance, began + arguments.minutes * 60, report_round)
         except (Stuck, TimeoutError) as error:
             stuck = str(error) or "an answer did not come in time"
             print(f"STUCK: {stuck}", flush=True)
             for log in campaign.logs_of(cluster):
                 shutil.copy(log, arguments.reports / log.name)
         await cluster.clients.stop()
-        found = {} if stuck else await cluster.clients.found()
+        values = {} if stuck else await cluster.clients.last_values()
         operations = cluster.clients.history
         history.write(arguments.reports / "history.jsonl", operations)
-        verdict = judge(operations, None if stuck else found)
+        verdict = judge(operations, None if stuck else values)
     summary = report.summary(
         rounds,
         verdict,

@@ -1,4 +1,4 @@
-"""One fault after the other: make it, see what is concluded and when, mend it, and go on when all is well."""
+"""One fault after the other: inject it, record the verdict and its time, repair it, and wait for a healthy cluster."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from hanas_client.errors import HanasError
 
 _LOOK_SECONDS = 0.03
 _PATIENCE_SECONDS = 15.0
-"""After this long a verdict or a takeover counts as never come."""
+"""The limit for a verdict or a takeover."""
 _WATCH_SECONDS = 1.5
-"""For this long nothing may be concluded where all is well."""
+"""The time without a verdict in a healthy cluster."""
 _HOLD_SECONDS = 0.5
-"""For this long after a verdict nothing may be taken over."""
+"""The time without a takeover after a verdict."""
 _SETTLE_SECONDS = 90.0
 _NOTHING = "nothing"
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one fault. Times are seconds from the moment at which it was made."""
+    """The result of one fault. Times are seconds after the injection."""
 
     fault: str
     right: tuple[str, ...]
@@ -40,18 +40,18 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     failover: float | None
     """Until the first write that a later epoch acknowledged, where a takeover was due."""
     split: dict[str, float] | None
-    """The new main's own account of that time: detection, claim, replay."""
+    """The parts of that time, by the new main: detection, claim, replay."""
     words: str = ""
 
 
 class Stuck(Exception):
-    """The cluster did not become well again after a fault."""
+    """The cluster did not recover from a fault."""
 
 
 def plan(kills: int, faults: int, able: frozenset[str], chance: random.Random, only: Sequence[str] = ()) -> list[Fault]:
     """Return ``kills`` kills of the main and ``faults`` of the other faults that are possible here, in random order.
 
-    ``only``: the names of the other kinds that are wanted; empty: all.
+    ``only``: the names of the other kinds; empty: all.
     """
     possible = [fault for fault in CATALOGUE if fault.needs <= able and (not only or fault.name in only)]
     chosen = [KILL] * kills + [possible[number % len(possible)] for number in range(faults if possible else 0)]
@@ -60,7 +60,7 @@ def plan(kills: int, faults: int, able: frozenset[str], chance: random.Random, o
 
 
 async def run(
-    world: World, faults: list[Fault], chance: random.Random, until: float, told: Callable[[Round], None]
+    world: World, faults: list[Fault], chance: random.Random, until: float, report: Callable[[Round], None]
 ) -> list[Round]:
     """Play ``faults`` until ``until`` (monotonic seconds). Raises Stuck."""
     rounds: list[Round] = []
@@ -77,7 +77,7 @@ async def run(
         await world.mend()
         await settle(world)
         rounds[-1] = await _afterwards(world, fault, rounds[-1], highest)
-        told(rounds[-1])
+        report(rounds[-1])
     return rounds
 
 
@@ -87,12 +87,12 @@ async def _highest(world: World) -> int:
 
 
 async def _takeovers(world: World, epoch: int) -> list[Takeover]:
-    """Return those after ``epoch``; the epochs that a main begins to compact its log are none."""
+    """Return the takeovers after ``epoch``; compactions by a main are none."""
     return [entry for entry in await world.client.takeovers() if entry.epoch > epoch and entry.why != "compaction"]
 
 
 async def _afterwards(world: World, fault: Fault, played: Round, before: int) -> Round:
-    """Count a takeover that was not due, also one that came with the mending."""
+    """Count an unexpected takeover, also one during the repair."""
     due = 1 if fault.takeover and played.concluded != _NOTHING else 0
     later = await _takeovers(world, before)
     if len(later) <= due:
@@ -103,14 +103,14 @@ async def _afterwards(world: World, fault: Fault, played: Round, before: int) ->
 
 
 async def settle(world: World) -> str:
-    """Wait until there is a main that serves and every other worker says Healthy; return the main."""
+    """Wait until one main serves and every other worker reports Healthy; return the main."""
     statuses: list[object] = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SETTLE_SECONDS):
             while True:
-                found = [await world.status(name) for name in world.names]
-                statuses = [status and (status["role"], status["verdict"], status["epoch"]) for status in found]
-                present = [status for status in found if status is not None]
+                answers = [await world.status(name) for name in world.names]
+                statuses = [status and (status["role"], status["verdict"], status["epoch"]) for status in answers]
+                present = [status for status in answers if status is not None]
                 mains = [status["member"] for status in present if status["role"] == "main"]
                 well = sum(status["role"] == "backup" and status["verdict"] == HEALTHY for status in present)
                 if (
@@ -170,7 +170,7 @@ async def _takeover_after(world: World, epoch: int) -> Takeover | None:
 
 
 async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, began: float) -> Round:
-    """Watch the observers: for a while if all must stay well, else until each has said what is right."""
+    """Watch the observers: for a fixed time if all must stay healthy, else until each reports a right verdict."""
     observers = fault.observers(scene)
     healthy = HEALTHY in fault.right
     said: dict[str, str] = {}
@@ -216,5 +216,5 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
 
 
 def logs_of(world: World) -> list[Path]:
-    """Return where the processes' logs are."""
+    """Return the logs of the processes."""
     return [world.lab.log_of(name) for name in [*world.names, "overseer"]]

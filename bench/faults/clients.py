@@ -13,8 +13,8 @@ from typing import Self
 from hanas_client.asynchronous import AsyncClient
 from hanas_client.errors import HanasError, NotFound, Unavailable
 from hanas_lab.acknowledgements import Acknowledgements
-from hanas_lab.audit import Found
-from hanas_lab.history import Kind, Operation, Outcome
+from hanas_lab.audit import LastValue
+from hanas_lab.history import Action, Operation, OperationOutcome
 
 KEYS = 12
 """How many keys are in use at one time."""
@@ -56,15 +56,15 @@ class Clients(Acknowledgements):
         """Leave the keys that were in use, so that no history of one becomes long."""
         self._generation += 1
 
-    async def found(self) -> dict[str, Found]:
+    async def last_values(self) -> dict[str, LastValue]:
         """Read every key that was ever used."""
-        end: dict[str, Found] = {}
+        end: dict[str, LastValue] = {}
         for key in sorted({operation.key for operation in self.history}):
             try:
                 value = await self.client.get(key)
             except NotFound:
                 continue
-            end[key] = Found(value.value.decode(), value.version)
+            end[key] = LastValue(value.value.decode(), value.version)
         return end
 
     def _key(self) -> str:
@@ -82,52 +82,54 @@ class Clients(Acknowledgements):
 
     async def _put(self, client: str, value: str) -> None:
         key = self._key()
-        asked = partial(Operation, start=time.monotonic(), client=client, kind=Kind.PUT, key=key, value=value)
+        asked = partial(Operation, start=time.monotonic(), client=client, kind=Action.PUT, key=key, value=value)
         try:
             written = await self.client.put(key, value.encode())
         except HanasError as error:
             self.history.append(asked(outcome=_failed(error)))
             return
         except asyncio.CancelledError:
-            self.history.append(asked(outcome=Outcome.UNKNOWN))
+            self.history.append(asked(outcome=OperationOutcome.UNKNOWN))
             raise
         now = time.monotonic()
-        self.history.append(asked(outcome=Outcome.OK, end=now, version=written.version, created=written.created))
+        self.history.append(
+            asked(outcome=OperationOutcome.OK, end=now, version=written.version, created=written.created)
+        )
         await self._acknowledge(written.version, now)
 
     async def _delete(self, client: str) -> None:
         key = self._key()
-        asked = partial(Operation, start=time.monotonic(), client=client, kind=Kind.DELETE, key=key)
+        asked = partial(Operation, start=time.monotonic(), client=client, kind=Action.DELETE, key=key)
         try:
             await self.client.delete(key)
-            outcome = Outcome.OK
+            outcome = OperationOutcome.OK
         except NotFound:
-            outcome = Outcome.UNKNOWN  # a try of it may have deleted the key, and the last one then found none
+            outcome = OperationOutcome.UNKNOWN  # an earlier attempt may have deleted the key
         except HanasError as error:
             outcome = _failed(error)
         except asyncio.CancelledError:
-            self.history.append(asked(outcome=Outcome.UNKNOWN))
+            self.history.append(asked(outcome=OperationOutcome.UNKNOWN))
             raise
-        end = time.monotonic() if outcome is Outcome.OK else None
+        end = time.monotonic() if outcome is OperationOutcome.OK else None
         self.history.append(asked(outcome=outcome, end=end))
 
     async def _read(self, number: int) -> None:
         while True:
             key = self._key()
-            asked = partial(Operation, start=time.monotonic(), client=f"reader-{number}", kind=Kind.GET, key=key)
+            asked = partial(Operation, start=time.monotonic(), client=f"reader-{number}", kind=Action.GET, key=key)
             try:
                 value = await self.client.get(key)
             except NotFound:
-                self.history.append(asked(outcome=Outcome.ABSENT, end=time.monotonic()))
+                self.history.append(asked(outcome=OperationOutcome.ABSENT, end=time.monotonic()))
             except HanasError:
                 pass  # nothing follows from it
             else:
-                found, now = value.value.decode(), time.monotonic()
-                self.history.append(asked(outcome=Outcome.OK, value=found, end=now, version=value.version))
+                text, now = value.value.decode(), time.monotonic()
+                self.history.append(asked(outcome=OperationOutcome.OK, value=text, end=now, version=value.version))
             await asyncio.sleep(self.rest)
 
 
-def _failed(error: HanasError) -> Outcome:
+def _failed(error: HanasError) -> OperationOutcome:
     if isinstance(error, Unavailable) and error.outcome_unknown:
-        return Outcome.UNKNOWN
-    return Outcome.NOT_DONE
+        return OperationOutcome.UNKNOWN
+    return OperationOutcome.NOT_DONE

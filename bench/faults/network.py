@@ -101,22 +101,22 @@ class Network:
         await _run(*_enter(name), *command, given=given)
 
     def _listener(self, name: str) -> Callable[[], socket.socket]:
-        """Return what makes a listening socket in the namespace: a socket stays where it was made."""
+        """Return what makes a listening socket in the namespace: a socket stays in its namespace."""
 
         def listen() -> socket.socket:
-            made: list[socket.socket] = []
+            sockets: list[socket.socket] = []
 
             def make() -> None:
                 with (_NAMESPACES / name).open("rb") as namespace:
                     # Of this thread only; os.setns came with Python 3.12.
                     if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET) != 0:
                         raise OSError(ctypes.get_errno(), "setns")
-                made.append(socket.create_server((self.addresses[name], 0)))
+                sockets.append(socket.create_server((self.addresses[name], 0)))
 
             thread = threading.Thread(target=make)
             thread.start()
             thread.join()
-            return made[0]
+            return sockets[0]
 
         return listen
 

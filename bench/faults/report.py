@@ -1,4 +1,4 @@
-"""What the campaign found, for people (Markdown, SVG) and for machines (JSON)."""
+"""The results of the campaign, for people (Markdown, SVG) and for machines (JSON)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import msgspec
 from bench.faults import plots
 from bench.faults.campaign import Round
 from bench.faults.catalogue import KILL
-from bench.figures import percentile
 
-from hanas_lab.audit import Verdict
+from hanas_client.load import percentile
+from hanas_lab.audit import Judgement
 
 
 def distribution(values: Sequence[float]) -> dict[str, float] | None:
@@ -33,7 +33,7 @@ def distribution(values: Sequence[float]) -> dict[str, float] | None:
 
 
 def summary(
-    rounds: Sequence[Round], verdict: Verdict, *, able: Sequence[str], stuck: str, minutes: float, machine: str
+    rounds: Sequence[Round], verdict: Judgement, *, able: Sequence[str], stuck: str, minutes: float, machine: str
 ) -> dict[str, Any]:
     """Return all figures."""
     kinds: defaultdict[str, list[Round]] = defaultdict(list)
@@ -73,25 +73,25 @@ def summary(
     }
 
 
-def markdown(found: dict[str, Any]) -> str:
+def markdown(results: dict[str, Any]) -> str:
     """Return the report for people."""
-    share = 100 * found["right"] / found["faults"] if found["faults"] else 0.0
+    share = 100 * results["right"] / results["faults"] if results["faults"] else 0.0
     lines = [
         "# Faults",
         "",
-        f"{found['machine']}; {found['minutes']} minutes; possible there: {', '.join(found['possible']) or 'relays'}.",
+        f"{results['machine']}; {results['minutes']} minutes; possible: {', '.join(results['possible']) or 'relays'}.",
         "",
-        f"- **{found['right']} of {found['faults']} verdicts right** ({share:.1f} %)",
-        f"- **{found['false takeovers']} takeovers for nothing**, {found['lost writes']} acknowledged writes lost",
-        f"- {found['operations']} operations {'linearizable' if found['linearizable'] else 'NOT linearizable'}",
-        f"- a killed main: {_figures(found['failover of a killed main'])} until the next acknowledged write",
+        f"- **{results['right']} of {results['faults']} verdicts right** ({share:.1f} %)",
+        f"- **{results['false takeovers']} takeovers for nothing**, {results['lost writes']} acknowledged writes lost",
+        f"- {results['operations']} operations {'linearizable' if results['linearizable'] else 'NOT linearizable'}",
+        f"- a killed main: {_figures(results['failover of a killed main'])} until the next acknowledged write",
     ]
-    if found["stuck"]:
-        lines.append(f"- **stuck**: {found['stuck']}")
-    columns = sorted({concluded for kind in found["kinds"].values() for concluded in kind["concluded"]})
+    if results["stuck"]:
+        lines.append(f"- **stuck**: {results['stuck']}")
+    columns = sorted({concluded for kind in results["kinds"].values() for concluded in kind["concluded"]})
     lines += ["", "## Injected × concluded", "", "| injected | " + " | ".join(columns) + " | right |"]
     lines.append("|---" * (len(columns) + 2) + "|")
-    for name, kind in found["kinds"].items():
+    for name, kind in results["kinds"].items():
         cells = [
             f"**{kind['concluded'][column]}**"
             if column in kind["expected"] and column in kind["concluded"]
@@ -101,19 +101,19 @@ def markdown(found: dict[str, Any]) -> str:
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {kind['right']} of {kind['n']} |")
     lines += ["", "What is right is bold.", "", "## Times, seconds", ""]
     lines += ["| injected | n | detected, median | p99 | max | failover, median | p99 | max |", "|---" * 8 + "|"]
-    for name, kind in found["kinds"].items():
+    for name, kind in results["kinds"].items():
         lines.append(f"| {name} | {kind['n']} | {_cells(kind['detected'])} | {_cells(kind['failover'])} |")
     lines += ["", "A killed main's time, by the new main's own account:", ""]
     lines += ["| part | median | p99 | max |", "|---|---|---|---|"]
-    lines += [f"| {part} | {_cells(figures)} |" for part, figures in found["split of a killed main"].items()]
+    lines += [f"| {part} | {_cells(figures)} |" for part, figures in results["split of a killed main"].items()]
     return "\n".join(lines) + "\n"
 
 
-def write(directory: Path, found: dict[str, Any], rounds: Sequence[Round]) -> None:
+def write(directory: Path, results: dict[str, Any], rounds: Sequence[Round]) -> None:
     """Write everything into ``directory``."""
-    content = {"summary": found, "rounds": msgspec.to_builtins(list(rounds))}
+    content = {"summary": results, "rounds": msgspec.to_builtins(list(rounds))}
     (directory / "faults.json").write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
-    (directory / "faults.md").write_text(markdown(found), encoding="utf-8")
+    (directory / "faults.md").write_text(markdown(results), encoding="utf-8")
     failovers: defaultdict[str, list[float]] = defaultdict(list)
     detections: defaultdict[str, list[float]] = defaultdict(list)
     for played in rounds:

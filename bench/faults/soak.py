@@ -1,6 +1,6 @@
 """An hour of a lossy link: 20 % of the packets between workers are dropped, and messages delayed by up to 200 ms.
 
-Nothing may be taken over, nothing be lost.
+No takeover and no lost write may happen.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KEYS_SECONDS = 20.0
 
 
 async def soak(directory: Path, minutes: float, report: Path) -> dict[str, Any]:
-    """Run it and write the figures to ``report`` (JSON), also while it goes on."""
+    """Run the link for ``minutes``, and write the figures to ``report`` (JSON), also meanwhile."""
     async with world(directory, relayed=True) as cluster:
         await cluster.clients.more(20)
         for one, other in itertools.permutations(cluster.names, 2):
@@ -33,8 +33,8 @@ async def soak(directory: Path, minutes: float, report: Path) -> dict[str, Any]:
                 await cluster.network.lose(one, other)
         cluster.lab.jitter(JITTER_SECONDS)
         before = (await cluster.client.cluster()).epoch
-        told: Counter[str] = Counter()
-        listening = asyncio.create_task(_listen(cluster, told))
+        alerts: Counter[str] = Counter()
+        listening = asyncio.create_task(_listen(cluster, alerts))
         verdicts: Counter[str] = Counter()
         began = changed = time.monotonic()
         figures: dict[str, Any] = {}
@@ -46,7 +46,7 @@ async def soak(directory: Path, minutes: float, report: Path) -> dict[str, Any]:
             if time.monotonic() - changed > _KEYS_SECONDS:
                 cluster.clients.next_keys()
                 changed = time.monotonic()
-                figures = _figures(cluster, lasted, verdicts, told) | {
+                figures = _figures(cluster, lasted, verdicts, alerts) | {
                     "takeovers": ((await cluster.client.cluster()).epoch or 0) - (before or 0)
                 }
                 report.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -54,27 +54,27 @@ async def soak(directory: Path, minutes: float, report: Path) -> dict[str, Any]:
         cluster.lab.jitter(0.0)
         listening.cancel()
         takeovers = ((await cluster.client.cluster()).epoch or 0) - (before or 0)
-        figures = _figures(cluster, time.monotonic() - began, verdicts, told) | {"takeovers": takeovers}
+        figures = _figures(cluster, time.monotonic() - began, verdicts, alerts) | {"takeovers": takeovers}
         await cluster.clients.stop()
-        verdict = judge(cluster.clients.history, await cluster.clients.found())
+        verdict = judge(cluster.clients.history, await cluster.clients.last_values())
         figures |= {"lost": len(verdict.lost), "linearizable": verdict.ok, "judgement": str(verdict)}
         report.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         return figures
 
 
-def _figures(cluster: World, lasted: float, verdicts: Counter[str], told: Counter[str]) -> dict[str, Any]:
+def _figures(cluster: World, lasted: float, verdicts: Counter[str], alerts: Counter[str]) -> dict[str, Any]:
     return {
         "seconds": round(lasted, 1),
         "loss percent": LOSS_PERCENT if cluster.network is not None else 0,
         "jitter seconds": JITTER_SECONDS,
         "verdicts of backups": dict(verdicts),
-        "alert events": dict(told),
+        "alert events": dict(alerts),
         "operations": len(cluster.clients.history),
         "writes acknowledged": cluster.clients.acknowledgements,
     }
 
 
-async def _listen(cluster: World, told: Counter[str]) -> None:
+async def _listen(cluster: World, alerts: Counter[str]) -> None:
     async for event in events.follow((cluster.lab.overseer_url,), token=None, on_trouble=lambda _: None):
         if event.name in {"alert", "alert-cleared"}:
-            told[f"{event.name} {json.loads(event.data)['kind']}"] += 1
+            alerts[f"{event.name} {json.loads(event.data)['kind']}"] += 1

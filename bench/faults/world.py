@@ -71,8 +71,8 @@ class World:
             response = await self.http.get(f"{self.lab.urls[name]}/v1/status", timeout=0.5)
         except httpx.HTTPError:
             return None
-        found: dict[str, Any] = response.json()
-        return found
+        document: dict[str, Any] = response.json()
+        return document
 
     async def cut(self, sender: str, receiver: str) -> None:
         """Let nothing get from one worker to another."""

@@ -41,7 +41,7 @@ def main() -> int:
     if shutil.which("redis-server") and shutil.which("redis-sentinel"):
         systems.append(Sentinel())
     took = asyncio.run(_measure(systems, arguments.kills))
-    found = {
+    results = {
         "machine": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": [_version("etcd"), _version("redis-server")],
         "systems": {
@@ -54,8 +54,8 @@ def main() -> int:
         },
     }
     arguments.reports.mkdir(parents=True, exist_ok=True)
-    (arguments.reports / "peers.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    report = _markdown(found)
+    (arguments.reports / "peers.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    report = _markdown(results)
     (arguments.reports / "peers.md").write_text(report, encoding="utf-8")
     print(report)
     return 0
@@ -111,17 +111,17 @@ def _version(program: str) -> str:
     return answer.splitlines()[0].strip() if answer else program
 
 
-def _markdown(found: dict[str, Any]) -> str:
+def _markdown(results: dict[str, Any]) -> str:
     lines = [
         "# Failover beside peers",
         "",
-        f"{found['machine']}; {'; '.join(found['versions'])}.",
+        f"{results['machine']}; {'; '.join(results['versions'])}.",
         "Seconds from kill -9 of the leader to the first acknowledged write that was begun after it.",
         "",
         "| system | kills | median | p90 | max | settings |",
         "|---|---|---|---|---|---|",
     ]
-    for name, figures in found["systems"].items():
+    for name, figures in results["systems"].items():
         cells = " | ".join(f"{figures[key]:.3f}" for key in ("median", "p90", "max"))
         lines.append(f"| {name} | {figures['n']} | {cells} | {figures['settings']} |")
     return "\n".join(lines) + "\n"

@@ -69,7 +69,7 @@ class Hanas:
         async with asyncio.timeout(60):
             while True:
                 statuses = [await client.status(url) for url in lab.urls.values()]
-                told = sorted((str(status["role"]), str(status["verdict"])) for status in statuses)
-                if told == [("backup", "Healthy"), ("backup", "Healthy"), ("main", "Healthy")]:
+                answers = sorted((str(status["role"]), str(status["verdict"])) for status in statuses)
+                if answers == [("backup", "Healthy"), ("backup", "Healthy"), ("main", "Healthy")]:
                     return
                 await asyncio.sleep(0.1)

@@ -88,9 +88,9 @@ class Sentinel:
         async with asyncio.timeout(60):
             while True:
                 info = await _ask(await self._master(), "INFO", "replication", lines=30)
-                known = [await _ask(port, "SENTINEL", "MASTER", _NAME, lines=90) for port in self._sentinels]
-                aware = all(_field(each, "num-slaves") == "2" and _field(each, "flags") == "master" for each in known)
-                others = all(_field(each, "num-other-sentinels") == "2" for each in known)
+                masters = [await _ask(port, "SENTINEL", "MASTER", _NAME, lines=90) for port in self._sentinels]
+                aware = all(_field(each, "num-slaves") == "2" and _field(each, "flags") == "master" for each in masters)
+                others = all(_field(each, "num-other-sentinels") == "2" for each in masters)
                 if info.count("state=online") == 2 and aware and others and await self.write("settled"):
                     return
                 await asyncio.sleep(0.1)

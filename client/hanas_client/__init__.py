@@ -6,7 +6,7 @@
         client.put("greeting", b"hello")
         print(client.get("greeting").value)
 
-`AsyncClient` is the same for asyncio. Both find the main by the overseer or by any worker, and go on over
+`AsyncClient` is the same for asyncio. Both find the main through the overseer or any worker, and continue over
 takeovers.
 """
 

@@ -1,12 +1,12 @@
-"""`hanas export` and `hanas import`: all keys as lines of JSON, which can be piped, cut and read by other tools.
+"""`hanas export` and `hanas import`: all keys as lines of JSON, which other tools can read.
 
     {"hanas": 1, "prefix": ""}
     {"key": "greeting", "version": "1-2", "contentType": "text/plain", "value": "aGVsbG8="}
     ...
     {"keys": 1, "bytes": 5}
 
-Values are in base64. The last line tells that the archive is whole. Keys are read one after the other while others may
-write: the archive holds each key as it was at some moment, not all of them at one moment.
+Values are in base64. The last line proves that the archive is complete. An archive is no snapshot: others may write
+during the export, and each key has the value of the moment of its own read.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from hanas_client.settings import Policy
 
 FORMAT = 1
 AT_ONCE = 32
-"""Keys that are read or written at the same time."""
-_PROGRESS_SECONDS = 1.0
+"""The most keys that are read or written at the same time."""
+_REPORT_SECONDS = 1.0
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -39,13 +39,13 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Item(msgspec.Struct, frozen=True, rename="camel"):
-    """A key."""
+    """One key with its value."""
 
     key: str
     value: bytes
     content_type: str = "application/octet-stream"
     version: str = ""
-    """What it was where it comes from; an import gives it a new one."""
+    """The version in the exported cluster; an import assigns a new one."""
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -56,28 +56,28 @@ class Tail(msgspec.Struct, frozen=True):
 
 
 class BadArchive(HanasError):
-    """The file is no archive, or not a whole one."""
+    """The file is not an archive, or is incomplete."""
 
 
 class Progress:
-    """Says now and then on standard error how far it is; on a terminal in one line."""
+    """Reports progress on standard error once a second; on a terminal in one line."""
 
     def __init__(self, verb: str) -> None:
         self.keys = self.size = 0
         self._verb = verb
-        self._began = self._said = time.monotonic()
+        self._started = self._reported = time.monotonic()
 
     def add(self, size: int) -> None:
-        """One more key with a value of `size` bytes."""
+        """Count one more key, with a value of `size` bytes."""
         self.keys += 1
         self.size += size
-        if time.monotonic() - self._said >= _PROGRESS_SECONDS:
-            self.say()
+        if time.monotonic() - self._reported >= _REPORT_SECONDS:
+            self.report()
 
-    def say(self, end: str = "") -> None:
-        """Say how far it is."""
-        self._said = time.monotonic()
-        rate = self.keys / max(self._said - self._began, 0.001)
+    def report(self, end: str = "") -> None:
+        """Print the progress."""
+        self._reported = time.monotonic()
+        rate = self.keys / max(self._reported - self._started, 0.001)
         line = f"{self._verb} {self.keys} keys, {self.size} bytes, {rate:.0f} keys/s"
         if sys.stderr.isatty():
             print(f"\r{line}", end=end, file=sys.stderr, flush=True)
@@ -110,11 +110,11 @@ async def _export(arguments: argparse.Namespace, target: BinaryIO) -> None:
             progress.add(len(item.value))
     _write_line(target, Tail(progress.keys, progress.size))
     target.flush()
-    progress.say(end="\n")
+    progress.report(end="\n")
 
 
 async def _items(client: AsyncClient, prefix: str) -> AsyncIterator[Item]:
-    """Yield all keys in order, some read ahead. A key that went meanwhile is left out."""
+    """Yield all keys in order, some read ahead. A key that was deleted meanwhile is left out."""
     ahead: list[asyncio.Task[Item | None]] = []
     try:
         async for entry in client.list(prefix):
@@ -131,10 +131,10 @@ async def _items(client: AsyncClient, prefix: str) -> AsyncIterator[Item]:
 
 async def _read(client: AsyncClient, key: str) -> Item | None:
     try:
-        found = await client.get(key)
+        value = await client.get(key)
     except NotFound:
         return None
-    return Item(key, found.value, found.content_type, found.version)
+    return Item(key, value.value, value.content_type, value.version)
 
 
 async def _import(arguments: argparse.Namespace, source: BinaryIO) -> None:
@@ -153,7 +153,7 @@ async def _import(arguments: argparse.Namespace, source: BinaryIO) -> None:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-    progress.say(end="\n")
+    progress.report(end="\n")
     if kept:
         print(f"{kept} keys were there already and stayed as they were", file=sys.stderr)
 
@@ -167,7 +167,7 @@ async def _put(client: AsyncClient, item: Item, *, keep: bool) -> bool:
 
 
 def read_items(source: BinaryIO) -> Iterator[Item]:
-    """Yield the keys of an archive. Raises BadArchive at the line that is wrong, or when the last line is missing."""
+    """Yield the keys of an archive. Raises BadArchive at an invalid line, or if the last line is missing."""
     keys = size = number = 0
     tail: Tail | None = None
     for number, line in enumerate(source, 1):

@@ -1,4 +1,4 @@
-"""`hanas bench`: what a running cluster gives, as one client sees it; also while its main is replaced."""
+"""`hanas bench`: throughput and latency of a running cluster, as one client sees them, also during a takeover."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from rich.console import Console
 
 from hanas_client import tables
 from hanas_client.asynchronous import AsyncClient
-from hanas_client.commands import FIRST_CONTACT_SECONDS
+from hanas_client.commands import policy
 from hanas_client.errors import HanasError
 from hanas_client.load import READ_SHARES, Load, Tally, Workload, percentile
 from hanas_client.narration import Sentence
-from hanas_client.settings import Policy
 
 _LATENCIES = ("P50 MS", "P90 MS", "P99 MS", "P99.9 MS", "MAX MS")
 _COLUMNS = ("OPERATION", "REQUESTS", "REQUESTS/S", *_LATENCIES, "ERRORS", "UNKNOWN")
@@ -39,19 +38,19 @@ class Latencies(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True, rename="camel"):
-    """What came of one kind of request."""
+    """The results of one kind of request."""
 
     requests: int
-    """Those that were acknowledged."""
+    """The acknowledged requests."""
     requests_per_second: float
     milliseconds: Latencies | None
-    """None if none was acknowledged."""
+    """None without an acknowledged request."""
     errors: int
     unknown: int
 
 
-class Report(msgspec.Struct, frozen=True, rename="camel"):
-    """All that was measured."""
+class BenchReport(msgspec.Struct, frozen=True, rename="camel"):
+    """The results of a measurement."""
 
     workload: str
     value_bytes: int
@@ -63,16 +62,16 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     longest_gap_seconds: float
     """The longest time without an acknowledged answer."""
     longest_gap_after_seconds: float
-    """When it began, counted from the beginning."""
+    """Its beginning, in seconds after the start."""
     epoch_before: int | None
     epoch_after: int | None
-    """None if the cluster did not say."""
+    """None if the cluster did not report it."""
     troubles: dict[str, int]
-    """What the errors said, and how often."""
+    """The number of each error message."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `hanas bench`, beside those that name the cluster."""
+    """Add the arguments of `hanas bench`, except those of the connection."""
     default = Workload()
     parser.add_argument(
         "--workload", choices=tuple(READ_SHARES), default=default.kind, help="mixed (default): 90 %% gets, 10 %% puts"
@@ -81,29 +80,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--value-bytes", metavar="N", type=int, default=default.value_bytes, help="size of a value (%(default)s)"
     )
     parser.add_argument(
-        "--connections",
-        metavar="N",
-        type=int,
-        default=default.connections,
-        help="how many send at the same time (%(default)s)",
+        "--connections", metavar="N", type=int, default=default.connections, help="concurrent connections (%(default)s)"
     )
     parser.add_argument(
         "--duration",
         metavar="SECONDS",
         type=float,
         default=default.seconds,
-        help="how long to measure (10; 600 at most)",
+        help="duration of the measurement (10; 600 at most)",
     )
-    parser.add_argument("--keys", metavar="N", type=int, default=default.keys, help="how many keys (%(default)s)")
+    parser.add_argument("--keys", metavar="N", type=int, default=default.keys, help="number of keys (%(default)s)")
     parser.add_argument(
-        "--prefix", default=default.prefix, help="what the keys begin with (%(default)s); no other key is touched"
+        "--prefix", default=default.prefix, help="prefix of the keys (%(default)s); no other key is changed"
     )
     parser.add_argument("--keep", action="store_true", help="do not remove the keys at the end")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print and clean up. Raises ValueError for a workload that cannot be, HanasError."""
+    """Measure, print and clean up. Raises ValueError for an invalid workload, HanasError."""
     workload = Workload(
         arguments.workload,
         arguments.value_bytes,
@@ -117,12 +112,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _bench(arguments: argparse.Namespace, workload: Workload) -> None:
-    policy = Policy(deadline=arguments.timeout, first_contact=min(FIRST_CONTACT_SECONDS, arguments.timeout))
+    limits = policy(arguments)
     async with contextlib.AsyncExitStack() as stack:
 
         async def client() -> AsyncClient:
-            made = AsyncClient(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)
-            return await stack.enter_async_context(made)
+            new = AsyncClient(arguments.overseer, arguments.server, policy=limits, token_file=arguments.token_file)
+            return await stack.enter_async_context(new)
 
         observer = await client()
         before = _epoch_of(await observer.status())
@@ -153,16 +148,16 @@ async def _measure(load: Load, observer: AsyncClient, before: int | None, *, as_
         raise HanasError(f"nothing was acknowledged: {next(iter(report.troubles), 'no answer came in time')}")
 
 
-def evaluate(load: Load, before: int | None, after: int | None) -> Report:
-    """What came of a load that is over; `before` and `after` are epochs."""
+def evaluate(load: Load, before: int | None, after: int | None) -> BenchReport:
+    """Return the results of a load; `before` and `after` are epochs."""
     workload, seconds = load.workload, load.ended - load.began
     operations = {name: tally for name, tally in (("get", load.gets), ("put", load.puts)) if _used(workload, name)}
     if len(operations) > 1:
-        everything = Tally()
+        total = Tally()
         for tally in operations.values():
-            everything.add(tally)
-        operations["all"] = everything
-    return Report(
+            total.add(tally)
+        operations["all"] = total
+    return BenchReport(
         workload=workload.kind,
         value_bytes=workload.value_bytes,
         connections=workload.connections,
@@ -192,8 +187,8 @@ def _figures(tally: Tally, seconds: float) -> Figures:
     return Figures(len(ordered), len(ordered) / seconds, latencies, tally.errors, tally.unknown)
 
 
-def show(report: Report) -> None:
-    """Print it for people: a table, the longest gap, the epochs, and what the errors said."""
+def show(report: BenchReport) -> None:
+    """Print a report as text: a table, the longest gap, the epochs, and the error messages."""
     output = tables.console()
     rows = [_row(name, figures) for name, figures in report.operations.items()]
     tables.show(output, _COLUMNS, rows)
@@ -210,13 +205,15 @@ def show(report: Report) -> None:
 
 
 def _row(name: str, figures: Figures) -> tuple[str, ...]:
-    took = figures.milliseconds
-    latencies = ["–"] * len(_LATENCIES) if took is None else [f"{each:.2f}" for each in msgspec.structs.astuple(took)]
+    milliseconds = figures.milliseconds
+    latencies = ["–"] * len(_LATENCIES)
+    if milliseconds is not None:
+        latencies = [f"{each:.2f}" for each in msgspec.structs.astuple(milliseconds)]
     rate = f"{figures.requests_per_second:.0f}"
     return (name, str(figures.requests), rate, *latencies, str(figures.errors), str(figures.unknown))
 
 
-def _epochs(report: Report) -> Sentence:
+def _epochs(report: BenchReport) -> Sentence:
     before, after = report.epoch_before, report.epoch_after
     if before is None or after is None:
         return Sentence("the cluster does not say which epoch it is", "bad")
@@ -226,7 +223,7 @@ def _epochs(report: Report) -> Sentence:
 
 
 def progress(load: Load) -> str:
-    """How far the measuring is, in a line."""
+    """Return the progress of a measurement, in one line."""
     seconds = max(time.monotonic() - load.began, 0.001)
     requests = len(load.gets.milliseconds) + len(load.puts.milliseconds)
     errors = load.gets.errors + load.puts.errors + load.puts.unknown
@@ -237,7 +234,7 @@ def progress(load: Load) -> str:
 
 @contextlib.asynccontextmanager
 async def _shown(words: Callable[[], str]) -> AsyncIterator[None]:
-    """Show on a terminal what is being done."""
+    """Show the current activity on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield
@@ -259,7 +256,7 @@ async def _shown(words: Callable[[], str]) -> AsyncIterator[None]:
 @contextlib.contextmanager
 def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
     """Have Ctrl-C call `stop`."""
-    if threading.current_thread() is not threading.main_thread():  # only that one hears of signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield
         return
     loop = asyncio.get_running_loop()

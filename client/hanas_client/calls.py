@@ -1,4 +1,4 @@
-"""The calls of the key-value API: what is sent, and what the answer to it means."""
+"""The calls of the key-value API: requests, and the reading of their replies."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import msgspec
 
-from hanas_client.documents import Page, Problem, decode
+from hanas_client.documents import Page, ProblemDocument, decode
 from hanas_client.errors import BadAnswer, HanasError, NotFound, PreconditionFailed, Refused
 
 MAX_KEY_BYTES = 1024
 PAGE_KEYS = 1000
-"""The most keys that are asked for at once."""
+"""The most keys of one page."""
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]+")
 
@@ -25,7 +25,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A write that is durable. `version` is `epoch-sequence`, such as `3-1042`."""
+    """A durable write. `version` is `epoch-sequence`, such as `3-1042`."""
 
     created: bool
     version: str
@@ -42,7 +42,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request that any try of it sends unchanged. `target` is the path with the query."""
+    """One request; every attempt sends the same. `target` is the path with the query."""
 
     method: str
     target: str
@@ -61,8 +61,8 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation(Generic[T_co]):
-    """A call, and how its final reply is read (which may raise a `HanasError`)."""
+class TypedCall(Generic[T_co]):
+    """A call with the function that reads its final reply, which may raise a `HanasError`."""
 
     call: Call
     read: Callable[[Reply], T_co]
@@ -74,10 +74,10 @@ def put(
     content_type: str | None = None,
     if_match: str | None = None,
     if_none_match: bool = False,
-) -> Operation[Written]:
+) -> TypedCall[Written]:
     """Write a value. With `if_match` only over that version; with `if_none_match` only a new key.
 
-    Raises ValueError for a key or header value that no cluster would take.
+    Raises ValueError for an invalid key or header value.
     """
     headers = _write_headers(if_match)
     if if_none_match:
@@ -90,11 +90,11 @@ def put(
         _expect(reply, key, 200, 201, 204)
         return Written(created=reply.status == 201, version=_version(reply))
 
-    return Operation(call, read)
+    return TypedCall(call, read)
 
 
-def get(key: str, *, stale: bool = False) -> Operation[Value]:
-    """Read a value. `stale`: a backup may answer, with what it has applied so far."""
+def get(key: str, *, stale: bool = False) -> TypedCall[Value]:
+    """Read a value. `stale`: a backup may answer, with its applied state."""
     call = Call("GET", _target(key) + ("?consistency=stale" if stale else ""))
 
     def read(reply: Reply) -> Value:
@@ -102,21 +102,21 @@ def get(key: str, *, stale: bool = False) -> Operation[Value]:
         content_type = reply.headers.get("content-type", DEFAULT_CONTENT_TYPE)
         return Value(reply.body, _version(reply), content_type)
 
-    return Operation(call, read)
+    return TypedCall(call, read)
 
 
-def delete(key: str, if_match: str | None = None) -> Operation[None]:
+def delete(key: str, if_match: str | None = None) -> TypedCall[None]:
     """Remove a key, with `if_match` only at that version."""
     call = Call("DELETE", _target(key), _write_headers(if_match), writes=True)
 
     def read(reply: Reply) -> None:
         _expect(reply, key, 200, 204)
 
-    return Operation(call, read)
+    return TypedCall(call, read)
 
 
-def page(prefix: str = "", after: str | None = None, limit: int | None = None) -> Operation[Page]:
-    """Up to `limit` keys that begin with `prefix`, in order, from the first one greater than `after`."""
+def page(prefix: str = "", after: str | None = None, limit: int | None = None) -> TypedCall[Page]:
+    """List up to `limit` keys with `prefix`, in order, from the first one greater than `after`."""
     parameters: dict[str, str] = {}
     if prefix:
         parameters["prefix"] = prefix
@@ -131,26 +131,26 @@ def page(prefix: str = "", after: str | None = None, limit: int | None = None) -
         _expect(reply, prefix, 200)
         return decode(reply.body, Page, "the server")
 
-    return Operation(call, read)
+    return TypedCall(call, read)
 
 
 def page_limit(remaining: int | None) -> int:
-    """How many keys to ask for when `remaining` are wanted (None: all)."""
+    """Return the limit of the next page when `remaining` keys (None: all) are missing."""
     return PAGE_KEYS if remaining is None else min(remaining, PAGE_KEYS)
 
 
-def status() -> Operation[dict[str, object]]:
-    """A worker's own account of itself, `GET /v1/status`."""
+def status() -> TypedCall[dict[str, object]]:
+    """Read the status of a worker, `GET /v1/status`."""
 
     def read(reply: Reply) -> dict[str, object]:
         _expect(reply, "/v1/status", 200)
         return decode(reply.body, dict[str, object], "the server")
 
-    return Operation(Call("GET", "/v1/status", {"accept": "application/json"}), read)
+    return TypedCall(Call("GET", "/v1/status", {"accept": "application/json"}), read)
 
 
 def failure_of(reply: Reply, key: str) -> HanasError:
-    """The error that a final reply stands for."""
+    """Return the error of a final reply."""
     title, detail = words_of(reply)
     if reply.status == 404 and is_problem(reply):
         return NotFound(key)
@@ -162,14 +162,14 @@ def failure_of(reply: Reply, key: str) -> HanasError:
 
 
 def is_problem(reply: Reply) -> bool:
-    """Whether the reply is an error in the words of HANas, not those of a proxy or a stranger."""
+    """Return whether the reply is an error document of HANas, not one of a proxy or another server."""
     return reply.headers.get("content-type", "").startswith("application/problem+json")
 
 
 def words_of(reply: Reply) -> tuple[str, str]:
-    """Title and detail of an error reply; both are words for people."""
+    """Return title and detail of an error reply, both for people."""
     try:
-        problem = msgspec.json.decode(reply.body, type=Problem)
+        problem = msgspec.json.decode(reply.body, type=ProblemDocument)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return f"HTTP status {reply.status}", ""
     return problem.title or f"HTTP status {reply.status}", problem.detail
@@ -187,7 +187,7 @@ def _target(key: str) -> str:
         raise ValueError("a key must be valid UTF-8") from None
     if not 1 <= size <= MAX_KEY_BYTES:
         raise ValueError(f"a key must have 1 to {MAX_KEY_BYTES} bytes of UTF-8; this one has {size}")
-    # Path segments `.` and `..` would be resolved on the way, so their dots are encoded too.
+    # A proxy would resolve the path segments `.` and `..`, so their dots are encoded too.
     segments = (
         segment.replace(".", "%2E") if segment in {".", ".."} else quote(segment, safe="") for segment in key.split("/")
     )

@@ -1,4 +1,4 @@
-"""The `hanas` command: its arguments, and the words and exit code that each error ends with.
+"""The `hanas` command: its arguments, and the message and exit code of each error.
 
 Exit codes: 0 done, 1 failed, 2 usage.
 """
@@ -16,50 +16,49 @@ from types import ModuleType
 from typing import TypeAlias
 
 from hanas_client import archive, bench, commands
+from hanas_client.commands import DONE, FAILED, USAGE
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_core import release
 
-DONE, FAILED, USAGE = 0, 1, 2
-
 _DESCRIPTION = "Use, watch and try out HANas, a highly available key-value store on a shared folder."
 _EPILOG = "Begin with `hanas lab`, a whole cluster on this machine. Exit codes: 0 done, 1 failed, 2 usage."
-# Commands that stand in modules of their own, maybe of a distribution part that is not here:
-# `run(arguments) -> int`, and `configure(parser)` for arguments.
-_OWN_MODULES = {
+# Commands in modules of their own, which an image may lack: `run(arguments) -> int`, and `configure(parser)` adds
+# arguments.
+_MODULES = {
     "lab": ("hanas_lab.terminal", "run a whole cluster on this machine until Ctrl-C"),
-    "demo": ("hanas_lab.demo", "show a failed main and a failed link, told apart"),
-    "fsck": ("hanas_client.fsck", "check a folder that nobody uses"),
+    "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
+    "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
 }
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; its exit code. No traceback reaches the user for what can be expected to fail."""
+    """Run the command and return its exit code. Expected errors show no traceback."""
     try:
         options = parser().parse_args(arguments)
-    except SystemExit as end:  # argparse has said what is wrong
+    except SystemExit as end:  # argparse has printed the error
         return end.code if isinstance(end.code, int) else USAGE
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         code = run(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has enough. Python would complain when it flushes at exit.
+        # The reader of the output is gone. Python would report an error when it flushes at exit.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except (HanasError, OSError) as error:
-        code = _complain(_words(error), FAILED)
+        code = _fail(_words(error), FAILED)
     except ValueError as error:
-        code = _complain(str(error), USAGE)
+        code = _fail(str(error), USAGE)
     except KeyboardInterrupt:
         code = FAILED
     return code
 
 
 def parser() -> argparse.ArgumentParser:
-    """All arguments of all subcommands."""
+    """Return the parser of all subcommands."""
     top = argparse.ArgumentParser(prog="hanas", description=_DESCRIPTION, epilog=_EPILOG)
     top.add_argument("--version", action="version", version=f"%(prog)s {release.installed()}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -68,26 +67,22 @@ def parser() -> argparse.ArgumentParser:
     _add_key_commands(subparsers, [connection, common])
     _add_cluster_commands(subparsers, [connection, common])
     _add_archive_commands(subparsers, [connection])
-    bench.configure(
-        subparsers.add_parser("bench", parents=[connection, common], help="measure what a running cluster gives")
-    )
+    bench.configure(subparsers.add_parser("bench", parents=[connection, common], help="measure a running cluster"))
     init = subparsers.add_parser("init", parents=[common], help="make an empty folder a HANas folder")
     init.add_argument("folder", metavar="FOLDER", help="the shared folder, mounted and empty")
     init.set_defaults(run=commands.init)
     check = subparsers.add_parser(
-        "check-folder",
-        parents=[common],
-        help="try whether a volume keeps what HANas needs; safe beside a running cluster",
+        "check-folder", parents=[common], help="test whether a volume is fit for HANas; safe beside a running cluster"
     )
     check.add_argument("folder", metavar="FOLDER", help="the shared folder as it is mounted here")
     check.add_argument(
         "second",
         metavar="SECOND",
         nargs="?",
-        help="the same volume at another mount: what one writes, the other must see",
+        help="the same volume at another mount: each must see the writes of the other",
     )
     check.set_defaults(run=commands.check_folder)
-    for name, (module, summary) in _OWN_MODULES.items():
+    for name, (module, summary) in _MODULES.items():
         if importlib.util.find_spec(module.partition(".")[0]) is not None:
             _add_module(subparsers, name, summary, importlib.import_module(module))
     return top
@@ -116,7 +111,7 @@ def _connection() -> argparse.ArgumentParser:
         metavar="SECONDS",
         type=_positive_seconds,
         default=30.0,
-        help="give up after that long (30); at most 2 s when nothing answers at all",
+        help="limit for the call (30); 2 s at most while no server answers",
     )
     return connection
 
@@ -135,7 +130,7 @@ def _add_key_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser
 
     get = subparsers.add_parser("get", parents=parents, help="print a value as it is")
     get.add_argument("key", metavar="KEY")
-    get.add_argument("--stale", action="store_true", help="a backup may answer, with what it has applied")
+    get.add_argument("--stale", action="store_true", help="a backup may answer, with its applied state")
     get.set_defaults(run=commands.get)
 
     delete = subparsers.add_parser("delete", parents=parents, help="remove a key")
@@ -144,24 +139,24 @@ def _add_key_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser
     delete.set_defaults(run=commands.delete)
 
     listing = subparsers.add_parser("list", parents=parents, help="print keys in order")
-    listing.add_argument("--prefix", default="", help="only keys that begin so")
-    listing.add_argument("--after", metavar="KEY", help="only keys that come after this one")
-    listing.add_argument("--limit", metavar="N", type=_positive_count, help="at most so many (all)")
+    listing.add_argument("--prefix", default="", help="only keys with this prefix")
+    listing.add_argument("--after", metavar="KEY", help="only keys after this one")
+    listing.add_argument("--limit", metavar="N", type=_positive_count, help="at most N keys (all)")
     listing.set_defaults(run=commands.list_keys)
 
 
 def _add_cluster_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser]) -> None:
     status = subparsers.add_parser("status", parents=parents, help="show members, links and alerts")
     status.set_defaults(run=commands.status)
-    takeovers = subparsers.add_parser("takeovers", parents=parents, help="show who was the main, and why")
+    takeovers = subparsers.add_parser("takeovers", parents=parents, help="show the history of mains, with reasons")
     takeovers.add_argument("--verbose", "-v", action="store_true", help="with the evidence")
     takeovers.set_defaults(run=commands.takeovers)
     forget = subparsers.add_parser(
-        "forget", parents=parents, help="say that a member that died will not come back; clears its alerts"
+        "forget", parents=parents, help="declare that a failed member will not return; clears its alerts"
     )
     forget.add_argument("member", metavar="MEMBER")
     forget.set_defaults(run=commands.forget)
-    watch = subparsers.add_parser("watch", parents=parents, help="print what happens, until Ctrl-C")
+    watch = subparsers.add_parser("watch", parents=parents, help="print events until Ctrl-C")
     watch.set_defaults(run=commands.watch)
 
 
@@ -170,13 +165,13 @@ def _add_archive_commands(subparsers: Parsers, parents: list[argparse.ArgumentPa
     export.add_argument(
         "file", metavar="FILE", nargs="?", default="-", help="the archive; - (default): standard output"
     )
-    export.add_argument("--prefix", default="", help="only keys that begin so")
+    export.add_argument("--prefix", default="", help="only keys with this prefix")
     export.set_defaults(run=archive.export)
-    importing = subparsers.add_parser("import", parents=parents, help="write the keys and values of such a file")
+    importing = subparsers.add_parser("import", parents=parents, help="write the keys and values of an archive")
     importing.add_argument(
         "file", metavar="FILE", nargs="?", default="-", help="the archive; - (default): standard input"
     )
-    importing.add_argument("--keep", action="store_true", help="leave keys as they are that are there already")
+    importing.add_argument("--keep", action="store_true", help="leave existing keys unchanged")
     importing.set_defaults(run=archive.import_)
 
 
@@ -214,7 +209,7 @@ def _words(error: HanasError | OSError) -> str:
     return str(error)
 
 
-def _complain(message: str, code: int) -> int:
+def _fail(message: str, code: int) -> int:
     line = " ".join(message.split())
     print(f"hanas: {line}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""What the subcommands of `hanas` do; each takes the parsed arguments and returns the exit code."""
+"""The subcommands of `hanas`; each takes the parsed arguments and returns the exit code."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from hanas_client.narration import Narrator, Sentence, as_json_line
 from hanas_client.settings import Policy, addresses, client_token
 from hanas_client.sync import Client
 
-DONE = 0
-# A cluster that nothing answers for is probably not there, and somebody waits at the terminal.
+DONE, FAILED, USAGE = 0, 1, 2
+# A cluster that never answers probably does not exist, and a person waits at the terminal.
 FIRST_CONTACT_SECONDS = 2.0
 
 
@@ -66,9 +66,7 @@ def delete(arguments: argparse.Namespace) -> int:
 
 
 def list_keys(arguments: argparse.Namespace) -> int:
-    """Print keys with versions and sizes. They are printed as they come, a line each; for machines as one
-    document a line.
-    """
+    """Print keys with versions and sizes at once as pages arrive, a line each; with `--json` one document a line."""
     with _client(arguments) as client:
         entries = client.list(arguments.prefix, arguments.after, arguments.limit)
         if arguments.json:
@@ -85,13 +83,12 @@ def list_keys(arguments: argparse.Namespace) -> int:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Show the cluster as the overseer sees it, or when only workers are named, as they see themselves."""
+    """Show the cluster as the overseer reports it; with workers only, the status of each."""
     overseers, servers = addresses(arguments.overseer, arguments.server)
     with _client(arguments) as client:
         if not overseers:
-            accounts = [client.status(url) for url in servers]
-            for account in accounts:
-                _print_json(account)
+            for document in [client.status(url) for url in servers]:
+                _print_json(document)
             return DONE
         cluster = client.cluster()
     if arguments.json:
@@ -113,7 +110,7 @@ def takeovers(arguments: argparse.Namespace) -> int:
 
 
 def forget(arguments: argparse.Namespace) -> int:
-    """Say that a member will not come back."""
+    """Declare that a member will not return."""
     with _client(arguments) as client:
         client.forget(arguments.member)
     if arguments.json:
@@ -135,26 +132,26 @@ def watch(arguments: argparse.Namespace) -> int:
 
 
 async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: bool, patient: bool = False) -> None:
-    """Print events as they come. Unless `patient`, Unavailable is raised when none came at the first try."""
+    """Print events as they arrive. Unless `patient`, raise Unavailable if the first connection fails."""
     output = tables.console()
     narrator = Narrator()
-    heard = patient
+    connected = patient
 
-    def complain(trouble: str) -> None:
-        if not heard:
+    def report(trouble: str) -> None:
+        if not connected:
             raise Unavailable(
                 f"nothing answers ({trouble})", outcome_unknown=False, contacted=False, tries=1, elapsed=0.0
             )
         print(f"hanas: {trouble}; connecting again", file=sys.stderr, flush=True)
 
-    stream = events.follow(overseers, token=token, on_trouble=complain)
+    stream = events.follow(overseers, token=token, on_trouble=report)
     async for event in stream:
-        heard = True
+        connected = True
         if as_json:
             print(as_json_line(event), flush=True)
             continue
         try:
-            sentences = narrator.tell(event)
+            sentences = narrator.describe(event)
         except BadAnswer as error:
             sentences = [Sentence(str(error), "bad")]
         for sentence in sentences:
@@ -164,7 +161,7 @@ async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: boo
 
 
 def init(arguments: argparse.Namespace) -> int:
-    """Make an empty folder a HANas folder; one that is a HANas folder already stays as it is."""
+    """Initialise an empty folder as a HANas folder; an existing HANas folder stays unchanged."""
     from hanas_core.members import cluster  # noqa: PLC0415
     from hanas_core.volume import blocking, errors, fitness, posix  # noqa: PLC0415
 
@@ -184,7 +181,7 @@ def init(arguments: argparse.Namespace) -> int:
 
 
 def check_folder(arguments: argparse.Namespace) -> int:
-    """Try whether a volume keeps what the protocol needs, as seen at one mount or between two."""
+    """Test whether a volume satisfies the protocol, at one mount or between two."""
     from hanas_core.volume import blocking, errors, fitness, names, posix  # noqa: PLC0415
 
     places = [Path(arguments.folder), Path(arguments.second or arguments.folder)]
@@ -196,8 +193,8 @@ def check_folder(arguments: argparse.Namespace) -> int:
         raise HanasError(str(error)) from None
     failed = next((check for check in checks if check.trouble is not None), None)
     if arguments.json:
-        found = [{"what": check.what, "seconds": check.seconds, "trouble": check.trouble} for check in checks]
-        _print_json({"fit": failed is None, "checks": found})
+        results = [{"what": check.what, "seconds": check.seconds, "trouble": check.trouble} for check in checks]
+        _print_json({"fit": failed is None, "checks": results})
     else:
         rows = [(check.what, check.trouble or "kept", f"{check.seconds * 1000:.1f} ms") for check in checks]
         tables.show(tables.console(), ("CHECK", "RESULT", "TOOK"), rows)
@@ -206,9 +203,13 @@ def check_folder(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def policy(arguments: argparse.Namespace) -> Policy:
+    """Return the time limits of a command."""
+    return Policy(deadline=arguments.timeout, first_contact=min(FIRST_CONTACT_SECONDS, arguments.timeout))
+
+
 def _client(arguments: argparse.Namespace) -> Client:
-    policy = Policy(deadline=arguments.timeout, first_contact=min(FIRST_CONTACT_SECONDS, arguments.timeout))
-    return Client(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)
+    return Client(arguments.overseer, arguments.server, policy=policy(arguments), token_file=arguments.token_file)
 
 
 def _value(argument: str) -> bytes:

@@ -1,7 +1,7 @@
-"""The JSON documents of the overseer and the workers, as far as the client uses them.
+"""The JSON documents of the overseer and the workers, reduced to the fields that the client uses.
 
-Decoding is lenient: unknown fields are ignored and most fields may be missing, so that a client goes on
-working with a cluster that is newer than itself.
+Decoding is lenient: unknown fields are ignored and most fields may be missing, so that a client works with a newer
+cluster.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from hanas_client.errors import BadAnswer
 D = TypeVar("D")
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The common settings of every document."""
+class LenientDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The msgspec settings of every document."""
 
 
-class Main(Document, frozen=True):
-    """The main of an epoch, and where clients reach it."""
+class Main(LenientDocument, frozen=True):
+    """The main of an epoch, and its addresses."""
 
     member: str
     advertise_url: str
@@ -29,15 +29,15 @@ class Main(Document, frozen=True):
     state: str = ""
 
 
-class MainDocument(Document, frozen=True):
+class MainReply(LenientDocument, frozen=True):
     """`GET /v1/main`."""
 
     epoch: int | None = None
     main: Main | None = None
 
 
-class Member(Document, frozen=True):
-    """One member of the pool as the overseer sees it. `lag_bytes` is the log not applied yet, in bytes."""
+class Member(LenientDocument, frozen=True):
+    """One member of the pool as the overseer sees it. `lag_bytes` is the size of the log that it has not applied."""
 
     member: str
     incarnation: str = ""
@@ -53,13 +53,13 @@ class Member(Document, frozen=True):
     lag_bytes: int | None = None
 
 
-class Pool(Document, frozen=True):
+class PoolReply(LenientDocument, frozen=True):
     """`GET /v1/pool`."""
 
     members: list[Member] = []
 
 
-class Link(Document, frozen=True):
+class Link(LenientDocument, frozen=True):
     """The link from one member to another: `up`, `failed` or `unknown`."""
 
     source: str = msgspec.field(name="from")
@@ -68,8 +68,8 @@ class Link(Document, frozen=True):
     since_seconds: float | None = None
 
 
-class Durations(Document, frozen=True):
-    """Where the time of a takeover went, seconds: from the last sign of life of the old main on."""
+class Durations(LenientDocument, frozen=True):
+    """The parts of the time of a takeover, from the last sign of life of the old main, seconds."""
 
     detection: float = 0.0
     claim: float = 0.0
@@ -77,8 +77,8 @@ class Durations(Document, frozen=True):
     total: float = 0.0
 
 
-class Takeover(Document, frozen=True):
-    """One epoch's claim: who, after whom, and why. `words` is the reason for people."""
+class Takeover(LenientDocument, frozen=True):
+    """The claim of one epoch: the member, the previous main, and the reason. `words` is the reason for people."""
 
     epoch: int
     member: str = ""
@@ -93,8 +93,8 @@ class Takeover(Document, frozen=True):
     durations: Durations | None = None
 
 
-class Alert(Document, frozen=True):
-    """One open alert. `advice` says what a person should do about it."""
+class Alert(LenientDocument, frozen=True):
+    """One open alert. `advice` is the action that it needs."""
 
     id: str = ""
     severity: str = ""
@@ -106,8 +106,8 @@ class Alert(Document, frozen=True):
     since: str | float | None = None
 
 
-class Cluster(Document, frozen=True):
-    """`GET /v1/cluster`: everything that the overseer knows, in one document."""
+class Cluster(LenientDocument, frozen=True):
+    """`GET /v1/cluster`: the whole state that the overseer reports."""
 
     folder_id: str | None = None
     epoch: int | None = None
@@ -118,19 +118,19 @@ class Cluster(Document, frozen=True):
     alerts: list[Alert] = []
 
 
-class Takeovers(Document, frozen=True):
+class TakeoversReply(LenientDocument, frozen=True):
     """`GET /v1/takeovers`."""
 
     takeovers: list[Takeover] = []
 
 
-class Alerts(Document, frozen=True):
+class AlertsReply(LenientDocument, frozen=True):
     """`GET /v1/alerts`."""
 
     alerts: list[Alert] = []
 
 
-class Entry(Document, frozen=True):
+class Entry(LenientDocument, frozen=True):
     """One key of a list: its version and the size of its value in bytes."""
 
     key: str
@@ -138,14 +138,14 @@ class Entry(Document, frozen=True):
     size: int
 
 
-class Page(Document, frozen=True):
+class Page(LenientDocument, frozen=True):
     """`GET /v1/kv`: some keys in order; `next` is the `after` of the next page, or null at the end."""
 
     keys: list[Entry] = []
     next: str | None = None
 
 
-class Problem(Document, frozen=True):
+class ProblemDocument(LenientDocument, frozen=True):
     """An error body, `application/problem+json` (RFC 9457)."""
 
     type: str = "about:blank"
@@ -155,7 +155,7 @@ class Problem(Document, frozen=True):
 
 
 def decode(body: bytes, kind: type[D], where: str) -> D:
-    """The document in `body`; `where` is named in the `BadAnswer` when it is none."""
+    """Return the document in `body`. Raises BadAnswer, which names `where`."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -1,13 +1,13 @@
-"""What a call to the cluster can end with, other than its result.
+"""The errors of a call to the cluster.
 
-Every exception here derives from `HanasError`, and its text is one sentence that a person can act on.
+Each derives from `HanasError`, and its text is one sentence for people.
 """
 
 from __future__ import annotations
 
 
 class HanasError(Exception):
-    """Anything that the cluster, or the way to it, refused."""
+    """The base of all errors of the cluster and of the connection to it."""
 
 
 class NotFound(HanasError):
@@ -19,10 +19,10 @@ class NotFound(HanasError):
 
 
 class Refused(HanasError):
-    """The cluster understood the call and will not do it; trying again changes nothing.
+    """The cluster rejected the call; a repetition would give the same answer.
 
-    `status` is the HTTP status (4xx, 501, 505 or 507), `title` and `detail` are the words of the problem
-    document (RFC 9457) that came with it.
+    `status` is the HTTP status (4xx, 501, 505 or 507); `title` and `detail` come from the problem document
+    (RFC 9457).
     """
 
     def __init__(self, status: int, title: str, detail: str) -> None:
@@ -37,11 +37,10 @@ class PreconditionFailed(Refused):
 
 
 class Unavailable(HanasError):
-    """No main carried the call out before its deadline.
+    """No main executed the call before its deadline.
 
-    `outcome_unknown` is true for a write that may have been carried out all the same: one of its tries
-    reached a server, and no answer came back. `contacted`: some server answered something. `elapsed` is in
-    seconds.
+    `outcome_unknown` is true for a write that may have been executed: an attempt reached a server, and no answer
+    came back. `contacted`: some server answered. `elapsed` is in seconds.
     """
 
     def __init__(self, message: str, *, outcome_unknown: bool, contacted: bool, tries: int, elapsed: float) -> None:
@@ -53,4 +52,4 @@ class Unavailable(HanasError):
 
 
 class BadAnswer(HanasError):
-    """What answered does not speak the cluster's API: a wrong address, or an incompatible version."""
+    """The server does not speak the API of HANas: a wrong address, or an incompatible version."""

@@ -1,4 +1,4 @@
-"""`hanas fsck FOLDER`: checks a folder that nobody uses, and says what is wrong and which keys it touches."""
+"""`hanas fsck FOLDER`: checks a folder without running workers, and lists errors with the affected keys."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 
+from hanas_client.commands import DONE, FAILED
 from hanas_client.errors import HanasError
 from hanas_core.upkeep import fsck
 from hanas_core.upkeep.findings import Finding, Report
 from hanas_core.volume import blocking, errors, posix
 
-DONE, FAILED = 0, 1
 _SHOWN_KEYS = 10
 
 
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check the folder; 1 if something in it is wrong."""
+    """Check the folder; return 1 if it has errors."""
     try:
         report = blocking.run(fsck.check(posix.PosixFolder(Path(arguments.folder))))
     except errors.FolderError as error:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def show(report: Report, *, quiet: bool) -> None:
-    """Print a line for each finding, and a sum."""
+    """Print a line for each finding, and the totals."""
     for finding in report.findings:
         if finding.severity == "error" or not quiet:
             print(_line(finding))

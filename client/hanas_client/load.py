@@ -1,4 +1,4 @@
-"""Load on a running cluster and what came of it, for `hanas bench`."""
+"""The load of `hanas bench`, and its measurement."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from hanas_client.errors import HanasError, NotFound, Unavailable
 
 Kind = Literal["put", "get", "mixed"]
 READ_SHARES: dict[Kind, float] = {"put": 0.0, "get": 1.0, "mixed": 0.9}
-"""How much of the load reads."""
+"""The share of reads."""
 _MOST_VALUE_BYTES = 64 << 20
 _MOST_CONNECTIONS = 256
 _MOST_KEYS = 1_000_000
 _MOST_SECONDS = 600.0
 _GRACE_SECONDS = 1.0
-"""After `stop` what is under way has so long to be answered."""
+"""The time for open requests after `stop`."""
 _REST_SECONDS = 0.05
-"""A connection rests after an error: a refusal comes at once, and would come again."""
+"""The pause of a connection after an error: a refusal is immediate, and would repeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is asked of the cluster. Raises ValueError for what cannot be asked."""
+    """The parameters of the load. Raises ValueError if they are out of range."""
 
     kind: Kind = "mixed"
     value_bytes: int = 1024
     connections: int = 4
-    """How many send at the same time, each one request after the other."""
+    """Each sends one request after the other."""
     seconds: float = 10.0
     keys: int = 1000
     prefix: str = "hanas-bench/"
     run: str = field(default_factory=lambda: os.urandom(4).hex())
-    """Part of every key, so that nobody else's key is touched."""
+    """Part of every key, so that the load never touches another key."""
 
     def __post_init__(self) -> None:
         _within("--value-bytes", self.value_bytes, 0, _MOST_VALUE_BYTES)
@@ -51,68 +51,68 @@ class Workload:
         calls.get(self.key(0))
 
     def key(self, number: int) -> str:
-        """The name of a key, from 0 on."""
+        """Return the key with this number, from 0."""
         return f"{self.prefix}{self.run}/{number:06}"
 
 
 class Tally:
-    """What came of one kind of request."""
+    """The results of one kind of request."""
 
     def __init__(self) -> None:
         self.milliseconds = array("d")
-        """How long each took that was acknowledged, in the order of the answers, with all repetitions."""
+        """The time of each acknowledged request with its repetitions, in the order of the answers."""
         self.errors = 0
         self.unknown = 0
-        """Writes that may have been done or not: no answer came to them in time."""
+        """Writes with an unknown outcome: no answer came in time."""
 
     def add(self, other: Tally) -> None:
-        """Count what another one has counted as well."""
+        """Add the counts of another tally."""
         self.milliseconds.extend(other.milliseconds)
         self.errors += other.errors
         self.unknown += other.unknown
 
 
 class Load:
-    """Puts a workload on a cluster: `prepare`, `measure`, `clear`; `stop` ends each of them early."""
+    """Runs a workload on a cluster: `prepare`, `measure`, `clear`; `stop` ends each of them early."""
 
     def __init__(self, clients: Sequence[AsyncClient], workload: Workload) -> None:
-        """Send nothing yet. There is a client for each connection, which costs much less than one with them all."""
+        """Send nothing yet. One client for each connection costs much less than one client with all connections."""
         self.workload = workload
         self.gets, self.puts = Tally(), Tally()
         self.troubles: Counter[str] = Counter()
-        """What the errors said, and how often."""
+        """The number of each error message."""
         self.began = self.ended = 0.0
-        """When the measuring began and ended, monotonic seconds."""
+        """Start and end of the measurement, monotonic seconds."""
         self.gap = self.gap_began = 0.0
-        """The longest time without an acknowledged answer, and when it began after the measuring did, seconds."""
+        """The longest time without an acknowledged answer, and its beginning after the start, seconds."""
         self._clients = clients
         self._value = os.urandom(workload.value_bytes)
         self._answered = 0.0
         self._touched: set[int] = set()
-        """The keys that may be there."""
+        """The keys that may exist."""
         self._stopping = asyncio.Event()
 
     @property
     def stopped(self) -> bool:
-        """It was ended early."""
+        """Whether `stop` was called."""
         return self._stopping.is_set()
 
     @property
     def prepared(self) -> int:
-        """How many keys have been written, or tried to be."""
+        """The number of keys with an attempted write."""
         return len(self._touched)
 
     @property
     def silence(self) -> float:
-        """How long no answer has come, seconds."""
+        """The time since the last answer, seconds."""
         return time.monotonic() - self._answered
 
     def stop(self) -> None:
-        """End what is being done, soon."""
+        """End the current phase soon."""
         self._stopping.set()
 
     async def prepare(self) -> None:
-        """Connect, and write the keys that are read. Raises HanasError."""
+        """Connect, and write the keys for the reads. Raises HanasError."""
         numbers = iter(range(self.workload.keys if READ_SHARES[self.workload.kind] > 0 else 0))
         await self._on_each_connection(lambda client: self._write_each(client, numbers))
 
@@ -124,7 +124,7 @@ class Load:
             await self._put(client, number)
 
     async def measure(self) -> None:
-        """Send requests for as long as the workload says, then wait for those under way."""
+        """Send requests for the duration of the workload, then wait for the open ones."""
         self.began = self._answered = time.monotonic()
         ends = self.began + self.workload.seconds
         await self._on_each_connection(lambda client: self._send_until(client, ends))
@@ -167,7 +167,7 @@ class Load:
             self.gap, self.gap_began = until - self._answered, self._answered - self.began
 
     async def clear(self) -> None:
-        """Remove every key that was written. Raises HanasError when some may be left."""
+        """Remove every written key. Raises HanasError when some may remain."""
         self._stopping.clear()
         numbers = iter(sorted(self._touched))
         await self._on_each_connection(lambda client: self._remove_each(client, numbers))
@@ -184,12 +184,12 @@ class Load:
             except NotFound:
                 pass
             except HanasError:
-                self.stop()  # the others would not be removed either
+                self.stop()  # the other deletes would fail too
                 return
             self._touched.discard(number)
 
     async def _on_each_connection(self, work: Callable[[AsyncClient], Coroutine[Any, Any, None]]) -> None:
-        """Do `work` with all clients at once, until `stop` at the latest. Raises its error."""
+        """Run `work` with all clients at once, at most until `stop`. Raises its error."""
         tasks = {asyncio.create_task(work(client)) for client in self._clients}
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -208,7 +208,7 @@ class Load:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value that `share` (0 to 1) of `ordered` lie below; `ordered` is not empty."""
+    """Return the value below which `share` (0 to 1) of `ordered` lie; `ordered` is not empty."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 

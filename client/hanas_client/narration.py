@@ -1,4 +1,4 @@
-"""What happens in a cluster, in one line an event, for `hanas watch` and the lab."""
+"""Events of a cluster in one line each, for `hanas watch` and the lab."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from hanas_client.documents import Alert, Cluster, Member, Takeover, decode
-from hanas_client.events import Event
+from hanas_serving.events import Event
 
 Tone = Literal["good", "bad", "urgent", "plain"]
 D = TypeVar("D")
@@ -16,20 +16,20 @@ D = TypeVar("D")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One line for people and how it should look."""
+    """One line for people, and its tone."""
 
     text: str
     tone: Tone = "plain"
 
 
 class Narrator:
-    """Tells events. A `cluster` event brings the whole document; told is what changed since the last one."""
+    """Describes events. A `cluster` event has the whole document; its sentences are the changes since the last one."""
 
     def __init__(self) -> None:
         self._cluster: Cluster | None = None
 
-    def tell(self, event: Event) -> list[Sentence]:
-        """The sentences for one event; none when it changes nothing. Raises BadAnswer for a bad document."""
+    def describe(self, event: Event) -> list[Sentence]:
+        """Return the sentences for one event, none without a change. Raises BadAnswer for an invalid document."""
         match event.name:
             case "cluster":
                 cluster = _document(event, Cluster)
@@ -47,7 +47,7 @@ class Narrator:
 
 
 def differences(previous: Cluster | None, present: Cluster) -> list[Sentence]:
-    """What changed between two documents; of the first one, a summary."""
+    """Return the differences between two documents; for the first one, a summary."""
     if previous is None:
         return [_summary(present)]
     return [
@@ -58,14 +58,14 @@ def differences(previous: Cluster | None, present: Cluster) -> list[Sentence]:
 
 
 def takeover_sentence(takeover: Takeover) -> Sentence:
-    """Who became the main of which epoch, and why."""
+    """Return the new main, its epoch, and the reason."""
     reason = takeover.words or takeover.verdict or takeover.why
     text = f"epoch {takeover.epoch}: {takeover.member} becomes the main"
     return Sentence(f"{text}: {reason}" if reason else text, "urgent" if takeover.why == "failure" else "good")
 
 
 def alert_sentence(alert: Alert) -> Sentence:
-    """Severity, message, since when, and advice."""
+    """Return severity, message, time and advice."""
     since = f" (since {alert.since})" if isinstance(alert.since, str) and alert.since else ""
     advice = f"{since} → {alert.advice}" if alert.advice else since
     tone: Tone = "bad" if alert.severity == "notice" else "urgent"
@@ -77,15 +77,15 @@ def _document(event: Event, kind: type[D]) -> D:
 
 
 def _summary(cluster: Cluster) -> Sentence:
-    members = _seen(cluster).values()
+    members = _started(cluster).values()
     alive = sum(member.alive is not False for member in members)
     main = cluster.main.member if cluster.main else "none"
     text = f"epoch {cluster.epoch}: main {main}, {alive} of {len(members)} members alive"
     return Sentence(text, "plain" if cluster.main else "urgent")
 
 
-def _seen(cluster: Cluster) -> dict[str, Member]:
-    """The members by name, less those that are registered and have not shown themselves yet."""
+def _started(cluster: Cluster) -> dict[str, Member]:
+    """Return the members by name, without those that are registered and never started."""
     return {member.member: member for member in cluster.members if member.incarnation}
 
 
@@ -102,22 +102,22 @@ def _main_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
 
 
 def _member_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
-    before = _seen(previous)
+    before = _started(previous)
     sentences: list[Sentence] = []
-    for name, member in _seen(present).items():
-        known = before.pop(name, None)
-        if known is None:
+    for name, member in _started(present).items():
+        last = before.pop(name, None)
+        if last is None:
             sentences.append(Sentence(f"{member.member} joined the pool", "good"))
             continue
-        if known.incarnation != member.incarnation:
+        if last.incarnation != member.incarnation:
             sentences.append(Sentence(f"{member.member} was started again", "good"))
-        elif known.role != member.role == "left":
+        elif last.role != member.role == "left":
             sentences.append(Sentence(f"{member.member} was stopped in order"))
-        elif known.alive is not False and member.alive is False:
+        elif last.alive is not False and member.alive is False:
             sentences.append(Sentence(f"{member.member} is not heard of any more", "bad"))
-        elif known.alive is False and member.alive:
+        elif last.alive is False and member.alive:
             sentences.append(Sentence(f"{member.member} is back", "good"))
-        if member.verdict not in {known.verdict, None, "Unknown"}:
+        if member.verdict not in {last.verdict, None, "Unknown"}:
             tone: Tone = "good" if member.verdict == "Healthy" else "bad"
             sentences.append(Sentence(f"{member.member} says: {member.verdict}", tone))
     sentences.extend(Sentence(f"{name} left the pool") for name in before)
@@ -134,7 +134,7 @@ def _link_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
 
 
 def as_json_line(event: Event) -> str:
-    """An event for machines: `{"event": …, "id": …, "data": …}`."""
+    """Return an event as JSON: `{"event": …, "id": …, "data": …}`."""
     try:
         data: object = msgspec.json.decode(event.data)
     except msgspec.DecodeError:

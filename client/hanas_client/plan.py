@@ -1,17 +1,17 @@
-"""How one call reaches the main, sans-IO: what to send, where, when to wait and when to give up.
+"""How one call reaches the main, without I/O: requests, their order, waits and the deadline.
 
-`carry_out` and `consult` are generators. They yield a `Send` or a `Wait`, and get back `Observed`: the time
-after it and what came of it. They return the final `Reply` or raise `Unavailable`. So the synchronous and the
-asynchronous client share every decision, and tests need neither sockets nor clocks.
+`carry_out` and `consult` are generators. They yield a `Send` or a `Wait`, and receive `StepResult`: the time after the
+step and its outcome. They return the final `Reply` or raise `Unavailable`. So the synchronous and the asynchronous
+client share every decision, and tests need neither sockets nor clocks.
 
-A round of `carry_out` begins at the main as last seen, or as an overseer names it, or (when no overseer can
-tell, or the one it names has just failed) at any worker known. Backups answer 307. The round ends with the
-final reply, or with a failure, a 503, or a redirect to where the round has been already: two backups may
-point at one another or at a dead main while an epoch changes. Rounds are repeated, with small waits, until
-the deadline. All tries of a write carry one Idempotency-Key, so it happens at most once.
+A round of `carry_out` starts at the last known main, or at the one that an overseer names, or (if no overseer names
+one, or that one has just failed) at any known worker. Backups answer 307. The round ends with the final reply, a
+failure, a 503, or a redirect to an address that the round has visited: two backups may redirect to one another or to a
+dead main while an epoch changes. Rounds repeat, with short waits, until the deadline. All attempts of a write carry
+one Idempotency-Key, so it happens at most once.
 
-A 503's Retry-After cannot say less than a second, which is longer than a takeover; so it only says *that* the
-call may be tried again, and shortens a wait but never lengthens it.
+The Retry-After of a 503 is at least a second, which is longer than a takeover; so it shortens a wait and never
+lengthens it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from hanas_client.calls import Call, Reply, is_problem, words_of
-from hanas_client.documents import MainDocument, Pool, decode
+from hanas_client.documents import MainReply, PoolReply, decode
 from hanas_client.errors import BadAnswer, Refused, Unavailable
 from hanas_client.routes import Routes
 from hanas_client.settings import Policy
 
 MAX_HOPS = 4
 REDIRECTS = frozenset({301, 302, 307, 308})
-# 421, 425 and 429 ask for another try; 500 to 504 come from a server or a proxy in trouble.
+# 421, 425 and 429 request another attempt; 500 to 504 come from a failing server or proxy.
 RETRIED = frozenset({408, 421, 425, 429, 500, 502, 503, 504})
-# After these a write was certainly not begun. 503 has a rule of its own, see `_was_not_begun`.
+# With these a write has certainly not started. 503 has a rule of its own, see `_was_not_begun`.
 NOT_BEGUN = frozenset({421, 425, 429})
 
 
@@ -49,16 +49,16 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Let this many seconds pass."""
+    """Wait for this many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No reply came. `sent`: the server may have got the request. `detail` is for people.
+    """No reply came. `sent`: the server may have received the request. `detail` is for people.
 
-    `unconnected`: the time for a connection was up.
+    `unconnected`: the connection timed out.
     """
 
     detail: str
@@ -67,8 +67,8 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """What came of a step, and the monotonic time after it in seconds. `outcome` is None after a wait."""
+class StepResult:
+    """The outcome of a step, None after a wait, and the monotonic time after it in seconds."""
 
     now: float
     outcome: Reply | Failure | None = None
@@ -76,12 +76,12 @@ class Observed:
 
 D = TypeVar("D")
 Step = Send | Wait
-Plan = Generator[Step, Observed, Reply]
+Plan = Generator[Step, StepResult, Reply]
 
 
 @dataclass(slots=True)
 class _Journey:
-    """The state of one call on its way."""
+    """The state of one call."""
 
     routes: Routes
     policy: Policy
@@ -113,8 +113,8 @@ class _Journey:
             patience = min(patience, self.policy.first_contact)
         return self.started + patience
 
-    def send(self, call: Call, url: str, connect: float, read: float) -> Generator[Step, Observed, Reply | Failure]:
-        """One try of `call` at `url`; failures are noted for the message at the end."""
+    def send(self, call: Call, url: str, connect: float, read: float) -> Generator[Step, StepResult, Reply | Failure]:
+        """Attempt `call` at `url`; store a failure for the final message."""
         remaining = self.deadline - self.now
         if remaining <= 0:
             raise self.unavailable()
@@ -131,14 +131,14 @@ class _Journey:
         return observed.outcome
 
     def wait_longer(self, failure: Failure) -> None:
-        """Give the next try twice the time for what this one had not enough of."""
+        """Double the time-out that ended this attempt for the next one."""
         if failure.sent:
             self.read = min(self.read * 2, self.policy.read)
         if failure.unconnected:
             self.connect = min(self.connect * 2, self.policy.connect)
 
-    def pause(self) -> Generator[Step, Observed, None]:
-        """The wait between two rounds."""
+    def pause(self) -> Generator[Step, StepResult, None]:
+        """Wait between two rounds."""
         remaining = self.deadline - self.now
         if remaining <= 0:
             raise self.unavailable()
@@ -167,24 +167,24 @@ class _Journey:
             elapsed=elapsed,
         )
 
-    def resolve(self) -> Generator[Step, Observed, str | None]:
-        """The base URL at which the next round begins, or None when none is known."""
+    def resolve(self) -> Generator[Step, StepResult, str | None]:
+        """Return the base URL at which the next round starts, None if no server is known."""
         if self.routes.main is not None:
             return self.routes.main
-        named = yield from self.ask_overseers()
-        if named is not None and named != self.failed_base:
-            return named
-        return self.routes.next_worker(self.failed_base) or named
+        main = yield from self.ask_overseers()
+        if main is not None and main != self.failed_base:
+            return main
+        return self.routes.next_worker(self.failed_base) or main
 
-    def ask_overseers(self) -> Generator[Step, Observed, str | None]:
-        """The main's base URL as the first overseer that answers names it."""
+    def ask_overseers(self) -> Generator[Step, StepResult, str | None]:
+        """Return the main's base URL from the first overseer that answers."""
         for base in self.routes.overseers_to_ask(self.now):
-            document = yield from self.look_up(base, "/v1/main", MainDocument)
+            document = yield from self.look_up(base, "/v1/main", MainReply)
             if document is None:
                 self.routes.overseer_failed(base, self.now)
                 continue
             if not self.routes.pool_is_fresh(self.now):
-                pool = yield from self.look_up(base, "/v1/pool", Pool)
+                pool = yield from self.look_up(base, "/v1/pool", PoolReply)
                 if pool is not None:
                     urls = [member.advertise_url for member in pool.members if member.advertise_url]
                     self.routes.learn_pool(urls, self.now)
@@ -194,8 +194,8 @@ class _Journey:
             return document.main.advertise_url.rstrip("/")
         return None
 
-    def look_up(self, base: str, path: str, kind: type[D]) -> Generator[Step, Observed, D | None]:
-        """A document of an overseer, or None when it does not give one now. Raises Refused without a good token."""
+    def look_up(self, base: str, path: str, kind: type[D]) -> Generator[Step, StepResult, D | None]:
+        """Return a document of an overseer, None if it has none now. Raises Refused without a valid token."""
         call = Call("GET", path, {"accept": "application/json"})
         lookup = self.policy.lookup
         outcome = yield from self.send(call, base + path, lookup, lookup)
@@ -212,8 +212,8 @@ class _Journey:
             self.trouble = str(error)
             return None
 
-    def pursue(self, call: Call, base: str) -> Generator[Step, Observed, Reply | None]:
-        """One round from `base` along redirects: the final reply, or None to try again."""
+    def pursue(self, call: Call, base: str) -> Generator[Step, StepResult, Reply | None]:
+        """Follow redirects from `base`; return the final reply, None for another round."""
         url = base + call.target
         visited: set[str] = set()
         while True:
@@ -236,7 +236,7 @@ class _Journey:
                 self.trouble = _described(_origin(url), outcome)
                 self.retry_after = _seconds(outcome.headers.get("retry-after"))
                 self.routes.forget_main(base)
-                self.failed_base = None  # it is alive: it may be asked again
+                self.failed_base = None  # it is alive: the next round may use it
                 return None
             else:
                 if url.endswith(call.target):
@@ -247,7 +247,7 @@ class _Journey:
         return None
 
     def redirected(self, url: str, reply: Reply) -> str | None:
-        """Where a redirect leads; None if that is nowhere, or would show the token without encryption."""
+        """Return the target of a redirect; None without one, or if it would send the token without encryption."""
         location = reply.headers.get("location")
         if not location:
             return None
@@ -268,10 +268,9 @@ def carry_out(
     jitter: Callable[[], float],
     token: str | None = None,
 ) -> Plan:
-    """Bring `call` to the main and return its final reply.
+    """Send `call` to the main and return its final reply.
 
-    `now` is the monotonic time in seconds, `jitter` gives numbers from 0 to 1. Raises Unavailable at the
-    deadline.
+    `now` is the monotonic time in seconds, `jitter` returns numbers from 0 to 1. Raises Unavailable at the deadline.
     """
     journey = _Journey(routes, policy, token, jitter, now, writes=call.writes)
     while True:
@@ -293,7 +292,7 @@ def consult(
 ) -> Plan:
     """Ask the servers at `bases` in turn, without following redirects, until one gives a final reply.
 
-    For what any of them may answer: an overseer's documents, or one worker's account of itself.
+    For documents that any of them has: those of overseers, or the status of one worker.
     """
     journey = _Journey(Routes((), bases), policy, token, jitter, now)
     while True:
@@ -310,9 +309,9 @@ def consult(
 
 
 def _was_not_begun(reply: Reply) -> bool:
-    """Whether a write that was answered so is known not to have been done.
+    """Return whether the reply proves that a write was not executed.
 
-    A worker's 503 says it when it is otherwise (`HANas-Outcome: unknown`); that of a proxy says nothing.
+    A worker marks its other 503 with `HANas-Outcome: unknown`; that of a proxy proves nothing.
     """
     if reply.status != 503:
         return reply.status in NOT_BEGUN

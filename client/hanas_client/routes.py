@@ -1,6 +1,6 @@
-"""What a client knows about where the cluster is; shared by all calls of one client.
+"""The addresses of a cluster that a client knows; all its calls share them.
 
-Each field is replaced as a whole, so that threads may share it: the worst that a race costs is one detour.
+Each field is replaced as a whole, so that threads may share it: a race costs one more request at most.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ POOL_FRESH_SECONDS = 5.0
 
 
 class Routes:
-    """The overseers, the workers known, and the main as it was last seen."""
+    """The overseers, the workers, and the last known main."""
 
     def __init__(self, overseers: tuple[str, ...], servers: tuple[str, ...]) -> None:
         if not overseers and not servers:
@@ -21,22 +21,22 @@ class Routes:
         self.servers = servers
         self.main: str | None = None
         self._members: tuple[str, ...] = ()
-        self._pool_known_at: float | None = None
+        self._pool_read_at: float | None = None
         self._turn = 0
         self._resting: dict[str, float] = {}
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """Base URLs of all workers known: those named by the user, then the members of the pool."""
+        """Base URLs of all workers: those that the user named, then the members of the pool."""
         return tuple(dict.fromkeys(self.servers + self._members))
 
     def forget_main(self, base: str) -> None:
-        """The worker at `base` does not serve; unless another main is known by now, ask anew."""
+        """Discard the worker at `base` as the main, unless another main is known by now."""
         if self.main == base:
             self.main = None
 
     def next_worker(self, other_than: str | None) -> str | None:
-        """The workers in turn, leaving out the one that has just failed where there is another."""
+        """Return the workers in turn, without `other_than` if there is another one."""
         choices = [base for base in self.workers if base != other_than] or list(self.workers)
         if not choices:
             return None
@@ -44,20 +44,20 @@ class Routes:
         return choices[(self._turn - 1) % len(choices)]
 
     def learn_pool(self, urls: Iterable[str], now: float) -> None:
-        """Remember the members' addresses, for the time when no overseer answers."""
+        """Store the addresses of the members, for the time when no overseer answers."""
         self._members = tuple(url.rstrip("/") for url in urls)
-        self._pool_known_at = now
+        self._pool_read_at = now
 
     def pool_is_fresh(self, now: float) -> bool:
-        """Whether the pool was read not long ago (`now` in seconds on the monotonic clock)."""
-        return self._pool_known_at is not None and now - self._pool_known_at < POOL_FRESH_SECONDS
+        """Return whether the pool was read recently (`now` in seconds on the monotonic clock)."""
+        return self._pool_read_at is not None and now - self._pool_read_at < POOL_FRESH_SECONDS
 
     def overseers_to_ask(self, now: float) -> tuple[str, ...]:
-        """The overseers, without those that failed a moment ago if workers can be asked instead."""
+        """Return the overseers, without those that just failed if workers are known."""
         awake = tuple(base for base in self.overseers if self._resting.get(base, now) <= now)
         return awake if self.workers else awake or self.overseers
 
     def overseer_failed(self, base: str, now: float) -> None:
-        """Ask this overseer last for now, and leave it in peace for a moment."""
+        """Move this overseer to the end, and skip it for a moment."""
         self._resting = self._resting | {base: now + OVERSEER_REST_SECONDS}
         self.overseers = (*(other for other in self.overseers if other != base), base)

@@ -1,4 +1,4 @@
-"""Where the cluster is and how patient a call is: arguments first, then the environment."""
+"""The addresses of the cluster and the time limits of a call: arguments first, then the environment."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ DEFAULT_OVERSEER = "http://localhost:4000"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How long a call tries; all values in seconds.
+    """The time limits of a call, in seconds.
 
-    `deadline`: after that long a call gives up. `first_contact`: it gives up earlier, after that long, while
-    nothing at all has ever answered it (None: only at the deadline). `connect` and `read`: one try at a
-    worker. The first try waits only `connect_first` for a connection and `read_first` for its answer, and each
-    one after a silence twice as long, up to those: a dead address and a paused main never answer, while the
-    successor does within a second. `lookup`: one question to an overseer. `backoff_start` doubles with each
-    round up to `backoff_cap`: a takeover takes less than a second, so a longer wait would outlast it.
+    `deadline`: the limit of the whole call. `first_contact`: the limit while no server has answered (None: the
+    deadline). `connect` and `read`: the limits of one attempt at a worker. The first attempt has `connect_first` and
+    `read_first`, and each one after a time-out twice as much, up to those: a dead address and a paused main never
+    answer, while the successor does within a second. `lookup`: the limit of one request to an overseer. The wait
+    between rounds starts at `backoff_start` and doubles up to `backoff_cap`: a takeover takes less than a second.
     """
 
     deadline: float = 30.0
@@ -36,9 +35,9 @@ class Policy:
 
 
 def parse_urls(addresses: str | Iterable[str]) -> tuple[str, ...]:
-    """Base URLs from a comma-separated string or several; `host:port` alone means http.
+    """Return base URLs from a comma-separated string or several; `host:port` alone means http.
 
-    Raises ValueError for what is no address of an HTTP server.
+    Raises ValueError for an invalid address.
     """
     parts = addresses.split(",") if isinstance(addresses, str) else list(addresses)
     return tuple(dict.fromkeys(_base_url(part.strip()) for part in parts if part.strip()))
@@ -61,10 +60,10 @@ def addresses(
     servers: str | Iterable[str] | None,
     environment: Mapping[str, str] = os.environ,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The overseers and the workers to begin with.
+    """Return the URLs of the overseers and of the workers.
 
-    Arguments win over OVERSEER_IP and HANAS_SERVER. When only workers are named, no overseer is assumed;
-    when nothing is, the overseer is at http://localhost:4000.
+    Arguments take precedence over OVERSEER_IP and HANAS_SERVER. With workers only, there is no overseer; without
+    either, the overseer is at http://localhost:4000.
     """
     worker_urls = parse_urls(environment.get("HANAS_SERVER", "") if servers is None else servers)
     overseer_urls = parse_urls(environment.get("OVERSEER_IP", "") if overseers is None else overseers)
@@ -74,7 +73,7 @@ def addresses(
 
 
 def client_token(file: str | Path | None, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The bearer token: the first line of `file`, or of HANAS_CLIENT_TOKEN_FILE; None without either.
+    """Return the bearer token: the first line of `file`, or of HANAS_CLIENT_TOKEN_FILE; None without either.
 
     Raises ValueError when the file cannot be read or its first line is empty.
     """

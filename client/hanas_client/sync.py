@@ -12,10 +12,10 @@ from typing import Self, TypeVar
 import httpx
 
 from hanas_client import calls, transport
-from hanas_client.calls import Operation, Value, Written
+from hanas_client.calls import TypedCall, Value, Written
 from hanas_client.documents import Alert, Cluster, Entry, Page, Takeover
 from hanas_client.overseer import alerts_call, cluster_call, forget_call, takeovers_call
-from hanas_client.plan import Failure, Observed, Plan, Send, carry_out, consult
+from hanas_client.plan import Failure, Plan, Send, StepResult, carry_out, consult
 from hanas_client.routes import Routes
 from hanas_client.settings import Policy, addresses, client_token, parse_urls
 
@@ -25,9 +25,9 @@ T = TypeVar("T")
 class Client:
     """A client of one cluster. It may be shared by threads; use it as a context manager or `close` it.
 
-    `overseers` and `servers` (workers) are base URLs, comma-separated or several; `settings.addresses` tells
-    the defaults. Every method raises a `HanasError`; `Unavailable` after `policy.deadline` seconds. A write
-    is retried over takeovers under one idempotency key, so it happens at most once.
+    `overseers` and `servers` (workers) are base URLs, comma-separated or several; `settings.addresses` has the
+    defaults. Every method raises a `HanasError`; `Unavailable` after `policy.deadline` seconds. The client repeats
+    a write over takeovers with one idempotency key, so it happens at most once.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Client:
         if_match: str | None = None,
         if_none_match: bool = False,
     ) -> Written:
-        """Write a value; it is durable on return. Raises PreconditionFailed when a condition fails."""
+        """Write a value, durable on return. Raises PreconditionFailed."""
         return self._perform(calls.put(key, value, content_type, if_match, if_none_match))
 
     def get(self, key: str, *, stale: bool = False) -> Value:
@@ -71,15 +71,15 @@ class Client:
         return self._perform(calls.get(key, stale=stale))
 
     def delete(self, key: str, if_match: str | None = None) -> None:
-        """Remove a key. Raises NotFound, and PreconditionFailed when the version is another one."""
+        """Remove a key. Raises NotFound, and PreconditionFailed if its version differs from `if_match`."""
         self._perform(calls.delete(key, if_match))
 
     def page(self, prefix: str = "", after: str | None = None, limit: int | None = None) -> Page:
-        """One page of keys, as `GET /v1/kv` gives it."""
+        """Return one page of keys, as in `GET /v1/kv`."""
         return self._perform(calls.page(prefix, after, limit))
 
     def list(self, prefix: str = "", after: str | None = None, limit: int | None = None) -> Iterator[Entry]:
-        """Keys that begin with `prefix` and come after `after`, in order, at most `limit`, page by page."""
+        """Yield at most `limit` keys with `prefix` and after `after`, in order, page by page."""
         remaining = limit
         while remaining is None or remaining > 0:
             page = self.page(prefix, after, calls.page_limit(remaining))
@@ -91,33 +91,33 @@ class Client:
             remaining = None if remaining is None else remaining - len(entries)
 
     def status(self, url: str | None = None) -> dict[str, object]:
-        """The account that the worker at `url` gives of itself; without it, the main's."""
+        """Return the status of the worker at `url`, or of the main."""
         operation = calls.status()
         if url is None:
             return self._perform(operation)
         return self._consult(operation, parse_urls(url))
 
     def cluster(self) -> Cluster:
-        """Everything that the overseer knows."""
+        """Return the state of the cluster, as the overseer reports it."""
         return self._consult(cluster_call(), self._routes.overseers)
 
     def takeovers(self) -> tuple[Takeover, ...]:
-        """The history of epochs, with evidence."""
+        """Return the history of epochs, with evidence."""
         return self._consult(takeovers_call(), self._routes.overseers)
 
     def alerts(self) -> tuple[Alert, ...]:
-        """The open alerts."""
+        """Return the open alerts."""
         return self._consult(alerts_call(), self._routes.overseers)
 
     def forget(self, member: str) -> None:
-        """Say that a member that died will not come back: its alerts end. Raises Refused while it lives."""
+        """Declare that a failed member will not return; this ends its alerts. Raises Refused while it is alive."""
         self._consult(forget_call(member), self._routes.overseers)
 
-    def _perform(self, operation: Operation[T]) -> T:
+    def _perform(self, operation: TypedCall[T]) -> T:
         plan = carry_out(operation.call, self._routes, self._policy, time.monotonic(), random.random, self._token)
         return operation.read(self._drive(plan))
 
-    def _consult(self, operation: Operation[T], bases: tuple[str, ...]) -> T:
+    def _consult(self, operation: TypedCall[T], bases: tuple[str, ...]) -> T:
         if not bases:
             raise ValueError("no overseer is named, and only one can answer this")
         plan = consult(operation.call, bases, self._policy, time.monotonic(), random.random, self._token)
@@ -132,7 +132,7 @@ class Client:
                     outcome = self._send(step)
                 else:
                     time.sleep(step.seconds)
-                step = plan.send(Observed(time.monotonic(), outcome))
+                step = plan.send(StepResult(time.monotonic(), outcome))
         except StopIteration as end:
             reply: calls.Reply = end.value
             return reply

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hanas_client.documents import Cluster, Durations, Link, Main, Member, Takeover
+from hanas_client.documents import Cluster, Durations, Link, Member, Takeover
 from hanas_client.narration import Sentence, alert_sentence
 
 STYLES = {"good": "green", "bad": "yellow", "urgent": "bold red", "plain": ""}
@@ -17,7 +17,7 @@ ROLE_STYLES = {"main": "bold green", "elect": "yellow", "joining": "yellow"}
 
 
 def console() -> Console:
-    """Standard output; without colours and wrapping when it is no terminal."""
+    """Return standard output, without colours and wrapping if it is not a terminal."""
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
@@ -30,7 +30,7 @@ def show(output: Console, columns: Sequence[str], rows: Sequence[Sequence[str | 
     """Print a table."""
     if not output.is_terminal:
         for row in (columns, *rows):
-            print("\t".join(str(cell) for cell in row), file=output.file)  # rich would make blanks of the tabs
+            print("\t".join(str(cell) for cell in row), file=output.file)  # rich would replace the tabs
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
@@ -41,7 +41,7 @@ def show(output: Console, columns: Sequence[str], rows: Sequence[Sequence[str | 
 
 
 def show_cluster(output: Console, cluster: Cluster) -> None:
-    """The cluster: a summary, its members, its failed links and its alerts."""
+    """Print the cluster: a summary, its members, its failed links and its alerts."""
     main = cluster.main
     summary = f"epoch {cluster.epoch}, main {main.member} ({main.state})" if main else "there is no main"
     say(output, Sentence(summary, "good" if main and main.state == "serving" else "urgent"))
@@ -55,7 +55,7 @@ def show_cluster(output: Console, cluster: Cluster) -> None:
 
 
 def show_takeovers(output: Console, takeovers: Sequence[Takeover], *, verbose: bool) -> None:
-    """The history of epochs; `verbose` adds the evidence of each."""
+    """Print the history of epochs; `verbose` adds the evidence of each."""
     rows = [
         (
             str(takeover.epoch),
@@ -64,7 +64,7 @@ def show_takeovers(output: Console, takeovers: Sequence[Takeover], *, verbose: b
             takeover.why,
             takeover.verdict or "–",
             takeover.claimed_at or "–",
-            _took(takeover.durations),
+            _duration(takeover.durations),
             takeover.words or "",
         )
         for takeover in takeovers
@@ -76,11 +76,6 @@ def show_takeovers(output: Console, takeovers: Sequence[Takeover], *, verbose: b
                 say(output, Sentence(f"evidence for epoch {takeover.epoch}:"))
                 for line in _evidence_lines(takeover.evidence):
                     output.out(f"  {line}", highlight=False)
-
-
-def describe_main(main: Main | None) -> str:
-    """The main and its address in a few words."""
-    return f"{main.member} at {main.advertise_url}" if main else "none"
 
 
 def _member_row(member: Member) -> tuple[str | Text, ...]:
@@ -99,7 +94,7 @@ def _member_row(member: Member) -> tuple[str | Text, ...]:
     )
 
 
-def _took(durations: Durations | None) -> str:
+def _duration(durations: Durations | None) -> str:
     if durations is None:
         return "–"
     parts = f"{durations.detection:.3f} + {durations.claim:.3f} + {durations.replay:.3f}"

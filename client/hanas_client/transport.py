@@ -1,4 +1,4 @@
-"""From plan to wire and back, for httpx: requests, time-outs, and which failures leave a write in doubt."""
+"""The plan's requests, time-outs and failures in terms of httpx."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 from hanas_client.calls import Reply
 from hanas_client.plan import Failure, Send
 
-# What is raised before a byte of the request can have reached the server.
+# The errors before any byte of the request can have reached the server.
 _NOT_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -18,7 +18,7 @@ _NOT_SENT = (
     httpx.InvalidURL,
     httpx.UnsupportedProtocol,
 )
-# Everything a request may end with other than a response. ssl and OSError: some come through unwrapped.
+# All errors of a request. httpx passes some of ssl and OSError unchanged.
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError)
 
 HEADERS = {"accept-encoding": "identity", "user-agent": "hanas-client"}
@@ -27,22 +27,22 @@ LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=256)
 
 @functools.cache
 def trust() -> ssl.SSLContext:
-    """The certificates that all clients of this process trust: to read them takes longer than a few requests."""
+    """Return the certificates that all clients of this process trust. Reading them takes longer than a few requests."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 def timeouts(step: Send) -> httpx.Timeout:
-    """The time-outs of one try; a pause of `read_seconds` between two pieces ends it."""
+    """Return the time-outs of one attempt; `read_seconds` limits the pause between two pieces of the answer."""
     return httpx.Timeout(step.read_seconds, connect=step.connect_seconds)
 
 
 def reply(response: httpx.Response) -> Reply:
-    """A response whose body has been read."""
+    """Return the reply of a response whose body was read."""
     return Reply(response.status_code, dict(response.headers), response.content)
 
 
 def failure(error: Exception) -> Failure:
-    """What a failed try means."""
+    """Return the failure of an attempt."""
     return Failure(
         _words(error), sent=not isinstance(error, _NOT_SENT), unconnected=isinstance(error, httpx.ConnectTimeout)
     )

@@ -1,6 +1,6 @@
-"""A whole cluster on this machine: real processes, and links between them that can be cut.
+"""A whole cluster on this machine: real processes, with links between them that the lab can cut.
 
-`Lab` is the library; `hanas lab` is made of it.
+`Lab` is the library behind the command `hanas lab`.
 """
 
 from hanas_lab.cluster import Lab

@@ -13,7 +13,7 @@ from typing import IO, Any, Self
 from hanas_lab import ports
 from hanas_lab.faults import LabError
 from hanas_lab.hosts import LOOPBACK, Host
-from hanas_lab.process import Guard, Server
+from hanas_lab.process import Guard, ServerProcess
 from hanas_lab.readiness import Readiness
 from hanas_lab.relay import Relay
 
@@ -21,18 +21,18 @@ OVERSEER = "overseer"
 LINK_PORT_OFFSET = 1000
 MAX_WORKERS = 99
 STOP_SECONDS = 5.0
-# Of the caller's environment these would lead the lab's processes to another cluster.
+# Variables of the caller's environment that would direct the lab's processes to another cluster.
 _FOREIGN = ("HANAS_FOLDER_ID", "HANAS_SERVER")
 
 
 class Lab:
     """A cluster in `directory`, of real processes on this machine. Use it as an asynchronous context manager.
 
-    `overseer_port` and `first_port` may be 0: then free ports are chosen. Worker `worker-N` has port
+    `overseer_port` and `first_port` may be 0 for free ports. Worker `worker-N` has port
     `first_port + N - 1` and its link port 1000 above. `environment` is added to that of every process,
-    such as `HANAS_…` timings. `hosts` tells by name which processes run elsewhere than on the loopback
-    interface, or mount the folder elsewhere. `report` gets a sentence for each step of starting. Each step
-    must be done within `patience` seconds. What is in the directory from an earlier run is kept and used.
+    such as `HANAS_…` timings. `hosts` names the processes that run elsewhere than on the loopback
+    interface, or mount the folder elsewhere. `report` gets a sentence for each step of the start. Each step has
+    `patience` seconds. The lab keeps and uses the data of an earlier run in the directory.
     Methods raise LabError, whose text is one line.
     """
 
@@ -61,7 +61,7 @@ class Lab:
         self._report = report or (lambda sentence: None)
         self._readiness = Readiness(patience)
         self._guard = Guard()
-        self._servers: dict[str, Server] = {}
+        self._servers: dict[str, ServerProcess] = {}
         self._relays: dict[str, Relay] = {}
         self._cuts: set[tuple[str, str]] = set()
         self._ports: set[int] = set()
@@ -78,7 +78,7 @@ class Lab:
 
     @property
     def overseer_url(self) -> str:
-        """Base URL of the overseer, which is also the dashboard's."""
+        """Base URL of the overseer and of its dashboard."""
         return self._servers[OVERSEER].url
 
     @property
@@ -96,7 +96,7 @@ class Lab:
         return self._server(name).log
 
     async def start(self) -> None:
-        """Start everything and wait until it serves. When that fails, nothing is left running."""
+        """Start all processes and wait until they serve. After a failure no process remains."""
         try:
             await self._start()
         except BaseException:
@@ -104,12 +104,12 @@ class Lab:
             raise
 
     async def stop(self) -> None:
-        """End every process (SIGTERM, after 5 s SIGKILL) and close the links. Harmless when repeated."""
+        """End every process (SIGTERM, after 5 s SIGKILL) and close the links. Idempotent."""
         ending = asyncio.gather(*(server.end(STOP_SECONDS) for server in self._servers.values()))
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:
-            await ending  # in a hurry, but not so much as to leave processes behind
+            await ending  # even then no process may remain
             raise
         finally:
             await asyncio.gather(*(relay.close() for relay in self._relays.values()))
@@ -124,11 +124,11 @@ class Lab:
         await self._server(name).kill()
 
     async def terminate(self, name: str) -> None:
-        """SIGTERM a worker or the overseer, and wait until it has ended, however long that takes."""
+        """SIGTERM a worker or the overseer, and wait for its end without a limit."""
         await self._server(name).terminate()
 
     async def pause(self, name: str) -> None:
-        """SIGSTOP: it neither answers nor closes its connections."""
+        """SIGSTOP: the process neither answers nor closes its connections."""
         self._server(name).pause()
 
     async def resume(self, name: str) -> None:
@@ -136,19 +136,19 @@ class Lab:
         self._server(name).resume()
 
     async def start_worker(self, name: str) -> None:
-        """Start a worker (or the overseer) again, with its id and ports, and wait until it is ready."""
+        """Restart a worker (or the overseer) with its id and ports, and wait until it is ready."""
         server = self._server(name)
         await server.launch()
         await self._readiness.of(server, "/healthz" if name == OVERSEER else "/readyz")
 
     async def add_worker(self) -> str:
-        """Start one more worker and wait until it is ready; its name."""
+        """Start one more worker, wait until it is ready, and return its name."""
         server = await self._new_worker()
         await self.start_worker(server.name)
         return server.name
 
     def cut(self, source: str, target: str, one_way: bool = False) -> None:
-        """Lose every request on the link from `source` to `target`, and back unless `one_way`."""
+        """Drop every request on the link from `source` to `target`, and back unless `one_way`."""
         for sender, receiver in self._directions(source, target, one_way):
             if receiver not in self._relays:
                 raise LabError(f"{receiver} is on a host without a relay; cut that network itself")
@@ -162,17 +162,17 @@ class Lab:
             self._relays[receiver].heal(sender)
 
     def jitter(self, seconds: float) -> None:
-        """Delay every message on every link by up to so many seconds, each by another time; 0: no longer."""
+        """Delay every message on every link by a random time of up to `seconds`; 0 ends it."""
         for relay in self._relays.values():
             relay.jitter = seconds
 
     async def main(self) -> str | None:
-        """The member that the overseer names as the main now, None while there is none."""
+        """Return the main that the overseer names, None without one."""
         main = await self._readiness.main(self.overseer_url)
         return main.member if main is not None else None
 
     def status(self) -> dict[str, Any]:
-        """The lab's processes and cuts, ready for JSON."""
+        """Return the lab's processes and cuts, ready for JSON."""
         return {
             "directory": str(self.directory),
             "overseer": self._description(self._servers[OVERSEER]) if self._servers else None,
@@ -193,7 +193,7 @@ class Lab:
         self._report("starting the overseer")
         await overseer.launch()
         await self._readiness.of(overseer, "/healthz")
-        # One worker first, so that in a new folder it is always worker-1 that becomes the main.
+        # worker-1 starts first, so that it becomes the main of a new folder.
         first, *others = workers
         self._report(f"starting {first.name}")
         await first.launch()
@@ -220,11 +220,11 @@ class Lab:
                 f"a lab runs already in {self.directory}; end it, or choose another one with --directory"
             ) from None
 
-    def _new_overseer(self) -> Server:
+    def _new_overseer(self) -> ServerProcess:
         port = self._port(self._overseer_port, "--overseer-port")
         return self._add_server(OVERSEER, "hanas_overseer", port, {})
 
-    async def _new_worker(self) -> Server:
+    async def _new_worker(self) -> ServerProcess:
         number = sum(name != OVERSEER for name in self._servers) + 1
         if number > MAX_WORKERS:
             raise LabError(f"a lab has at most {MAX_WORKERS} workers")
@@ -247,7 +247,7 @@ class Lab:
         }
         return self._add_server(name, "hanas_worker", port, environment)
 
-    def _add_server(self, name: str, module: str, port: int, own: Mapping[str, str]) -> Server:
+    def _add_server(self, name: str, module: str, port: int, own: Mapping[str, str]) -> ServerProcess:
         inherited = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
         host = self._hosts.get(name, LOOPBACK)
         common = {
@@ -256,7 +256,7 @@ class Lab:
             "HANAS_PRESET": self._preset,
             "PYTHONUNBUFFERED": "1",
         }
-        server = Server(
+        server = ServerProcess(
             name=name,
             arguments=("-m", module),
             environment=inherited | common | dict(own) | self._environment,
@@ -268,16 +268,16 @@ class Lab:
         self._servers[name] = server
         return server
 
-    def _port(self, wanted: int, option: str) -> int:
-        if wanted == 0:
+    def _port(self, port: int, option: str) -> int:
+        if port == 0:
             return ports.choose(self._ports)
-        if wanted in self._ports:
-            raise LabError(f"port {wanted} would be used twice in this lab; choose other ports with {option}")
-        ports.require_free(wanted, option)
-        self._ports.add(wanted)
-        return wanted
+        if port in self._ports:
+            raise LabError(f"port {port} would be used twice in this lab; choose other ports with {option}")
+        ports.require_free(port, option)
+        self._ports.add(port)
+        return port
 
-    def _server(self, name: str) -> Server:
+    def _server(self, name: str) -> ServerProcess:
         if name not in self._servers:
             raise LabError(f"there is no {name!r} in this lab; there are: {', '.join(self._servers)}")
         return self._servers[name]
@@ -290,7 +290,7 @@ class Lab:
             raise LabError(f"a link has two ends, and both are {source}")
         return [(source, target)] if one_way else [(source, target), (target, source)]
 
-    def _description(self, server: Server) -> dict[str, Any]:
+    def _description(self, server: ServerProcess) -> dict[str, Any]:
         return {
             "name": server.name,
             "url": server.url,

@@ -1,8 +1,8 @@
-"""Steering a lab from another terminal: lines of JSON over a TCP connection on the loopback interface.
+"""The control of a lab from another terminal: lines of JSON over a TCP connection on the loopback interface.
 
 A request is one line `{"token", "command", "arguments"}`, the answer one line `{"result"}` or `{"error"}`.
-The port and a random token are in `lab.json` in the lab's directory, readable by its owner only; without the
-token (a browser that was led here, another user) the connection is closed.
+The port and a random token are in `lab.json` in the lab's directory, readable by its owner only. A request
+without the token (of a browser, of another user) ends the connection.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONNECT_SECONDS = 2.0
 
 
 class Address(msgspec.Struct, frozen=True):
-    """The content of `lab.json`: where a lab listens."""
+    """The content of `lab.json`: the address of a lab."""
 
     pid: int
     port: int
@@ -46,7 +46,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Control:
-    """The lab's side; listens while the context is entered."""
+    """The server in the lab; it listens while the context is entered."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -87,7 +87,7 @@ class Control:
                 writer.write(msgspec.json.encode(await self._answer(request)) + b"\n")
                 await writer.drain()
         except (msgspec.DecodeError, ValueError, OSError, asyncio.CancelledError):
-            pass  # not one of ours, or gone; a cancelled handler would be logged as an error
+            pass  # another protocol, or a closed connection; asyncio would log a cancelled handler as an error
         finally:
             writer.close()
 
@@ -113,7 +113,7 @@ class Control:
 
 
 def command(directory: str | Path, name: str, /, **arguments: Any) -> Any:
-    """Have the lab in `directory` carry out a command; its result. Raises LabError, also without a lab."""
+    """Send a command to the lab in `directory` and return its result. Raises LabError, also without a lab."""
     absent = f"no lab runs in {directory}; start one with: hanas lab --directory {directory}"
     try:
         address = msgspec.json.decode((Path(directory) / FILE).read_bytes(), type=Address)

@@ -1,7 +1,7 @@
-"""`hanas demo`: a dead link, a dead main and a paused main on real processes, told as it goes and checked.
+"""`hanas demo`: a failed link, a failed main and a paused main on real processes, described and checked step by step.
 
-Every sentence that the story tells is a condition that was waited for or a comparison that held; when one does not, the
-story ends there and the exit code is 1.
+Each sentence of the story is a condition or a comparison that held. The first one that fails ends the story with exit
+code 1.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from hanas_client.errors import HanasError
 from hanas_client.settings import Policy
 from hanas_client.tables import console
 from hanas_lab.cluster import OVERSEER, Lab
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 
 T = TypeVar("T")
 
 _PATIENCE_SECONDS = 15.0
 _POLL_SECONDS = 0.02
-_TRIES_AT_THE_PAUSED = 8
+_LATE_REQUESTS = 8
 
 
-class Untrue(Exception):
-    """Something that the story tells is not so."""
+class CheckFailed(Exception):
+    """A condition of the story does not hold."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Play the story; 0 if all of it is so, else 1."""
+    """Play the story; return 0 if all checks passed, else 1."""
     story = Story(as_json=arguments.json)
     try:
         if arguments.directory:
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             with tempfile.TemporaryDirectory(prefix="hanas-demo-") as directory:
                 asyncio.run(_play(story, Path(directory)))
-    except Untrue as error:
+    except CheckFailed as error:
         story.end(str(error))
         return 1
     story.end(None)
@@ -60,34 +60,34 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Story:
-    """Tells what happens, with the time since the beginning, or collects it for machines."""
+    """Prints the story with the time since its start, or collects it for `--json`."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._console = None if as_json else console()
         self._started = time.monotonic()
-        self._told: list[dict[str, object]] = []
+        self._entries: list[dict[str, object]] = []
 
     def chapter(self, title: str) -> None:
-        """A new part of the story."""
+        """Start a chapter."""
         if self._console is not None:
             self._console.print(f"\n[bold]{title}[/bold]")
-        self._told.append({"chapter": title})
+        self._entries.append({"chapter": title})
 
     def tell(self, sentence: str) -> None:
-        """Something that is so."""
+        """Report a fact."""
         at = time.monotonic() - self._started
         if self._console is not None:
             self._console.print(f"  [dim]{at:6.2f} s[/dim]  {sentence}", highlight=False)
-        self._told.append({"seconds": round(at, 3), "sentence": sentence})
+        self._entries.append({"seconds": round(at, 3), "sentence": sentence})
 
-    def end(self, untrue: str | None) -> None:
-        """The last words."""
+    def end(self, failure: str | None) -> None:
+        """Report the result; `failure` is the check that did not pass."""
         if self._console is None:
-            print(json.dumps({"ok": untrue is None, "failure": untrue, "story": self._told}))
-        elif untrue is None:
-            self._console.print("\n[bold green]All of it was so.[/bold green]")
+            print(json.dumps({"ok": failure is None, "failure": failure, "story": self._entries}))
+        elif failure is None:
+            self._console.print("\n[bold green]All checks passed.[/bold green]")
         else:
-            self._console.print(f"\n[bold red]Not so:[/bold red] {untrue}", highlight=False)
+            self._console.print(f"\n[bold red]Failed:[/bold red] {failure}", highlight=False)
 
 
 async def _play(story: Story, directory: Path) -> None:
@@ -98,10 +98,10 @@ async def _play(story: Story, directory: Path) -> None:
         async with AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=policy) as client:
             drill = Drill(story, lab, client, http)
             await drill.introduce()
-            async with Load(client, writers=3, rest=0.01) as load:
+            async with Writers(client, writers=3, rest=0.01) as load:
                 await drill.redirect(load)
-                await drill.dead_link(load)
-                await drill.dead_main(load)
+                await drill.failed_link(load)
+                await drill.failed_main(load)
                 await drill.rejoin(load)
                 await drill.paused_main(load)
             await drill.count(load)
@@ -110,20 +110,20 @@ async def _play(story: Story, directory: Path) -> None:
 
 
 class Drill:
-    """The scenes."""
+    """The scenes of the story."""
 
     def __init__(self, story: Story, lab: Lab, client: AsyncClient, http: httpx.AsyncClient) -> None:
         self._story, self._lab, self._client, self._http = story, lab, client, http
 
     async def introduce(self) -> None:
-        """Who is there."""
+        """The members."""
         main = await self._main()
         backups = ", ".join(name for name in self._lab.urls if name != main)
         self._story.tell(f"{main} is the main, {backups} are backups; {self._lab.overseer_url}/ shows them")
 
-    async def redirect(self, load: Load) -> None:
-        """Writes flow through a backup's redirect."""
-        self._story.chapter("Writes flow, also through a backup")
+    async def redirect(self, load: Writers) -> None:
+        """Writes go through the redirect of a backup."""
+        self._story.chapter("Clients write, also through a backup")
         main = await self._main()
         backup = self._a_backup_of(main)
         await self._expect_redirect(backup, main)
@@ -134,8 +134,8 @@ class Drill:
             f"three unhurried writers have 300 writes acknowledged, {rate:.0f} a second, each synced and fenced"
         )
 
-    async def dead_link(self, load: Load) -> None:
-        """Only the link is cut: nothing is taken over."""
+    async def failed_link(self, load: Writers) -> None:
+        """A cut link causes no takeover."""
         self._story.chapter("The link is cut")
         main = await self._main()
         backup = self._a_backup_of(main)
@@ -152,29 +152,29 @@ class Drill:
         await self._expect_redirect(backup, main)
         await load.more(200)
         _expect(await self._epoch() == epoch, f"the epoch is still {epoch}")
-        self._story.tell(f"200 more writes were acknowledged meanwhile; {main} is still the main of epoch {epoch}")
+        self._story.tell(f"{main} acknowledged 200 more writes and is still the main of epoch {epoch}")
         self._lab.heal(main, backup)
         await self._until(f"{backup} is Healthy again", lambda: self._verdict_is(backup, "Healthy"))
         await self._until("the alert is cleared", self._no_link_alert)
         self._story.tell(f"the link is healed: {backup} says Healthy, the alert is cleared")
 
-    async def dead_main(self, load: Load) -> None:
+    async def failed_main(self, load: Writers) -> None:
         """The main is killed: a backup takes over."""
         self._story.chapter("The main is killed (kill -9)")
         main, epoch = await self._main(), await self._epoch()
         killed_at = time.monotonic()
         await self._lab.kill(main)
-        took = await self._patiently("a later epoch acknowledges a write", load.acknowledged_after(epoch)) - killed_at
+        took = await self._in_time("a later epoch acknowledges a write", load.acknowledged_after(epoch)) - killed_at
         successor = await self._main()
-        _expect(successor != main, f"{successor} is another one than {main}")
+        _expect(successor != main, f"{successor} differs from {main}")
         self._story.tell(f"{successor} acknowledged a write {took:.2f} s after {main} was killed")
         takeover = (await self._client.takeovers())[-1]
         self._story.tell(f"why: {takeover.words}")
         await self._expect_nothing_lost(load)
 
-    async def rejoin(self, load: Load) -> None:
-        """The old main comes back as a backup."""
-        self._story.chapter("The old main comes back")
+    async def rejoin(self, load: Writers) -> None:
+        """The old main returns as a backup."""
+        self._story.chapter("The old main returns")
         main, epoch = await self._main(), await self._epoch()
         answering = {name for name in self._lab.urls if await self._answers(name)}
         old = next(name for name in self._lab.urls if name not in answering)
@@ -185,43 +185,41 @@ class Drill:
         _expect(await self._epoch() == epoch, f"the epoch is still {epoch}")
         self._story.tell(f"{old} joined as a backup of {main} and redirects to it; epoch {epoch} goes on")
 
-    async def paused_main(self, load: Load) -> None:
-        """The main is paused and wakes up after another took over: it must acknowledge nothing."""
+    async def paused_main(self, load: Writers) -> None:
+        """The main is paused and resumes after a takeover: it must acknowledge nothing."""
         self._story.chapter("The main is paused (SIGSTOP)")
         main, epoch = await self._main(), await self._epoch()
         paused_at = time.monotonic()
         await self._lab.pause(main)
-        late = [asyncio.create_task(self._try_at(main, number)) for number in range(_TRIES_AT_THE_PAUSED)]
-        took = await self._patiently("a later epoch acknowledges a write", load.acknowledged_after(epoch)) - paused_at
+        late = [asyncio.create_task(self._send_to(main, number)) for number in range(_LATE_REQUESTS)]
+        took = await self._in_time("a later epoch acknowledges a write", load.acknowledged_after(epoch)) - paused_at
         successor = await self._main()
         self._story.tell(f"{successor} acknowledged a write {took:.2f} s after {main} was paused")
         await self._lab.resume(main)
         answers = await asyncio.gather(*late)
-        _expect(
-            all(status >= 300 for status in answers), f"the woken {main} answered and acknowledged nothing: {answers}"
-        )
+        _expect(all(status >= 300 for status in answers), f"the resumed {main} acknowledged nothing: {answers}")
         self._story.tell(
-            f"{main} woke up with {len(answers)} requests waiting and acknowledged none of them ({_counted(answers)})"
+            f"{main} resumed with {len(answers)} waiting requests and acknowledged none of them ({_counts(answers)})"
         )
         await self._until(f"{main} is a healthy backup", lambda: self._verdict_is(main, "Healthy"))
         await self._expect_redirect(main, successor)
         self._story.tell(f"{main} stepped down and is a backup of {successor}")
         await self._expect_nothing_lost(load)
 
-    async def count(self, load: Load) -> None:
-        """What the writers saw."""
+    async def count(self, load: Writers) -> None:
+        """The totals of the writers."""
         self._story.chapter("The count")
         await self._expect_nothing_lost(load)
         _expect(not load.failed, f"no write failed: {load.failed[:2]}")
         changed = await load.changed()
-        _expect(not changed, f"every value is the one that was written; not so: {changed[:5]}")
+        _expect(not changed, f"every value is unchanged; changed: {changed[:5]}")
         epochs = load.epochs()
         self._story.tell(
             f"{len(load.acknowledged)} writes were acknowledged in the epochs {epochs[0]} to {epochs[-1]}, "
             f"none failed, the slowest took {load.slowest:.2f} s with all its retries"
         )
 
-    # ------------------------------------------------------------------ what the scenes ask
+    # ------------------------------------------------------------------ conditions of the scenes
 
     async def _main(self) -> str:
         return await self._until("there is a main that serves", self._serving_main)
@@ -252,8 +250,8 @@ class Drill:
     async def _no_link_alert(self) -> bool:
         return await self._link_alert() is None
 
-    async def _try_at(self, name: str, number: int) -> int:
-        """Send a write and a read by turns straight to a worker; the status, 0 if it never answered."""
+    async def _send_to(self, name: str, number: int) -> int:
+        """Send a write or a read by turns directly to a worker; return the status, 0 without an answer."""
         url = f"{self._lab.urls[name]}/v1/kv/late/{number}"
         try:
             if number % 2:
@@ -264,44 +262,46 @@ class Drill:
 
     async def _expect_redirect(self, backup: str, main: str) -> None:
         response = await self._http.put(f"{self._lab.urls[backup]}/v1/kv/demo?a=b", content=b"hello")
-        wanted = f"{self._lab.urls[main]}/v1/kv/demo?a=b"
+        target = f"{self._lab.urls[main]}/v1/kv/demo?a=b"
         _expect(
-            (response.status_code, response.headers.get("location")) == (307, wanted),
+            (response.status_code, response.headers.get("location")) == (307, target),
             f"{backup} redirects to {main} (it answered {response.status_code})",
         )
         followed = await self._http.put(response.headers["location"], content=b"hello")
         _expect(followed.status_code in {201, 204}, f"{main} takes the write (it answered {followed.status_code})")
         self._story.tell(f"{backup} answers 307 to {main}, which takes the write ({followed.status_code})")
 
-    async def _expect_nothing_lost(self, load: Load) -> None:
+    async def _expect_nothing_lost(self, load: Writers) -> None:
         lost = await load.missing()
-        _expect(not lost, f"all {len(load.acknowledged)} acknowledged writes are there; lost: {lost[:5]}")
+        _expect(not lost, f"no acknowledged write is lost; lost: {lost[:5]}")
         self._story.tell(f"all {len(load.acknowledged)} acknowledged writes are there")
 
     async def _until(self, what: str, condition: Callable[[], Awaitable[T | None]]) -> T:
-        """Wait until `condition` gives something that is neither None nor False, and return it."""
-        return await self._patiently(what, _poll(condition))
+        """Wait until `condition` returns neither None nor False, and return its value."""
+        return await self._in_time(what, _poll(condition))
 
-    async def _patiently(self, what: str, waiting: Awaitable[T]) -> T:
+    async def _in_time(self, what: str, waiting: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 return await waiting
         except TimeoutError:
-            raise Untrue(f"{what}, within {_PATIENCE_SECONDS:.0f} s; see {self._lab.log_of(OVERSEER).parent}") from None
+            raise CheckFailed(
+                f"{what}, within {_PATIENCE_SECONDS:.0f} s; see {self._lab.log_of(OVERSEER).parent}"
+            ) from None
 
 
 async def _poll(condition: Callable[[], Awaitable[T | None]]) -> T:
     while True:
-        with contextlib.suppress(HanasError):  # a server that is just being killed or started
+        with contextlib.suppress(HanasError):  # a server that stops or starts
             if (answer := await condition()) is not None and answer is not False:
                 return answer
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _expect(so: bool, what: str) -> None:
-    if not so:
-        raise Untrue(what)
+def _expect(condition: bool, what: str) -> None:
+    if not condition:
+        raise CheckFailed(what)
 
 
-def _counted(statuses: list[int]) -> str:
+def _counts(statuses: list[int]) -> str:
     return ", ".join(f"{statuses.count(status)}× {status or 'no answer'}" for status in sorted(set(statuses)))

@@ -1,4 +1,4 @@
-"""What the lab refuses to do."""
+"""The error of the lab."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from hanas_client.errors import HanasError
 
 
 class LabError(HanasError):
-    """The lab cannot do this; the text is one line that says why and what to do."""
+    """The lab cannot do this; the text is one line with the reason and the remedy."""

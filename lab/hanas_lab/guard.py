@@ -1,8 +1,8 @@
-"""Ends the lab's processes when the lab itself is gone, however it went.
+"""Kills the lab's processes after any end of the lab itself.
 
-The lab starts this file as a program and tells it over a pipe which processes live: `+PID` and `-PID`, one a
-line; each leads its own process group. When the pipe ends, those left are killed. It imports nothing of this
-package, so it starts within milliseconds, and it works on every POSIX system.
+The lab starts this file as a program and reports its processes over a pipe: `+PID` and `-PID`, one a line; each leads
+its own process group. At the end of the pipe the guard kills the remaining ones. It imports nothing of this package, so
+it starts within milliseconds, and it works on every POSIX system.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 
 def survivors(lines: Iterable[str]) -> set[int]:
-    """The processes that were announced and not taken back when the lines ended."""
+    """Return the processes with a `+` and no later `-`."""
     living: set[int] = set()
     for line in lines:
         mark, pid = line[:1], line[1:].strip()
@@ -27,7 +27,7 @@ def survivors(lines: Iterable[str]) -> set[int]:
 
 
 def main() -> None:
-    """Wait for the end of standard input, then kill what is left."""
+    """Wait for the end of standard input, then kill the remaining processes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     for pid in survivors(sys.stdin):

@@ -1,10 +1,10 @@
-"""What clients asked and were told, and when: the history that a checker judges.
+"""The history of operations: requests, answers and their times, which a checker judges.
 
 A history is a file of JSON lines, one operation a line, in any order:
 
     {"start":12.25,"end":12.75,"client":"c1","kind":"put","key":"k","value":"v7","outcome":"ok","version":"2-1042"}
 
-Fields with their default are left out. Times are seconds of one monotonic clock, which processes of one machine share.
+Fields with their default value are omitted. Times are seconds of the monotonic clock of one machine.
 """
 
 from __future__ import annotations
@@ -16,54 +16,54 @@ from pathlib import Path
 import msgspec
 
 ANY = "*"
-"""In a condition: any version at all."""
+"""In a condition: any version."""
 
 
-class Kind(Enum):
-    """What was asked."""
+class Action(Enum):
+    """The kind of a request."""
 
     PUT = "put"
     GET = "get"
     DELETE = "delete"
 
 
-class Outcome(Enum):
-    """What was answered."""
+class OperationOutcome(Enum):
+    """The outcome of a request."""
 
     OK = "ok"
-    """Done: a write, a delete of a key that was there, a read that found a value."""
+    """Done: a write, a delete of an existing key, a read of an existing value."""
     ABSENT = "absent"
-    """404: there is no such key."""
+    """404: the key does not exist."""
     REFUSED = "refused"
     """412: the condition did not hold."""
     NOT_DONE = "not-done"
-    """It certainly had no effect: refused before anything was written (507, 4xx), or never sent."""
+    """It had no effect: refused before the write (507, 4xx), or never sent."""
     UNKNOWN = "unknown"
-    """It may have had its effect, may have it later, or never: no answer, a time-out, outcome unknown."""
+    """It may have an effect, now, later or never: no answer, a time-out, outcome unknown."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One request of a client, or all tries of it. Reads marked as stale do not belong into a history."""
+    """One request of a client with all its attempts. A history has no stale reads."""
 
     start: float
-    """When it was sent, seconds; nobody can have seen its effect before."""
+    """The time of sending, seconds; its effect is not earlier."""
     end: float | None = None
-    """When its answer was there, seconds; None: no answer came."""
+    """The time of its answer, seconds; None: no answer came."""
     client: str = ""
-    kind: Kind
+    kind: Action
     key: str
     value: str | None = None
-    """What a put writes or a get found: the text, or a digest of it. It helps if no two puts write the same."""
-    outcome: Outcome
+    """The value of a put or a get: the text, or its digest. Different values for all puts make the check stronger."""
+    outcome: OperationOutcome
     version: str | None = None
-    """The version (`epoch-sequence`) that the answer named: of the write, of the value found, of what stood in the
-    way of a condition."""
+    """The version (`epoch-sequence`) in the answer: of the write, of the value of a read, or of the value that failed a
+    condition."""
     created: bool | None = None
-    """Of a put: the answer said that the key was not there before (201), or that it was (204)."""
+    """Of a put: whether the key is new (201) or not (204)."""
     if_match: tuple[str, ...] | None = None
     if_none_match: tuple[str, ...] | None = None
     idempotency_key: str | None = None
-    """Requests with one idempotency key (and the same content) have their effect once at most."""
+    """Requests with one idempotency key and the same content have their effect at most once."""
 
     def __str__(self) -> str:
         """One line for people."""
@@ -72,15 +72,15 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
             for name, versions in (("if-match", self.if_match), ("if-none-match", self.if_none_match))
             if versions is not None
         )
-        written = f" {self.value}" if self.kind is Kind.PUT else ""
-        found = f" {self.value}" if self.kind is Kind.GET and self.value is not None else ""
+        written = f" {self.value}" if self.kind is Action.PUT else ""
+        result = f" {self.value}" if self.kind is Action.GET and self.value is not None else ""
         version = f" version {self.version}" if self.version else ""
         created = {None: "", True: " created", False: " replaced"}[self.created]
         end = "…" if self.end is None else f"{self.end:.6f}"
         who = f"{self.client}: " if self.client else ""
         return (
             f"[{self.start:.6f}, {end}] {who}{self.kind.value} {self.key}{written}{conditions}"
-            f" → {self.outcome.value}{found}{version}{created}"
+            f" → {self.outcome.value}{result}{version}{created}"
         )
 
 
@@ -89,7 +89,7 @@ _decoder = msgspec.json.Decoder(Operation)
 
 
 def encode(operation: Operation) -> bytes:
-    """Return the operation's line, with its newline."""
+    """Return the line of an operation, with its newline."""
     return _encoder.encode(operation) + b"\n"
 
 
@@ -100,7 +100,7 @@ def write(path: Path, operations: Iterable[Operation]) -> None:
 
 
 def read(path: Path) -> Iterator[Operation]:
-    """Yield the operations of a history. Raises OSError, or ValueError that names the line that is none."""
+    """Yield the operations of a history. Raises OSError, or ValueError with the number of an invalid line."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():

@@ -1,4 +1,4 @@
-"""Where a process of the lab runs: on the loopback interface as it is, or on a host that somebody prepared."""
+"""The host of a process of the lab: the loopback interface, or one that the caller prepared."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One machine, or what stands for one."""
+    """One machine, or a network namespace in its place."""
 
     address: str = "127.0.0.1"
     enter: tuple[str, ...] = ()
-    """Command that runs another one there, such as `nsenter --net=/run/netns/NAME`; empty: here."""
+    """Command prefix that runs a command there, such as `nsenter --net=/run/netns/NAME`; empty: here."""
     folder: Path | None = None
-    """Where it mounts the communication folder; None: the lab's own directory."""
+    """The mount of the communication folder; None: the lab's own directory."""
     relayed: bool = True
-    """A relay that can be cut stands in front of a worker's link port; otherwise the network itself is cut."""
+    """Whether a relay in front of the link port cuts links; otherwise the caller cuts the network."""
     listen: Callable[[], socket.socket] | None = None
     """Makes the relay's listening socket there; None: here."""
 

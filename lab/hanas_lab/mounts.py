@@ -1,7 +1,7 @@
-"""A mount of one's own for each worker over one real directory, which can hang, break or be read-only (bindfs, FUSE).
+"""A separate mount of one real directory for each worker, which can hang, break or be read-only (bindfs, FUSE).
 
-The lab's folder is one directory of one file system, and fails for all workers or for none. Behind a bindfs of its own
-a worker's folder fails for it alone, in the ways of network file systems.
+The lab's folder is one directory of one file system, and fails for all workers or for none. With a bindfs of its own a
+worker's folder fails for this worker only, in the ways of network file systems.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from hanas_lab.faults import LabError
 _ATTACH_SECONDS = 10.0
 _POLL_SECONDS = 0.01
 NAMES_CACHED = ("entry_timeout=60", "negative_timeout=60", "attr_timeout=60")
-"""The kernel believes for a minute what it once knew of names, missing names and attributes, as NFS may do."""
+"""Options: the kernel caches names, missing names and attributes for a minute, as NFS may do."""
 
 
 def obstacle() -> str | None:
-    """Return why there can be no such mounts here, None if there can."""
+    """Return the reason why such mounts are impossible here, None if they are possible."""
     for tool, package in (("bindfs", "bindfs"), ("fusermount3", "fuse3")):
         if shutil.which(tool) is None:
             return f"{tool} is missing; install the package {package}"
@@ -34,7 +34,7 @@ def obstacle() -> str | None:
 
 @dataclass(eq=False, slots=True)
 class Mount:
-    """The directory `source` as seen at `point`, through a process that can be stopped and killed."""
+    """The directory `source` at the mount point `point`, through a process that can be stopped and killed."""
 
     source: Path
     point: Path
@@ -43,7 +43,7 @@ class Mount:
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     async def attach(self, *, read_only: bool = False) -> None:
-        """Mount it. Raises LabError when that fails."""
+        """Mount the directory. Raises LabError."""
         self.point.mkdir(parents=True, exist_ok=True)
         self.read_only = read_only
         options = ",".join((*self.options, "ro" if read_only else "rw"))
@@ -64,26 +64,26 @@ class Mount:
             raise LabError(f"{self.point} was not mounted within {_ATTACH_SECONDS:.0f} s") from None
 
     def hang(self) -> None:
-        """Let every call on it wait."""
+        """Make every call on it wait."""
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Let the calls go on that wait."""
+        """Let the waiting calls continue."""
         self._signal(signal.SIGCONT)
 
     async def break_off(self) -> None:
-        """Kill its process: every call fails, "transport endpoint is not connected"."""
+        """Kill its process: every call fails with "transport endpoint is not connected"."""
         self._signal(signal.SIGKILL)
         if self.process is not None:
             await self.process.wait()
 
     async def replace(self, *, read_only: bool = False) -> None:
-        """Mount it anew, as an administrator would after a failure."""
+        """Remount, as an administrator would after a failure."""
         await self.detach()
         await self.attach(read_only=read_only)
 
     async def detach(self) -> None:
-        """Take it away, whatever state it is in."""
+        """Unmount, in any state."""
         await self.break_off()
         self.process = None
         while _is_mounted(self.point):
@@ -98,6 +98,6 @@ class Mount:
 
 
 def _is_mounted(point: Path) -> bool:
-    """Tell it from the table of mounts: asking the file system itself would hang with it."""
+    """Return whether the table of mounts has `point`; a call to the file system itself could hang."""
     table = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     return any(line.split(" ")[4] == str(point) for line in table.splitlines())

@@ -16,7 +16,7 @@ _ATTEMPTS = 200
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on `port` now, on the loopback interface and on all of them."""
+    """Return whether a server could listen on `port` now, on the loopback interface and on all interfaces."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
         return False
     for host in ("127.0.0.1", "0.0.0.0"):
@@ -32,7 +32,7 @@ def is_free(port: int) -> bool:
 
 
 def require_free(port: int, option: str) -> None:
-    """Raise LabError when `port` is taken; `option` is the argument that chooses another one."""
+    """Raise LabError if `port` is in use; `option` is the argument for another one."""
     if not 0 < port < 65_536:
         raise LabError(f"{port} is no TCP port; choose another one with {option}")
     if not is_free(port):
@@ -40,7 +40,7 @@ def require_free(port: int, option: str) -> None:
 
 
 def choose(taken: set[int]) -> int:
-    """A free port that is not in `taken`; it is added there."""
+    """Return a free port outside `taken`, and add it there."""
     for _ in range(_ATTEMPTS):
         port = random.choice(FREE_RANGE)
         if port not in taken and is_free(port):

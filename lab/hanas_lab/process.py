@@ -19,7 +19,7 @@ State = Literal["running", "stopped", "ended"]
 
 
 class Guard:
-    """The pipe to the program that outlives a lab that was killed; see `hanas_lab.guard`."""
+    """The pipe to the guard, which survives the death of the lab; see `hanas_lab.guard`."""
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
@@ -33,13 +33,13 @@ class Guard:
             start_new_session=True,
         )
 
-    def tell(self, mark: Literal["+", "-"], pid: int) -> None:
-        """Announce a process, or take it back."""
+    def report(self, mark: Literal["+", "-"], pid: int) -> None:
+        """Report the start (`+`) or the end (`-`) of a process."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(f"{mark}{pid}\n".encode())
 
     async def close(self) -> None:
-        """End the guard, which kills what was not taken back."""
+        """End the guard, which kills the remaining processes."""
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             process.stdin.close()
@@ -47,8 +47,8 @@ class Guard:
 
 
 @dataclass(eq=False, slots=True)
-class Server:
-    """A process that can be killed, stopped, continued and started again with the same arguments."""
+class ServerProcess:
+    """A process that can be killed, stopped, continued and restarted with the same arguments."""
 
     name: str
     arguments: Sequence[str]
@@ -57,7 +57,7 @@ class Server:
     log: Path
     guard: Guard
     enter: Sequence[str] = ()
-    """Command that runs another one where this process belongs."""
+    """Command prefix that runs the process on its host."""
     process: asyncio.subprocess.Process | None = None
     paused: bool = False
     _reaper: asyncio.Task[None] | None = None
@@ -90,17 +90,17 @@ class Server:
                 start_new_session=True,
             )
         self.paused = False
-        self.guard.tell("+", self.process.pid)
-        # Also a process that dies by itself must be taken back: its number may be given to another one.
+        self.guard.report("+", self.process.pid)
+        # The guard must also forget a process that ends by itself: another one may get its number.
         self._reaper = asyncio.create_task(self._reaped(self.process))
 
     async def kill(self) -> None:
-        """SIGKILL, and wait until the process is gone. Raises LabError when there is none."""
+        """SIGKILL, and wait for the end. Raises LabError without a process."""
         self._signal(signal.SIGKILL)
         await self.ended()
 
     async def terminate(self) -> None:
-        """SIGTERM, and wait until the process is gone. Raises LabError when there is none."""
+        """SIGTERM, and wait for the end. Raises LabError without a process."""
         self._signal(signal.SIGTERM)
         await self.ended()
 
@@ -115,7 +115,7 @@ class Server:
         self.paused = False
 
     async def end(self, patience_seconds: float) -> None:
-        """SIGCONT and SIGTERM, then SIGKILL when that was not obeyed in time; nothing when it has ended."""
+        """SIGCONT and SIGTERM, and SIGKILL after `patience_seconds`; nothing without a process."""
         with contextlib.suppress(LabError):
             self.resume()
             self._signal(signal.SIGTERM)
@@ -125,16 +125,16 @@ class Server:
         await self.ended()
 
     async def ended(self) -> None:
-        """Wait until the process has ended, and the guard has forgotten it."""
+        """Wait until the process has ended and the guard knows it."""
         if self._reaper is not None:
             await asyncio.shield(self._reaper)
 
     async def _reaped(self, process: asyncio.subprocess.Process) -> None:
         await process.wait()
-        self.guard.tell("-", process.pid)
+        self.guard.report("-", process.pid)
 
     def last_words(self) -> str:
-        """The last line of the log, for an error message."""
+        """Return the last line of the log, for an error message."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
             lines = log.read().decode(errors="replace").split("\n")

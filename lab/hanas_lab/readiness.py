@@ -1,4 +1,4 @@
-"""Waiting until the lab's servers serve, and saying what is wrong when they do not."""
+"""Waits until the lab's servers serve, with the reason when they do not."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from hanas_client import transport
-from hanas_client.documents import Main, MainDocument, decode
+from hanas_client.documents import Main, MainReply, decode
 from hanas_client.errors import BadAnswer
 from hanas_client.settings import client_token
 from hanas_lab.faults import LabError
-from hanas_lab.process import Server
+from hanas_lab.process import ServerProcess
 
 POLL_SECONDS = 0.05
-TRY_SECONDS = 1.0
+REQUEST_SECONDS = 1.0
 
 
 class Readiness:
-    """Asks servers whether they are ready, for at most `patience` seconds each."""
+    """Polls servers until they are ready, for at most `patience` seconds each."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
@@ -31,15 +31,15 @@ class Readiness:
         if http is not None:
             await http.aclose()
 
-    async def of(self, server: Server, path: str) -> None:
-        """Wait for 200 at `path`. Raises LabError when the process ends before, or patience does."""
+    async def of(self, server: ServerProcess, path: str) -> None:
+        """Wait for 200 at `path`. Raises LabError if the process or the time ends first."""
 
         async def ready() -> str | None:
             return _trouble(await self._get(server.url + path))
 
         await self._until(ready, server, f"{server.name} is not ready")
 
-    async def of_a_main(self, overseer: Server) -> None:
+    async def of_a_main(self, overseer: ServerProcess) -> None:
         """Wait until the overseer names a main."""
 
         async def ready() -> str | None:
@@ -48,28 +48,28 @@ class Readiness:
         await self._until(ready, overseer, "the cluster does not serve")
 
     async def main(self, overseer_url: str) -> Main | None:
-        """The main that the overseer names, or None; also when it does not answer."""
+        """Return the main that the overseer names; None without one, or without an answer."""
         response = await self._get(f"{overseer_url}/v1/main")
         if isinstance(response, str) or response.status_code != 200:
             return None
         try:
-            return decode(response.content, MainDocument, overseer_url).main
+            return decode(response.content, MainReply, overseer_url).main
         except BadAnswer:
             return None
 
     async def _get(self, url: str) -> httpx.Response | str:
-        """The response, or why there is none."""
+        """Return the response, or the reason why there is none."""
         if self._http is None:
             token = client_token(None)
             headers = {**transport.HEADERS, **({"authorization": f"Bearer {token}"} if token else {})}
-            self._http = httpx.AsyncClient(trust_env=False, headers=headers, timeout=TRY_SECONDS)
+            self._http = httpx.AsyncClient(trust_env=False, headers=headers, timeout=REQUEST_SECONDS)
         try:
             return await self._http.get(url)
         except transport.FAILURES as error:
             return transport.failure(error).detail
 
-    async def _until(self, ready: Callable[[], Awaitable[str | None]], server: Server, failure: str) -> None:
-        trouble = "it was never asked"
+    async def _until(self, ready: Callable[[], Awaitable[str | None]], server: ServerProcess, failure: str) -> None:
+        trouble = "no request was sent"
         try:
             async with asyncio.timeout(self._patience):
                 while (answer := await ready()) is not None:
@@ -87,7 +87,7 @@ def _trouble(response: httpx.Response | str) -> str | None:
     return None if response.status_code == 200 else f"it answers {response.status_code}"
 
 
-def _ended(server: Server) -> LabError:
+def _ended(server: ServerProcess) -> LabError:
     code = None if server.process is None else server.process.returncode
     words = server.last_words()
     why = f": {words}" if words else ""

@@ -1,8 +1,8 @@
-"""A link that can be cut: a TCP relay in front of one worker's link port.
+"""A link that the lab can cut: a TCP relay in front of one worker's link port.
 
-Every request on the link names its sender in the header `HANas-Member`. The relay reads the head first; when
-the direction from that sender is cut it goes on reading and neither forwards nor answers, as a broken cable
-would: the sender learns by its own time-out. What was swallowed stays lost when the cut is healed.
+Every request on the link names its sender in the header `HANas-Member`. The relay reads the head first. While the
+direction from that sender is cut, it continues to read and neither forwards nor answers, like a broken cable: the
+sender notices by its own time-out. Requests from the time of the cut stay lost after it heals.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SENDER_HEADER = b"hanas-member"
 
 @dataclass(eq=False, slots=True)
 class _Connection:
-    """One connection that a peer opened. `lost`: its bytes go nowhere."""
+    """One connection of a peer. `lost`: its bytes are discarded."""
 
     peer: asyncio.StreamWriter
     sender: str
@@ -31,15 +31,15 @@ class _Connection:
 
 @dataclass(eq=False, slots=True)
 class Relay:
-    """The relay in front of `link_port`; `port` and `url` are known after `start`."""
+    """The relay in front of `link_port`; `port` and `url` are valid after `start`."""
 
     link_port: int
     address: str = HOST
-    """Where the worker is, and where its peers find the relay."""
+    """The address of the worker, and of the relay."""
     listen: Callable[[], socket.socket] | None = None
     port: int = 0
     jitter: float = 0.0
-    """Each message is delayed by a random time of up to so many seconds."""
+    """The most seconds of the random delay of each message."""
     _cut: set[str] = field(default_factory=set)
     _open: set[_Connection] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -47,11 +47,11 @@ class Relay:
 
     @property
     def url(self) -> str:
-        """Where peers send what is for this worker."""
+        """The URL at which peers reach this worker."""
         return f"http://{self.address}:{self.port}"
 
     async def start(self) -> None:
-        """Listen on a port that the kernel chooses."""
+        """Listen, on a port of the kernel's choice."""
         if self.listen is None:
             self._server = await asyncio.start_server(self._accept, HOST, self.port, limit=MAX_HEAD_BYTES)
         else:
@@ -68,13 +68,13 @@ class Relay:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def cut(self, sender: str) -> None:
-        """From now on nothing that `sender` sends arrives, also on connections that are open."""
+        """Discard all that `sender` sends, also on open connections."""
         self._cut.add(sender)
         for connection in self._open:
             connection.lost |= connection.sender == sender
 
     def heal(self, sender: str) -> None:
-        """Let new requests of `sender` through and drop those that were swallowed."""
+        """Forward new requests of `sender`, and abort the connections of lost ones."""
         self._cut.discard(sender)
         for connection in self._open:
             if connection.lost and connection.sender == sender:
@@ -87,9 +87,9 @@ class Relay:
         try:
             await self._serve(reader, peer)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            peer.transport.abort()  # either side went away, or it was no HTTP request
+            peer.transport.abort()  # either side closed, or it was no HTTP request
         except asyncio.CancelledError:
-            peer.transport.abort()  # the relay closes; a cancelled handler would be logged as an error
+            peer.transport.abort()  # the relay closes; asyncio would log a cancelled handler as an error
         finally:
             self._tasks.discard(task)
             peer.close()
@@ -109,7 +109,7 @@ class Relay:
                 finally:
                     worker.transport.abort()
             while connection.lost and await reader.read(_CHUNK_BYTES):
-                pass  # until the peer gives up or the cut is healed
+                pass  # until the peer closes or the cut heals
         finally:
             self._open.discard(connection)
 
@@ -125,7 +125,7 @@ class Relay:
         answers: asyncio.StreamReader,
         worker: asyncio.StreamWriter,
     ) -> None:
-        """Copy both ways until either side ends: a peer that gave up must not leave a connection behind here."""
+        """Copy both ways until either side ends: the connection must end with that of the peer."""
         pumps = (
             asyncio.create_task(self._pump(connection, requests, worker)),
             asyncio.create_task(self._pump(connection, answers, peer)),
@@ -145,7 +145,7 @@ class Relay:
 
 
 def sender_of(head: bytes) -> str:
-    """The member id in the head of a request; empty when it names none."""
+    """Return the member id in the head of a request, empty without one."""
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         if name.strip().lower() == _SENDER_HEADER:

@@ -1,4 +1,4 @@
-"""`hanas lab`: runs a lab until Ctrl-C, or steers one from another terminal."""
+"""`hanas lab`: runs a lab until Ctrl-C, or controls one from another terminal."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DEFAULT_DIRECTORY = "./hanas-lab"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SUMMARIES = {
     "kill": "end a process at once (SIGKILL)",
-    "stop": "stop a process where it is (SIGSTOP)",
-    "cont": "let a stopped process go on (SIGCONT)",
-    "start": "start a process that has ended, with its id and ports",
+    "stop": "stop a process (SIGSTOP)",
+    "cont": "continue a stopped process (SIGCONT)",
+    "start": "restart an ended process with its id and ports",
     "cut": "cut the link between two workers",
-    "heal": "heal a link that was cut",
+    "heal": "heal a cut link",
     "add": "start one more worker",
     "status": "show the lab's processes and cuts",
 }
@@ -36,12 +36,12 @@ _PAST = {"kill": "killed", "stop": "stopped", "cont": "goes on", "start": "start
 def configure(lab: argparse.ArgumentParser) -> None:
     """Add the arguments of `lab` and its own subcommands."""
     lab.add_argument("--directory", default=DEFAULT_DIRECTORY, help=f"for data and logs ({DEFAULT_DIRECTORY})")
-    lab.add_argument("--workers", type=_worker_count, default=3, metavar="N", help="so many (3)")
+    lab.add_argument("--workers", type=_worker_count, default=3, metavar="N", help="number of workers (3)")
     lab.add_argument("--overseer-port", type=_port, default=4000, metavar="PORT", help="4000; 0: a free one")
     lab.add_argument("--first-port", type=_port, default=3001, metavar="PORT", help="3001; 0: free ones")
     lab.add_argument("--preset", choices=("lan", "cloud"), default="lan", help="timings: fast (lan) or patient")
     lab.set_defaults(lab_command=None)
-    # The defaults of what both levels take must not undo what stood before the subcommand.
+    # The defaults of options on both levels must not replace values from before the subcommand.
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--directory", default=argparse.SUPPRESS, help="the lab's directory")
     shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def steer(arguments: argparse.Namespace) -> int:
-    """Have a running lab do something."""
+    """Send a command to a running lab."""
     name: str = arguments.lab_command
     values = {key: getattr(arguments, key) for key in ("name", "source", "target", "one_way") if key in arguments}
     result = control.command(arguments.directory, name, **values)
@@ -83,7 +83,7 @@ def steer(arguments: argparse.Namespace) -> int:
 
 
 async def _until_signal(work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work` until it ends or one of the signals that end programs arrives; then let it clean up."""
+    """Run `work` until it ends or a signal to end arrives; then let it clean up."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work())
     signalled = False
@@ -142,7 +142,7 @@ def _progress(output: Console, stack: contextlib.ExitStack) -> Callable[[str], N
 
 
 def _welcome(output: Console, lab: Lab, main: str | None, arguments: argparse.Namespace) -> None:
-    """The addresses, and what to try next."""
+    """Print the addresses, and commands to try."""
     dashboard = lab.overseer_url.replace("127.0.0.1", "localhost")
     rows = [("overseer, dashboard", f"{dashboard}/", str(lab.log_of("overseer")))]
     rows += [(f"{name} (main)" if name == main else name, url, str(lab.log_of(name))) for name, url in lab.urls.items()]

@@ -1,1 +1,1 @@
-"""The operator: HANas resources to Kubernetes objects, link failures to NetworkPolicies."""
+"""The operator: it turns HANas resources into Kubernetes objects, and link failures into NetworkPolicies."""

@@ -1,7 +1,6 @@
-"""The Kubernetes API as the operator uses it: plain dicts, server-side apply, errors with the server's words.
+"""The Kubernetes API as the operator uses it: plain dicts, server-side apply, errors with the server's messages.
 
-On top of the official client's asyncio flavour, which knows how to connect and to authenticate; its typed models are
-not used.
+Built on the asyncio version of the official client, which connects and authenticates; its typed models are not used.
 """
 
 import json
@@ -13,7 +12,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from hanas_operator import names
-from hanas_operator.kinds import Kind
+from hanas_operator.kinds import ResourceKind
 from hanas_operator.queue import ExpectedError
 
 Resource = dict[str, Any]
@@ -26,30 +25,30 @@ class ApiError(ExpectedError):
     """The API server refused a call, or could not be reached (status 0). The message is the server's own."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
-        """``reason``: the machine's word, such as ``NotFound``."""
+        """``reason``: the machine-readable cause, such as ``NotFound``."""
         super().__init__(message)
         self.status = status
         self.reason = reason
 
     @property
     def lasting(self) -> bool:
-        """The same call will be refused again: what is asked for is wrong, or not allowed."""
+        """Whether the same call would be refused again: the request is invalid, or not allowed."""
         return self.status in {400, 403, 422} and not isinstance(self, Leaving)
 
 
 class Leaving(ApiError):
-    """What the call is about is gone, or goes just now with its namespace."""
+    """The object of the call was deleted, or its namespace is being deleted."""
 
 
 class Api:
-    """Calls of the API server. Every one raises ApiError."""
+    """Calls to the API server. Each raises ApiError."""
 
     def __init__(self, client: ApiClient) -> None:
         """Use ``client``, which stays the caller's to close."""
         self._client = client
 
-    async def get(self, kind: Kind, namespace: str | None, name: str) -> Resource | None:
-        """Return an object, None if there is none."""
+    async def get(self, kind: ResourceKind, namespace: str | None, name: str) -> Resource | None:
+        """Return an object, None if it does not exist."""
         try:
             return await self._call("GET", kind.path(namespace, name))
         except ApiError as error:
@@ -58,38 +57,38 @@ class Api:
             raise
 
     async def list(
-        self, kind: Kind, namespace: str | None, labels: str = "", fields: str = "", limit: int = 0
+        self, kind: ResourceKind, namespace: str | None, labels: str = "", fields: str = "", limit: int = 0
     ) -> list[Resource]:
-        """Return the objects that match the selectors; ``limit``: so many at most, 0: all."""
+        """Return the objects that match the selectors, at most ``limit`` (0: all)."""
         query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(limit or "")}
         answer = await self._call("GET", kind.path(namespace), {key: value for key, value in query.items() if value})
-        found: list[Resource] = answer["items"]
-        return found
+        items: list[Resource] = answer["items"]
+        return items
 
-    async def create(self, kind: Kind, made: Resource) -> Resource:
-        """Create an object; ApiError with status 409 if it is there already."""
+    async def create(self, kind: ResourceKind, manifest: Resource) -> Resource:
+        """Create an object. Raises ApiError with status 409 if it exists already."""
         return await self._call(
-            "POST", kind.path(made["metadata"]["namespace"]), {"fieldManager": names.FIELD_MANAGER}, made
+            "POST", kind.path(manifest["metadata"]["namespace"]), {"fieldManager": names.FIELD_MANAGER}, manifest
         )
 
-    async def apply(self, kind: Kind, made: Resource, subresource: str | None = None) -> Resource:
-        """Apply an object: what is named in it becomes so, what was and is not named any more goes."""
-        namespace, name = names.metadata(made)
+    async def apply(self, kind: ResourceKind, manifest: Resource, subresource: str | None = None) -> Resource:
+        """Apply an object: set its fields, and remove those that an earlier version of it set and this one does not."""
+        namespace, name = names.metadata(manifest)
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
         try:
-            return await self._call("PATCH", kind.path(namespace, name, subresource), query, made, _APPLY)
+            return await self._call("PATCH", kind.path(namespace, name, subresource), query, manifest, _APPLY)
         except ApiError as error:
             if error.status == 404:
                 raise Leaving(error.status, error.reason, str(error)) from None
             raise
 
-    async def merge(self, kind: Kind, namespace: str, name: str, patch: Resource) -> Resource:
-        """Change some fields of an object that is there (RFC 7396)."""
+    async def merge(self, kind: ResourceKind, namespace: str, name: str, patch: Resource) -> Resource:
+        """Change some fields of an existing object (RFC 7396)."""
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._call("PATCH", kind.path(namespace, name), query, patch, _MERGE)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Delete exactly the object with this ``uid``; nothing happens if it is gone."""
+    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> None:
+        """Delete the object with this ``uid``; do nothing if it does not exist."""
         try:
             await self._call("DELETE", kind.path(namespace, name), body={"preconditions": {"uid": uid}})
         except ApiError as error:
@@ -106,8 +105,8 @@ class Api:
     ) -> Resource:
         async with self.open(method, path, query, body, {"Content-Type": content_type}) as response:
             content = await response.read()
-        found: Resource = json.loads(content)
-        return found
+        document: Resource = json.loads(content)
+        return document
 
     @asynccontextmanager
     async def open(
@@ -119,7 +118,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield an answer whose body is still to be read; it may be a stream."""
+        """Yield a response whose body the caller reads; it may be a stream."""
         request = await self._client.param_serialize(
             method,
             path,
@@ -138,8 +137,8 @@ class Api:
                     raise _error(response, await response.read())
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            told = str(error) or type(error).__name__
-            raise ApiError(0, "Unreachable", f"the API server cannot be reached: {told}") from None
+            detail = str(error) or type(error).__name__
+            raise ApiError(0, "Unreachable", f"the API server cannot be reached: {detail}") from None
 
 
 def _error(response: aiohttp.ClientResponse, content: bytes) -> ApiError:

@@ -1,4 +1,4 @@
-"""From what was seen to the conditions of the HANas: pure functions."""
+"""The conditions of a HANas, computed from what one reconcile observed: pure functions."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -10,29 +10,39 @@ from hanas_core.members.verdicts import Verdict
 from hanas_operator import cuts, durations, failures, names, pods
 from hanas_operator.objects.owner import Owner
 from hanas_operator.spec import Preset
-from hanas_operator.status import MOST_MESSAGE, AlertStatus, Condition, ConditionType, FailureState, FailureStatus
-from hanas_operator.storage import Finding
+from hanas_operator.status import (
+    AlertStatus,
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    FailureState,
+    FailureStatus,
+    Reason,
+)
+from hanas_operator.storage import StorageFinding
 from hanas_operator.view import FAILED, UP, ClusterView
 
+MOST_MESSAGE = 1024
+"""The most characters of a condition's message; the API allows 32,768."""
 GRACE_SECONDS = {Preset.LAN: 10.0, Preset.CLOUD: 40.0}
-"""By when a link that was cut must have been missed, by the preset of timings."""
+"""The time within which workers notice a cut link, by the preset of timings."""
 
 
-class Problem(Struct, frozen=True):
-    """Something that keeps an object from being as it should."""
+class Obstacle(Struct, frozen=True):
+    """A reason why an object differs from its desired state."""
 
     reason: str
     message: str
 
 
 class World(Struct, frozen=True, kw_only=True):
-    """What one reconcile saw."""
+    """The observations of one reconcile."""
 
     owner: Owner
     generation: int
     paused: bool
-    storage: Finding
-    problems: tuple[Problem, ...]
+    storage: StorageFinding
+    problems: tuple[Obstacle, ...]
     pods: tuple[dict[str, Any], ...]
     view: ClusterView | None
     view_trouble: str
@@ -42,31 +52,33 @@ class World(Struct, frozen=True, kw_only=True):
 
 
 def all_of(world: World, before: Iterable[Condition]) -> tuple[Condition, ...]:
-    """Return every condition. ``before``: those of the last time, whose transition times are kept."""
+    """Return every condition. ``before``: the previous ones, whose transition times are kept."""
     before = tuple(before)
-    found = [_ready(world), _degraded(world), _links(world), _storage(world), _policy(world, before)]
-    return stamped(found, before, world.generation, world.now)
+    conditions = [_ready(world), _degraded(world), _links(world), _storage(world), _policy(world, before)]
+    return stamped(conditions, before, world.generation, world.now)
 
 
 def invalid(message: str, generation: int, now: datetime, before: Iterable[Condition]) -> tuple[Condition, ...]:
-    """Return the conditions of a HANas whose spec cannot be read: what it was goes on, nothing is changed."""
+    """Return the conditions of a HANas with an invalid spec: its objects stay unchanged."""
     before = tuple(before)
-    found = [
-        _condition(ConditionType.READY, "False", "InvalidSpec", f"the spec cannot be used: {message}"),
-        _condition(ConditionType.DEGRADED, "True", "InvalidSpec", "nothing is changed until the spec is valid again"),
+    conditions = [
+        _condition(ConditionType.READY, "False", Reason.INVALID_SPEC, f"the spec cannot be used: {message}"),
+        _condition(
+            ConditionType.DEGRADED, "True", Reason.INVALID_SPEC, "nothing changes until the spec is valid again"
+        ),
     ]
-    kept = [condition for condition in before if condition.type not in {"Ready", "Degraded"}]
-    return (*stamped(found, before, generation, now), *kept)
+    kept = [each for each in before if each.type not in {ConditionType.READY, ConditionType.DEGRADED}]
+    return (*stamped(conditions, before, generation, now), *kept)
 
 
 def stamped(
-    found: Iterable[Condition], before: Iterable[Condition], generation: int, now: datetime
+    conditions: Iterable[Condition], before: Iterable[Condition], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
-    """Return the conditions with their transition times: that of before as long as the status is the same."""
-    known = {condition.type: condition for condition in before}
+    """Return the conditions with their transition times: the previous one while the status is the same."""
+    previous = {condition.type: condition for condition in before}
     result = []
-    for condition in found:
-        last = known.get(condition.type)
+    for condition in conditions:
+        last = previous.get(condition.type)
         since = last.last_transition_time if last is not None and last.status == condition.status else None
         result.append(
             structs.replace(
@@ -79,22 +91,21 @@ def stamped(
     return tuple(result)
 
 
-def _condition(kind: ConditionType, status: Any, reason: str, message: str) -> Condition:
+def _condition(kind: ConditionType, status: ConditionStatus, reason: str, message: str) -> Condition:
     return Condition(type=kind.value, status=status, reason=reason, message=message, last_transition_time="")
 
 
 def _ready(world: World) -> Condition:
-    status, reason, message = _readiness(world)
-    return _condition(ConditionType.READY, status, reason, message)
+    return _condition(ConditionType.READY, *_readiness(world))
 
 
-def _readiness(world: World) -> tuple[str, str, str]:
+def _readiness(world: World) -> tuple[ConditionStatus, str, str]:
     view = world.view
     main = None if view is None else view.main
-    known = None if view is None or main is None else view.member(main.member)
-    if view is not None and view.serving is not None and (known is None or known.alive):
-        labelled = pods.wanted_roles(world.pods, view.serving, world.owner.name)
-        if view.serving not in world.owner.members or any(role == "main" for _, role in labelled):
+    member = None if view is None or main is None else view.member(main.member)
+    if view is not None and view.serving is not None and (member is None or member.alive):
+        changes = pods.role_changes(world.pods, view.serving, world.owner.name)
+        if view.serving not in world.owner.members or any(role == names.MAIN for _, role in changes):
             return "False", "MainUnreachable", f"{view.serving} is the main, but has no pod that could be labelled"
         return "True", "MainServing", f"{view.serving} serves as the main of epoch {view.epoch}"
     if world.problems:
@@ -105,8 +116,9 @@ def _readiness(world: World) -> tuple[str, str, str]:
         return "False", "NoOverseer", "; ".join([_why_no_view(world), *pods.troubles(world.pods)])
     if main is None:
         return "False", "NoMain", "; ".join(["waiting for the first worker", *pods.troubles(world.pods)])
-    if known is not None and not known.alive:
-        return "False", "MainSilent", f"the main {main.member} has been silent; a backup takes over once that is proved"
+    if member is not None and not member.alive:
+        message = f"the main {main.member} has been silent; a backup takes over once that is proved"
+        return "False", "MainSilent", message
     return "False", "TakeoverInProgress", f"{main.member} holds epoch {main.epoch} ({main.state})"
 
 
@@ -116,28 +128,30 @@ def _why_no_view(world: World) -> str:
 
 
 def _degraded(world: World) -> Condition:
-    found: list[Problem] = []
+    problems: list[Obstacle] = []
     if world.paused:
-        found.append(Problem("Paused", "the objects are left as they are until the annotation hanas.dev/paused goes"))
-    found += world.problems
+        problems.append(
+            Obstacle("Paused", "the objects are left as they are until the annotation hanas.dev/paused goes")
+        )
+    problems += world.problems
     spec = world.owner.spec
-    for component, wanted in ((names.WORKER, spec.workers), (names.OVERSEER, spec.overseer.replicas)):
-        there = pods.of(world.pods, component)
-        ready = sum(pods.is_ready(pod) for pod in there)
-        if ready < wanted:
-            told = [f"{ready} of {wanted} {component}s are ready", *pods.troubles(there)]
-            found.append(Problem(f"{component.capitalize()}sMissing", "; ".join(told)))
+    for component, count in ((names.WORKER, spec.workers), (names.OVERSEER, spec.overseer.replicas)):
+        own = pods.of(world.pods, component)
+        ready = sum(pods.is_ready(pod) for pod in own)
+        if ready < count:
+            words = [f"{ready} of {count} {component}s are ready", *pods.troubles(own)]
+            problems.append(Obstacle(f"{component.capitalize()}sMissing", "; ".join(words)))
     if world.storage.status == "False":
-        found.append(Problem(world.storage.reason, world.storage.message))
+        problems.append(Obstacle(world.storage.reason, world.storage.message))
     if world.view is None:
-        found.append(Problem("NoOverseer", _why_no_view(world)))
+        problems.append(Obstacle("NoOverseer", _why_no_view(world)))
     for alert in world.alerts:
         if alert.kind != Verdict.LINK_FAILED:
-            found.append(Problem("Alerts", f"{alert.severity}: {alert.message}. {alert.advice}"))
-    if not found:
+            problems.append(Obstacle("Alerts", f"{alert.severity}: {alert.message}. {alert.advice}"))
+    if not problems:
         return _condition(ConditionType.DEGRADED, "False", "AsWanted", "everything is as it should be")
-    words = dict.fromkeys(problem.message for problem in found if problem.message)
-    return _condition(ConditionType.DEGRADED, "True", found[0].reason, "; ".join(words))
+    messages = dict.fromkeys(problem.message for problem in problems if problem.message)
+    return _condition(ConditionType.DEGRADED, "True", problems[0].reason, "; ".join(messages))
 
 
 def _links(world: World) -> Condition:
@@ -156,12 +170,12 @@ def _links(world: World) -> Condition:
 
 
 def _storage(world: World) -> Condition:
-    found = world.storage
-    return _condition(ConditionType.STORAGE_READY, found.status, found.reason, found.message)
+    finding = world.storage
+    return _condition(ConditionType.STORAGE_READY, finding.status, finding.reason, finding.message)
 
 
 def _policy(world: World, before: Sequence[Condition]) -> Condition:
-    """Compare what was cut with what the backups see. What was found out once holds until it is found otherwise."""
+    """Compare the cut links with what the backups observe. A result holds until another one replaces it."""
     kind = ConditionType.POLICY_ENFORCED
     passed, blocked = _evidence(world)
     if passed:
@@ -175,29 +189,29 @@ def _policy(world: World, before: Sequence[Condition]) -> Condition:
         )
     if blocked:
         return _condition(kind, "True", "Observed", f"NetworkPolicies cut keep-alives: {', '.join(blocked)}")
-    known = next((condition for condition in before if condition.type == kind), None)
-    if known is not None and known.status != "Unknown":
-        return known
+    last = next((condition for condition in before if condition.type == kind), None)
+    if last is not None and last.status != "Unknown":
+        return last
     return _condition(kind, "Unknown", "NotObserved", "no link from the main has been cut for long enough to tell")
 
 
 def _evidence(world: World) -> tuple[list[str], list[str]]:
-    """Return the links that were cut and still carry keep-alives, and those that do not any more."""
+    """Return the cut links that still carry keep-alives, and those that carry none."""
     view, owner = world.view, world.owner
     if view is None or view.serving is None:
         return [], []
-    wanted = {failure.name: failure for failure in owner.spec.link_failures}
+    by_name = {failure.name: failure for failure in owner.spec.link_failures}
     passed: set[str] = set()
     blocked: set[str] = set()
     for status in world.failures:
-        failure = wanted.get(status.name)
+        failure = by_name.get(status.name)
         if failure is None or status.state is not FailureState.ACTIVE or not isinstance(status.started_at, str):
             continue
         lasted = (world.now - durations.read(status.started_at)).total_seconds()
         for target in failures.watched(cuts.of(failure, owner.members), view):
-            state, way = view.link(view.serving, target), f"{view.serving} -> {target}"
+            state, link = view.link(view.serving, target), f"{view.serving} -> {target}"
             if state == FAILED:
-                blocked.add(way)
+                blocked.add(link)
             elif state == UP and lasted >= GRACE_SECONDS[owner.spec.preset]:
-                passed.add(way)
+                passed.add(link)
     return sorted(passed), sorted(blocked)

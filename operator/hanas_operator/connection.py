@@ -1,4 +1,4 @@
-"""Connecting to the API server: once for our own calls, and the same for kopf's watches."""
+"""The connection to the API server, for the operator's calls and for kopf's watches."""
 
 import os
 from collections.abc import AsyncIterator
@@ -12,37 +12,37 @@ from kubernetes.aio.config import load_incluster_config, load_kube_config
 from hanas_operator import kinds
 from hanas_operator.api import Api, ApiError
 from hanas_operator.crd import NAME
-from hanas_operator.settings import Settings
+from hanas_operator.settings import OperatorSettings
 from hanas_serving.settings import SettingError
 
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
-def is_inside(settings: Settings) -> bool:
-    """Tell whether the service account of a pod is used."""
+def is_inside(settings: OperatorSettings) -> bool:
+    """Return whether to use the service account of a pod."""
     return settings.kubeconfig is None and settings.context is None and _IN_CLUSTER.exists()
 
 
 @asynccontextmanager
-async def connect(settings: Settings) -> AsyncIterator[ApiClient]:
-    """Yield a client of the API server. Raises SettingError, in words."""
+async def connect(settings: OperatorSettings) -> AsyncIterator[ApiClient]:
+    """Yield a client of the API server. Raises SettingError."""
     configuration = Configuration()
     try:
         if is_inside(settings):
             load_incluster_config(configuration)  # type: ignore[no-untyped-call]
         else:
             await load_kube_config(settings.kubeconfig, settings.context, configuration, persist_config=False)  # type: ignore[no-untyped-call]
-    except Exception as error:  # the file may hold anything
-        named = settings.kubeconfig or os.environ.get("KUBECONFIG", "~/.kube/config")
+    except Exception as error:  # the content of the file is arbitrary
+        file = settings.kubeconfig or os.environ.get("KUBECONFIG", "~/.kube/config")
         raise SettingError(
-            f"the configuration in {named} cannot be used: {' '.join(str(error).split())}; give --kubeconfig FILE"
+            f"the configuration in {file} cannot be used: {' '.join(str(error).split())}; give --kubeconfig FILE"
         ) from None
     async with ApiClient(configuration) as client:
         yield client
 
 
-async def check(api: Api, settings: Settings) -> None:
-    """See that the API server answers and knows what a HANas is. Raises SettingError, in words."""
+async def check(api: Api, settings: OperatorSettings) -> None:
+    """Check that the API server answers and knows the HANas resource. Raises SettingError."""
     for namespace in settings.namespaces or (None,):
         try:
             await api.list(kinds.HANAS, namespace, limit=1)
@@ -58,7 +58,7 @@ async def check(api: Api, settings: Settings) -> None:
 
 
 async def credentials(configuration: Configuration) -> kopf.ConnectionInfo:
-    """Return the same connection as kopf wants it; the token is a fresh one."""
+    """Return the connection in the form of kopf, with a fresh token."""
     header = await configuration.get_api_key_with_prefix("BearerToken")
     scheme, _, token = (header or "").rpartition(" ")
     return kopf.ConnectionInfo(

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition of HANas, made of the types that the operator itself reads it with."""
+"""The CustomResourceDefinition of HANas, generated from the types with which the operator reads it."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from hanas_operator import rules, schema
 from hanas_operator.spec import HANasSpec
-from hanas_operator.status import HANasStatus
+from hanas_operator.status import ConditionType, HANasStatus
 
 GROUP, VERSION, PLURAL, KIND = "hanas.dev", "v1alpha1", "hanases", "HANas"
 NAME = f"{PLURAL}.{GROUP}"
@@ -31,7 +31,7 @@ class _Resource(Struct, rename="camel"):
 
 def definition() -> dict[str, Any]:
     """Return the CustomResourceDefinition as a plain dict."""
-    found = schema.structural(_Resource)
+    resource = schema.structural(_Resource)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -54,13 +54,13 @@ def definition() -> dict[str, Any]:
                     "storage": True,
                     "schema": {
                         "openAPIV3Schema": {
-                            "description": found["description"],
+                            "description": resource["description"],
                             "type": "object",
                             "properties": {
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
-                                **found["properties"],
+                                **resource["properties"],
                             },
                             "x-kubernetes-validations": rules.rendered(rules.OBJECT),
                         }
@@ -74,16 +74,16 @@ def definition() -> dict[str, Any]:
                         },
                     },
                     "additionalPrinterColumns": [
-                        _column("Ready", _of("Ready", "status")),
+                        _column("Ready", _of(ConditionType.READY, "status")),
                         _column("Main", ".status.main"),
                         _column("Epoch", ".status.epoch", kind="integer"),
                         _column("Workers", ".status.readyWorkers", kind="integer"),
                         _column("Wanted", ".spec.workers", kind="integer"),
-                        _column("Links", _of("LinkHealthy", "reason")),
+                        _column("Links", _of(ConditionType.LINK_HEALTHY, "reason")),
                         _column("Age", ".metadata.creationTimestamp", kind="date"),
-                        _column("Storage", _of("StorageReady", "reason"), priority=1),
-                        _column("Reason", _of("Ready", "reason"), priority=1),
-                        _column("Message", _of("Ready", "message"), priority=1),
+                        _column("Storage", _of(ConditionType.STORAGE_READY, "reason"), priority=1),
+                        _column("Reason", _of(ConditionType.READY, "reason"), priority=1),
+                        _column("Message", _of(ConditionType.READY, "message"), priority=1),
                     ],
                 }
             ],
@@ -91,7 +91,7 @@ def definition() -> dict[str, Any]:
     }
 
 
-def _of(condition: str, field: str) -> str:
+def _of(condition: ConditionType, field: str) -> str:
     return f'.status.conditions[?(@.type=="{condition}")].{field}'
 
 

@@ -1,4 +1,4 @@
-"""Durations as Go writes them (``1m30s``), and points in time as the API writes them."""
+"""Durations in the format of Go (``1m30s``), and points in time in that of the Kubernetes API."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ def seconds(text: str) -> float:
 
 
 def written(when: datetime) -> str:
-    """Return a point in time as metav1.Time has it: to the second, UTC."""
+    """Return a point in time in the format of metav1.Time: whole seconds, UTC."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -26,7 +26,7 @@ def read(text: str) -> datetime:
 
 
 def after(when: datetime, duration: str) -> datetime:
-    """Return the point in time that comes ``duration`` later."""
+    """Return the point in time that is ``duration`` after ``when``."""
     try:
         return when + timedelta(seconds=seconds(duration))
     except OverflowError:

@@ -1,7 +1,7 @@
 """Link failures over time: pending until the pods are there, active while they last, healed after their duration.
 
-A pure function of the spec, of what was recorded before, and of the time. What a failure cuts is part of its record:
-another cut under the same name is another failure and begins anew.
+A pure function of the spec, of the recorded status, and of the time. The cut of a failure is part of its record:
+another cut under the same name is a new failure.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,48 +12,48 @@ from msgspec import UNSET, structs
 
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import cuts, durations
-from hanas_operator.cuts import ANYBODY, OVERSEER, Cut
+from hanas_operator.cuts import ANYBODY, OVERSEER, LinkCut
 from hanas_operator.spec import LinkFailure, Plane
 from hanas_operator.status import FailureState, FailureStatus
 from hanas_operator.view import FAILED, UP, ClusterView
 
 NOT_WATCHED = "NotWatched"
-"""Keep-alives travel only from the main to the backups; of other links nobody can tell."""
+"""Only the main sends keep-alives: the state of a link between backups is unknown."""
 UNKNOWN = "Unknown"
 
 
-class Outcome(NamedTuple):
-    """What is to be done now."""
+class Evaluation(NamedTuple):
+    """The state of all failures at one time."""
 
     statuses: tuple[FailureStatus, ...]
-    cuts: frozenset[Cut]
+    cuts: frozenset[LinkCut]
     next_change: datetime | None
-    """When the next failure heals by itself."""
+    """When the next failure heals."""
 
 
 def evaluate(
-    wanted: Sequence[LinkFailure],
+    spec: Sequence[LinkFailure],
     before: Collection[FailureStatus],
     members: Sequence[str],
     ready: Collection[str],
     now: datetime,
-) -> Outcome:
-    """Return what holds at ``now``. ``ready``: the members whose pods are ready; a failure waits for them."""
+) -> Evaluation:
+    """Return the state at ``now``. ``ready``: the members whose pods are ready; a failure waits for them."""
     recorded = {status.name: status for status in before}
     statuses: list[FailureStatus] = []
-    found: set[Cut] = set()
+    active: set[LinkCut] = set()
     ends: list[datetime] = []
-    for failure in wanted:
-        status, end = _one(failure, recorded.get(failure.name), members, ready, now)
+    for failure in spec:
+        status, end = _evaluate(failure, recorded.get(failure.name), members, ready, now)
         statuses.append(status)
         if status.state is FailureState.ACTIVE:
-            found |= cuts.of(failure, members)
+            active |= cuts.of(failure, members)
             if end is not None:
                 ends.append(end)
-    return Outcome(tuple(statuses), frozenset(found), min(ends, default=None))
+    return Evaluation(tuple(statuses), frozenset(active), min(ends, default=None))
 
 
-def _one(
+def _evaluate(
     failure: LinkFailure,
     before: FailureStatus | None,
     members: Sequence[str],
@@ -94,26 +94,26 @@ def _status(
     )
 
 
-def observe(outcome: Outcome, wanted: Sequence[LinkFailure], members: Sequence[str], view: ClusterView | None) -> tuple[
-    FailureStatus, ...
-]:  # fmt: skip
-    """Return the statuses with what the workers see of the active failures; a healed one keeps what was seen last."""
-    failures = {failure.name: failure for failure in wanted}
+def observe(
+    evaluation: Evaluation, spec: Sequence[LinkFailure], members: Sequence[str], view: ClusterView | None
+) -> tuple[FailureStatus, ...]:
+    """Return the statuses with what workers observe of the active failures; a healed one keeps its last observation."""
+    failures = {failure.name: failure for failure in spec}
     return tuple(
-        structs.replace(status, observed=_seen(cuts.of(failures[status.name], members), view))
+        structs.replace(status, observed=_observed(cuts.of(failures[status.name], members), view))
         if status.state is FailureState.ACTIVE
         else status
-        for status in outcome.statuses
+        for status in evaluation.statuses
     )
 
 
-def _seen(found: frozenset[Cut], view: ClusterView | None) -> str:
+def _observed(active: frozenset[LinkCut], view: ClusterView | None) -> str:
     if view is None or view.main is None:
         return UNKNOWN
-    about = view.member(view.main.member)
-    if about is not None and about.verdict == Verdict.PRIMARY_ISOLATED:
-        return about.verdict
-    targets = watched(found, view)
+    main = view.member(view.main.member)
+    if main is not None and main.verdict == Verdict.PRIMARY_ISOLATED:
+        return main.verdict
+    targets = watched(active, view)
     if not targets:
         return NOT_WATCHED
     states = {view.link(view.main.member, target) for target in targets}
@@ -121,11 +121,11 @@ def _seen(found: frozenset[Cut], view: ClusterView | None) -> str:
         return Verdict.HEALTHY.value
     if FAILED in states:
         return Verdict.LINK_FAILED.value
-    verdicts = {known.verdict for target in targets if (known := view.member(target)) is not None}
+    verdicts = {member.verdict for target in targets if (member := view.member(target)) is not None}
     return min(verdicts - {UNKNOWN}, default=UNKNOWN)
 
 
-def watched(found: Collection[Cut], view: ClusterView) -> list[str]:
-    """Return the backups to which keep-alives are due on a link that is cut."""
+def watched(active: Collection[LinkCut], view: ClusterView) -> list[str]:
+    """Return the backups whose link from the main is cut."""
     main = view.serving
-    return sorted({cut.target for cut in found if cut.plane is Plane.LINK and cut.source == main})
+    return sorted({cut.target for cut in active if cut.plane is Plane.LINK and cut.source == main})

@@ -1,4 +1,4 @@
-"""One follower for each cluster that there is, and the label of the main, which follows every view at once."""
+"""One follower for each cluster, and the label of the main, which each new view updates at once."""
 
 import asyncio
 import base64
@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from hanas_operator import kinds, names, pods
 from hanas_operator.api import Api, ApiError, Resource
-from hanas_operator.follower import Follower
-from hanas_operator.metrics import Metrics
+from hanas_operator.follower import ClusterFollower
+from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import secret
 from hanas_operator.queue import Key
 from hanas_operator.reach import Reach, Unreachable
@@ -18,31 +18,31 @@ _log = logging.getLogger(__name__)
 
 
 class Followers:
-    """Starts and stops followers; tells what they see."""
+    """Starts and stops followers, and returns their views."""
 
-    def __init__(self, api: Api, way: Reach, metrics: Metrics, changed: Callable[[Key], None]) -> None:
-        """``changed``: called when there is news of a cluster."""
+    def __init__(self, api: Api, access: Reach, metrics: OperatorMetrics, changed: Callable[[Key], None]) -> None:
+        """``changed``: called for each new view of a cluster."""
         self._api = api
-        self._way = way
+        self._reach = access
         self._metrics = metrics
         self._changed = changed
-        self._running: dict[Key, tuple[Follower, asyncio.Task[None]]] = {}
+        self._running: dict[Key, tuple[ClusterFollower, asyncio.Task[None]]] = {}
         self._workers: dict[Key, int] = {}
 
-    def seen(self, key: Key) -> tuple[ClusterView | None, str]:
-        """Return the newest view of a cluster, None if there is none; and what is the matter with its overseers."""
+    def latest(self, key: Key) -> tuple[ClusterView | None, str]:
+        """Return the newest view of a cluster, None if there is none; and the trouble with its overseers."""
         if key not in self._running:
             return None, "no overseer has been asked yet"
         follower = self._running[key][0]
         return follower.view, follower.trouble
 
     def follow(self, key: Key, workers: int) -> None:
-        """Follow a cluster of so many workers from now on."""
+        """Follow a cluster of ``workers`` workers."""
         self._workers[key] = workers
         if key not in self._running:
 
             async def changed(view: ClusterView | None) -> None:
-                await self._see(key, view)
+                await self._update(key, view)
 
             async def token() -> str:
                 return await self._token(key)
@@ -50,22 +50,22 @@ class Followers:
             def members() -> list[str]:
                 return [names.member(ordinal) for ordinal in range(self._workers.get(key, 0))]
 
-            follower = Follower(self._way, *key, members, token, changed)
+            follower = ClusterFollower(self._reach, *key, members, token, changed)
             self._running[key] = follower, asyncio.create_task(follower.run(), name=f"follow {key[0]}/{key[1]}")
 
     def forget(self, key: Key) -> None:
-        """Stop following a cluster that is gone."""
+        """Stop following a deleted cluster."""
         if key in self._running:
             self._running.pop(key)[1].cancel()
         self._workers.pop(key, None)
 
     def close(self) -> None:
-        """Stop following all of them."""
+        """Stop following all clusters."""
         for key in list(self._running):
             self.forget(key)
 
-    async def _see(self, key: Key, view: ClusterView | None) -> None:
-        # The label first: clients wait for it. The reconcile that follows does the rest.
+    async def _update(self, key: Key, view: ClusterView | None) -> None:
+        # The label comes first: clients wait for it. The next reconcile does the rest.
         try:
             with self._metrics.labelling():
                 labels = names.selected({names.MANAGED_BY: names.MANAGER, **names.selector(key[1], names.WORKER)})
@@ -76,18 +76,18 @@ class Followers:
 
     async def _token(self, key: Key) -> str:
         try:
-            found = await self._api.get(kinds.SECRET, key[0], names.secret(key[1]))
+            existing = await self._api.get(kinds.SECRET, key[0], names.secret(key[1]))
         except ApiError as error:
             raise Unreachable(f"the Secret of the components cannot be read: {error}") from None
-        content = ((found or {}).get("data") or {}).get(secret.KEY, "")
+        content = ((existing or {}).get("data") or {}).get(secret.KEY, "")
         if not content:
             raise Unreachable(f"there is no Secret {names.secret(key[1])} to ask the overseer with")
         return base64.b64decode(content).decode()
 
 
-async def keep_roles(api: Api, key: Key, found: list[Resource], view: ClusterView | None) -> None:
-    """Label the main as the main and the others as backups. ``found``: the pods; they are changed too."""
-    for pod, role in pods.wanted_roles(found, None if view is None else view.serving, key[1]):
+async def keep_roles(api: Api, key: Key, workers: list[Resource], view: ClusterView | None) -> None:
+    """Label the main as the main and the others as backups, in the cluster and in ``workers``, their pods."""
+    for pod, role in pods.role_changes(workers, None if view is None else view.serving, key[1]):
         meta = pod["metadata"]
         patch = {"metadata": {"uid": meta["uid"], "labels": {names.ROLE: role}}}
         try:

@@ -1,6 +1,6 @@
-"""What kopf watches: HANas resources and the objects made for them. Every change only asks for a reconcile.
+"""The resources that kopf watches: HANas resources and their objects. Each change only requests a reconcile.
 
-None of the handlers keeps anything in the resources: no finalizers, no annotations, no progress.
+The handlers store nothing in the resources: no finalizers, no annotations, no progress.
 """
 
 import logging
@@ -15,12 +15,12 @@ from hanas_operator.queue import Queue
 
 _SERVER_TIMEOUT_SECONDS = 300  # the API server takes whole seconds only
 _TOGETHER_SECONDS = 0.2
-"""Changes of objects come in bursts; one reconcile is enough for those that come within this time."""
+"""Changes of objects come in bursts; one reconcile serves those that arrive within this time."""
 
 
 def registry(queue: Queue, configuration: Configuration, stop: Callable[[], Awaitable[None]]) -> kopf.OperatorRegistry:
-    """Return the handlers, which add to ``queue``. ``stop``: ends what kopf did not begin, for it waits for that."""
-    made = kopf.OperatorRegistry()
+    """Return the handlers, which add to ``queue``. kopf calls ``stop`` at its end and waits for it."""
+    handlers = kopf.OperatorRegistry()
 
     async def login(**_: Any) -> kopf.ConnectionInfo:
         return await connection.credentials(configuration)
@@ -34,10 +34,10 @@ def registry(queue: Queue, configuration: Configuration, stop: Callable[[], Awai
     async def cleanup(**_: Any) -> None:
         await stop()
 
-    kopf.on.cleanup(registry=made, id="cleanup")(cleanup)
-    kopf.on.login(registry=made, id="login")(login)
+    kopf.on.cleanup(registry=handlers, id="cleanup")(cleanup)
+    kopf.on.login(registry=handlers, id="login")(login)
     kind = kinds.HANAS
-    kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=made)(changed)
+    kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=handlers)(changed)
     for kind in kinds.WATCHED:
         kopf.on.event(
             kind.group,
@@ -45,24 +45,24 @@ def registry(queue: Queue, configuration: Configuration, stop: Callable[[], Awai
             kind.plural,
             labels={names.MANAGED_BY: names.MANAGER, names.CLUSTER: kopf.PRESENT},
             id=f"child/{kind.plural}",
-            registry=made,
+            registry=handlers,
         )(child_changed)
-    return made
+    return handlers
 
 
 def settings() -> kopf.OperatorSettings:
-    """Return kopf's settings: it watches what is ours, and posts and scans nothing."""
-    made = kopf.OperatorSettings()
-    made.posting.enabled = False
-    made.scanning.disabled = True
-    made.watching.server_timeout = _SERVER_TIMEOUT_SECONDS
+    """Return kopf's settings: it watches the operator's objects only, and posts and scans nothing."""
+    result = kopf.OperatorSettings()
+    result.posting.enabled = False
+    result.scanning.disabled = True
+    result.watching.server_timeout = _SERVER_TIMEOUT_SECONDS
     for kind in kinds.WATCHED:
-        made.watching.label_selectors[kind.group, kind.version, kind.plural] = names.SELECT_MANAGED
-    return made
+        result.watching.label_selectors[kind.group, kind.version, kind.plural] = names.SELECT_MANAGED
+    return result
 
 
 def quieten() -> None:
-    """Have kopf say what goes wrong, in a line each; with HANAS_LOG_LEVEL=DEBUG it says everything."""
+    """Reduce kopf's log to one line for each error, unless HANAS_LOG_LEVEL=DEBUG."""
     logger = logging.getLogger("kopf")
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         return

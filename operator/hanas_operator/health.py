@@ -1,4 +1,4 @@
-"""What the kubelet and Prometheus ask the operator."""
+"""The endpoints for the kubelet and Prometheus."""
 
 import time
 
@@ -7,14 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hanas_operator.metrics import Metrics
+from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.queue import Queue
 
 STUCK_SECONDS = 30.0
-"""A queue that has not looked at itself for this long is stuck, and the operator better begun anew."""
+"""A queue whose loop has not run for this long is stuck, and the kubelet restarts the operator."""
 
 
-def application(queue: Queue, metrics: Metrics) -> Starlette:
+def application(queue: Queue, metrics: OperatorMetrics) -> Starlette:
     """Return the application: /healthz, /readyz, /metrics."""
 
     async def health(request: Request) -> Response:

@@ -1,11 +1,11 @@
-"""The kinds of objects that the operator works with, and their paths in the API."""
+"""The kinds of objects that the operator uses, and their paths in the API."""
 
 from typing import NamedTuple
 
 from hanas_operator.crd import GROUP, KIND, PLURAL, VERSION
 
 
-class Kind(NamedTuple):
+class ResourceKind(NamedTuple):
     """One kind of object."""
 
     group: str
@@ -16,7 +16,7 @@ class Kind(NamedTuple):
 
     @property
     def api_version(self) -> str:
-        """Group and version, as objects have it."""
+        """Group and version, as manifests name them."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
@@ -29,22 +29,22 @@ class Kind(NamedTuple):
         return "/".join(place)
 
 
-HANAS = Kind(GROUP, VERSION, PLURAL, KIND)
-POD = Kind("", "v1", "pods", "Pod")
-CLAIM = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
-SERVICE = Kind("", "v1", "services", "Service")
-CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
-SECRET = Kind("", "v1", "secrets", "Secret")
-CORE_EVENT = Kind("", "v1", "events", "Event")
-DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
-STATEFUL_SET = Kind("apps", "v1", "statefulsets", "StatefulSet")
-BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
-POLICY = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
-EVENT = Kind("events.k8s.io", "v1", "events", "Event")
-STORAGE_CLASS = Kind("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
+HANAS = ResourceKind(GROUP, VERSION, PLURAL, KIND)
+POD = ResourceKind("", "v1", "pods", "Pod")
+CLAIM = ResourceKind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+SERVICE = ResourceKind("", "v1", "services", "Service")
+CONFIG_MAP = ResourceKind("", "v1", "configmaps", "ConfigMap")
+SECRET = ResourceKind("", "v1", "secrets", "Secret")
+CORE_EVENT = ResourceKind("", "v1", "events", "Event")
+DEPLOYMENT = ResourceKind("apps", "v1", "deployments", "Deployment")
+STATEFUL_SET = ResourceKind("apps", "v1", "statefulsets", "StatefulSet")
+BUDGET = ResourceKind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+POLICY = ResourceKind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+EVENT = ResourceKind("events.k8s.io", "v1", "events", "Event")
+STORAGE_CLASS = ResourceKind("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
 
 APPLIED = (CLAIM, CONFIG_MAP, POLICY, SERVICE, BUDGET, DEPLOYMENT, STATEFUL_SET)
-"""The kinds that are applied, each listed once in every reconcile."""
+"""The kinds that the operator applies; every reconcile lists each of them once."""
 WATCHED = (POD, *APPLIED)
-"""The kinds of children whose changes bring about a reconcile."""
+"""The kinds of objects whose changes request a reconcile."""
 BY_NAME = {kind.kind: kind for kind in APPLIED}

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the operator."""
+"""The operator's metrics for Prometheus."""
 
 from contextlib import AbstractContextManager
 
@@ -10,11 +10,11 @@ from hanas_operator.status import HANasStatus
 _LABELS = ["namespace", "name"]
 
 
-class Metrics:
+class OperatorMetrics:
     """The metrics of one operator."""
 
     def __init__(self) -> None:
-        """Begin at zero."""
+        """Start at zero."""
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._reconciles = Counter("hanas_operator_reconciles", "Reconciles", ["result"], registry=registry)
@@ -27,7 +27,7 @@ class Metrics:
         )
         self._epoch = Gauge("hanas_operator_epoch", "The highest epoch of a cluster", _LABELS, registry=registry)
         self._ready = Gauge("hanas_operator_ready_workers", "Workers that are ready", _LABELS, registry=registry)
-        self._known: dict[Key, set[str]] = {}
+        self._shown: dict[Key, set[str]] = {}
 
     def labelling(self) -> AbstractContextManager[object]:
         """Measure how long the role label takes."""
@@ -42,19 +42,19 @@ class Metrics:
         self._reconciles.labels(result).inc()
 
     def show(self, key: Key, status: HANasStatus) -> None:
-        """Show what is known of a cluster."""
+        """Set the metrics of a cluster."""
         self._epoch.labels(*key).set(status.epoch)
         self._ready.labels(*key).set(status.ready_workers)
         for condition in status.conditions:
             value = {"True": 1, "False": 0, "Unknown": -1}[condition.status]
             self._conditions.labels(*key, condition.type).set(value)
-        self._known[key] = {condition.type for condition in status.conditions}
+        self._shown[key] = {condition.type for condition in status.conditions}
 
     def forget(self, key: Key) -> None:
-        """Show nothing of a cluster any more."""
-        for kind in self._known.get(key, set()):
+        """Remove the metrics of a cluster."""
+        for kind in self._shown.get(key, set()):
             self._conditions.remove(*key, kind)
-        if self._known.pop(key, None) is not None:
+        if self._shown.pop(key, None) is not None:
             self._epoch.remove(*key)
             self._ready.remove(*key)
 

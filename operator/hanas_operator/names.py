@@ -1,4 +1,4 @@
-"""What everything is called that belongs to a HANas: objects, labels, annotations, ports, members."""
+"""The names of a HANas: objects, labels, annotations, ports, members."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ CLUSTER = "hanas.dev/cluster"
 ROLE, MAIN, BACKUP = "hanas.dev/role", "main", "backup"
 PAUSED = "hanas.dev/paused"
 APPLIED = "hanas.dev/applied"
-"""Annotation: a hash of what was applied, so that an object is written only when it must change."""
+"""Annotation: a hash of the applied manifest, so that an object is written only when it changes."""
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 POD_INDEX = "apps.kubernetes.io/pod-index"
 WORKER, OVERSEER = "worker", "overseer"
@@ -18,27 +18,27 @@ SELECT_MANAGED = f"{MANAGED_BY}={MANAGER}"
 
 def labels(cluster: str, component: str | None = None) -> dict[str, str]:
     """Return the labels of an object of ``cluster``."""
-    found = {
+    common = {
         "app.kubernetes.io/name": "hanas",
         "app.kubernetes.io/instance": cluster,
         MANAGED_BY: MANAGER,
         CLUSTER: cluster,
     }
-    return found if component is None else {**found, "app.kubernetes.io/component": component}
+    return common if component is None else {**common, "app.kubernetes.io/component": component}
 
 
 def selector(cluster: str, component: str) -> dict[str, str]:
-    """Return the labels that pods of a component are found by; they never change."""
+    """Return the labels that select the pods of a component; they never change."""
     return {CLUSTER: cluster, "app.kubernetes.io/component": component}
 
 
-def selected(chosen: dict[str, str]) -> str:
-    """Return labels as a selector in one string."""
-    return ",".join(f"{name}={value}" for name, value in sorted(chosen.items()))
+def selected(labels: dict[str, str]) -> str:
+    """Return a label selector as one string."""
+    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
 
 
 def claim(cluster: str) -> str:
-    """Name of the claim that is made."""
+    """Name of the claim that the operator makes."""
     return f"{cluster}-data"
 
 
@@ -48,7 +48,7 @@ def secret(cluster: str) -> str:
 
 
 def folder(cluster: str) -> str:
-    """Name of the ConfigMap that tells the folder's id."""
+    """Name of the ConfigMap with the folder's id."""
     return f"{cluster}-folder"
 
 

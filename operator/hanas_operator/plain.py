@@ -1,4 +1,4 @@
-"""From structs to what JSON knows, and nothing else: what is compared with an answer of the API server has lists."""
+"""From structs to plain JSON values, to compare with answers of the API server."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ import msgspec
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` as dicts, lists, texts and numbers."""
+    """Return ``value`` as dicts, lists, strings and numbers."""
     return msgspec.json.decode(msgspec.json.encode(value))

@@ -1,4 +1,4 @@
-"""What pods tell of themselves: ready or not, and why not. Pure functions."""
+"""The state of pods: readiness, and the reason when it is missing. Pure functions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ _PATIENT_REASONS = {"ContainerCreating", "PodInitializing"}
 
 
 def is_ready(pod: Pod) -> bool:
-    """Tell whether a pod is ready and stays."""
+    """Return whether a pod is ready and is not being deleted."""
     if "deletionTimestamp" in pod["metadata"]:
         return False
     return _condition(pod, "Ready").get("status") == "True"
@@ -19,8 +19,8 @@ def is_ready(pod: Pod) -> bool:
 
 def of(pods: Iterable[Pod], component: str) -> list[Pod]:
     """Return the pods of a component, by name."""
-    found = [pod for pod in pods if pod["metadata"].get("labels", {}).get("app.kubernetes.io/component") == component]
-    return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
+    own = [pod for pod in pods if pod["metadata"].get("labels", {}).get("app.kubernetes.io/component") == component]
+    return sorted(own, key=lambda pod: str(pod["metadata"]["name"]))
 
 
 def ready_members(cluster: str, pods: Iterable[Pod]) -> set[str]:
@@ -29,7 +29,7 @@ def ready_members(cluster: str, pods: Iterable[Pod]) -> set[str]:
 
 
 def troubles(pods: Iterable[Pod]) -> list[str]:
-    """Return, for every pod that something keeps from being ready, what that is."""
+    """Return a line for each pod that is not ready for a known reason."""
     return [
         f"{pod['metadata']['name']}: {why}"
         for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
@@ -60,8 +60,8 @@ def last_words(log: str) -> str:
 
 
 def _condition(pod: Pod, kind: str) -> dict[str, Any]:
-    found: list[dict[str, Any]] = pod.get("status", {}).get("conditions", [])
-    return next((condition for condition in found if condition.get("type") == kind), {})
+    conditions: list[dict[str, Any]] = pod.get("status", {}).get("conditions", [])
+    return next((condition for condition in conditions if condition.get("type") == kind), {})
 
 
 def _short(text: str) -> str:
@@ -69,10 +69,10 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def wanted_roles(pods: Iterable[Pod], main: str | None, cluster: str) -> list[tuple[Pod, str]]:
-    """Return the worker pods whose role label must change, and to what; the new main comes first.
+def role_changes(pods: Iterable[Pod], main: str | None, cluster: str) -> list[tuple[Pod, str]]:
+    """Return the worker pods whose role label must change, with the new role; the new main comes first.
 
-    Without a main that serves nothing changes: the label stays with the last one until another is known.
+    Without a serving main nothing changes: the last main keeps the label until another one serves.
     """
     if main is None:
         return []

@@ -1,7 +1,7 @@
-"""Which clusters are to be looked at, and when: one reconcile of a cluster at a time, several clusters at once.
+"""The queue of reconciles: one at a time for a cluster, several clusters at once.
 
-What is asked for while a reconcile of the same cluster runs is done once more after it. A reconcile that fails is tried
-again, after a wait that doubles.
+A request during a reconcile of the same cluster runs one more after it. A failed reconcile is repeated, each
+time after twice the wait.
 """
 
 import asyncio
@@ -19,26 +19,26 @@ _log = logging.getLogger(__name__)
 
 
 class Queue:
-    """Runs a procedure for every key that is added."""
+    """Runs a procedure for each key in it."""
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Start empty."""
         self._due: dict[Key, float] = {}
         self._failed: dict[Key, int] = {}
         self._busy: dict[Key, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
         self._places = asyncio.Semaphore(AT_ONCE)
         self.alive_at = time.monotonic()
-        """When the queue last looked at itself; for the liveness probe."""
+        """When the loop last ran; for the liveness probe."""
 
     def add(self, key: Key, after: float = 0.0) -> None:
-        """Have ``key`` looked at in ``after`` seconds, or earlier if that was asked for already."""
+        """Request a reconcile of ``key`` in ``after`` seconds, or earlier if one is due before."""
         due = time.monotonic() + after
         self._due[key] = min(due, self._due.get(key, due))
         self._woken.set()
 
     async def run(self, reconcile: Reconcile) -> None:
-        """Work until cancelled. ``reconcile`` returns after how many seconds to call it again; None: when asked."""
+        """Run until cancelled. ``reconcile`` returns the seconds until its next call, or None."""
         try:
             while True:
                 await self._round(reconcile)
@@ -47,25 +47,25 @@ class Queue:
                 task.cancel()
 
     async def _round(self, reconcile: Reconcile) -> None:
-        """Begin what is due, then wait for the next change."""
+        """Start the due reconciles, then wait for the next change."""
         self.alive_at = time.monotonic()
         self._woken.clear()
         for key in [key for key, due in self._due.items() if due <= self.alive_at and key not in self._busy]:
             del self._due[key]
-            self._busy[key] = asyncio.create_task(self._one(key, reconcile), name=f"reconcile {key[0]}/{key[1]}")
+            self._busy[key] = asyncio.create_task(self._reconcile(key, reconcile), name=f"reconcile {key[0]}/{key[1]}")
         waits = [due - self.alive_at for key, due in self._due.items() if key not in self._busy]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min([*waits, 1.0]))):
                 await self._woken.wait()
 
-    async def _one(self, key: Key, reconcile: Reconcile) -> None:
+    async def _reconcile(self, key: Key, reconcile: Reconcile) -> None:
         try:
             async with self._places:
                 again = await reconcile(key)
             self._failed.pop(key, None)
             if again is not None:
                 self.add(key, again)
-        except Exception as error:  # whatever it was: it must not end the operator, and the next try may work
+        except Exception as error:  # no error may end the operator, and the next try may succeed
             count = self._failed[key] = self._failed.get(key, 0) + 1
             wait = min(FIRST_WAIT_SECONDS * 2 ** (count - 1), LONGEST_WAIT_SECONDS)
             expected = isinstance(error, ExpectedError)
@@ -77,4 +77,4 @@ class Queue:
 
 
 class ExpectedError(Exception):
-    """Something that happens now and then and needs no traceback."""
+    """An error that needs no traceback."""

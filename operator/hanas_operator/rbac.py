@@ -1,8 +1,8 @@
-"""What the operator may do, as data; a test compares it with every call that the operator makes.
+"""The permissions of the operator, as data; a test compares them with every call that it makes.
 
-The rules of `rules` are for every namespace that it works in: a ClusterRole for the whole cluster, a Role in each
-namespace otherwise. Those of `cluster_rules` concern what has no namespace. They are optional: without them an unknown
-storage class is told by the claim that stays pending, not by its name.
+`rules` apply in each namespace of the operator: as a ClusterRole for the whole cluster, else as a Role in each
+namespace. `cluster_rules` concern objects without a namespace. They are optional: without them the operator reports a
+pending claim instead of the unknown storage class.
 """
 
 from typing import Any
@@ -14,29 +14,24 @@ Rule = dict[str, Any]
 
 def rules() -> list[Rule]:
     """Return the rules for the namespaces."""
-    see, make = ["get", "list", "watch"], ["create", "patch"]
+    read, write = ["get", "list", "watch"], ["create", "patch"]
     return [
-        _rule(GROUP, [PLURAL], see),
+        _rule(GROUP, [PLURAL], read),
         _rule(GROUP, [f"{PLURAL}/status"], ["patch"]),
         _rule("", ["pods"], ["list", "watch", "patch"]),  # patch: the label of the main
-        _rule("", ["persistentvolumeclaims", "services", "configmaps"], [*see, *make]),
-        _rule("", ["secrets"], ["get", "create"]),  # made once, never changed; and the clients' tokens
-        _rule("", ["events"], ["list"]),  # why a claim is pending
-        _rule("apps", ["deployments", "statefulsets"], [*see, *make]),
-        _rule("policy", ["poddisruptionbudgets"], [*see, *make]),
-        _rule("networking.k8s.io", ["networkpolicies"], [*see, *make, "delete"]),
+        _rule("", ["persistentvolumeclaims", "services", "configmaps"], [*read, *write]),
+        _rule("", ["secrets"], ["get", "create"]),  # created once, never changed; and the tokens of clients
+        _rule("", ["events"], ["list"]),  # the reason of a pending claim
+        _rule("apps", ["deployments", "statefulsets"], [*read, *write]),
+        _rule("policy", ["poddisruptionbudgets"], [*read, *write]),
+        _rule("networking.k8s.io", ["networkpolicies"], [*read, *write, "delete"]),
         _rule("events.k8s.io", ["events"], ["create"]),
     ]
 
 
 def cluster_rules() -> list[Rule]:
-    """Return the rules for what has no namespace."""
+    """Return the rules for objects without a namespace."""
     return [_rule("storage.k8s.io", ["storageclasses"], ["get"])]
-
-
-def outside_rules() -> list[Rule]:
-    """Return what an operator needs beside that when it runs outside the cluster, on a person's own account."""
-    return [_rule("", ["services/proxy", "pods/proxy"], ["get"])]
 
 
 def _rule(group: str, resources: list[str], verbs: list[str]) -> Rule:

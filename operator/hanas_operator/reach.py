@@ -1,4 +1,4 @@
-"""How the operator reaches overseers and workers: directly inside the cluster, else through the API server's proxy."""
+"""HTTP access to overseers and workers: direct inside the cluster, else through the proxy of the API server."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,15 +12,15 @@ from hanas_operator.api import Api, ApiError
 
 ANSWER_SECONDS = 3.0
 SILENCE_SECONDS = 25.0
-"""An event stream that is silent for this long is broken: the overseer sends a comment every ten seconds."""
+"""An event stream counts as broken after this silence: the overseer sends a comment every ten seconds."""
 
 
 class Unreachable(Exception):
-    """Nobody answered, or not as hoped. The message says who and why."""
+    """No valid answer came. The message names the server and the reason."""
 
 
-class Place:
-    """A HTTP interface inside the cluster."""
+class HttpInterface:
+    """An HTTP interface inside the cluster: its URL, and its path in the proxy."""
 
     def __init__(self, namespace: str, host: str, port: int, proxy: str) -> None:
         """``host``: its DNS name; ``proxy``: its path in the API, such as ``services/NAME:PORT``."""
@@ -28,30 +28,30 @@ class Place:
         self.proxied = f"/api/v1/namespaces/{namespace}/{proxy}/proxy"
 
 
-def overseer(namespace: str, cluster: str) -> Place:
-    """Return where the overseers are."""
+def overseer(namespace: str, cluster: str) -> HttpInterface:
+    """Return the interface of the overseers."""
     name = names.overseer(cluster)
-    return Place(namespace, name, names.OVERSEER_PORT, f"services/{name}:{names.OVERSEER_PORT}")
+    return HttpInterface(namespace, name, names.OVERSEER_PORT, f"services/{name}:{names.OVERSEER_PORT}")
 
 
-def worker(namespace: str, cluster: str, member: str) -> Place:
-    """Return where a worker is."""
+def worker(namespace: str, cluster: str, member: str) -> HttpInterface:
+    """Return the interface of a worker."""
     pod = names.pod(cluster, member)
     host = f"{pod}.{names.headless(cluster)}"
-    return Place(namespace, host, names.WORKER_PORT, f"pods/{pod}:{names.WORKER_PORT}")
+    return HttpInterface(namespace, host, names.WORKER_PORT, f"pods/{pod}:{names.WORKER_PORT}")
 
 
 class Reach(Protocol):
-    """A way to make GET calls."""
+    """Access to HTTP interfaces by GET requests."""
 
-    def open(self, place: Place, path: str, token: str, *, stream: bool = False) -> AbstractAsyncContextManager[
+    def open(self, place: HttpInterface, path: str, token: str, *, stream: bool = False) -> AbstractAsyncContextManager[
         aiohttp.ClientResponse
     ]:  # fmt: skip
         """Yield the answer to ``GET path``, whose status is 200. Raises Unreachable, also while it is read."""
 
 
-class Direct:
-    """From inside the cluster."""
+class DirectReach:
+    """Direct access, inside the cluster."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         """Use ``session``, which stays the caller's to close."""
@@ -59,7 +59,7 @@ class Direct:
 
     @asynccontextmanager
     async def open(
-        self, place: Place, path: str, token: str, *, stream: bool = False
+        self, place: HttpInterface, path: str, token: str, *, stream: bool = False
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the answer. Raises Unreachable."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -72,16 +72,16 @@ class Direct:
             raise Unreachable(f"{place.url}: {str(error) or type(error).__name__}") from None
 
 
-class Proxied:
-    """From outside, through the API server. It keeps the Authorization header for itself, so tokens go as a cookie."""
+class ProxiedReach:
+    """Access through the API server, which uses the Authorization header itself: the token goes as a cookie."""
 
     def __init__(self, api: Api) -> None:
-        """Go through ``api``."""
+        """Use ``api``."""
         self._api = api
 
     @asynccontextmanager
     async def open(
-        self, place: Place, path: str, token: str, *, stream: bool = False
+        self, place: HttpInterface, path: str, token: str, *, stream: bool = False
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the answer. Raises Unreachable."""
         headers = {"Cookie": f"hanas-token={quote(token, safe='')}"} if token else {}

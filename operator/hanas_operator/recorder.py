@@ -1,7 +1,7 @@
-"""Events: what happened to a cluster, told where ``kubectl describe`` shows it.
+"""Kubernetes events about a cluster, which ``kubectl describe`` shows.
 
-Which events are due follows from what was recorded before and what is recorded now. Their names follow from what they
-tell, so that telling it twice makes one event.
+The previous and the present status determine the due events. The name of an event is a hash of its identity, so posting
+it twice makes one event.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from typing import NamedTuple
 from hanas_operator import kinds, names
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.crd import API_VERSION, KIND
-from hanas_operator.status import Condition, FailureState, HANasStatus
+from hanas_operator.status import Condition, ConditionType, FailureState, HANasStatus, Reason
 from hanas_operator.view import ClusterView, TakeoverView
 
 MOST_TAKEOVERS = 10
-"""How many of the newest takeovers are told at most, if many were missed."""
+"""The most takeovers that are posted at once, the newest ones."""
 _LONGEST_NOTE = 1024
 _log = logging.getLogger(__name__)
 _TAKEOVERS = {
@@ -29,7 +29,7 @@ _TAKEOVERS = {
 
 
 class Happening(NamedTuple):
-    """One event to be told."""
+    """One event to post."""
 
     reason: str
     kind: str
@@ -37,68 +37,69 @@ class Happening(NamedTuple):
     action: str
     note: str
     identity: str
-    """What makes it this event and no other."""
+    """What distinguishes it from all other events of the HANas."""
 
 
-def due(before: HANasStatus, now: HANasStatus, view: ClusterView | None, told: int) -> list[Happening]:
-    """Return what is to be told after ``before``. ``told``: the last epoch whose takeover has been told."""
+def due(before: HANasStatus, now: HANasStatus, view: ClusterView | None, posted: int) -> list[Happening]:
+    """Return the events due after ``before``. ``posted``: the last epoch whose takeover was posted."""
     return [
-        *_takeovers(told, () if view is None else view.takeovers),
+        *_takeovers(posted, () if view is None else view.takeovers),
         *_failures(before, now),
         *_conditions(before, now),
     ]
 
 
-def _takeovers(told: int, takeovers: tuple[TakeoverView, ...]) -> Iterator[Happening]:
-    # A status without an epoch is that of a new HANas: the history of a volume that was kept is old news.
-    most = MOST_TAKEOVERS if told else 1
-    for takeover in [takeover for takeover in takeovers if takeover.epoch > told][-most:]:
+def _takeovers(posted: int, takeovers: tuple[TakeoverView, ...]) -> Iterator[Happening]:
+    # A status without an epoch belongs to a new HANas: the history of a retained volume is not posted.
+    most = MOST_TAKEOVERS if posted else 1
+    for takeover in [takeover for takeover in takeovers if takeover.epoch > posted][-most:]:
         reason, kind = _TAKEOVERS.get(takeover.why, ("TakenOver", "Warning"))
         note = f"epoch {takeover.epoch}: {takeover.member} is the main. {takeover.words}"
         yield Happening(reason, kind, "Takeover", note, f"epoch {takeover.epoch}")
 
 
 def _failures(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
-    known = {(status.name, status.cut): status for status in before.link_failures}
+    previous = {(status.name, status.cut): status for status in before.link_failures}
     present = {(status.name, status.cut): status for status in now.link_failures}
     for key, status in present.items():
-        was = known.get(key)
+        last = previous.get(key)
         identity = f"{status.name} {status.cut} {status.started_at}"
-        if status.state is not FailureState.PENDING and (was is None or was.state is FailureState.PENDING):
+        if status.state is not FailureState.PENDING and (last is None or last.state is FailureState.PENDING):
             yield Happening("LinkCut", "Normal", "CutLink", f"{status.name}: {status.cut} is cut", f"cut {identity}")
-        if status.state is FailureState.HEALED and was is not None and was.state is FailureState.ACTIVE:
+        if status.state is FailureState.HEALED and last is not None and last.state is FailureState.ACTIVE:
             note = f"{status.name}: {status.cut} is healed; the workers saw {status.observed}"
             yield Happening("LinkHealed", "Normal", "HealLink", note, f"heal {identity}")
-    for key, was in known.items():
-        if key not in present and was.state is FailureState.ACTIVE:
-            note = f"{was.name}: {was.cut} is healed, for it is not wanted any more; the workers saw {was.observed}"
-            yield Happening("LinkHealed", "Normal", "HealLink", note, f"heal {was.name} {was.cut} {was.started_at}")
+    for key, last in previous.items():
+        if key not in present and last.state is FailureState.ACTIVE:
+            note = f"{last.name}: {last.cut} is healed: the spec names it no more; the workers saw {last.observed}"
+            yield Happening("LinkHealed", "Normal", "HealLink", note, f"heal {last.name} {last.cut} {last.started_at}")
 
 
 def _conditions(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
-    known = {condition.type: condition for condition in before.conditions}
+    previous = {condition.type: condition for condition in before.conditions}
     for condition in now.conditions:
-        was = known.get(condition.type)
+        last = previous.get(condition.type)
         identity = f"{condition.type} {condition.status} {condition.reason} {condition.last_transition_time}"
-        if condition.type == "LinkHealthy":
-            if condition.status == "False" and (was is None or was.status != "False"):
+        if condition.type == ConditionType.LINK_HEALTHY:
+            if condition.status == "False" and (last is None or last.status != "False"):
                 yield Happening("LinkFailed", "Warning", "ObserveLinks", condition.message, identity)
-            if condition.status == "True" and was is not None and was.status == "False":
+            if condition.status == "True" and last is not None and last.status == "False":
                 yield Happening("LinkRestored", "Normal", "ObserveLinks", condition.message, identity)
-        elif _is_worse(condition, was):
+        elif _is_worse(condition, last):
             yield Happening(condition.reason, "Warning", f"Check{condition.type}", condition.message, identity)
 
 
-def _is_worse(condition: Condition, was: Condition | None) -> bool:
-    if condition.type not in {"StorageReady", "PolicyEnforced"} and condition.reason not in _OF_THE_USER:
-        return False
-    if condition.type == "Degraded" or condition.status != "False":
-        return False
-    return was is None or (was.status, was.reason) != (condition.status, condition.reason)
+_TYPES = frozenset({ConditionType.STORAGE_READY, ConditionType.POLICY_ENFORCED})
+_REASONS = frozenset[str](Reason)
+"""The types and the reasons of the conditions that become events."""
 
 
-_OF_THE_USER = frozenset({"InvalidSpec", "NameTaken", "NoImage", "Rejected", "TokensMissing"})
-"""Reasons of ``Ready`` that people must do something about."""
+def _is_worse(condition: Condition, last: Condition | None) -> bool:
+    if condition.type not in _TYPES and condition.reason not in _REASONS:
+        return False
+    if condition.type == ConditionType.DEGRADED or condition.status != "False":
+        return False
+    return last is None or (last.status, last.reason) != (condition.status, condition.reason)
 
 
 class Recorder:
@@ -108,16 +109,16 @@ class Recorder:
         """Post them through ``api``."""
         self._api = api
         self._instance = os.environ.get("POD_NAME") or os.uname().nodename
-        # The status may know an epoch before anybody tells its history: while only workers answer, nobody does.
-        self._told: dict[tuple[str, str], int] = {}
+        # The status may hold an epoch before its history is available: only overseers report the history.
+        self._posted: dict[tuple[str, str], int] = {}
 
-    async def tell(self, hanas: Resource, before: HANasStatus, now: HANasStatus, view: ClusterView | None) -> None:
-        """Post what happened to ``hanas`` since ``before``; an event that cannot be posted is a line in the log."""
+    async def post(self, hanas: Resource, before: HANasStatus, now: HANasStatus, view: ClusterView | None) -> None:
+        """Post the events of ``hanas`` since ``before``. An event that is refused becomes a line in the log."""
         key = names.metadata(hanas)
-        told = self._told.setdefault(key, before.epoch)
-        happenings = due(before, now, view, told)
+        posted = self._posted.setdefault(key, before.epoch)
+        happenings = due(before, now, view, posted)
         if view is not None:
-            self._told[key] = max([told, *(takeover.epoch for takeover in view.takeovers)])
+            self._posted[key] = max([posted, *(takeover.epoch for takeover in view.takeovers)])
         for happening in happenings:
             _log.info("%s/%s: %s: %s", *names.metadata(hanas), happening.reason, happening.note)
             try:
@@ -127,8 +128,8 @@ class Recorder:
                     _log.warning("the event %s was not posted: %s", happening.reason, error)
 
     def forget(self, key: tuple[str, str]) -> None:
-        """Forget a cluster that is gone."""
-        self._told.pop(key, None)
+        """Forget a deleted cluster."""
+        self._posted.pop(key, None)
 
 
 def event(hanas: Resource, happening: Happening, instance: str, now: datetime) -> Resource:

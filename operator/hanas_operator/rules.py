@@ -1,6 +1,6 @@
-"""CEL rules of the HANas resource: what the API server refuses, and the words it does so with.
+"""The CEL rules by which the API server validates HANas resources, with their error messages.
 
-The rules need Kubernetes 1.29: CEL validation is general there, and knows quantities.
+The rules need Kubernetes 1.29: CEL validation is stable there, and supports quantities.
 """
 
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """One rule. ``message`` says what to do."""
+    """One rule. ``message`` tells the user what to change."""
 
     rule: str
     message: str
@@ -63,7 +63,7 @@ FAILURE = (
         ".target",
     ),
 )
-# The default of the spec, {}, must pass too, before the defaults in it are set: thus the many has().
+# An empty spec, {}, must pass too, before its defaults are set: hence the has().
 SPEC = (
     Rule(
         "!has(self.linkFailures) || self.linkFailures.all(f, int(f.source.substring(7)) < self.workers)",
@@ -84,10 +84,10 @@ SPEC = (
 )
 
 
-def rendered(found: Iterable[Rule]) -> list[dict[str, Any]]:
+def rendered(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     """Return ``x-kubernetes-validations``."""
     entries: list[dict[str, Any]] = []
-    for rule in found:
+    for rule in rules:
         entry: dict[str, Any] = {"rule": rule.rule, "message": rule.message}
         if rule.field_path is not None:
             entry["fieldPath"] = rule.field_path

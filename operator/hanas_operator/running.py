@@ -11,36 +11,37 @@ import kopf
 from hanas_operator import connection, handlers, health
 from hanas_operator.api import Api
 from hanas_operator.followers import Followers
-from hanas_operator.metrics import Metrics
+from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.queue import Queue
-from hanas_operator.reach import Direct, Proxied, Reach
+from hanas_operator.reach import DirectReach, ProxiedReach, Reach
 from hanas_operator.reconcile import Reconciler
-from hanas_operator.settings import Settings
+from hanas_operator.settings import OperatorSettings
 from hanas_serving.server import Endpoint, bind
 from hanas_serving.settings import SettingError
 
 _log = logging.getLogger("hanas_operator")
 
 
-async def operate(settings: Settings, stopping: asyncio.Event) -> None:
+async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
     """Work until ``stopping`` is set. Raises SettingError."""
     async with connection.connect(settings) as client:
         api = Api(client)
         await connection.check(api, settings)
-        queue, metrics = Queue(), Metrics()
-        async with _way(settings, api) as way:
-            followers = Followers(api, way, metrics, queue.add)
+        queue, metrics = Queue(), OperatorMetrics()
+        async with _reach(settings, api) as reach:
+            followers = Followers(api, reach, metrics, queue.add)
             endpoint = _endpoint(settings.port, queue, metrics)
             working = asyncio.create_task(queue.run(Reconciler(api, followers, metrics, settings.image)))
 
             async def stop() -> None:
-                stopping.set()  # kopf waits for this too, if it was a signal that stopped it
+                stopping.set()  # kopf waits for it too when a signal stops it
                 working.cancel()
                 followers.close()
                 if endpoint is not None:
                     await endpoint.stop()
 
-            _log.info("working in %s of %s", _places(settings), client.configuration.host)
+            places = f"the namespace {', '.join(settings.namespaces)}" if settings.namespaces else "all namespaces"
+            _log.info("working in %s of %s", places, client.configuration.host)
             handlers.quieten()
             try:
                 await kopf.operator(
@@ -51,25 +52,21 @@ async def operate(settings: Settings, stopping: asyncio.Event) -> None:
                     namespaces=settings.namespaces,
                     stop_flag=stopping,
                 )
-            except Exception as error:  # a watch that cannot go on; kopf has tried for a while
+            except Exception as error:  # a watch that failed after kopf's own retries
                 raise SettingError(f"the API server cannot be watched: {error}") from error
 
 
-def _places(settings: Settings) -> str:
-    return f"the namespace {', '.join(settings.namespaces)}" if settings.namespaces else "all namespaces"
-
-
 @asynccontextmanager
-async def _way(settings: Settings, api: Api) -> AsyncIterator[Reach]:
+async def _reach(settings: OperatorSettings, api: Api) -> AsyncIterator[Reach]:
     proxied = not connection.is_inside(settings) if settings.proxied is None else settings.proxied
     if proxied:
-        yield Proxied(api)
+        yield ProxiedReach(api)
         return
     async with aiohttp.ClientSession() as session:
-        yield Direct(session)
+        yield DirectReach(session)
 
 
-def _endpoint(port: int, queue: Queue, metrics: Metrics) -> Endpoint | None:
+def _endpoint(port: int, queue: Queue, metrics: OperatorMetrics) -> Endpoint | None:
     if not port:
         return None
     endpoint = Endpoint(health.application(queue, metrics), bind(port, "--port"))

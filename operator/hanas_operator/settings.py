@@ -1,4 +1,4 @@
-"""What the operator is told at its start, by its command line."""
+"""The settings of the operator, from its command line."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ DEFAULT_PORT = 8080
 
 
 @dataclass(frozen=True)
-class Settings:
+class OperatorSettings:
     """Everything that does not change while the operator runs."""
 
     kubeconfig: str | None
@@ -27,8 +27,8 @@ class Settings:
     """Where /healthz, /readyz and /metrics are; 0: nowhere."""
 
 
-def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings. Ends the program, with the usage, if they make no sense."""
+def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> OperatorSettings:
+    """Return the settings. Ends the program with the usage when they are invalid."""
     parser = argparse.ArgumentParser(
         prog="hanas-operator",
         description="Makes the clusters that HANas resources describe, and keeps them as described.",
@@ -62,14 +62,14 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         help=f"where /healthz, /readyz and /metrics are; 0: nowhere (PORT, {DEFAULT_PORT})",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {release.installed()}")
-    given = parser.parse_args(arguments)
-    return Settings(
-        kubeconfig=given.kubeconfig,
-        context=given.context,
-        namespaces=tuple(dict.fromkeys(given.namespace)),
-        image=given.image,
-        proxied={"auto": None, "direct": False, "proxy": True}[given.overseer_access],
-        port=given.port,
+    values = parser.parse_args(arguments)
+    return OperatorSettings(
+        kubeconfig=values.kubeconfig,
+        context=values.context,
+        namespaces=tuple(dict.fromkeys(values.namespace)),
+        image=values.image,
+        proxied={"auto": None, "direct": False, "proxy": True}[values.overseer_access],
+        port=values.port,
     )
 
 

@@ -27,9 +27,9 @@ Amount = int | Quantity
 UserId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-def _checked(description: str, *found: rules.Rule) -> Meta:
+def _checked(description: str, *conditions: rules.Rule) -> Meta:
     """Return the description of a field, with its CEL rules."""
-    return Meta(description=description, extra_json_schema={"x-kubernetes-validations": rules.rendered(found)})
+    return Meta(description=description, extra_json_schema={"x-kubernetes-validations": rules.rendered(conditions)})
 
 
 class Preset(StrEnum):

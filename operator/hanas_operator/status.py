@@ -6,34 +6,44 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-MOST_MESSAGE = 1024
-"""Characters of a condition's message; the API allows many more, nobody reads them."""
-
 
 class StatusType(Struct, frozen=True, rename="camel", kw_only=True):
-    """The common settings."""
+    """The msgspec settings of these types."""
 
 
 class ConditionType(StrEnum):
-    """What conditions there are."""
+    """The types of conditions."""
 
     READY = "Ready"
-    """A main serves, and it can be reached through the Service of the main."""
+    """A main serves, and clients reach it through its Service."""
     DEGRADED = "Degraded"
-    """Something is missing or wrong that people should look at."""
+    """Something is missing or wrong and needs attention."""
     LINK_HEALTHY = "LinkHealthy"
     """The keep-alives of the main reach every backup."""
     STORAGE_READY = "StorageReady"
-    """The volume is there, and is the one that it was."""
+    """The volume exists, and holds the folder of this cluster."""
     POLICY_ENFORCED = "PolicyEnforced"
-    """The network plugin does what NetworkPolicies say, as far as link failures could show."""
+    """The network plugin enforces NetworkPolicies, as far as link failures could show."""
+
+
+class Reason(StrEnum):
+    """Reasons of ``Ready`` that a person must act on."""
+
+    INVALID_SPEC = "InvalidSpec"
+    NAME_TAKEN = "NameTaken"
+    NO_IMAGE = "NoImage"
+    REJECTED = "Rejected"
+    TOKENS_MISSING = "TokensMissing"
+
+
+ConditionStatus = Literal["True", "False", "Unknown"]
 
 
 class Condition(StatusType, frozen=True, kw_only=True):
     """A condition as metav1 has it."""
 
     type: Annotated[str, Meta(max_length=316)]
-    status: Literal["True", "False", "Unknown"]
+    status: ConditionStatus
     reason: Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
     message: Annotated[str, Meta(max_length=32768)]
     last_transition_time: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -104,7 +114,7 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
 
 
 def read(status: dict[str, Any] | None) -> HANasStatus:
-    """Return what an earlier reconcile wrote; an empty status if it cannot be read."""
+    """Return the status that an earlier reconcile wrote; an empty one if it is unreadable."""
     try:
         return msgspec.convert(status or {}, HANasStatus)
     except msgspec.ValidationError:

@@ -1,6 +1,6 @@
-"""Whether the volume can be used: what the claim, its class and the overseer tell. Pure functions.
+"""Whether the volume is usable, from its claim, its class and the overseer: pure functions.
 
-A volume that is missing, not shared or not the one that it was is an error to be told, never a new cluster.
+A volume that is missing, not shared or exchanged is reported as an error, and never becomes a new cluster.
 """
 
 from collections.abc import Iterable
@@ -11,41 +11,40 @@ from msgspec import Struct
 from hanas_core.members.verdicts import Verdict
 from hanas_operator.objects.owner import Owner
 from hanas_operator.objects.storage import ACCESS_MODE
-from hanas_operator.status import AlertStatus
+from hanas_operator.status import AlertStatus, ConditionStatus
 from hanas_operator.view import ClusterView
 
 Claim = dict[str, Any]
 REFUSED = "the communication folder cannot be used"
-"""How overseers and workers begin their last words when the folder is not the one that it should be."""
+"""The beginning of the last log line of an overseer or worker that refuses its folder."""
 
 
-class Finding(Struct, frozen=True):
-    """What is the matter with the volume."""
+class StorageFinding(Struct, frozen=True):
+    """The state of the volume."""
 
-    status: str
-    """``True``, ``False`` or ``Unknown``, as in a condition."""
+    status: ConditionStatus
     reason: str
     message: str
     blocks: bool = False
-    """No pods are to be made for it."""
+    """Whether the operator makes no pods for it."""
 
 
-def of_claim(owner: Owner, claim: Claim | None, *, unknown_class: str | None, told: str) -> Finding:
-    """Return what the claim tells. ``unknown_class``: its class, if there is none; ``told``: the newest warning."""
+def of_claim(owner: Owner, claim: Claim | None, *, unknown_class: str | None, warning: str) -> StorageFinding:
+    """Return the state of a claim. ``unknown_class``: its class if there is none; ``warning``: its newest one."""
     name = owner.claim
     if claim is None:
         if isinstance(owner.spec.storage.existing_claim, str):
-            return Finding(
+            return StorageFinding(
                 "False",
                 "ClaimMissing",
                 f"there is no PersistentVolumeClaim {name} in the namespace {owner.namespace}: make it, with access "
                 f"mode {ACCESS_MODE}; the workers are started then",
                 blocks=True,
             )
-        return Finding("Unknown", "ClaimPending", f"the PersistentVolumeClaim {name} is being made")
+        return StorageFinding("Unknown", "ClaimPending", f"the PersistentVolumeClaim {name} is being made")
     spec, status = claim.get("spec", {}), claim.get("status", {})
     if "deletionTimestamp" in claim["metadata"]:
-        return Finding(
+        return StorageFinding(
             "False",
             "ClaimTerminating",
             f"the PersistentVolumeClaim {name} is being deleted; it stays only as long as pods use it. Save the data "
@@ -53,7 +52,7 @@ def of_claim(owner: Owner, claim: Claim | None, *, unknown_class: str | None, to
         )
     modes = status.get("accessModes") or spec.get("accessModes") or []
     if ACCESS_MODE not in modes:
-        return Finding(
+        return StorageFinding(
             "False",
             "ClaimNotShared",
             f"the PersistentVolumeClaim {name} has the access mode {', '.join(modes) or 'none'}; workers on several "
@@ -62,42 +61,44 @@ def of_claim(owner: Owner, claim: Claim | None, *, unknown_class: str | None, to
         )
     phase = status.get("phase", "Pending")
     if phase == "Bound":
-        return Finding("True", "Bound", f"the PersistentVolumeClaim {name} is bound to {spec.get('volumeName', '?')}")
+        return StorageFinding(
+            "True", "Bound", f"the PersistentVolumeClaim {name} is bound to {spec.get('volumeName', '?')}"
+        )
     if phase == "Lost":
-        return Finding(
+        return StorageFinding(
             "False",
             "ClaimLost",
             f"the volume behind the PersistentVolumeClaim {name} is gone: restore it from a backup",
         )
-    return _pending(name, "storageClassName" in spec, unknown_class, told)
+    return _pending(name, "storageClassName" in spec, unknown_class, warning)
 
 
-def _pending(name: str, has_class: bool, unknown_class: str | None, told: str) -> Finding:
+def _pending(name: str, has_class: bool, unknown_class: str | None, warning: str) -> StorageFinding:
     if unknown_class is not None:
-        return Finding(
+        return StorageFinding(
             "False",
             "ClassUnknown",
-            f"there is no StorageClass {unknown_class}: 'kubectl get storageclass' lists those that there are; make "
-            "this one, or the HANas anew with another one",
+            f"there is no StorageClass {unknown_class}: 'kubectl get storageclass' lists the existing ones; make "
+            "this one, or a new HANas with another one",
         )
-    if told:
-        return Finding("False", "ProvisioningFailed", f"the PersistentVolumeClaim {name} is pending: {told}")
+    if warning:
+        return StorageFinding("False", "ProvisioningFailed", f"the PersistentVolumeClaim {name} is pending: {warning}")
     hint = "" if has_class else "; there is no default StorageClass: name one that can do ReadWriteMany"
-    return Finding("Unknown", "ClaimPending", f"the PersistentVolumeClaim {name} waits for its volume{hint}")
+    return StorageFinding("Unknown", "ClaimPending", f"the PersistentVolumeClaim {name} waits for its volume{hint}")
 
 
 def of_folder(
-    found: Finding,
+    volume: StorageFinding,
     folder_id: str,
     view: ClusterView | None,
     alerts: Iterable[AlertStatus],
     pod_troubles: Iterable[str],
-) -> Finding:
-    """Return ``found``, or what speaks against the folder on a volume that is there."""
-    if found.status != "True":
-        return found
+) -> StorageFinding:
+    """Return ``volume``, or the problem of the folder on a usable volume."""
+    if volume.status != "True":
+        return volume
     if folder_id and view is not None and view.folder_id and view.folder_id != folder_id:
-        return Finding(
+        return StorageFinding(
             "False",
             "ForeignFolder",
             f"the volume holds the folder {view.folder_id}, but this cluster's is {folder_id}: mount the right volume; "
@@ -105,9 +106,9 @@ def of_folder(
         )
     refused = next((trouble for trouble in pod_troubles if REFUSED in trouble), None)
     if refused is not None:
-        return Finding("False", "FolderRefused", refused)
-    told = {alert.kind: alert for alert in alerts}
+        return StorageFinding("False", "FolderRefused", refused)
+    by_kind = {alert.kind: alert for alert in alerts}
     for kind in (Verdict.FOLDER_UNAVAILABLE, Verdict.FOLDER_FULL):
-        if kind in told:
-            return Finding("False", kind.value, f"{told[kind].message}; {told[kind].advice}")
-    return found
+        if kind in by_kind:
+            return StorageFinding("False", kind.value, f"{by_kind[kind].message}; {by_kind[kind].advice}")
+    return volume

@@ -1,6 +1,6 @@
-"""The cluster as its overseer tells it (``GET /v1/cluster``), reduced to what the operator goes by.
+"""The cluster as its overseer reports it (``GET /v1/cluster``), reduced to the fields that the operator uses.
 
-Ages and positions move all the time and are left out, so two views that are equal say the same.
+Ages and positions change all the time and are left out, so equal views mean equal states.
 """
 
 import msgspec
@@ -22,7 +22,7 @@ class MemberView(Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class LinkView(Struct, frozen=True, kw_only=True):
-    """The way of keep-alives from the main to a backup."""
+    """The link from the main to a backup, which carries keep-alives."""
 
     origin: str = msgspec.field(name="from")
     to: str
@@ -55,25 +55,25 @@ class ClusterView(Struct, frozen=True, rename="camel", kw_only=True):
         return self.main.member if self.main is not None and self.main.state == SERVING else None
 
     def member(self, name: str) -> MemberView | None:
-        """Return what is told of a member."""
+        """Return a member, None if there is none of this name."""
         return next((member for member in self.members if member.member == name), None)
 
     def link(self, origin: str, to: str) -> str | None:
-        """Return the state of a link, None if nothing is told of it."""
+        """Return the state of a link, None if it is not reported."""
         return next((link.state for link in self.links if (link.origin, link.to) == (origin, to)), None)
 
 
 def decode(document: bytes | str) -> ClusterView:
-    """Return what a document says. Raises msgspec.MsgspecError."""
+    """Return the view in a document. Raises msgspec.MsgspecError."""
     return msgspec.json.decode(document, type=ClusterView)
 
 
 def same(one: ClusterView | None, other: ClusterView | None) -> bool:
-    """Tell whether two views differ in nothing that matters; the words of an alert count the seconds."""
-    return _settled(one) == _settled(other)
+    """Return whether two views are equal but for the messages of alerts, which count seconds."""
+    return _without_messages(one) == _without_messages(other)
 
 
-def _settled(view: ClusterView | None) -> ClusterView | None:
+def _without_messages(view: ClusterView | None) -> ClusterView | None:
     if view is None:
         return None
     return msgspec.structs.replace(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from hanas_lab.audit import Found, Verdict, judge
-from hanas_lab.history import Kind, Operation, Outcome
+from hanas_lab import history
+from hanas_lab.audit import Judgement, LastValue, judge
+from hanas_lab.history import Action, Operation, OperationOutcome
 from tests.e2e.clients_in_pod import LAST
 from tests.e2e.cluster import Cluster
 from tests.e2e.hanas import HANas
@@ -17,6 +18,7 @@ from tests.e2e.kubectl import Kubectl, Resource
 from tests.e2e.waiting import eventually
 
 _SCRIPT = Path(__file__).with_name("clients_in_pod.py")
+_HISTORY = Path(history.__file__)
 CLIENTS, KEYS = 6, 12
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 """What the Pod Security standard `restricted` asks of a container."""
@@ -40,7 +42,7 @@ class Clients:
         return [
             operation
             for operation in self.history()
-            if operation.kind is Kind.PUT and operation.outcome is Outcome.OK and operation.start > after
+            if operation.kind is Action.PUT and operation.outcome is OperationOutcome.OK and operation.start > after
         ]
 
     def until_acknowledged(self, count: int = 20) -> None:
@@ -49,7 +51,7 @@ class Clients:
         known = max(operation.end or 0.0 for operation in told)
         eventually("clients go on", lambda: len(self.acknowledged(after=known)) >= count, 90.0)
 
-    def finish(self) -> Verdict:
+    def finish(self) -> Judgement:
         """Stop them and judge everything they were told."""
         self.kubectl("exec", self.pod, "--", "touch", "/tmp/stop")
 
@@ -63,7 +65,7 @@ class Clients:
         last = [operation for operation in told if operation.client == LAST]
         assert len(last) == KEYS, "every key was read at the end"
         end = {
-            operation.key: Found(operation.value, operation.version)
+            operation.key: LastValue(operation.value, operation.version)
             for operation in last
             if operation.value is not None
         }
@@ -92,16 +94,19 @@ def clients(
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": name},
-        "data": {"clients.py": _SCRIPT.read_text(encoding="utf-8")},
+        "data": {"clients.py": _SCRIPT.read_text(encoding="utf-8"), "history.py": _HISTORY.read_text(encoding="utf-8")},
     }
     container: Resource = {
         "name": "clients",
         "image": cluster.image("client"),
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "/script/clients.py", overseers, servers, str(CLIENTS), str(KEYS)],
+        # The image of the client does not hold the lab; the script brings the module that it needs.
+        "env": [{"name": "PYTHONPATH", "value": "/opt/hanas:/script"}],
         "securityContext": RESTRICTED,
         "volumeMounts": [{"name": "script", "mountPath": "/script"}, {"name": "tmp", "mountPath": "/tmp"}],
     }
+    files = [{"key": "clients.py", "path": "clients.py"}, {"key": "history.py", "path": "hanas_lab/history.py"}]
     pod: Resource = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -113,7 +118,10 @@ def clients(
             "terminationGracePeriodSeconds": 0,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [container],
-            "volumes": [{"name": "script", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}],
+            "volumes": [
+                {"name": "script", "configMap": {"name": name, "items": files}},
+                {"name": "tmp", "emptyDir": {}},
+            ],
             **({} if node is None else {"nodeName": node}),
         },
     }

@@ -15,7 +15,7 @@ import time
 from hanas_client import AsyncClient, Policy
 from hanas_client.errors import NotFound, PreconditionFailed, Refused, Unavailable
 from hanas_lab import history
-from hanas_lab.history import Kind, Operation, Outcome
+from hanas_lab.history import Action, Operation, OperationOutcome
 
 REST_SECONDS = 0.04
 NO_ROOM = 507
@@ -42,21 +42,21 @@ class Calls:
         self.written += 1
         value = f"{self.name}-{self.written}"  # nobody else ever writes it
         begun = time.time()
-        outcome, version, created = Outcome.OK, None, None
+        outcome, version, created = OperationOutcome.OK, None, None
         try:
             written = await self.client.put(key, value.encode(), if_match=expected)
             version, created = written.version, written.created
             self.versions[key] = version
         except PreconditionFailed:
-            outcome = Outcome.REFUSED
+            outcome = OperationOutcome.REFUSED
         except Refused as error:
             if error.status != NO_ROOM:
                 raise
-            outcome = Outcome.NOT_DONE
+            outcome = OperationOutcome.NOT_DONE
         except Unavailable as error:
-            outcome = Outcome.UNKNOWN if error.outcome_unknown else Outcome.NOT_DONE
+            outcome = OperationOutcome.UNKNOWN if error.outcome_unknown else OperationOutcome.NOT_DONE
         condition = None if expected is None else (expected,)
-        self.tell(begun, Kind.PUT, key, outcome, value=value, version=version, created=created, if_match=condition)
+        self.tell(begun, Action.PUT, key, outcome, value=value, version=version, created=created, if_match=condition)
 
     async def put_if(self, key: str) -> None:
         """Write over the version last seen."""
@@ -70,30 +70,30 @@ class Calls:
         try:
             found = await self.client.get(key)
         except NotFound:
-            self.tell(begun, Kind.GET, key, Outcome.ABSENT)
+            self.tell(begun, Action.GET, key, OperationOutcome.ABSENT)
         except Unavailable:
-            self.tell(begun, Kind.GET, key, Outcome.UNKNOWN)
+            self.tell(begun, Action.GET, key, OperationOutcome.UNKNOWN)
         else:
             self.versions[key] = found.version
-            self.tell(begun, Kind.GET, key, Outcome.OK, value=found.value.decode(), version=found.version)
+            self.tell(begun, Action.GET, key, OperationOutcome.OK, value=found.value.decode(), version=found.version)
 
     async def delete(self, key: str) -> None:
         begun = time.time()
-        outcome = Outcome.OK
+        outcome = OperationOutcome.OK
         try:
             await self.client.delete(key)
         except NotFound:
-            outcome = Outcome.ABSENT
+            outcome = OperationOutcome.ABSENT
         except Unavailable as error:
-            outcome = Outcome.UNKNOWN if error.outcome_unknown else Outcome.NOT_DONE
-        self.tell(begun, Kind.DELETE, key, outcome)
+            outcome = OperationOutcome.UNKNOWN if error.outcome_unknown else OperationOutcome.NOT_DONE
+        self.tell(begun, Action.DELETE, key, outcome)
 
     def tell(
         self,
         begun: float,
-        kind: Kind,
+        kind: Action,
         key: str,
-        outcome: Outcome,
+        outcome: OperationOutcome,
         *,
         value: str | None = None,
         version: str | None = None,
@@ -103,7 +103,7 @@ class Calls:
         """Write the line of a call."""
         told = Operation(
             start=begun,
-            end=None if outcome is Outcome.UNKNOWN else time.time(),
+            end=None if outcome is OperationOutcome.UNKNOWN else time.time(),
             client=self.name,
             kind=kind,
             key=key,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 from tests.integration.cluster import Cluster, running
 from tests.integration.waiting import eventually, within
 
@@ -55,7 +55,7 @@ async def overwrite(cluster: Cluster, rounds: int) -> None:
 async def test_the_log_is_compacted_beside_the_traffic(small: Cluster) -> None:
     main = await small.settle()
     kept = await small.client.put("kept", b"from the beginning", content_type="text/plain")
-    async with Load(small.client, prefix="beside") as load:
+    async with Writers(small.client, prefix="beside") as load:
         before = await small.epoch()
         while await runs(small) < 2:
             await within(PATIENCE_SECONDS, overwrite(small, 4))
@@ -90,7 +90,7 @@ async def test_who_starts_cold_after_a_compaction_finds_everything(small: Cluste
 
 async def test_the_main_is_killed_again_and_again_while_it_compacts(small: Cluster) -> None:
     await small.settle()
-    async with Load(small.client, prefix="killed", rest=0.005) as load:
+    async with Writers(small.client, prefix="killed", rest=0.005) as load:
         for _ in range(3):
             main, epoch = await small.main(), await small.epoch()
             writing = asyncio.create_task(overwrite(small, 10))
@@ -113,7 +113,7 @@ async def compacting(cluster: Cluster) -> bool:
 
 async def test_the_main_is_stopped_for_a_while_in_the_middle_of_it(small: Cluster) -> None:
     main = await small.settle()
-    async with Load(small.client, prefix="paused", rest=0.005) as load:
+    async with Writers(small.client, prefix="paused", rest=0.005) as load:
         epoch = await small.epoch()
         writing = asyncio.create_task(overwrite(small, 12))
         await eventually(lambda: compacting(small))

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 from tests.integration.cluster import Cluster
 from tests.integration.waiting import eventually, within
 
@@ -30,7 +30,7 @@ async def ended(cluster: Cluster, name: str) -> None:
 async def test_the_next_main_follows_at_once(trio: Cluster) -> None:
     main = await trio.settle()
     epoch = await trio.epoch()
-    async with Load(trio.client, prefix="handed", writers=3, rest=0.005) as load:
+    async with Writers(trio.client, prefix="handed", writers=3, rest=0.005) as load:
         await within(PATIENCE_SECONDS, load.more(50))
         terminate(trio, main)
         await within(PATIENCE_SECONDS, load.acknowledged_after(epoch))
@@ -54,7 +54,7 @@ async def test_the_next_main_follows_at_once(trio: Cluster) -> None:
 async def test_every_worker_in_turn_as_in_a_rolling_update(trio: Cluster) -> None:
     await trio.settle()
     epoch = await trio.epoch()
-    async with Load(trio.client, prefix="rolling", rest=0.01) as load:
+    async with Writers(trio.client, prefix="rolling", rest=0.01) as load:
         for name in trio.names:
             terminate(trio, name)
             await ended(trio, name)

@@ -3,7 +3,7 @@
 import pytest
 
 from hanas_client.documents import Alert
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY, Cluster
 from tests.integration.waiting import eventually, within
 
@@ -29,7 +29,7 @@ async def test_a_cut_link(trio: Cluster, one_way: bool) -> None:
     backup, other = (name for name in trio.names if name != main)
     epoch = await trio.epoch()
     incarnation = (await trio.status(main))["incarnation"]
-    async with Load(trio.client, prefix=f"cut/{one_way}", rest=0.01) as load:
+    async with Writers(trio.client, prefix=f"cut/{one_way}", rest=0.01) as load:
         trio.lab.cut(main, backup, one_way=one_way)
         await trio.until_verdict(backup, LINK_FAILED)
 
@@ -93,7 +93,7 @@ async def test_a_main_that_reaches_nobody_goes_on(trio: Cluster) -> None:
     main = await trio.settle()
     backups = [name for name in trio.names if name != main]
     claim = (await trio.client.cluster()).epoch
-    async with Load(trio.client, prefix="isolated", rest=0.01) as load:
+    async with Writers(trio.client, prefix="isolated", rest=0.01) as load:
         await trio.lab.kill("overseer")
         for backup in backups:
             trio.lab.cut(main, backup)

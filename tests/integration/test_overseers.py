@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from hanas_lab import ports
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY, Cluster
 from tests.integration.programs import started
 from tests.integration.waiting import eventually, within
@@ -24,7 +24,7 @@ async def no_overseer(cluster: Cluster, name: str) -> bool:
 async def test_a_takeover_without_an_overseer(trio: Cluster) -> None:
     main = await trio.settle()
     epoch = await trio.epoch()
-    async with Load(trio.client, prefix="unseen", rest=0.01) as load:
+    async with Writers(trio.client, prefix="unseen", rest=0.01) as load:
         await within(PATIENCE_SECONDS, load.more(10))
         await trio.lab.kill("overseer")
         await within(PATIENCE_SECONDS, load.more(10))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 from tests.integration.cluster import running
 from tests.integration.waiting import within
 
@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 25.0
 
 async def test_a_cluster_that_was_stopped_and_started_again(tmp_path: Path) -> None:
     async with running(tmp_path, 3) as cluster:
-        async with Load(cluster.client, prefix="kept") as load:
+        async with Writers(cluster.client, prefix="kept") as load:
             await within(PATIENCE_SECONDS, load.more(40))
         typed = await cluster.client.put("typed", b"\x00\xff", content_type="image/png")
         folder_id, epoch = (await cluster.client.cluster()).folder_id, await cluster.epoch()
@@ -44,7 +44,7 @@ async def test_a_cluster_that_was_stopped_and_started_again(tmp_path: Path) -> N
 
 async def test_a_lone_worker_that_was_killed_becomes_the_main_by_itself(tmp_path: Path) -> None:
     async with running(tmp_path, 1) as cluster:
-        async with Load(cluster.client, prefix="lone", rest=0.005) as load:
+        async with Writers(cluster.client, prefix="lone", rest=0.005) as load:
             for overseer in (True, False):
                 await within(PATIENCE_SECONDS, load.more(30))
                 epoch = await cluster.epoch()

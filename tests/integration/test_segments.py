@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from hanas_client import Refused
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 from tests.integration.cluster import Cluster, running
 from tests.integration.waiting import eventually, within
 
@@ -94,7 +94,7 @@ async def test_the_log_rolls_while_all_follow(small: Cluster) -> None:
 
 async def test_the_main_dies_again_and_again_while_it_rolls(small: Cluster) -> None:
     await small.settle()
-    async with Load(small.client, prefix="small", writers=2, rest=0.01) as load:
+    async with Writers(small.client, prefix="small", writers=2, rest=0.01) as load:
         for round_number in range(2):
             main, epoch = await small.main(), await small.epoch()
             writing = asyncio.create_task(write(small, f"round-{round_number}", 24))

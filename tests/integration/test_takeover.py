@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY, Cluster
 from tests.integration.waiting import eventually, within
 
@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 25.0
 LATE_WRITES = 8
 
 
-async def expect_nothing_lost(load: Load) -> None:
+async def expect_nothing_lost(load: Writers) -> None:
     assert load.failed == []
     assert await load.missing() == []
     assert await load.changed() == []
@@ -26,7 +26,7 @@ async def test_a_killed_main_is_replaced_and_comes_back_as_a_backup(trio: Cluste
     epoch = await trio.epoch()
     incarnation = (await trio.status(main))["incarnation"]
     known = await trio.client.put("etag", b"kept over the takeover")
-    async with Load(trio.client, prefix="killed", writers=3, rest=0.01) as load:
+    async with Writers(trio.client, prefix="killed", writers=3, rest=0.01) as load:
         await within(PATIENCE_SECONDS, load.more(30))
         await trio.lab.kill(main)
         await within(PATIENCE_SECONDS, load.acknowledged_after(epoch))
@@ -78,7 +78,7 @@ async def test_a_killed_main_is_replaced_and_comes_back_as_a_backup(trio: Cluste
 async def test_a_main_that_wakes_up_acknowledges_nothing(trio: Cluster) -> None:
     main = await trio.settle()
     epoch = await trio.epoch()
-    async with Load(trio.client, prefix="paused", rest=0.01) as load, httpx.AsyncClient(trust_env=False) as http:
+    async with Writers(trio.client, prefix="paused", rest=0.01) as load, httpx.AsyncClient(trust_env=False) as http:
         await within(PATIENCE_SECONDS, load.more(20))
         await trio.lab.pause(main)
         # They wait in the sleeping main's socket, and are the first that it sees when it wakes up.

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY
 from tests.integration.waiting import within
 from tests.mounts.mounted import Mounted
@@ -16,7 +16,7 @@ SOON_SECONDS = 4.0
 
 
 async def test_a_takeover_does_not_wait_for_caches(cached: Mounted) -> None:
-    async with Load(cached.client, prefix="cached", rest=0.01) as load:
+    async with Writers(cached.client, prefix="cached", rest=0.01) as load:
         for _ in range(3):
             main = await cached.settle()
             epoch = await cached.epoch()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from hanas_lab.load import Load
+from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY
 from tests.integration.waiting import eventually, within
 from tests.mounts.mounted import FOLDER_UNAVAILABLE, Mounted
@@ -44,7 +44,7 @@ async def test_at_a_backup(mounts: Mounted, way: str) -> None:
     main = await mounts.restore()
     backup = await mounts.a_backup()
     epoch = await mounts.epoch()
-    async with Load(mounts.client, prefix=f"backup/{way}", rest=0.01) as load:
+    async with Writers(mounts.client, prefix=f"backup/{way}", rest=0.01) as load:
         await within(PATIENCE_SECONDS, load.more(10))
         began = time.monotonic()
         await break_folder(mounts, backup, way)
@@ -74,7 +74,7 @@ async def test_at_a_backup(mounts: Mounted, way: str) -> None:
 async def test_at_the_main(mounts: Mounted, way: str) -> None:
     main = await mounts.restore()
     epoch = await mounts.epoch()
-    async with Load(mounts.client, prefix=f"main/{way}", rest=0.01) as load:
+    async with Writers(mounts.client, prefix=f"main/{way}", rest=0.01) as load:
         await within(PATIENCE_SECONDS, load.more(10))
         began = time.monotonic()
         await break_folder(mounts, main, way)
@@ -97,7 +97,7 @@ async def test_at_the_main(mounts: Mounted, way: str) -> None:
 async def test_a_worker_that_is_stopped_ends_in_time_although_its_folder_hangs(mounts: Mounted) -> None:
     main = await mounts.restore()
     epoch = await mounts.epoch()
-    async with Load(mounts.client, prefix="stopped", rest=0.01) as load:
+    async with Writers(mounts.client, prefix="stopped", rest=0.01) as load:
         await within(PATIENCE_SECONDS, load.more(10))
         mounts.mounts[main].hang()
         await mounts.until_own_verdict(main, FOLDER_UNAVAILABLE)
@@ -111,7 +111,7 @@ async def test_a_worker_that_is_stopped_ends_in_time_although_its_folder_hangs(m
 async def test_at_all_nothing_is_taken_over_and_nothing_is_lost(mounts: Mounted) -> None:
     await mounts.restore()
     epoch = await mounts.epoch()
-    async with Load(mounts.client, prefix="all", rest=0.01) as load:
+    async with Writers(mounts.client, prefix="all", rest=0.01) as load:
         await within(PATIENCE_SECONDS, load.more(10))
         for mount in mounts.mounts.values():
             mount.hang()

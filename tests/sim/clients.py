@@ -6,7 +6,7 @@ import asyncio
 
 from msgspec.structs import replace
 
-from hanas_lab.history import Kind, Operation, Outcome
+from hanas_lab.history import Action, Operation, OperationOutcome
 from tests.sim.network import Answer, Network, Refused
 from tests.sim.world import ProcessLoop, World
 
@@ -52,14 +52,14 @@ class Clients:
         chance = self.world.random
         await asyncio.sleep(chance.uniform(0, 0.2))
         while not self.stopping:
-            kind = chance.choices((Kind.PUT, Kind.GET, Kind.DELETE), (55, 35, 10))[0]
+            kind = chance.choices((Action.PUT, Action.GET, Action.DELETE), (55, 35, 10))[0]
             await self.operate(client, kind, chance.choice(self._keys))
             await asyncio.sleep(chance.expovariate(30))
 
-    async def operate(self, client: str, kind: Kind, key: str) -> None:
+    async def operate(self, client: str, kind: Action, key: str) -> None:
         """One operation, with its retries: each request is an entry of the history."""
         chance = self.world.random
-        if kind is Kind.GET and chance.random() < 0.15:
+        if kind is Action.GET and chance.random() < 0.15:
             await self._read_stale(key)
             return
         asking, headers = self._asking(client, kind, key)
@@ -75,25 +75,25 @@ class Clients:
             outcome = _outcome(kind, answer)
             told = answer if isinstance(answer, Answer) else None
             version = told.headers.get("etag", "").strip('"') or None if told else None
-            if kind is Kind.GET and outcome is Outcome.OK and told is not None:
+            if kind is Action.GET and outcome is OperationOutcome.OK and told is not None:
                 value = told.body.decode().rstrip(".")
             if version is not None:
                 self._versions[key] = version
             operation = self.history[place] = replace(
                 asked,
-                end=None if outcome is Outcome.UNKNOWN else self.world.now,
+                end=None if outcome is OperationOutcome.UNKNOWN else self.world.now,
                 value=value,
                 outcome=outcome,
                 version=version,
-                created={201: True, 204: False}.get(told.status) if told and kind is Kind.PUT else None,
+                created={201: True, 204: False}.get(told.status) if told and kind is Action.PUT else None,
             )
             if self.world.tracing:
                 self.world.note(client, f"{operation} ({target})")
-            if outcome not in {Outcome.UNKNOWN, Outcome.NOT_DONE}:
-                self.acknowledged += kind is Kind.PUT and outcome is Outcome.OK
+            if outcome not in {OperationOutcome.UNKNOWN, OperationOutcome.NOT_DONE}:
+                self.acknowledged += kind is Action.PUT and outcome is OperationOutcome.OK
                 self._mains[client] = target
                 return
-            if outcome is Outcome.UNKNOWN and kind is not Kind.GET and "idempotency-key" not in headers:
+            if outcome is OperationOutcome.UNKNOWN and kind is not Action.GET and "idempotency-key" not in headers:
                 return
             if told is not None and told.status == 307:
                 target = told.headers["location"].partition("://")[2].partition(":")[0]
@@ -101,22 +101,22 @@ class Clients:
                 target = chance.choice(self._workers)
                 await asyncio.sleep(chance.uniform(0.01, 0.15))
 
-    def _asking(self, client: str, kind: Kind, key: str) -> tuple[Operation, dict[str, str]]:
+    def _asking(self, client: str, kind: Action, key: str) -> tuple[Operation, dict[str, str]]:
         """An operation that nobody has answered yet, and its headers."""
         chance = self.world.random
         headers: dict[str, str] = {}
         value = if_match = if_none_match = None
-        if kind is Kind.PUT:
+        if kind is Action.PUT:
             self._values += 1
             value = f"v{self._values}"
-        if kind is not Kind.GET:
+        if kind is not Action.GET:
             if chance.random() < 0.7:
                 headers["idempotency-key"] = f"{client}-{self._values}-{chance.getrandbits(32)}"
             condition = chance.choice(_CONDITIONS)
             if condition == "version" and key in self._versions:
                 if_match = (self._versions[key],)
                 headers["if-match"] = f'"{self._versions[key]}"'
-            elif condition == "absent" and kind is Kind.PUT:
+            elif condition == "absent" and kind is Action.PUT:
                 if_none_match = ("*",)
                 headers["if-none-match"] = "*"
         asking = Operation(
@@ -125,7 +125,7 @@ class Clients:
             kind=kind,
             key=key,
             value=value,
-            outcome=Outcome.UNKNOWN,
+            outcome=OperationOutcome.UNKNOWN,
             idempotency_key=headers.get("idempotency-key"),
             if_match=if_match,
             if_none_match=if_none_match,
@@ -133,9 +133,9 @@ class Clients:
         return asking, headers
 
     async def _request(
-        self, kind: Kind, target: str, key: str, headers: dict[str, str], body: bytes
+        self, kind: Action, target: str, key: str, headers: dict[str, str], body: bytes
     ) -> Answer | Exception:
-        method = {Kind.PUT: "PUT", Kind.GET: "GET", Kind.DELETE: "DELETE"}[kind]
+        method = {Action.PUT: "PUT", Action.GET: "GET", Action.DELETE: "DELETE"}[kind]
         try:
             answer = await self._network.request(
                 self.loop, method, f"http://{target}:3000/v1/kv/{key}", body, TIMEOUT, headers
@@ -160,7 +160,7 @@ class Clients:
         for key in self._keys:
             target = self._workers[0]
             while True:
-                answer = await self._request(Kind.GET, target, key, {}, b"")
+                answer = await self._request(Action.GET, target, key, {}, b"")
                 if isinstance(answer, Answer) and answer.status == 200:
                     found[key] = answer.body.decode().rstrip("."), answer.headers["etag"].strip('"')
                     break
@@ -171,21 +171,21 @@ class Clients:
         return found
 
 
-def _outcome(kind: Kind, answer: Answer | Exception) -> Outcome:
+def _outcome(kind: Action, answer: Answer | Exception) -> OperationOutcome:
     if isinstance(answer, Refused):
-        return Outcome.NOT_DONE
+        return OperationOutcome.NOT_DONE
     if isinstance(answer, Exception):
-        return Outcome.UNKNOWN
+        return OperationOutcome.UNKNOWN
     match answer.status:
         case 200 | 201 | 204:
-            return Outcome.OK
+            return OperationOutcome.OK
         case 404:
-            return Outcome.ABSENT
+            return OperationOutcome.ABSENT
         case 412:
-            return Outcome.REFUSED
+            return OperationOutcome.REFUSED
         case 503 if answer.headers.get("hanas-outcome") == "unknown":
-            return Outcome.UNKNOWN
+            return OperationOutcome.UNKNOWN
         case 307 | 503 | 507:
-            return Outcome.NOT_DONE
+            return OperationOutcome.NOT_DONE
         case _:
             raise AssertionError(f"an answer that nobody expects to a {kind.value}: {answer}")

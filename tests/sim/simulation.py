@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hanas_core.members import cluster
 from hanas_core.members.member import IsolationPolicy
-from hanas_lab.audit import Found, judge
+from hanas_lab.audit import LastValue, judge
 from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients
 from tests.sim.disk import Disk
@@ -203,7 +203,7 @@ class Simulation:
         reading = self.clients.loop.spawn(self.clients.read_all())
         if not world.run(world.now + PEACE_SECONDS, reading.done):
             raise Violation(f"the keys could not be read within {PEACE_SECONDS:g} s at the end")
-        self._judge({key: Found(*found) for key, found in reading.result().items()})
+        self._judge({key: LastValue(*found) for key, found in reading.result().items()})
         if self.stays_quiet:
             self._stay_quiet()
 
@@ -229,7 +229,7 @@ class Simulation:
         for directory in disk.directories.values():
             directory.durable = dict(directory.seen)
 
-    def _judge(self, end: dict[str, Found] | None) -> None:
+    def _judge(self, end: dict[str, LastValue] | None) -> None:
         verdict = judge(self.clients.history, end)
         if not verdict.ok:
             raise Violation(str(verdict))

@@ -1,1 +1,1 @@
-"""From a HANas to Kubernetes objects: pure functions that return plain dicts, one concern a file."""
+"""The Kubernetes objects of a HANas: pure functions that return plain dicts, one concern a file."""

@@ -1,17 +1,17 @@
-"""All objects of a HANas, in the order in which they are made."""
+"""All objects of a HANas, in the order of their creation."""
 
 from collections.abc import Iterable
 
-from hanas_operator.cuts import Cut
+from hanas_operator.cuts import LinkCut
 from hanas_operator.objects import overseers, policies, services, storage, workers
 from hanas_operator.objects.owner import Manifest, Owner
 
 
-def surroundings(owner: Owner, cuts: Iterable[Cut]) -> list[Manifest]:
-    """Return everything but the pods. The policies come before the pods that they protect."""
-    kept = [storage.claim(owner), storage.folder(owner)]
+def surroundings(owner: Owner, cuts: Iterable[LinkCut]) -> list[Manifest]:
+    """Return all objects except workloads. The policies precede the pods that they protect."""
+    volume = [storage.claim(owner), storage.folder(owner)]
     return [
-        *(made for made in kept if made is not None),
+        *(manifest for manifest in volume if manifest is not None),
         *policies.policies(owner, cuts),
         overseers.service(owner),
         workers.headless(owner),
@@ -22,5 +22,5 @@ def surroundings(owner: Owner, cuts: Iterable[Cut]) -> list[Manifest]:
 
 
 def workloads(owner: Owner) -> list[Manifest]:
-    """Return what makes pods."""
+    """Return the objects that make pods."""
     return [overseers.deployment(owner), workers.stateful_set(owner)]

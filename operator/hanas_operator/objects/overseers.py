@@ -1,4 +1,4 @@
-"""The overseers: a Deployment, for they keep no state, and the Service that workers and the dashboard's users call."""
+"""The overseers: a Deployment, since they keep no state, and their Service."""
 
 from hanas_operator import names
 from hanas_operator.objects import pods

@@ -1,4 +1,4 @@
-"""The HANas that objects are made for, and the part that all of them have in common."""
+"""The HANas that owns the objects, and the common part of their manifests."""
 
 import hashlib
 import json
@@ -14,16 +14,16 @@ Manifest = dict[str, Any]
 
 
 class Owner(Struct, frozen=True, kw_only=True):
-    """One HANas, as far as its objects depend on it."""
+    """One HANas, reduced to the fields that its objects depend on."""
 
     name: str
     namespace: str
     uid: str
     spec: HANasSpec
     image: str
-    """The image, from the spec or else the operator's own choice."""
+    """The image of the spec, or else that of the operator."""
     folder_id: str = ""
-    """The id of the folder, empty as long as it is not known."""
+    """The id of the folder, empty until it is known."""
 
     @property
     def members(self) -> list[str]:
@@ -32,7 +32,7 @@ class Owner(Struct, frozen=True, kw_only=True):
 
     @property
     def claim(self) -> str:
-        """Name of the claim that is used."""
+        """Name of the claim."""
         existing = self.spec.storage.existing_claim
         return existing if isinstance(existing, str) else names.claim(self.name)
 
@@ -47,7 +47,7 @@ def manifest(
     component: str | None = None,
     owned: bool = True,
 ) -> Manifest:
-    """Return an object. ``owned``: it goes when the HANas goes."""
+    """Return a manifest. ``owned``: the object is deleted with the HANas."""
     meta: Manifest = {
         "name": name,
         "namespace": owner.namespace,
@@ -59,12 +59,12 @@ def manifest(
 
 
 def reference(owner: Owner) -> Manifest:
-    """Return the reference that makes an object go with its HANas."""
+    """Return the reference by which an object is deleted with its HANas."""
     return {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid, "controller": True}
 
 
-def sealed(made: Manifest) -> Manifest:
-    """Return the object with the hash of itself as an annotation."""
-    text = json.dumps(made, sort_keys=True, separators=(",", ":"))
+def sealed(content: Manifest) -> Manifest:
+    """Return the manifest with its hash as an annotation."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return {**made, "metadata": {**made["metadata"], "annotations": {names.APPLIED: digest}}}
+    return {**content, "metadata": {**content["metadata"], "annotations": {names.APPLIED: digest}}}

@@ -1,4 +1,4 @@
-"""What the pods of workers and overseers have in common. They satisfy the Pod Security standard ``restricted``."""
+"""The common part of the pods of workers and overseers. They satisfy the Pod Security standard ``restricted``."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from hanas_operator.spec import ResourceRequirements, SecretKey
 FOLDER = "/var/lib/hanas/communication"
 SECRETS, TOKENS = "/etc/hanas/secret", "/etc/hanas/tokens"
 GRACE_SECONDS = 30
-"""A worker that is stopped hands over within some seconds; the rest is reserve."""
+"""A worker hands over within a few seconds of SIGTERM; the rest is reserve."""
 LOST_NODE_SECONDS = 10
-"""An overseer leaves a lost node after so long (others: after 300 s): it keeps nothing, and is needed elsewhere."""
+"""The time until an overseer leaves a lost node (other pods: 300 s): it keeps no state, and the cluster needs it."""
 _LOST = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -38,7 +38,7 @@ def template(
             "readOnlyRootFilesystem": True,
         },
         "volumeMounts": _mounts(owner),
-        # The last lines of the log of a pod that failed; the operator tells them in a condition.
+        # The last lines of the log of a failed pod, which the operator shows in a condition.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "startupProbe": _probe("/healthz", period=1, failures=60),
         "livenessProbe": _probe("/healthz", period=5, failures=6),
@@ -46,7 +46,7 @@ def template(
     }
     pod: Manifest = {
         "automountServiceAccountToken": False,
-        # Variables such as HANAS_PORT, made of the names of Services, would be taken for settings.
+        # Kubernetes would derive variables such as HANAS_PORT from Services; they would be read as settings.
         "enableServiceLinks": False,
         "securityContext": _identity(owner),
         "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -66,17 +66,17 @@ def template(
 
 def _environment(owner: Owner) -> list[Manifest]:
     spec = owner.spec
-    found = {
+    variables = {
         "COMMUNICATION_FOLDER": FOLDER,
         "HANAS_PRESET": spec.preset.value,
         "HANAS_LOG_LEVEL": spec.log_level,
         "HANAS_SECRET_FILE": f"{SECRETS}/{secret.KEY}",
     }
     if isinstance(spec.client_token_secret, SecretKey):
-        found["HANAS_CLIENT_TOKEN_FILE"] = f"{TOKENS}/{spec.client_token_secret.key}"
+        variables["HANAS_CLIENT_TOKEN_FILE"] = f"{TOKENS}/{spec.client_token_secret.key}"
     reference = {"name": names.folder(owner.name), "key": "folderId", "optional": True}
     return [
-        *({"name": name, "value": value} for name, value in found.items()),
+        *({"name": name, "value": value} for name, value in variables.items()),
         {"name": "HANAS_FOLDER_ID", "valueFrom": {"configMapKeyRef": reference}},
     ]
 
@@ -85,18 +85,18 @@ def _mounts(owner: Owner) -> list[Manifest]:
     folder: Manifest = {"name": "folder", "mountPath": FOLDER}
     if isinstance(owner.spec.storage.sub_path, str):
         folder["subPath"] = owner.spec.storage.sub_path
-    found = [
+    mounts = [
         folder,
         {"name": "secret", "mountPath": SECRETS, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},
     ]
     if isinstance(owner.spec.client_token_secret, SecretKey):
-        found.append({"name": "tokens", "mountPath": TOKENS, "readOnly": True})
-    return found
+        mounts.append({"name": "tokens", "mountPath": TOKENS, "readOnly": True})
+    return mounts
 
 
 def _volumes(owner: Owner) -> list[Manifest]:
-    found: list[Manifest] = [
+    volumes: list[Manifest] = [
         {"name": "folder", "persistentVolumeClaim": {"claimName": owner.claim}},
         {"name": "secret", "secret": {"secretName": names.secret(owner.name), "defaultMode": 0o440}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
@@ -104,23 +104,23 @@ def _volumes(owner: Owner) -> list[Manifest]:
     tokens = owner.spec.client_token_secret
     if isinstance(tokens, SecretKey):
         items = [{"key": tokens.key, "path": tokens.key}]
-        found.append({"name": "tokens", "secret": {"secretName": tokens.name, "defaultMode": 0o440, "items": items}})
-    return found
+        volumes.append({"name": "tokens", "secret": {"secretName": tokens.name, "defaultMode": 0o440, "items": items}})
+    return volumes
 
 
 def _identity(owner: Owner) -> Manifest:
-    who = owner.spec.pod_security_context
-    found: Manifest = {
+    identity = owner.spec.pod_security_context
+    context: Manifest = {
         "runAsNonRoot": True,
-        "runAsUser": who.run_as_user,
-        "runAsGroup": who.run_as_group,
-        "fsGroup": who.fs_group,
+        "runAsUser": identity.run_as_user,
+        "runAsGroup": identity.run_as_group,
+        "fsGroup": identity.fs_group,
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    if who.supplemental_groups:
-        found["supplementalGroups"] = list(who.supplemental_groups)
-    return found
+    if identity.supplemental_groups:
+        context["supplementalGroups"] = list(identity.supplemental_groups)
+    return context
 
 
 def _affinity(owner: Owner, component: str) -> Any:
@@ -139,33 +139,33 @@ def _affinity(owner: Owner, component: str) -> Any:
 
 def _placement(owner: Owner, component: str) -> Manifest:
     spec = owner.spec
-    found: Manifest = {}
+    placement: Manifest = {}
     if spec.node_selector:
-        found["nodeSelector"] = spec.node_selector
+        placement["nodeSelector"] = spec.node_selector
     tolerations = _tolerations(owner, component)
     if tolerations:
-        found["tolerations"] = tolerations
+        placement["tolerations"] = tolerations
     if isinstance(spec.priority_class_name, str):
-        found["priorityClassName"] = spec.priority_class_name
+        placement["priorityClassName"] = spec.priority_class_name
     if spec.image_pull_secrets:
-        found["imagePullSecrets"] = [{"name": one.name} for one in spec.image_pull_secrets]
+        placement["imagePullSecrets"] = [{"name": one.name} for one in spec.image_pull_secrets]
     if spec.topology_spread_constraints:
-        meant = {"matchLabels": names.selector(owner.name, component)}
-        found["topologySpreadConstraints"] = [
-            {"labelSelector": meant, **plain(one)} for one in spec.topology_spread_constraints
+        selector = {"matchLabels": names.selector(owner.name, component)}
+        placement["topologySpreadConstraints"] = [
+            {"labelSelector": selector, **plain(one)} for one in spec.topology_spread_constraints
         ]
-    return found
+    return placement
 
 
 def _tolerations(owner: Owner, component: str) -> list[Manifest]:
-    wanted: list[Manifest] = plain(owner.spec.tolerations)
+    tolerations: list[Manifest] = plain(owner.spec.tolerations)
     if component != names.OVERSEER:
-        return wanted
+        return tolerations
     own = [
         {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
         for key in _LOST
     ]
-    return wanted + [each for each in own if each["key"] not in {one.get("key") for one in wanted}]
+    return tolerations + [each for each in own if each["key"] not in {one.get("key") for one in tolerations}]
 
 
 def _probe(path: str, *, period: int, failures: int) -> Manifest:

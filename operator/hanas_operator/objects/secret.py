@@ -1,4 +1,4 @@
-"""The secret that the components of one cluster recognise each other by."""
+"""The secret with which the components of one cluster authenticate each other."""
 
 import base64
 import secrets
@@ -11,10 +11,10 @@ _BYTES = 32
 
 
 def components(owner: Owner) -> Manifest:
-    """Return a new Secret with a random content. It is made once; an existing one is never written again."""
+    """Return a new Secret with random content. It is created once; an existing one is never changed."""
     content = base64.b64encode(secrets.token_urlsafe(_BYTES).encode()).decode()
-    made = manifest(
+    result = manifest(
         owner, "v1", "Secret", names.secret(owner.name), {"type": "Opaque", "immutable": True, "data": {KEY: content}}
     )
-    del made["metadata"]["annotations"]
-    return made
+    del result["metadata"]["annotations"]
+    return result

@@ -1,4 +1,4 @@
-"""How clients reach the cluster, and how much of it may be drained at a time."""
+"""The Services for clients, and the limits for draining nodes."""
 
 from hanas_operator import names
 from hanas_operator.objects.owner import Manifest, Owner, manifest
@@ -7,15 +7,15 @@ _PORT = {"name": "http", "port": names.WORKER_PORT, "targetPort": "http", "proto
 
 
 def everyone(owner: Owner) -> Manifest:
-    """Return the Service of all workers that are ready; backups redirect to the main."""
+    """Return the Service of all ready workers; backups redirect to the main."""
     body = {"selector": names.selector(owner.name, names.WORKER), "ports": [_PORT]}
     return manifest(owner, "v1", "Service", owner.name, {"spec": body})
 
 
 def main(owner: Owner) -> Manifest:
-    """Return the Service of the main alone.
+    """Return the Service of the main.
 
-    Its label decides, not the kubelet's next probe: a new main is reached as soon as it is known.
+    It selects by the label alone and ignores readiness, so clients reach a new main before the kubelet's next probe.
     """
     body = {
         "selector": {**names.selector(owner.name, names.WORKER), names.ROLE: names.MAIN},
@@ -26,7 +26,7 @@ def main(owner: Owner) -> Manifest:
 
 
 def budgets(owner: Owner) -> list[Manifest]:
-    """Return the PodDisruptionBudgets: a drain takes one pod of each kind at a time, and never waits for ever."""
+    """Return the PodDisruptionBudgets: a drain evicts one pod of each component at a time, and never stalls."""
     return [
         manifest(
             owner,

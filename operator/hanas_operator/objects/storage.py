@@ -1,4 +1,4 @@
-"""The volume: a claim that all nodes may write to, and the id of the folder on it."""
+"""The volume: a claim that all nodes may write to, and the id of its folder."""
 
 from hanas_operator import names
 from hanas_operator.objects.owner import Manifest, Owner, manifest
@@ -8,7 +8,7 @@ ACCESS_MODE = "ReadWriteMany"
 
 
 def claim(owner: Owner) -> Manifest | None:
-    """Return the PersistentVolumeClaim, None if the HANas uses one that is there already."""
+    """Return the PersistentVolumeClaim, None if the HANas names an existing one."""
     storage = owner.spec.storage
     if isinstance(storage.existing_claim, str):
         return None
@@ -26,9 +26,9 @@ def claim(owner: Owner) -> Manifest | None:
 
 
 def folder(owner: Owner) -> Manifest | None:
-    """Return the ConfigMap that tells every pod the folder's id, None as long as it is not known.
+    """Return the ConfigMap with the folder's id, None until it is known.
 
-    Pods refer to it as optional: the first ones start without it, and learning the id restarts none of them.
+    Pods refer to it as optional: the first ones start without it, and its creation restarts none of them.
     """
     if not owner.folder_id:
         return None

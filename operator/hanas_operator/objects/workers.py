@@ -1,8 +1,8 @@
-"""The workers: a StatefulSet, for a member keeps its id, and the headless Service that gives each its address.
+"""The workers: a StatefulSet, since a member keeps its id, and the headless Service with an address for each.
 
-The member id is ``worker-N``, N being the pod's ordinal as the label ``apps.kubernetes.io/pod-index`` tells it
-(Kubernetes 1.28), so no shell has to cut it out of a name. All workers start at once, and an update replaces one after
-the other, the last one first; a worker that is stopped hands over by itself.
+The member id is ``worker-N``, where N is the pod's ordinal in the label ``apps.kubernetes.io/pod-index`` (Kubernetes
+1.28). All workers start at once, and an update replaces one after the other, the last one first; a worker hands over on
+SIGTERM.
 """
 
 from hanas_operator import names
@@ -32,7 +32,7 @@ def stateful_set(owner: Owner) -> Manifest:
 
 
 def headless(owner: Owner) -> Manifest:
-    """Return the Service of addresses. A worker that is not ready has one too: its peers must reach it."""
+    """Return the headless Service. It includes workers that are not ready: their peers must reach them."""
     body = {
         "clusterIP": "None",
         "publishNotReadyAddresses": True,

@@ -9,7 +9,7 @@ from bench.faults import campaign, plots, report
 from bench.faults.campaign import Round
 from bench.faults.catalogue import CATALOGUE, KILL
 
-from hanas_lab.audit import Verdict
+from hanas_lab.audit import Judgement
 
 ALL = frozenset({"network", "mounts", "volume"})
 
@@ -29,7 +29,7 @@ def played(fault: str, concluded: str, **changes: object) -> Round:
     return Round(**(given | changes))  # type: ignore[arg-type]
 
 
-def summary(rounds: list[Round], verdict: Verdict, stuck: str = "") -> dict[str, object]:
+def summary(rounds: list[Round], verdict: Judgement, stuck: str = "") -> dict[str, object]:
     return report.summary(rounds, verdict, able=["mounts"], stuck=stuck, minutes=1.0, machine="here")
 
 
@@ -53,7 +53,7 @@ def test_only_some_kinds() -> None:
 
 
 def test_a_clean_campaign_is_safe() -> None:
-    found = summary([played("main killed", "PrimaryFailed")], Verdict(10, 2))
+    found = summary([played("main killed", "PrimaryFailed")], Judgement(10, 2))
     assert (found["faults"], found["right"], found["unsafe"]) == (1, 1, 0)
     text = report.markdown(found)
     assert "1 of 1 verdicts right" in text
@@ -62,12 +62,12 @@ def test_a_clean_campaign_is_safe() -> None:
 
 def test_a_wrong_verdict_is_shown_where_it_fell() -> None:
     rounds = [played("main killed", "PrimaryFailed"), played("main killed", "nothing", failover=None, split=None)]
-    text = report.markdown(summary(rounds, Verdict(10, 2)))
+    text = report.markdown(summary(rounds, Judgement(10, 2)))
     assert "| main killed | **1** | 1 | 1 of 2 |" in text
 
 
 def test_a_cluster_that_stays_unwell_is_unsafe() -> None:
-    found = summary([], Verdict(0, 0), stuck="not well within 90 s")
+    found = summary([], Judgement(0, 0), stuck="not well within 90 s")
     assert found["unsafe"] == 1
     assert "stuck" in report.markdown(found)
 
@@ -80,7 +80,7 @@ def test_the_figures_of_nothing_are_none() -> None:
 
 def test_the_reports_are_written(tmp_path: Path) -> None:
     rounds = [played("main killed", "PrimaryFailed"), played("link cut", "LinkFailed", failover=None)]
-    report.write(tmp_path, summary(rounds, Verdict(10, 2)), rounds)
+    report.write(tmp_path, summary(rounds, Judgement(10, 2)), rounds)
     written = json.loads((tmp_path / "faults.json").read_text())
     assert [each["fault"] for each in written["rounds"]] == ["main killed", "link cut"]
     assert {path.name for path in tmp_path.iterdir()} == {"faults.json", "faults.md", "failover.svg", "detection.svg"}

@@ -1,4 +1,4 @@
-"""Events in one line each, and the parsing of their stream."""
+"""Events in one line each."""
 
 import json
 
@@ -6,8 +6,8 @@ import pytest
 
 from hanas_client.documents import Alert, Cluster, Link, Main, Member, Takeover
 from hanas_client.errors import BadAnswer
-from hanas_client.events import Event, EventParser
 from hanas_client.narration import Narrator, as_json_line, differences
+from hanas_serving.events import Event
 
 SERVING = Main(member="worker-1", advertise_url="http://w1", incarnation="i1", state="serving")
 ELECT = Main(member="worker-2", advertise_url="http://w2", incarnation="i2", state="elect")
@@ -71,7 +71,7 @@ def test_events_in_words() -> None:
             ("cluster", {"epoch": 3}),
             ("something-new", {}),
         )
-        for sentence in narrator.tell(Event(name, json.dumps(document)))
+        for sentence in narrator.describe(Event(name, json.dumps(document)))
     ]
     assert told == [
         "epoch 2: b becomes the main: no answer",
@@ -81,7 +81,7 @@ def test_events_in_words() -> None:
         "epoch 3: main none, 0 of 0 members alive",
     ]
     with pytest.raises(BadAnswer):
-        narrator.tell(Event("cluster", "nonsense"))
+        narrator.describe(Event("cluster", "nonsense"))
     assert Takeover(epoch=1).evidence is None
     assert Alert().advice is None
 
@@ -91,28 +91,3 @@ def test_events_for_machines() -> None:
         "event": "alert", "id": "7", "data": {"id": "é"}
     }  # fmt: skip
     assert json.loads(as_json_line(Event("alert", "nonsense")))["data"] == "nonsense"
-
-
-def test_stream_of_events() -> None:
-    lines = [
-        "retry: 1000",
-        ": a comment",
-        "",
-        "event: alert",
-        "id: 4",
-        "data: one",
-        "data:two",
-        "",
-        "event: empty",
-        "",
-        "data",
-        "id: 5\0",
-        "",
-    ]
-    parser = EventParser()
-    events = [event for line in lines if (event := parser.feed(line))]
-    assert events == [Event("alert", "one\ntwo", "4"), Event("message", "", "4")]
-    assert parser.last_id == "4"
-    parser.feed("data: broken off")
-    parser.reset()
-    assert parser.feed("") is None

@@ -8,7 +8,7 @@ import pytest
 from hanas_client import calls
 from hanas_client.calls import Reply
 from hanas_client.errors import PreconditionFailed, Refused, Unavailable
-from hanas_client.plan import Failure, Observed, Plan, Send, carry_out, consult
+from hanas_client.plan import Failure, Plan, Send, StepResult, carry_out, consult
 from hanas_client.routes import Routes
 from hanas_client.settings import Policy
 
@@ -76,7 +76,7 @@ class Cluster:
                 self.now += step.seconds
                 self.on_wait()
             try:
-                step = plan.send(Observed(self.now, outcome))
+                step = plan.send(StepResult(self.now, outcome))
             except StopIteration as end:
                 reply: Reply = end.value
                 return reply

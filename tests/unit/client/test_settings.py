@@ -1,14 +1,10 @@
-"""Where the cluster is, as arguments and environment say it; and the lab's guard and ports."""
+"""Where the cluster is, as arguments and environment say it."""
 
-import socket
 from pathlib import Path
 
 import pytest
 
 from hanas_client.settings import addresses, client_token, parse_urls
-from hanas_lab import ports
-from hanas_lab.faults import LabError
-from hanas_lab.guard import survivors
 
 
 @pytest.mark.parametrize(
@@ -50,18 +46,3 @@ def test_token(tmp_path: Path) -> None:
         client_token(file)
     with pytest.raises(ValueError, match="cannot be read"):
         client_token(tmp_path)
-
-
-def test_guard_ends_what_was_not_taken_back() -> None:
-    assert survivors(["+1\n", "+2\n", "-1\n", "+3\n", "-3\n", "-9\n", "nonsense\n", "+x\n", "\n"]) == {2}
-
-
-def test_ports_are_free_and_differ() -> None:
-    taken: set[int] = set()
-    chosen = [ports.choose(taken) for _ in range(5)]
-    assert len(set(chosen)) == 5
-    assert taken == set(chosen)
-    with socket.create_server(("127.0.0.1", chosen[0])):
-        assert not ports.is_free(chosen[0])
-    with pytest.raises(LabError, match="is no TCP port"):
-        ports.require_free(70_000, "--first-port")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from hanas_operator import crd, kinds
-from hanas_operator.kinds import Kind
+from hanas_operator.kinds import ResourceKind
 from tests.unit.operator import schemas
 
 Resource = dict[str, Any]
@@ -24,8 +24,10 @@ KINDS = (kinds.HANAS, *kinds.WATCHED, kinds.SECRET, kinds.CORE_EVENT, kinds.EVEN
 # kopf waits until it has found these, though it makes no use of them.
 FOUND = (
     *KINDS,
-    Kind("", "v1", "namespaces", "Namespace", namespaced=False),
-    Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False),
+    ResourceKind("", "v1", "namespaces", "Namespace", namespaced=False),
+    ResourceKind(
+        "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+    ),
 )
 _PATH = re.compile(
     r"/(?:api|apis/(?P<group>[^/]+))/(?P<version>v[^/]+)(?:/namespaces/(?P<namespace>[^/]+))?"
@@ -57,11 +59,11 @@ class ApiServer:
         self.url = ""
         self._applied: dict[tuple[tuple[str, str, str, str], str, str], Resource] = {}
         self._version = 0
-        self._watches: list[tuple[Kind, str | None, str, asyncio.Queue[Resource]]] = []
+        self._watches: list[tuple[ResourceKind, str | None, str, asyncio.Queue[Resource]]] = []
 
     # ------------------------------------------------------------------ what tests do
 
-    def put(self, kind: Kind, namespace: str, name: str, **content: Any) -> Resource:
+    def put(self, kind: ResourceKind, namespace: str, name: str, **content: Any) -> Resource:
         """Create or replace an object, as somebody else would."""
         meta = content.pop("metadata", {})
         there = self.find(kind, namespace, name)
@@ -75,25 +77,25 @@ class ApiServer:
         }
         return self._store(kind, made)
 
-    def find(self, kind: Kind, namespace: str, name: str) -> Resource | None:
+    def find(self, kind: ResourceKind, namespace: str, name: str) -> Resource | None:
         return self.objects.get((kind.group, kind.plural, namespace if kind.namespaced else "", name))
 
-    def take(self, kind: Kind, namespace: str, name: str) -> Resource:
+    def take(self, kind: ResourceKind, namespace: str, name: str) -> Resource:
         found = self.find(kind, namespace, name)
         assert found is not None, f"there is no {kind.kind} {name}"
         return found
 
-    def all(self, kind: Kind) -> list[Resource]:
+    def all(self, kind: ResourceKind) -> list[Resource]:
         return [found for key, found in self.objects.items() if key[:2] == (kind.group, kind.plural)]
 
     def writes(self) -> list[Call]:
         return [call for call in self.calls if call.verb not in {"get", "list", "watch"}]
 
-    def change(self, kind: Kind, namespace: str, name: str, patch: Resource) -> Resource:
+    def change(self, kind: ResourceKind, namespace: str, name: str, patch: Resource) -> Resource:
         """Change some fields, as somebody else would."""
         return self._store(kind, _merge(self.take(kind, namespace, name), patch))
 
-    def remove(self, kind: Kind, namespace: str, name: str) -> None:
+    def remove(self, kind: ResourceKind, namespace: str, name: str) -> None:
         """Delete an object, and what it owns."""
         gone = self.objects.pop((kind.group, kind.plural, namespace if kind.namespaced else "", name))
         self._notify("DELETED", kind, gone)
@@ -153,7 +155,7 @@ class ApiServer:
         return _failure(404, "NotFound", f"nothing at {path}")
 
     async def _answer(
-        self, request: web.Request, kind: Kind, namespace: str, name: str | None, sub: str | None
+        self, request: web.Request, kind: ResourceKind, namespace: str, name: str | None, sub: str | None
     ) -> web.Response:
         key = (kind.group, kind.plural, namespace, name or "")
         body = json.loads(await request.read() or b"{}")
@@ -177,7 +179,7 @@ class ApiServer:
             there = self._store(kind, _merge(there, body))
         return web.json_response(there)
 
-    def _list(self, kind: Kind, namespace: str, labels: str, fields: str) -> web.Response:
+    def _list(self, kind: ResourceKind, namespace: str, labels: str, fields: str) -> web.Response:
         # As the real one: the items of a list do not say of which kind they are.
         items = [
             _without(found, "apiVersion", "kind")
@@ -188,14 +190,14 @@ class ApiServer:
         ]
         return web.json_response({"items": items, "metadata": {"resourceVersion": str(self._version)}})
 
-    def _create(self, kind: Kind, namespace: str, body: Resource) -> web.Response:
+    def _create(self, kind: ResourceKind, namespace: str, body: Resource) -> web.Response:
         name = body["metadata"]["name"]
         if self.find(kind, namespace, name) is not None:
             return _failure(409, "AlreadyExists", f"{kind.plural} {name!r} already exists")
         return web.json_response(self.put(kind, namespace, name, **_without(body, "apiVersion", "kind")), status=201)
 
     def _apply(
-        self, kind: Kind, key: tuple[str, str, str, str], body: Resource, sub: str | None, manager: str
+        self, kind: ResourceKind, key: tuple[str, str, str, str], body: Resource, sub: str | None, manager: str
     ) -> web.Response:
         there = self.objects.get(key)
         uid = body["metadata"].pop("uid", None)
@@ -211,7 +213,7 @@ class ApiServer:
         self._applied[owned] = copy.deepcopy(content)
         return web.json_response(self._store(kind, result))
 
-    async def _watch(self, request: web.Request, kind: Kind, namespace: str | None) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, kind: ResourceKind, namespace: str | None) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         queue: asyncio.Queue[Resource] = asyncio.Queue()
@@ -227,7 +229,7 @@ class ApiServer:
 
     # ------------------------------------------------------------------ state
 
-    def _store(self, kind: Kind, made: Resource) -> Resource:
+    def _store(self, kind: ResourceKind, made: Resource) -> Resource:
         meta = made["metadata"]
         key = (kind.group, kind.plural, meta.get("namespace", ""), meta["name"])
         there = self.objects.get(key)
@@ -244,7 +246,7 @@ class ApiServer:
         self._notify("ADDED" if there is None else "MODIFIED", kind, made)
         return made
 
-    def _notify(self, event: str, kind: Kind, found: Resource) -> None:
+    def _notify(self, event: str, kind: ResourceKind, found: Resource) -> None:
         for watched, namespace, labels, queue in self._watches:
             inside = namespace is None or found["metadata"].get("namespace") == namespace
             if watched == kind and inside and _selected(found, labels):
@@ -268,7 +270,7 @@ async def serving(server: ApiServer) -> AsyncIterator[ApiServer]:
         await runner.cleanup()
 
 
-def _described(kind: Kind) -> Resource:
+def _described(kind: ResourceKind) -> Resource:
     verbs = ["get", "list", "watch", "create", "patch", "update", "delete"]
     return {
         "name": kind.plural,

@@ -9,9 +9,9 @@ from kubernetes.aio.client import ApiClient, Configuration
 from hanas_operator import kinds
 from hanas_operator.api import Api
 from hanas_operator.followers import Followers
-from hanas_operator.metrics import Metrics
+from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.queue import Key
-from hanas_operator.reach import Proxied
+from hanas_operator.reach import ProxiedReach
 from hanas_operator.reconcile import Reconciler
 from tests.unit.operator.api_server import ApiServer, Resource, serving
 from tests.unit.operator.fake_overseer import FakeOverseer
@@ -68,13 +68,13 @@ class Bench:
     async def hear(self) -> None:
         """Wait until the follower has heard what the overseer tells."""
         wanted = self.overseer.view
-        await until(lambda: self.followers.seen(KEY)[0] == wanted)
+        await until(lambda: self.followers.latest(KEY)[0] == wanted)
 
 
 @pytest.fixture
 async def bench(server: ApiServer, overseer: FakeOverseer, api: Api) -> AsyncIterator[Bench]:
     news: list[Key] = []
-    metrics = Metrics()
-    followers = Followers(api, Proxied(api), metrics, news.append)
+    metrics = OperatorMetrics()
+    followers = Followers(api, ProxiedReach(api), metrics, news.append)
     yield Bench(server, overseer, followers, Reconciler(api, followers, metrics, IMAGE), news)
     followers.forget(KEY)

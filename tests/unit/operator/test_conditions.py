@@ -8,14 +8,14 @@ from msgspec import structs
 
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import conditions, names, pods, storage
-from hanas_operator.conditions import Problem, World
+from hanas_operator.conditions import Obstacle, World
 from hanas_operator.status import AlertStatus, Condition, FailureState, FailureStatus
-from hanas_operator.storage import Finding
+from hanas_operator.storage import StorageFinding
 from hanas_operator.view import ClusterView
 from tests.unit.operator.making import FOLDER_ID, alert, failure, owner, pod, view
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-BOUND = Finding("True", "Bound", "bound")
+BOUND = StorageFinding("True", "Bound", "bound")
 
 
 def running(main: str | None = "worker-0", *, workers: int = 3, **not_ready: Any) -> tuple[dict[str, Any], ...]:
@@ -70,8 +70,8 @@ def test_a_cluster_as_it_should_be() -> None:
         ({"view": view(state="elect")}, "TakeoverInProgress"),
         ({"view": view(alive=False)}, "MainSilent"),
         ({"view": view("worker-7"), "pods": running(None)}, "MainUnreachable"),
-        ({"view": None, "storage": Finding("False", "ClaimMissing", "make it")}, "StorageNotReady"),
-        ({"view": None, "problems": (Problem("NameTaken", "rename it"),)}, "NameTaken"),
+        ({"view": None, "storage": StorageFinding("False", "ClaimMissing", "make it")}, "StorageNotReady"),
+        ({"view": None, "problems": (Obstacle("NameTaken", "rename it"),)}, "NameTaken"),
     ],
 )
 def test_why_a_cluster_is_not_ready(changed: dict[str, Any], reason: str) -> None:
@@ -81,7 +81,7 @@ def test_why_a_cluster_is_not_ready(changed: dict[str, Any], reason: str) -> Non
 
 
 def test_a_problem_beside_a_main_that_serves_is_no_outage() -> None:
-    seen = world(problems=(Problem("Rejected", "too small"),))
+    seen = world(problems=(Obstacle("Rejected", "too small"),))
     assert of("Ready", seen)[0] == "True"
     assert of("Degraded", seen) == ("True", "Rejected", "too small")
 
@@ -216,7 +216,7 @@ def claim(**changed: Any) -> dict[str, Any]:
 def test_what_a_claim_tells(
     spec: dict[str, Any], found: dict[str, Any] | None, unknown: str | None, told: str, expected: tuple[str, str, bool]
 ) -> None:
-    finding = storage.of_claim(owner({"storage": spec}), found, unknown_class=unknown, told=told)
+    finding = storage.of_claim(owner({"storage": spec}), found, unknown_class=unknown, warning=told)
     assert (finding.status, finding.reason, finding.blocks) == expected
 
 
@@ -240,7 +240,7 @@ def test_what_the_folder_tells(seen: ClusterView | None, troubles: list[str], re
 
 def test_roles_change_only_when_a_main_serves_and_the_new_main_comes_first() -> None:
     found = running("worker-0")
-    assert pods.wanted_roles(found, None, "demo") == []
-    assert pods.wanted_roles(found, "worker-0", "demo") == []
-    changes = [(one["metadata"]["name"], role) for one, role in pods.wanted_roles(found, "worker-2", "demo")]
+    assert pods.role_changes(found, None, "demo") == []
+    assert pods.role_changes(found, "worker-0", "demo") == []
+    changes = [(one["metadata"]["name"], role) for one, role in pods.role_changes(found, "worker-2", "demo")]
     assert changes == [("demo-worker-2", "main"), ("demo-worker-0", "backup")]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanas_operator import durations, failures
-from hanas_operator.cuts import Cut
-from hanas_operator.failures import Outcome
+from hanas_operator.cuts import LinkCut
+from hanas_operator.failures import Evaluation
 from hanas_operator.spec import Plane
 from hanas_operator.status import FailureState, FailureStatus
 from hanas_operator.view import ClusterView
@@ -22,12 +22,12 @@ ALL = ("worker-0", "worker-1", "worker-2")
 
 def at(
     seconds: float, *wanted: dict[str, Any], before: Collection[FailureStatus] = (), ready: Collection[str] = ALL
-) -> Outcome:
+) -> Evaluation:
     of = owner({"linkFailures": list(wanted)})
     return failures.evaluate(of.spec.link_failures, before, of.members, ready, START + timedelta(seconds=seconds))
 
 
-def states(outcome: Outcome) -> list[str]:
+def states(outcome: Evaluation) -> list[str]:
     return [status.state.value for status in outcome.statuses]
 
 
@@ -35,7 +35,7 @@ def test_a_failure_with_a_duration_begins_lasts_and_heals() -> None:
     wanted = failure(duration="30s")
     first = at(0, wanted)
     assert states(first) == ["Active"]
-    assert first.cuts == {Cut("worker-0", "worker-1", Plane.LINK), Cut("worker-1", "worker-0", Plane.LINK)}
+    assert first.cuts == {LinkCut("worker-0", "worker-1", Plane.LINK), LinkCut("worker-1", "worker-0", Plane.LINK)}
     assert first.next_change == START + timedelta(seconds=30)
     assert first.statuses[0].heals_at == "2026-01-01T12:00:30Z"
     later = at(29.9, wanted, before=first.statuses)

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from hanas_operator import follower, reach
-from hanas_operator.follower import Follower, WorkerStatus
-from hanas_operator.reach import Direct, Place, Unreachable
+from hanas_operator.follower import ClusterFollower, WorkerStatus
+from hanas_operator.reach import DirectReach, HttpInterface, Unreachable
 from hanas_operator.view import ClusterView
 from tests.unit.operator.conftest import Bench
 from tests.unit.operator.making import KEY, role, view
@@ -20,34 +20,6 @@ from tests.unit.operator.waiting import until
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower, "RETRY_SECONDS", 0.02)
-
-
-class Content:
-    """A body that comes in pieces."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        self._pieces = pieces
-
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            yield piece
-
-
-@pytest.mark.parametrize(
-    ("pieces", "found"),
-    [
-        ([b"event: a\ndata: 1\n\n"], [("a", "1")]),
-        ([b"event: a\nda", b"ta: 1\n", b"\nevent: b\r\ndata: 2\r\n\r\n"], [("a", "1"), ("b", "2")]),
-        ([b": still here\n\n"], [("", "")]),
-        ([b"retry: 1000\n\n"], []),
-        ([b"data: 1\ndata: 2\n\n"], [("", "1\n2")]),
-        ([b"event: a\nid: 7\ndata: 1\n\nevent: broken"], [("a", "1")]),
-        (["event: a\ndata: ü\n\n".encode()[:16], "event: a\ndata: ü\n\n".encode()[16:]], [("a", "ü")]),
-    ],
-)
-async def test_server_sent_events(pieces: list[bytes], found: list[tuple[str, str]]) -> None:
-    content = Content(*pieces)
-    assert [event async for event in follower.events(content)] == found  # type: ignore[arg-type]
 
 
 async def test_without_a_stream_the_document_is_asked_for(bench: Bench) -> None:
@@ -91,9 +63,9 @@ async def test_when_nobody_answers_the_last_view_is_not_believed_for_long(
     bench.news.clear()
     bench.overseer.answers = False
     await bench.overseer.end_streams()
-    await until(lambda: bench.followers.seen(KEY)[0] is None)
+    await until(lambda: bench.followers.latest(KEY)[0] is None)
     await until(lambda: KEY in bench.news)
-    assert bench.followers.seen(KEY)[1] != ""
+    assert bench.followers.latest(KEY)[1] != ""
     assert role(bench.server, "worker-0") == "main", "the label stays until another main is known"
 
 
@@ -107,7 +79,7 @@ def test_of_several_mains_the_one_of_the_highest_epoch_counts_and_an_old_one_nev
 
 
 @asynccontextmanager
-async def answering(status: int) -> AsyncIterator[tuple[Direct, Place, list[str]]]:
+async def answering(status: int) -> AsyncIterator[tuple[DirectReach, HttpInterface, list[str]]]:
     heard: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -123,7 +95,7 @@ async def answering(status: int) -> AsyncIterator[tuple[Direct, Place, list[str]
     place.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         async with aiohttp.ClientSession() as session:
-            yield Direct(session), place, heard
+            yield DirectReach(session), place, heard
     finally:
         await runner.cleanup()
 
@@ -159,7 +131,7 @@ async def test_garbage_from_an_overseer_is_survived() -> None:
     class Garbage:
         @asynccontextmanager
         async def open(
-            self, place: Place, path: str, token: str, *, stream: bool = False
+            self, place: HttpInterface, path: str, token: str, *, stream: bool = False
         ) -> AsyncIterator[aiohttp.ClientResponse]:
             raise next(pieces, ValueError("more of it"))
             yield  # type: ignore[unreachable]
@@ -170,7 +142,7 @@ async def test_garbage_from_an_overseer_is_survived() -> None:
     async def changed(seen: ClusterView | None) -> None:
         raise AssertionError(seen)
 
-    made = Follower(Garbage(), "shop", "demo", list, token, changed)
+    made = ClusterFollower(Garbage(), "shop", "demo", list, token, changed)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(made.run(), 0.2)
     assert made.view is None

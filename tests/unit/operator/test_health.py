@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from hanas_operator import handlers, health
-from hanas_operator.metrics import Metrics
+from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.queue import Queue
 
 
 async def test_a_queue_that_stands_still_is_told() -> None:
     queue = Queue()
-    transport = httpx.ASGITransport(health.application(queue, Metrics()))
+    transport = httpx.ASGITransport(health.application(queue, OperatorMetrics()))
     async with httpx.AsyncClient(transport=transport, base_url="http://operator") as client:
         assert (await client.get("/healthz")).status_code == 200
         queue.alive_at = time.monotonic() - 31

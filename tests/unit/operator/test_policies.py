@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanas_operator import cuts, names
-from hanas_operator.cuts import ANYBODY, OVERSEER, Cut
+from hanas_operator.cuts import ANYBODY, OVERSEER, LinkCut
 from hanas_operator.objects import policies
 from hanas_operator.objects.owner import Manifest, Owner
 from hanas_operator.spec import Plane
@@ -56,7 +56,7 @@ def overseer() -> dict[str, Any]:
     return pod("demo-overseer-abc", names.OVERSEER)
 
 
-def made(of: Owner) -> tuple[list[Manifest], frozenset[Cut]]:
+def made(of: Owner) -> tuple[list[Manifest], frozenset[LinkCut]]:
     found = frozenset().union(*(cuts.of(one, of.members) for one in of.spec.link_failures))
     return policies.policies(of, found), found
 
@@ -135,11 +135,11 @@ def test_exactly_what_is_cut_does_not_get_through(wanted: list[dict[str, Any]]) 
     for target in MEMBERS:
         for plane, port in PORTS.items():
             for source in set(MEMBERS) - {target}:
-                wanted_out = {Cut(source, target, Plane(plane)), Cut(ANYBODY, target, Plane(plane))} & cut
+                wanted_out = {LinkCut(source, target, Plane(plane)), LinkCut(ANYBODY, target, Plane(plane))} & cut
                 assert admits(found, worker(source), worker(target), port) is not bool(wanted_out)
     for source in MEMBERS:
         assert admits(found, worker(source), overseer(), names.OVERSEER_PORT) is (
-            Cut(source, OVERSEER, Plane.CLIENT) not in cut
+            LinkCut(source, OVERSEER, Plane.CLIENT) not in cut
         )
 
 

@@ -103,7 +103,7 @@ async def test_what_others_added_is_left(bench: Bench) -> None:
 )
 @pytest.mark.parametrize("labels", [{}, names.labels("demo")])
 async def test_what_it_did_not_make_is_never_touched(
-    bench: Bench, kind: kinds.Kind, name: str, labels: dict[str, str]
+    bench: Bench, kind: kinds.ResourceKind, name: str, labels: dict[str, str]
 ) -> None:
     owners = [{"uid": "somebody-else", "kind": "HANas", "name": "demo", "controller": True}]
     stranger = bench.server.put(

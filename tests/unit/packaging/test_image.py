@@ -40,16 +40,21 @@ def packages(component: str) -> list[Path]:
     return [ROOT / room / f"hanas_{room}" for room in re.findall(r"(\w+)/ ", copied)]
 
 
-def imported(package: Path) -> set[str]:
-    """The top-level modules that a package imports, outside of the standard library and of HANas."""
+def modules(place: Path) -> set[str]:
+    """The modules that a package or a file imports, and the names that it takes from them."""
     names = set()
-    for file in package.rglob("*.py"):
+    for file in [place] if place.is_file() else place.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                names.add(node.module)
-    tops = {name.partition(".")[0] for name in names}
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def imported(package: Path) -> set[str]:
+    """The top-level modules that a package imports, outside of the standard library and of HANas."""
+    tops = {name.partition(".")[0] for name in modules(package)}
     return {name for name in tops if name not in sys.stdlib_module_names and not name.startswith("hanas_")}
 
 
@@ -64,6 +69,25 @@ def test_the_requirements_hold_everything_that_is_imported(component: str) -> No
         if not {re.sub(r"[-_.]+", "-", name).lower() for name in known.get(module, [module])} & pinned
     }
     assert not missing, f"requirements/{component}.txt pins nothing that brings {sorted(missing)}"
+
+
+def test_the_client_holds_what_it_imports_of_serving() -> None:
+    (copied,) = (line for line in stages()["build-client"] if line.endswith("/opt/hanas/hanas_serving/"))
+    held = {Path(file).stem for file in copied.split()[1:-1]}
+    serving = {path.stem for path in (ROOT / "serving/hanas_serving").glob("*.py")}
+    needed = {name.split(".")[1] for name in modules(ROOT / "client/hanas_client") if name.startswith("hanas_serving.")}
+    assert held == {"__init__", *needed & serving}
+    tops = {name.partition(".")[0] for file in held for name in modules(ROOT / f"serving/hanas_serving/{file}.py")}
+    assert tops <= sys.stdlib_module_names
+
+
+def test_the_clients_of_the_e2e_tests_run_in_the_image_of_the_client() -> None:
+    """Beside what the image holds, they bring one module of the lab."""
+    script, history = ROOT / "tests/e2e/clients_in_pod.py", ROOT / "lab/hanas_lab/history.py"
+    lab = {name for name in modules(script) if name.startswith("hanas_lab.")}
+    assert {".".join(name.split(".")[:2]) for name in lab} == {"hanas_lab.history"}
+    assert imported(script) | imported(history) <= {"msgspec"}
+    assert not [name for name in modules(history) if name.startswith("hanas_")]
 
 
 def test_the_dependencies_are_those_of_all_components_but_the_operator() -> None:

@@ -8,9 +8,9 @@ from itertools import permutations
 import msgspec
 
 from hanas_lab.audit import judge
-from hanas_lab.history import ANY, Kind, Operation, Outcome
+from hanas_lab.history import ANY, Action, Operation, OperationOutcome
 
-OK = Outcome.OK
+OK = OperationOutcome.OK
 UNTOLD = "?"
 LOST = 0.2
 """Part of the writes whose answers are lost."""
@@ -48,13 +48,15 @@ def _history(choice: random.Random) -> list[Operation]:
 
 def _spoiled(choice: random.Random, operation: Operation) -> Operation:
     replace = msgspec.structs.replace
-    if operation.kind is Kind.GET:
+    if operation.kind is Action.GET:
         if choice.random() < 0.5:
-            return replace(operation, value=None, version=None, outcome=Outcome.ABSENT)
+            return replace(operation, value=None, version=None, outcome=OperationOutcome.ABSENT)
         return replace(operation, value=f"v{choice.randint(0, 4)}", version=f"1-{choice.randint(1, 4)}", outcome=OK)
-    if operation.outcome is Outcome.OK and choice.random() < 0.5:
+    if operation.outcome is OperationOutcome.OK and choice.random() < 0.5:
         return replace(operation, created=choice.choice((True, False, None)))
-    return replace(operation, outcome=choice.choice((Outcome.OK, Outcome.UNKNOWN)), version=None, created=None)
+    return replace(
+        operation, outcome=choice.choice((OperationOutcome.OK, OperationOutcome.UNKNOWN)), version=None, created=None
+    )
 
 
 def _run(choice: random.Random, operations: int, keys: int, clients: int, values: int = 1 << 60) -> Iterator[Operation]:
@@ -69,17 +71,17 @@ def _run(choice: random.Random, operations: int, keys: int, clients: int, values
         end = instant + choice.random()
         key = f"k{choice.randrange(keys)}"
         held = store.get(key)
-        kind = choice.choice((Kind.PUT, Kind.PUT, Kind.GET, Kind.DELETE))
-        lost = kind is not Kind.GET and choice.random() < LOST
+        kind = choice.choice((Action.PUT, Action.PUT, Action.GET, Action.DELETE))
+        lost = kind is not Action.GET and choice.random() < LOST
         done = not lost or choice.random() < 0.5
-        if_match, if_none_match = _conditions(choice, held) if kind is not Kind.GET else (None, None)
+        if_match, if_none_match = _conditions(choice, held) if kind is not Action.GET else (None, None)
         operation = Operation(
             start=start,
             client=f"c{client}",
             kind=kind,
             key=key,
-            value=f"v{number % values}" if kind is Kind.PUT else None,
-            outcome=Outcome.UNKNOWN,
+            value=f"v{number % values}" if kind is Action.PUT else None,
+            outcome=OperationOutcome.UNKNOWN,
             if_match=if_match,
             if_none_match=if_none_match,
         )
@@ -105,16 +107,16 @@ def _conditions(choice: random.Random, held: _Held) -> tuple[tuple[str, ...] | N
 def _answered(operation: Operation, held: _Held, version: str) -> tuple[_Held, Operation]:
     """What a correct store holds after an operation, and the operation with its answer."""
     replace = msgspec.structs.replace
-    if operation.kind is Kind.GET:
+    if operation.kind is Action.GET:
         if held is None:
-            return held, replace(operation, outcome=Outcome.ABSENT)
+            return held, replace(operation, outcome=OperationOutcome.ABSENT)
         return held, replace(operation, outcome=OK, value=held[0], version=held[1])
     present = None if held is None else held[1]
     if not _holds(operation, present):
-        return held, replace(operation, outcome=Outcome.REFUSED, version=present)
-    if operation.kind is Kind.DELETE:
+        return held, replace(operation, outcome=OperationOutcome.REFUSED, version=present)
+    if operation.kind is Action.DELETE:
         if held is None:
-            return held, replace(operation, outcome=Outcome.ABSENT)
+            return held, replace(operation, outcome=OperationOutcome.ABSENT)
         return None, replace(operation, outcome=OK)
     assert operation.value is not None
     return (operation.value, version), replace(operation, outcome=OK, version=version, created=held is None)
@@ -128,8 +130,8 @@ def _holds(operation: Operation, present: str | None) -> bool:
 
 def _orders(operations: list[Operation]) -> Iterator[tuple[Operation, ...]]:
     """Every order of the answered operations and of some of the unknown ones that respects their times."""
-    unknown = [operation for operation in operations if operation.outcome is Outcome.UNKNOWN]
-    known = [operation for operation in operations if operation.outcome is not Outcome.UNKNOWN]
+    unknown = [operation for operation in operations if operation.outcome is OperationOutcome.UNKNOWN]
+    known = [operation for operation in operations if operation.outcome is not OperationOutcome.UNKNOWN]
     for chosen in range(1 << len(unknown)):
         happened = known + [write for bit, write in enumerate(unknown) if chosen >> bit & 1]
         for order in permutations(happened):
@@ -149,8 +151,10 @@ def _explains(order: tuple[Operation, ...]) -> bool:
     for operation in order:
         told = None if operation.version is None else int(operation.version.partition("-")[2])
         present = None if held is None else version
-        writes = operation.outcome in {OK, Outcome.UNKNOWN} and operation.kind is not Kind.GET
-        observes = operation.outcome is Outcome.REFUSED or (operation.outcome is OK and operation.kind is Kind.GET)
+        writes = operation.outcome in {OK, OperationOutcome.UNKNOWN} and operation.kind is not Action.GET
+        observes = operation.outcome is OperationOutcome.REFUSED or (
+            operation.outcome is OK and operation.kind is Action.GET
+        )
         if observes and told is not None and present == UNTOLD:
             if told <= floor:
                 return False
@@ -159,13 +163,15 @@ def _explains(order: tuple[Operation, ...]) -> bool:
         if writes:
             may_hold = _holds(operation, present) or (present == UNTOLD and not operation.if_none_match)
             right = may_hold and operation.created is not (held is not None)
-            right &= operation.kind is Kind.PUT or held is not None
+            right &= operation.kind is Action.PUT or held is not None
             right &= told is None or told > floor
-            held, version = (operation.value, operation.version or UNTOLD) if operation.kind is Kind.PUT else (None, "")
+            held, version = (
+                (operation.value, operation.version or UNTOLD) if operation.kind is Action.PUT else (None, "")
+            )
             floor = told or floor
-        elif operation.outcome is Outcome.ABSENT:
+        elif operation.outcome is OperationOutcome.ABSENT:
             right = held is None
-        elif operation.kind is Kind.GET:
+        elif operation.kind is Action.GET:
             right = held is not None and held == operation.value and present == (operation.version or present)
         else:
             right = present == UNTOLD or not _holds(operation, present)

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from hanas_lab import history, linearizable
-from hanas_lab.audit import Found, Verdict, judge
-from hanas_lab.history import Kind, Operation, Outcome
+from hanas_lab.audit import Judgement, LastValue, judge
+from hanas_lab.history import Action, Operation, OperationOutcome
 
 
 def put(start: float, end: float | None, value: str, version: str | None = None, **more: Any) -> Operation:
-    outcome = Outcome.OK if version else Outcome.UNKNOWN
+    outcome = OperationOutcome.OK if version else OperationOutcome.UNKNOWN
     return Operation(
         **{
             "start": start,
             "end": end,
-            "kind": Kind.PUT,
+            "kind": Action.PUT,
             "key": "k",
             "value": value,
             "version": version,
@@ -27,12 +27,12 @@ def put(start: float, end: float | None, value: str, version: str | None = None,
 
 
 def get(start: float, end: float, value: str | None, version: str | None = None, **more: Any) -> Operation:
-    outcome = Outcome.ABSENT if value is None else Outcome.OK
+    outcome = OperationOutcome.ABSENT if value is None else OperationOutcome.OK
     return Operation(
         **{
             "start": start,
             "end": end,
-            "kind": Kind.GET,
+            "kind": Action.GET,
             "key": "k",
             "value": value,
             "version": version,
@@ -42,11 +42,11 @@ def get(start: float, end: float, value: str | None, version: str | None = None,
     )
 
 
-def delete(start: float, end: float | None, outcome: Outcome = Outcome.OK, **more: Any) -> Operation:
-    return Operation(**{"start": start, "end": end, "kind": Kind.DELETE, "key": "k", "outcome": outcome, **more})
+def delete(start: float, end: float | None, outcome: OperationOutcome = OperationOutcome.OK, **more: Any) -> Operation:
+    return Operation(**{"start": start, "end": end, "kind": Action.DELETE, "key": "k", "outcome": outcome, **more})
 
 
-def judged(*operations: Operation, end: dict[str, Found] | None = None) -> Verdict:
+def judged(*operations: Operation, end: dict[str, LastValue] | None = None) -> Judgement:
     return judge(operations, end)
 
 
@@ -74,24 +74,24 @@ GOOD = {
     ],
     "an unknown delete explains a 404": [
         put(0, 1, "a", "1-1"),
-        delete(2, None, Outcome.UNKNOWN),
+        delete(2, None, OperationOutcome.UNKNOWN),
         get(3, 4, None),
     ],
     "an unknown delete explains a 201": [
         put(0, 1, "a", "1-1"),
-        delete(2, None, Outcome.UNKNOWN),
+        delete(2, None, OperationOutcome.UNKNOWN),
         put(3, 4, "b", "2-3", created=True),
     ],
     "an unknown delete and an unknown conditional put explain a read together": [
         put(0, 1, "a", "1-1"),
-        delete(2, None, Outcome.UNKNOWN),
+        delete(2, None, OperationOutcome.UNKNOWN),
         put(3, None, "b", if_none_match=("*",)),
         get(4, 5, "b", "2-4"),
     ],
     "a key comes and goes": [
         put(0, 1, "a", "1-1", created=True),
         delete(2, 3),
-        delete(4, 5, Outcome.ABSENT),
+        delete(4, 5, OperationOutcome.ABSENT),
         put(6, 7, "b", "1-3", created=True),
         get(8, 9, "b", "1-3"),
     ],
@@ -102,25 +102,25 @@ GOOD = {
     ],
     "a refused write names what is there": [
         put(0, 1, "a", "1-1"),
-        put(2, 3, "b", outcome=Outcome.REFUSED, version="1-1", if_none_match=("*",)),
-        put(4, 5, "c", outcome=Outcome.REFUSED, version="1-1", if_match=("1-0",)),
+        put(2, 3, "b", outcome=OperationOutcome.REFUSED, version="1-1", if_none_match=("*",)),
+        put(4, 5, "c", outcome=OperationOutcome.REFUSED, version="1-1", if_match=("1-0",)),
         get(6, 7, "a", "1-1"),
     ],
     "a refused write names an unknown write's version": [
         put(0, None, "a"),
-        put(2, 3, "b", outcome=Outcome.REFUSED, version="1-1", if_none_match=("*",)),
+        put(2, 3, "b", outcome=OperationOutcome.REFUSED, version="1-1", if_none_match=("*",)),
         get(4, 5, "a", "1-1"),
     ],
     "a refused write at a key that is not there": [
-        put(0, 1, "a", outcome=Outcome.REFUSED, if_match=("1-1",)),
+        put(0, 1, "a", outcome=OperationOutcome.REFUSED, if_match=("1-1",)),
         get(2, 3, None),
     ],
     "what was not done says nothing": [
         put(0, 1, "a", "1-1"),
-        put(2, 3, "b", outcome=Outcome.NOT_DONE),
+        put(2, 3, "b", outcome=OperationOutcome.NOT_DONE),
         get(4, 5, "a", "1-1"),
     ],
-    "a read without an answer says nothing": [get(0, 1, None, outcome=Outcome.UNKNOWN)],
+    "a read without an answer says nothing": [get(0, 1, None, outcome=OperationOutcome.UNKNOWN)],
     "a repeated write happens once, at the time of either try": [
         put(0, 1, "a", idempotency_key="i"),
         get(2, 3, None),
@@ -177,12 +177,12 @@ BAD = {
     ],
     "a condition that failed although it held": [
         put(0, 1, "a", "1-1"),
-        put(2, 3, "b", outcome=Outcome.REFUSED, version="1-1", if_match=("1-1",)),
+        put(2, 3, "b", outcome=OperationOutcome.REFUSED, version="1-1", if_match=("1-1",)),
     ],
     "a 412 that rests on a write which is gone": [
         put(0, 1, "a", "1-1"),
         put(2, None, "b"),
-        put(3, 4, "c", outcome=Outcome.REFUSED, version="1-2", if_match=("1-1",)),
+        put(3, 4, "c", outcome=OperationOutcome.REFUSED, version="1-2", if_match=("1-1",)),
         get(5, 6, "a", "1-1"),
     ],
     "a replaced key that was not there": [put(0, 1, "a", "1-1", created=False)],
@@ -243,14 +243,14 @@ class TestTheEnd:
     WRITTEN = (put(0, 1, "a", "1-1"), put(2, 3, "b", "1-2"))
 
     def test_the_last_acknowledged_write_is_there(self) -> None:
-        verdict = judged(*self.WRITTEN, end={"k": Found("b", "1-2")})
+        verdict = judged(*self.WRITTEN, end={"k": LastValue("b", "1-2")})
         assert verdict.ok, str(verdict)
 
     def test_a_later_write_of_unknown_outcome_may_be_there_instead(self) -> None:
-        assert judged(*self.WRITTEN, put(4, None, "c"), end={"k": Found("c", "2-3")}).ok
+        assert judged(*self.WRITTEN, put(4, None, "c"), end={"k": LastValue("c", "2-3")}).ok
 
     def test_an_earlier_one_is_not_enough(self) -> None:
-        verdict = judged(*self.WRITTEN, end={"k": Found("a", "1-1")})
+        verdict = judged(*self.WRITTEN, end={"k": LastValue("a", "1-1")})
         assert [operation.value for operation in verdict.lost] == ["b"]
         assert "lost: [2.000000, 3.000000] put k b" in str(verdict)
 
@@ -259,20 +259,20 @@ class TestTheEnd:
         assert [operation.value for operation in verdict.lost] == ["a", "b"]
 
     def test_another_value_under_its_version_is_not_it(self) -> None:
-        assert [lost.value for lost in judged(*self.WRITTEN, end={"k": Found("x", "1-2")}).lost] == ["b"]
+        assert [lost.value for lost in judged(*self.WRITTEN, end={"k": LastValue("x", "1-2")}).lost] == ["b"]
 
     def test_a_delete_may_have_removed_it(self) -> None:
-        for deleted in (delete(4, 5), delete(4, None, Outcome.UNKNOWN)):
+        for deleted in (delete(4, 5), delete(4, None, OperationOutcome.UNKNOWN)):
             assert judged(*self.WRITTEN, deleted, end={}).ok
 
     def test_a_delete_that_found_nothing_has_not(self) -> None:
-        verdict = judged(*self.WRITTEN, delete(2, 3, Outcome.ABSENT), end={})
+        verdict = judged(*self.WRITTEN, delete(2, 3, OperationOutcome.ABSENT), end={})
         assert len(verdict.lost) == 2
 
     def test_without_versions_the_values_decide(self) -> None:
-        writes = (put(0, 1, "a", outcome=Outcome.OK), put(2, 3, "b", outcome=Outcome.OK))
-        assert judged(*writes, end={"k": Found("b")}).ok
-        assert not judged(*writes, end={"k": Found("a")}).ok
+        writes = (put(0, 1, "a", outcome=OperationOutcome.OK), put(2, 3, "b", outcome=OperationOutcome.OK))
+        assert judged(*writes, end={"k": LastValue("b")}).ok
+        assert not judged(*writes, end={"k": LastValue("a")}).ok
 
 
 def test_a_search_that_takes_too_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,10 @@ def test_a_version_that_is_none_is_refused() -> None:
 
 class TestFile:
     def test_a_history_comes_back_as_it_was_written(self, tmp_path: Path) -> None:
-        operations = [*GOOD["a refused write names what is there"], delete(9, None, Outcome.UNKNOWN, client="c")]
+        operations = [
+            *GOOD["a refused write names what is there"],
+            delete(9, None, OperationOutcome.UNKNOWN, client="c"),
+        ]
         history.write(tmp_path / "history", operations)
         assert list(history.read(tmp_path / "history")) == operations
 
