@@ -48,6 +48,7 @@ def hearing(witness: Witness) -> Iterator[None]:
 
     async def hear_commit(log: EpochLog, batch: Batch) -> Position:
         position = await commit(log, batch)
+        log.check_invariants()
         if batch.count == 0:
             witness.commits_of[position.epoch] += 1
         return position
@@ -66,6 +67,7 @@ def hearing(witness: Witness) -> Iterator[None]:
         witness.applied(index, batch)
         try:
             apply(index, batch, found)
+            index.check_invariants()
         except Corruption as raised:
             if not witness.world.rotten:
                 witness.world.accuse(f"{running_loop().name} misses what nobody spoilt: {raised}")
@@ -91,6 +93,7 @@ def hearing(witness: Witness) -> Iterator[None]:
 
     def hear_see(member: Member, now: float, claim: Claim, unserved: int) -> list[Effect]:
         effects = see(member, now, claim, unserved)
+        member.check_invariants()
         if member.claim is claim and witness.looks_ahead:
             witness.remembers(member, claim)
         return effects
@@ -105,6 +108,7 @@ def hearing(witness: Witness) -> Iterator[None]:
             promotion = await promote(*arguments, **named)
         finally:
             witness.promoting.discard(name)
+        arguments[2].check_invariants()
         if arguments[0].disk is witness.disk:
             witness.promoted(arguments[1].epoch, arguments[2].index)
         return promotion

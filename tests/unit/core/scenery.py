@@ -107,7 +107,10 @@ class Main:
         batch = self.commits.next_batch(self.log.room)
         assert batch is not None
         position = run(self.log.commit(batch))
-        return [outcome for _, outcome in self.commits.committed(position)]
+        outcomes = [outcome for _, outcome in self.commits.committed(position)]
+        self.log.check_invariants()
+        self.replica.check_invariants()
+        return outcomes
 
     def put(self, key: str, value: str) -> Outcome:
         (outcome,) = self.write(Write(key, value.encode()))
@@ -179,4 +182,5 @@ def fresh_backup(folder: Folder, epoch: int, known: Position | None = None) -> R
     if known is not None:
         replica.tailer.know(known)
     run(replica.catch_up())
+    replica.check_invariants()
     return replica
