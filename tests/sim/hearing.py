@@ -14,7 +14,7 @@ from hanas_core.epochs import takeover
 from hanas_core.epochs.takeover import Promotion
 from hanas_core.log import records
 from hanas_core.log.batches import Batch
-from hanas_core.log.cells import mark_of, sums_of
+from hanas_core.log.cells import checksum_of, sums_of
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.positions import Position
@@ -87,7 +87,7 @@ def hearing(witness: Witness) -> Iterator[None]:
 
     async def hear_value(values: Values, key: str, entry: Entry, part: tuple[int, int]) -> bytes:
         value = await read_value(values, key, entry, part)
-        if part == (0, entry.size) and mark_of(value, sums_of(value)) != entry.mark:
+        if part == (0, entry.size) and checksum_of(value, sums_of(value)) != entry.checksum:
             witness.world.accuse(f"what was read of {key} is not its value of {entry.version}")
         return value
 

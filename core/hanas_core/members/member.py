@@ -29,7 +29,7 @@ class Role(StrEnum):
     MAIN = "main"
 
 
-class Event(Enum):
+class RoleEvent(Enum):
     """What changes a role."""
 
     OWN_CLAIM = "a higher claim of this incarnation is seen"
@@ -39,17 +39,17 @@ class Event(Enum):
 
 
 _NEXT = {
-    (Role.JOINING, Event.OWN_CLAIM): Role.ELECT,
-    (Role.BACKUP, Event.OWN_CLAIM): Role.ELECT,
-    (Role.ELECT, Event.OWN_CLAIM): Role.ELECT,
-    (Role.MAIN, Event.OWN_CLAIM): Role.ELECT,
-    (Role.JOINING, Event.OTHER_CLAIM): Role.BACKUP,
-    (Role.BACKUP, Event.OTHER_CLAIM): Role.BACKUP,
-    (Role.ELECT, Event.OTHER_CLAIM): Role.BACKUP,
-    (Role.MAIN, Event.OTHER_CLAIM): Role.BACKUP,
-    (Role.ELECT, Event.PROMOTED): Role.MAIN,
-    (Role.ELECT, Event.ENDED): Role.BACKUP,
-    (Role.MAIN, Event.ENDED): Role.BACKUP,
+    (Role.JOINING, RoleEvent.OWN_CLAIM): Role.ELECT,
+    (Role.BACKUP, RoleEvent.OWN_CLAIM): Role.ELECT,
+    (Role.ELECT, RoleEvent.OWN_CLAIM): Role.ELECT,
+    (Role.MAIN, RoleEvent.OWN_CLAIM): Role.ELECT,
+    (Role.JOINING, RoleEvent.OTHER_CLAIM): Role.BACKUP,
+    (Role.BACKUP, RoleEvent.OTHER_CLAIM): Role.BACKUP,
+    (Role.ELECT, RoleEvent.OTHER_CLAIM): Role.BACKUP,
+    (Role.MAIN, RoleEvent.OTHER_CLAIM): Role.BACKUP,
+    (Role.ELECT, RoleEvent.PROMOTED): Role.MAIN,
+    (Role.ELECT, RoleEvent.ENDED): Role.BACKUP,
+    (Role.MAIN, RoleEvent.ENDED): Role.BACKUP,
 }
 """Every change of a role; whatever is not here does not happen."""
 
@@ -140,14 +140,14 @@ class Member:
         self.detector.follow(now, claim.epoch, claim.incarnation, unserved)
         if claim.incarnation == self.incarnation and claim.epoch > self._tried_epoch:
             self._tried_epoch = claim.epoch
-            self.role = _NEXT[self.role, Event.OWN_CLAIM]
+            self.role = _NEXT[self.role, RoleEvent.OWN_CLAIM]
             return [Promote(claim)]
-        self.role = _NEXT[self.role, Event.OTHER_CLAIM]
+        self.role = _NEXT[self.role, RoleEvent.OTHER_CLAIM]
         return [StepDown(claim) if held else Follow(claim)]
 
     def promoted(self, now: float, epoch: int) -> bool:
         """The takeover for ``epoch`` is complete; False if a higher claim was seen meanwhile, and it must not serve."""
-        role = _NEXT.get((self.role, Event.PROMOTED))
+        role = _NEXT.get((self.role, RoleEvent.PROMOTED))
         if role is None or self.claim is None or epoch != self.epoch:
             return False
         self.role = role
@@ -168,7 +168,7 @@ class Member:
 
     def ended(self, now: float, epoch: int, unserved: int) -> None:
         """One's own epoch is over, by its seal or by an error. Without a higher claim, wait for one like any other."""
-        role = _NEXT.get((self.role, Event.ENDED))
+        role = _NEXT.get((self.role, RoleEvent.ENDED))
         if role is None or self.claim is None or epoch != self.epoch:
             return
         self.role = role

@@ -133,7 +133,7 @@ class Index:
                 key, size = record.key, record.size
                 at += sums_size(size)
                 if new:
-                    fields = (origin, sequence, *segment, begin + at, size, record.mark, record.content_type)
+                    fields = (origin, sequence, *segment, begin + at, size, record.checksum, record.content_type)
                     self._set(key, fields, payload[at : at + size])
                 else:  # re-logged: the older copy may lie behind the cut of a segment that compaction removes
                     self.move(key, Version(origin, sequence), Position(*segment, begin + at))
@@ -165,7 +165,7 @@ class Index:
                 case records.Kept(origin=origin, sequence=sequence, key=key, size=size):
                     at += sums_size(size)
                     if sequence > self.sequence:
-                        fields = (origin, sequence, *segment, begin + at, size, record.mark, record.content_type)
+                        fields = (origin, sequence, *segment, begin + at, size, record.checksum, record.content_type)
                         self._set(key, fields, batch.payload[at : at + size])
                     else:
                         self.move(key, Version(origin, sequence), Position(*segment, begin + at))

@@ -6,7 +6,7 @@ import pytest
 
 from hanas_core.epochs.takeover import Promotion, promote
 from hanas_core.log import records
-from hanas_core.log.cells import mark_of, read_part, sums_of
+from hanas_core.log.cells import checksum_of, read_part, sums_of
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import claim_epoch
 from hanas_core.log.epochlog import EpochLog
@@ -155,7 +155,7 @@ def put_payload(
 ) -> bytes:
     """Return the payload of a batch with one put."""
     sums = sums_of(value)
-    put = records.Put(key, len(value), mark_of(value, sums), content_type, idempotency, created)
+    put = records.Put(key, len(value), checksum_of(value, sums), content_type, idempotency, created)
     return records.encode([put], [sums, value])
 
 
@@ -170,7 +170,7 @@ def stored(folder: Folder, index: Index) -> dict[str, str]:
     for key, entry in index.page("", "", 1_000_000).entries:
         name = names.segment(*entry.place[:2])
         file = run(folder.open(name, "read"))
-        value = run(read_part(file, name, entry.place.offset, entry.size, entry.mark, (0, entry.size)))
+        value = run(read_part(file, name, entry.place.offset, entry.size, entry.checksum, (0, entry.size)))
         found[key] = value.decode()
     return found
 
