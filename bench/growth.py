@@ -84,7 +84,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
             commits.committed(run(log.commit(batch)))
     if log.committed is None:
         raise SystemExit("nothing was committed")
-    header = snapshots.Header(
+    header = snapshots.SnapshotHeader(
         folder_id=identity.folder_id,
         position=log.committed,
         sequence=replica.index.sequence,
@@ -92,7 +92,8 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
         keys=0,
         size=0,
     )
-    writer = snapshots.Writer(folder, replica.index, names.temporary("filler", incarnation, folder.nonce()), header)
+    temporary = names.temporary("filler", incarnation, folder.nonce())
+    writer = snapshots.SnapshotWriter(folder, replica.index, temporary, header)
     for frame in writer.frames():
         run(writer.write(frame))
     run(writer.finish())

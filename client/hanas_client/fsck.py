@@ -10,7 +10,7 @@ import msgspec
 from hanas_client.commands import DONE, FAILED
 from hanas_client.errors import HanasError
 from hanas_core.upkeep import fsck
-from hanas_core.upkeep.findings import Finding, Report
+from hanas_core.upkeep.findings import Finding, FolderReport
 from hanas_core.volume import blocking, errors, posix
 
 _SHOWN_KEYS = 10
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILED if report.errors else DONE
 
 
-def show(report: Report, *, quiet: bool) -> None:
+def show(report: FolderReport, *, quiet: bool) -> None:
     """Print a line for each finding, and the totals."""
     for finding in report.findings:
         if finding.severity == "error" or not quiet:

@@ -13,7 +13,7 @@ from hanas_core.epochs import takeover
 from hanas_core.epochs.takeover import Promotion
 from hanas_core.log import records
 from hanas_core.log.batches import Batch
-from hanas_core.log.cells import mark_of, sums_of
+from hanas_core.log.cells import checksum_of, sums_of
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.positions import Position
@@ -47,6 +47,7 @@ def hearing(witness: Witness) -> Iterator[None]:
 
     async def hear_commit(log: EpochLog, batch: Batch) -> Position:
         position = await commit(log, batch)
+        log.check_invariants()
         if batch.count == 0:
             witness.commits_of[position.epoch] += 1
         return position
@@ -65,6 +66,7 @@ def hearing(witness: Witness) -> Iterator[None]:
         witness.applied(index, batch)
         try:
             apply(index, batch, found)
+            index.check_invariants()
         except Corruption as raised:
             if not witness.world.rotten:
                 witness.world.accuse(f"{running_loop().name} misses what nobody spoilt: {raised}")
@@ -89,12 +91,13 @@ def hearing(witness: Witness) -> Iterator[None]:
 
     async def hear_value(values: Values, key: str, entry: Entry, part: tuple[int, int]) -> bytes:
         value = await read_value(values, key, entry, part)
-        if part == (0, entry.size) and mark_of(value, sums_of(value)) != entry.mark:
+        if part == (0, entry.size) and checksum_of(value, sums_of(value)) != entry.checksum:
             witness.world.accuse(f"what was read of {key} is not its value of {entry.version}")
         return value
 
     def hear_see(member: Member, now: float, claim: Claim, unserved: int) -> list[Effect]:
         effects = see(member, now, claim, unserved)
+        member.check_invariants()
         if member.claim is claim and witness.looks_ahead:
             witness.remembers(member, claim)
         return effects
@@ -109,6 +112,7 @@ def hearing(witness: Witness) -> Iterator[None]:
             promotion = await promote(*arguments, **named)
         finally:
             witness.promoting.discard(name)
+        arguments[2].check_invariants()
         if arguments[0].disk is witness.disk:
             witness.promoted(arguments[1].epoch, arguments[2].index)
         return promotion

@@ -153,9 +153,9 @@ class Witness:
             if once is not None and (done is None or done.version != write.version):
                 self.world.accuse(f"{what} without the idempotency key of write {write.version}")
                 return
-        held = {key: (entry.version, entry.mark) for key, entry in entries.items()}
+        held = {key: (entry.version, entry.checksum) for key, entry in entries.items()}
         wanted = {
-            key: (write.version, write.record.mark)
+            key: (write.version, write.record.checksum)
             for key, write in self._model.items()
             if isinstance(write.record, records.Put)
         }

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hanas_core.log.claimfile import Claim, Seal, fits
+from hanas_core.log.claimfile import Claim, Seal, Why, fits
 from hanas_core.log.claims import claim_epoch, highest_claim, read_claim, read_pointer
 from hanas_core.log.seals import read_seal
 from hanas_core.members.documents import MainInfo
@@ -132,7 +132,7 @@ async def challenge(
         folder_id=folder_id,
         follows=expected.epoch,
         previous_main=expected.main,
-        why="hand-over" if verdict is Verdict.HANDED_OVER else "failure",
+        why=Why.HAND_OVER if verdict is Verdict.HANDED_OVER else Why.FAILURE,
         verdict=verdict.value,
         evidence=challenge.evidence,
         claimed_at=now,

@@ -1,6 +1,6 @@
 """The unit of the log: a batch of records with a checksum (docs/protocol.md, section 3).
 
-    nonce u64      random mark of the segment: a batch of another file is never taken for one of this
+    nonce u64      random, of the segment: a batch of another file is never taken for one of this
     checksum u64   xxh3-64, seeded with the nonce, over the rest of the header and the payload
     length u32     header and payload, bytes, before the padding to a multiple of 8
     kind u16       0 records, 1 "continues in the next segment", 2 records of a merged segment
@@ -94,7 +94,7 @@ def size_of(payload_bytes: int) -> int:
 
 
 def encode(batch: Batch, nonce: int) -> bytes:
-    """Return the bytes of ``batch`` for its place in the segment marked ``nonce``."""
+    """Return the bytes of ``batch`` for its place in the segment with ``nonce``."""
     length = HEADER_BYTES + len(batch.payload)
     committed = batch.committed or Position(0, 0, 0)
     rest = _HEADER.pack(
@@ -124,8 +124,8 @@ def decode(content: bytes, at: int, offset: int, *, nonce: int, epoch: int, numb
         return Fault.SHORT
     if head == _ZERO_HEADER:
         return Fault.ZERO
-    mark, checksum, length, kind, _, wrote, origin, first, count, c_number, c_offset, own = _HEADER.unpack(head)
-    if mark != nonce or own != offset or wrote != epoch or length < HEADER_BYTES or kind > Kind.MERGED:
+    seed, checksum, length, kind, _, wrote, origin, first, count, c_number, c_offset, own = _HEADER.unpack(head)
+    if seed != nonce or own != offset or wrote != epoch or length < HEADER_BYTES or kind > Kind.MERGED:
         return Fault.BAD
     if at + length > len(content):
         return Fault.SHORT
@@ -164,12 +164,12 @@ def salvage(content: bytes, at: int) -> Batch | None:
 
 def find_later(content: bytes, offset: int, *, nonce: int, epoch: int, number: int) -> int | None:
     """Return the offset of the first valid batch in ``content``, which starts at ``offset``; None if there is none."""
-    mark = struct.pack("<Q", nonce)
-    at = content.find(mark)
+    begin = struct.pack("<Q", nonce)
+    at = content.find(begin)
     while at >= 0:
         if isinstance(decode(content, at, offset + at, nonce=nonce, epoch=epoch, number=number), Batch):
             return offset + at
-        at = content.find(mark, at + 1)
+        at = content.find(begin, at + 1)
     return None
 
 

@@ -2,7 +2,7 @@
 
 Behind the records of a batch come the cells of its values, in the order of the records. The cell of a value of at most
 64 KiB is the value. That of a larger one begins with the xxh3-64 of each 64 KiB of it, so that a part can be read and
-checked without the rest. The *mark* of a value is the xxh3-64 of all of it, or of these sums.
+checked without the rest. The *checksum* of a value is the xxh3-64 of all of it, or of these sums.
 """
 
 import xxhash
@@ -19,8 +19,8 @@ def sums_of(value: bytes) -> bytes:
     return b"" if len(value) <= PART_BYTES else _sums(value)
 
 
-def mark_of(value: bytes, sums: bytes) -> int:
-    """Return the mark of a value with these sums."""
+def checksum_of(value: bytes, sums: bytes) -> int:
+    """Return the checksum of a value with these sums."""
     return xxhash.xxh3_64_intdigest(sums or value)
 
 
@@ -34,7 +34,7 @@ def cell_size(size: int) -> int:
     return size if size <= PART_BYTES else size + sums_size(size)
 
 
-async def read_part(file: File, name: str, offset: int, size: int, mark: int, part: tuple[int, int]) -> bytes:
+async def read_part(file: File, name: str, offset: int, size: int, checksum: int, part: tuple[int, int]) -> bytes:
     """Return the bytes ``part`` (begin, end) of a value that stands at ``offset`` of ``file``, checked.
 
     Reads no more than the parts of 64 KiB that it lies in. Raises Corruption, which says ``name`` and the offset.
@@ -42,7 +42,7 @@ async def read_part(file: File, name: str, offset: int, size: int, mark: int, pa
     begin, end = part
     if size <= PART_BYTES:
         value = await file.read(offset, size) if size else b""
-        if xxhash.xxh3_64_intdigest(value) != mark:
+        if xxhash.xxh3_64_intdigest(value) != checksum:
             raise _rotten(name, offset, size)
         return value[begin:end]
     width = sums_size(size)
@@ -53,7 +53,7 @@ async def read_part(file: File, name: str, offset: int, size: int, mark: int, pa
         sums, content = content[:width], content[width:]
     else:
         sums, content = await file.read(offset - width, width), await file.read(offset + from_byte, to_byte - from_byte)
-    if xxhash.xxh3_64_intdigest(sums) != mark:
+    if xxhash.xxh3_64_intdigest(sums) != checksum:
         raise _rotten(name, offset - width, width)
     if _sums(content) != sums[first * _SUM_BYTES : last * _SUM_BYTES]:
         raise _rotten(name, offset + from_byte, len(content))

@@ -7,6 +7,8 @@ It is three blocks, all zero but the first when its name appears:
     block 2  the seal             whoever ends the epoch; all zero: unsealed
 """
 
+from enum import StrEnum
+
 import msgspec
 
 from hanas_core.volume import blocks, names
@@ -22,6 +24,15 @@ POINTER_COPY_BYTES = 512
 _HALF_BYTES = BLOCK_BYTES // 2
 
 
+class Why(StrEnum):
+    """Why an epoch was claimed."""
+
+    FIRST = "first"
+    FAILURE = "failure"
+    HAND_OVER = "hand-over"
+    COMPACTION = "compaction"
+
+
 class Claim(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """Who wants to be the main of an epoch, and why."""
 
@@ -35,8 +46,7 @@ class Claim(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defa
     follows: int
     """The epoch whose main is replaced; 0 for the first."""
     previous_main: str | None = None
-    why: str = "first"
-    """``first``, ``failure`` or ``hand-over``."""
+    why: Why = Why.FIRST
     verdict: str | None = None
     evidence: msgspec.Raw = msgspec.Raw(b"null")
     """What the detector saw, as JSON (hanas_core.members.detector.Evidence)."""

@@ -8,7 +8,7 @@ write may land at any later time, so this incarnation appends nothing more.
 
 from hanas_core.log.batches import FIRST_OFFSET, Batch, Kind, encode, size_of
 from hanas_core.log.manifests import Cut
-from hanas_core.log.positions import Position
+from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.log.seals import SealWatch
 from hanas_core.log.segments import MARKER_BYTES, SegmentHeader, begin, begin_named, capacity, new_nonce, take_name
 from hanas_core.volume.errors import NoSpace, Sealed
@@ -24,7 +24,8 @@ class EpochLog:
         self._file = file
         self._header = header
         self._watch = watch
-        self._offset = FIRST_OFFSET
+        self._offset = self._synced = FIRST_OFFSET
+        """Where the next batch would stand, and the end of what is durable."""
         self._ended = False
         self._empty: tuple[int, bytes] | None = None
         """Offset and bytes of the last batch, if it carries no record."""
@@ -84,6 +85,7 @@ class EpochLog:
             raise NoSpace(f"{needed} bytes must be re-logged: segments of {self._header.size} bytes are too small")
         placed = [await self._write(batch) for batch in batches]
         await self._file.sync()
+        self._synced = self._offset
         self._ended = False
         return placed
 
@@ -112,6 +114,14 @@ class EpochLog:
         self._ended = False
         return self.committed
 
+    def check_invariants(self) -> None:
+        """Assert what must hold between two steps: committed is synced, synced is written, all inside the segment."""
+        assert FIRST_OFFSET <= self._synced <= self._offset <= self._header.size - MARKER_BYTES
+        assert [cut.number for cut in self.sealed] == sorted({cut.number for cut in self.sealed})
+        assert all(cut.epoch == self._header.epoch and cut.number < self._header.number for cut in self.sealed)
+        assert self._header.number < self._next
+        assert (self.committed or NOWHERE) <= Position(self._header.epoch, self._header.number, self._synced)
+
     def _begin_step(self) -> None:
         """From here on the epoch counts as ended, until the step has succeeded."""
         if self._ended:
@@ -138,7 +148,8 @@ class EpochLog:
         await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))
         await self._file.close()
         self.sealed.append(Cut(old.epoch, old.number, self._offset))
-        self._file, self._header, self._offset = file, header, FIRST_OFFSET
+        self._file, self._header = file, header
+        self._offset = self._synced = FIRST_OFFSET
 
     async def _append(self, batch: Batch) -> Position:
         await self._write(batch)
@@ -146,6 +157,7 @@ class EpochLog:
 
     async def _sync_and_check(self) -> Position:
         await self._file.sync()
+        self._synced = self._offset
         await self._watch.check()
         self.committed = Position(self._header.epoch, self._header.number, self._offset)
         return self.committed
@@ -155,6 +167,8 @@ class EpochLog:
             epoch=self._header.epoch, number=self._header.number, offset=self._offset, committed=self.committed
         )
         content = encode(placed, self._header.nonce)
+        kept_free = 0 if placed.kind is Kind.CONTINUES else MARKER_BYTES
+        assert self._offset + len(content) + kept_free <= self._header.size, "a batch ends inside its segment"
         await self._file.write(self._offset, content)
         self._empty = (self._offset, content) if placed.count == 0 and placed.kind is Kind.RECORDS else None
         self._offset += len(content)

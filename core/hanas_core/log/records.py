@@ -23,7 +23,7 @@ class Put(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     key: str
     size: int
     """Of the value, bytes."""
-    mark: int
+    checksum: int
     """Checksum of the value (hanas_core.log.cells)."""
     content_type: str
     idempotency: Idempotency | None = None
@@ -48,7 +48,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, tag="k"):
     sequence: int
     key: str
     size: int
-    mark: int
+    checksum: int
     content_type: str
 
 

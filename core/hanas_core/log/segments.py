@@ -28,7 +28,7 @@ class SegmentHeader(msgspec.Struct, frozen=True, rename="camel"):
     epoch: int
     number: int
     nonce: int
-    """Random, not zero: marks and seeds every batch."""
+    """Random, not zero: every batch begins with it, and its checksum is seeded with it."""
     size: int
     """Size of the file, bytes."""
     previous_end: int = 0

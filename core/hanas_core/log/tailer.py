@@ -75,10 +75,6 @@ class Tailer:
             return position
         return Position(epoch, number + 1, FIRST_OFFSET) if following.previous_end == position.offset else position
 
-    def reread(self) -> None:
-        """Forget what was read ahead and the open file: the next step reads the folder afresh."""
-        self._restart(self.applied)
-
     def _restart(self, position: Position) -> None:
         self.applied = self._read_to = position
         self._segment = None

@@ -10,7 +10,7 @@ Nobody promotes itself without a claim. A claim counts as one's own by the incar
 each own claim is acted upon once.
 """
 
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from hanas_core.log.claimfile import Claim
@@ -27,6 +27,31 @@ class Role(StrEnum):
     BACKUP = "backup"
     ELECT = "elect"
     MAIN = "main"
+
+
+class RoleEvent(Enum):
+    """What changes a role."""
+
+    OWN_CLAIM = "a higher claim of this incarnation is seen"
+    OTHER_CLAIM = "a higher claim of another one is seen"
+    PROMOTED = "the takeover is complete"
+    ENDED = "the own epoch is over"
+
+
+_NEXT = {
+    (Role.JOINING, RoleEvent.OWN_CLAIM): Role.ELECT,
+    (Role.BACKUP, RoleEvent.OWN_CLAIM): Role.ELECT,
+    (Role.ELECT, RoleEvent.OWN_CLAIM): Role.ELECT,
+    (Role.MAIN, RoleEvent.OWN_CLAIM): Role.ELECT,
+    (Role.JOINING, RoleEvent.OTHER_CLAIM): Role.BACKUP,
+    (Role.BACKUP, RoleEvent.OTHER_CLAIM): Role.BACKUP,
+    (Role.ELECT, RoleEvent.OTHER_CLAIM): Role.BACKUP,
+    (Role.MAIN, RoleEvent.OTHER_CLAIM): Role.BACKUP,
+    (Role.ELECT, RoleEvent.PROMOTED): Role.MAIN,
+    (Role.ELECT, RoleEvent.ENDED): Role.BACKUP,
+    (Role.MAIN, RoleEvent.ENDED): Role.BACKUP,
+}
+"""Every change of a role; whatever is not here does not happen."""
 
 
 class IsolationPolicy(StrEnum):
@@ -115,16 +140,17 @@ class Member:
         self.detector.follow(now, claim.epoch, claim.incarnation, unserved)
         if claim.incarnation == self.incarnation and claim.epoch > self._tried_epoch:
             self._tried_epoch = claim.epoch
-            self.role = Role.ELECT
+            self.role = _NEXT[self.role, RoleEvent.OWN_CLAIM]
             return [Promote(claim)]
-        self.role = Role.BACKUP
+        self.role = _NEXT[self.role, RoleEvent.OTHER_CLAIM]
         return [StepDown(claim) if held else Follow(claim)]
 
     def promoted(self, now: float, epoch: int) -> bool:
         """The takeover for ``epoch`` is complete; False if a higher claim was seen meanwhile, and it must not serve."""
-        if self.role is not Role.ELECT or self.claim is None or epoch != self.epoch:
+        role = _NEXT.get((self.role, RoleEvent.PROMOTED))
+        if role is None or self.claim is None or epoch != self.epoch:
             return False
-        self.role = Role.MAIN
+        self.role = role
         self._reached_at, self._isolated, self.full = now, False, False
         failed = self.claim.verdict in {Verdict.PRIMARY_FAILED, Verdict.PRIMARY_WEDGED}
         other = self.claim.previous_main != self.name  # who takes over after its own failure is back
@@ -142,11 +168,20 @@ class Member:
 
     def ended(self, now: float, epoch: int, unserved: int) -> None:
         """One's own epoch is over, by its seal or by an error. Without a higher claim, wait for one like any other."""
-        if self.claim is None or epoch != self.epoch or self.role not in {Role.ELECT, Role.MAIN}:
+        role = _NEXT.get((self.role, RoleEvent.ENDED))
+        if role is None or self.claim is None or epoch != self.epoch:
             return
-        self.role = Role.BACKUP
+        self.role = role
         self.lost = None
         self.detector.follow(now, epoch, self.claim.incarnation, unserved)
+
+    def check_invariants(self) -> None:
+        """Assert what must hold between two events."""
+        assert (self.role is Role.JOINING) == (self.claim is None)
+        if self.role in {Role.ELECT, Role.MAIN}:
+            assert self.claim is not None
+            assert self.claim.incarnation == self.incarnation, "nobody serves an epoch that it did not claim"
+            assert self._tried_epoch >= self.epoch, "each claim is taken up once"
 
     def reached(self, now: float) -> None:
         """A backup or an overseer answered this main."""

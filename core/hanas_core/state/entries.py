@@ -21,7 +21,7 @@ class Entry(NamedTuple):
     place_offset: int
     """The value begins here in segment ``place_number`` of epoch ``place_epoch``, behind its sums. Bytes."""
     size: int
-    mark: int
+    checksum: int
     """Checksum (hanas_core.log.cells)."""
     content_type: str
 
@@ -37,10 +37,10 @@ class Entry(NamedTuple):
 
 
 def pack(
-    origin: int, sequence: int, epoch: int, number: int, offset: int, size: int, mark: int, content_type: str
+    origin: int, sequence: int, epoch: int, number: int, offset: int, size: int, checksum: int, content_type: str
 ) -> bytes:
     """Return the fields of an entry in 44 bytes, and the content type if it is not the default."""
-    fixed = _FIXED.pack(origin, sequence, epoch, number, offset, size, mark)
+    fixed = _FIXED.pack(origin, sequence, epoch, number, offset, size, checksum)
     return fixed if content_type == DEFAULT_TYPE else fixed + b"\0" + content_type.encode()
 
 

@@ -133,7 +133,7 @@ class Index:
                 key, size = record.key, record.size
                 at += sums_size(size)
                 if new:
-                    fields = (origin, sequence, *segment, begin + at, size, record.mark, record.content_type)
+                    fields = (origin, sequence, *segment, begin + at, size, record.checksum, record.content_type)
                     self._set(key, fields, payload[at : at + size])
                 else:  # re-logged: the older copy may lie behind the cut of a segment that compaction removes
                     self.move(key, Version(origin, sequence), Position(*segment, begin + at))
@@ -153,6 +153,7 @@ class Index:
                     self.move_done(record.idempotency.key, version, segment)
             if new:
                 self.sequence = sequence
+        assert at == len(payload), "the values of a batch fill the rest of it"
 
     def _apply_merged(self, batch: Batch) -> None:
         """Take in what compaction left of older records; a state that is further on only learns where they are now."""
@@ -164,7 +165,7 @@ class Index:
                 case records.Kept(origin=origin, sequence=sequence, key=key, size=size):
                     at += sums_size(size)
                     if sequence > self.sequence:
-                        fields = (origin, sequence, *segment, begin + at, size, record.mark, record.content_type)
+                        fields = (origin, sequence, *segment, begin + at, size, record.checksum, record.content_type)
                         self._set(key, fields, batch.payload[at : at + size])
                     else:
                         self.move(key, Version(origin, sequence), Position(*segment, begin + at))
@@ -183,6 +184,7 @@ class Index:
                     self.sequence = max(self.sequence, sequence)
                 case _:
                     assert_never(record)
+        assert at == len(batch.payload), "the values of a batch fill the rest of it"
 
     def relocate(self, batch: Batch) -> None:
         """Learn from a batch of a merged segment where values are now; whatever else it says is known already."""
@@ -196,6 +198,21 @@ class Index:
             elif isinstance(record, records.Remembered):
                 version = Version(record.origin, record.sequence)
                 self.move_done(record.idempotency.key, version, (batch.epoch, batch.number))
+
+    def check_invariants(self) -> None:
+        """Assert what must hold between two batches, by counting everything anew."""
+        assert list(self._order) == sorted(self._entries)
+        assert len(self._done) <= IDEMPOTENCY_WINDOW
+        live: Counter[Segment] = Counter()
+        for key, packed in self._entries.items():
+            entry = unpack(packed)
+            assert entry.place_number >= 1
+            assert entry.place_offset >= HEADER_BYTES + sums_size(entry.size)
+            live[entry.place[:2]] += len(packed) + len(key) + cell_size(entry.size)
+        for key, done in self._done.items():
+            live[done.segment] += _RECORD_BYTES + len(key) + len(done.request)
+        assert {segment: size for segment, size in self.live.items() if size} == live
+        assert self.value_bytes == sum(unpack(packed).size for packed in self._entries.values())
 
     def packed_after(self, after: str, count: int) -> list[tuple[str, bytes]]:
         """Return up to ``count`` keys behind ``after`` with their packed entries, for a snapshot."""

@@ -11,7 +11,7 @@ import msgspec
 import xxhash
 
 from hanas_core.log import records
-from hanas_core.log.cells import cell_size, mark_of, sums_of
+from hanas_core.log.cells import cell_size, checksum_of, sums_of
 from hanas_core.log.positions import Version
 from hanas_core.state.index import Done, Index
 
@@ -133,8 +133,8 @@ class Judge:
         self._versions[key] = version
         if idempotency is not None:
             self._done[idempotency.key] = Done(idempotency.request, version, created=created, deleted=False)
-        mark, kind = mark_of(write.value, sums), write.content_type
-        put = records.Put(key, len(write.value), mark, kind, idempotency, created=created)
+        checksum, kind = checksum_of(write.value, sums), write.content_type
+        put = records.Put(key, len(write.value), checksum, kind, idempotency, created=created)
         return Outcome(_CREATED if created else _REPLACED, version), put
 
 

@@ -101,6 +101,11 @@ class Replica:
         """Take in a batch that `learn` returned."""
         self.index.relocate(batch)
 
+    def check_invariants(self) -> None:
+        """Assert what must hold between two steps; see `Index.check_invariants`."""
+        self.index.check_invariants()
+        assert not self._known.intersection((cut.epoch, cut.number) for cut in self.unread)
+
     @property
     def merged(self) -> tuple[Segment, ...]:
         """The merged segments that the index knows the places of; only while none is `unread`."""

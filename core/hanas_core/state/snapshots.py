@@ -29,7 +29,7 @@ _FRAME = struct.Struct("<IQ")
 _READ_BYTES = 4 << 20
 
 
-class Header(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+class SnapshotHeader(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Block 0 of a snapshot."""
 
     folder_id: str
@@ -61,10 +61,10 @@ def name_of(position: Position) -> str:
     return f"{names.SNAPSHOTS}/{position.epoch:010d}-{position.number:07d}-{position.offset:010d}"
 
 
-class Writer:
+class SnapshotWriter:
     """Writes a snapshot in small steps. `frames` belongs to whoever owns the index, `write` may be another thread's."""
 
-    def __init__(self, folder: Folder, index: Index, temporary: str, header: Header) -> None:
+    def __init__(self, folder: Folder, index: Index, temporary: str, header: SnapshotHeader) -> None:
         """``header`` tells of the state as it is now; its ``keys`` and ``size`` are found while writing."""
         self._folder = folder
         self._index = index
@@ -131,15 +131,15 @@ async def newest(folder: Folder) -> list[str]:
     return [f"{names.SNAPSHOTS}/{base}" for base in reversed(await folder.names(names.SNAPSHOTS))]
 
 
-async def read_header(folder: Folder, name: str) -> Header:
+async def read_header(folder: Folder, name: str) -> SnapshotHeader:
     """Return the header of a snapshot. Raises Missing; Corruption if it is none."""
-    header = blocks.decode(await (await folder.open(name, "read")).read(0, BLOCK_BYTES), Header, name, 0)
+    header = blocks.decode(await (await folder.open(name, "read")).read(0, BLOCK_BYTES), SnapshotHeader, name, 0)
     if isinstance(header, Blank):
         raise Corruption(f"{name}: the header at offset 0 is {header.value}")
     return header
 
 
-async def load(folder: Folder, name: str, index: Index) -> Header:
+async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
     """Fill an empty index from a snapshot. Raises FolderError; then the index must be thrown away."""
     header = await read_header(folder, name)
     frames = _Frames(await folder.open(name, "read"), name, header.size)

@@ -187,8 +187,8 @@ class Merger:
             if done is not None and done.version == version:
                 self._keep(records.Remembered(*version, record.idempotency, done.created, done.deleted))
         match record:
-            case records.Put(key=key, size=size, mark=mark, content_type=content_type):
-                return self._keep_live(records.Kept(*version, key, size, mark, content_type), payload, at)
+            case records.Put(key=key, size=size, checksum=checksum, content_type=content_type):
+                return self._keep_live(records.Kept(*version, key, size, checksum, content_type), payload, at)
             case records.Delete(key=key):
                 self._keep_gone(records.Gone(*version, key))
             case _:

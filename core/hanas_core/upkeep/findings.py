@@ -25,7 +25,7 @@ class Finding(msgspec.Struct, frozen=True):
     """Keys whose present value is touched, as far as that can be told; 100 at most."""
 
 
-class Report(msgspec.Struct, rename="camel"):
+class FolderReport(msgspec.Struct, rename="camel"):
     """What was read and what was found."""
 
     findings: list[Finding] = []

@@ -10,17 +10,17 @@ from hanas_core.members import cluster
 from hanas_core.members.mailboxes import SLOTS, Box
 from hanas_core.state import snapshots
 from hanas_core.state.index import Index
-from hanas_core.upkeep.findings import Report
+from hanas_core.upkeep.findings import FolderReport
 from hanas_core.upkeep.logcheck import LogCheck
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
 
 
-async def check(folder: Folder) -> Report:
+async def check(folder: Folder) -> FolderReport:
     """Read everything in ``folder`` and return what was found. Raises WrongFolder if it is none of ours."""
     folder_id = (await cluster.identify(folder)).folder_id
-    report = Report()
+    report = FolderReport()
     manifests = await _manifests(folder, await _claims(folder, folder_id, report), report)
     snapshot = await _snapshots(folder, report)
     log = LogCheck(folder, folder_id, report, snapshot)
@@ -36,7 +36,7 @@ async def check(folder: Folder) -> Report:
     return report
 
 
-async def _claims(folder: Folder, folder_id: str, report: Report) -> dict[int, Pointer]:
+async def _claims(folder: Folder, folder_id: str, report: FolderReport) -> dict[int, Pointer]:
     """Check all claims; return the pointers by epoch."""
     pointers: dict[int, Pointer] = {}
     highest = max((int(base) for base in await folder.names(names.CLAIMS) if base.isdigit()), default=0)
@@ -60,7 +60,7 @@ async def _claims(folder: Folder, folder_id: str, report: Report) -> dict[int, P
     return pointers
 
 
-def _pointer(block: bytes, report: Report, name: str) -> Pointer | None:
+def _pointer(block: bytes, report: FolderReport, name: str) -> Pointer | None:
     """Return the pointer of block 1; None if it is zero, or neither of its copies is good."""
     if not any(block):
         return None
@@ -68,7 +68,7 @@ def _pointer(block: bytes, report: Report, name: str) -> Pointer | None:
     return found[0] or found[1]
 
 
-async def _manifests(folder: Folder, pointers: dict[int, Pointer], report: Report) -> dict[int, Manifest]:
+async def _manifests(folder: Folder, pointers: dict[int, Pointer], report: FolderReport) -> dict[int, Manifest]:
     found = {}
     for epoch, pointer in pointers.items():
         try:
@@ -82,7 +82,7 @@ async def _manifests(folder: Folder, pointers: dict[int, Pointer], report: Repor
     return found
 
 
-async def _snapshots(folder: Folder, report: Report) -> Index:
+async def _snapshots(folder: Folder, report: FolderReport) -> Index:
     """Check all snapshots; return the index of the newest good one, else an empty one."""
     best = Index(0)
     for name in reversed(await snapshots.newest(folder)):
@@ -97,7 +97,7 @@ async def _snapshots(folder: Folder, report: Report) -> Index:
     return best
 
 
-async def _mailboxes(folder: Folder, report: Report) -> None:
+async def _mailboxes(folder: Folder, report: FolderReport) -> None:
     files = [(f"{names.MAILBOXES}/{box}", SLOTS) for box in Box]
     files += [(f"{names.MEMBERS}/{base}", 1) for base in await folder.names(names.MEMBERS)]
     for name, blocks in files:

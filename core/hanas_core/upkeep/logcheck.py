@@ -4,11 +4,11 @@ import msgspec
 
 from hanas_core.log import records
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kind, decode, find_later, salvage
-from hanas_core.log.cells import cell_size, mark_of, sums_size
+from hanas_core.log.cells import cell_size, checksum_of, sums_size
 from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.log.segments import SegmentHeader
 from hanas_core.state.index import Index
-from hanas_core.upkeep.findings import Report
+from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
@@ -17,7 +17,7 @@ from hanas_core.volume.folder import BLOCK_BYTES, Folder
 class LogCheck:
     """Reads the log that a manifest names, and the epoch's own segments behind it."""
 
-    def __init__(self, folder: Folder, folder_id: str, report: Report, snapshot: Index) -> None:
+    def __init__(self, folder: Folder, folder_id: str, report: FolderReport, snapshot: Index) -> None:
         """``snapshot``: the index of a good snapshot, to tell what a damaged batch held; empty if there is none."""
         self._folder = folder
         self._folder_id = folder_id
@@ -116,8 +116,8 @@ class LogCheck:
                 sums = batch.payload[at : at + width]
                 value = batch.payload[at + width : at + cell_size(record.size)]
                 at += cell_size(record.size)
-                if mark_of(value, sums) != record.mark:
-                    self._report.error(name, batch.offset, "a value is not what its mark says", [record.key])
+                if checksum_of(value, sums) != record.checksum:
+                    self._report.error(name, batch.offset, "a value is not what its checksum says", [record.key])
             self._note(record, sequence)
 
     def _note(self, record: records.Record | records.Merged, sequence: int) -> None:

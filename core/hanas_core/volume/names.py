@@ -42,9 +42,9 @@ def claim(epoch: int) -> str:
     return f"{CLAIMS}/{epoch:010d}"
 
 
-def manifest(epoch: int, mark: str) -> str:
-    """Name of a manifest of an epoch; ``mark`` is a nonce."""
-    return f"{MANIFESTS}/{epoch:010d}-{mark}"
+def manifest(epoch: int, nonce: str) -> str:
+    """Name of a manifest of an epoch; ``nonce``: new."""
+    return f"{MANIFESTS}/{epoch:010d}-{nonce}"
 
 
 def segment(epoch: int, number: int) -> str:
@@ -63,9 +63,9 @@ def member(slot: int) -> str:
     return f"{MEMBERS}/{slot:03d}"
 
 
-def temporary(owner: str, incarnation: str, mark: str) -> str:
-    """Name of a temporary file of one incarnation; ``mark`` is a nonce."""
-    return f"{TEMPORARY}/{owner}~{incarnation}~{mark}"
+def temporary(owner: str, incarnation: str, nonce: str) -> str:
+    """Name of a temporary file of one incarnation; ``nonce``: new."""
+    return f"{TEMPORARY}/{owner}~{incarnation}~{nonce}"
 
 
 def owner_of_temporary(name: str) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ import pytest
 
 from hanas_core.epochs.takeover import Promotion, promote
 from hanas_core.log import records
-from hanas_core.log.cells import mark_of, read_part, sums_of
+from hanas_core.log.cells import checksum_of, read_part, sums_of
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import claim_epoch
 from hanas_core.log.epochlog import EpochLog
@@ -108,7 +108,10 @@ class Main:
         batch = self.commits.next_batch(self.log.room)
         assert batch is not None
         position = run(self.log.commit(batch))
-        return [outcome for _, outcome in self.commits.committed(position)]
+        outcomes = [outcome for _, outcome in self.commits.committed(position)]
+        self.log.check_invariants()
+        self.replica.check_invariants()
+        return outcomes
 
     def put(self, key: str, value: str) -> Outcome:
         (outcome,) = self.write(Write(key, value.encode()))
@@ -153,7 +156,7 @@ def put_payload(
 ) -> bytes:
     """Return the payload of a batch with one put."""
     sums = sums_of(value)
-    put = records.Put(key, len(value), mark_of(value, sums), content_type, idempotency, created)
+    put = records.Put(key, len(value), checksum_of(value, sums), content_type, idempotency, created)
     return records.encode([put], [sums, value])
 
 
@@ -168,7 +171,7 @@ def stored(folder: Folder, index: Index) -> dict[str, str]:
     for key, entry in index.page("", "", 1_000_000).entries:
         name = names.segment(*entry.place[:2])
         file = run(folder.open(name, "read"))
-        value = run(read_part(file, name, entry.place.offset, entry.size, entry.mark, (0, entry.size)))
+        value = run(read_part(file, name, entry.place.offset, entry.size, entry.checksum, (0, entry.size)))
         found[key] = value.decode()
     return found
 
@@ -180,4 +183,5 @@ def fresh_backup(folder: Folder, epoch: int, known: Position | None = None) -> R
     if known is not None:
         replica.tailer.know(known)
     run(replica.catch_up())
+    replica.check_invariants()
     return replica

@@ -108,10 +108,10 @@ def test_a_later_batch_is_found_anywhere(gap: int) -> None:
     assert find_later(content, FIRST_OFFSET, **PLACE) == FIRST_OFFSET + gap
 
 
-def test_the_mark_alone_is_no_later_batch() -> None:
-    mark = NONCE.to_bytes(8, "little")
-    assert find_later(mark * 30, FIRST_OFFSET, **PLACE) is None
-    content = mark * 3 + encode(placed(offset=FIRST_OFFSET + 24), NONCE)
+def test_the_nonce_alone_is_no_later_batch() -> None:
+    nonce = NONCE.to_bytes(8, "little")
+    assert find_later(nonce * 30, FIRST_OFFSET, **PLACE) is None
+    content = nonce * 3 + encode(placed(offset=FIRST_OFFSET + 24), NONCE)
     assert find_later(content, FIRST_OFFSET, **PLACE) == FIRST_OFFSET + 24
 
 
@@ -120,26 +120,26 @@ def test_a_copy_of_a_batch_at_another_offset_is_no_later_batch() -> None:
 
 
 texts = st.text(max_size=20)
-sizes, marks = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 64) - 1)
+sizes, numbers = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 64) - 1)
 idempotencies = st.none() | st.builds(records.Idempotency, texts, st.binary(max_size=16))
 some_records = st.lists(
-    st.builds(records.Put, texts, sizes, marks, texts, idempotencies, st.booleans())
+    st.builds(records.Put, texts, sizes, numbers, texts, idempotencies, st.booleans())
     | st.builds(records.Delete, texts, idempotencies)
 )
 
 
 merged_records = st.lists(
-    st.builds(records.Kept, marks, marks, texts, sizes, marks, texts)
-    | st.builds(records.Gone, marks, marks, texts)
+    st.builds(records.Kept, numbers, numbers, texts, sizes, numbers, texts)
+    | st.builds(records.Gone, numbers, numbers, texts)
     | st.builds(
         records.Remembered,
-        marks,
-        marks,
+        numbers,
+        numbers,
         st.builds(records.Idempotency, texts, st.binary(max_size=16)),
         st.booleans(),
         st.booleans(),
     )
-    | st.builds(records.Reached, marks),
+    | st.builds(records.Reached, numbers),
     min_size=1,
 )
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanas_core.log.cells import PART_BYTES, cell_size, mark_of, read_part, sums_of
+from hanas_core.log.cells import PART_BYTES, cell_size, checksum_of, read_part, sums_of
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import Corruption
 from tests.unit.core.memory_folder import MemoryFolder
@@ -20,15 +20,15 @@ def content(size: int) -> bytes:
 
 
 def stored(value: bytes) -> tuple[MemoryFolder, int, int]:
-    """Return a folder with the cell of a value, where the value begins, and its mark."""
+    """Return a folder with the cell of a value, where the value begins, and its checksum."""
     folder, sums = bare_folder(), sums_of(value)
     assert len(sums) + len(value) == cell_size(len(value))
     run(folder.create(NAME, bytes(BEFORE) + sums + value))
-    return folder, BEFORE + len(sums), mark_of(value, sums)
+    return folder, BEFORE + len(sums), checksum_of(value, sums)
 
 
-def read(folder: MemoryFolder, offset: int, size: int, mark: int, part: tuple[int, int]) -> bytes:
-    return run(read_part(run(folder.open(NAME, "read")), NAME, offset, size, mark, part))
+def read(folder: MemoryFolder, offset: int, size: int, checksum: int, part: tuple[int, int]) -> bytes:
+    return run(read_part(run(folder.open(NAME, "read")), NAME, offset, size, checksum, part))
 
 
 @given(st.data())
@@ -37,13 +37,13 @@ def test_every_part_of_every_size_is_what_was_written(data: st.DataObject) -> No
     begin = data.draw(st.integers(0, size))
     end = data.draw(st.integers(begin, size))
     value = content(size)
-    folder, offset, mark = stored(value)
-    assert read(folder, offset, size, mark, (begin, end)) == value[begin:end]
+    folder, offset, checksum = stored(value)
+    assert read(folder, offset, size, checksum, (begin, end)) == value[begin:end]
 
 
 def test_a_part_of_a_large_value_reads_little() -> None:
     value = content(20 * PART_BYTES)
-    folder, offset, mark = stored(value)
+    folder, offset, checksum = stored(value)
     taken: list[int] = []
     file = run(folder.open(NAME, "read"))
 
@@ -55,7 +55,7 @@ def test_a_part_of_a_large_value_reads_little() -> None:
         write = write_block = sync = close = None
 
     part = (10 * PART_BYTES + 5, 10 * PART_BYTES + 9)
-    assert run(read_part(Counting(), NAME, offset, len(value), mark, part)) == value[slice(*part)]  # type: ignore[arg-type]
+    assert run(read_part(Counting(), NAME, offset, len(value), checksum, part)) == value[slice(*part)]  # type: ignore[arg-type]
     assert sum(taken) <= PART_BYTES + 20 * 8
 
 
@@ -63,19 +63,19 @@ def test_a_part_of_a_large_value_reads_little() -> None:
 @pytest.mark.parametrize("where", [0, 0.5, 1])
 def test_a_flipped_bit_is_found_and_its_place_is_named(size: int, where: float) -> None:
     value = content(size)
-    folder, offset, mark = stored(value)
+    folder, offset, checksum = stored(value)
     at = min(offset + int(where * size), offset + size - 1)
     folder.disk.spoil(NAME, at, bytes([value[at - offset] ^ 1]))
     with pytest.raises(Corruption, match=f"{NAME}: .* at offset .*hanas fsck"):
-        read(folder, offset, size, mark, (0, size))
+        read(folder, offset, size, checksum, (0, size))
     if size > PART_BYTES and where == 1:
-        assert read(folder, offset, size, mark, (0, PART_BYTES)) == value[:PART_BYTES], "the rest is still good"
+        assert read(folder, offset, size, checksum, (0, PART_BYTES)) == value[:PART_BYTES], "the rest is still good"
 
 
 def test_flipped_sums_are_found() -> None:
     value = content(3 * PART_BYTES)
-    folder, offset, mark = stored(value)
+    folder, offset, checksum = stored(value)
     folder.disk.spoil(NAME, offset - 1, b"\xff")
     for part in ((0, 1), (2 * PART_BYTES, 2 * PART_BYTES + 1)):
         with pytest.raises(Corruption, match=NAME):
-            read(folder, offset, len(value), mark, part)
+            read(folder, offset, len(value), checksum, part)

@@ -14,7 +14,7 @@ from hanas_core.log.segments import prepare, read_header
 from hanas_core.members import cluster
 from hanas_core.members.mailboxes import Box
 from hanas_core.state.judge import Write
-from hanas_core.upkeep.findings import Finding, Report
+from hanas_core.upkeep.findings import Finding, FolderReport
 from hanas_core.upkeep.fsck import check
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
@@ -52,7 +52,7 @@ def eventful(*, snapshot: bool = False) -> Main:
     return third
 
 
-def errors(report: Report) -> list[Finding]:
+def errors(report: FolderReport) -> list[Finding]:
     return [finding for finding in report.findings if finding.severity == "error"]
 
 
@@ -288,7 +288,7 @@ def test_orphans_and_temporary_files_are_notes() -> None:
     assert manifest_of(main.folder, 3).cuts
 
 
-def test_a_value_that_is_not_what_its_mark_says() -> None:
+def test_a_value_that_is_not_what_its_checksum_says() -> None:
     """Only a program can write such a thing: the checksum of the batch is right."""
     folder = initialised()
     main = serve(folder, 1)

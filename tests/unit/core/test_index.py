@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hanas_core.log import records
 from hanas_core.log.batches import Batch
-from hanas_core.log.cells import mark_of
+from hanas_core.log.cells import checksum_of
 from hanas_core.log.positions import Position, Version
 from hanas_core.state import index as indexes
 from hanas_core.state.index import Done, Index
@@ -26,7 +26,7 @@ def batch(first: int, *some: Change, origin: int = 1) -> Batch:
 def put(key: str, value: str | bytes = "v", idempotency: str | None = None) -> Change:
     once = None if idempotency is None else records.Idempotency(idempotency, b"hash")
     content = value.encode() if isinstance(value, str) else value
-    return records.Put(key, len(content), mark_of(content, b""), "text/plain", once, created=True), content
+    return records.Put(key, len(content), checksum_of(content, b""), "text/plain", once, created=True), content
 
 
 def delete(key: str, idempotency: records.Idempotency | None = None) -> Change:

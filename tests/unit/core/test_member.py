@@ -43,6 +43,7 @@ def seen_by(worker: Member) -> Verdict:
 
 
 def role_of(worker: Member) -> Role:
+    worker.check_invariants()
     return worker.role
 
 

@@ -27,7 +27,7 @@ TEMPORARY = "tmp/snapshot"
 def write_snapshot(main: Main, meanwhile: Callable[[], None] = lambda: None) -> str:
     """Take a snapshot; ``meanwhile`` runs between two frames."""
     assert main.log.committed is not None
-    header = snapshots.Header(
+    header = snapshots.SnapshotHeader(
         folder_id=FOLDER_ID,
         position=main.log.committed,
         sequence=main.replica.index.sequence,
@@ -35,7 +35,7 @@ def write_snapshot(main: Main, meanwhile: Callable[[], None] = lambda: None) -> 
         keys=0,
         size=0,
     )
-    writer = snapshots.Writer(main.folder, main.replica.index, TEMPORARY, header)
+    writer = snapshots.SnapshotWriter(main.folder, main.replica.index, TEMPORARY, header)
     for frame in writer.frames():
         run(writer.write(frame))
         meanwhile()
@@ -105,10 +105,10 @@ def test_a_snapshot_of_a_sleeper_does_not_remove_a_newer_one() -> None:
     header_position = main.log.committed
     assert header_position is not None
     index = main.replica.index
-    header = snapshots.Header(
+    header = snapshots.SnapshotHeader(
         folder_id=FOLDER_ID, position=header_position, sequence=index.sequence, merged=(), keys=0, size=0
     )
-    writer = snapshots.Writer(main.folder, index, "tmp/late", header)
+    writer = snapshots.SnapshotWriter(main.folder, index, "tmp/late", header)
     for frame in writer.frames():
         run(writer.write(frame))
         meanwhile()
@@ -120,8 +120,10 @@ def test_a_snapshot_of_a_sleeper_does_not_remove_a_newer_one() -> None:
 def test_what_is_given_up_leaves_nothing() -> None:
     main = filled()
     assert main.log.committed is not None
-    header = snapshots.Header(folder_id=FOLDER_ID, position=main.log.committed, sequence=1, merged=(), keys=0, size=0)
-    writer = snapshots.Writer(main.folder, main.replica.index, TEMPORARY, header)
+    header = snapshots.SnapshotHeader(
+        folder_id=FOLDER_ID, position=main.log.committed, sequence=1, merged=(), keys=0, size=0
+    )
+    writer = snapshots.SnapshotWriter(main.folder, main.replica.index, TEMPORARY, header)
     with pytest.raises(ValueError, match="no frame"):
         run(writer.finish())
     run(writer.write(next(writer.frames())))

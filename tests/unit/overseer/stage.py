@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from hanas_core.log.claimfile import Claim, Seal
+from hanas_core.log.claimfile import Claim, Seal, Why
 from hanas_core.log.claims import claim_epoch, write_pointer
 from hanas_core.log.manifests import Manifest, write_manifest
 from hanas_core.log.seals import write_seal
@@ -85,7 +85,7 @@ def claim(epoch: int, number: int, folder_id: str = "f" * 16, **changes: Any) ->
         link_url=f"http://host-{number}:4001",
         folder_id=folder_id,
         follows=epoch - 1,
-        why="first" if epoch == 1 else "failure",
+        why=Why.FIRST if epoch == 1 else Why.FAILURE,
         claimed_at="2026-01-01T00:00:00+00:00",
     )
     return msgspec.structs.replace(made, **changes)

@@ -40,7 +40,8 @@ def test_a_backup_that_starts_anew_behind_the_marker_goes_on_in_the_next_segment
     backup = unaware_backup(main)
     committed: Position | None = main.log.committed
     assert committed is not None
-    backup.tailer.reread()
+    backup.continue_from(backup.tailer.applied)
+    assert run(backup.follow(1))
     backup.tailer.know(committed)
     run(backup.catch_up())
     assert set(contents(backup.index)) == {"first", "last"}

@@ -56,7 +56,7 @@ class Snapshots:
     async def _take(self, service: Service) -> None:
         state, index, started = self._state, service.index, self._state.now
         position = service.applied
-        header = snapshots.Header(
+        header = snapshots.SnapshotHeader(
             folder_id=state.folder_id,
             position=position,
             sequence=index.sequence,
@@ -65,7 +65,7 @@ class Snapshots:
             size=0,
         )
         temporary = names.temporary(state.settings.member, state.member.incarnation, state.folder.nonce())
-        writer = snapshots.Writer(state.folder, index, temporary, header)
+        writer = snapshots.SnapshotWriter(state.folder, index, temporary, header)
         try:
             for frame in writer.frames():
                 began = state.now
@@ -81,7 +81,7 @@ class Snapshots:
         self._last = position, writer.end
         log.info("snapshot %s: %d bytes in %.1f s", name, writer.end, state.now - started)
 
-    async def _discard(self, writer: snapshots.Writer) -> None:
+    async def _discard(self, writer: snapshots.SnapshotWriter) -> None:
         try:
             await self._state.in_lane("snapshot", writer.discard())
         except FolderError as error:

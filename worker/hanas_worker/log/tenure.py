@@ -8,7 +8,7 @@ from typing import Any
 
 from hanas_core.epochs import takeover
 from hanas_core.log import seals, segments
-from hanas_core.log.claimfile import Claim, Seal
+from hanas_core.log.claimfile import Claim, Seal, Why
 from hanas_core.log.claims import claim_epoch
 from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.members.member import Role
@@ -124,7 +124,7 @@ class Tenure:
             folder_id=state.folder_id,
             follows=old,
             previous_main=state.settings.member,
-            why="compaction",
+            why=Why.COMPACTION,
             claimed_at=state.runtime.wall_clock(),
         )
 

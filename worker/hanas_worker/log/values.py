@@ -103,4 +103,4 @@ async def _read(folder: Folder, file: File | None, entry: Entry, part: tuple[int
     name = names.segment(entry.place_epoch, entry.place_number)
     if file is None:
         file = await open_recorded(folder, name, "read")
-    return file, await cells.read_part(file, name, entry.place_offset, entry.size, entry.mark, part)
+    return file, await cells.read_part(file, name, entry.place_offset, entry.size, entry.checksum, part)
