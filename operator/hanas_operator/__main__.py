@@ -19,7 +19,7 @@ from hanas_operator.reach import Direct, Proxied, Reach
 from hanas_operator.reconcile import Reconciler
 from hanas_operator.settings import Settings
 from hanas_serving import program
-from hanas_serving.server import Endpoint, bind
+from hanas_serving.server import Endpoint, HttpEndpoint, bind
 from hanas_serving.settings import SettingError
 
 _log = logging.getLogger("hanas_operator")
@@ -43,7 +43,7 @@ async def operate(wanted: Settings, stopping: asyncio.Event) -> None:
         queue, metrics = Queue(), Metrics()
         async with _way(wanted, api) as way:
             followers = Followers(api, way, metrics, queue.add)
-            endpoint = _endpoint(wanted.port, queue, metrics)
+            endpoint = await _endpoint(wanted.port, queue, metrics)
             working = asyncio.create_task(queue.run(Reconciler(api, followers, metrics, wanted.image)))
 
             async def stop() -> None:
@@ -82,11 +82,11 @@ async def _way(wanted: Settings, api: Api) -> AsyncIterator[Reach]:
         yield Direct(session)
 
 
-def _endpoint(port: int, queue: Queue, metrics: Metrics) -> Endpoint | None:
+async def _endpoint(port: int, queue: Queue, metrics: Metrics) -> Endpoint | None:
     if not port:
         return None
-    endpoint = Endpoint(health.application(queue, metrics), bind(port, "--port"))
-    endpoint.start()
+    endpoint = HttpEndpoint(health.application(queue, metrics), bind(port, "--port"))
+    await endpoint.start()
     return endpoint
 
 

@@ -17,6 +17,7 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
 from hanas_overseer.documents import Alerts, Cluster, MainDocument, Pool, Takeovers
 from hanas_serving import problems
+from hanas_serving.problems import Problem
 from hanas_worker.faces.http.app import WorkerApplication
 from hanas_worker.faces.http.kv import KeyValueEndpoint, Page
 from hanas_worker.faces.http.requests import Headers
@@ -205,6 +206,6 @@ def test_the_documents_are_those_of_the_program(name: str, kinds: tuple[type[Any
 
 
 def test_a_problem_is_as_described() -> None:
-    made = msgspec.json.decode(problems.document(404, "there is no such key"))
+    made = msgspec.json.decode(Problem(404, "there is no such key").answer().body)
     for name in NAMES:
         jsonschema.validate(made, description(name)["components"]["schemas"]["Problem"])

@@ -13,7 +13,7 @@ from hanas_core.state.entries import Entry
 from hanas_core.state.writes import ANY, Outcome, Result, Write
 from hanas_core.volume.errors import FolderError
 from hanas_serving import access
-from hanas_serving.answers import Answer, of_problem
+from hanas_serving.answers import Answer
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
 from hanas_worker.faces.http.requests import Headers, Wanted
@@ -63,7 +63,7 @@ class Rules:
 
     def failed(self, problem: Problem) -> Answer:
         """Return the error document."""
-        return of_problem(problem, None if self.node is None else self.node.state.member.epoch)
+        return problem.answer(None if self.node is None else self.node.state.member.epoch)
 
 
 def elsewhere(node: Node, target: bytes) -> Problem:
