@@ -1,4 +1,4 @@
-"""An endpoint that reads its request and does nothing, on the same server as a worker: python bench/noop.py PORT."""
+"""An endpoint that reads its request and does nothing, on uvicorn with a worker's loop and parser: noop.py PORT."""
 
 import sys
 

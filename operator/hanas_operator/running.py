@@ -16,7 +16,7 @@ from hanas_operator.queue import Queue
 from hanas_operator.reach import DirectReach, ProxiedReach, Reach
 from hanas_operator.reconcile import Reconciler
 from hanas_operator.settings import OperatorSettings
-from hanas_serving.server import Endpoint, bind
+from hanas_serving.server import Endpoint, HttpEndpoint, bind
 from hanas_serving.settings import SettingError
 
 _log = logging.getLogger("hanas_operator")
@@ -30,7 +30,7 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
         queue, metrics = Queue(), OperatorMetrics()
         async with _reach(settings, api) as reach:
             followers = Followers(api, reach, metrics, queue.add)
-            endpoint = _endpoint(settings.port, queue, metrics)
+            endpoint = await _endpoint(settings.port, queue, metrics)
             working = asyncio.create_task(queue.run(Reconciler(api, followers, metrics, settings.image)))
 
             async def stop() -> None:
@@ -66,9 +66,9 @@ async def _reach(settings: OperatorSettings, api: Api) -> AsyncIterator[Reach]:
         yield DirectReach(session)
 
 
-def _endpoint(port: int, queue: Queue, metrics: OperatorMetrics) -> Endpoint | None:
+async def _endpoint(port: int, queue: Queue, metrics: OperatorMetrics) -> Endpoint | None:
     if not port:
         return None
-    endpoint = Endpoint(health.application(queue, metrics), bind(port, "--port"))
-    endpoint.start()
+    endpoint = HttpEndpoint(health.application(queue, metrics), bind(port, "--port"))
+    await endpoint.start()
     return endpoint

@@ -23,7 +23,7 @@ from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
-from hanas_serving.server import Endpoint, bind
+from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import SettingError
 
 _INITIALISE_SECONDS = 60.0
@@ -81,9 +81,9 @@ async def serve(stopping: asyncio.Event) -> None:
     watcher = Watcher(folder, identity.folder_id, wanted.timing, runtime)
     decisions = Decisions(folder, identity.folder_id, wanted.timing, runtime)
     calls = Calls(decisions, watcher, OverseerMetrics(watcher))
-    endpoint = Endpoint(application(calls, wanted.secrets, wanted.client_tokens), bound)
+    endpoint = HttpEndpoint(application(calls, wanted.secrets, wanted.client_tokens), bound)
     watching = asyncio.create_task(watcher.run())
-    endpoint.start()
+    await endpoint.start()
     _log.info("serving the folder %s (%s) on port %d", wanted.folder, identity.folder_id, wanted.port)
     await stopping.wait()
     watcher.board.close()

@@ -39,8 +39,7 @@ async def answer_refused(request: Request, refusal: Exception) -> Response:
 def not_granted(main: MainInfo) -> Response:
     """Return the 409 of a takeover, with the present epoch and main as extension members (RFC 9457, section 3.2)."""
     detail = f"the highest epoch is {main.epoch}, with the main {main.member}: follow it"
-    body = {**msgspec.json.decode(problems.document(409, detail)), "epoch": main.epoch, "main": main}
-    return Response(msgspec.json.encode(body), 409, _FRESH, problems.CONTENT_TYPE)
+    return problems.response(Problem(409, detail, _FRESH, {"epoch": main.epoch, "main": main}))
 
 
 class Calls:

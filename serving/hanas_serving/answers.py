@@ -1,9 +1,11 @@
 """What goes out: one value, whether it is sent through ASGI or written to the connection directly."""
 
+from http import HTTPStatus
+
 import msgspec
 from starlette.types import Send
 
-from hanas_serving.problems import CONTENT_TYPE, Problem
+STATUS_LINES = {int(status): f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -14,19 +16,14 @@ class Answer(msgspec.Struct, frozen=True):
     """The headers as they go over the wire: ``name: value``, the name in lower case, each with its CRLF."""
     body: bytes = b""
 
-
-def of_problem(problem: Problem, epoch: int | None = None) -> Answer:
-    """Return the error document; with ``HANas-Epoch``, unless the problem brings one or it is not known."""
-    body = problem.body
-    headers = {"content-type": CONTENT_TYPE, "content-length": str(len(body)), **problem.headers}
-    if epoch is not None:
-        headers.setdefault("hanas-epoch", str(epoch))
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return Answer(problem.status, lines.encode("latin-1"), body)
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers as ASGI has them."""
+        pairs = (line.split(b": ", 1) for line in self.lines.split(b"\r\n")[:-1])
+        return [(name, value) for name, value in pairs]
 
 
 async def send_answer(answer: Answer, send: Send, *, bodiless: bool = False) -> None:
     """Send ``answer`` through ASGI; ``bodiless``: to a HEAD."""
-    headers = [line.split(b": ", 1) for line in answer.lines.split(b"\r\n")[:-1]]
-    await send({"type": "http.response.start", "status": answer.status, "headers": [(n, v) for n, v in headers]})
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": b"" if bodiless else answer.body})

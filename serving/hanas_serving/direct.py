@@ -5,7 +5,6 @@ costs at all. A plain request is given to a handler as soon as it is complete, b
 answered whenever the handler likes, by another.
 """
 
-import asyncio
 import logging
 import re
 from collections.abc import Coroutine
@@ -20,8 +19,8 @@ log = logging.getLogger("hanas.serving")
 _MOST_HEADS = 1024
 _MOST_HEAD_BYTES = 2048
 """Heads that are remembered: 2 MiB of them at most, and the lists of their headers."""
-_FAILED = Answer(500, b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n", b"Internal Server Error")
-"""What uvicorn answers when an application fails."""
+FAILED = Answer(500, b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n", b"Internal Server Error")
+"""The answer to a request over which this program made a mistake."""
 
 
 Headers = list[tuple[bytes, bytes]]
@@ -69,26 +68,15 @@ class Heads:
 class Wire(Protocol):
     """The connection that a request came over."""
 
-    tasks: set[asyncio.Task[None]]
-    loop: asyncio.AbstractEventLoop
-
     def answer(self, exchange: "Exchange", answer: Answer) -> None:
         """Write the answer, and go on with the connection's next request."""
 
-
-class _Nobody:
-    """Nobody waits for the rest of a plain request."""
-
-    def set(self) -> None:
-        """Wake nobody."""
+    def start(self, procedure: Coroutine[Any, Any, None]) -> None:
+        """Run what an answer takes."""
 
 
 class Exchange(msgspec.Struct, eq=False):
-    """A plain request, complete when the handler sees it, and its answer.
-
-    It stands where uvicorn's protocol expects the cycle of a request, so pipelining, graceful shutdown and the end of
-    a connection work as they do with any other: the attributes behind the body are those that it looks at.
-    """
+    """A plain request, complete when the handler sees it, and its answer, which is one write."""
 
     wire: Wire
     method: bytes
@@ -98,10 +86,8 @@ class Exchange(msgspec.Struct, eq=False):
     body: bytes = b""
     more_body: bool = True
     keep_alive: bool = True
-    response_started: bool = False
-    response_complete: bool = False
     disconnected: bool = False
-    message_event: ClassVar = _Nobody()
+    response_started: ClassVar[bool] = False
 
     def answer(self, answer: Answer) -> None:
         """Answer the request; if the client is gone, nobody hears it."""
@@ -111,10 +97,12 @@ class Exchange(msgspec.Struct, eq=False):
         """Answer that this program made a mistake, and close the connection."""
         log.error("an error of this program", exc_info=error)
         self.keep_alive = False
-        self.wire.answer(self, _FAILED)
+        self.wire.answer(self, FAILED)
 
     def go_on(self, procedure: Coroutine[Any, Any, None]) -> None:
         """Let ``procedure``, which must not raise, answer: what it waits for cannot be had by a call."""
-        task = self.wire.loop.create_task(procedure)
-        self.wire.tasks.add(task)
-        task.add_done_callback(self.wire.tasks.discard)
+        self.wire.start(procedure)
+
+    def disconnect(self) -> None:
+        """Note that nobody waits for the answer."""
+        self.disconnected = True

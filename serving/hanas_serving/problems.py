@@ -6,34 +6,46 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hanas_serving.answers import Answer
+
 CONTENT_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
     """An answer that is an error. ``detail`` tells the caller what to do."""
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
-        """Describe the error; ``headers`` go out with it."""
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        extension: dict[str, object] | None = None,
+    ) -> None:
+        """Describe the error; ``headers`` go out with it, and ``extension`` in its document (RFC 9457, 3.2)."""
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers or {}
+        self.extension = extension or {}
 
-    @property
-    def body(self) -> bytes:
-        """The problem document."""
-        return document(self.status, self.detail)
-
-
-def document(status: int, detail: str) -> bytes:
-    """Return a problem document."""
-    title = HTTPStatus(status).phrase
-    return msgspec.json.encode({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    def answer(self, epoch: int | None = None) -> Answer:
+        """Return the error document; with ``HANas-Epoch``, unless the problem brings one or it is not known."""
+        title = HTTPStatus(self.status).phrase
+        document = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
+        body = msgspec.json.encode({**document, **self.extension})
+        headers = {"content-type": CONTENT_TYPE, "content-length": str(len(body)), **self.headers}
+        if epoch is not None:
+            headers.setdefault("hanas-epoch", str(epoch))
+        lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items())
+        return Answer(self.status, lines.encode("latin-1"), body)
 
 
 def response(problem: Problem) -> Response:
     """Return a problem as a Starlette response."""
-    return Response(problem.body, problem.status, problem.headers, CONTENT_TYPE)
+    answer = problem.answer()
+    made = Response(answer.body, answer.status)
+    made.raw_headers = answer.headers
+    return made
 
 
 async def answer_problem(request: Request, problem: Exception) -> Response:

@@ -1,31 +1,19 @@
-"""uvicorn inside our own event loop: sockets bound first, signals handled by us."""
+"""Servers in our own event loop, on sockets that were bound first."""
 
 import asyncio
 import contextlib
 import errno
-import logging
 import socket
-from collections.abc import Iterator
-from typing import Any
+from typing import Protocol
 
-import uvicorn
 from starlette.types import ASGIApp
 
-from hanas_serving.connection import Config, Connection
 from hanas_serving.direct import Direct
+from hanas_serving.http1 import IDLE_SECONDS, Connection, Server
 from hanas_serving.settings import SettingError
 
 _BACKLOG = 2048
-
-
-def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    """Requests that are cut off when the program stops are no errors, and need no traceback in the log."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
-
-
-_uvicorn_log = logging.getLogger("uvicorn.error")
-_uvicorn_log.setLevel(logging.WARNING)
-_uvicorn_log.addFilter(_is_no_cancellation)
+_STOP_SECONDS = 2.0
 
 
 def bind(port: int, what: str) -> socket.socket:
@@ -41,45 +29,50 @@ def bind(port: int, what: str) -> socket.socket:
         raise SettingError(f"port {port} ({what}) {reason}; choose another one") from None
 
 
-class Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the program around it."""
+class Endpoint(Protocol):
+    """A server of one protocol on one socket."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture nothing."""
-        yield
-
-
-class Endpoint:
-    """One application on one bound socket."""
-
-    def __init__(self, app: ASGIApp, bound: socket.socket, *, direct: Direct | None = None, **settings: Any) -> None:
-        """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`."""
-        config = Config(
-            app,
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            proxy_headers=False,
-            log_config=None,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=2,
-            **settings,
-        )
-        if direct is not None:
-            config.answer_directly(direct)
-        self._server = Server(config)
-        self._socket = bound
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to accept connections."""
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
 
     async def stop(self) -> None:
         """Finish what is being answered, for two seconds at most, and close."""
-        if self._task is not None:
-            self._server.should_exit = True
-            await self._task
+
+
+class HttpEndpoint:
+    """One application on one bound socket, over HTTP/1.1."""
+
+    def __init__(
+        self, app: ASGIApp, bound: socket.socket, *, direct: Direct | None = None, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
+        """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`."""
+        self._server = Server(app, direct, idle_seconds=idle_seconds)
+        self._socket = bound
+        self._listener: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Begin to accept connections."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: Connection(self._server), sock=self._socket, backlog=_BACKLOG)
+
+    async def stop(self) -> None:
+        """Finish what is being answered, for two seconds at most, and close."""
+        if self._listener is None:
+            return
+        self._listener.close()
+        server = self._server
+        for connection in list(server.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                while server.connections:
+                    server.unused.clear()
+                    await server.unused.wait()
+                while server.tasks:
+                    await asyncio.wait(server.tasks)
+        for task in server.tasks:
+            task.cancel()
+        await asyncio.gather(*server.tasks, return_exceptions=True)
+        for connection in list(server.connections):
+            connection.abort()
+        await self._listener.wait_closed()

@@ -238,9 +238,9 @@ def _parsed(received: bytes, perhaps_bodiless: bool) -> list[Reply]:
 
 def what_is_wrong(reply: Reply, *, worker: bool) -> str | None:
     """Say what no client should have to put up with in an answer, None if there is nothing."""
-    if reply.status >= 500 and reply.status not in {503, 507}:
+    dropped = reply.headers.get("connection") == "close" and reply.status in {400, 431, 501}
+    if reply.status >= 500 and reply.status not in {503, 507} and not dropped:
         return "an error of the server that is not documented"
-    dropped = reply.headers.get("connection") == "close" and reply.status in {400, 431}
     if worker and not dropped and "hanas-epoch" not in reply.headers:
         return "no HANas-Epoch"
     if reply.status < 400 and reply.status != 307:

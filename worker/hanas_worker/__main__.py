@@ -15,7 +15,7 @@ from hanas_core.volume.posix import PosixFolder
 from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Outbound, Runtime
-from hanas_serving.server import Endpoint, bind
+from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import SettingError
 from hanas_worker.faces.http.app import WorkerApplication
 from hanas_worker.host import duties, settings
@@ -55,11 +55,11 @@ async def _run(stopping: asyncio.Event) -> None:
 
     link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.state.folder_id, hear)
     endpoints = [
-        Endpoint(app, sockets[0], direct=app.direct),
-        Endpoint(link, sockets[1], timeout_keep_alive=IDLE_SECONDS),
+        HttpEndpoint(app, sockets[0], direct=app.direct),
+        HttpEndpoint(link, sockets[1], idle_seconds=IDLE_SECONDS),
     ]
     for endpoint in endpoints:
-        endpoint.start()
+        await endpoint.start()
     outbound = HttpOutbound(wanted.member, wanted.secrets)
     try:
         await _live(app, wanted, outbound, runtime, lane, stopping)

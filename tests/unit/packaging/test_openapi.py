@@ -18,6 +18,7 @@ from hanas_overseer.documents import MemberEntry
 from hanas_serving import problems
 from hanas_serving.direct import Headers
 from hanas_serving.principals import Action
+from hanas_serving.problems import Problem
 from hanas_worker.faces.http.app import WorkerApplication
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import Keys
@@ -152,6 +153,6 @@ def test_the_docstrings_describe_classes_and_fields() -> None:
 
 
 def test_a_problem_is_as_described() -> None:
-    made = msgspec.json.decode(problems.document(404, "there is no such key"))
+    made = msgspec.json.decode(Problem(404, "there is no such key").answer().body)
     for name in NAMES:
         jsonschema.validate(made, description(name)["components"]["schemas"]["Problem"])

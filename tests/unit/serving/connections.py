@@ -4,11 +4,10 @@ import asyncio
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
 from hanas_serving.answers import Answer
-from hanas_serving.connection import Config, Connection
 from hanas_serving.direct import Exchange
+from hanas_serving.http1 import Connection, Server
 
 
 class Wire(asyncio.Transport):
@@ -19,6 +18,8 @@ class Wire(asyncio.Transport):
         self.written: list[bytes] = []
         self.closed = False
         self.reading = True
+        self.half_closed = False
+        self.unsent = 0
 
     @property
     def content(self) -> bytes:
@@ -26,6 +27,7 @@ class Wire(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.closed
+        assert not self.half_closed
         self.written.append(bytes(data))
 
     def writelines(self, list_of_data: Any) -> None:
@@ -39,6 +41,15 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def write_eof(self) -> None:
+        self.half_closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -86,21 +97,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def config_of(handler: Echo) -> Config:
-    settings: dict[str, Any] = {
-        "lifespan": "off",
-        "access_log": False,
-        "log_config": None,
-        "server_header": False,
-        "date_header": False,
-    }
-    config = Config(application, interface="asgi3", **settings)
-    config.answer_directly(handler)
-    return config
-
-
-def connected(config: Config) -> tuple[Connection, Wire]:
+def connected(server: Server) -> tuple[Connection, Wire]:
     """Return a new connection and what its client sees."""
-    connection, wire = Connection(config, ServerState(), {}, asyncio.get_running_loop()), Wire()
+    connection, wire = Connection(server), Wire()
     connection.connection_made(wire)
     return connection, wire

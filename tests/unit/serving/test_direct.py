@@ -6,12 +6,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from hanas_serving.connection import Config
 from hanas_serving.direct import Heads
-from hanas_serving.server import Endpoint, bind
-from tests.unit.serving.connections import Echo, Wire, application, config_of, connected
+from hanas_serving.http1 import Server
+from hanas_serving.server import HttpEndpoint, bind
+from tests.unit.serving.connections import Echo, Wire, application, connected
 from tests.unit.waiting import AMPLE_SECONDS, until
 
 HOST = b"Host: x\r\n"
@@ -25,8 +24,8 @@ def handler() -> Echo:
 
 
 @pytest.fixture
-def config(handler: Echo) -> Config:
-    return config_of(handler)
+def server(handler: Echo) -> Server:
+    return Server(application, handler)
 
 
 def request(method: str, path: str, body: bytes = b"", *headers: str, version: str = "1.1") -> bytes:
@@ -56,9 +55,9 @@ async def answers(wire: Wire, count: int) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-async def test_a_plain_request_goes_directly_and_its_answer_is_one_write(config: Config, times: int) -> None:
+async def test_a_plain_request_goes_directly_and_its_answer_is_one_write(server: Server, times: int) -> None:
     """From the second time on its headers are known."""
-    connection, wire = connected(config)
+    connection, wire = connected(server)
     for _ in range(times):
         connection.data_received(PUT)
         connection.data_received(GET)
@@ -71,10 +70,10 @@ async def test_a_plain_request_goes_directly_and_its_answer_is_one_write(config:
 
 @pytest.mark.parametrize("offer", ["h2c", "websocket"])
 async def test_an_offer_to_change_the_protocol_is_declined_and_its_body_is_the_requests(
-    config: Config, offer: str
+    server: Server, offer: str
 ) -> None:
     """From the second time on its headers are known."""
-    connection, wire = connected(config)
+    connection, wire = connected(server)
     for _ in range(3):
         connection.data_received(request("PUT", "/v1/kv/a", b"hello", "Connection: Upgrade", f"Upgrade: {offer}"))
         connection.data_received(PUT)
@@ -104,8 +103,8 @@ async def test_an_offer_to_change_the_protocol_is_declined_and_its_body_is_the_r
     ],
     ids=lambda special: special[:60].decode(),
 )
-async def test_what_is_not_plain_goes_through_asgi(config: Config, special: bytes) -> None:
-    connection, wire = connected(config)
+async def test_what_is_not_plain_goes_through_asgi(server: Server, special: bytes) -> None:
+    connection, wire = connected(server)
     connection.data_received(GET)
     connection.data_received(special)
     await until(lambda: b"ordinary" in wire.content)
@@ -119,7 +118,7 @@ async def test_what_is_not_plain_goes_through_asgi(config: Config, special: byte
 
 
 async def test_an_application_alone_gets_everything() -> None:
-    connection, wire = connected(Config(application, interface="asgi3", lifespan="off", log_config=None))
+    connection, wire = connected(Server(application))
     connection.data_received(GET)
     assert await answers(wire, 1) == [("ordinary", b"GET /v1/kv/a ")]
 
@@ -152,12 +151,12 @@ def test_answers_come_in_order_however_requests_are_cut_up(
 ) -> None:
     async def play() -> None:
         handler = Echo()
-        config = config_of(handler)
+        server = Server(application, handler)
         if warm:
-            connection, _ = connected(config)
+            connection, _ = connected(server)
             for each, _ in STREAM[:2]:
                 connection.data_received(each)
-        connection, wire = connected(config)
+        connection, wire = connected(server)
         handler.patient = patient
         rest = b"".join(each for each, _ in wanted)
         for cut in cuts:
@@ -178,8 +177,8 @@ def test_answers_come_in_order_however_requests_are_cut_up(
     asyncio.run(play())
 
 
-async def test_every_cut_of_a_request_is_the_same_request(config: Config) -> None:
-    connection, wire = connected(config)
+async def test_every_cut_of_a_request_is_the_same_request(server: Server) -> None:
+    connection, wire = connected(server)
     for at in range(1, len(PUT)):
         connection.data_received(PUT)  # its headers are known
         connection.data_received(PUT[:at])
@@ -187,28 +186,28 @@ async def test_every_cut_of_a_request_is_the_same_request(config: Config) -> Non
     assert ways(wire) == 2 * (len(PUT) - 1) * [("direct", b"PUT /v1/kv/a hello")]
 
 
-async def test_what_comes_behind_a_request_waits_for_its_answer(config: Config, handler: Echo) -> None:
-    connection, wire = connected(config)
+async def test_what_comes_behind_a_request_waits_for_its_answer(server: Server, handler: Echo) -> None:
+    connection, wire = connected(server)
     handler.patient = True
     connection.data_received(PUT + GET)
     connection.data_received(GET)
     assert not wire.is_reading()  # what more the client sends stays in the kernel
     await asyncio.sleep(0.01)
     assert (wire.written, len(handler.held)) == ([], 1)
+    handler.patient = False
     handler.let_go()
     assert await answers(wire, 3) == [
         ("direct", b"PUT /v1/kv/a hello"),
-        ("ordinary", b"GET /v1/kv/a "),
-        ("ordinary", b"GET /v1/kv/a "),
+        ("direct", b"GET /v1/kv/a "),
+        ("direct", b"GET /v1/kv/a "),
     ]
     assert wire.is_reading()
-    handler.patient = False
     connection.data_received(GET)
     assert ways(wire)[-1] == ("direct", b"GET /v1/kv/a ")
 
 
-async def test_a_client_that_does_not_read_is_not_served_on(config: Config) -> None:
-    connection, wire = connected(config)
+async def test_a_client_that_does_not_read_is_not_served_on(server: Server) -> None:
+    connection, wire = connected(server)
     connection.data_received(GET)
     connection.pause_writing()
     for _ in range(3):
@@ -217,12 +216,12 @@ async def test_a_client_that_does_not_read_is_not_served_on(config: Config) -> N
     seen = len(ways(wire)), wire.is_reading()
     connection.resume_writing()
     assert seen == (1, False)
-    assert await answers(wire, 4) == [("direct", b"GET /v1/kv/a "), *3 * [("ordinary", b"GET /v1/kv/a ")]]
+    assert await answers(wire, 4) == 4 * [("direct", b"GET /v1/kv/a ")]
     assert wire.is_reading()
 
 
-async def test_a_client_that_went_away_gets_nothing(config: Config, handler: Echo) -> None:
-    connection, wire = connected(config)
+async def test_a_client_that_went_away_gets_nothing(server: Server, handler: Echo) -> None:
+    connection, wire = connected(server)
     handler.patient = True
     connection.data_received(PUT)
     wire.close()
@@ -231,21 +230,21 @@ async def test_a_client_that_went_away_gets_nothing(config: Config, handler: Ech
     assert exchange.disconnected
     handler.let_go()
     assert wire.written == []
-    assert connection not in connection.connections
+    assert not server.connections
 
 
-async def test_a_client_that_closed_its_side_gets_its_answer(config: Config, handler: Echo) -> None:
-    connection, wire = connected(config)
+async def test_a_client_that_closed_its_side_gets_its_answer(server: Server, handler: Echo) -> None:
+    connection, wire = connected(server)
     handler.patient = True
     connection.data_received(PUT)
     assert connection.eof_received()
     handler.let_go()
     assert ways(wire) == [("direct", b"PUT /v1/kv/a hello")]
-    assert not connection.eof_received()
+    assert wire.is_closing()
 
 
-async def test_a_body_that_breaks_off_is_told(config: Config, handler: Echo) -> None:
-    connection, wire = connected(config)
+async def test_a_body_that_breaks_off_is_told(server: Server, handler: Echo) -> None:
+    connection, wire = connected(server)
     connection.data_received(PUT[:-1])
     assert not connection.eof_received()
     assert wire.content.startswith(b"HTTP/1.1 400 Bad Request\r\n")
@@ -253,8 +252,8 @@ async def test_a_body_that_breaks_off_is_told(config: Config, handler: Echo) -> 
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_a_server_that_stops_answers_what_is_under_way(config: Config, handler: Echo, known: bool) -> None:
-    connection, wire = connected(config)
+async def test_a_server_that_stops_answers_what_is_under_way(server: Server, handler: Echo, known: bool) -> None:
+    connection, wire = connected(server)
     if known:
         connection.data_received(PUT)
         wire.written.clear()
@@ -266,16 +265,16 @@ async def test_a_server_that_stops_answers_what_is_under_way(config: Config, han
     assert b"\r\nconnection: close\r\n\r\nPUT /v1/kv/a hello" in wire.content
     assert wire.is_closing()
     handler.patient = False
-    idle, wire = connected(config)
+    idle, wire = connected(server)
     idle.data_received(GET)
     idle.shutdown()
     assert wire.is_closing()
 
 
 async def test_a_mistake_of_the_handler_is_told_and_ends_the_connection(
-    config: Config, handler: Echo, caplog: pytest.LogCaptureFixture
+    server: Server, handler: Echo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    connection, wire = connected(config)
+    connection, wire = connected(server)
     handler.patient = True
     connection.data_received(PUT)
     handler.held.pop().fail(ValueError("a mistake"))
@@ -285,8 +284,8 @@ async def test_a_mistake_of_the_handler_is_told_and_ends_the_connection(
     assert "a mistake" in caplog.text
 
 
-async def test_an_answer_that_takes_a_procedure(config: Config, handler: Echo) -> None:
-    connection, wire = connected(config)
+async def test_an_answer_that_takes_a_procedure(server: Server, handler: Echo) -> None:
+    connection, wire = connected(server)
     handler.patient = True
     connection.data_received(PUT)
 
@@ -299,18 +298,16 @@ async def test_an_answer_that_takes_a_procedure(config: Config, handler: Echo) -
     await until(lambda: not connection.tasks)
 
 
-async def test_a_large_content_is_one_write_too(config: Config) -> None:
-    connection, wire = connected(config)
+async def test_a_large_content_is_one_write_too(server: Server) -> None:
+    connection, wire = connected(server)
     body = bytes(64 << 10)
     connection.data_received(request("PUT", "/v1/kv/a", body))
     assert ways(wire) == [("direct", b"PUT /v1/kv/a " + body)]
-    assert len(body) <= HIGH_WATER_LIMIT
     assert len(wire.written) == 1
 
 
-async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(config: Config, handler: Echo) -> None:
-    connection, wire = connected(config)
-    connection.timeout_keep_alive = 0.3  # type: ignore[assignment]  # uvicorn means whole seconds
+async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(handler: Echo) -> None:
+    connection, wire = connected(Server(application, handler, idle_seconds=0.3))
     handler.patient = True
     ordinary = request("GET", "/v1/kv/q?x=y")
     for each in (GET, ordinary, GET, GET, ordinary):
@@ -324,21 +321,18 @@ async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(config: Config
         assert not wire.is_closing()
     await until(wire.is_closing)
     connection.connection_lost(None)
-    assert connection.timeout_keep_alive_task is None
 
 
-async def test_an_idle_connection_is_closed_after_plain_requests(config: Config) -> None:
-    connection, wire = connected(config)
-    connection.timeout_keep_alive = 0.02  # type: ignore[assignment]  # uvicorn means whole seconds
+async def test_an_idle_connection_is_closed_after_plain_requests(handler: Echo) -> None:
+    connection, wire = connected(Server(application, handler, idle_seconds=0.02))
     for _ in range(5):
         connection.data_received(GET)
         await asyncio.sleep(0.005)
     await until(wire.is_closing)
 
 
-async def test_a_request_that_takes_its_time_is_not_cut_off(config: Config) -> None:
-    connection, wire = connected(config)
-    connection.timeout_keep_alive = 0.01  # type: ignore[assignment]  # uvicorn means whole seconds
+async def test_a_request_that_takes_its_time_is_not_cut_off(handler: Echo) -> None:
+    connection, wire = connected(Server(application, handler, idle_seconds=0.01))
     connection.data_received(GET)
     connection.data_received(PUT[:20])
     await asyncio.sleep(0.05)
@@ -347,18 +341,19 @@ async def test_a_request_that_takes_its_time_is_not_cut_off(config: Config) -> N
     assert ways(wire)[-1] == ("direct", b"PUT /v1/kv/a hello")
 
 
-async def test_what_is_no_http_is_refused(config: Config) -> None:
+async def test_what_is_no_http_is_refused(server: Server) -> None:
     for bad in (
         b"PUT /v1/kv/a HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         b"PUT /v1/kv/a HTTP/1.1\r\nHost x\r\n\r\n",
         b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
     ):
-        connection, wire = connected(config)
+        connection, wire = connected(server)
         connection.data_received(PUT)
         wire.written.clear()
         connection.data_received(bad)
         assert wire.content.startswith(b"HTTP/1.1 400 Bad Request\r\n"), bad
-        assert wire.is_closing()
+        assert wire.half_closed
+        connection.eof_received()
 
 
 def test_few_heads_are_remembered(handler: Echo) -> None:
@@ -370,20 +365,20 @@ def test_few_heads_are_remembered(handler: Echo) -> None:
     assert bytes(4096) not in heads.known
 
 
-async def test_only_whole_requests_teach_heads(config: Config) -> None:
-    assert config.heads is not None
-    connection, _ = connected(config)
+async def test_only_whole_requests_teach_heads(server: Server) -> None:
+    assert server.heads is not None
+    connection, _ = connected(server)
     chunked = request("GET", "/v1/kv/a", b"", "Transfer-Encoding: chunked") + b"0\r\n\r\n"
     for data in (PUT[:30], PUT[30:], PUT + GET, b"GET /v1/kv/a HTTP/1.1\r\n\r\n", chunked):
         connection.data_received(data)
-    assert config.heads.known == {}
+    assert server.heads.known == {}
 
 
 async def test_a_server_that_is_stopped_under_load_finishes_its_answers(handler: Echo) -> None:
     listening = bind(0, "a test")
     port = listening.getsockname()[1]
-    endpoint = Endpoint(application, listening, direct=handler)
-    endpoint.start()
+    endpoint = HttpEndpoint(application, listening, direct=handler)
+    await endpoint.start()
     handler.patient = True
     async with asyncio.timeout(AMPLE_SECONDS):
         clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]

@@ -8,7 +8,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from hanas_lab import ports
-from hanas_serving.server import Endpoint, bind
+from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.upgrades import without_offer
 from tests.unit.waiting import AMPLE_SECONDS
 
@@ -33,8 +33,8 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     chosen = ports.choose(_taken)
-    endpoint = Endpoint(echo, bind(chosen, "PORT"))
-    endpoint.start()
+    endpoint = HttpEndpoint(echo, bind(chosen, "PORT"))
+    await endpoint.start()
     yield chosen
     await endpoint.stop()
 

@@ -51,16 +51,20 @@ def test_the_first_secret_is_the_one_that_is_sent() -> None:
 
 
 def test_a_problem_document() -> None:
-    assert json.loads(problems.document(507, "the volume is full")) == {
+    assert json.loads(Problem(507, "the volume is full").answer().body) == {
         "type": "about:blank",
         "title": "Insufficient Storage",
         "status": 507,
         "detail": "the volume is full",
     }
     problem = Problem(412, "no", {"etag": '"1-1"'})
-    assert (str(problem), json.loads(problem.body)["title"]) == ("no", "Precondition Failed")
+    assert (str(problem), json.loads(problem.answer().body)["title"]) == ("no", "Precondition Failed")
     answer = problems.response(problem)
-    assert (answer.status_code, answer.media_type, answer.headers["etag"]) == (412, problems.CONTENT_TYPE, '"1-1"')
+    assert (answer.status_code, answer.headers["content-type"], answer.headers["etag"]) == (
+        412,
+        problems.CONTENT_TYPE,
+        '"1-1"',
+    )
 
 
 async def refuse(request: Request) -> Response:

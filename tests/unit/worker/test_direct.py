@@ -1,7 +1,7 @@
 """``/v1/kv`` the direct way answers what it answers through ASGI, in every case that there is."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -50,12 +50,14 @@ class Call:
 
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[None]] = set()
-        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.answers: list[Answer] = []
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
-        exchange.response_complete = True
+        assert exchange.wire is self
         self.answers.append(answer)
+
+    def start(self, procedure: Coroutine[Any, Any, None]) -> None:
+        self.tasks.add(asyncio.create_task(procedure))
 
 
 class Worker:

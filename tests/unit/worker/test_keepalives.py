@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from hanas_core.log.positions import Position
-from hanas_serving.server import Endpoint, bind
+from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.neighbours.keepalives import KeepAlive, LinkEndpoint, Sender
 from hanas_worker.neighbours.outbound import HttpOutbound
 from tests.unit.waiting import AMPLE_SECONDS, until
@@ -202,10 +202,10 @@ class Deliveries:
         return sorted(self.told, key=str)
 
 
-async def serving(listener: Listener, *secrets: str) -> tuple[Endpoint, str]:
+async def serving(listener: Listener, *secrets: str) -> tuple[HttpEndpoint, str]:
     port = free_port()
-    endpoint = Endpoint(listener.app(*secrets), bind(port, "LINK_PORT"))
-    endpoint.start()
+    endpoint = HttpEndpoint(listener.app(*secrets), bind(port, "LINK_PORT"))
+    await endpoint.start()
     return endpoint, f"http://127.0.0.1:{port}"
 
 

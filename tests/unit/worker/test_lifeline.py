@@ -6,9 +6,10 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
-from hanas_serving.server import Endpoint, bind
-from hanas_worker.neighbours.keepalives import LinkEndpoint
+from hanas_serving.server import HttpEndpoint, bind
+from hanas_worker.neighbours.keepalives import LIFELINE_PATH, LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS, Lifeline
 from hanas_worker.neighbours.outbound import HttpOutbound
 from tests.unit.waiting import AMPLE_SECONDS, until
@@ -102,11 +103,16 @@ async def test_who_lets_go_hears_nothing_more(lifeline: Lifeline) -> None:
 async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) -> None:
     port, closed = free_port(), []
     link = LinkEndpoint((SECRET,), lambda: "f" * 32, lambda keepalive: keepalive.epoch)
-    endpoint = Endpoint(link, bind(port, "LINK_PORT"), timeout_keep_alive=IDLE_SECONDS)
-    endpoint.start()
+    asked = []
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        await link(scope, receive, send)
+        asked.append(scope["path"])
+
+    endpoint = HttpEndpoint(counted, bind(port, "LINK_PORT"), idle_seconds=IDLE_SECONDS)
+    await endpoint.start()
     holding = lifeline.hold(f"http://localhost:{port}", lambda: closed.append(1))
-    await until(lambda: bool(endpoint._server.server_state.connections))
-    await until(lambda: endpoint._server.server_state.total_requests == 1)
+    await until(lambda: asked == [LIFELINE_PATH])
     assert closed == []
     async with asyncio.timeout(AMPLE_SECONDS):
         await endpoint.stop()

@@ -20,9 +20,9 @@ from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.posix import PosixFolder
-from hanas_serving.problems import document
+from hanas_serving.problems import Problem
 from hanas_serving.runtime import Runtime
-from hanas_serving.server import Endpoint, bind
+from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.neighbours.outbound import HttpOutbound
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from tests.unit.waiting import AMPLE_SECONDS
@@ -73,14 +73,14 @@ class Stage:
     def __init__(self, place: Path) -> None:
         self.folder = PosixFolder(place)
         run(cluster.initialise(self.folder, FOLDER_ID))
-        self._endpoints: list[Endpoint] = []
+        self._endpoints: list[HttpEndpoint] = []
         self._outbounds: list[HttpOutbound] = []
 
-    def overseer(self, status: int, body: bytes) -> Overseer:
+    async def overseer(self, status: int, body: bytes) -> Overseer:
         overseer, port = Overseer(status, body), free_port()
         routes = [Route("/{path:path}", overseer.answer, methods=["GET", "POST"])]
-        endpoint = Endpoint(Starlette(routes=routes), bind(port, "PORT"))
-        endpoint.start()
+        endpoint = HttpEndpoint(Starlette(routes=routes), bind(port, "PORT"))
+        await endpoint.start()
         self._endpoints.append(endpoint)
         overseer.url = f"http://127.0.0.1:{port}"
         return overseer
@@ -113,7 +113,7 @@ def nobody() -> str:
 
 
 async def test_the_first_overseer_that_answers_decides(stage: Stage) -> None:
-    overseer = stage.overseer(200, msgspec.json.encode(PLACE))
+    overseer = await stage.overseer(200, msgspec.json.encode(PLACE))
     client = stage.client(nobody(), "http://", overseer.url, secrets=("new", "old"))
     assert await client.arrive(stage.folder, arrival()) == PLACE
     assert client.reachable
@@ -123,7 +123,7 @@ async def test_the_first_overseer_that_answers_decides(stage: Stage) -> None:
 
 @pytest.mark.parametrize("status", [500, 503])
 async def test_an_overseer_in_trouble_counts_as_none(stage: Stage, status: int) -> None:
-    client = stage.client(stage.overseer(status, document(status, "the folder hangs")).url)
+    client = stage.client((await stage.overseer(status, Problem(status, "the folder hangs").answer().body)).url)
     place = await client.arrive(stage.folder, arrival())
     assert (place.role, place.epoch, place.main.member, place.slot) == ("main", 1, "one", 0)
 
@@ -142,12 +142,12 @@ async def test_without_an_overseer_the_folder_decides(stage: Stage) -> None:
 
 async def test_a_refusal_is_final_and_tells_whose_it_was_and_why(stage: Stage) -> None:
     for status, body, words in (
-        (409, document(409, "mount the same volume"), "mount the same volume"),
-        (401, document(401, "send the secret"), "send the secret"),
+        (409, Problem(409, "mount the same volume").answer().body, "mount the same volume"),
+        (401, Problem(401, "send the secret").answer().body, "send the secret"),
         (404, b"<html>", "Not Found"),
         (400, b"\xff", "Bad Request"),
     ):
-        overseer = stage.overseer(status, body)
+        overseer = await stage.overseer(status, body)
         with pytest.raises(Rejected, match=f"the overseer at {overseer.url} refused: {words}"):
             await stage.client(overseer.url).arrive(stage.folder, arrival())
     assert stage.main() is None
@@ -155,7 +155,7 @@ async def test_a_refusal_is_final_and_tells_whose_it_was_and_why(stage: Stage) -
 
 @pytest.mark.parametrize("body", [b"hello", b"{}", b"[]", b"\xff", b""])
 async def test_something_that_is_no_overseer(stage: Stage, body: bytes) -> None:
-    overseer = stage.overseer(200, body)
+    overseer = await stage.overseer(200, body)
     with pytest.raises(Rejected, match=f"the server at {overseer.url} does not answer as an overseer does"):
         await stage.client(overseer.url).arrive(stage.folder, arrival())
     assert stage.main() is None
@@ -168,7 +168,7 @@ async def test_what_the_folder_refuses_is_a_refusal_too(stage: Stage) -> None:
 
 @pytest.mark.parametrize("status", [200, 409])
 async def test_the_answer_to_a_challenge_is_in_the_folder(stage: Stage, status: int) -> None:
-    overseer = stage.overseer(status, b"whatever")
+    overseer = await stage.overseer(status, b"whatever")
     await stage.client(overseer.url).challenge(stage.folder, challenge(1, "two"), ADDRESSES)
     [(path, told, _)] = overseer.asked
     assert (path, told["expected"]) == ("/v1/takeover", {"epoch": 1, "main": "two"})
@@ -186,7 +186,7 @@ async def test_a_challenge_without_an_overseer_is_decided_by_the_number(stage: S
 
 
 async def test_a_challenge_that_is_refused(stage: Stage) -> None:
-    overseer = stage.overseer(400, document(400, "no reason for a takeover"))
+    overseer = await stage.overseer(400, Problem(400, "no reason for a takeover").answer().body)
     with pytest.raises(Rejected, match="no reason for a takeover"):
         await stage.client(overseer.url).challenge(stage.folder, challenge(1, "two"), ADDRESSES)
     with pytest.raises(Rejected, match="there is no main to replace yet"):
@@ -194,7 +194,7 @@ async def test_a_challenge_that_is_refused(stage: Stage) -> None:
 
 
 async def test_any_answer_shows_that_an_overseer_can_be_reached(stage: Stage) -> None:
-    client = stage.client(nobody(), stage.overseer(503, b"").url)
+    client = stage.client(nobody(), (await stage.overseer(503, b"")).url)
     assert await client.report(REPORT)
     assert client.reachable
     lost = stage.client(nobody())
@@ -203,7 +203,7 @@ async def test_any_answer_shows_that_an_overseer_can_be_reached(stage: Stage) ->
 
 
 async def test_every_overseer_is_told(stage: Stage) -> None:
-    overseers = [stage.overseer(204, b""), stage.overseer(204, b"")]
+    overseers = [(await stage.overseer(204, b"")), (await stage.overseer(204, b""))]
     client = stage.client(*(overseer.url for overseer in overseers), secrets=("new", "old"))
     assert await client.report(REPORT)
     for overseer in overseers:
@@ -212,7 +212,7 @@ async def test_every_overseer_is_told(stage: Stage) -> None:
 
 async def test_each_call_to_an_overseer_is_on_a_fresh_connection(stage: Stage) -> None:
     """An established one outlives many a network policy, and would hide that the way is cut."""
-    overseer = stage.overseer(204, b"")
+    overseer = await stage.overseer(204, b"")
     client = stage.client(overseer.url)
     for _ in range(3):
         assert await client.report(REPORT)

@@ -9,8 +9,9 @@ from starlette.types import Receive, Scope, Send
 
 from hanas_core.log.positions import Position
 from hanas_serving import principals
+from hanas_serving.answers import Answer, send_answer
 from hanas_serving.principals import Action
-from hanas_serving.problems import CONTENT_TYPE, document
+from hanas_serving.problems import Problem
 from hanas_serving.runtime import Outbound
 
 PATH = "/v1/keepalive"
@@ -60,39 +61,38 @@ class LinkEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
-            status, body = await self._answer(scope, receive)
-            kind = b"application/json" if status == 200 else CONTENT_TYPE.encode()
-            headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())] if body else []
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            try:
+                answer = await self._answer(scope, receive)
+            except Problem as problem:
+                answer = problem.answer()
+            await send_answer(answer, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         asked = scope["method"], scope["path"]
         if asked not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
-            return 404, document(404, "the link port is for the other workers; clients use the other port")
+            raise Problem(404, "the link port is for the other workers; clients use the other port")
         principal = principals.identify(dict(scope["headers"]).get(b"authorization"), self._secrets)
         if not principals.may(principal, Action.OPERATE):
-            return 401, document(
-                401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE"
-            )
+            raise Problem(401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE")
         if asked == ("GET", LIFELINE_PATH):
-            return 204, b""
+            return Answer(204, b"")
         body = b""
         while True:
             message = await receive()
             body += message.get("body", b"")
             if len(body) > _MOST_BYTES:
-                return 413, document(413, f"a keep-alive has at most {_MOST_BYTES} bytes")
+                raise Problem(413, f"a keep-alive has at most {_MOST_BYTES} bytes")
             if not message.get("more_body", False):
                 break
         try:
             keepalive = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return 400, document(400, f"this is no keep-alive: {error}")
+            raise Problem(400, f"this is no keep-alive: {error}") from None
         mine = self._folder_id()
         if keepalive.folder_id != mine:
-            return 409, document(409, f"the folder here is {mine}, not {keepalive.folder_id}: mount the same volume")
-        return 200, msgspec.json.encode(Heard(self._hear(keepalive)))
+            raise Problem(409, f"the folder here is {mine}, not {keepalive.folder_id}: mount the same volume")
+        heard = msgspec.json.encode(Heard(self._hear(keepalive)))
+        return Answer(200, b"content-type: application/json\r\ncontent-length: %d\r\n" % len(heard), heard)
 
 
 class Sender:

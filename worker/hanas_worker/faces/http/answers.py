@@ -5,7 +5,7 @@ from typing import Protocol
 import msgspec
 
 from hanas_core.state import index
-from hanas_serving.answers import Answer, of_problem
+from hanas_serving.answers import Answer
 from hanas_serving.problems import Problem
 from hanas_worker import store
 
@@ -53,7 +53,7 @@ def fail(reply: Reply, error: Exception, epoch: int | None) -> None:
     if isinstance(error, store.Refusal):
         error = _problem(error, reply.path)
     if isinstance(error, Problem):
-        reply.answer(of_problem(error, epoch))
+        reply.answer(error.answer(epoch))
     else:
         reply.fail(error)
 

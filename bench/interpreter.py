@@ -1,0 +1,115 @@
+"""What the interpreter does for a plain PUT and a plain GET, without sockets, threads and a disk: µs each.
+
+A round is 64 requests, each on a connection of its own; the best of 3000 rounds counts.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+from hanas_core.log.positions import Position
+from hanas_core.state.index import Index
+from hanas_core.state.writes import GroupCommit, Outcome, Write
+from hanas_serving.http1 import Connection, Server
+from hanas_worker.faces.http.app import WorkerApplication
+from hanas_worker.faces.http.direct import DirectKeyValue
+from hanas_worker.faces.http.rules import Rules
+from hanas_worker.node import Node
+
+_ROUNDS = 3000
+_CONNECTIONS = 64
+_ROOM = 1 << 30
+_HEADERS = "Host: localhost:3001\r\nUser-Agent: bench\r\nAccept: */*\r\n"
+
+
+class Wire(asyncio.Transport):
+    """A transport that counts what is written."""
+
+    count = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Count it."""
+        del data
+        self.count += 1
+
+    def is_closing(self) -> bool:
+        """Return False."""
+        return False
+
+
+class Service:
+    """A main's service whose commits and checks succeed when they are told to."""
+
+    epoch_line = b"hanas-epoch: 1\r\n"
+    epoch = 1
+
+    def __init__(self) -> None:
+        """Serve an empty index."""
+        self.index = Index()
+        self._queue: GroupCommit[Callable[[Outcome], None]] = GroupCommit(self.index, self.epoch, 1)
+        self._readers: list[Callable[[bool], None]] = []
+
+    def submit(self, write: Write, written: Callable[[Outcome], None]) -> None:
+        """Queue a write."""
+        assert self._queue.submit(write, written)
+
+    def after_check(self, reader: Callable[[bool], None]) -> None:
+        """Queue a read."""
+        self._readers.append(reader)
+
+    def commit(self) -> None:
+        """Commit and answer what waits."""
+        assert self._queue.next_batch(_ROOM) is not None
+        for written, outcome in self._queue.committed(Position(1, 1, 1 << 20)):
+            written(outcome)
+
+    def check(self) -> None:
+        """Answer the reads that wait."""
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            reader(True)
+
+
+def round_of(connections: list[Connection], requests: list[bytes], answer: Callable[[], None]) -> float:
+    """Return how long it takes to take one request at each connection, and to answer all, seconds."""
+    began = time.perf_counter()
+    for connection, request in zip(connections, requests, strict=True):
+        connection.data_received(request)
+    answer()
+    return time.perf_counter() - began
+
+
+async def measure() -> dict[str, float]:
+    """Return µs for each request, by method."""
+    service, rules = Service(), Rules((), _ROOM)
+    state = SimpleNamespace(replica=SimpleNamespace(index=service.index), member=SimpleNamespace(epoch=1))
+    rules.node = cast("Node", SimpleNamespace(serving=service, main_url=None, state=state))
+    server = Server(cast("WorkerApplication", None), DirectKeyValue(rules))
+    connections = [Connection(server) for _ in range(_CONNECTIONS)]
+    wires = [Wire() for _ in connections]
+    for connection, wire in zip(connections, wires, strict=True):
+        connection.connection_made(wire)
+    keys = range(_CONNECTIONS)
+    put = f"{_HEADERS}Content-Length: 64\r\n\r\n{'v' * 64}"
+    puts = [f"PUT /v1/kv/key-{key:04} HTTP/1.1\r\n{put}".encode() for key in keys]
+    gets = [f"GET /v1/kv/key-{key:04} HTTP/1.1\r\n{_HEADERS}\r\n".encode() for key in keys]
+    calls: list[tuple[str, list[bytes], Callable[[], Any]]] = [
+        ("PUT", puts, service.commit),
+        ("GET", gets, service.check),
+    ]
+    best = {}
+    for method, requests, answer in calls:
+        gc.collect()
+        best[method] = min(round_of(connections, requests, answer) for _ in range(_ROUNDS))
+    for connection in connections:
+        connection.connection_lost(None)
+    assert all(wire.count == len(calls) * _ROUNDS for wire in wires)
+    return {method: seconds / _CONNECTIONS * 1e6 for method, seconds in best.items()}
+
+
+if __name__ == "__main__":
+    for method, microseconds in asyncio.run(measure()).items():
+        print(f"{method} {microseconds:.2f} µs")
