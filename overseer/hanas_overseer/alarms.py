@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hanas_core.members.documents import LEFT, Alert, MainInfo, Presence, Report
+from hanas_core.members.documents import LOG, Alert, MainInfo, Presence, Report
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
 from hanas_overseer.liveness import Sighting
 
@@ -28,11 +28,11 @@ def silences(
     ``reports``: what those told over the network who live and are silent in the folder only.
     """
     alive = [sighting.presence for sighting in sightings if sighting.alive and sighting.presence is not None]
-    suspected = any(presence.verdict in TAKEOVER_VERDICTS for presence in alive)
+    suspected = any(presence.of(LOG).verdict in TAKEOVER_VERDICTS for presence in alive)
     alerts: list[Alert] = []
     for sighting in sightings:
         presence = sighting.presence
-        if presence is None or sighting.alive or presence.role == LEFT:
+        if presence is None or sighting.alive or presence.left:
             continue
         if presence.member in reports:
             alerts.extend(reports[presence.member].alerts or [_mute(presence, now)])
