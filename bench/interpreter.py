@@ -11,13 +11,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from hanas_core.log.positions import Position
-from hanas_core.state.index import Index
-from hanas_core.state.writes import GroupCommit, Outcome, Write
+from hanas_core.state.judge import Outcome, Write
+from hanas_core.state.queue import GroupCommit
+from hanas_core.state.replica import Replica
+from hanas_core.volume.folder import Folder
 from hanas_serving.http1 import Connection, Server
 from hanas_worker.faces.http.app import WorkerApplication
-from hanas_worker.faces.http.direct import DirectKeyValue
-from hanas_worker.faces.http.rules import Rules
-from hanas_worker.node import Node
+from hanas_worker.faces.http.keys import Keys
+from hanas_worker.log.driver import LogDriver
+from hanas_worker.store import Store
 
 _ROUNDS = 3000
 _CONNECTIONS = 64
@@ -43,20 +45,20 @@ class Wire(asyncio.Transport):
 class Service:
     """A main's service whose commits and checks succeed when they are told to."""
 
-    epoch_line = b"hanas-epoch: 1\r\n"
     epoch = 1
+    crowded = False
 
     def __init__(self) -> None:
         """Serve an empty index."""
-        self.index = Index()
-        self._queue: GroupCommit[Callable[[Outcome], None]] = GroupCommit(self.index, self.epoch, 1)
-        self._readers: list[Callable[[bool], None]] = []
+        self.replica = Replica(cast("Folder", None))
+        self._queue: GroupCommit[Callable[[Outcome, int], None]] = GroupCommit(self.replica, self.epoch, 1)
+        self._readers: list[Callable[[int | None], None]] = []
 
-    def submit(self, write: Write, written: Callable[[Outcome], None]) -> None:
+    def submit(self, write: Write, written: Callable[[Outcome, int], None]) -> None:
         """Queue a write."""
         assert self._queue.submit(write, written)
 
-    def after_check(self, reader: Callable[[bool], None]) -> None:
+    def after_check(self, reader: Callable[[int | None], None]) -> None:
         """Queue a read."""
         self._readers.append(reader)
 
@@ -64,13 +66,13 @@ class Service:
         """Commit and answer what waits."""
         assert self._queue.next_batch(_ROOM) is not None
         for written, outcome in self._queue.committed(Position(1, 1, 1 << 20)):
-            written(outcome)
+            written(outcome, self.epoch)
 
     def check(self) -> None:
         """Answer the reads that wait."""
         readers, self._readers = self._readers, []
         for reader in readers:
-            reader(True)
+            reader(self.epoch)
 
 
 def round_of(connections: list[Connection], requests: list[bytes], answer: Callable[[], None]) -> float:
@@ -84,18 +86,18 @@ def round_of(connections: list[Connection], requests: list[bytes], answer: Calla
 
 async def measure() -> dict[str, float]:
     """Return µs for each request, by method."""
-    service, rules = Service(), Rules((), _ROOM)
-    state = SimpleNamespace(replica=SimpleNamespace(index=service.index), member=SimpleNamespace(epoch=1))
-    rules.node = cast("Node", SimpleNamespace(serving=service, main_url=None, state=state))
-    server = Server(cast("WorkerApplication", None), DirectKeyValue(rules))
+    service, keys = Service(), Keys((), _ROOM)
+    state = SimpleNamespace(service=service, replica=service.replica, member=SimpleNamespace(epoch=1))
+    keys.store = Store(cast("LogDriver", SimpleNamespace(state=state, main_url=None)))
+    server = Server(cast("WorkerApplication", None), keys)
     connections = [Connection(server) for _ in range(_CONNECTIONS)]
     wires = [Wire() for _ in connections]
     for connection, wire in zip(connections, wires, strict=True):
         connection.connection_made(wire)
-    keys = range(_CONNECTIONS)
+    numbers = range(_CONNECTIONS)
     put = f"{_HEADERS}Content-Length: 64\r\n\r\n{'v' * 64}"
-    puts = [f"PUT /v1/kv/key-{key:04} HTTP/1.1\r\n{put}".encode() for key in keys]
-    gets = [f"GET /v1/kv/key-{key:04} HTTP/1.1\r\n{_HEADERS}\r\n".encode() for key in keys]
+    puts = [f"PUT /v1/kv/key-{number:04} HTTP/1.1\r\n{put}".encode() for number in numbers]
+    gets = [f"GET /v1/kv/key-{number:04} HTTP/1.1\r\n{_HEADERS}\r\n".encode() for number in numbers]
     calls: list[tuple[str, list[bytes], Callable[[], Any]]] = [
         ("PUT", puts, service.commit),
         ("GET", gets, service.check),

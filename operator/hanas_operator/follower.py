@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from hanas_core.members.documents import MainInfo
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from hanas_operator import reach, view
 from hanas_operator.reach import Reach, Unreachable
 from hanas_operator.view import SERVING, ClusterView

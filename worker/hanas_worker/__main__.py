@@ -18,9 +18,11 @@ from hanas_serving.runtime import Outbound, Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import SettingError
 from hanas_worker.faces.http.app import WorkerApplication
-from hanas_worker.host import duties, settings
+from hanas_worker.host import settings
+from hanas_worker.host.duties import Duty
+from hanas_worker.host.leftovers import clear_temporary
 from hanas_worker.host.settings import WorkerSettings
-from hanas_worker.neighbours.keepalives import KeepAlive, LinkEndpoint
+from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS
 from hanas_worker.neighbours.outbound import HttpOutbound
 from hanas_worker.neighbours.overseers import Overseers, Rejected
@@ -43,17 +45,17 @@ async def _run(stopping: asyncio.Event) -> None:
     wanted = settings.read(os.environ)
     sockets = bind(wanted.port, "PORT"), bind(wanted.link_port, "LINK_PORT")
     runtime = Runtime()
-    lane = Lane("start", runtime)
+    lane = Lane(Duty.START, runtime)
     if not wanted.folder_is_default:
         await lane.run(_open(wanted.folder), wanted.timing.folder_timeout)
     if not wanted.secrets:
         log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
     app = WorkerApplication(wanted)
 
-    def hear(keepalive: KeepAlive) -> int:
-        return 0 if app.node is None else app.node.hear(keepalive)
+    def hear(keepalive: KeepAlive) -> Epochs:
+        return () if app.node is None else app.node.hear(keepalive)
 
-    link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.state.folder_id, hear)
+    link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.host.folder_id, hear)
     endpoints = [
         HttpEndpoint(app, sockets[0], direct=app.direct),
         HttpEndpoint(link, sockets[1], idle_seconds=IDLE_SECONDS),
@@ -101,11 +103,11 @@ async def _live(
     )
     node = Node(wanted, folder, folder_id, overseers, outbound, runtime)
     removed = await lane.run(
-        duties.clear_temporary(folder, wanted.member, node.state.member.incarnation), wanted.timing.folder_timeout
+        clear_temporary(folder, wanted.member, node.host.incarnation), wanted.timing.folder_timeout
     )
     if removed:
         log.info("removed %d temporary files of earlier runs", removed)
-    await _try_out(wanted, folder, node.state.member.incarnation, lane)
+    await _try_out(wanted, folder, node.host.incarnation, lane)
     app.join(node)
     await node.run(stopping)
 

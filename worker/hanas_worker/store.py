@@ -10,14 +10,14 @@ from typing import NoReturn
 import msgspec
 
 from hanas_core.log.positions import Version
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index, Page
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.volume.errors import FolderError
+from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import MOST_READERS
 from hanas_worker.log.values import Moved
-from hanas_worker.node import Node
 
 Part = tuple[int, int]
 """Begin and end of a part of a value, bytes."""
@@ -163,16 +163,16 @@ class PendingWrite(msgspec.Struct, eq=False):
 class Store:
     """The keys of one log."""
 
-    def __init__(self, node: Node) -> None:
-        """Be the store of ``node``, a main or a backup."""
-        self._node = node
-        self._tenure, self._replica = node.tenure, node.state.replica
+    def __init__(self, log: LogDriver) -> None:
+        """Be the store of ``log``, at a main or a backup."""
+        self._log = log
+        self._state, self._replica = log.state, log.state.replica
         self._fetches: set[asyncio.Task[None]] = set()
 
     @property
     def epoch(self) -> int:
         """Highest epoch known."""
-        return self._node.state.member.epoch
+        return self._state.member.epoch
 
     @property
     def index(self) -> Index:
@@ -181,16 +181,16 @@ class Store:
 
     def require_main(self) -> None:
         """Raise Elsewhere unless this worker is the main."""
-        if self._tenure.serving is None:
+        if self._state.service is None:
             self.refuse()
 
     def refuse(self) -> NoReturn:
         """Raise Elsewhere: only the main may answer."""
-        raise Elsewhere(self._node.main_url)
+        raise Elsewhere(self._log.main_url)
 
     def read(self, read: PendingRead) -> None:
         """Carry out ``read`` when a seal check that began after this call said "unsealed", or at once if stale."""
-        service = self._tenure.serving
+        service = self._state.service
         if service is None or read.stale:
             read(self._stale_epoch() if read.stale else None)
         elif service.crowded:
@@ -200,15 +200,15 @@ class Store:
 
     def write(self, write: Write, pending: PendingWrite) -> None:
         """Carry out ``write``; ``pending`` gets its outcome."""
-        service = self._tenure.serving
+        service = self._state.service
         if service is None:
-            pending.fail(Elsewhere(self._node.main_url))
+            pending.fail(Elsewhere(self._log.main_url))
         else:
             service.submit(write, pending)
 
     async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> tuple[Page, int]:
         """Return up to ``limit`` keys with ``prefix`` behind ``after``, and the epoch. Raises Elsewhere, Busy."""
-        service = self._tenure.serving
+        service = self._state.service
         if service is None or stale:
             epoch = self._stale_epoch() if stale else None
         elif service.crowded:
@@ -221,7 +221,7 @@ class Store:
 
     def _stale_epoch(self) -> int | None:
         """Return the epoch in which this worker may be read without a check, None if it may not."""
-        state, service = self._node.state, self._tenure.serving
+        state, service = self._state, self._state.service
         if service is not None:
             return service.epoch
         return state.followed_epoch or None if state.member.role is Role.BACKUP else None
@@ -236,7 +236,7 @@ class Store:
 
     async def _fetch(self, read: PendingRead, entry: Entry, part: Part) -> None:
         try:
-            read.done(await self._node.values.read(read.key, entry, part))
+            read.done(await self._log.values.read(read.key, entry, part))
         except Moved:
             self.read(read)  # what became of the key meanwhile, only the main may tell
         except FolderError as error:

@@ -1,6 +1,7 @@
 """Workers on a folder in memory."""
 
 from hanas_core.epochs.arbitration import Challenge
+from hanas_core.members.documents import LOG
 from hanas_core.volume.folder import Folder
 from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
@@ -35,5 +36,5 @@ class FolderDecides(Overseers):
 def backup_of(main: Main, folder: MemoryFolder) -> Node:
     read = settings.read({"WORKER_ID": "b", "HANAS_SEGMENT_BYTES": str(2 << 20), "HANAS_VALUE_BYTES": str(1 << 20)})
     node = Node(read, folder, FOLDER_ID, FolderDecides(), Nobody(), Runtime())
-    node.state.member.see(node.state.now, main.claim, 0)
+    node.logs[LOG].state.member.see(node.host.now, main.claim, 0)
     return node

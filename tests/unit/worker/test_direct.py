@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving.answers import Answer
@@ -16,9 +16,9 @@ from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import KeyRead, Keys
 from hanas_worker.faces.http.requests import PLAINLY
 from hanas_worker.log import service as services
+from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import Service
 from hanas_worker.log.values import Moved
-from hanas_worker.node import Node
 from hanas_worker.store import Store
 from tests.unit.waiting import until
 from tests.unit.worker.stage import Gate, Stage, started
@@ -67,16 +67,16 @@ class Worker:
         self.stage = stage
         self.values = Values()
         self.parts = SimpleNamespace(
-            tenure=SimpleNamespace(serving=stage.service),
             main_url=None,
             values=self.values,
             state=SimpleNamespace(
+                service=stage.service,
                 replica=SimpleNamespace(index=stage.service.index),
                 member=SimpleNamespace(epoch=1, role=Role.MAIN),
                 followed_epoch=None,
             ),
         )
-        self.store = Store(cast("Node", self.parts))
+        self.store = Store(cast("LogDriver", self.parts))
         self.direct = Keys(tokens, MOST)
         self.direct.store = self.store
         self._endpoint = KeysEndpoint(self.direct)
@@ -193,7 +193,7 @@ async def test_both_ways_ask_for_a_token(stage: Stage) -> None:
 @pytest.mark.parametrize("joined", [True, False])
 async def test_both_ways_send_clients_elsewhere(stage: Stage, main_url: str | None, joined: bool) -> None:
     worker = Worker(stage)
-    worker.parts.tenure.serving, worker.parts.main_url = None, main_url
+    worker.parts.state.service, worker.parts.main_url = None, main_url
     if not joined:
         worker.direct.store = None
     for method in ("GET", "PUT", "DELETE"):

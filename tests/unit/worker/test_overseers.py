@@ -16,6 +16,7 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Expected, Place
 from hanas_core.log.claims import highest_claim
 from hanas_core.members import cluster
 from hanas_core.members.documents import MainInfo, Report
+from hanas_core.members.roles import MainState
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderError
@@ -31,7 +32,7 @@ from tests.unit.worker.ports import free_port
 FOLDER_ID = "f" * 32
 ADDRESSES = ("http://one:3001", "http://one:4001")
 REPORT = Report(member="one", incarnation="1" * 32, folder_id=FOLDER_ID, verdict=Verdict.LINK_FAILED)
-PLACE = Place("backup", 7, MainInfo("two", "2" * 32, "http://two:3001", "http://two:4001", 7, "serving"), 4)
+PLACE = Place("backup", 7, MainInfo("two", "2" * 32, "http://two:3001", "http://two:4001", 7, MainState.SERVING), 4)
 
 
 def arrival(member: str = "one", **changes: str) -> Arrival:

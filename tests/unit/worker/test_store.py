@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from hanas_core.log.positions import Version
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
@@ -17,8 +17,8 @@ from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_worker import store as stores
 from hanas_worker.log import service as services
+from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.values import Moved
-from hanas_worker.node import Node
 from hanas_worker.store import (
     Busy,
     Conflict,
@@ -102,16 +102,16 @@ class Scene:
         self.service, self.values = stage.service, Values()
         self.stage = stage
         self.node = SimpleNamespace(
-            tenure=SimpleNamespace(serving=stage.service),
             main_url=None,
             values=self.values,
             state=SimpleNamespace(
+                service=stage.service,
                 replica=SimpleNamespace(index=stage.service.index),
                 member=SimpleNamespace(epoch=1, role=Role.MAIN),
                 followed_epoch=0,
             ),
         )
-        self.store = Store(cast("Node", self.node))
+        self.store = Store(cast("LogDriver", self.node))
 
     @property
     def index(self) -> Index:
@@ -122,7 +122,7 @@ class Scene:
 
     def follow(self, epoch: int, main: str | None = MAIN_URL) -> None:
         """Be a backup from now on."""
-        self.node.tenure.serving, self.node.main_url = None, main
+        self.node.state.service, self.node.main_url = None, main
         self.node.state.member.role, self.node.state.followed_epoch = Role.BACKUP, epoch
 
     async def read(self, key: str, part: Part | None = (0, 1), *, stale: bool = False) -> Read:

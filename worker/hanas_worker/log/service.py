@@ -16,7 +16,6 @@ from hanas_core.state.queue import MOST_WAITING, Answers, GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.volume.errors import FolderError, Sealed
 from hanas_serving.lanes import Lane
-from hanas_serving.runtime import Runtime
 
 log = logging.getLogger("hanas.worker")
 
@@ -41,13 +40,16 @@ class Service:
         self,
         promotion: Promotion,
         replica: Replica,
-        runtime: Runtime,
         *,
+        lanes: tuple[Lane, Lane],
         timeout: float,
         on_end: Callable[["Service", str], None],
         on_room_needed: Callable[[], None],
     ) -> None:
-        """Begin to serve. ``timeout``: seconds after which an operation on the folder ends the epoch."""
+        """Begin to serve. ``lanes``: for commits and for checks, closed at the end; ``timeout``: seconds.
+
+        An operation on the folder that takes longer ends the epoch.
+        """
         self.index = replica.index
         self.log = promotion.log
         self.manifest = promotion.manifest
@@ -64,7 +66,7 @@ class Service:
         self._on_end = on_end
         self._on_room_needed = on_room_needed
         self._loop = asyncio.get_running_loop()
-        self._commit_lane, self._read_lane = Lane("commit", runtime), Lane("read check", runtime)
+        self._commit_lane, self._read_lane = lanes
         self._wanted = asyncio.Event()
         self._waiting_since: float | None = None
         self._reading_since: float | None = None

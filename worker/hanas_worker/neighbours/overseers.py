@@ -14,6 +14,7 @@ from hanas_core.members.mailboxes import Registry
 from hanas_core.volume.folder import Folder
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Outbound, Runtime
+from hanas_worker.host.duties import Duty
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ class Overseers:
         self._runtime = runtime
         self._timeout = timeout
         self._folder_timeout = folder_timeout
-        self._lane = Lane("arbitration", runtime)
+        self.lane = Lane(Duty.ARBITRATION, runtime)
         self.reachable = False
         """The last call reached an overseer."""
 
@@ -99,7 +100,7 @@ class Overseers:
 
     async def _decide(self, procedure: Coroutine[Any, Any, T]) -> T:
         try:
-            return await self._lane.run(procedure, self._folder_timeout)
+            return await self.lane.run(procedure, self._folder_timeout)
         except arbitration.Refused as refusal:
             raise Rejected(str(refusal)) from None
 

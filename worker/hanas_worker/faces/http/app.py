@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from hanas_core.members.documents import LOG
 from hanas_serving import principals, problems
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
@@ -49,7 +50,7 @@ class WorkerApplication(Starlette):
     def join(self, node: Node) -> None:
         """Answer for ``node`` from now on."""
         self.node = node
-        self.direct.store = Store(node)
+        self.direct.store = Store(node.logs[LOG])
         self._metrics.register(NodeCollector(node))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +87,7 @@ class WorkerApplication(Starlette):
         del request
         if self.node is None:
             raise Problem(503, self.waiting_for, {"retry-after": "1"})
-        if not self.node.ready:
+        if not self.node.logs[LOG].ready:
             raise Problem(503, "there is no main that serves just now", {"retry-after": "1"})
         return Response("ok\n", media_type="text/plain")
 
