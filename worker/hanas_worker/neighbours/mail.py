@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from hanas_core.members.detector import StartProbe
 from hanas_core.members.documents import Presence
@@ -25,15 +24,6 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.log.service import EpochEnded, Service
 from hanas_worker.log.state import LogState
-
-
-class _Content(NamedTuple):
-    """What the mailboxes say."""
-
-    registrations: list[Registration]
-    presence: list[Presence | None]
-    probes: list[Probe | None]
-    answers: list[Answers | None]
 
 
 class Mail:
@@ -63,19 +53,19 @@ class Mail:
         host, since = self._host, self._host.now
         serving = [(log.id, log.service) for log in self._logs if log.service is not None]
         asking = [log for log in self._logs if log.member.role is Role.BACKUP and log.member.detector.probe is not None]
-        mail = await host.in_lane(
+        registrations, presence, probes, answers = await host.in_lane(
             Duty.MAIL, _read(self._boxes, self._registry, probes=bool(serving), answers=bool(asking))
         )
         self._read_at = host.awake
         self.read.set()
-        host.peers.update(host.now, mail.registrations, mail.presence)
+        host.peers.update(host.now, registrations, presence)
         for log in self._logs:
             self._see_who_is_back(log)
         if serving:
-            await self._answer(serving, mail.probes)
-        if mail.answers:
+            await self._answer(serving, probes)
+        if answers:
             for log in asking:
-                self._look_for_answer(log, mail.answers, since)
+                self._look_for_answer(log, answers, since)
 
     def _see_who_is_back(self, log: LogState) -> None:
         for other in self._host.others():
@@ -154,11 +144,13 @@ class Mail:
         return True
 
 
-async def _read(mailboxes: Mailboxes, registry: Registry, *, probes: bool, answers: bool) -> _Content:
+async def _read(
+    mailboxes: Mailboxes, registry: Registry, *, probes: bool, answers: bool
+) -> tuple[list[Registration], list[Presence | None], list[Probe | None], list[Answers | None]]:
     """Read everybody's presence, and the probes or the answers where they matter."""
     presence = await registry.presence(mailboxes)
     slots = len(registry.known)
-    return _Content(
+    return (
         list(registry.known),
         presence,
         await mailboxes.read(Box.PROBES, slots, Probe) if probes else [],
