@@ -47,7 +47,8 @@ def _at_home(path: str, body: dict[str, Any]) -> dict[str, Any]:
         changes |= _nearly_right(body, dice)
     elif dice % 8 > 4:
         changes |= {"member": FACTS.main}
-        changes |= {"logs": [{**news, "epoch": FACTS.epoch} for news in body.get("logs", ()) if isinstance(news, dict)]}
+        if isinstance(logs := body.get("logs"), list):
+            changes["logs"] = [{**news, "epoch": FACTS.epoch} if isinstance(news, dict) else news for news in logs]
         changes |= {"incarnation": FACTS.incarnation} if dice % 16 > 8 else {}
     return {**body, **{name: value for name, value in changes.items() if name in body}}
 
