@@ -46,7 +46,9 @@ def _at_home(path: str, body: dict[str, Any]) -> dict[str, Any]:
     elif path == "/v1/takeover":
         changes |= _nearly_right(body, dice)
     elif dice % 8 > 4:
-        changes |= {"epoch": FACTS.epoch, "member": FACTS.main}
+        changes |= {"member": FACTS.main}
+        if isinstance(logs := body.get("logs"), list):
+            changes["logs"] = [{**news, "epoch": FACTS.epoch} if isinstance(news, dict) else news for news in logs]
         changes |= {"incarnation": FACTS.incarnation} if dice % 16 > 8 else {}
     return {**body, **{name: value for name, value in changes.items() if name in body}}
 

@@ -153,6 +153,14 @@ def test_the_answers_of_one_main_fit_into_a_block() -> None:
     assert run(boxes.read(Box.ANSWERS, 1, Answers)) == [answers]
 
 
+def test_what_is_told_of_a_log_is_found_by_its_id() -> None:
+    probe, answers = LogProbe(names.nonce(), 3, 7), LogAnswers(3, {}, 7)
+    assert (Probe("a", incarnation("a"), (probe,)).of(7), Probe("a", incarnation("a"), (probe,)).of(0)) == (probe, None)
+    assert (Answers(incarnation("a"), (answers,)).of(7), Answers(incarnation("a"), (answers,)).of(0)) == (answers, None)
+    assert shown("a").of(0) == LogPresence(role=Role.BACKUP, epoch=1)
+    assert shown("a").of(7) == LogPresence(log=7, role=Role.JOINING)
+
+
 def test_a_presence_fits_into_a_block() -> None:
     folder = with_mailboxes()
     presence = Presence(

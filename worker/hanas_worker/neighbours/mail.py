@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from hanas_core.members.detector import StartProbe
 from hanas_core.members.documents import Presence
@@ -26,15 +25,6 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
-
-
-class _Content(NamedTuple):
-    """What the mailboxes say."""
-
-    registrations: list[Registration]
-    presence: list[Presence | None]
-    probes: list[Probe | None]
-    answers: list[Answers | None]
 
 
 class _Desk:
@@ -74,19 +64,19 @@ class Mail:
         host, since = self._host, self._host.now
         serving = [(log.id, log.service) for log in self._logs if log.service is not None]
         asking = [log for log in self._logs if log.member.role is Role.BACKUP and log.member.detector.probe is not None]
-        mail = await self._desk.run(
+        registrations, presence, probes, answers = await self._desk.run(
             lambda desk: _read(desk, probes=bool(serving), answers=bool(asking)), host.timing.folder_timeout
         )
         self._read_at = host.awake
         self.read.set()
-        host.peers.update(host.now, mail.registrations, mail.presence)
+        host.peers.update(host.now, registrations, presence)
         for log in self._logs:
             self._see_who_is_back(log)
         if serving:
-            await self._answer(serving, mail.probes)
-        if mail.answers:
+            await self._answer(serving, probes)
+        if answers:
             for log in asking:
-                self._look_for_answer(log, mail.answers, since)
+                self._look_for_answer(log, answers, since)
 
     def _see_who_is_back(self, log: LogState) -> None:
         for other in self._host.others():
@@ -162,12 +152,14 @@ class Mail:
         return await service.fence() is not None
 
 
-async def _read(desk: _Desk, *, probes: bool, answers: bool) -> _Content:
+async def _read(
+    desk: _Desk, *, probes: bool, answers: bool
+) -> tuple[list[Registration], list[Presence | None], list[Probe | None], list[Answers | None]]:
     """Read everybody's presence, and the probes or the answers where they matter."""
     mailboxes, registry = desk.mailboxes, desk.registry
     presence = await registry.presence(mailboxes)
     slots = len(registry.known)
-    return _Content(
+    return (
         list(registry.known),
         presence,
         await mailboxes.read(Box.PROBES, slots, Probe) if probes else [],
