@@ -45,36 +45,34 @@ _COUNT: Schema = {"minimum": 0}
 _EPOCH: Schema = {"minimum": 1}
 _SLOT: Schema = {"minimum": 0, "maximum": 255}
 _ADDRESSED = {"member": _MEMBER, "incarnation": _NONCE, "folderId": _NONCE}
+_LOG: dict[str, Schema] = {
+    "role": {"enum": ["joining", "backup", "elect", "main", "left"]},
+    "committed": {"pattern": "^[0-9]+/[0-9]+/[0-9]+$"},
+    "epoch": _COUNT,
+    "revision": _COUNT,
+    "keys": _COUNT,
+    "valueBytes": _COUNT,
+}
 
 BOUNDS: dict[str, dict[str, Schema]] = {
     "Arrival": {**_ADDRESSED, "advertiseUrl": _URL, "linkUrl": _URL},
     "Challenge": {**_ADDRESSED, "verdict": {"enum": ["PrimaryFailed", "PrimaryWedged", "HandedOver"]}},
     "Place": {"role": {"enum": ["main", "backup"]}, "epoch": _EPOCH, "slot": _SLOT},
-    "MainInfo": {"epoch": _EPOCH, "state": {"enum": ["elect", "serving", "handed-over"]}},
+    "MainInfo": {"epoch": _EPOCH},
     "MemberEntry": {
         "role": {"enum": ["main", "elect", "backup", "joining", "left"]},
         "slot": _SLOT,
         "epoch": _COUNT,
         "keys": _COUNT,
     },
-    "Link": {"state": {"enum": ["up", "failed", "unknown"]}},
     "EpochEntry": {"epoch": _EPOCH, "follows": _COUNT},
     "HighestEpoch": {"epoch": _COUNT},
     "ClusterDocument": {"epoch": _COUNT},
-    "Heard": {"epoch": _COUNT},
     "Listed": {"key": {"minLength": 1, "maxLength": 1024}, "version": {"pattern": "^[0-9]+-[0-9]+$"}, "size": _COUNT},
     "FolderHealth": {"id": _NONCE},
     "CompactionState": {"runs": _COUNT},
-    "Status": {
-        "incarnation": _NONCE,
-        "slot": {"minimum": -1, "maximum": 255},
-        "epoch": _COUNT,
-        "role": {"enum": ["joining", "backup", "elect", "main", "left"]},
-        "committed": {"pattern": "^[0-9]+/[0-9]+/[0-9]+$"},
-        "revision": _COUNT,
-        "keys": _COUNT,
-        "valueBytes": _COUNT,
-    },
+    "LogStatus": {"log": _COUNT, **_LOG},
+    "Status": {"incarnation": _NONCE, "slot": {"minimum": -1, "maximum": 255}, **_LOG},
 }
 """What the programs check or keep to beyond the types, by schema and property."""
 
@@ -159,18 +157,19 @@ def _finished(kind: type, schema: Schema, *, answer: bool) -> Schema:
 
 def _field_docstrings(kind: type) -> dict[str, str]:
     """Return the docstrings below the fields of a struct, by the fields' names in JSON."""
-    if not issubclass(kind, msgspec.Struct):
-        return {}
-    names = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
-    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(body, ast.ClassDef)
     found = {}
-    for field, after in zip(body.body, body.body[1:], strict=False):
-        match field, after:
-            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
-                found[names[name]] = _prose(text)
-            case _:
-                pass
+    for owner in reversed(kind.__mro__):
+        if owner is msgspec.Struct or not issubclass(owner, msgspec.Struct):
+            continue
+        names = {field.name: field.encode_name for field in msgspec.structs.fields(owner)}
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+        assert isinstance(body, ast.ClassDef)
+        for field, after in zip(body.body, body.body[1:], strict=False):
+            match field, after:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    found[names[name]] = _prose(text)
+                case _:
+                    pass
     return found
 
 

@@ -7,8 +7,9 @@ import msgspec
 from msgspec import Struct
 
 from hanas_core.members.documents import Alert, MainInfo
+from hanas_core.members.roles import MainState
 
-SERVING = "serving"
+SERVING = MainState.SERVING
 UP, FAILED = "up", "failed"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hanas_core.members.documents import LEFT, Alert, MainInfo, Presence, Report
+from hanas_core.members.documents import LOG, Alert, MainInfo, Presence, Report
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
 from hanas_overseer.liveness import LifeSign
 
@@ -29,11 +29,11 @@ def silences(
     ``reports``: the last report of each member that is alive by its reports, but silent in the folder.
     """
     alive = [life_sign.presence for life_sign in life_signs if life_sign.alive and life_sign.presence is not None]
-    suspected = any(presence.verdict in TAKEOVER_VERDICTS for presence in alive)
+    suspected = any(presence.of(LOG).verdict in TAKEOVER_VERDICTS for presence in alive)
     alerts: list[Alert] = []
     for life_sign in life_signs:
         presence = life_sign.presence
-        if presence is None or life_sign.alive or presence.role == LEFT:
+        if presence is None or life_sign.alive or presence.left:
             continue
         if presence.member in reports:
             alerts.extend(reports[presence.member].alerts or [_mute(presence, now)])

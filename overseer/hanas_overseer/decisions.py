@@ -10,7 +10,7 @@ import msgspec
 from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Arrival, Challenge, Place, Ruling
 from hanas_core.members import cluster
-from hanas_core.members.documents import LEFT, Presence
+from hanas_core.members.documents import Presence
 from hanas_core.members.mailboxes import Box, Mailboxes, Registration, Registry
 from hanas_core.members.timing import Timing
 from hanas_core.volume import names
@@ -70,7 +70,8 @@ class Decisions:
         slot = registration.slot
         shown = (await self._mailboxes.read(Box.PRESENCE, slot + 1, Presence))[slot]
         if shown is not None:
-            gone = msgspec.structs.replace(shown, role=LEFT, links=(), alerts=())
+            logs = tuple(msgspec.structs.replace(log, links=()) for log in shown.logs)
+            gone = msgspec.structs.replace(shown, logs=logs, left=True, alerts=())
             await self._mailboxes.write(Box.PRESENCE, slot, gone)
 
     async def _arrive(self, arrival: Arrival) -> Place:

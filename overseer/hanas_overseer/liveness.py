@@ -8,7 +8,7 @@ for the first time counts as alive until its counter should have increased. Time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hanas_core.members.documents import LEFT, Presence
+from hanas_core.members.documents import Presence
 from hanas_core.members.timing import Timing
 
 SILENT_INTERVALS = 3
@@ -75,5 +75,5 @@ class Liveness:
         if pulse is None:
             return UNSEEN
         silent = now - pulse.since
-        alive = silent <= self._limit and pulse.presence.role != LEFT
+        alive = silent <= self._limit and not pulse.presence.left
         return LifeSign(pulse.presence, alive, silent, pulse.moved)

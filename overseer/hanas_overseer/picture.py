@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hanas_core.members.documents import LEFT, Alert, Link, MainInfo, Presence, Report
+from hanas_core.members.documents import LEFT, LOG, Alert, Link, MainInfo, Presence, Report
 from hanas_core.members.mailboxes import Registration
+from hanas_core.members.roles import LinkState, MainState, Role
 from hanas_core.members.verdicts import Verdict
 from hanas_overseer import alarms
 from hanas_overseer.documents import ClusterDocument, EpochEntry, MemberEntry
@@ -15,7 +16,7 @@ from hanas_overseer.observer import Observation
 RECENT_TAKEOVERS = 100
 """How many of the newest epochs the cluster document holds."""
 
-_WORST_FIRST = {"failed": 0, "up": 1}
+_WORST_FIRST = {LinkState.FAILED: 0, LinkState.UP: 1}
 _UNSETTLED = {"seen_seconds_ago": None, "applied": "", "lag_bytes": 0, "keys": 0}
 
 
@@ -60,10 +61,11 @@ def member(
             slot=registration.slot,
             advertise_url=registration.advertise_url,
             link_url=registration.link_url,
-            role=_main_role(main) if is_main and main is not None else "joining",
+            role=_main_role(main) if is_main and main is not None else Role.JOINING.value,
             alive=False,
             seen_seconds_ago=None,
         )
+    shown = presence.of(LOG)
     return MemberEntry(
         member=registration.member,
         incarnation=presence.incarnation,
@@ -73,37 +75,38 @@ def member(
         role=role(presence, main),
         alive=life_sign.alive,
         seen_seconds_ago=None if life_sign.silent is None else round(life_sign.silent, 3),
-        epoch=presence.epoch,
+        epoch=shown.epoch,
         verdict=_verdict(life_sign, presence, report),
-        applied=presence.applied,
-        lag_bytes=presence.lag_bytes,
-        keys=presence.keys,
+        applied=shown.applied,
+        lag_bytes=shown.lag_bytes,
+        keys=shown.keys,
     )
 
 
 def _verdict(life_sign: LifeSign, presence: Presence, report: Report | None) -> Verdict:
     if life_sign.alive:
-        return presence.verdict
+        return presence.of(LOG).verdict
     return Verdict.UNKNOWN if report is None else report.verdict
 
 
 def role(presence: Presence, main: MainInfo | None) -> str:
     """Return the role of a member. The claims decide who is the main, not the presence block of the member."""
-    if presence.role == LEFT:
+    if presence.left:
         return LEFT
     if main is not None and presence.incarnation == main.incarnation:
         return _main_role(main)
-    return "backup" if presence.role in {"main", "elect"} else presence.role
+    shown = presence.of(LOG).role
+    return Role.JOINING.value if shown is Role.JOINING else Role.BACKUP.value
 
 
 def _main_role(main: MainInfo) -> str:
-    return "elect" if main.state == "elect" else "main"
+    return Role.ELECT.value if main.state is MainState.ELECT else Role.MAIN.value
 
 
 def links(alive: Iterable[Presence]) -> tuple[Link, ...]:
     """Return each link once, in order. Where both ends show it, the worse state counts."""
     worst: dict[tuple[str, str], Link] = {}
-    for link in (link for presence in alive for link in presence.links):
+    for link in (link for presence in alive for link in presence.of(LOG).links):
         other = worst.get((link.origin, link.to))
         if other is None or _rank(link) < _rank(other):
             worst[link.origin, link.to] = link

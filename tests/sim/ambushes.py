@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from tests.sim.duels import Duel
 from tests.sim.faults import Faults
 from tests.sim.mount import Call

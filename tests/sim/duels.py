@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from hanas_core.log.claims import POINTER_OFFSET, SEAL_OFFSET
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from tests.sim.faults import Faults
 from tests.sim.mount import Ambush, Call
 from tests.sim.places import COMMITS, COMPACTIONS, TAKEOVERS, Place

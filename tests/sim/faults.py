@@ -134,7 +134,7 @@ class Faults:
 
     def worker(self, main: float = 0.5) -> Worker:
         """Somebody, and half of the time (or ``main`` of it) the main."""
-        mains = [worker for worker in self.workers if worker.running and worker.node and worker.node.serving]
+        mains = [worker for worker in self.workers if worker.running and worker.log and worker.log.serving]
         if mains and self.world.chance(main):
             return self.world.random.choice(mains)
         return self.world.random.choice(self.workers)

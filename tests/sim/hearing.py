@@ -98,7 +98,7 @@ def hearing(witness: Witness) -> Iterator[None]:
     async def hear_promote(*arguments: Any, **named: Any) -> Promotion:
         name = running_loop().name
         node = witness.workers[name].node
-        if node is None or arguments[1].incarnation != node.state.member.incarnation:
+        if node is None or arguments[1].incarnation != node.host.incarnation:
             witness.world.accuse(f"{name} takes over in epoch {arguments[1].epoch}, which another incarnation claimed")
         witness.promoting.add(name)
         try:

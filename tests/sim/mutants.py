@@ -362,8 +362,8 @@ MUTANTS = (
         "hanas_worker.log.compactor:Compactor._compact",
         _one(
             "    if not await self._tenure.roll(",
-            "    for cut in plan.cuts: await state.in_lane('compact', "
-            "state.folder.remove(names.segment(cut.epoch, cut.number)))\n"
+            "    for cut in plan.cuts: await host.in_lane(Duty.COMPACT, "
+            "host.folder.remove(names.segment(cut.epoch, cut.number)))\n"
             "    if not await self._tenure.roll(",
         ),
     ),
@@ -431,13 +431,13 @@ MUTANTS = (
     ),
     Mutant(
         "an answer without a commit",
-        "hanas_worker.neighbours.mail:Mail._answer",
+        "hanas_worker.neighbours.mail:Mail._answers",
         _one(" or not await self._commits(service)", ""),
         500,
     ),
     Mutant(
         "a probe is answered whatever epoch it asks about",
-        "hanas_worker.neighbours.mail:Mail._answer",
+        "hanas_worker.neighbours.mail:Mail._answers",
         _one("and probe.epoch == epoch", ""),
         500,
     ),

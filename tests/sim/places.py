@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hanas_core.log.claims import POINTER_OFFSET, SEAL_OFFSET
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from tests.sim.mount import Call
 
 

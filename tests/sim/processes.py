@@ -9,7 +9,9 @@ import msgspec
 
 from hanas_core.epochs.arbitration import Arrival, Challenge, Refused
 from hanas_core.members import cluster
-from hanas_core.members.member import IsolationPolicy, Role
+from hanas_core.members.documents import LOG
+from hanas_core.members.member import IsolationPolicy
+from hanas_core.members.roles import Role
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.fitness import Unfit
@@ -17,9 +19,10 @@ from hanas_overseer.decisions import Decisions
 from hanas_serving.lanes import Lane
 from hanas_worker.faces.http.kv import KeyValueEndpoint
 from hanas_worker.faces.http.rules import Rules
-from hanas_worker.host import duties
+from hanas_worker.host.leftovers import clear_temporary
 from hanas_worker.host.settings import WorkerSettings
-from hanas_worker.neighbours.keepalives import LinkEndpoint
+from hanas_worker.log.driver import LogDriver
+from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
 from tests.sim.mount import Mount
@@ -103,7 +106,12 @@ class Worker:
     @property
     def role(self) -> Role | None:
         """What it is just now; None if it does not run or has not come so far."""
-        return self.node.state.member.role if self.running and self.node else None
+        return self.log.state.member.role if self.running and self.log else None
+
+    @property
+    def log(self) -> LogDriver | None:
+        """What drives the log; None before the process knows the folder."""
+        return self.node.logs[LOG] if self.node else None
 
     # ------------------------------------------------------------------ its life
 
@@ -159,10 +167,8 @@ class Worker:
             self._settings.overseers, (), timeout=TIMING.overseer_timeout, folder_timeout=TIMING.folder_timeout
         )
         node = Node(self._settings, self.mount, self._folder_id, overseers)
-        await lane.run(
-            duties.clear_temporary(self.mount, self.name, node.state.member.incarnation), TIMING.folder_timeout
-        )
-        self.node = self._rules.node = node
+        await lane.run(clear_temporary(self.mount, self.name, node.host.incarnation), TIMING.folder_timeout)
+        self.node, self._rules.node = node, node.logs[LOG]
         await node.run(self._stopping)
 
     def _ended(self, life: asyncio.Task[None]) -> None:
@@ -178,8 +184,8 @@ class Worker:
 
     # ------------------------------------------------------------------ what it is asked
 
-    def _hear(self, keepalive: object) -> int:
-        return 0 if self.node is None else self.node.hear(keepalive)  # type: ignore[arg-type]  # by LinkEndpoint
+    def _hear(self, keepalive: KeepAlive) -> Epochs:
+        return () if self.node is None else self.node.hear(keepalive)
 
     async def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
         app = self._link if target.startswith("/v1/keepalive") else self._kv

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hanas_core.log.claims import POINTER_OFFSET
-from hanas_core.members.member import IsolationPolicy, Role
+from hanas_core.members.member import IsolationPolicy
+from hanas_core.members.roles import Role
 from tests.sim.explore import lose_all
 from tests.sim.mount import Call
 from tests.sim.network import Answer
@@ -46,10 +47,10 @@ class Story(Simulation):
 
     def main(self) -> Worker:
         """Wait for a main that serves, and for a write that it has acknowledged."""
-        self.until(lambda: any(worker.node and worker.node.serving for worker in self.workers.values()))
+        self.until(lambda: any(worker.log and worker.log.serving for worker in self.workers.values()))
         before = self.clients.acknowledged
         self.until(lambda: self.clients.acknowledged > before or not self.shape.clients)
-        return next(worker for worker in self.workers.values() if worker.node and worker.node.serving)
+        return next(worker for worker in self.workers.values() if worker.log and worker.log.serving)
 
     def ask(self, worker: Worker, method: str, key: str, body: bytes = b"") -> Callable[[], Answer]:
         """Send a request; return what waits for its answer."""
@@ -165,7 +166,7 @@ def _slot_that_is_forgotten(story: Story) -> None:
 
 def _idle_main(story: Story) -> None:
     story.main()
-    story.until(lambda: any(worker.node and worker.node.compactor.runs for worker in story.workers.values()))
+    story.until(lambda: any(worker.log and worker.log.compactor.runs for worker in story.workers.values()))
 
 
 def _value_that_moves(story: Story) -> None:
@@ -178,8 +179,8 @@ def _value_that_moves(story: Story) -> None:
     reading = story.ask(main, "GET", "k")
     story.until(caught)
     story.ask(main, "PUT", "k", new)()
-    assert main.node is not None
-    compactor, runs = main.node.compactor, main.node.compactor.runs
+    assert main.log is not None
+    compactor, runs = main.log.compactor, main.log.compactor.runs
     for _ in range(30):
         story.ask(main, "PUT", "other", bytes(3000))()
     story.until(lambda: compactor.runs > runs)
@@ -192,13 +193,13 @@ def _value_that_moves(story: Story) -> None:
 
 def _delete_that_is_merged(story: Story) -> None:
     main = story.main()
-    assert main.node is not None
+    assert main.log is not None
     for number in range(8):
         story.ask(main, "PUT", f"cold{number}", bytes(3400))()
     story.ask(main, "PUT", "gone", b"v")()
     story.ask(main, "PUT", "hot", bytes(3400))()  # in the next segment
     story.ask(main, "DELETE", "gone")()
-    compactor, runs = main.node.compactor, main.node.compactor.runs
+    compactor, runs = main.log.compactor, main.log.compactor.runs
     for _ in range(30):
         story.ask(main, "PUT", "hot", bytes(3400))()
     story.until(lambda: compactor.runs > runs)
@@ -214,7 +215,7 @@ def _takes_over_too_late(story: Story) -> None:
         worker.mount.ambushes.clear()
         worker.mount.release()
     story.main()
-    story.until(lambda: slow.node is not None and slow.node.state.replica.index.sequence > 0)
+    story.until(lambda: slow.log is not None and slow.log.state.replica.index.sequence > 0)
     slow.mount.release()
     story.for_seconds(1.0)
     for worker in story.others(slow):
@@ -237,7 +238,7 @@ def _followed_before_it_serves(story: Story) -> None:
     second.kill(machine=False)
     first.start()
     story.until(pointed[third])
-    story.until(lambda: first.node is not None and first.node.state.followed_epoch == 3)
+    story.until(lambda: first.log is not None and first.log.state.followed_epoch == 3)
     story.for_seconds(0.5)
     third.mount.release()
     story.main()

@@ -20,8 +20,9 @@ from hanas_core.log.manifests import Manifest
 from hanas_core.log.positions import Position, Version
 from hanas_core.log.seals import Seal, SealWatch
 from hanas_core.members.detector import Evidence
-from hanas_core.members.mailboxes import Answers, Box, Probe
-from hanas_core.members.member import Member, Role
+from hanas_core.members.mailboxes import Answers, Box, LogAnswers, Probe
+from hanas_core.members.member import Member
+from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
 from hanas_core.state.index import Index
 from hanas_core.volume import names
@@ -167,11 +168,11 @@ class Witness:
     def applied(self, index: Index, batch: Batch) -> None:
         """A backup takes a batch into its copy: it must be committed."""
         worker = self.workers.get(running_loop().name)
-        if worker is None or worker.node is None or worker.name in self.promoting or not batch.count:
+        if worker is None or worker.log is None or worker.name in self.promoting or not batch.count:
             return
         if batch.kind is Kind.MERGED:
             return
-        state = worker.node.state
+        state = worker.log.state
         if state.replica.index is not index or state.member.role is not Role.BACKUP:
             return
         last = batch.first_sequence + batch.count - 1
@@ -182,10 +183,12 @@ class Witness:
 
     def _block_seen(self, name: str, inode: Inode, page: int) -> None:
         if name == f"{names.MAILBOXES}/{Box.PROBES}":
-            probe = msgspec.json.decode(payload(inode, page), type=Probe)
-            self._probes.setdefault(probe.nonce, (probe.epoch, self.commits_of[probe.epoch]))
+            for probe in msgspec.json.decode(payload(inode, page), type=Probe).logs:
+                self._probes.setdefault(probe.nonce, (probe.epoch, self.commits_of[probe.epoch]))
         elif name == f"{names.MAILBOXES}/{Box.ANSWERS}":
-            self._answered(msgspec.json.decode(payload(inode, page), type=Answers))
+            block = msgspec.json.decode(payload(inode, page), type=Answers)
+            for answers in block.logs:
+                self._answered(answers, block.incarnation)
 
     def _block_written(self, name: str, inode: Inode, page: int) -> None:
         del inode
@@ -226,7 +229,7 @@ class Witness:
         found = self.disk.directories[names.CLAIMS].durable.get(names.claim(claim.epoch).rpartition("/")[2])
         if found is None or msgspec.json.decode(payload(found, 0), type=Claim).nonce != claim.nonce:
             self.world.accuse(f"{member.name} remembers epoch {claim.epoch}, which the file server may still forget")
-        slot = 0 if worker.node is None else worker.node.state.slot
+        slot = 0 if worker.node is None else worker.node.host.slot
         if worker.node is not None and f"{slot:03d}" not in self.disk.directories[names.MEMBERS].durable:
             self.world.accuse(f"{member.name} lives in slot {slot}, which the file server may still forget")
 
@@ -251,11 +254,11 @@ class Witness:
                 return msgspec.json.decode(content, type=Manifest) if isinstance(content, bytes) else None
         return None
 
-    def _answered(self, answers: Answers) -> None:
+    def _answered(self, answers: LogAnswers, incarnation: str) -> None:
         """An answer proves a commit that began after the probe, in the epoch that was asked about."""
         for answer in answers.answers.values():
             epoch, commits = self._probes[answer.nonce]
-            if epoch != answers.epoch and self._holder(epoch) != answers.incarnation:
+            if epoch != answers.epoch and self._holder(epoch) != incarnation:
                 self.world.accuse(f"the main of epoch {answers.epoch} answered a probe about epoch {epoch}")
             elif not answer.full and epoch == answers.epoch and self.commits_of[epoch] == commits:
                 self.world.accuse(f"the main of epoch {epoch} answered a probe without a commit since")

@@ -17,9 +17,11 @@ from hanas_serving.lanes import Lane
 from hanas_serving.server import Endpoint, bind
 from hanas_serving.settings import SettingError
 from hanas_worker.faces.http.app import WorkerApplication
-from hanas_worker.host import duties, settings
+from hanas_worker.host import settings
+from hanas_worker.host.duties import Duty
+from hanas_worker.host.leftovers import clear_temporary
 from hanas_worker.host.settings import WorkerSettings
-from hanas_worker.neighbours.keepalives import KeepAlive, LinkEndpoint
+from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
@@ -40,17 +42,17 @@ def main() -> int:
 async def _run(stopping: asyncio.Event) -> None:
     wanted = settings.read(os.environ)
     sockets = bind(wanted.port, "PORT"), bind(wanted.link_port, "LINK_PORT")
-    lane = Lane("start")
+    lane = Lane(Duty.START)
     if not wanted.folder_is_default:
         await lane.run(_open(wanted.folder), wanted.timing.folder_timeout)
     if not wanted.secrets:
         log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
     app = WorkerApplication(wanted)
 
-    def hear(keepalive: KeepAlive) -> int:
-        return 0 if app.node is None else app.node.hear(keepalive)
+    def hear(keepalive: KeepAlive) -> Epochs:
+        return () if app.node is None else app.node.hear(keepalive)
 
-    link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.state.folder_id, hear)
+    link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.host.folder_id, hear)
     endpoints = [
         Endpoint(app, sockets[0], direct=app.direct),
         Endpoint(link, sockets[1], timeout_keep_alive=IDLE_SECONDS),
@@ -91,11 +93,11 @@ async def _live(
     log.info("the folder %s has the id %s", wanted.folder, folder_id)
     node = Node(wanted, folder, folder_id, overseers)
     removed = await lane.run(
-        duties.clear_temporary(folder, wanted.member, node.state.member.incarnation), wanted.timing.folder_timeout
+        clear_temporary(folder, wanted.member, node.host.incarnation), wanted.timing.folder_timeout
     )
     if removed:
         log.info("removed %d temporary files of earlier runs", removed)
-    await _try_out(wanted, folder, node.state.member.incarnation, lane)
+    await _try_out(wanted, folder, node.host.incarnation, lane)
     app.join(node)
     await node.run(stopping)
 

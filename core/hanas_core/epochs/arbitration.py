@@ -13,6 +13,7 @@ from hanas_core.log.claims import Claim, claim_epoch, fits, highest_claim, read_
 from hanas_core.log.seals import Seal, read_seal
 from hanas_core.members.documents import MainInfo
 from hanas_core.members.mailboxes import Registry
+from hanas_core.members.roles import MainState
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocks import Blank
@@ -144,16 +145,16 @@ async def challenge(
 
 async def handed_over(folder: Folder, claim: Claim) -> bool:
     """Tell whether the holder of ``claim`` sealed its own epoch as a planned hand-over, after it had served."""
-    return (await main_info(folder, claim)).state == "handed-over"
+    return (await main_info(folder, claim)).state is MainState.HANDED_OVER
 
 
 async def main_info(folder: Folder, claim: Claim) -> MainInfo:
     """Return what is told about the holder of ``claim``."""
-    state = "elect"
+    state = MainState.ELECT
     if not isinstance(await read_pointer(folder, claim.epoch), Blank):
         seal = await read_seal(folder, claim.epoch)
         planned = isinstance(seal, Seal) and seal.planned and seal.incarnation == claim.incarnation
-        state = "handed-over" if planned else "serving"
+        state = MainState.HANDED_OVER if planned else MainState.SERVING
     return MainInfo(claim.member, claim.incarnation, claim.advertise_url, claim.link_url, claim.epoch, state)
 
 

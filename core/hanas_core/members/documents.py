@@ -2,9 +2,13 @@
 
 import msgspec
 
+from hanas_core.members.roles import LinkState, MainState, Role
 from hanas_core.members.verdicts import Severity, Verdict
 
 LEFT = "left"
+"""The role that is shown of a member that was stopped in order."""
+LOG = 0
+"""The id of the log; there is one."""
 
 
 class Alert(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -25,11 +29,11 @@ class Alert(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class Link(msgspec.Struct, frozen=True, rename="camel"):
-    """The way of keep-alives from one member to another. ``state``: ``up``, ``failed`` or ``unknown``."""
+    """The way of keep-alives from one member to another."""
 
     origin: str = msgspec.field(name="from")
     to: str = ""
-    state: str = "unknown"
+    state: LinkState = LinkState.UNKNOWN
     since_seconds: float = 0.0
 
 
@@ -49,6 +53,19 @@ class Echo(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     trouble: str = ""
 
 
+class LogPresence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """How a member is in one log."""
+
+    log: int = LOG
+    role: Role = Role.JOINING
+    epoch: int = 0
+    verdict: Verdict = Verdict.UNKNOWN
+    applied: str = ""
+    lag_bytes: int = 0
+    keys: int = 0
+    links: tuple[Link, ...] = ()
+
+
 class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A member's block in the mailbox ``presence``: that it lives (the counter moves) and how it is."""
 
@@ -57,19 +74,18 @@ class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     counter: int
     advertise_url: str
     link_url: str
-    role: str
-    """``joining``, ``backup``, ``elect``, ``main``; or ``left``: it was stopped in order and is not missed."""
-    epoch: int
-    verdict: Verdict = Verdict.UNKNOWN
-    applied: str = ""
-    lag_bytes: int = 0
-    keys: int = 0
+    logs: tuple[LogPresence, ...]
+    left: bool = False
+    """It was stopped in order and is not missed."""
     isolated: bool = False
-    links: tuple[Link, ...] = ()
     alerts: tuple[Alert, ...] = ()
     inquiry: Inquiry | None = None
     echoes: tuple[Echo, ...] | None = None
     """None: a program of another version, which does not answer inquiries."""
+
+    def of(self, log: int) -> LogPresence:
+        """Return how the member is in ``log``: joining, where it shows nothing of it."""
+        return next((shown for shown in self.logs if shown.log == log), LogPresence(log=log))
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -90,11 +106,11 @@ def fitting(presence: Presence, most_bytes: int) -> Presence:
 
 
 class MainInfo(msgspec.Struct, frozen=True, rename="camel"):
-    """The holder of the highest claim. ``state``: ``elect`` (no manifest yet), ``serving`` or ``handed-over``."""
+    """The holder of the highest claim."""
 
     member: str
     incarnation: str
     advertise_url: str
     link_url: str
     epoch: int
-    state: str = "elect"
+    state: MainState = MainState.ELECT

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from hanas_core.members.documents import Presence
+from hanas_core.members.documents import LOG, Presence
 from hanas_core.volume import names, reading
 from hanas_core.volume.blocks import Blank, pack, unpack
 from hanas_core.volume.errors import FolderUnavailable, Missing
@@ -30,13 +30,24 @@ class Box(StrEnum):
     PRESENCE = "presence"
 
 
+class LogProbe(msgspec.Struct, frozen=True, rename="camel"):
+    """The question to the main of ``epoch`` of a log: can you still commit?"""
+
+    nonce: str
+    epoch: int
+    log: int = LOG
+
+
 class Probe(msgspec.Struct, frozen=True, rename="camel"):
-    """A backup's question to the main of ``epoch``: can you still commit?"""
+    """A backup's questions, one at most to each log's main."""
 
     member: str
     incarnation: str
-    nonce: str
-    epoch: int
+    logs: tuple[LogProbe, ...]
+
+    def of(self, log: int) -> LogProbe | None:
+        """Return the question to the main of ``log``."""
+        return next((probe for probe in self.logs if probe.log == log), None)
 
 
 class Answer(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -47,12 +58,23 @@ class Answer(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The main lives, but the volume has no room for more."""
 
 
-class Answers(msgspec.Struct, frozen=True, rename="camel"):
-    """All answers of one main, by slot of the asking member."""
+class LogAnswers(msgspec.Struct, frozen=True, rename="camel"):
+    """All answers of the main of ``epoch`` of a log, by slot of the asking member."""
 
     epoch: int
-    incarnation: str
     answers: dict[int, Answer]
+    log: int = LOG
+
+
+class Answers(msgspec.Struct, frozen=True, rename="camel"):
+    """All answers of one member, for each log whose main it is."""
+
+    incarnation: str
+    logs: tuple[LogAnswers, ...]
+
+    def of(self, log: int) -> LogAnswers | None:
+        """Return the answers of the main of ``log``."""
+        return next((answers for answers in self.logs if answers.log == log), None)
 
 
 class Canary(msgspec.Struct, frozen=True):

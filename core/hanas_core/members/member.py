@@ -16,17 +16,9 @@ from typing import NamedTuple
 from hanas_core.log.claims import Claim
 from hanas_core.members.alerts import Condition
 from hanas_core.members.detector import Conclude, Detector, StartProbe
+from hanas_core.members.roles import Role
 from hanas_core.members.timing import Timing
 from hanas_core.members.verdicts import Severity, Verdict
-
-
-class Role(StrEnum):
-    """What a worker is."""
-
-    JOINING = "joining"
-    BACKUP = "backup"
-    ELECT = "elect"
-    MAIN = "main"
 
 
 class IsolationPolicy(StrEnum):

@@ -3,7 +3,8 @@
 import msgspec
 
 from hanas_core.members.alerts import AlertBook, Condition
-from hanas_core.members.documents import Presence, fitting
+from hanas_core.members.documents import LogPresence, Presence, fitting
+from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Severity, Verdict
 
 WALL = "2026-01-01T00:00:00.000+00:00"
@@ -113,8 +114,7 @@ def test_a_presence_block_drops_the_alerts_that_do_not_fit() -> None:
         counter=1,
         advertise_url="http://a",
         link_url="http://b",
-        role="backup",
-        epoch=1,
+        logs=(LogPresence(role=Role.BACKUP, epoch=1),),
         alerts=book.open,
     )
     size = len(msgspec.json.encode(shown))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanas_core.members.documents import Presence
+from hanas_core.members.documents import LogPresence, Presence
 from hanas_core.members.mailboxes import (
     MOST_ANSWERS,
     SLOTS,
@@ -12,12 +12,15 @@ from hanas_core.members.mailboxes import (
     Answers,
     Box,
     Canary,
+    LogAnswers,
+    LogProbe,
     Mailboxes,
     Probe,
     Registration,
     Registry,
     allocate,
 )
+from hanas_core.members.roles import Role
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import PAYLOAD_BYTES
@@ -38,7 +41,7 @@ def with_mailboxes() -> MemoryFolder:
 
 
 def probe(member: str) -> Probe:
-    return Probe(member, incarnation(member), names.nonce(), 3)
+    return Probe(member, incarnation(member), (LogProbe(names.nonce(), 3),))
 
 
 def test_a_box_is_read_whole_with_one_read() -> None:
@@ -63,7 +66,7 @@ def test_a_block_of_another_version_says_nothing() -> None:
 def test_the_most_answers_fit_into_a_block() -> None:
     answers = {slot: Answer(names.nonce()) for slot in range(SLOTS - MOST_ANSWERS, SLOTS)}
     folder = with_mailboxes()
-    boxes, written = Mailboxes(folder), Answers(10**10, incarnation("a"), answers)
+    boxes, written = Mailboxes(folder), Answers(incarnation("a"), (LogAnswers(10**10, answers),))
     run(boxes.write(Box.ANSWERS, 0, written))
     assert run(boxes.read(Box.ANSWERS, 1, Answers)) == [written]
 
@@ -142,7 +145,7 @@ def test_a_canary_that_the_folder_did_not_keep() -> None:
 def test_the_answers_of_one_main_fit_into_a_block() -> None:
     folder = with_mailboxes()
     boxes = Mailboxes(folder)
-    answers = Answers(3, incarnation("a"), {slot: Answer(names.nonce()) for slot in range(60)})
+    answers = Answers(incarnation("a"), (LogAnswers(3, {slot: Answer(names.nonce()) for slot in range(60)}),))
     run(boxes.write(Box.ANSWERS, 0, answers))
     assert run(boxes.read(Box.ANSWERS, 1, Answers)) == [answers]
 
@@ -155,8 +158,7 @@ def test_a_presence_fits_into_a_block() -> None:
         counter=1,
         advertise_url="http://a:3001",
         link_url="http://a:4001",
-        role="backup",
-        epoch=3,
+        logs=(LogPresence(role=Role.BACKUP, epoch=3),),
     )
     run(Mailboxes(folder).write(Box.PRESENCE, 0, presence))
     assert run(Mailboxes(folder).read(Box.PRESENCE, 1, Presence)) == [presence]
@@ -281,8 +283,7 @@ def shown(member: str) -> Presence:
         counter=1,
         advertise_url=URLS[0],
         link_url=URLS[1],
-        role="backup",
-        epoch=1,
+        logs=(LogPresence(role=Role.BACKUP, epoch=1),),
     )
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from hanas_core.log.claims import Claim
 from hanas_core.members.detector import Conclude, StartProbe
-from hanas_core.members.member import Effect, Follow, HandOver, IsolationPolicy, Member, Promote, Role, StepDown
+from hanas_core.members.member import Effect, Follow, HandOver, IsolationPolicy, Member, Promote, StepDown
+from hanas_core.members.roles import Role
 from hanas_core.members.timing import LAN
 from hanas_core.members.verdicts import Severity, Verdict
 

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 from hanas_core.members.documents import Alert, MainInfo
+from hanas_core.members.roles import MainState
 from hanas_core.members.verdicts import Severity, Verdict
 from hanas_operator import crd, kinds, names, spec
 from hanas_operator.objects.owner import Owner
@@ -44,7 +45,7 @@ def view(
     return ClusterView(
         folder_id=folder_id,
         epoch=0 if main is None else epoch,
-        main=None if main is None else MainInfo(main, "ab" * 16, "http://a", "http://b", epoch, state),
+        main=None if main is None else MainInfo(main, "ab" * 16, "http://a", "http://b", epoch, MainState(state)),
         members=tuple(
             MemberView(
                 member=member,

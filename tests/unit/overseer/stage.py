@@ -14,8 +14,9 @@ from hanas_core.log.claims import Claim, claim_epoch, write_pointer
 from hanas_core.log.manifests import Manifest, write_manifest
 from hanas_core.log.seals import Seal, write_seal
 from hanas_core.members import cluster
-from hanas_core.members.documents import Alert, Link, Presence
+from hanas_core.members.documents import Alert, Link, LogPresence, Presence
 from hanas_core.members.mailboxes import Box, Mailboxes, Registry
+from hanas_core.members.roles import LinkState, Role
 from hanas_core.members.timing import LAN, Timing
 from hanas_core.members.verdicts import Severity, Verdict
 from hanas_core.volume import blocking, names
@@ -39,20 +40,20 @@ def incarnation(number: int) -> str:
 
 def presence(number: int, counter: int = 1, **changes: Any) -> Presence:
     """Return a block of the ``number``-th member (from 1)."""
+    log = {name: changes.pop(name) for name in LogPresence.__struct_fields__ if name in changes}
+    shown = LogPresence(role=Role.BACKUP, epoch=1, verdict=Verdict.HEALTHY)
     block = Presence(
         member=f"worker-{number}",
         incarnation=incarnation(number),
         counter=counter,
         advertise_url=f"http://host-{number}:3001",
         link_url=f"http://host-{number}:4001",
-        role="backup",
-        epoch=1,
-        verdict=Verdict.HEALTHY,
+        logs=(msgspec.structs.replace(shown, **log),),
     )
     return msgspec.structs.replace(block, **changes)
 
 
-def link(origin: int, to: int, state: str = "up", seconds: float = 1.0) -> Link:
+def link(origin: int, to: int, state: LinkState = LinkState.UP, seconds: float = 1.0) -> Link:
     """Return a link between two members."""
     return Link(f"worker-{origin}", f"worker-{to}", state, seconds)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from hanas_core.members.roles import LinkState, Role
 from hanas_core.members.verdicts import Severity
 from tests.unit.overseer.stage import (
     SECONDS,
@@ -165,8 +166,8 @@ async def test_an_epoch_serves_once_it_has_its_manifest(stage: Stage, overseer: 
 async def test_members_links_and_alerts_come_from_those_who_live(stage: Stage, overseer: Overseer) -> None:
     stage.register(1, 2, 3)
     stage.claim(1, 1)
-    stage.show(0, presence(1, role="main", links=(link(1, 2),)))
-    stage.show(1, presence(2, alerts=(alert("a"),), links=(link(2, 1, "failed"),)))
+    stage.show(0, presence(1, role=Role.MAIN, links=(link(1, 2),)))
+    stage.show(1, presence(2, alerts=(alert("a"),), links=(link(2, 1, LinkState.FAILED),)))
     document = await until(overseer, lambda document: document["alerts"])
     assert [member["role"] for member in document["members"]] == ["main", "backup", "joining"]
     assert document["links"] == [
@@ -185,7 +186,7 @@ async def test_a_member_that_falls_silent_raises_an_alert_until_it_is_back(stage
     def main_lives(document: dict[str, Any]) -> bool:
         nonlocal counter
         counter += 1
-        stage.show(0, presence(1, counter, role="main"))
+        stage.show(0, presence(1, counter, role=Role.MAIN))
         return bool(document["alerts"])
 
     document = await until(overseer, main_lives)
@@ -200,8 +201,8 @@ async def test_a_member_that_falls_silent_raises_an_alert_until_it_is_back(stage
 async def test_probes_and_metrics(stage: Stage, overseer: Overseer) -> None:
     stage.register(1, 2, 3)
     stage.claim(1, 1)
-    stage.show(0, presence(1, role="main", links=(link(1, 2, "failed"),), alerts=(alert("a"),)))
-    stage.show(2, presence(3, role="left"))
+    stage.show(0, presence(1, role=Role.MAIN, links=(link(1, 2, LinkState.FAILED),), alerts=(alert("a"),)))
+    stage.show(2, presence(3, left=True))
     await until(overseer, lambda document: document["alerts"])
     assert (await overseer.http.get("/healthz")).text == "ok\n"
     assert (await overseer.http.get("/readyz")).text == "ready\n"

@@ -75,6 +75,6 @@ def test_members_are_followed_apart() -> None:
 def test_who_has_left_is_not_alive_although_it_was_just_seen() -> None:
     liveness = Liveness(TIMING)
     liveness.look(0, [presence(1, 1)])
-    life_sign = liveness.look(0.5, [presence(1, 2, role="left")])[0]
+    life_sign = liveness.look(0.5, [presence(1, 2, left=True)])[0]
     assert not life_sign.alive
     assert life_sign.silent == 0

@@ -21,8 +21,8 @@ from hanas_worker.faces.http.kv import KeyValueEndpoint
 from hanas_worker.faces.http.requests import Headers
 from hanas_worker.faces.http.rules import Rules
 from hanas_worker.host import settings
+from hanas_worker.log.driver import LogDriver
 from hanas_worker.neighbours.keepalives import LinkEndpoint
-from hanas_worker.node import Node
 from tests.unit.overseer.stage import Stage, running
 
 Description = dict[str, Any]
@@ -103,8 +103,8 @@ def test_the_workers_routes_are_described() -> None:
 class Joined(Rules):
     """Lets everybody in: methods are looked at before the node is."""
 
-    def admit(self, headers: Headers) -> Node:
-        return cast(Node, None)
+    def admit(self, headers: Headers) -> LogDriver:
+        return cast(LogDriver, None)
 
 
 async def test_the_methods_of_keys_are_described() -> None:
@@ -115,7 +115,7 @@ async def test_the_methods_of_keys_are_described() -> None:
 
 
 async def test_the_calls_of_the_link_port_are_described() -> None:
-    app = LinkEndpoint((), lambda: None, lambda keepalive: 0)
+    app = LinkEndpoint((), lambda: None, lambda keepalive: ())
     described = calls(description("link"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as http:
         for path in (*described, "/v1/kv", "/"):

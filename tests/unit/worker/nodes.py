@@ -1,6 +1,7 @@
 """Workers on a folder in memory."""
 
 from hanas_core.epochs.arbitration import Challenge
+from hanas_core.members.documents import LOG
 from hanas_core.volume.folder import Folder
 from hanas_worker.host import settings
 from hanas_worker.neighbours.overseers import Overseers
@@ -24,5 +25,5 @@ class FolderDecides(Overseers):
 def backup_of(main: Main, folder: MemoryFolder) -> Node:
     read = settings.read({"WORKER_ID": "b", "HANAS_SEGMENT_BYTES": str(2 << 20), "HANAS_VALUE_BYTES": str(1 << 20)})
     node = Node(read, folder, FOLDER_ID, FolderDecides())
-    node.state.member.see(node.state.now, main.claim, 0)
+    node.logs[LOG].state.member.see(node.host.now, main.claim, 0)
     return node

@@ -8,6 +8,8 @@ from hanas_core.log.seals import Seal, write_seal
 from hanas_core.log.segments import prepare
 from hanas_core.state.replica import Replica
 from hanas_core.volume.blocking import run
+from hanas_serving.lanes import Lane
+from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import RESERVE_BYTES, Service
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import bare_folder, take_over, win
@@ -51,7 +53,8 @@ async def started(timeout: float = AMPLE_SECONDS) -> Stage:
     def room_needed() -> None:
         made.asked_for_room += 1
 
-    service = Service(promotion, replica.index, timeout=timeout, on_end=ended, on_room_needed=room_needed)
+    lanes = Lane(Duty.COMMIT), Lane(Duty.READ_CHECK)
+    service = Service(promotion, replica.index, lanes=lanes, timeout=timeout, on_end=ended, on_room_needed=room_needed)
     made = Stage(folder, claim, service)
     return made
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from hanas_core.state.writes import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving.answers import Answer
@@ -16,9 +16,9 @@ from hanas_worker.faces.http.direct import DirectKeyValue
 from hanas_worker.faces.http.kv import KeyValueEndpoint
 from hanas_worker.faces.http.requests import PLAINLY
 from hanas_worker.faces.http.rules import Rules
+from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import Service
 from hanas_worker.log.values import Moved
-from hanas_worker.node import Node
 from tests.unit.waiting import until
 from tests.unit.worker.stage import Gate, Stage, started
 
@@ -74,7 +74,7 @@ class Worker:
                 followed_epoch=None,
             ),
         )
-        self.rules.node = cast("Node", self.parts)
+        self.rules.node = cast("LogDriver", self.parts)
         self.direct, self._endpoint = DirectKeyValue(self.rules), KeyValueEndpoint(self.rules)
 
     def begin(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Call:
@@ -263,7 +263,7 @@ async def test_a_value_that_moved_is_looked_for_in_an_epoch_that_goes_on(stage: 
     call = Call()
     exchange = Exchange(call, b"GET", b"/v1/kv/a", [], b"", more_body=False)
     # The check had passed, then the epoch ended while the value was being read.
-    worker.direct._checked(exchange, cast("Node", worker.parts), stage.service, "a", PLAINLY, True)
+    worker.direct._checked(exchange, cast("LogDriver", worker.parts), stage.service, "a", PLAINLY, True)
     await until(lambda: bool(call.answers))
     assert call.answers[0].status == 503
 

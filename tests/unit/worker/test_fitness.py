@@ -8,13 +8,16 @@ import msgspec
 import pytest
 
 from hanas_core.members import mailboxes
-from hanas_core.members.documents import Echo, Inquiry, Presence
+from hanas_core.members.documents import Echo, Inquiry, LogPresence, Presence
+from hanas_core.members.mailboxes import Registration
+from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_core.volume.fitness import Unfit, leave_word
 from hanas_worker.host import settings
-from hanas_worker.host.state import State
+from hanas_worker.host.host import Host
+from hanas_worker.host.peers import Peers
 from hanas_worker.neighbours.fitness import Fitness
 from hanas_worker.neighbours.mail import Mail
 from tests.unit.core.memory_folder import MemoryFolder
@@ -29,8 +32,7 @@ def shown(member: str, **changes: object) -> Presence:
         counter=1,
         advertise_url="http://x",
         link_url="http://x",
-        role="backup",
-        epoch=1,
+        logs=(LogPresence(role=Role.BACKUP, epoch=1),),
         echoes=(),
     )
     return msgspec.structs.replace(block, **changes)
@@ -40,19 +42,20 @@ class Member:
     """One worker's part, and what it sees of the others."""
 
     def __init__(self, name: str, folder: MemoryFolder) -> None:
-        self.state = State(settings.read({"WORKER_ID": name}), folder, FOLDER_ID)
-        self.mail = Mail(self.state, lambda: None)
-        self.others: list[Presence] = []
-        self.fitness = Fitness(self.state, self.mail, lambda: self.others)
+        self.host = Host(settings.read({"WORKER_ID": name}), folder, FOLDER_ID)
+        self.mail = Mail(self.host, [])
+        self.fitness = Fitness(self.host, self.mail)
 
     def see(self, *others: Presence) -> None:
-        self.others = list(others)
+        self.host.peers = Peers(self.host.settings.member)
+        slots = [Registration(other.member, slot, "http://x", "http://x") for slot, other in enumerate(others)]
+        self.host.peers.update(self.host.now, slots, list(others))
         self.fitness.answer()
         self.mail.read.set()
 
     def shows(self, counter: int = 1) -> Presence:
         return shown(
-            self.state.settings.member, counter=counter, inquiry=self.fitness.inquiry, echoes=self.fitness.echoes
+            self.host.settings.member, counter=counter, inquiry=self.fitness.inquiry, echoes=self.fitness.echoes
         )
 
 
@@ -115,7 +118,7 @@ async def test_a_member_that_lives_and_does_not_see_what_is_written_means_that_t
 async def test_a_member_whose_own_folder_fails_proves_nothing() -> None:
     def answer(look: int) -> list[Presence]:
         verdict = Verdict.FOLDER_UNAVAILABLE if look < 100 else Verdict.HEALTHY
-        return [shown("a", counter=look, verdict=verdict)] if look < 99 else []
+        return [shown("a", counter=look, logs=(LogPresence(verdict=verdict),))] if look < 99 else []
 
     async with asking(Member("b", folder_with_mail()), answer) as task:
         await task
@@ -143,7 +146,7 @@ async def test_other_content_than_was_synced_is_named_at_once() -> None:
 async def test_a_member_that_did_not_find_the_word_looks_again() -> None:
     folder = folder_with_mail()
     old, new = Member("a", folder), Member("b", folder.other())
-    name, word = run(leave_word(new.state.folder, "b", "b" * 32))
+    name, word = run(leave_word(new.host.folder, "b", "b" * 32))
     folder.at("open", name, before=FolderUnavailable("input/output error"))
     asks = shown("b", inquiry=Inquiry(name, "n"))
     old.see(asks)

@@ -3,7 +3,11 @@
 import pytest
 
 from hanas_core.log.positions import Position
+from hanas_core.members.documents import LOG
+from hanas_core.members.roles import MainState
 from hanas_core.members.verdicts import Verdict
+from hanas_worker.host.duties import Duty
+from hanas_worker.log.news import LogNews
 from hanas_worker.neighbours.keepalives import KeepAlive
 from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
@@ -16,21 +20,19 @@ def main() -> Main:
     return serve(bare_folder(), 1)
 
 
-def keepalive(incarnation: str, epoch: int = 1) -> KeepAlive:
+def keepalive(incarnation: str, epoch: int = 1, log: int = LOG) -> KeepAlive:
     return KeepAlive(
         member="a",
-        epoch=epoch,
         incarnation=incarnation,
         folder_id=FOLDER_ID,
-        state="serving",
-        committed=Position(1, 1, 1 << 40),
+        logs=(LogNews(log=log, epoch=epoch, state=MainState.SERVING, committed=Position(1, 1, 1 << 40)),),
     )
 
 
 def told(main: Main, folder: MemoryFolder, heard: KeepAlive) -> Position | None:
     node = backup_of(main, folder)
-    assert node.hear(heard) == 1
-    return node.state.known
+    assert node.hear(heard) == (1,)
+    return node.logs[LOG].state.known
 
 
 async def test_the_main_tells_up_to_where_the_log_is_committed(main: Main) -> None:
@@ -42,9 +44,16 @@ async def test_nobody_else_tells(main: Main, epoch: int) -> None:
     assert told(main, main.folder.other(), keepalive("f" * 32, epoch)) is None
 
 
+async def test_news_of_a_log_that_is_not_known_here_is_ignored(main: Main) -> None:
+    node = backup_of(main, main.folder.other())
+    assert node.hear(keepalive(main.claim.incarnation, epoch=9, log=LOG + 1)) == (0,)
+    assert node.logs[LOG].state.known is None
+    assert not node.logs[LOG].state.wakers[Duty.WATCH].is_set()
+
+
 def fail_the_link(main: Main, node: Node) -> None:
     """Let a second go by in which no keep-alive came, and the probe was answered."""
-    detector, now = node.state.member.detector, node.state.now
+    detector, now = node.logs[LOG].state.member.detector, node.host.now
     detector.restart(now - 1.0)
     assert detector.tick(now - 0.8, "nonce") is None
     assert detector.tick(now - 0.7, "nonce") is not None
@@ -54,9 +63,10 @@ def fail_the_link(main: Main, node: Node) -> None:
 
 async def test_a_failure_that_ends_between_two_ticks_counts_as_one(main: Main) -> None:
     node = backup_of(main, main.folder.other())
+    driver = node.logs[LOG]
     for failures in (1, 2, 3):
         fail_the_link(main, node)
         node.hear(keepalive(main.claim.incarnation))
-        assert node.state.member.detector.verdict is Verdict.HEALTHY
-        assert len(node.book.open) == (failures == 3)
-        node.book.update(node.state.now, "", [])
+        assert driver.state.member.detector.verdict is Verdict.HEALTHY
+        assert len(driver.book.open) == (failures == 3)
+        driver.book.update(node.host.now, "", [])

@@ -11,21 +11,19 @@ import msgspec
 import pytest
 
 from hanas_core.log.positions import Position
+from hanas_core.members.roles import MainState
 from hanas_serving.server import Endpoint, bind
-from hanas_worker.neighbours.keepalives import KeepAlive, LinkEndpoint, Sender
+from hanas_worker.log.news import LogNews
+from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint, Sender
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.ports import free_port
 
 FOLDER_ID = "f" * 32
 KEEPALIVE = KeepAlive(
     member="worker-1",
-    epoch=3,
     incarnation="1" * 32,
     folder_id=FOLDER_ID,
-    state="serving",
-    sequence=17,
-    committed=Position(3, 1, 4096),
-    stalled_for=0.25,
+    logs=(LogNews(epoch=3, state=MainState.SERVING, sequence=17, committed=Position(3, 1, 4096), stalled_for=0.25),),
 )
 DOCUMENT = msgspec.json.encode(KEEPALIVE)
 
@@ -41,9 +39,9 @@ class Listener:
     def app(self, *secrets: str) -> LinkEndpoint:
         return LinkEndpoint(secrets, lambda: self.folder_id, self.hear)
 
-    def hear(self, keepalive: KeepAlive) -> int:
+    def hear(self, keepalive: KeepAlive) -> Epochs:
         self.heard.append(keepalive)
-        return self.epoch
+        return (self.epoch,)
 
 
 def client(app: LinkEndpoint) -> httpx.AsyncClient:
@@ -60,19 +58,23 @@ async def test_a_keepalive_is_heard_and_answered_with_the_highest_epoch() -> Non
     listener = Listener(epoch=5)
     async with client(listener.app()) as http:
         answer = await http.post("/v1/keepalive", content=DOCUMENT)
-    assert (answer.status_code, answer.json()) == (200, {"epoch": 5})
+    assert (answer.status_code, answer.json()) == (200, {"epochs": [5]})
     assert listener.heard == [KEEPALIVE]
 
 
 async def test_only_what_must_be_there_must_be_there() -> None:
     listener = Listener()
-    least: dict[str, Any] = {"member": "m", "epoch": 1, "incarnation": "i", "folderId": FOLDER_ID, "state": "elect"}
+    news: dict[str, Any] = {"epoch": 1, "state": "elect"}
+    least: dict[str, Any] = {"member": "m", "incarnation": "i", "folderId": FOLDER_ID, "logs": [news]}
     async with client(listener.app()) as http:
         assert (await http.post("/v1/keepalive", json={**least, "newer": [1]})).status_code == 200
         for missing in least:
             part = {name: value for name, value in least.items() if name != missing}
             assert "this is no keep-alive" in refusal(await http.post("/v1/keepalive", json=part), 400)
-    assert [heard.committed for heard in listener.heard] == [None]
+        for missing in news:
+            part = {**least, "logs": [{name: value for name, value in news.items() if name != missing}]}
+            assert "this is no keep-alive" in refusal(await http.post("/v1/keepalive", json=part), 400)
+    assert [heard.logs[0].committed for heard in listener.heard] == [None]
 
 
 @pytest.mark.parametrize(
@@ -191,12 +193,12 @@ class Deliveries:
     """What the sender tells of each keep-alive."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, int | None]] = []
+        self.told: list[tuple[str, Epochs | None]] = []
 
-    def __call__(self, peer: str, epoch: int | None) -> None:
-        self.told.append((peer, epoch))
+    def __call__(self, peer: str, epochs: Epochs | None) -> None:
+        self.told.append((peer, epochs))
 
-    async def until(self, count: int) -> list[tuple[str, int | None]]:
+    async def until(self, count: int) -> list[tuple[str, Epochs | None]]:
         await until(lambda: len(self.told) >= count)
         return sorted(self.told, key=str)
 
@@ -224,21 +226,21 @@ async def test_it_reaches_every_peer_that_answers_and_tells_of_the_others() -> N
     }
     sender.send(KEEPALIVE, peers, deliveries)
     told = await deliveries.until(5)
-    assert told == [("no-url", None), ("nobody", None), ("one", 3), ("other", 4), ("strange", None)]
+    assert told == [("no-url", None), ("nobody", None), ("one", (3,)), ("other", (4,)), ("strange", None)]
     assert (one.heard, other.heard) == ([KEEPALIVE], [KEEPALIVE])
     await sender.close()
     await asyncio.gather(*(endpoint.stop() for endpoint, _ in endpoints))
 
 
 async def test_each_keepalive_has_a_connection_of_its_own_and_names_its_sender() -> None:
-    body = json.dumps({"epoch": 3}).encode()
+    body = json.dumps({"epochs": [3]}).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     async with raw_peer(head + body) as (url, connections):
         sender, deliveries = Sender("worker-1", (), AMPLE_SECONDS), Deliveries()
         for count in (1, 2, 3):
             sender.send(KEEPALIVE, {"one": url}, deliveries)
             await deliveries.until(count)
-        assert deliveries.told == 3 * [("one", 3)]
+        assert deliveries.told == 3 * [("one", (3,))]
         assert len(connections) == 3
         assert all(b"hanas-member: worker-1\r\n" in received.lower() for _, received in connections)
         await sender.close()
@@ -252,7 +254,7 @@ async def test_a_peer_that_never_answers_holds_up_nobody() -> None:
         for count in range(1, 21):
             sender.send(KEEPALIVE, {"dead": dead, "one": url}, deliveries)
             await deliveries.until(count)
-        assert deliveries.told == 20 * [("one", 3)]
+        assert deliveries.told == 20 * [("one", (3,))]
         # However long it lasts, only a few wait for the dead one.
         assert 1 <= len(connections) <= 4
         await sender.close()

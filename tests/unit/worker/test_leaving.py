@@ -7,6 +7,7 @@ from hanas_core.log.claims import Pointer, read_pointer
 from hanas_core.log.seals import Seal, read_seal
 from hanas_core.members import mailboxes
 from hanas_core.members.detector import Conclude, Evidence
+from hanas_core.members.documents import LOG
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
@@ -34,7 +35,7 @@ async def test_a_worker_that_is_stopped_while_it_takes_over_serves_and_hands_ove
 
     def stop() -> None:
         loop.call_soon_threadsafe(stopping.set)
-        while not node._leaving:
+        while not node.host.leaving:
             time.sleep(0.001)
 
     folder.at("write_block", names.claim(1), before=stop)
@@ -48,9 +49,9 @@ async def test_a_worker_that_is_stopped_while_it_asks_for_a_takeover_carries_it_
     main = serve(bare_folder(), 1)
     folder = main.folder.other()
     node = backup_of(main, folder)
-    await node.tenure.prepare()
-    node._do([Conclude(1, Verdict.PRIMARY_FAILED, GONE)])
+    await node.logs[LOG].tenure.prepare()
+    node.logs[LOG].do([Conclude(1, Verdict.PRIMARY_FAILED, GONE)])
     async with asyncio.timeout(AMPLE_SECONDS):
-        await node._leave()
-    assert node.state.member.epoch == 2
+        await node.leave()
+    assert node.logs[LOG].state.member.epoch == 2
     assert served_and_handed_over(folder, 2)

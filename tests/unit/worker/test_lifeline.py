@@ -98,7 +98,7 @@ async def test_who_lets_go_hears_nothing_more(lifeline: Lifeline) -> None:
 
 async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) -> None:
     port, closed = free_port(), []
-    link = LinkEndpoint((SECRET,), lambda: "f" * 32, lambda keepalive: keepalive.epoch)
+    link = LinkEndpoint((SECRET,), lambda: "f" * 32, lambda keepalive: ())
     endpoint = Endpoint(link, bind(port, "LINK_PORT"), timeout_keep_alive=IDLE_SECONDS)
     endpoint.start()
     holding = lifeline.hold(f"http://localhost:{port}", lambda: closed.append(1))

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 import pytest
 
 from hanas_core.members import mailboxes
-from hanas_core.members.mailboxes import Answers, Box, Mailboxes, Probe, Registry
+from hanas_core.members.documents import LOG
+from hanas_core.members.mailboxes import Answers, Box, LogProbe, Mailboxes, Probe, Registry
 from hanas_core.state.writes import Outcome, Write
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable
+from hanas_serving.lanes import Lane
 from hanas_worker.host import settings
-from hanas_worker.host.state import State
+from hanas_worker.host.duties import Duty
+from hanas_worker.host.host import Host
 from hanas_worker.log.service import Service
+from hanas_worker.log.state import LogState
 from hanas_worker.neighbours.mail import Mail
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, take_over, win
@@ -27,35 +31,37 @@ class Post:
     """A main and its mail; another member has a mailbox."""
 
     folder: MemoryFolder
-    state: State
+    host: Host
     service: Service
     mail: Mail
     asking: int
     """The slot of the other member."""
 
     def ask(self, epoch: int) -> None:
-        run(Mailboxes(self.folder).write(Box.PROBES, self.asking, Probe("b", "b" * 32, NONCE, epoch)))
+        run(Mailboxes(self.folder).write(Box.PROBES, self.asking, Probe("b", "b" * 32, (LogProbe(NONCE, epoch),))))
 
     def answers(self) -> Answers | None:
-        return run(Mailboxes(self.folder).read(Box.ANSWERS, self.state.slot + 1, Answers))[self.state.slot]
+        return run(Mailboxes(self.folder).read(Box.ANSWERS, self.host.slot + 1, Answers))[self.host.slot]
 
 
 @pytest.fixture
 async def post() -> AsyncIterator[Post]:
     folder = bare_folder()
     run(mailboxes.allocate(folder))
-    state = State(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID)
-    state.slot = run(Registry(folder).slot_of("a", "a" * 32, "http://a", "http://a"))
+    host = Host(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID)
+    host.slot = run(Registry(folder).slot_of("a", "a" * 32, "http://a", "http://a"))
     asking = run(Registry(folder).slot_of("b", "b" * 32, "http://b", "http://b"))
+    state = LogState(host)
     promotion = run(take_over(folder, win(folder, 1), state.replica))
-    service = Service(
+    state.service = service = Service(
         promotion,
         state.replica.index,
+        lanes=(Lane(Duty.COMMIT), Lane(Duty.READ_CHECK)),
         timeout=AMPLE_SECONDS,
         on_end=lambda ended, why: None,
         on_room_needed=lambda: None,
     )
-    yield Post(folder, state, service, Mail(state, lambda: service), asking)
+    yield Post(folder, host, service, Mail(host, [state]), asking)
     service.end("the test is over")
 
 
@@ -68,7 +74,9 @@ async def test_an_answer_that_could_not_be_written_is_written_again(post: Post) 
     await post.mail.exchange()
     written = post.answers()
     assert written is not None
-    assert written.answers[post.asking].nonce == NONCE
+    [answers] = written.logs
+    assert (answers.log, answers.epoch) == (LOG, 1)
+    assert answers.answers[post.asking].nonce == NONCE
 
 
 async def test_a_probe_of_an_epoch_that_ends_while_it_is_answered_gets_no_answer(post: Post) -> None:

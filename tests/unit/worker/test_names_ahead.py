@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hanas_core.members.detector import Conclude, Evidence
+from hanas_core.members.documents import LOG
 from hanas_core.members.verdicts import Verdict
 from hanas_core.state.writes import Outcome, Result, Write
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable, Missing, NoSpace
+from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import Service
-from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import bare_folder, fresh_backup, serve
 from tests.unit.waiting import until
@@ -26,8 +27,8 @@ LARGE = bytes(1_000_000)
 class Serving:
     """A worker that has just become the main of epoch 2, and has prepared nothing further yet."""
 
-    def __init__(self, node: Node, folder: MemoryFolder, service: Service) -> None:
-        self.node = node
+    def __init__(self, driver: LogDriver, folder: MemoryFolder, service: Service) -> None:
+        self.driver = driver
         self.folder = folder
         self.service = service
         self.number = 0
@@ -53,13 +54,13 @@ async def main() -> AsyncIterator[Serving]:
     former.spare()
     former.put("k", "v")
     folder = former.folder.other()
-    node = backup_of(former, folder)
-    await node.tenure.prepare()
-    await node._challenge(Conclude(1, Verdict.PRIMARY_FAILED, GONE))
-    await until(lambda: node.serving is not None)
-    service = node.serving
+    driver = backup_of(former, folder).logs[LOG]
+    await driver.tenure.prepare()
+    await driver.challenge(Conclude(1, Verdict.PRIMARY_FAILED, GONE))
+    await until(lambda: driver.serving is not None)
+    service = driver.serving
     assert service is not None
-    yield Serving(node, folder, service)
+    yield Serving(driver, folder, service)
     service.end("the test is over")
 
 
@@ -72,14 +73,14 @@ async def test_leftovers_that_cannot_be_removed_harm_nobody() -> None:
     former = serve(bare_folder(), 1)
     former.spare()
     folder = former.folder.other()
-    node = backup_of(former, folder)
-    await node.tenure.prepare()
+    driver = backup_of(former, folder).logs[LOG]
+    await driver.tenure.prepare()
     folder.at("remove", names.SEGMENTS, before=FolderUnavailable("no answer"))
-    await node._challenge(Conclude(1, Verdict.PRIMARY_FAILED, GONE))
-    await until(lambda: node.serving is not None and not folder.planned)
-    assert node.serving is not None
-    assert not node.state.mistake.done()
-    node.serving.end("the test is over")
+    await driver.challenge(Conclude(1, Verdict.PRIMARY_FAILED, GONE))
+    await until(lambda: driver.serving is not None and not folder.planned)
+    assert driver.serving is not None
+    assert not driver.state.host.mistake.done()
+    driver.serving.end("the test is over")
 
 
 @pytest.mark.parametrize("took_effect", [False, True])
@@ -87,13 +88,13 @@ async def test_no_room_for_the_next_name_is_a_full_volume_and_not_the_end(main: 
     full = NoSpace("no space left on device")
     main.folder.at("link", SECOND, before=None if took_effect else full, after=full if took_effect else None)
     with pytest.raises(NoSpace):
-        await main.node.tenure.prepare()
+        await main.driver.tenure.prepare()
     assert main.full()
     assert [await main.put() for _ in range(2)] == [Result.CREATED, Result.NO_SPACE]
     assert (await main.service.write(Write("k", None))).result is Result.DELETED, "the reserve is kept for this"
     assert await main.service.write(None) == Outcome(Result.COMMITTED)
     assert not main.service.ended
-    await main.node.tenure.prepare()
+    await main.driver.tenure.prepare()
     assert not main.full()
     assert await main.put() is Result.CREATED
     assert await main.put(b"the first of the next segment" + LARGE) is Result.CREATED
@@ -104,24 +105,24 @@ async def test_no_room_for_the_next_name_is_a_full_volume_and_not_the_end(main: 
 async def test_space_that_was_lost_is_made_anew(main: Serving) -> None:
     main.folder.at("link", SECOND, before=Missing("no such file"))
     with pytest.raises(Missing):
-        await main.node.tenure.prepare()
+        await main.driver.tenure.prepare()
     assert not main.has_space()
-    await main.node.tenure.prepare()
+    await main.driver.tenure.prepare()
     assert main.has_space()
     assert not main.service.ended
 
 
 async def test_space_that_an_epoch_took_meanwhile_is_not_given_to_the_log_before_it(main: Serving) -> None:
     taken: list[str] = []
-    main.folder.at("link", SECOND, after=lambda: taken.append(main.node.tenure._spares.pop()))
-    await main.node.tenure.prepare()
+    main.folder.at("link", SECOND, after=lambda: taken.append(main.driver.tenure._spares.pop()))
+    await main.driver.tenure.prepare()
     assert len(taken) == 1
     assert main.service.log.spare is None
 
 
 async def test_every_roll_has_its_name_ahead(main: Serving) -> None:
     for _ in range(6):
-        await main.node.tenure.prepare()
+        await main.driver.tenure.prepare()
         assert await main.put() is Result.CREATED
     assert main.service.applied[:2] == (2, 3)
     links = [line.removeprefix("link ") for line in main.folder.log("link") if names.SEGMENTS in line]
@@ -129,7 +130,7 @@ async def test_every_roll_has_its_name_ahead(main: Serving) -> None:
 
 
 async def test_a_compaction_gives_up_the_reserve_for_its_claim(main: Serving) -> None:
-    tenure = main.node.tenure
+    tenure = main.driver.tenure
     await tenure.prepare()
     reserve = tenure._reserve
     assert reserve is not None

@@ -16,20 +16,22 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Expected, Place
 from hanas_core.log.claims import highest_claim
 from hanas_core.members import cluster
 from hanas_core.members.documents import MainInfo, Report
+from hanas_core.members.roles import MainState
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving.problems import document
 from hanas_serving.server import Endpoint, bind
-from hanas_worker.neighbours.overseers import Overseers, Rejected, wall_clock
+from hanas_worker.host.clock import wall_clock
+from hanas_worker.neighbours.overseers import Overseers, Rejected
 from tests.unit.waiting import AMPLE_SECONDS
 from tests.unit.worker.ports import free_port
 
 FOLDER_ID = "f" * 32
 ADDRESSES = ("http://one:3001", "http://one:4001")
 REPORT = Report(member="one", incarnation="1" * 32, folder_id=FOLDER_ID, verdict=Verdict.LINK_FAILED)
-PLACE = Place("backup", 7, MainInfo("two", "2" * 32, "http://two:3001", "http://two:4001", 7, "serving"), 4)
+PLACE = Place("backup", 7, MainInfo("two", "2" * 32, "http://two:3001", "http://two:4001", 7, MainState.SERVING), 4)
 
 
 def arrival(member: str = "one", **changes: str) -> Arrival:

@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 
-from hanas_core.members.documents import LEFT, Presence
+from hanas_core.members.documents import LogPresence, Presence
 from hanas_core.members.mailboxes import Registration
-from hanas_worker.neighbours.peers import Peers
+from hanas_core.members.roles import Role
+from hanas_worker.host.peers import Peers
 
 
 def registration(member: str, slot: int) -> Registration:
@@ -23,8 +24,7 @@ def presence(member: str, counter: int = 1, **changes: Any) -> Presence:
         counter=counter,
         advertise_url=f"http://{member}:3001",
         link_url=f"http://{member}:4001",
-        role="backup",
-        epoch=1,
+        logs=(LogPresence(role=Role.BACKUP, epoch=1),),
     )
     return msgspec.structs.replace(shown, **changes)
 
@@ -84,5 +84,5 @@ def test_keepalives_go_to_where_a_member_says_that_it_is_now() -> None:
 
 def test_who_has_left_gets_no_keepalives() -> None:
     peers = Peers("me")
-    peers.update(0.0, REGISTRATIONS, [None, presence("one"), presence("two", role=LEFT)])
+    peers.update(0.0, REGISTRATIONS, [None, presence("one"), presence("two", left=True)])
     assert set(peers.link_urls(0.0)) == {"one"}

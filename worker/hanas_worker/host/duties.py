@@ -1,67 +1,38 @@
-"""What a worker does on the folder beside the log: procedures for its lanes, written against `Folder`."""
+"""The duties of a worker on the folder, by which its lanes, its wakers and the folder's troubles are named."""
 
-from typing import NamedTuple
-
-from hanas_core.epochs import arbitration
-from hanas_core.log import claims
-from hanas_core.log.claims import Claim
-from hanas_core.members.documents import Presence
-from hanas_core.members.mailboxes import Answers, Box, Mailboxes, Probe, Registration, Registry
-from hanas_core.volume import names
-from hanas_core.volume.folder import Folder
+from enum import StrEnum
 
 
-class Sighting(NamedTuple):
-    """What the claims say: the highest, how many went before it without serving, whether it was handed over."""
+class Duty(StrEnum):
+    """One kind of work, which nothing else may delay."""
 
-    claim: Claim
-    unserved: int
-    handed_over: bool
-
-
-class Mail(NamedTuple):
-    """What the mailboxes say."""
-
-    registrations: list[Registration]
-    presence: list[Presence | None]
-    probes: list[Probe | None]
-    answers: list[Answers | None]
-
-
-async def look(folder: Folder, at_least: int) -> Sighting | None:
-    """Return the highest claim that can be seen, from one known to exist; None if there is none."""
-    claim = await claims.highest_claim(folder, at_least)
-    if claim is None:
-        return None
-    unserved = await arbitration.unserved(folder, claim.epoch)
-    return Sighting(claim, unserved, unserved == 0 and await arbitration.handed_over(folder, claim))
-
-
-async def read_mail(mailboxes: Mailboxes, registry: Registry, *, probes: bool, answers: bool) -> Mail:
-    """Read everybody's presence, and the probes or the answers where they matter."""
-    presence = await registry.presence(mailboxes)
-    slots = len(registry.known)
-    return Mail(
-        list(registry.known),
-        presence,
-        await mailboxes.read(Box.PROBES, slots, Probe) if probes else [],
-        await mailboxes.read(Box.ANSWERS, slots, Answers) if answers else [],
-    )
-
-
-async def send_probe(mailboxes: Mailboxes, slot: int, probe: Probe) -> bool:
-    """Write one's probe and, at once, try one's own canary; tell whether the folder kept it."""
-    await mailboxes.write(Box.PROBES, slot, probe)
-    return await mailboxes.try_canary(slot)
-
-
-async def clear_temporary(folder: Folder, member: str, incarnation: str) -> int:
-    """Remove what earlier incarnations of this member left behind; return how many files."""
-    leftovers = [
-        name
-        for name in await folder.names(names.TEMPORARY)
-        if (owner := names.owner_of_temporary(name)) and owner[0] == member and owner[1] != incarnation
-    ]
-    for name in leftovers:
-        await folder.remove(f"{names.TEMPORARY}/{name}")
-    return len(leftovers)
+    # of the process
+    START = "start"
+    """What goes before the arrival."""
+    ARRIVE = "arrive"
+    ARBITRATION = "arbitration"
+    """Deciding in the folder who is the main, when no overseer can be reached."""
+    FITNESS = "fitness"
+    MAIL = "mail"
+    """Reading the mailboxes, and answering probes."""
+    PROBE = "probe"
+    PRESENCE = "presence"
+    REPORT = "report"
+    # of a log
+    WATCH = "watch"
+    """Looking for newer claims and planned hand-overs."""
+    LOG = "log"
+    """Reading the log: as a backup, or to take over."""
+    PLACES = "places"
+    """Learning where values have moved."""
+    PREPARE = "prepare"
+    """Zero-written space for the next segment."""
+    COMPACT = "compact"
+    SNAPSHOT = "snapshot"
+    SEAL = "seal"
+    REMOVE = "remove"
+    """Removing files that nobody needs."""
+    COMMIT = "commit"
+    READ_CHECK = "read check"
+    VALUES = "values"
+    """Reading values that are not at hand in memory."""

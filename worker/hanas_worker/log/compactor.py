@@ -10,8 +10,9 @@ from hanas_core.upkeep import compaction
 from hanas_core.upkeep.compaction import Merger, Plan
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
-from hanas_worker.host.state import State
+from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
+from hanas_worker.log.state import LogState
 from hanas_worker.log.tenure import Tenure
 
 log = logging.getLogger("hanas.worker")
@@ -25,9 +26,9 @@ _SHARE_ON_FULL_VOLUME = 0.02
 class Compactor:
     """Compacts the log while this worker is the main."""
 
-    def __init__(self, state: State, tenure: Tenure, learn: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, state: LogState, tenure: Tenure, learn: Callable[[], Awaitable[None]]) -> None:
         """Nothing has been compacted yet. ``learn`` lets the index know where values are now."""
-        self._state = state
+        self._state, self._host = state, state.host
         self._learn = learn
         self._tenure = tenure
         self._number = (0, names.MERGED_FROM)
@@ -45,18 +46,18 @@ class Compactor:
 
     def measure(self) -> tuple[int, int]:
         """Return garbage and space of the sealed segments, bytes, about; zeros for a worker that is not the main."""
-        service = self._tenure.serving
+        service = self._state.service
         return (0, 0) if service is None else self._garbage(service)
 
     def _garbage(self, service: Service) -> tuple[int, int]:
-        live, size = self._state.replica.index.live, self._state.settings.segment_bytes
+        live, size = self._state.replica.index.live, self._host.settings.segment_bytes
         sources = _sources(service)
         space = sum(compaction.space_of(cut, size) for cut in sources)
         return space - sum(live[cut.epoch, cut.number] for cut in sources), space
 
     async def compact(self) -> None:
         """Compact if it is worth it. Raises FolderError."""
-        service = self._tenure.serving
+        service = self._state.service
         plan = None if service is None else await self._plan(service)
         if service is None or plan is None:
             return
@@ -73,17 +74,18 @@ class Compactor:
                 await self._tenure.discard(spare)
 
     async def _plan(self, service: Service) -> Plan | None:
-        settings, live = self._state.settings, self._state.replica.index.live
+        settings, live = self._host.settings, self._state.replica.index.live
         rest = self._rest[1] if self._rest[0] == service.epoch else 0
         share, least, room = settings.compact_share, settings.compact_bytes + rest, None
         if service.full:
-            free = await self._state.in_lane("compact", self._state.folder.room())
+            free = await self._host.in_lane(Duty.COMPACT, self._host.folder.room())
             share, least, room = _SHARE_ON_FULL_VOLUME, settings.segment_bytes, free - settings.segment_bytes
         return compaction.plan(_sources(service), live, settings.segment_bytes, share=share, least=least, room=room)
 
     async def _compact(self, service: Service, plan: Plan, spare: str | None) -> bool:
         """Merge and roll; True if ``spare`` was used for that, or may have been."""
-        state, started = self._state, self._state.now
+        state, host = self._state, self._host
+        started = host.now
         merged = await self._merge(service, plan)
         if merged is None:
             return False
@@ -97,12 +99,12 @@ class Compactor:
         state.replica.compacted(service.manifest)
         await self._learn()
         await self._tenure.remove_leftovers(service.manifest)
-        state.wake("prepare")
+        state.wakers[Duty.PREPARE].set()
         remaining = sum(cut.end for cut in merged)
         freed = plan.space - remaining
         live = sum(service.index.live[cut.epoch, cut.number] for cut in merged)
         closed = service.manifest.cuts[-1]
-        unused = compaction.space_of(closed, state.settings.segment_bytes) - closed.end + FIRST_OFFSET
+        unused = compaction.space_of(closed, host.settings.segment_bytes) - closed.end + FIRST_OFFSET
         self._rest = service.epoch, max(0, remaining - live) + unused
         self.runs += 1
         self.freed_bytes += freed
@@ -110,7 +112,7 @@ class Compactor:
             "compacted %d segments into %d in %.1f s: %d of %d bytes are free again; epoch %d goes on",
             len(plan.cuts),
             len(merged),
-            state.now - started,
+            host.now - started,
             freed,
             plan.space,
             service.epoch,
@@ -119,18 +121,18 @@ class Compactor:
 
     async def _merge(self, service: Service, plan: Plan) -> tuple[Cut, ...] | None:
         """Return the merged segments; None if the epoch ended meanwhile."""
-        state, claim = self._state, self._state.member.claim
+        host, claim = self._host, self._state.member.claim
         if claim is None:
             return None
         number = self._number[1] if self._number[0] == service.epoch else names.MERGED_FROM
-        merger = Merger(state.folder, service.index, claim, plan, number, state.settings.segment_bytes)
+        merger = Merger(host.folder, service.index, claim, plan, number, host.settings.segment_bytes)
         try:
             while not merger.done:
-                began = state.now
-                await state.in_lane("compact", merger.step())
+                began = host.now
+                await host.in_lane(Duty.COMPACT, merger.step())
                 if service.ended:
                     break
-                await asyncio.sleep(_REST * (state.now - began))
+                await asyncio.sleep(_REST * (host.now - began))
         finally:
             self._number = service.epoch, merger.number
             if not merger.done:
@@ -139,7 +141,7 @@ class Compactor:
 
     async def _discard(self, merger: Merger) -> None:
         try:
-            await self._state.in_lane("compact", merger.discard())
+            await self._host.in_lane(Duty.COMPACT, merger.discard())
         except FolderError as error:
             log.warning("files of a compaction that came to nothing stay behind: %s", error)
 

@@ -6,9 +6,10 @@ import logging
 from hanas_core.log.batches import Batch
 from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.log.tailer import Tailer
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from hanas_core.volume.errors import FolderError
-from hanas_worker.host.state import State
+from hanas_worker.host.duties import Duty
+from hanas_worker.log.state import LogState
 
 log = logging.getLogger("hanas.worker")
 
@@ -19,13 +20,13 @@ LOAD_TIMEOUT = 3600.0
 class Follower:
     """Feeds the replica while this worker is a backup."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: LogState) -> None:
         """Follow nobody yet."""
-        self._state = state
+        self._state, self._host = state, state.host
 
     async def catch_up(self) -> None:
         """Apply what is known to be committed, up to the end of what can be read now. Raises FolderError."""
-        state = self._state
+        state, host = self._state, self._host
         async with state.replica_lock:
             claim = state.member.claim
             if claim is None or state.member.role is not Role.BACKUP:
@@ -33,7 +34,7 @@ class Follower:
             if state.followed_epoch != claim.epoch:
                 fresh = state.replica.tailer.applied == NOWHERE
                 timeout = LOAD_TIMEOUT if fresh else None
-                if not await state.in_lane("log", state.replica.follow(claim.epoch), timeout):
+                if not await host.in_lane(Duty.LOG, state.replica.follow(claim.epoch), timeout):
                     return
                 if fresh and state.replica.tailer.manifest is not None:
                     self._tell_start()
@@ -58,13 +59,13 @@ class Follower:
 
         A takeover does not wait for it: whoever needs such a value meanwhile does. Raises FolderError.
         """
-        state = self._state
+        state, host = self._state, self._host
         index, learned = state.replica.index, False
         while state.replica.unread:
             async with state.replica_lock:
                 if not state.replica.unread or state.replica.index is not index:
                     break
-                for batch in await state.in_lane("log", state.replica.learn()):
+                for batch in await host.in_lane(Duty.LOG, state.replica.learn()):
                     state.replica.index.relocate(batch)
                 learned = True
         return learned
@@ -74,7 +75,7 @@ class Follower:
         state, tailer = self._state, self._state.replica.tailer
         applied = tailer.applied
         try:
-            batches = await state.in_lane("log", _step(tailer, state.known))
+            batches = await self._host.in_lane(Duty.LOG, _step(tailer, state.known))
         except (FolderError, asyncio.CancelledError):
             state.replica.continue_from(applied)
             state.followed_epoch = 0

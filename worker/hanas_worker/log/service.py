@@ -40,11 +40,15 @@ class Service:
         promotion: Promotion,
         index: Index,
         *,
+        lanes: tuple[Lane, Lane],
         timeout: float,
         on_end: Callable[["Service", str], None],
         on_room_needed: Callable[[], None],
     ) -> None:
-        """Begin to serve. ``timeout``: seconds after which an operation on the folder ends the epoch."""
+        """Begin to serve. ``lanes``: for commits and for checks, closed at the end; ``timeout``: seconds.
+
+        An operation on the folder that takes longer ends the epoch.
+        """
         self.index = index
         self.log = promotion.log
         self.manifest = promotion.manifest
@@ -63,7 +67,7 @@ class Service:
         self._on_end = on_end
         self._on_room_needed = on_room_needed
         self._loop = asyncio.get_running_loop()
-        self._commit_lane, self._read_lane = Lane("commit"), Lane("read check")
+        self._commit_lane, self._read_lane = lanes
         self._wanted = asyncio.Event()
         self._waiting_since: float | None = None
         self._reading_since: float | None = None

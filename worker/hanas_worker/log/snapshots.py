@@ -8,9 +8,9 @@ from hanas_core.state import snapshots
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
-from hanas_worker.host.state import State
+from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
-from hanas_worker.log.tenure import Tenure
+from hanas_worker.log.state import LogState
 
 log = logging.getLogger("hanas.worker")
 
@@ -23,10 +23,9 @@ _TIMES_ITS_SIZE = 2
 class Snapshots:
     """Takes a snapshot when enough log has come behind the last one."""
 
-    def __init__(self, state: State, tenure: Tenure) -> None:
+    def __init__(self, state: LogState) -> None:
         """Know of no snapshot."""
-        self._state = state
-        self._tenure = tenure
+        self._state, self._host = state, state.host
         self._searched = 0
         """The epoch of one's own for which the folder was searched."""
         self._last: tuple[Position | None, int] = (None, 0)
@@ -34,13 +33,13 @@ class Snapshots:
 
     async def take(self) -> None:
         """Take a snapshot if it is time. Raises FolderError."""
-        service, state = self._tenure.serving, self._state
+        state, host, service = self._state, self._host, self._state.service
         if service is None or state.replica.unread or service.full:
             return
         if self._searched != service.epoch:
-            self._last = await state.in_lane("snapshot", _newest(state.folder))
+            self._last = await host.in_lane(Duty.SNAPSHOT, _newest(host.folder))
             self._searched = service.epoch
-        if self._behind(service) < max(state.settings.snapshot_bytes, _TIMES_ITS_SIZE * self._last[1]):
+        if self._behind(service) < max(host.settings.snapshot_bytes, _TIMES_ITS_SIZE * self._last[1]):
             return
         await self._take(service)
 
@@ -54,36 +53,36 @@ class Snapshots:
         return service.manifest.behind(position) + sum(cut.end for cut in own)
 
     async def _take(self, service: Service) -> None:
-        state, index, started = self._state, service.index, self._state.now
-        position = service.applied
+        host, index, position = self._host, service.index, service.applied
+        started = host.now
         header = snapshots.Header(
-            folder_id=state.folder_id,
+            folder_id=host.folder_id,
             position=position,
             sequence=index.sequence,
-            merged=state.replica.merged,
+            merged=self._state.replica.merged,
             keys=0,
             size=0,
         )
-        temporary = names.temporary(state.settings.member, state.member.incarnation)
-        writer = snapshots.Writer(state.folder, index, temporary, header)
+        temporary = names.temporary(host.settings.member, host.incarnation)
+        writer = snapshots.Writer(host.folder, index, temporary, header)
         try:
             for frame in writer.frames():
-                began = state.now
-                await state.in_lane("snapshot", writer.write(frame))
+                began = host.now
+                await host.in_lane(Duty.SNAPSHOT, writer.write(frame))
                 if service.ended:
                     await self._discard(writer)
                     return
-                await asyncio.sleep(_REST * (state.now - began))
-            name = await state.in_lane("snapshot", writer.finish())
+                await asyncio.sleep(_REST * (host.now - began))
+            name = await host.in_lane(Duty.SNAPSHOT, writer.finish())
         except FolderError:
             await self._discard(writer)
             raise
         self._last = position, writer.end
-        log.info("snapshot %s: %d bytes in %.1f s", name, writer.end, state.now - started)
+        log.info("snapshot %s: %d bytes in %.1f s", name, writer.end, host.now - started)
 
     async def _discard(self, writer: snapshots.Writer) -> None:
         try:
-            await self._state.in_lane("snapshot", writer.discard())
+            await self._host.in_lane(Duty.SNAPSHOT, writer.discard())
         except FolderError as error:
             log.warning("a temporary file of a snapshot stays behind: %s", error)
 

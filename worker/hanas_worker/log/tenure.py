@@ -11,13 +11,14 @@ from hanas_core.log import seals, segments
 from hanas_core.log.claims import Claim, claim_epoch
 from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.log.seals import Seal
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from hanas_core.upkeep import compaction
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
-from hanas_worker.host.state import State
+from hanas_worker.host.clock import wall_clock
+from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
-from hanas_worker.neighbours.overseers import wall_clock
+from hanas_worker.log.state import LogState
 
 log = logging.getLogger("hanas.worker")
 
@@ -33,10 +34,9 @@ _RESERVE_BYTES = 256 << 10
 class Tenure:
     """The way from a won claim to the end of its epoch."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: LogState) -> None:
         """Hold no epoch yet."""
-        self._state = state
-        self._service: Service | None = None
+        self._state, self._host = state, state.host
         self._step = ""
         self._planned = False
         self._spares: list[str] = []
@@ -47,18 +47,14 @@ class Tenure:
         """A new epoch of this main is being begun: what the claims say meanwhile is its own doing."""
 
     @property
-    def serving(self) -> Service | None:
-        """The service while this worker is the main."""
-        return self._service
-
-    @property
     def progress(self) -> str:
         """How far a takeover is: changes as long as it goes on."""
         return f"{self._step} {self._state.replica.tailer.applied}"
 
     async def take_over(self, claim: Claim) -> None:
         """Become the main of ``claim``, which is one's own; if that fails, seal its epoch and be a backup again."""
-        state, started = self._state, self._state.now
+        state, host = self._state, self._host
+        started = host.now
         log.info("epoch %d is ours: taking over", claim.epoch)
         self._step = "preparing"
         await self.make_room()
@@ -66,46 +62,48 @@ class Tenure:
         try:
             async with state.replica_lock:
                 state.followed_epoch = 0  # from here on the replica follows the predecessor, whatever comes of it
-                promotion = await state.in_lane("log", self._promote(claim, spare), _REPLAY_TIMEOUT)
+                promotion = await host.in_lane(Duty.LOG, self._promote(claim, spare), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
-            state.member.ended(state.now, claim.epoch, 1)
+            state.member.ended(host.now, claim.epoch, 1)
             await self._give_up(claim.epoch)
             await self.discard(spare)
             return
-        if not state.member.promoted(state.now, claim.epoch):
+        if not state.member.promoted(host.now, claim.epoch):
             await self._give_up(claim.epoch)
             return
-        self._service = Service(
+        state.service = Service(
             promotion,
             state.replica.index,
-            timeout=state.timing.folder_timeout,
+            lanes=(host.new_lane(Duty.COMMIT), host.new_lane(Duty.READ_CHECK)),
+            timeout=host.timing.folder_timeout,
             on_end=self._ended,
-            on_room_needed=state.waker("prepare").set,
+            on_room_needed=state.wakers[Duty.PREPARE].set,
         )
-        state.wake("presence", "prepare")
-        state.spawn(self._clear_up(promotion.manifest))
-        took = state.now - started
+        host.wakers[Duty.PRESENCE].set()
+        state.wakers[Duty.PREPARE].set()
+        host.spawn(self._clear_up(promotion.manifest))
+        took = host.now - started
         log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
 
     async def _promote(self, claim: Claim, spare: str) -> takeover.Promotion:
-        state = self._state
+        state, host = self._state, self._host
         epoch, concluded_at = state.concluded
         return await takeover.promote(
-            state.folder,
+            host.folder,
             claim,
             state.replica,
             spare=spare,
-            segment_bytes=state.settings.segment_bytes,
+            segment_bytes=host.settings.segment_bytes,
             known=state.known,
-            clock=lambda: state.now,
+            clock=lambda: host.now,
             progress=self._note,
-            claiming=state.now - concluded_at if epoch and epoch == claim.follows else 0.0,
+            claiming=host.now - concluded_at if epoch and epoch == claim.follows else 0.0,
         )
 
     async def spare_on_full_volume(self) -> str:
         """Make space for a segment of what is kept free for that on a full volume. Raises NoSpace."""
-        return await self._prepared(self._state.settings.segment_bytes)
+        return await self._prepared(self._host.settings.segment_bytes)
 
     async def roll(self, service: Service, cuts: Callable[[], tuple[Cut, ...]], own_spare: str | None) -> bool:
         """Begin a new epoch of this main, whose log begins with ``cuts``, asked for when nothing is in flight.
@@ -113,18 +111,18 @@ class Tenure:
         ``own_spare``: prepared space for it; without it, one that is at hand. False if that failed. Then both epochs
         are over: whatever was begun may still land. Raises NoSpace before anything is begun.
         """
-        state = self._state
+        state, host = self._state, self._host
         old, won = service.epoch, False
         claim = Claim(
             epoch=old + 1,
-            member=state.settings.member,
-            incarnation=state.member.incarnation,
+            member=host.settings.member,
+            incarnation=host.incarnation,
             nonce=names.nonce(),
-            advertise_url=state.settings.advertise_url,
-            link_url=state.settings.link_url,
-            folder_id=state.folder_id,
+            advertise_url=host.settings.advertise_url,
+            link_url=host.settings.link_url,
+            folder_id=host.folder_id,
             follows=old,
-            previous_main=state.settings.member,
+            previous_main=host.settings.member,
             why="compaction",
             claimed_at=wall_clock(),
         )
@@ -139,22 +137,23 @@ class Tenure:
 
         async def claim_and_roll(spare: str, cuts: tuple[Cut, ...]) -> takeover.Promotion:
             nonlocal won
-            won = (await claim_epoch(state.folder, claim)).nonce == claim.nonce
+            won = (await claim_epoch(host.folder, claim)).nonce == claim.nonce
             if not won:
                 raise Sealed
             return await compaction.roll(
-                state.folder,
+                host.folder,
                 claim,
                 cuts=cuts,
                 spare=spare,
-                segment_bytes=state.settings.segment_bytes,
+                segment_bytes=host.settings.segment_bytes,
                 next_sequence=service.next_sequence,
-                clock=lambda: state.now,
+                clock=lambda: host.now,
             )
 
         def rolled(_: takeover.Promotion) -> None:
-            state.member.rolled(state.now, claim)
-            state.wake("presence", "prepare")
+            state.member.rolled(host.now, claim)
+            host.wakers[Duty.PRESENCE].set()
+            state.wakers[Duty.PREPARE].set()
 
         self.rolling = True
         try:
@@ -167,41 +166,42 @@ class Tenure:
             return False
         finally:
             self.rolling = False
-            state.wake("watch")
+            state.wakers[Duty.WATCH].set()
 
     def _note(self, step: str) -> None:
         self._step = step
 
     def end(self, why: str) -> None:
         """Stop serving, if one does."""
-        if self._service is not None:
-            self._service.end(why)
+        if self._state.service is not None:
+            self._state.service.end(why)
 
     def _ended(self, service: Service, why: str) -> None:
-        state = self._state
+        state, host = self._state, self._host
         log.warning("epoch %d ended here: %s", service.epoch, why)
-        self._service = None
+        state.service = None
         spare = service.log.spare
         if spare is not None and service.idle:
             self._add_spare(spare)
         elif spare is not None:  # a commit that was given up on may still begin it
-            state.spawn(self.discard(spare))
+            host.spawn(self.discard(spare))
         state.replica.continue_from(service.applied)
-        state.member.ended(state.now, service.epoch, 0)
+        state.member.ended(host.now, service.epoch, 0)
         if not self._planned:
-            state.spawn(self._give_up(service.epoch))
-        state.wake("watch", "presence")
+            host.spawn(self._give_up(service.epoch))
+        state.wakers[Duty.WATCH].set()
+        host.wakers[Duty.PRESENCE].set()
 
     async def hand_over(self, why: str) -> bool:
         """Finish the writes that were taken and seal the own epoch as a planned hand-over; False if that was not so."""
-        service = self._service
+        service = self._state.service
         if service is None or self._planned:
             return False
         log.info("handing over epoch %d: %s", service.epoch, why)
         self._planned = True
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._state.timing.folder_timeout):
+                async with asyncio.timeout(self._host.timing.folder_timeout):
                     await service.drain()
             if service.ended:
                 await self._give_up(service.epoch)
@@ -215,10 +215,10 @@ class Tenure:
         await self._seal(epoch, planned=False)
 
     async def _seal(self, epoch: int, *, planned: bool) -> bool:
-        state = self._state
-        seal = Seal(epoch, state.settings.member, state.member.incarnation, planned)
+        host = self._host
+        seal = Seal(epoch, host.settings.member, host.incarnation, planned)
         try:
-            await state.in_lane("seal", seals.write_seal(state.folder, epoch, seal))
+            await host.in_lane(Duty.SEAL, seals.write_seal(host.folder, epoch, seal))
         except FolderError as error:
             log.warning("the own epoch %d could not be sealed: %s", epoch, error)
             return False
@@ -231,7 +231,7 @@ class Tenure:
                 self._reserve = await self._prepared(_RESERVE_BYTES)
         if not self._spares:
             self._add_spare(await self._make_space())
-        service = self._service
+        service = self._state.service
         if service is not None and service.log.spare is None:
             await self._hand_to(service)
 
@@ -239,7 +239,7 @@ class Tenure:
         """Give prepared space to the log, under the name of its next segment. Raises FolderError; then once more."""
         log, spare = service.log, self._spares[-1]
         try:
-            await self._state.in_lane("prepare", log.name_ahead(spare))
+            await self._host.in_lane(Duty.PREPARE, log.name_ahead(spare))
         except NoSpace:
             self._full(service)
             raise
@@ -252,11 +252,11 @@ class Tenure:
         if service.log is log and not service.ended and spare in self._spares:
             self._spares.remove(spare)
             service.space_came(spare)
-            self._state.wake("prepare")
+            self._state.wakers[Duty.PREPARE].set()
 
     def _full(self, service: Service) -> None:
         service.space_lacks()
-        self._state.wake("compact")
+        self._state.wakers[Duty.COMPACT].set()
 
     async def make_room(self) -> None:
         """Give up the reserve: a claim and a manifest must not fail because the volume is full."""
@@ -280,26 +280,26 @@ class Tenure:
 
     async def remove_leftovers(self, manifest: Manifest) -> None:
         """Remove the segments of mains before this one that are no part of the log. Raises FolderError."""
-        state = self._state
-        for name in await state.in_lane("compact", compaction.removable(state.folder, manifest)):
-            await state.in_lane("compact", state.folder.remove(name))
+        host = self._host
+        for name in await host.in_lane(Duty.REMOVE, compaction.removable(host.folder, manifest)):
+            await host.in_lane(Duty.REMOVE, host.folder.remove(name))
 
     async def discard(self, spare: str) -> None:
         """Remove prepared space that nobody will use."""
         with contextlib.suppress(FolderError):
-            await self._state.in_lane("seal", self._state.folder.remove(spare))
+            await self._host.in_lane(Duty.REMOVE, self._host.folder.remove(spare))
 
     async def _make_space(self) -> str:
-        size = self._state.settings.segment_bytes
+        size, service = self._host.settings.segment_bytes, self._state.service
         try:
             # What a main leaves free is for compaction, and for a worker that starts anew.
-            return await self._prepared(size, keep_free=0 if self._service is None else 2 * size)
+            return await self._prepared(size, keep_free=0 if service is None else 2 * size)
         except NoSpace:
-            if self._service is not None and self._service.log.spare is None:
-                self._full(self._service)
+            if (service := self._state.service) is not None and service.log.spare is None:
+                self._full(service)
             raise
 
     async def _prepared(self, size: int, keep_free: int = 0) -> str:
-        state = self._state
-        making = segments.prepare(state.folder, state.settings.member, state.member.incarnation, size, keep_free)
-        return await state.in_lane("prepare", making, _SPACE_TIMEOUT)
+        host = self._host
+        making = segments.prepare(host.folder, host.settings.member, host.incarnation, size, keep_free)
+        return await host.in_lane(Duty.PREPARE, making, _SPACE_TIMEOUT)

@@ -14,7 +14,8 @@ from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing
 from hanas_core.volume.folder import File, Folder
 from hanas_core.volume.reading import open_recorded
-from hanas_worker.host.state import State
+from hanas_worker.host.duties import Duty
+from hanas_worker.log.state import LogState
 
 _LANES = 4
 _MOST_FILES = 64
@@ -30,10 +31,11 @@ class Moved(Exception):
 class Values:
     """Reads values for the API."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: LogState) -> None:
         """Have nothing open yet."""
-        self._state = state
+        self._state, self._host = state, state.host
         self._files: OrderedDict[Segment, File] = OrderedDict()
+        self._lanes = [self._host.new_lane(Duty.VALUES) for _ in range(_LANES)]
         self._turns = [0] * _LANES
         """How many reads each lane has to do."""
         self._removals = 0
@@ -63,8 +65,9 @@ class Values:
         """A segment is gone and the index does not know yet where its values went: it is about to learn it."""
         if tries > _TRIES:
             raise FolderUnavailable("the value is not where it was, and its new place is not known")
-        self._state.wake("watch", "log", "places")
-        await asyncio.sleep(self._state.timing.tail_interval)
+        for duty in (Duty.WATCH, Duty.LOG, Duty.PLACES):
+            self._state.wakers[duty].set()
+        await asyncio.sleep(self._host.timing.tail_interval)
 
     async def _read(self, entry: Entry, part: tuple[int, int]) -> bytes:
         segment = (entry.place_epoch, entry.place_number)
@@ -72,7 +75,9 @@ class Values:
         lane = self._turns.index(min(self._turns))
         self._turns[lane] += 1
         try:
-            opened, value = await self._state.in_lane(f"values {lane}", _read(self._state.folder, file, entry, part))
+            opened, value = await self._lanes[lane].run(
+                _read(self._host.folder, file, entry, part), self._host.timing.folder_timeout
+            )
         except FolderError:
             self._files.pop(segment, None)
             raise

@@ -5,15 +5,15 @@ So both ways are tried: they saw its block and its file, and it sees theirs. Nob
 """
 
 import logging
-from collections.abc import Callable
 
-from hanas_core.members.documents import Echo, Inquiry, Presence
+from hanas_core.members.documents import LOG, Echo, Inquiry, Presence
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import fitness
 from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_core.volume.fitness import Unfit
 from hanas_core.volume.names import nonce
-from hanas_worker.host.state import State
+from hanas_worker.host.duties import Duty
+from hanas_worker.host.host import Host
 from hanas_worker.neighbours.mail import Mail
 
 log = logging.getLogger("hanas.worker")
@@ -27,11 +27,10 @@ _MOST_TROUBLE_CHARS = 200
 class Fitness:
     """Asks when this worker joins, and answers whoever asks."""
 
-    def __init__(self, state: State, mail: Mail, others: Callable[[], list[Presence]]) -> None:
-        """``others`` returns the other members that live."""
-        self._state = state
+    def __init__(self, host: Host, mail: Mail) -> None:
+        """Ask and answer nobody yet."""
+        self._host = host
         self._mail = mail
-        self._others = others
         self._echoes: dict[str, Echo] = {}
         self._looking: set[str] = set()
         self.inquiry: Inquiry | None = None
@@ -43,58 +42,57 @@ class Fitness:
 
     def answer(self) -> None:
         """Answer those who ask, until their word was found; to be called when the mail was read."""
-        for other in self._others():
+        for other in self._host.others():
             asked, known = other.inquiry, self._echoes.get(other.member)
             answered = asked is None or (known is not None and known.nonce == asked.nonce and known.word)
             if asked is not None and not answered and other.member not in self._looking:
                 self._looking.add(other.member)
-                self._state.spawn(self._look(other.member, asked))
+                self._host.spawn(self._look(other.member, asked))
 
     async def _look(self, asker: str, asked: Inquiry) -> None:
-        state = self._state
+        host = self._host
         try:
-            word = await state.in_lane("fitness", fitness.find_word(state.folder, asked.name))
+            word = await host.in_lane(Duty.FITNESS, fitness.find_word(host.folder, asked.name))
             echo = Echo(asker, asked.nonce, word=word)
         except FolderError as error:
             echo = Echo(asker, asked.nonce, trouble=str(error)[:_MOST_TROUBLE_CHARS])
         self._looking.discard(asker)
         if self._echoes.pop(asker, None) != echo:
-            state.wake("presence")
+            host.wakers[Duty.PRESENCE].set()
         self._echoes[asker] = echo
 
     async def ask(self) -> None:
         """Ask all members that live now and wait for their answers. Raises Unfit."""
-        state = self._state
         try:
             await self._asked()
         except NoSpace:
             log.warning("the volume is full, so it could not be tried together with the others")
         except FolderError as error:
-            state.trouble("fitness", error)
+            self._host.trouble(Duty.FITNESS, error)
         finally:
             self.inquiry = None
 
     async def _asked(self) -> None:
-        state, began = self._state, self._state.now
-        member, incarnation = state.settings.member, state.member.incarnation
+        host, began = self._host, self._host.now
         await self._mail_read()
-        name, word = await state.in_lane("fitness", fitness.leave_word(state.folder, member, incarnation))
+        leaving = fitness.leave_word(host.folder, host.settings.member, host.incarnation)
+        name, word = await host.in_lane(Duty.FITNESS, leaving)
         self.inquiry = Inquiry(name, nonce())
-        before = {other.member: other for other in self._others() if other.echoes is not None}
-        state.wake("presence")
+        before = {other.member: other for other in host.others() if other.echoes is not None}
+        host.wakers[Duty.PRESENCE].set()
         waiting = set(before)
         while waiting:
             await self._mail_read()
-            present = {other.member: other for other in self._others()}
+            present = {other.member: other for other in host.others()}
             waiting = {
                 name
                 for name in waiting & set(present)
                 if present[name].incarnation == before[name].incarnation
                 and not self._kept(before[name], present[name], word)
             }
-        await state.in_lane("fitness", state.folder.remove(name))
+        await host.in_lane(Duty.FITNESS, host.folder.remove(name))
         if before:
-            log.info("the folder was tried with %s, %.3f s", ", ".join(sorted(before)), state.now - began)
+            log.info("the folder was tried with %s, %.3f s", ", ".join(sorted(before)), host.now - began)
 
     async def _mail_read(self) -> None:
         self._mail.read.clear()
@@ -106,11 +104,12 @@ class Fitness:
         asked = [
             echo
             for echo in present.echoes or ()
-            if inquiry is not None and (echo.to, echo.nonce) == (self._state.settings.member, inquiry.nonce)
+            if inquiry is not None and (echo.to, echo.nonce) == (self._host.settings.member, inquiry.nonce)
         ]
         if asked and asked[0].word == word:
             return True
-        late = present.counter - before.counter > _MOST_MOVES and present.verdict is not Verdict.FOLDER_UNAVAILABLE
+        unusable = present.of(LOG).verdict is Verdict.FOLDER_UNAVAILABLE
+        late = present.counter - before.counter > _MOST_MOVES and not unusable
         if asked and asked[0].word:
             raise Unfit(f"a new file is seen by others as it was synced: {present.member} found something else in it")
         if not late:

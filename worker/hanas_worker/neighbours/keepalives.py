@@ -8,9 +8,9 @@ import aiohttp
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from hanas_core.log.positions import Position
 from hanas_serving import access
 from hanas_serving.problems import CONTENT_TYPE, document
+from hanas_worker.log.news import LogNews
 from hanas_worker.neighbours.addresses import LastKnown
 
 MEMBER_HEADER = "HANas-Member"
@@ -20,39 +20,32 @@ LIFELINE_PATH = "/v1/lifeline"
 _MOST_BYTES = 4096
 _MOST_PENDING = 4
 
+Epochs = tuple[int, ...]
+Delivered = Callable[[str, Epochs | None], None]
 
-class KeepAlive(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """What the main (or main-elect) of an epoch tells every other member."""
+
+class KeepAlive(msgspec.Struct, frozen=True, rename="camel"):
+    """What a member that is the main (or main-elect) of logs tells every other one."""
 
     member: str
-    epoch: int
     incarnation: str
     folder_id: str
-    state: str
-    """``elect``, ``serving`` or ``handed-over``."""
-    sequence: int = 0
-    committed: Position | None = None
-    """The commit position."""
-    stalled_for: float = 0.0
-    """How long the main has been waiting for the folder: age of the oldest uncommitted batch, of the oldest read that
-    waits for its check, or time since it last read its mailbox, whichever is longest. Seconds."""
-    full: bool = False
-    progress: str | None = None
+    logs: tuple[LogNews, ...]
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """The answer: the highest epoch that the receiver knows."""
+    """The answer: for each of these logs the highest epoch that the receiver knows, 0 for a log that it does not."""
 
-    epoch: int
+    epochs: Epochs
 
 
 class LinkEndpoint:
     """The ASGI application on the link port."""
 
     def __init__(
-        self, secrets: tuple[str, ...], folder_id: Callable[[], str | None], hear: Callable[[KeepAlive], int]
+        self, secrets: tuple[str, ...], folder_id: Callable[[], str | None], hear: Callable[[KeepAlive], Epochs]
     ) -> None:
-        """Hand every keep-alive of this folder to ``hear``, which returns the highest epoch known here."""
+        """Hand every keep-alive of this folder to ``hear``, which returns the highest epochs known here."""
         self._secrets = secrets
         self._folder_id = folder_id
         self._hear = hear
@@ -106,8 +99,8 @@ class Sender:
         self._resolver: LastKnown | None = None
         self._session: aiohttp.ClientSession | None = None
 
-    def send(self, keepalive: KeepAlive, peers: dict[str, str], delivered: Callable[[str, int | None], None]) -> None:
-        """Send to ``peers`` (member to link URL); ``delivered`` is told the peer and its epoch, None if it was lost."""
+    def send(self, keepalive: KeepAlive, peers: dict[str, str], delivered: Delivered) -> None:
+        """Send to ``peers`` (member to link URL); ``delivered`` is told each peer and its epochs, None if lost."""
         body = msgspec.json.encode(keepalive)
         for peer, url in peers.items():
             pending = self._pending.setdefault(peer, set())
@@ -116,13 +109,13 @@ class Sender:
                 pending.add(task)
                 task.add_done_callback(pending.discard)
 
-    async def _send(self, peer: str, url: str, body: bytes, delivered: Callable[[str, int | None], None]) -> None:
-        epoch = None
+    async def _send(self, peer: str, url: str, body: bytes, delivered: Delivered) -> None:
+        epochs = None
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, msgspec.DecodeError, OSError):
             status, answer = await self._post(url + PATH, body)
             if status == 200:
-                epoch = msgspec.json.decode(answer, type=Heard).epoch
-        delivered(peer, epoch)
+                epochs = msgspec.json.decode(answer, type=Heard).epochs
+        delivered(peer, epochs)
 
     async def _post(self, url: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body of the answer. Raises aiohttp.ClientError, TimeoutError, OSError."""

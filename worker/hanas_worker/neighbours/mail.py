@@ -1,108 +1,145 @@
-"""The mailboxes: answering probes as the main, probing as a backup, and seeing who else is there."""
+"""The mailboxes: answering probes as a main, probing as a backup, and seeing who else is there."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from hanas_core.members.detector import StartProbe
-from hanas_core.members.documents import LEFT
-from hanas_core.members.mailboxes import MOST_ANSWERS, Answer, Answers, Box, Mailboxes, Probe, Registry
-from hanas_core.members.member import Role
+from hanas_core.members.documents import Presence
+from hanas_core.members.mailboxes import (
+    MOST_ANSWERS,
+    Answer,
+    Answers,
+    Box,
+    LogAnswers,
+    LogProbe,
+    Mailboxes,
+    Probe,
+    Registration,
+    Registry,
+)
+from hanas_core.members.roles import Role
 from hanas_core.state.writes import Result
 from hanas_core.volume.errors import FolderError
-from hanas_worker.host import duties
-from hanas_worker.host.state import State
+from hanas_worker.host.duties import Duty
+from hanas_worker.host.host import Host
 from hanas_worker.log.service import EpochEnded, Service
+from hanas_worker.log.state import LogState
+
+
+class _Content(NamedTuple):
+    """What the mailboxes say."""
+
+    registrations: list[Registration]
+    presence: list[Presence | None]
+    probes: list[Probe | None]
+    answers: list[Answers | None]
 
 
 class Mail:
     """Reads everybody's mailbox and writes one's own."""
 
-    def __init__(self, state: State, serving: Callable[[], Service | None]) -> None:
-        """``serving`` returns the service while this worker is the main."""
-        self._state = state
-        self._serving = serving
-        self._boxes, self._probe_boxes = Mailboxes(state.folder), Mailboxes(state.folder)
-        self._registry = Registry(state.folder)
-        self._answered: tuple[int, dict[int, Answer]] = (0, {})
-        self._read_at = state.awake
+    def __init__(self, host: Host, logs: Sequence[LogState]) -> None:
+        """Know nobody yet."""
+        self._host = host
+        self._logs = logs
+        self._boxes, self._probe_boxes = Mailboxes(host.folder), Mailboxes(host.folder)
+        self._registry = Registry(host.folder)
+        self._probes: dict[int, LogProbe] = {}
+        """The last probe of each log."""
+        self._answered: dict[int, LogAnswers] = {}
+        """What this worker's block answers as the main of each log."""
+        self._read_at = host.awake
         self.read = asyncio.Event()
         """Set each time the mail was read."""
 
     @property
     def unread_for(self) -> float:
         """Seconds since the mailboxes could last be read, not counting pauses of this process."""
-        return self._state.awake - self._read_at
+        return self._host.awake - self._read_at
 
     async def exchange(self) -> None:
-        """Read the mail; answer the probes, or look for the answer to one's own. Raises FolderError."""
-        state, service = self._state, self._serving()
-        backup = state.member.role is Role.BACKUP
-        since = state.now
-        mail = await state.in_lane(
-            "mail",
-            duties.read_mail(
-                self._boxes,
-                self._registry,
-                probes=service is not None,
-                answers=backup and state.member.detector.probe is not None,
-            ),
+        """Read the mail; answer the probes, or look for the answers to one's own. Raises FolderError."""
+        host, since = self._host, self._host.now
+        serving = [(log.id, log.service) for log in self._logs if log.service is not None]
+        asking = [log for log in self._logs if log.member.role is Role.BACKUP and log.member.detector.probe is not None]
+        mail = await host.in_lane(
+            Duty.MAIL, _read(self._boxes, self._registry, probes=bool(serving), answers=bool(asking))
         )
-        self._read_at = state.awake
+        self._read_at = host.awake
         self.read.set()
-        state.peers.update(state.now, mail.registrations, mail.presence)
-        for other in state.others():
-            if other.role == Role.BACKUP and other.epoch == state.member.epoch:
-                state.member.returned(other.member)
-        for shown in state.peers.presence.values():
-            if shown.role == LEFT:
-                state.member.returned(shown.member)  # it was stopped in order, or a person said that it is gone
-        if service is not None:
-            await self._answer(service, mail.probes)
-        elif mail.answers:
-            self._look_for_answer(mail.answers, since)
+        host.peers.update(host.now, mail.registrations, mail.presence)
+        for log in self._logs:
+            self._see_who_is_back(log)
+        if serving:
+            await self._answer(serving, mail.probes)
+        if mail.answers:
+            for log in asking:
+                self._look_for_answer(log, mail.answers, since)
 
-    async def probe(self, start: StartProbe) -> None:
+    def _see_who_is_back(self, log: LogState) -> None:
+        for other in self._host.others():
+            shown = other.of(log.id)
+            if shown.role is Role.BACKUP and shown.epoch == log.member.epoch:
+                log.member.returned(other.member)
+        for other in self._host.peers.presence.values():
+            if other.left:
+                log.member.returned(other.member)  # it was stopped in order, or a person said that it is gone
+
+    async def probe(self, log: LogState, start: StartProbe) -> None:
         """Write a probe, try one's own canary at once, and tell the detector."""
-        state = self._state
-        probe = Probe(state.settings.member, state.member.incarnation, start.nonce, start.epoch)
+        host = self._host
+        self._probes[log.id] = LogProbe(start.nonce, start.epoch, log.id)
+        probe = Probe(host.settings.member, host.incarnation, tuple(self._probes.values()))
         try:
-            kept = await state.in_lane("probe", duties.send_probe(self._probe_boxes, state.slot, probe))
+            kept = await host.in_lane(Duty.PROBE, _send(self._probe_boxes, host.slot, probe))
         except FolderError as error:
-            state.trouble("probe", error)
+            host.trouble(Duty.PROBE, error)
             kept = False
         else:
-            state.recovered("probe")
-        state.member.detector.canary(state.now, start.nonce, ok=kept)
+            host.recovered(Duty.PROBE)
+        log.member.detector.canary(host.now, start.nonce, ok=kept)
 
-    def _look_for_answer(self, answers: list[Answers | None], since: float) -> None:
-        state = self._state
-        slot = None if state.member.claim is None else state.peers.slot_of(state.member.claim.member)
-        written = None if slot is None else answers[slot]
-        answer = None if written is None else written.answers.get(state.slot)
+    def _look_for_answer(self, log: LogState, answers: list[Answers | None], since: float) -> None:
+        host, claim = self._host, log.member.claim
+        slot = None if claim is None else host.peers.slot_of(claim.member)
+        block = None if slot is None else answers[slot]
+        written = None if block is None else block.of(log.id)
+        answer = None if written is None else written.answers.get(host.slot)
         told = None
-        if written is not None and answer is not None:
-            told = (answer.nonce, written.epoch, written.incarnation, answer.full)
-        state.member.detector.looked(state.now, since, told)
+        if block is not None and written is not None and answer is not None:
+            told = (answer.nonce, written.epoch, block.incarnation, answer.full)
+        log.member.detector.looked(host.now, since, told)
 
-    async def _answer(self, service: Service, probes: list[Probe | None]) -> None:
+    async def _answer(self, serving: list[tuple[int, Service]], probes: list[Probe | None]) -> None:
+        """Answer each new probe."""
+        answered = dict(self._answered)
+        for log, service in serving:
+            new = await self._answers(log, service, probes)
+            if new is not None:
+                answered[log] = new
+        if answered == self._answered:
+            return
+        answers = Answers(self._host.incarnation, tuple(answered.values()))
+        await self._host.in_lane(Duty.MAIL, self._boxes.write(Box.ANSWERS, self._host.slot, answers))
+        self._answered = answered  # only now: an answer that could not be written is written again
+
+    async def _answers(self, log: int, service: Service, probes: list[Probe | None]) -> LogAnswers | None:
         """Answer each new probe of this epoch, after one no-op went through the real commit path in it."""
-        epoch = service.epoch
-        answered = self._answered[1] if self._answered[0] == epoch else {}
+        epoch, before = service.epoch, self._answered.get(log)
+        answered = before.answers if before is not None and before.epoch == epoch else {}
         asked: dict[int, str] = {
             slot: probe.nonce
-            for slot, probe in enumerate(probes)
+            for slot, probe in enumerate(None if block is None else block.of(log) for block in probes)
             if probe is not None
             and probe.epoch == epoch
             and (slot not in answered or answered[slot].nonce != probe.nonce)
         }
         if not asked or not await self._commits(service) or service.epoch != epoch:
-            return
+            return None
         answered = {slot: answer for slot, answer in answered.items() if slot not in asked}
         answered |= {slot: Answer(nonce, service.full) for slot, nonce in asked.items()}
-        answered = dict(list(answered.items())[-MOST_ANSWERS:])
-        answers = Answers(epoch, self._state.member.incarnation, answered)
-        await self._state.in_lane("mail", self._boxes.write(Box.ANSWERS, self._state.slot, answers))
-        self._answered = epoch, answered  # only now: an answer that could not be written is written again
+        return LogAnswers(epoch, dict(list(answered.items())[-MOST_ANSWERS:]), log)
 
     @staticmethod
     async def _commits(service: Service) -> bool:
@@ -115,3 +152,21 @@ class Mail:
         except EpochEnded:
             return False
         return True
+
+
+async def _read(mailboxes: Mailboxes, registry: Registry, *, probes: bool, answers: bool) -> _Content:
+    """Read everybody's presence, and the probes or the answers where they matter."""
+    presence = await registry.presence(mailboxes)
+    slots = len(registry.known)
+    return _Content(
+        list(registry.known),
+        presence,
+        await mailboxes.read(Box.PROBES, slots, Probe) if probes else [],
+        await mailboxes.read(Box.ANSWERS, slots, Answers) if answers else [],
+    )
+
+
+async def _send(mailboxes: Mailboxes, slot: int, probe: Probe) -> bool:
+    """Write one's probe and, at once, try one's own canary; tell whether the folder kept it."""
+    await mailboxes.write(Box.PROBES, slot, probe)
+    return await mailboxes.try_canary(slot)

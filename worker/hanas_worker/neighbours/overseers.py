@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import UTC, datetime
 from http.client import responses
 from typing import Any, TypeVar
 
@@ -16,6 +15,8 @@ from hanas_core.members.mailboxes import Registry
 from hanas_core.volume.folder import Folder
 from hanas_serving import access
 from hanas_serving.lanes import Lane
+from hanas_worker.host.clock import wall_clock
+from hanas_worker.host.duties import Duty
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Overseers:
         self._headers = {"Content-Type": "application/json", **access.bearer(secrets)}
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._folder_timeout = folder_timeout
-        self._lane = Lane("arbitration")
+        self.lane = Lane(Duty.ARBITRATION)
         self._session: aiohttp.ClientSession | None = None
         self.reachable = False
         """The last call reached an overseer."""
@@ -95,7 +96,7 @@ class Overseers:
 
     async def _decide(self, procedure: Coroutine[Any, Any, T]) -> T:
         try:
-            return await self._lane.run(procedure, self._folder_timeout)
+            return await self.lane.run(procedure, self._folder_timeout)
         except arbitration.Refused as refusal:
             raise Rejected(str(refusal)) from None
 
@@ -115,11 +116,6 @@ class Overseers:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
-
-
-def wall_clock() -> str:
-    """Return the time of day in ISO 8601, for people."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class _Problem(msgspec.Struct):

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from hanas_core.members.documents import LOG
 from hanas_serving import access, problems
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import status
@@ -48,7 +49,7 @@ class WorkerApplication(Starlette):
 
     def join(self, node: Node) -> None:
         """Answer for ``node`` from now on."""
-        self.node = self._rules.node = node
+        self.node, self._rules.node = node, node.logs[LOG]
         self._metrics.register(NodeCollector(node))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +62,8 @@ class WorkerApplication(Starlette):
     def _with_epoch(self, send: Send) -> Send:
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start" and self.node is not None:
-                message["headers"] = [*message["headers"], (b"hanas-epoch", b"%d" % self.node.state.member.epoch)]
+                epoch = self.node.logs[LOG].state.member.epoch
+                message["headers"] = [*message["headers"], (b"hanas-epoch", b"%d" % epoch)]
             await send(message)
 
         return send_on
@@ -84,7 +86,7 @@ class WorkerApplication(Starlette):
         del request
         if self.node is None:
             raise Problem(503, self.waiting_for, {"retry-after": "1"})
-        if not self.node.ready:
+        if not self.node.logs[LOG].ready:
             raise Problem(503, "there is no main that serves just now", {"retry-after": "1"})
         return Response("ok\n", media_type="text/plain")
 

@@ -13,9 +13,9 @@ from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests, rules
 from hanas_worker.faces.http.requests import Wanted
 from hanas_worker.faces.http.rules import Absent, Rules
+from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import EpochEnded, Service
 from hanas_worker.log.values import Moved
-from hanas_worker.node import Node
 
 
 class DirectKeyValue:
@@ -48,14 +48,14 @@ class DirectKeyValue:
 
     # ------------------------------------------------------------------ writes
 
-    def _write(self, exchange: Exchange, node: Node, service: Service, key: str) -> None:
+    def _write(self, exchange: Exchange, node: LogDriver, service: Service, key: str) -> None:
         value = exchange.body if exchange.method == b"PUT" else None
         write = requests.write_of(key, exchange.headers, value)
         if value is not None and len(value) > self._rules.value_bytes:
             raise self._rules.too_large(len(value))
         service.submit(write, partial(self._written, exchange, node, service))
 
-    def _written(self, exchange: Exchange, node: Node, service: Service, outcome: Outcome) -> None:
+    def _written(self, exchange: Exchange, node: LogDriver, service: Service, outcome: Outcome) -> None:
         try:
             exchange.answer(rules.written(node, service, exchange.path, outcome))
         except Problem as problem:
@@ -66,7 +66,7 @@ class DirectKeyValue:
     # ------------------------------------------------------------------ reads
 
     def _checked(
-        self, exchange: Exchange, node: Node, service: Service, key: str, wanted: Wanted, unsealed: bool
+        self, exchange: Exchange, node: LogDriver, service: Service, key: str, wanted: Wanted, unsealed: bool
     ) -> None:
         try:
             if not unsealed:
@@ -81,7 +81,7 @@ class DirectKeyValue:
         except Exception as error:
             exchange.fail(error)
 
-    async def _fetch(self, exchange: Exchange, node: Node, key: str, wanted: Wanted, found: Absent) -> None:
+    async def _fetch(self, exchange: Exchange, node: LogDriver, key: str, wanted: Wanted, found: Absent) -> None:
         """Answer with a value from its place on the volume."""
         try:
             exchange.answer(await self._fetched(exchange, node, key, wanted, found))
@@ -91,7 +91,7 @@ class DirectKeyValue:
             exchange.fail(error)
 
     @staticmethod
-    async def _fetched(exchange: Exchange, node: Node, key: str, wanted: Wanted, absent: Absent) -> Answer:
+    async def _fetched(exchange: Exchange, node: LogDriver, key: str, wanted: Wanted, absent: Absent) -> Answer:
         while True:
             try:
                 return await rules.fetch(node, key, absent)

@@ -7,9 +7,9 @@ from hanas_serving.answers import Answer, send_answer
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests, rules
 from hanas_worker.faces.http.rules import Absent, Rules
+from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import EpochEnded
 from hanas_worker.log.values import Moved
-from hanas_worker.node import Node
 
 COLLECTION = b"/v1/kv"
 _METHODS = "DELETE, GET, HEAD, PUT"
@@ -56,7 +56,7 @@ class KeyValueEndpoint:
             return
         await send_answer(answer, send, bodiless=scope["method"] == "HEAD")
 
-    async def _answer(self, node: Node, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, node: LogDriver, scope: Scope, receive: Receive) -> Answer:
         path: bytes = scope["raw_path"]
         method: str = scope["method"]
         if path == COLLECTION:
@@ -72,7 +72,7 @@ class KeyValueEndpoint:
 
     # ------------------------------------------------------------------ reads
 
-    async def _get(self, node: Node, key: str, scope: Scope) -> Answer:
+    async def _get(self, node: LogDriver, key: str, scope: Scope) -> Answer:
         wanted = requests.wanted_of(scope["headers"])
         query: bytes = scope["query_string"]
         stale = bool(query) and requests.wants_stale(requests.query_of(query))
@@ -91,7 +91,7 @@ class KeyValueEndpoint:
             except Moved:
                 continue
 
-    async def _list(self, node: Node, scope: Scope) -> Answer:
+    async def _list(self, node: LogDriver, scope: Scope) -> Answer:
         wanted = requests.page_of(requests.query_of(scope["query_string"]))
         epoch = await self._readable(node, scope, stale=wanted.stale)
         page = node.state.replica.index.page(wanted.prefix, wanted.after, wanted.limit)
@@ -101,7 +101,7 @@ class KeyValueEndpoint:
         return Answer(200, head + rules.epoch_line(epoch), body)
 
     @staticmethod
-    async def _readable(node: Node, scope: Scope, *, stale: bool) -> int:
+    async def _readable(node: LogDriver, scope: Scope, *, stale: bool) -> int:
         """Wait until the index may be read for this request; return the epoch it is read in."""
         service = node.serving
         if service is None:
@@ -118,7 +118,7 @@ class KeyValueEndpoint:
 
     # ------------------------------------------------------------------ writes
 
-    async def _write(self, node: Node, key: str, scope: Scope, receive: Receive) -> Answer:
+    async def _write(self, node: LogDriver, key: str, scope: Scope, receive: Receive) -> Answer:
         service = node.serving
         if service is None:
             raise rules.elsewhere(node, _target(scope))

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from hanas_core.members.member import Role
+from hanas_core.members.documents import LOG
+from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
 from hanas_worker.node import Node
 
@@ -20,9 +21,10 @@ class NodeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         node = self._node
-        state, service = node.state, node.serving
+        driver, alerts = node.logs[LOG], node.presence.alerts
+        state, service, compactor = driver.state, driver.serving, driver.compactor
         member, index = state.member, state.replica.index
-        garbage, space = node.compactor.measure()
+        garbage, space = compactor.measure()
         role = GaugeMetricFamily("hanas_role", "1 for the role that this worker has.", labels=["role"])
         for candidate in Role:
             role.add_metric([candidate.value], float(candidate is member.role))
@@ -39,22 +41,18 @@ class NodeCollector(Collector):
             ("hanas_lag_bytes", "Committed bytes of the log that are not applied yet.", state.replica.tailer.lag_bytes),
             ("hanas_serving", "1 while this worker is the main and serves.", int(service is not None)),
             ("hanas_stalled_seconds", "Age of the oldest uncommitted write.", service.stalled_for if service else 0.0),
-            (
-                "hanas_folder_ok",
-                "1 while the folder works here.",
-                int(not (state.folder_trouble or state.hung_lanes or member.blind)),
-            ),
-            ("hanas_folder_full", "1 while the volume has no room.", int(service is not None and service.full)),
+            ("hanas_folder_ok", "1 while the folder works here.", int(node.folder_works)),
+            ("hanas_folder_full", "1 while the volume has no room.", int(node.folder_full)),
             ("hanas_log_bytes", "Space of the sealed segments, at the main.", space),
             ("hanas_garbage_bytes", "What of it is garbage, about.", garbage),
-            ("hanas_compacting", "1 while the log is being compacted.", int(node.compactor.running)),
-            ("hanas_alerts", "Open alerts of this worker.", len(node.book.open)),
+            ("hanas_compacting", "1 while the log is being compacted.", int(compactor.running)),
+            ("hanas_alerts", "Open alerts of this worker.", len(alerts)),
         ):
             yield GaugeMetricFamily(name, text, value)
         open_alerts = GaugeMetricFamily(
             "hanas_alert", "1 for each open alert of this worker.", labels=["kind", "severity", "about"]
         )
-        for alert in node.book.open:
+        for alert in alerts:
             open_alerts.add_metric([alert.kind, alert.severity, alert.about], 1.0)
         yield open_alerts
         for name, text, count in (
@@ -63,8 +61,8 @@ class NodeCollector(Collector):
                 "Batches that this main committed in its present epoch.",
                 service.batches if service else 0,
             ),
-            ("hanas_compactions", "How often this worker has compacted the log.", node.compactor.runs),
-            ("hanas_freed_bytes", "What was freed by that.", node.compactor.freed_bytes),
+            ("hanas_compactions", "How often this worker has compacted the log.", compactor.runs),
+            ("hanas_freed_bytes", "What was freed by that.", compactor.freed_bytes),
             ("hanas_checks", "Seal checks for reads in its present epoch.", service.checks if service else 0),
         ):
             yield CounterMetricFamily(name, text, count)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from hanas_core.members.member import Role
+from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
 from hanas_core.state.writes import ANY, Outcome, Result, Write
 from hanas_core.volume.errors import FolderError
@@ -17,8 +17,8 @@ from hanas_serving.answers import Answer, of_problem
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
 from hanas_worker.faces.http.requests import Headers, Wanted
+from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import Service
-from hanas_worker.node import Node
 
 NO_SUCH_KEY = "there is no such key"
 
@@ -37,12 +37,12 @@ class Rules:
 
     def __init__(self, client_tokens: tuple[str, ...], value_bytes: int) -> None:
         """Allow values of ``value_bytes`` at most, and, if there are any, bearers of ``client_tokens`` only."""
-        self.node: Node | None = None
+        self.node: LogDriver | None = None
         """Set once this worker has joined."""
         self.value_bytes = value_bytes
         self._tokens = client_tokens
 
-    def admit(self, headers: Headers) -> Node:
+    def admit(self, headers: Headers) -> LogDriver:
         """Return the node that answers. Raises Problem: 401, or 503 before there is one."""
         if self._tokens and not access.allowed(dict(headers).get(b"authorization"), self._tokens):
             raise Problem(401, "a bearer token is needed: Authorization: Bearer ...", {"www-authenticate": "Bearer"})
@@ -66,7 +66,7 @@ class Rules:
         return of_problem(problem, None if self.node is None else self.node.state.member.epoch)
 
 
-def elsewhere(node: Node, target: bytes) -> Problem:
+def elsewhere(node: LogDriver, target: bytes) -> Problem:
     """Return where the client should go instead. ``target``: the path and query that it asked for, not decoded."""
     main = node.main_url
     if main is None:
@@ -81,13 +81,13 @@ def epoch_line(epoch: int) -> bytes:
     return b"hanas-epoch: %d\r\n" % epoch
 
 
-def stale_epoch(node: Node) -> int | None:
+def stale_epoch(node: LogDriver) -> int | None:
     """Return the epoch in which a worker that is not the main may be read with ``consistency=stale``, if it may."""
     epoch = node.state.followed_epoch
     return epoch if epoch and node.state.member.role is Role.BACKUP else None
 
 
-def look(node: Node, key: str, wanted: Wanted, epoch: int) -> Answer | Absent:
+def look(node: LogDriver, key: str, wanted: Wanted, epoch: int) -> Answer | Absent:
     """Return what the index tells of ``key``, which may be read in ``epoch``. Raises Problem: 404, 412, 416."""
     index = node.state.replica.index
     entry = index.get(key)
@@ -116,7 +116,7 @@ def look(node: Node, key: str, wanted: Wanted, epoch: int) -> Answer | Absent:
     return Answer(status, lines, value if len(value) == length else value[part[0] : part[1]])
 
 
-async def fetch(node: Node, key: str, absent: Absent) -> Answer:
+async def fetch(node: LogDriver, key: str, absent: Absent) -> Answer:
     """Return the answer with the value from its place. Raises Moved: look again; Problem: it cannot be read."""
     try:
         value = await node.values.read(key, absent.entry, absent.part)
@@ -128,7 +128,7 @@ async def fetch(node: Node, key: str, absent: Absent) -> Answer:
 _CREATED, _REPLACED = Result.CREATED, Result.REPLACED
 
 
-def written(node: Node, service: Service, target: bytes, outcome: Outcome) -> Answer:
+def written(node: LogDriver, service: Service, target: bytes, outcome: Outcome) -> Answer:
     """Return the answer to a write that ended so. Raises Problem if it was not done, or may not have been."""
     result, version = outcome.result, outcome.version
     if version is not None and (result is _REPLACED or result is _CREATED):
@@ -140,7 +140,7 @@ def written(node: Node, service: Service, target: bytes, outcome: Outcome) -> An
     raise _refused(node, service, target, outcome)
 
 
-def _refused(node: Node, service: Service, target: bytes, outcome: Outcome) -> Problem:
+def _refused(node: LogDriver, service: Service, target: bytes, outcome: Outcome) -> Problem:
     epoch = {"hanas-epoch": str(service.epoch)}
     match outcome.result:
         case Result.NOT_FOUND:

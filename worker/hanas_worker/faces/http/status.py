@@ -2,8 +2,9 @@
 
 import msgspec
 
-from hanas_core.members.documents import Alert, Link
+from hanas_core.members.documents import LEFT, LOG, Alert, Link
 from hanas_core.members.verdicts import Verdict
+from hanas_worker.log.driver import LogDriver
 from hanas_worker.node import Node
 
 
@@ -29,12 +30,9 @@ class CompactionState(msgspec.Struct, frozen=True, rename="camel"):
     """What the sealed segments take, of which the garbage is a part."""
 
 
-class Status(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """The document."""
+class LogFacts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """How one log is here."""
 
-    member: str
-    incarnation: str
-    slot: int
     role: str
     epoch: int
     main: str | None
@@ -43,7 +41,6 @@ class Status(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     verdict_for_seconds: float
     """How long a backup's verdict stands; 0 at the main."""
     links: tuple[Link, ...]
-    alerts: tuple[Alert, ...]
     committed: str
     """The position up to which this worker has applied the log: epoch/segment/offset."""
     lag_bytes: int
@@ -52,42 +49,65 @@ class Status(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     keys: int
     value_bytes: int
     stalled_for_seconds: float
+    compaction: CompactionState
+
+
+class LogStatus(LogFacts, frozen=True, kw_only=True):
+    """The facts of the log with this id."""
+
+    log: int
+
+
+class Status(LogFacts, frozen=True, rename="camel", kw_only=True):
+    """The document. The facts at its top are those of the first log."""
+
+    member: str
+    incarnation: str
+    slot: int
+    alerts: tuple[Alert, ...]
     overseer_reachable: bool
     folder: FolderHealth
-    compaction: CompactionState
+    logs: tuple[LogStatus, ...]
 
 
 def document(node: Node) -> Status:
     """Return the status of ``node``."""
-    state, service, shown = node.state, node.serving, node.presence()
-    member, index = state.member, state.replica.index
+    host, shown = node.host, node.presence.content()
+    logs = tuple(_log(driver, left=shown.left) for driver in node.logs)
+    first = msgspec.structs.asdict(logs[LOG])
+    del first["log"]
     return Status(
         member=shown.member,
         incarnation=shown.incarnation,
-        slot=state.slot,
-        role=shown.role,
+        slot=host.slot,
+        alerts=shown.alerts,
+        overseer_reachable=node.overseers.reachable,
+        folder=FolderHealth(
+            host.folder_id, node.folder_works, host.folder_trouble, [*host.hung_duties], node.folder_full
+        ),
+        logs=logs,
+        **first,
+    )
+
+
+def _log(driver: LogDriver, *, left: bool) -> LogStatus:
+    host, state, service, shown = driver.state.host, driver.state, driver.serving, driver.shown()
+    member, index = state.member, state.replica.index
+    compactor = driver.compactor
+    return LogStatus(
+        log=shown.log,
+        role=LEFT if left else shown.role.value,
         epoch=shown.epoch,
         main=None if member.claim is None else member.claim.member,
-        main_url=state.settings.advertise_url if service is not None else node.main_url,
+        main_url=driver.main_url if service is None else host.settings.advertise_url,
         verdict=shown.verdict,
-        verdict_for_seconds=0.0 if service is not None else round(state.now - member.detector.verdict_since, 3),
+        verdict_for_seconds=0.0 if service is not None else round(host.now - member.detector.verdict_since, 3),
         links=shown.links,
-        alerts=shown.alerts,
         committed=shown.applied,
         lag_bytes=shown.lag_bytes,
         revision=index.sequence,
-        keys=len(index),
+        keys=shown.keys,
         value_bytes=index.value_bytes,
         stalled_for_seconds=0.0 if service is None else round(service.stalled_for, 3),
-        overseer_reachable=node.overseers.reachable,
-        folder=FolderHealth(
-            state.folder_id,
-            not (state.folder_trouble or state.hung_lanes or member.blind),
-            state.folder_trouble,
-            state.hung_lanes,
-            service is not None and service.full,
-        ),
-        compaction=CompactionState(
-            node.compactor.running, node.compactor.runs, node.compactor.freed_bytes, *node.compactor.measure()
-        ),
+        compaction=CompactionState(compactor.running, compactor.runs, compactor.freed_bytes, *compactor.measure()),
     )

@@ -1,6 +1,6 @@
 """Who else is there, from what the members show of themselves in the folder."""
 
-from hanas_core.members.documents import LEFT, Presence
+from hanas_core.members.documents import Presence
 from hanas_core.members.mailboxes import Registration
 
 _FORGET_AFTER = 60.0
@@ -38,4 +38,4 @@ class Peers:
 
     def link_urls(self, now: float) -> dict[str, str]:
         """Return where keep-alives go: member to URL. Who has left is not there to hear them."""
-        return {shown.member: shown.link_url for shown in self.alive(now, _FORGET_AFTER) if shown.role != LEFT}
+        return {shown.member: shown.link_url for shown in self.alive(now, _FORGET_AFTER) if not shown.left}

@@ -1,0 +1,160 @@
+"""What belongs to the process: who it is, its lanes, its clock, its background tasks and what the folder does to it.
+
+All of it belongs to the event loop. Each duty that touches the folder has a lane of its own (hanas_serving.lanes), so
+that a hung mount freezes none of the others.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from hanas_core.members.documents import Presence
+from hanas_core.members.timing import Timing
+from hanas_core.volume import names
+from hanas_core.volume.errors import FolderError
+from hanas_core.volume.folder import Folder
+from hanas_serving.lanes import Lane
+from hanas_worker.host.duties import Duty
+from hanas_worker.host.peers import Peers
+from hanas_worker.host.settings import WorkerSettings
+
+log = logging.getLogger("hanas.worker")
+
+T = TypeVar("T")
+
+_PEER_SILENCE = 3.0
+"""A member silent for this many presence intervals counts as gone."""
+
+
+class Host:
+    """One process of a worker, which is one incarnation of its member."""
+
+    def __init__(self, settings: WorkerSettings, folder: Folder, folder_id: str) -> None:
+        """Know nobody yet. Needs a running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.folder = folder
+        self.folder_id = folder_id
+        self.incarnation = names.nonce()
+        self.peers = Peers(settings.member)
+        self.slot = -1
+        """One's own mailbox slot, known after the arrival."""
+        self.leaving = False
+        """This worker is being stopped: nothing new is begun."""
+        self.awake = 0.0
+        """Seconds that this worker lived through: a pause of the whole process counts as `suspect_after` at most."""
+        self._woke_at = self.now
+        self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
+        """Make the duties of the process run at once."""
+        self._troubles: dict[Duty, FolderError] = {}
+        self._own_lanes: dict[Duty, Lane] = {}
+        self._lanes: WeakKeyDictionary[Lane, Duty] = WeakKeyDictionary()
+        """Every lane that somebody uses, or whose last call has not returned: its thread keeps it."""
+        self._background: set[asyncio.Task[None]] = set()
+        self.mistake: asyncio.Future[None] = self._loop.create_future()
+        """Gets the error of work in the background that no one expected: the worker ends with it, as with a duty's."""
+
+    @property
+    def timing(self) -> Timing:
+        """All intervals and time-outs."""
+        return self.settings.timing
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._loop.time()
+
+    def live_on(self) -> None:
+        """Let `awake` advance; to be called several times per `suspect_after`."""
+        now = self.now
+        self.awake += min(now - self._woke_at, self.timing.suspect_after)
+        self._woke_at = now
+
+    def others(self) -> list[Presence]:
+        """Return the other members that live and stay."""
+        alive = self.peers.alive(self.now, _PEER_SILENCE * self.timing.presence_interval)
+        return [other for other in alive if not other.left]
+
+    # ------------------------------------------------------------------ lanes
+
+    async def in_lane(self, duty: Duty, procedure: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run ``procedure`` in the lane of a duty, for `folder_timeout` or ``timeout`` seconds. Raises FolderError."""
+        lane = self._own_lanes.get(duty)
+        if lane is None:
+            lane = self._own_lanes[duty] = self.new_lane(duty)
+        return await lane.run(procedure, timeout or self.timing.folder_timeout)
+
+    def new_lane(self, duty: Duty) -> Lane:
+        """Return a lane for somebody who runs and closes it."""
+        lane = Lane(duty)
+        self.know(lane, duty)
+        return lane
+
+    def know(self, lane: Lane, duty: Duty) -> None:
+        """Count a lane among those of this process."""
+        self._lanes[lane] = duty
+
+    @property
+    def hung_duties(self) -> list[Duty]:
+        """The duties that have a call on the folder which has not returned in time."""
+        return sorted({duty for lane, duty in self._lanes.items() if lane.hung})
+
+    # ------------------------------------------------------------------ duties and other work
+
+    async def repeat(
+        self, duty: Duty, interval: float, do: Callable[[], Awaitable[None]], waker: asyncio.Event
+    ) -> None:
+        """Do a duty every ``interval`` seconds and whenever it is woken; trouble with the folder ends it never."""
+        while True:
+            waker.clear()
+            try:
+                await do()
+            except FolderError as error:
+                self.trouble(duty, error)
+            else:
+                self.recovered(duty)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await waker.wait()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work in the background."""
+        self.keep(asyncio.create_task(work))
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Let a task of the background go on, and hear of its error."""
+        self._background.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self.mistake.done():
+            self.mistake.set_exception(error)
+
+    def cancel_background(self) -> None:
+        """Give up the work in the background."""
+        for task in self._background:
+            task.cancel()
+
+    # ------------------------------------------------------------------ what the folder does
+
+    @property
+    def folder_trouble(self) -> str | None:
+        """The last error of the folder in a duty that has not succeeded since; None while all is well."""
+        return next((f"{duty}: {error}" for duty, error in reversed(self._troubles.items())), None)
+
+    def trouble(self, duty: Duty, error: FolderError) -> None:
+        """Take note that the folder failed a duty; said once for each duty and kind of error."""
+        before = self._troubles.pop(duty, None)
+        if type(before) is not type(error):
+            log.warning("the folder gives trouble: %s: %s", duty, error)
+        self._troubles[duty] = error
+
+    def recovered(self, duty: Duty) -> None:
+        """Take note that a duty was done."""
+        if self._troubles.pop(duty, None) is not None:
+            log.info("the folder works again (%s)", duty)

@@ -1,0 +1,16 @@
+"""What earlier processes of a worker left behind in the folder."""
+
+from hanas_core.volume import names
+from hanas_core.volume.folder import Folder
+
+
+async def clear_temporary(folder: Folder, member: str, incarnation: str) -> int:
+    """Remove what earlier incarnations of this member left behind; return how many files."""
+    leftovers = [
+        name
+        for name in await folder.names(names.TEMPORARY)
+        if (owner := names.owner_of_temporary(name)) and owner[0] == member and owner[1] != incarnation
+    ]
+    for name in leftovers:
+        await folder.remove(f"{names.TEMPORARY}/{name}")
+    return len(leftovers)

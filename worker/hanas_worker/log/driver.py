@@ -1,0 +1,312 @@
+"""One log at this worker: it is followed, taken over, served and handed over here (docs/protocol.md, section 2).
+
+The driver feeds the state machine of `hanas_core.members.member`, carries out its effects, and runs the log's duties,
+each on its interval or when it is woken:
+
+    watch     newer claims, the manifest of the followed epoch, planned hand-overs
+    log       tailing as a backup                              hanas_worker.log.follower
+    places    where values have moved                          hanas_worker.log.follower
+    prepare   zero-written space for the next segment          hanas_worker.log.tenure
+    compact   merging old segments, and a new epoch for that   hanas_worker.log.compactor
+    snapshot  the index, for cold starts                       hanas_worker.log.snapshots
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, NamedTuple, assert_never
+
+import msgspec
+
+from hanas_core.epochs import arbitration
+from hanas_core.epochs.arbitration import Challenge, Expected
+from hanas_core.log import claims
+from hanas_core.log.claims import Claim
+from hanas_core.members.alerts import AlertBook
+from hanas_core.members.detector import Conclude, StartProbe
+from hanas_core.members.documents import Link, LogPresence
+from hanas_core.members.member import Effect, Follow, HandOver, Promote, StepDown
+from hanas_core.members.roles import LinkState, MainState, Role
+from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
+from hanas_core.volume import names
+from hanas_core.volume.errors import FolderError, NoSpace
+from hanas_core.volume.folder import Folder
+from hanas_worker.host.clock import wall_clock
+from hanas_worker.host.duties import Duty
+from hanas_worker.log.compactor import Compactor
+from hanas_worker.log.follower import Follower
+from hanas_worker.log.news import LogNews
+from hanas_worker.log.service import Service
+from hanas_worker.log.snapshots import Snapshots
+from hanas_worker.log.state import LogState
+from hanas_worker.log.tenure import Tenure
+from hanas_worker.log.values import Values
+from hanas_worker.log.ways import Ways
+
+log = logging.getLogger("hanas.worker")
+
+_LINK_STATES = {
+    Verdict.HEALTHY: LinkState.UP,
+    Verdict.FOLDER_FULL: LinkState.UP,
+    Verdict.LINK_FAILED: LinkState.FAILED,
+}
+
+
+class Sighting(NamedTuple):
+    """What the claims say: the highest, how many went before it without serving, whether it was handed over."""
+
+    claim: Claim
+    unserved: int
+    handed_over: bool
+
+
+class LogDriver:
+    """Drives one log at this worker."""
+
+    def __init__(self, state: LogState, ways: Ways) -> None:
+        """Know nothing yet; `duties` and `tick` do the rest."""
+        self.state = state
+        self.book = AlertBook(state.host.settings.member)
+        self.tenure = Tenure(state)
+        self.values = Values(state)
+        self.compactor = Compactor(state, self.tenure, self._learn_places)
+        self._host = state.host
+        self._ways = ways
+        self._snapshots = Snapshots(state)
+        self._follower = Follower(state)
+        self._claiming: set[asyncio.Task[None]] = set()
+        """Asking for a takeover, or carrying one out."""
+        self._noted: object = None
+
+    # ------------------------------------------------------------------ what the API asks
+
+    @property
+    def serving(self) -> Service | None:
+        """The service while this worker is the main."""
+        return self.state.service
+
+    @property
+    def main_url(self) -> str | None:
+        """Where clients are redirected to; None while there is no main that serves, or it is this worker."""
+        member, own_url = self.state.member, self._host.settings.advertise_url
+        if member.claim is None or member.role is not Role.BACKUP or member.detector.verdict in TAKEOVER_VERDICTS:
+            return None
+        if member.claim.incarnation == member.incarnation or self.state.served_epoch != member.epoch:
+            return None
+        if member.claim.advertise_url == own_url:
+            return None  # the main was an earlier run of this worker: clients would be sent round in a circle
+        return member.claim.advertise_url
+
+    @property
+    def ready(self) -> bool:
+        """This worker serves, or redirects to a main that serves."""
+        return self.serving is not None or self.main_url is not None
+
+    # ------------------------------------------------------------------ its duties
+
+    def duties(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the duties, each of which goes on for ever."""
+        timing = self._host.timing
+        return [
+            self._host.repeat(duty, interval, do, self.state.wakers[duty])
+            for duty, interval, do in (
+                (Duty.WATCH, timing.watch_interval, self.look),
+                (Duty.LOG, timing.tail_interval, self._follower.catch_up),
+                (Duty.PLACES, timing.watch_interval, self._learn_places),
+                (Duty.PREPARE, timing.presence_interval, self.tenure.prepare),
+                (Duty.COMPACT, timing.presence_interval, self.compactor.compact),
+                (Duty.SNAPSHOT, timing.presence_interval, self._snapshots.take),
+            )
+        ]
+
+    async def _learn_places(self) -> None:
+        if await self._follower.learn_places():
+            self.values.close_removed()
+
+    async def look(self) -> None:
+        """Look at the claims. Raises FolderError."""
+        host, member = self._host, self.state.member
+        sighting = await host.in_lane(Duty.WATCH, _look(host.folder, member.epoch))
+        if sighting is None or self.tenure.rolling or sighting.claim.epoch < member.epoch:
+            return
+        claim = sighting.claim
+        self.do(member.see(host.now, claim, sighting.unserved))
+        if claim.epoch != member.epoch or member.role is not Role.BACKUP:
+            return
+        if sighting.unserved == 0:
+            member.detector.served()
+        if sighting.handed_over and claim.incarnation != member.incarnation and not host.leaving:
+            conclusion = member.detector.handed_over(host.now)
+            self.do([conclusion] if conclusion else [])
+
+    def tick(self, *, others_connected: bool, blind: bool) -> None:
+        """Time has passed. ``blind``: the folder does not work here, as far as it is the same for every log."""
+        host, member = self._host, self.state.member
+        member.full = self.serving is not None and self.serving.full
+        member.blind = blind
+        if not host.leaving:
+            self.do(member.tick(host.now, names.nonce(), others_connected=others_connected))
+        self._note_conditions()
+        if self._noted != (noted := (member.role, member.verdict, self.book.open)):
+            self._noted = noted
+            host.wakers[Duty.PRESENCE].set()
+            host.wakers[Duty.REPORT].set()
+
+    def _note_conditions(self) -> None:
+        self.book.update(self._host.now, wall_clock(), self.state.member.conditions())
+
+    # ------------------------------------------------------------------ what the state machine wants done
+
+    def do(self, effects: list[Effect]) -> None:
+        """Carry out effects, in order."""
+        host, state = self._host, self.state
+        for effect in effects:
+            match effect:
+                case Follow(claim):
+                    state.followed_epoch = state.served_epoch = 0
+                    log.info("epoch %d: %s is the main", claim.epoch, claim.member)
+                    self._hold_on_to(claim)
+                    state.wakers[Duty.LOG].set()
+                case Promote(claim):
+                    self._ways.let_go()
+                    self._claim(self.tenure.take_over(claim))
+                case StepDown(claim):
+                    log.warning("epoch %d: %s took over; stepping down", claim.epoch, claim.member)
+                    self.tenure.end(f"{claim.member} claimed epoch {claim.epoch}")
+                    self._hold_on_to(claim)
+                    state.wakers[Duty.LOG].set()
+                case HandOver(why):
+                    host.spawn(self._hand_over(why))
+                case StartProbe():
+                    host.spawn(self._ways.probe(state, effect))
+                case Conclude():
+                    self._claim(self.challenge(effect))
+                case _:
+                    assert_never(effect)
+        if effects:
+            host.wakers[Duty.PRESENCE].set()
+
+    def _hold_on_to(self, claim: Claim) -> None:
+        """Hear of it at once when the main's process dies."""
+        detector, host = self.state.member.detector, self._host
+        self._ways.hold_on_to(claim.link_url, lambda: detector.closed(host.now, claim.epoch))
+
+    def _claim(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._host.keep(task)
+        self._claiming.add(task)
+        task.add_done_callback(self._claiming.discard)
+
+    async def challenge(self, conclusion: Conclude) -> None:
+        """Ask for the takeover that the detector concluded; whatever the answer, the folder tells who is the main."""
+        host, state, claim = self._host, self.state, self.state.member.claim
+        if claim is None or claim.epoch != conclusion.epoch:
+            return
+        log.warning("%s: %s", conclusion.verdict, conclusion.evidence.words)
+        state.concluded = conclusion.epoch, host.now
+        challenge = Challenge(
+            member=host.settings.member,
+            incarnation=host.incarnation,
+            folder_id=host.folder_id,
+            expected=Expected(claim.epoch, claim.member),
+            verdict=conclusion.verdict.value,
+            evidence=msgspec.Raw(msgspec.json.encode(conclusion.evidence)),
+        )
+        try:
+            try:
+                asked = await self._ways.challenge(challenge)
+            except NoSpace:
+                await self.tenure.make_room()
+                asked = await self._ways.challenge(challenge)
+            if asked:
+                await self.look()
+        except FolderError as error:
+            log.warning("the takeover could not be asked for: %s", error)
+        if state.member.epoch == conclusion.epoch:
+            state.member.detector.restart(host.now)
+
+    async def _hand_over(self, why: str) -> None:
+        if await self.tenure.hand_over(why):
+            self._ways.tell([(self._news(MainState.HANDED_OVER), self.heard)])
+
+    async def leave(self) -> bool:
+        """Hand over if this worker is the main; False if it is not.
+
+        What was claimed is served first: the others would find out only by its silence that nobody does.
+        """
+        while self._claiming:
+            await asyncio.wait(self._claiming)
+        if self.serving is None:
+            return False
+        await self._hand_over("the worker is being stopped")
+        return True
+
+    # ------------------------------------------------------------------ what is told and shown of it
+
+    def hear(self, incarnation: str, news: LogNews) -> int:
+        """Take in what a main tells; return the highest epoch that is known here."""
+        state, member, now = self.state, self.state.member, self._host.now
+        if news.epoch > member.epoch or news.state is MainState.HANDED_OVER:
+            state.wakers[Duty.WATCH].set()
+        elif news.epoch == member.epoch and member.role is Role.BACKUP:
+            self._note_conditions()  # one that this ends counts also if no tick came while it held
+            member.detector.heard(
+                now, news.epoch, incarnation, stalled_for=news.stalled_for, full=news.full, progress=news.progress
+            )
+            of_the_main = member.claim is not None and incarnation == member.claim.incarnation
+            if of_the_main and news.committed is not None and news.committed != state.known:
+                state.known = news.committed
+                state.wakers[Duty.LOG].set()
+        return member.epoch
+
+    def heard(self, epoch: int) -> None:
+        """Take in what a member answered to the news: the highest epoch that it knows."""
+        self.state.member.reached(self._host.now)
+        if epoch > self.state.member.epoch:
+            self.state.wakers[Duty.WATCH].set()
+
+    def news(self, unread_for: float) -> LogNews | None:
+        """Return what the others are told by a main or main-elect. ``unread_for``: how old the mail is, seconds."""
+        service = self.serving
+        if service is not None:
+            return self._news(
+                MainState.SERVING,
+                committed=service.applied,
+                stalled_for=max(service.stalled_for, unread_for),
+                full=service.full,
+            )
+        if self.state.member.role is Role.ELECT:
+            return self._news(MainState.ELECT, progress=self.tenure.progress)
+        return None
+
+    def _news(self, state: MainState, **more: Any) -> LogNews:
+        sequence = self.state.replica.index.sequence
+        return LogNews(log=self.state.id, epoch=self.state.member.epoch, state=state, sequence=sequence, **more)
+
+    def shown(self) -> LogPresence:
+        """Return what this worker shows of itself in the log."""
+        host, member, service, replica = self._host, self.state.member, self.serving, self.state.replica
+        links: tuple[Link, ...] = ()
+        if member.role is Role.BACKUP and member.claim is not None:
+            way = _LINK_STATES.get(member.detector.verdict, LinkState.UNKNOWN)
+            since = round(host.now - member.detector.verdict_since, 3)
+            links = (Link(member.claim.member, host.settings.member, way, since),)
+        return LogPresence(
+            log=self.state.id,
+            role=member.role,
+            epoch=member.epoch,
+            verdict=member.verdict,
+            applied=str(replica.tailer.applied if service is None else service.applied),
+            lag_bytes=0 if service else replica.tailer.lag_bytes,
+            keys=len(replica.index),
+            links=links,
+        )
+
+
+async def _look(folder: Folder, at_least: int) -> Sighting | None:
+    """Return the highest claim that can be seen, from one known to exist; None if there is none."""
+    claim = await claims.highest_claim(folder, at_least)
+    if claim is None:
+        return None
+    unserved = await arbitration.unserved(folder, claim.epoch)
+    return Sighting(claim, unserved, unserved == 0 and await arbitration.handed_over(folder, claim))

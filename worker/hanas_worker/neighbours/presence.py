@@ -1,0 +1,79 @@
+"""What this worker shows of itself: its block in the mailbox `presence`, and the report to the overseers."""
+
+from collections.abc import Sequence
+
+from hanas_core.members.documents import LOG, Alert, Presence, Report, fitting
+from hanas_core.members.mailboxes import Box, Mailboxes
+from hanas_core.members.verdicts import Verdict
+from hanas_core.volume.blocks import PAYLOAD_BYTES
+from hanas_worker.host.duties import Duty
+from hanas_worker.host.host import Host
+from hanas_worker.log.driver import LogDriver
+from hanas_worker.neighbours.fitness import Fitness
+from hanas_worker.neighbours.overseers import Overseers
+
+
+class OwnPresence:
+    """Shows the process and its logs."""
+
+    def __init__(self, host: Host, logs: Sequence[LogDriver], fitness: Fitness, overseers: Overseers) -> None:
+        """Have shown nothing yet."""
+        self._host = host
+        self._logs = logs
+        self._fitness = fitness
+        self._overseers = overseers
+        self._boxes = Mailboxes(host.folder)
+        self._counter = 0
+        self._shown_at = host.awake
+        self.left = False
+        """The last block says that this worker was stopped in order."""
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """The open alerts of this worker."""
+        return tuple(alert for log in self._logs for alert in log.book.open)
+
+    @property
+    def unshown_for(self) -> float:
+        """Seconds since the block could last be written, not counting pauses of this process."""
+        return self._host.awake - self._shown_at
+
+    def content(self) -> Presence:
+        """Return what this worker shows of itself."""
+        host, logs = self._host, tuple(log.shown() for log in self._logs)
+        return Presence(
+            member=host.settings.member,
+            incarnation=host.incarnation,
+            counter=self._counter,
+            advertise_url=host.settings.advertise_url,
+            link_url=host.settings.link_url,
+            logs=logs,
+            left=self.left,
+            isolated=not self._overseers.reachable and all(log.verdict is not Verdict.HEALTHY for log in logs),
+            alerts=self.alerts,
+            inquiry=self._fitness.inquiry,
+            echoes=self._fitness.echoes,
+        )
+
+    async def show(self) -> None:
+        """Write the block. Raises FolderError."""
+        host = self._host
+        self._counter += 1
+        shown = fitting(self.content(), PAYLOAD_BYTES)
+        await host.in_lane(Duty.PRESENCE, self._boxes.write(Box.PRESENCE, host.slot, shown))
+        self._shown_at = host.awake
+        host.recovered(Duty.PROBE)  # that is only tried when the main is silent; this was a write of the same kind
+
+    async def report(self) -> None:
+        """Tell the overseers how this worker is: over the network, since its folder may be what does not work."""
+        host, shown = self._host, self.content()
+        report = Report(
+            member=shown.member,
+            incarnation=shown.incarnation,
+            folder_id=host.folder_id,
+            verdict=shown.of(LOG).verdict,
+            alerts=shown.alerts,
+        )
+        if await self._overseers.report(report):
+            for log in self._logs:
+                log.state.member.reached(host.now)
