@@ -19,7 +19,7 @@ async def test_a_member_that_died_is_missed_until_a_person_says_that_it_is_gone(
         return any(member.member == backup and member.alive for member in members)
 
     await eventually(seen)
-    with pytest.raises(Refused, match="lives"):
+    with pytest.raises(Refused, match="is alive"):
         await trio.client.forget(backup)
     with pytest.raises(HanasError, match="there is no member"):
         await trio.client.forget("nobody")
