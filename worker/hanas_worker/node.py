@@ -12,9 +12,10 @@ Beside them the clock ticks for every log, and keep-alives are sent for each who
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Any
 
-from hanas_core.epochs.arbitration import Arrival, Place
+from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
 from hanas_worker.host.duties import Duty
@@ -22,11 +23,12 @@ from hanas_worker.host.host import Host
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.state import LogState
+from hanas_worker.log.ways import Told, Ways
 from hanas_worker.neighbours.fitness import Fitness
-from hanas_worker.neighbours.keepalives import Epochs, KeepAlive
+from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, Sender
+from hanas_worker.neighbours.lifeline import Lifeline
 from hanas_worker.neighbours.mail import Mail
-from hanas_worker.neighbours.neighbours import Neighbours
-from hanas_worker.neighbours.overseers import Overseers
+from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.neighbours.presence import OwnPresence
 
 log = logging.getLogger("hanas.worker")
@@ -45,8 +47,10 @@ class Node:
         self.overseers = overseers
         states = [LogState(self.host)]
         self._mail = Mail(self.host, states)
-        self._neighbours = Neighbours(self.host, self._mail, overseers)
-        self.logs = [LogDriver(state, self._neighbours) for state in states]
+        own = settings.member, settings.secrets, settings.timing.suspect_after
+        self._sender, lifeline = Sender(*own), Lifeline(*own)
+        ways = Ways(self._tell, self._mail.probe, self._challenge, lifeline.hold, lifeline.let_go)
+        self.logs = [LogDriver(state, ways) for state in states]
         """By their ids."""
         self._fitness = Fitness(self.host, self._mail)
         self.presence = OwnPresence(self.host, self.logs, self._fitness, overseers)
@@ -87,7 +91,7 @@ class Node:
         for task in tasks:
             task.cancel()
         host.cancel_background()
-        await self._neighbours.close()
+        await self._sender.close()
         for ended in done:
             ended.result()
 
@@ -168,8 +172,19 @@ class Node:
             unread_for = self._mail.unread_for
             told = [(news, driver.heard) for driver in self.logs if (news := driver.news(unread_for)) is not None]
             if told:
-                self._neighbours.tell(told)
+                self._tell(told)
             await asyncio.sleep(self.host.timing.keepalive_interval)
+
+    def _tell(self, told: Sequence[Told]) -> None:
+        host, news = self.host, tuple(news for news, _ in told)
+        keepalive = KeepAlive(host.settings.member, host.incarnation, host.folder_id, news)
+
+        def delivered(peer: str, epochs: Epochs | None) -> None:
+            del peer
+            for (_, heard), epoch in zip(told, epochs or (), strict=False):
+                heard(epoch)
+
+        self._sender.send(keepalive, host.peers.link_urls(host.now), delivered)
 
     def hear(self, keepalive: KeepAlive) -> Epochs:
         """Take in a keep-alive; return the highest epochs of its logs that are known here, 0 for a log that is not."""
@@ -177,6 +192,15 @@ class Node:
         return tuple(
             drivers[news.log].hear(keepalive.incarnation, news) if news.log in drivers else 0 for news in keepalive.logs
         )
+
+    async def _challenge(self, challenge: Challenge) -> bool:
+        settings = self.host.settings
+        try:
+            await self.overseers.challenge(self.host.folder, challenge, (settings.advertise_url, settings.link_url))
+        except Rejected as refusal:
+            log.warning("the takeover could not be asked for: %s", refusal)
+            return False
+        return True
 
     async def _exchange(self) -> None:
         await self._mail.exchange()

@@ -189,7 +189,7 @@ class LogDriver:
     def _hold_on_to(self, claim: Claim) -> None:
         """Hear of it at once when the main's process dies."""
         detector, host = self.state.member.detector, self._host
-        self._ways.hold_on_to(claim.link_url, lambda: detector.closed(host.now, claim.epoch))
+        host.keep(self._ways.hold(claim.link_url, lambda: detector.closed(host.now, claim.epoch)))
 
     def _claim(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
