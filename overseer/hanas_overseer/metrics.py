@@ -9,11 +9,10 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from hanas_core.members.documents import LEFT
+from hanas_core.members.roles import LinkState, Role
 from hanas_core.members.verdicts import Severity
 from hanas_overseer.documents import ClusterDocument
 from hanas_overseer.watcher import Watcher
-
-_LINK_STATES = ("up", "failed", "unknown")
 
 
 class OverseerMetrics:
@@ -81,19 +80,19 @@ def families(cluster: ClusterDocument) -> Iterator[Metric]:
         if member.role == LEFT:
             continue  # it was stopped in order, which must raise no alarm
         alive.add_metric([member.member], member.alive)
-        is_main.add_metric([member.member], member.role in {"main", "elect"})
+        is_main.add_metric([member.member], member.role in {Role.MAIN, Role.ELECT})
         lag.add_metric([member.member], member.lag_bytes)
         verdict.add_metric([member.member, member.verdict], 1.0)
     yield from (alive, is_main, lag, verdict)
     links = GaugeMetricFamily("hanas_links", "Links between members by state", labels=["state"])
-    for state in _LINK_STATES:
-        links.add_metric([state], sum(link.state == state for link in cluster.links))
+    for state in LinkState:
+        links.add_metric([state], sum(link.state is state for link in cluster.links))
     yield links
     failed = GaugeMetricFamily(
         "hanas_link_failed", "1: keep-alives from one member do not reach the other", labels=["from", "to"]
     )
     for link in cluster.links:
-        failed.add_metric([link.origin, link.to], link.state == "failed")
+        failed.add_metric([link.origin, link.to], link.state is LinkState.FAILED)
     yield failed
     alerts = GaugeMetricFamily("hanas_alerts", "Open alerts by severity", labels=["severity"])
     for severity in Severity:
