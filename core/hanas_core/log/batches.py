@@ -40,23 +40,6 @@ class Kind(IntEnum):
     """Records that carry their versions, in a segment that compaction made (hanas_core.upkeep.compaction)."""
 
 
-class BatchHeader(NamedTuple):
-    """The fields of a header as they stand in the file."""
-
-    nonce: int
-    checksum: int
-    length: int
-    kind: int
-    reserved: int
-    epoch: int
-    origin: int
-    first_sequence: int
-    count: int  # type: ignore[assignment]  # hides tuple.count, as in Batch
-    committed_number: int
-    committed_offset: int
-    offset: int
-
-
 class Batch(NamedTuple):
     """A valid batch as it was read, or one to be written (``offset`` and ``committed`` are then set by the writer)."""
 
@@ -146,20 +129,19 @@ def decode(content: bytes, at: int, offset: int, *, nonce: int, epoch: int, numb
     )
 
 
-def header_of(content: bytes, at: int) -> BatchHeader:
-    """Return the fields of the header at index ``at`` of ``content``, valid or not."""
-    return BatchHeader._make(_HEADER.unpack_from(content, at))
+def length_at(content: bytes, at: int) -> int:
+    """Return how long the header at index ``at`` of ``content`` says that its batch is, without padding, bytes."""
+    length: int = _HEADER.unpack_from(content, at)[2]
+    return length
 
 
 def salvage(content: bytes, at: int) -> Batch | None:
     """Return as much of a damaged batch as its header may be believed; None if that is nothing."""
     if len(content) - at < HEADER_BYTES:
         return None
-    header = header_of(content, at)
-    if header.kind not in set(Kind):
-        return None
-    payload = content[at + HEADER_BYTES : at + header.length]
-    return Batch(header.origin, header.first_sequence, header.count, payload, Kind(header.kind))
+    _, _, length, kind, _, _, origin, first, count, *_ = _HEADER.unpack_from(content, at)
+    payload = content[at + HEADER_BYTES : at + length]
+    return Batch(origin, first, count, payload, Kind(kind)) if kind in set(Kind) else None
 
 
 def find_later(content: bytes, offset: int, *, nonce: int, epoch: int, number: int) -> int | None:

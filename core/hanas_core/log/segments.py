@@ -6,7 +6,7 @@ where it is the next one of an epoch. To use it, its header block is written. It
 
 import msgspec
 
-from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, header_of, size_of
+from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, length_at, size_of
 from hanas_core.volume import blocks, names, reading
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption, FolderUnavailable, NoSpace
@@ -143,7 +143,7 @@ class SegmentReader:
             if length >= rest:
                 # Nothing but padding fits behind the last batch, or a length that points beyond the end.
                 return [], Fault.ZERO if rest - used < HEADER_BYTES else Fault.BAD
-            length = min(max(2 * length, header_of(content, 0).length + MARKER_BYTES), rest)
+            length = min(max(2 * length, length_at(content, 0) + MARKER_BYTES), rest)
 
     def _decode(self, content: bytes, offset: int) -> tuple[list[Batch], int, Fault]:
         batches: list[Batch] = []
