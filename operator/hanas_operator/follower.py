@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Struct
 
 from hanas_core.members.documents import MainInfo
-from hanas_core.members.roles import Role
+from hanas_core.members.roles import MainState, Role
 from hanas_operator import reach, view
 from hanas_operator.reach import Reach, Unreachable
-from hanas_operator.view import SERVING, ClusterView
+from hanas_operator.view import ClusterView
 from hanas_serving.events import EventParser
 
 STALE_SECONDS = 10.0
@@ -133,5 +133,5 @@ def among(statuses: list[WorkerStatus], before: ClusterView | None) -> ClusterVi
     base = before or ClusterView()
     if newest.epoch < base.epoch:
         return None
-    info = MainInfo(newest.member, newest.incarnation, "", "", newest.epoch, SERVING)
+    info = MainInfo(newest.member, newest.incarnation, "", "", newest.epoch, MainState.SERVING)
     return msgspec.structs.replace(base, epoch=newest.epoch, main=info, links=(), alerts=())

@@ -19,7 +19,7 @@ from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.failures import Evaluation
 from hanas_operator.followers import Followers, keep_roles
 from hanas_operator.metrics import OperatorMetrics
-from hanas_operator.objects import cluster, secret
+from hanas_operator.objects import cluster, secret, workloads
 from hanas_operator.objects.owner import Owner
 from hanas_operator.plain import plain
 from hanas_operator.queue import Key
@@ -157,14 +157,13 @@ class Reconciler:
         problems += await self._secret(owner)
         problems += await existing.apply(surroundings)
         await existing.prune(kinds.POLICY, surroundings)
-        workloads = cluster.workloads(owner)
         if not owner.image:
             problems.append(Obstacle(Reason.NO_IMAGE, "name the image: spec.image, or --image of the operator"))
             return problems
         # Without a usable volume no first pods are made; existing ones are kept up to date.
         running = existing.get(kinds.STATEFUL_SET, names.worker(owner.name)) is not None
         if running or not (blocked or any(problem.reason == Reason.NAME_TAKEN for problem in problems)):
-            problems += await existing.apply(workloads)
+            problems += await existing.apply(workloads.workloads(owner))
         return problems
 
     async def _secret(self, owner: Owner) -> list[Obstacle]:

@@ -11,20 +11,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from hanas_core.log.claimfile import Why
 from hanas_operator import kinds, names
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.crd import API_VERSION, KIND
-from hanas_operator.status import Condition, ConditionType, FailureState, HANasStatus, Reason
+from hanas_operator.status import ConditionType, FailureState, HANasStatus, Reason, StatusCondition
 from hanas_operator.view import ClusterView, TakeoverView
 
 MOST_TAKEOVERS = 10
 """The most takeovers that are posted at once, the newest ones."""
 _LONGEST_NOTE = 1024
 _log = logging.getLogger(__name__)
-_TAKEOVERS = {
-    "first": ("MainElected", "Normal"),
-    "hand-over": ("HandedOver", "Normal"),
-    "compaction": ("Compacted", "Normal"),
+_TAKEOVERS: dict[str, tuple[str, str]] = {
+    Why.FIRST: ("MainElected", "Normal"),
+    Why.HAND_OVER: ("HandedOver", "Normal"),
+    Why.COMPACTION: ("Compacted", "Normal"),
 }
 
 
@@ -94,7 +95,7 @@ _REASONS = frozenset[str](Reason)
 """The types and the reasons of the conditions that become events."""
 
 
-def _is_worse(condition: Condition, last: Condition | None) -> bool:
+def _is_worse(condition: StatusCondition, last: StatusCondition | None) -> bool:
     if condition.type not in _TYPES and condition.reason not in _REASONS:
         return False
     if condition.type == ConditionType.DEGRADED or condition.status != "False":

@@ -39,7 +39,7 @@ class Reason(StrEnum):
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 
-class Condition(StatusType, frozen=True, kw_only=True):
+class StatusCondition(StatusType, frozen=True, kw_only=True):
     """A condition as metav1 has it."""
 
     type: Annotated[str, Meta(max_length=316)]
@@ -105,7 +105,7 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
         ),
     ] = ()
     conditions: Annotated[
-        tuple[Condition, ...],
+        tuple[StatusCondition, ...],
         Meta(
             description="Ready, Degraded, LinkHealthy, StorageReady, PolicyEnforced.",
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},

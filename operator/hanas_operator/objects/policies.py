@@ -7,7 +7,7 @@ is always admitted (Kubernetes documentation, "Network Policies").
 
 from collections.abc import Iterable
 
-from hanas_operator import names
+from hanas_operator import kinds, names
 from hanas_operator.cuts import ANYBODY, OVERSEER, LinkCut
 from hanas_operator.objects.owner import Manifest, Owner, manifest
 from hanas_operator.spec import Plane
@@ -34,8 +34,8 @@ def _overseers(owner: Owner, cuts: frozenset[LinkCut]) -> Manifest:
 
 
 def _policy(owner: Owner, name: str, selector: Manifest, ingress: list[Manifest], component: str) -> Manifest:
-    body = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress"], "ingress": ingress}
-    return manifest(owner, "networking.k8s.io/v1", "NetworkPolicy", name, {"spec": body}, component=component)
+    spec = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress"], "ingress": ingress}
+    return manifest(owner, kinds.POLICY, name, component=component, spec=spec)
 
 
 def _clients(owner: Owner, cut: list[str], port: int) -> list[Manifest]:

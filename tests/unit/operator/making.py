@@ -49,7 +49,6 @@ def view(
         members=tuple(
             MemberView(
                 member=member,
-                role="main" if member == main else "backup",
                 alive=alive,
                 verdict="LinkFailed" if member in failed else "Healthy",
             )
