@@ -47,7 +47,7 @@ class Reconciler:
     async def __call__(self, key: Key) -> float | None:
         """Reconcile a cluster. Return the seconds until the next time; None: it was deleted. Raises ApiError."""
         try:
-            with self._metrics.reconciling():
+            with self._metrics.reconcile_seconds.time():
                 again = await self._reconcile(key)
         except Leaving:
             # The event of its deletion follows.
