@@ -64,12 +64,12 @@ class Followers:
 
     async def _token(self, key: Key) -> str:
         try:
-            existing = await self._api.get(kinds.SECRET, key[0], names.secret(key[1]))
+            existing = await self._api.get(kinds.SECRET, key[0], names.of(key[1], names.SECRET))
         except ApiError as error:
             raise Unreachable(f"the Secret of the components cannot be read: {error}") from None
         content = ((existing or {}).get("data") or {}).get(secret.KEY, "")
         if not content:
-            raise Unreachable(f"there is no Secret {names.secret(key[1])} to ask the overseer with")
+            raise Unreachable(f"there is no Secret {names.of(key[1], names.SECRET)} to ask the overseer with")
         return base64.b64decode(content).decode()
 
 

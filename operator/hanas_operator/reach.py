@@ -29,14 +29,14 @@ class HttpInterface:
 
 def overseer(namespace: str, cluster: str) -> HttpInterface:
     """Return the interface of the overseers."""
-    name = names.overseer(cluster)
+    name = names.of(cluster, names.OVERSEER)
     return HttpInterface(namespace, name, names.OVERSEER_PORT, f"services/{name}:{names.OVERSEER_PORT}")
 
 
 def worker(namespace: str, cluster: str, member: str) -> HttpInterface:
     """Return the interface of a worker."""
-    pod = names.pod(cluster, member)
-    host = f"{pod}.{names.headless(cluster)}"
+    pod = names.of(cluster, member)
+    host = f"{pod}.{names.of(cluster, names.HEADLESS)}"
     return HttpInterface(namespace, host, names.WORKER_PORT, f"pods/{pod}:{names.WORKER_PORT}")
 
 

@@ -161,7 +161,7 @@ class Reconciler:
             problems.append(Obstacle(Reason.NO_IMAGE, "name the image: spec.image, or --image of the operator"))
             return problems
         # Without a usable volume no first pods are made; existing ones are kept up to date.
-        running = existing.get(kinds.STATEFUL_SET, names.worker(owner.name)) is not None
+        running = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) is not None
         if running or not (blocked or any(problem.reason == Reason.NAME_TAKEN for problem in problems)):
             problems += await existing.apply(workloads.workloads(owner))
         return problems
@@ -218,8 +218,8 @@ class Reconciler:
 def describe(world: World, existing: Children, before: HANasStatus) -> HANasStatus:
     """Return the status."""
     owner, view = world.owner, world.view
-    workers = existing.get(kinds.STATEFUL_SET, names.worker(owner.name)) or {}
-    overseers = existing.get(kinds.DEPLOYMENT, names.overseer(owner.name)) or {}
+    workers = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) or {}
+    overseers = existing.get(kinds.DEPLOYMENT, names.of(owner.name, names.OVERSEER)) or {}
     epoch = before.epoch if view is None else max(view.epoch, before.epoch)
     main = before.main if view is None or view.main is None else view.main.member
     return HANasStatus(
@@ -243,22 +243,14 @@ def _alerts(view: ClusterView | None, before: HANasStatus) -> tuple[AlertStatus,
     previous = {(alert.kind, alert.member, alert.about, alert.since): alert for alert in before.alerts}
     alerts = []
     for alert in () if view is None else view.alerts:
-        status = AlertStatus(
-            severity=alert.severity.value,
-            kind=alert.kind.value,
-            member=alert.member,
-            about=alert.about,
-            message=alert.message,
-            advice=alert.advice,
-            since=alert.since,
-        )
+        status = msgspec.convert(plain(alert), AlertStatus)
         last = previous.get((status.kind, status.member, status.about, status.since))
         alerts.append(last if last is not None and last.severity == status.severity else status)
     return tuple(alerts)
 
 
 def _recorded_folder(existing: Children, owner: Owner) -> str:
-    recorded = existing.get(kinds.CONFIG_MAP, names.folder(owner.name)) or {}
+    recorded = existing.get(kinds.CONFIG_MAP, names.of(owner.name, names.FOLDER)) or {}
     return str(recorded.get("data", {}).get("folderId", ""))
 
 

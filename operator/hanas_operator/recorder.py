@@ -20,7 +20,7 @@ from hanas_operator.view import ClusterView, TakeoverView
 
 MOST_TAKEOVERS = 10
 """The most takeovers that are posted at once, the newest ones."""
-_LONGEST_NOTE = 1024
+_LONGEST_NOTE = 1024  # bytes, the limit of the API
 _log = logging.getLogger(__name__)
 _TAKEOVERS: dict[str, tuple[str, str]] = {
     Why.FIRST: ("MainElected", "Normal"),
@@ -137,7 +137,6 @@ def event(hanas: Resource, happening: Happening, instance: str, now: datetime) -
     """Return the Event (events.k8s.io/v1)."""
     meta = hanas["metadata"]
     digest = hashlib.sha256(f"{meta['uid']} {happening.identity}".encode()).hexdigest()[:16]
-    note = happening.note
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -146,9 +145,7 @@ def event(hanas: Resource, happening: Happening, instance: str, now: datetime) -
         "type": happening.kind,
         "reason": happening.reason,
         "action": happening.action,
-        "note": note
-        if len(note.encode()) <= _LONGEST_NOTE
-        else note.encode()[: _LONGEST_NOTE - 3].decode(errors="ignore"),
+        "note": happening.note.encode()[:_LONGEST_NOTE].decode(errors="ignore"),
         "reportingController": "hanas.dev/operator",
         "reportingInstance": instance[:128],
         "regarding": {

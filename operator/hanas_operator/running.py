@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import kopf
@@ -33,7 +34,7 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
             endpoint = await _endpoint(settings.port, queue, metrics)
             working = asyncio.create_task(queue.run(Reconciler(api, followers, metrics, settings.image)))
 
-            async def stop() -> None:
+            async def stop(**_: Any) -> None:
                 stopping.set()  # kopf waits for it too when a signal stops it
                 working.cancel()
                 followers.close()

@@ -35,7 +35,7 @@ class Owner(Struct, frozen=True, kw_only=True):
     def claim(self) -> str:
         """Name of the claim."""
         existing = self.spec.storage.existing_claim
-        return existing if isinstance(existing, str) else names.claim(self.name)
+        return existing if isinstance(existing, str) else names.of(self.name, names.CLAIM)
 
 
 def manifest(

@@ -74,7 +74,7 @@ def _environment(owner: Owner) -> list[Manifest]:
     }
     if isinstance(spec.client_token_secret, SecretKey):
         variables["HANAS_CLIENT_TOKEN_FILE"] = f"{TOKENS}/{spec.client_token_secret.key}"
-    reference = {"name": names.folder(owner.name), "key": "folderId", "optional": True}
+    reference = {"name": names.of(owner.name, names.FOLDER), "key": "folderId", "optional": True}
     return [
         *({"name": name, "value": value} for name, value in variables.items()),
         {"name": "HANAS_FOLDER_ID", "valueFrom": {"configMapKeyRef": reference}},
@@ -96,7 +96,7 @@ def _mounts(owner: Owner) -> list[Manifest]:
 def _volumes(owner: Owner) -> list[Manifest]:
     volumes: list[Manifest] = [
         {"name": "folder", "persistentVolumeClaim": {"claimName": owner.claim}},
-        {"name": "secret", "secret": {"secretName": names.secret(owner.name), "defaultMode": 0o440}},
+        {"name": "secret", "secret": {"secretName": names.of(owner.name, names.SECRET), "defaultMode": 0o440}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
     ]
     tokens = owner.spec.client_token_secret

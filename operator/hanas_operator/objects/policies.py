@@ -20,7 +20,7 @@ def policies(owner: Owner, cuts: Iterable[LinkCut]) -> list[Manifest]:
 
 
 def _worker(owner: Owner, member: str, cuts: frozenset[LinkCut]) -> Manifest:
-    pod, selector = names.pod(owner.name, member), names.selector(owner.name, names.WORKER)
+    pod, selector = names.of(owner.name, member), names.selector(owner.name, names.WORKER)
     peers = {"matchLabels": selector, **_except(owner, _sources(cuts, member, Plane.LINK))}
     link = {"from": [{"podSelector": peers}], "ports": [_port(names.LINK_PORT)]}
     clients = _clients(owner, _sources(cuts, member, Plane.CLIENT), names.WORKER_PORT)
@@ -30,7 +30,7 @@ def _worker(owner: Owner, member: str, cuts: frozenset[LinkCut]) -> Manifest:
 def _overseers(owner: Owner, cuts: frozenset[LinkCut]) -> Manifest:
     selector = names.selector(owner.name, names.OVERSEER)
     ingress = _clients(owner, _sources(cuts, OVERSEER, Plane.CLIENT), names.OVERSEER_PORT)
-    return _policy(owner, names.overseer(owner.name), selector, ingress, names.OVERSEER)
+    return _policy(owner, names.of(owner.name, names.OVERSEER), selector, ingress, names.OVERSEER)
 
 
 def _policy(owner: Owner, name: str, selector: Manifest, ingress: list[Manifest], component: str) -> Manifest:
@@ -56,7 +56,7 @@ def _sources(cuts: frozenset[LinkCut], target: str, plane: Plane) -> list[str]:
 def _except(owner: Owner, members: list[str]) -> Manifest:
     if not members:
         return {}
-    pods = [names.pod(owner.name, member) for member in members]
+    pods = [names.of(owner.name, member) for member in members]
     return {"matchExpressions": [{"key": names.POD_NAME, "operator": "NotIn", "values": pods}]}
 
 

@@ -13,7 +13,7 @@ _BYTES = 32
 def components(owner: Owner) -> Manifest:
     """Return a new Secret with random content. It is created once; an existing one is never changed."""
     content = base64.b64encode(secrets.token_urlsafe(_BYTES).encode()).decode()
-    name, data = names.secret(owner.name), {KEY: content}
+    name, data = names.of(owner.name, names.SECRET), {KEY: content}
     result = manifest(owner, kinds.SECRET, name, type="Opaque", immutable=True, data=data)
     del result["metadata"]["annotations"]
     return result

@@ -19,10 +19,10 @@ def services(owner: Owner) -> list[Manifest]:
     # The label alone selects the main, ready or not: clients reach a new main before the kubelet's next probe.
     main = {"selector": {**workers, names.ROLE: names.MAIN}, "publishNotReadyAddresses": True, "ports": [http]}
     return [
-        manifest(owner, kinds.SERVICE, names.overseer(cluster), component=names.OVERSEER, spec=own),
-        manifest(owner, kinds.SERVICE, names.headless(cluster), component=names.WORKER, spec=each),
+        manifest(owner, kinds.SERVICE, names.of(cluster, names.OVERSEER), component=names.OVERSEER, spec=own),
+        manifest(owner, kinds.SERVICE, names.of(cluster, names.HEADLESS), component=names.WORKER, spec=each),
         manifest(owner, kinds.SERVICE, cluster, spec={"selector": workers, "ports": [http]}),
-        manifest(owner, kinds.SERVICE, names.main(cluster), spec=main),
+        manifest(owner, kinds.SERVICE, names.of(cluster, names.MAIN), spec=main),
     ]
 
 
@@ -32,14 +32,13 @@ def _port(name: str, number: int) -> Manifest:
 
 def budgets(owner: Owner) -> list[Manifest]:
     """Return the PodDisruptionBudgets: a drain evicts one pod of each component at a time, and never stalls."""
-    pairs = (names.WORKER, names.worker(owner.name)), (names.OVERSEER, names.overseer(owner.name))
     return [
         manifest(
             owner,
             kinds.BUDGET,
-            name,
+            names.of(owner.name, component),
             component=component,
             spec={"maxUnavailable": 1, "selector": {"matchLabels": names.selector(owner.name, component)}},
         )
-        for component, name in pairs
+        for component in (names.WORKER, names.OVERSEER)
     ]

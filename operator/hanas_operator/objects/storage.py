@@ -22,5 +22,5 @@ def volume(owner: Owner) -> list[Manifest]:
         manifests.append(manifest(owner, kinds.CLAIM, owner.claim, owned=owned, spec=spec))
     if owner.folder_id:
         data = {"folderId": owner.folder_id}
-        manifests.append(manifest(owner, kinds.CONFIG_MAP, names.folder(owner.name), data=data))
+        manifests.append(manifest(owner, kinds.CONFIG_MAP, names.of(owner.name, names.FOLDER), data=data))
     return manifests

@@ -24,14 +24,14 @@ def _overseers(owner: Owner) -> Manifest:
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": pods.template(owner, names.OVERSEER, "hanas-overseer", environment, ports, resources),
     }
-    return manifest(owner, kinds.DEPLOYMENT, names.overseer(owner.name), component=names.OVERSEER, spec=spec)
+    return manifest(owner, kinds.DEPLOYMENT, names.of(owner.name, names.OVERSEER), component=names.OVERSEER, spec=spec)
 
 
 def _workers(owner: Owner) -> Manifest:
     ports = {"http": names.WORKER_PORT, "link": names.LINK_PORT}
     spec = {
         "replicas": owner.spec.workers,
-        "serviceName": names.headless(owner.name),
+        "serviceName": names.of(owner.name, names.HEADLESS),
         "podManagementPolicy": "Parallel",
         "selector": {"matchLabels": names.selector(owner.name, names.WORKER)},
         "updateStrategy": {"type": "RollingUpdate"},
@@ -40,12 +40,12 @@ def _workers(owner: Owner) -> Manifest:
             owner, names.WORKER, "hanas-worker", _environment(owner), ports, owner.spec.resources
         ),
     }
-    return manifest(owner, kinds.STATEFUL_SET, names.worker(owner.name), component=names.WORKER, spec=spec)
+    return manifest(owner, kinds.STATEFUL_SET, names.of(owner.name, names.WORKER), component=names.WORKER, spec=spec)
 
 
 def _environment(owner: Owner) -> list[Manifest]:
-    host = f"$(POD_NAME).{names.headless(owner.name)}.{owner.namespace}.svc"
-    overseer = f"http://{names.overseer(owner.name)}.{owner.namespace}.svc:{names.OVERSEER_PORT}"
+    host = f"$(POD_NAME).{names.of(owner.name, names.HEADLESS)}.{owner.namespace}.svc"
+    overseer = f"http://{names.of(owner.name, names.OVERSEER)}.{owner.namespace}.svc:{names.OVERSEER_PORT}"
     return [
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "POD_INDEX", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{names.POD_INDEX}']"}}},
