@@ -38,7 +38,7 @@ class Happening(NamedTuple):
     action: str
     note: str
     identity: str
-    """What distinguishes it from all other events of the HANas."""
+    """A text that distinguishes it from all other events of the HANas."""
 
 
 def due(before: HANasStatus, now: HANasStatus, view: ClusterView | None, posted: int) -> list[Happening]:

@@ -1,4 +1,4 @@
-"""The operator at work: the connection, the queue, the followers, the watches and the endpoint."""
+"""The running operator: the connection, the queue, the followers, the watches and the endpoint."""
 
 import asyncio
 import logging

@@ -26,11 +26,11 @@ class StorageFinding(Struct, frozen=True):
     reason: str
     message: str
     blocks: bool = False
-    """Whether the operator makes no pods for it."""
+    """Whether the operator makes no pods yet."""
 
 
 def of_claim(owner: Owner, claim: Claim | None, *, unknown_class: str | None, warning: str) -> StorageFinding:
-    """Return the state of a claim. ``unknown_class``: its class if there is none; ``warning``: its newest one."""
+    """Return the state of a claim. ``unknown_class``: the name of a missing class; ``warning``: the newest."""
     name = owner.claim
     if claim is None:
         if isinstance(owner.spec.storage.existing_claim, str):

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from hanas_core.epochs.arbitration import Arrival, Challenge
-from hanas_core.members.documents import MainInfo, Report
+from hanas_core.members.documents import Report
 from hanas_overseer import bodies, stream
 from hanas_overseer.bodies import Body
 from hanas_overseer.decisions import Decisions
@@ -39,12 +39,6 @@ async def answer_refused(_: Request, refusal: Exception) -> Response:
     return problems.response(Problem(400, str(refusal)))
 
 
-def not_granted(main: MainInfo) -> Response:
-    """Return the 409 of a takeover, with the present epoch and main as extension members (RFC 9457, section 3.2)."""
-    detail = f"the highest epoch is {main.epoch}, with the main {main.member}: follow it"
-    return problems.response(Problem(409, detail, _FRESH, {"epoch": main.epoch, "main": main}))
-
-
 class Calls:
     """The endpoints, each a coroutine from request to response."""
 
@@ -64,9 +58,11 @@ class Calls:
         challenge = await self._receive(request, Challenge)
         ruling = await self._decide(self._decisions.challenge(challenge))
         self._metrics.ruled(granted=ruling.granted)
-        if not ruling.granted:
-            return not_granted(ruling.main)
-        return document(HighestEpoch(epoch=ruling.main.epoch, main=ruling.main))
+        main = ruling.main
+        if not ruling.granted:  # the answer holds the present epoch and main as extension members (RFC 9457, 3.2)
+            detail = f"the highest epoch is {main.epoch}, with the main {main.member}: follow it"
+            raise Problem(409, detail, _FRESH, {"epoch": main.epoch, "main": main})
+        return document(HighestEpoch(epoch=main.epoch, main=main))
 
     async def report(self, request: Request) -> Response:
         """``POST /v1/report``: a worker reports its state over the network."""
@@ -74,7 +70,7 @@ class Calls:
         return Response(status_code=204, headers=_FRESH)
 
     async def forget(self, request: Request) -> Response:
-        """``DELETE /v1/pool/{member}``: a dead member will not come back, so nobody should miss it."""
+        """``DELETE /v1/pool/{member}``: a dead member will not come back and must raise no alerts."""
         name = request.path_params["member"]
         member = next((entry for entry in (await self._watcher.cluster()).members if entry.member == name), None)
         if member is None:

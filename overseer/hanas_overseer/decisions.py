@@ -55,7 +55,7 @@ class Decisions:
         return ruling
 
     async def forget(self, member: str) -> None:
-        """Mark ``member``, which must be dead, as left in the folder, so that nobody misses it.
+        """Mark ``member``, which must be dead, as left in the folder, so that its silence raises no alert.
 
         If it comes back, its next presence block replaces the mark. Raises FolderError.
         """

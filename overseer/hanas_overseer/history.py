@@ -1,6 +1,7 @@
 """The history of epochs. Each claim is read once, newest first, so that a long history delays nothing."""
 
 import logging
+from contextlib import suppress
 
 import msgspec
 
@@ -72,10 +73,8 @@ class History:
         pointer = await read_pointer(self._folder, epoch)
         seconds: dict[str, float] | None = None
         if not isinstance(pointer, Blank):
-            try:
+            with suppress(*_UNREADABLE):  # compaction removes it with the segments of the epoch
                 seconds = (await read_manifest(self._folder, pointer)).seconds
-            except _UNREADABLE:
-                seconds = None  # compaction removed it with the segments of the epoch
         entry = takeover(claim, served=pointer is not Blank.ZERO, seconds=seconds)
         self._changed |= self._entries.get(epoch) != entry
         self._entries[epoch] = entry

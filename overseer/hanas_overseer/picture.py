@@ -32,15 +32,15 @@ def cluster(
     ``reports``: the last report of each member that is alive by its reports, but silent in the folder.
     """
     assert len(life_signs) <= len(observation.registrations)
-    seen = [*life_signs, *[UNSEEN] * (len(observation.registrations) - len(life_signs))]
-    alive = [life_sign.presence for life_sign in seen if life_sign.alive and life_sign.presence is not None]
+    signs = [*life_signs, *[UNSEEN] * (len(observation.registrations) - len(life_signs))]
+    alive = [life_sign.presence for life_sign in signs if life_sign.alive and life_sign.presence is not None]
     return ClusterDocument(
         folder_id=folder_id,
         epoch=observation.highest,
         main=observation.main,
         members=tuple(
             member(registration, life_sign, observation.main, reports.get(registration.member))
-            for registration, life_sign in zip(observation.registrations, seen, strict=True)
+            for registration, life_sign in zip(observation.registrations, signs, strict=True)
         ),
         links=links(alive),
         takeovers=observation.takeovers[-RECENT_TAKEOVERS:],

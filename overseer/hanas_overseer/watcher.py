@@ -59,7 +59,7 @@ class Watcher:
         return self._timing.folder_timeout + self._timing.watch_interval
 
     def take(self, report: Report) -> None:
-        """Take the report of a worker that arrived over the network."""
+        """Store a report that a worker sent over the network."""
         self._reports.take(self._clock(), report)
 
     def changed(self) -> None:

@@ -39,14 +39,14 @@ def _policy(owner: Owner, name: str, selector: Manifest, ingress: list[Manifest]
 
 
 def _clients(owner: Owner, cut: list[str], port: int) -> list[Manifest]:
-    """Return the rule for the HTTP interface: everybody, everybody except some workers, or nobody (no rule)."""
+    """Return the rule for the HTTP interface: it admits all clients, all but some workers, or (no rule) none."""
     if ANYBODY in cut:
         return []
     if not cut:
         return [{"ports": [_port(port)]}]
     # While a worker is cut off, only pods are admitted: an address block would admit that worker again.
-    everybody = {"namespaceSelector": {}, "podSelector": _except(owner, cut)}
-    return [{"from": [everybody], "ports": [_port(port)]}]
+    others = {"namespaceSelector": {}, "podSelector": _except(owner, cut)}
+    return [{"from": [others], "ports": [_port(port)]}]
 
 
 def _sources(cuts: frozenset[LinkCut], target: str, plane: Plane) -> list[str]:
