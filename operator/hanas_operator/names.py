@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from hanas_core.members.roles import Role
+
 FIELD_MANAGER = "hanas-operator"
 MANAGED_BY, MANAGER = "app.kubernetes.io/managed-by", "hanas-operator"
 CLUSTER = "hanas.dev/cluster"
-ROLE, MAIN, BACKUP = "hanas.dev/role", "main", "backup"
+ROLE, MAIN, BACKUP = "hanas.dev/role", Role.MAIN.value, Role.BACKUP.value
 PAUSED = "hanas.dev/paused"
 APPLIED = "hanas.dev/applied"
 """Annotation: a hash of the applied manifest, so that an object is written only when it changes."""

@@ -123,9 +123,8 @@ class Reconciler:
         claim = existing.get(kinds.CLAIM, owner.claim)
         if isinstance(owner.spec.storage.existing_claim, str):
             claim = await self._api.get(kinds.CLAIM, owner.namespace, owner.claim)
-        pending = claim is not None and claim.get("status", {}).get("phase", "Pending") == "Pending"
         unknown, warning = None, ""
-        if claim is not None and pending:
+        if claim is not None and claim.get("status", {}).get("phase", "Pending") == "Pending":
             unknown = await self._unknown_class(claim.get("spec", {}).get("storageClassName"))
             warning = await self._warning(claim)
         return storage.of_claim(owner, claim, unknown_class=unknown, warning=warning)
@@ -181,13 +180,11 @@ class Reconciler:
         owners = [reference["uid"] for reference in actual["metadata"].get("ownerReferences", [])]
         if owner.uid in owners and (actual.get("data") or {}).get(secret.KEY):
             return []
-        return [
-            Obstacle(
-                Reason.NAME_TAKEN,
-                f"the Secret {name} exists already and does not belong to this HANas, or is empty: it is left "
-                "unchanged; delete it, and the operator makes another one",
-            )
-        ]
+        message = (
+            f"the Secret {name} exists already and does not belong to this HANas, or is empty: it is left unchanged; "
+            "delete it, and the operator makes another one"
+        )
+        return [Obstacle(Reason.NAME_TAKEN, message)]
 
     async def _tokens(self, owner: Owner) -> list[Obstacle]:
         reference = owner.spec.client_token_secret
@@ -196,11 +193,9 @@ class Reconciler:
         actual = await self._api.get(kinds.SECRET, owner.namespace, reference.name)
         if actual is not None and reference.key in (actual.get("data") or {}):
             return []
-        what = (
-            f"there is no Secret {reference.name}"
-            if actual is None
-            else f"the Secret {reference.name} has no key {reference.key}"
-        )
+        what = f"there is no Secret {reference.name}"
+        if actual is not None:
+            what = f"the Secret {reference.name} has no key {reference.key}"
         return [Obstacle(Reason.TOKENS_MISSING, f"{what}: clientTokenSecret names it; make it, with one token a line")]
 
     async def _write(self, hanas: Resource, before: HANasStatus, status: HANasStatus, view: ClusterView | None) -> None:
@@ -260,15 +255,9 @@ def _event_time(event: dict[str, Any]) -> str:
 
 def _again(world: World, evaluation: Evaluation, status: HANasStatus) -> float:
     """Return the seconds until the next reconcile."""
-    settled = (
-        all(
-            condition.status == ("False" if condition.type == ConditionType.DEGRADED else "True")
-            for condition in status.conditions
-            if condition.type in {ConditionType.READY, ConditionType.DEGRADED, ConditionType.STORAGE_READY}
-        )
-        and not evaluation.cuts
-    )
-    wait = RESYNC_SECONDS if settled else UNSETTLED_SECONDS
+    states = {condition.type: condition.status for condition in status.conditions}
+    settled = {ConditionType.READY: "True", ConditionType.DEGRADED: "False", ConditionType.STORAGE_READY: "True"}
+    wait = RESYNC_SECONDS if not evaluation.cuts and settled.items() <= states.items() else UNSETTLED_SECONDS
     if evaluation.next_change is not None:
         wait = min(wait, max(0.0, (evaluation.next_change - world.now).total_seconds()))
     return wait
