@@ -13,9 +13,9 @@ from hanas_overseer.liveness import LifeSign
 _MOST_MEMBERS = 256
 _FRESH_INTERVALS = 6
 """A report is valid for this many of the intervals (`isolation_after` / 2) at which workers send one."""
-_UNSHOWN_INTERVALS = 2
-"""A report counts if it arrived this many presence intervals after the last change of the presence block: the last
-report of a killed worker is never that much newer."""
+_LEAD_INTERVALS = 2
+"""A report counts if it is newer than the last change of the presence block by this many presence intervals: the last
+report of a killed worker never is."""
 
 
 class Reports:
@@ -23,7 +23,7 @@ class Reports:
 
     def __init__(self, timing: Timing) -> None:
         """Begin without a report."""
-        self._unshown_for = _UNSHOWN_INTERVALS * timing.presence_interval
+        self._lead = _LEAD_INTERVALS * timing.presence_interval
         self._fresh_for = _FRESH_INTERVALS * timing.isolation_after / 2
         self._latest: dict[str, tuple[float, Report]] = {}
 
@@ -41,7 +41,7 @@ class Reports:
                 continue
             at, report = self._latest[presence.member]
             age = now - at
-            is_newer = silent - age > self._unshown_for
+            is_newer = silent - age > self._lead
             if report.incarnation == presence.incarnation and age <= self._fresh_for and is_newer:
                 reports[presence.member] = report
         return reports
