@@ -13,35 +13,34 @@ from hanas_core.volume import fitness
 from hanas_core.volume.errors import WrongFolder
 from hanas_core.volume.fitness import Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
-from hanas_overseer import settings
 from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
-from hanas_overseer.settings import OverseerSettings
 from hanas_overseer.watcher import Watcher
-from hanas_serving import folders, program
+from hanas_serving import folders, program, settings
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
-from hanas_serving.settings import SettingError
+from hanas_serving.settings import FOLDER, ComponentSettings, SettingError
 
+_DEFAULT_PORT = 4000
 _INITIALISE_SECONDS = 60.0
 """Time limit for opening the folder; the initialisation of an empty one writes some megabytes."""
 
 _log = logging.getLogger("hanas_overseer")
 
 
-async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
+async def open_folder(wanted: ComponentSettings) -> tuple[PosixFolder, Cluster]:
     """Return the folder and its identity; an empty folder is initialised unless an id is required.
 
     Raises SettingError, FolderError.
     """
-    if wanted.make_folder:
+    if wanted.folder_is_default:
         try:
             wanted.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise SettingError(f"{folders.VARIABLE}={wanted.folder}: cannot be created: {error.strerror}") from None
+            raise SettingError(f"{FOLDER}={wanted.folder}: cannot be created: {error.strerror}") from None
     folder = folders.open_folder(wanted.folder)
     try:
         return folder, await cluster.identify(folder, wanted.folder_id)
@@ -52,7 +51,7 @@ async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
         fitness.require(await Examination(folder, folder, fitness.hidden(), time.monotonic).run())
     except Unfit as failure:
         raise SettingError(
-            f"{folders.VARIABLE}={wanted.folder}: the volume does not provide what HANas needs: {failure}; "
+            f"{FOLDER}={wanted.folder}: the volume does not provide what HANas needs: {failure}; "
             "use a volume that docs/operations.md lists"
         ) from None
     identity = await cluster.initialise(folder)
@@ -67,7 +66,7 @@ async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
 
 async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
-    wanted = settings.read(os.environ)
+    wanted = settings.read(os.environ, _DEFAULT_PORT)
     bound, runtime = bind(wanted.port, "PORT"), Runtime()
     folder, identity = await Lane("start", runtime).run(open_folder(wanted), _INITIALISE_SECONDS)
     if not wanted.secrets:

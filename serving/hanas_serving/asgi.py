@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -20,8 +21,8 @@ _BODILESS = frozenset({204, 304})
 class Wire(Protocol):
     """The connection that a request came over."""
 
-    def write(self, head: bytes, body: bytes) -> None:
-        """Write both."""
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Write a head, in parts, and its content."""
 
     async def drain(self) -> None:
         """Wait until the client has read enough of what was written, or is gone."""
@@ -108,7 +109,7 @@ class Cycle:
 
     async def _receive(self) -> Message:
         if self._expects and not self.response_started and not self._disconnected:
-            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+            self._wire.write((b"HTTP/1.1 100 Continue\r\n\r\n",))
         self._expects = False
         if not self._disconnected and not self.response_complete:
             await self._news.wait()
@@ -176,4 +177,4 @@ class Cycle:
 
     def _write(self, head: bytes, body: bytes) -> None:
         self.response_started, self._head = True, b""
-        self._wire.write(head, body)
+        self._wire.write((head, body))

@@ -33,12 +33,8 @@ class Lane:
         self._runtime = runtime
         self._thread: Thread | None = None
         self._under_way = 0
-        self._given_up = False
-
-    @property
-    def hung(self) -> bool:
+        self.hung = False
         """A call was given up on and has not returned yet."""
-        return self._given_up
 
     @property
     def idle(self) -> bool:
@@ -56,7 +52,7 @@ class Lane:
 
     async def run(self, procedure: Coroutine[Any, Any, T], timeout: float) -> T:
         """Return the result of ``procedure``. Raises what it raises; Hung after ``timeout`` seconds."""
-        if self._given_up:
+        if self.hung:
             procedure.close()
             raise Hung(f"the folder still hangs ({self._name})")
         if self._thread is None:
@@ -69,18 +65,17 @@ class Lane:
                 return await answer
         except TimeoutError:
             # After a stop of the whole process the time-out and the call's return come together: then nothing hangs.
-            self._given_up = self._under_way > 0
+            self.hung = self._under_way > 0
             raise Hung(f"the folder did not answer within {timeout:g} s ({self._name})") from None
 
     def _deliver(self, answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
         self._under_way -= 1
-        self._given_up = False
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(result)
-        else:
-            answer.set_exception(error)
+        self.hung = False
+        if not answer.done():
+            if error is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(error)
 
 
 class Owned(Generic[S]):

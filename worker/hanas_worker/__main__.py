@@ -16,7 +16,7 @@ from hanas_serving import folders, program
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Outbound, Runtime
 from hanas_serving.server import HttpEndpoint, bind
-from hanas_serving.settings import SettingError
+from hanas_serving.settings import FOLDER, SettingError
 from hanas_worker.faces.http.app import WorkerApplication
 from hanas_worker.host import settings
 from hanas_worker.host.duties import Duty
@@ -69,7 +69,7 @@ async def _run(stopping: asyncio.Event) -> None:
         raise SettingError(str(refusal)) from None
     except Unfit as failure:
         raise SettingError(
-            f"{folders.VARIABLE}={wanted.folder}: the volume does not keep what HANas needs: {failure}; "
+            f"{FOLDER}={wanted.folder}: the volume does not keep what HANas needs: {failure}; "
             "use one of those in docs/operations.md"
         ) from None
     finally:

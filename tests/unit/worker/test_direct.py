@@ -1,7 +1,6 @@
 """``/v1/kv`` the direct way answers what it answers through ASGI, in every case that there is."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -49,15 +48,11 @@ class Call:
     """A wire that keeps the one answer."""
 
     def __init__(self) -> None:
-        self.tasks: set[asyncio.Task[None]] = set()
         self.answers: list[Answer] = []
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         assert exchange.wire is self
         self.answers.append(answer)
-
-    def start(self, procedure: Coroutine[Any, Any, None]) -> None:
-        self.tasks.add(asyncio.create_task(procedure))
 
 
 class Worker:
