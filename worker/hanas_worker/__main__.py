@@ -17,7 +17,6 @@ from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Outbound, Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import FOLDER, SettingError
-from hanas_worker.faces.http.app import WorkerApplication
 from hanas_worker.host import settings
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.leftovers import clear_temporary
@@ -27,6 +26,7 @@ from hanas_worker.neighbours.lifeline import IDLE_SECONDS
 from hanas_worker.neighbours.outbound import HttpOutbound
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
+from hanas_worker.ops.app import WorkerApplication
 
 log = logging.getLogger("hanas.worker")
 

@@ -14,12 +14,12 @@ from hanas_core.members.documents import LOG
 from hanas_serving import principals, problems
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
-from hanas_worker.faces.http import status
 from hanas_worker.faces.http.endpoint import KeysEndpoint, concerns_keys
 from hanas_worker.faces.http.keys import Keys
-from hanas_worker.faces.http.metrics import NodeCollector
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.node import Node
+from hanas_worker.ops import status
+from hanas_worker.ops.metrics import NodeCollector
 from hanas_worker.store import Store
 
 
