@@ -41,7 +41,7 @@ async def open_folder(wanted: ComponentSettings) -> tuple[PosixFolder, Cluster]:
             wanted.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise SettingError(f"{FOLDER}={wanted.folder}: cannot be created: {error.strerror}") from None
-    folder = folders.open_folder(wanted.folder)
+    folder = await folders.open_folder(wanted.folder)
     try:
         return folder, await cluster.identify(folder, wanted.folder_id)
     except WrongFolder:

@@ -8,7 +8,7 @@ from hanas_core.volume.posix import PosixFolder
 from hanas_serving.settings import FOLDER, SettingError
 
 
-def open_folder(place: Path) -> PosixFolder:
+async def open_folder(place: Path) -> PosixFolder:
     """Return the folder at ``place``. SettingError, in words, if it is missing or cannot be written."""
     try:
         folder = PosixFolder(place)

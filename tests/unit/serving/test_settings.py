@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hanas_core.members.timing import CLOUD, LAN
+from hanas_core.volume.blocking import run
 from hanas_serving import folders, settings
 from hanas_serving.settings import SettingError
 
@@ -63,8 +64,8 @@ def test_the_folder(tmp_path: Path) -> None:
         assert (common.port, common.folder, common.folder_is_default) == (3001, Path("communication"), True)
     named = settings.read({"COMMUNICATION_FOLDER": str(tmp_path)}, 3001)
     assert (named.folder, named.folder_is_default) == (tmp_path, False)
-    assert folders.open_folder(tmp_path).path == tmp_path
+    assert run(folders.open_folder(tmp_path)).path == tmp_path
     with pytest.raises(SettingError, match="there is no such directory; mount the volume there, or make it"):
-        folders.open_folder(tmp_path / "missing")
+        run(folders.open_folder(tmp_path / "missing"))
     with pytest.raises(SettingError, match="/proc/self: cannot be written; give this user read and write permission"):
-        folders.open_folder(Path("/proc/self"))
+        run(folders.open_folder(Path("/proc/self")))

@@ -168,6 +168,6 @@ async def _read(
 
 
 async def _send(mailboxes: Mailboxes, slot: int, probe: Probe) -> bool:
-    """Write one's probe and, at once, try one's own canary; tell whether the folder kept it."""
+    """Write one's probe and, at once, try one's own canary; return whether the folder kept it."""
     await mailboxes.write(Box.PROBES, slot, probe)
     return await mailboxes.try_canary(slot)
