@@ -22,18 +22,18 @@ class Lifeline:
         """``patience``: seconds to connect in, and between two connections."""
         self._outbound = outbound
         self._patience = patience
-        self._holding: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def hold(self, url: str, on_closed: Callable[[], None]) -> asyncio.Task[None]:
         """Stay connected to ``url``, to nobody else; ``on_closed`` is called whenever that ends. Returns the task."""
         self.let_go()
-        self._holding = asyncio.create_task(self._hold(url, on_closed))
-        return self._holding
+        self._task = asyncio.create_task(self._hold(url, on_closed))
+        return self._task
 
     def let_go(self) -> None:
         """Be connected to nobody."""
-        if self._holding is not None:
-            self._holding.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _hold(self, url: str, on_closed: Callable[[], None]) -> None:
         while True:

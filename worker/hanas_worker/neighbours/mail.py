@@ -30,11 +30,11 @@ from hanas_worker.log.state import LogState
 class _Desk:
     """What a thread needs to read the mail: files that stay open, and registrations, which never change."""
 
-    def __init__(self, folder: Folder, known: list[Registration]) -> None:
-        """``known``: the registrations that were read before."""
+    def __init__(self, folder: Folder, registrations: list[Registration]) -> None:
+        """``registrations``: those that were read before."""
         self.mailboxes = Mailboxes(folder)
         self.registry = Registry(folder)
-        self.registry.known = list(known)
+        self.registry.known = list(registrations)
 
 
 class Mail:
@@ -93,13 +93,13 @@ class Mail:
         self._probes[log.id] = LogProbe(start.nonce, start.epoch, log.id)
         probe = Probe(host.settings.member, host.incarnation, tuple(self._probes.values()))
         try:
-            kept = await self._probe_boxes.run(lambda boxes: _send(boxes, host.slot, probe), host.timing.folder_timeout)
+            ok = await self._probe_boxes.run(lambda boxes: _send(boxes, host.slot, probe), host.timing.folder_timeout)
         except FolderError as error:
             host.trouble(Duty.PROBE, error)
-            kept = False
+            ok = False
         else:
             host.recovered(Duty.PROBE)
-        log.member.detector.canary(host.now, start.nonce, ok=kept)
+        log.member.detector.canary(host.now, start.nonce, ok=ok)
 
     def _look_for_answer(self, log: LogState, answers: list[Answers | None], since: float) -> None:
         host, claim = self._host, log.member.claim
@@ -107,10 +107,10 @@ class Mail:
         block = None if slot is None else answers[slot]
         written = None if block is None else block.of(log.id)
         answer = None if written is None else written.answers.get(host.slot)
-        told = None
+        content = None
         if block is not None and written is not None and answer is not None:
-            told = (answer.nonce, written.epoch, block.incarnation, answer.full)
-        log.member.detector.looked(host.now, since, told)
+            content = (answer.nonce, written.epoch, block.incarnation, answer.full)
+        log.member.detector.looked(host.now, since, content)
 
     async def _answer(self, serving: list[tuple[int, Service]], probes: list[Probe | None]) -> None:
         """Answer each new probe."""

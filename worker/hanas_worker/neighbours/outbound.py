@@ -44,8 +44,8 @@ class HttpOutbound:
         headers = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(timeout):
-                found = await self._resolver.resolve(parts.hostname or "", parts.port or 80, socket.AF_UNSPEC)
-                reader, writer = await asyncio.open_connection(found[0]["host"], found[0]["port"])
+                addresses = await self._resolver.resolve(parts.hostname or "", parts.port or 80, socket.AF_UNSPEC)
+                reader, writer = await asyncio.open_connection(addresses[0]["host"], addresses[0]["port"])
                 stack.callback(writer.close)
                 writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{headers}\r\n".encode())
                 try:
