@@ -16,7 +16,7 @@ from hanas_operator.queue import Queue
 from hanas_operator.reach import DirectReach, ProxiedReach, Reach
 from hanas_operator.reconcile import Reconciler
 from hanas_operator.settings import OperatorSettings
-from hanas_serving.server import Endpoint, HttpEndpoint, bind
+from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import SettingError
 
 _log = logging.getLogger("hanas_operator")
@@ -66,7 +66,7 @@ async def _reach(settings: OperatorSettings, api: Api) -> AsyncIterator[Reach]:
         yield DirectReach(session)
 
 
-async def _endpoint(port: int, queue: Queue, metrics: OperatorMetrics) -> Endpoint | None:
+async def _endpoint(port: int, queue: Queue, metrics: OperatorMetrics) -> HttpEndpoint | None:
     if not port:
         return None
     endpoint = HttpEndpoint(health.application(queue, metrics), bind(port, "--port"))

@@ -1,8 +1,8 @@
 """The direct way of a plain request: from the parser to a handler, and its answer to the socket, without ASGI.
 
-An ASGI request costs a task, a cycle with its event, and a dictionary for each message: most of what a small request
-costs at all. A plain request is given to a handler as soon as it is complete, by a plain call; its `Exchange` is
-answered whenever the handler likes, by another.
+An ASGI request costs a task, a cycle with its event, and a dictionary for each message, which is most of the cost of a
+small request. A handler gets a plain request by a call as soon as it is complete, and answers its `Exchange` by another
+one, at any time.
 """
 
 import logging
@@ -36,21 +36,21 @@ class Direct(Protocol):
 
 
 class Heads:
-    """What is plain about the head of a request, and the headers that were seen before.
+    """What makes the head of a request plain, and the headers that were seen before.
 
-    A client sends the same headers again and again. Once the parser has read such lines, byte for byte, as those of a
-    plain request, the next request with the same lines is taken without it.
+    A client repeats its headers. Once the parser has read certain lines as those of a plain request, a later request
+    with the same bytes there is taken without it.
     """
 
     def __init__(self, direct: Direct) -> None:
-        """Know no headers yet."""
+        """Begin without entries."""
         self.direct = direct
         path = re.escape(direct.prefix) + rb"[A-Za-z0-9\-._~!$&'()*+,;=:@/%]+"  # what RFC 3986 allows, and no query
         methods = b"|".join(map(re.escape, sorted(direct.methods)))
         self.methods = direct.methods
         self.is_path = re.compile(path).fullmatch
         self.begins = re.compile(rb"(%b) (%b) HTTP/1\.1(?=\r\n)" % (methods, path)).match
-        """Matches the first line of a request, without its end: where there is no header, that begins the head's."""
+        """Matches the first line of a request without its end, which is the begin of the head's end without headers."""
         self.entries: dict[bytes, tuple[Headers, int]] = {}
         """By the lines behind the first one: the headers, and the length of the body, bytes."""
 
@@ -85,7 +85,7 @@ class Exchange(msgspec.Struct, eq=False):
     response_started: ClassVar[bool] = False
 
     def answer(self, answer: Answer) -> None:
-        """Answer the request; if the client is gone, nobody hears it."""
+        """Answer the request; without effect if the client is gone."""
         self.wire.answer(self, answer)
 
     def fail(self, error: BaseException) -> None:

@@ -68,7 +68,7 @@ class Connection(Stream):
         self._idle = True
         """Nothing is under way: a plain request may be taken without the parser."""
         self._pieces = Pieces()
-        self._lesson: tuple[bytes, int] | None = None
+        self._candidate: tuple[bytes, int] | None = None
         """Header lines, and the length of what followed, if that was the body of a whole plain request."""
         self._parsing = False
         """The parser is at work, or will be at the event loop's next turn."""
@@ -93,7 +93,7 @@ class Connection(Stream):
             self._server.unused.set()
 
     def data_received(self, data: bytes) -> None:
-        """Take a whole plain request with well-known headers by itself; whatever else comes is for the parser."""
+        """Take a whole plain request with remembered headers at once, and all else by the parser."""
         heads = self._heads
         if self._idle and heads is not None and (line := heads.begins(data)) is not None:
             begin = line.end()
@@ -101,7 +101,7 @@ class Connection(Stream):
             lines = data[begin:end]
             head = heads.entries.get(lines)
             if head is None:
-                self._lesson = lines, len(data) - end
+                self._candidate = lines, len(data) - end
             elif len(data) - end == head[1]:
                 self._idle = False
                 method, path = line.groups()
@@ -117,7 +117,7 @@ class Connection(Stream):
         self._pieces.add(data)
         if not self._parsing:
             self._parse()
-        self._lesson = None
+        self._candidate = None
 
     def eof_received(self) -> bool:
         """The client closed its side: answer what came in full, and say so if a body did not. True: stay open."""
@@ -129,12 +129,12 @@ class Connection(Stream):
         return not self._ending
 
     def pause_writing(self) -> None:
-        """Hold on: the client does not read its answers."""
+        """Parse no further request: the client does not read its answers."""
         self._write_paused, self._idle = True, False
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Go on: the client has read."""
+        """Continue: the client has read."""
         self._write_paused = False
         self._writable.set()
         self._parse_later()
@@ -268,7 +268,7 @@ class Connection(Stream):
         self._pieces.chunk_began()
 
     def on_body(self, body: bytes) -> None:
-        """Collect a part of a body; behind the answer, so much of it that the client can get to it."""
+        """Collect a part of a body; after the answer, drop it, up to a limit, until the client reads the answer."""
         cycle = self._cycle
         if isinstance(cycle, Exchange):
             cycle.body += body
@@ -288,10 +288,10 @@ class Connection(Stream):
             if cycle.response_complete:
                 self._next()
             return
-        heads, lesson, cycle.more_body = self._heads, self._lesson, False
+        heads, candidate, cycle.more_body = self._heads, self._candidate, False
         assert heads is not None, "an exchange is made where there is a direct way only"
-        if lesson is not None and lesson[1] == len(cycle.body):
-            heads.remember(lesson[0], cycle.headers, len(cycle.body))
+        if candidate is not None and candidate[1] == len(cycle.body):
+            heads.remember(candidate[0], cycle.headers, len(cycle.body))
         heads.direct(cycle)
 
     # ------------------------------------------------------------------ answers

@@ -1,12 +1,11 @@
 """Lanes: threads for folder I/O that may hang without freezing anything else (docs/protocol.md, section 4).
 
-Each duty that touches the folder has a lane of its own, with one thread. A call that takes too long is given up on: the
-caller goes on, the thread stays behind with its buffer and its descriptor, and the lane refuses further calls until
-it returns. So a hung mount costs at most one thread per duty, and keep-alives, health checks and redirects
-never wait for it.
+Each duty that touches the folder has a lane of its own, with one thread. The caller of a call that takes too long gets
+an error, the thread stays behind with its buffer and its descriptor, and the lane refuses further calls until it
+returns. So a hung mount costs at most one thread per duty, and keep-alives, health checks and redirects never wait.
 
-What was given up may still take effect, at any time: in the folder, and in memory. So what procedures change in memory
-is `Owned` by their lane.
+A call that timed out may still take effect at any time, in the folder and in memory. So what procedures change in
+memory is `Owned` by their lane.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ T = TypeVar("T")
 
 
 class Hung(FolderUnavailable):
-    """A call was given up, or not begun since another one was."""
+    """A call timed out, or was not begun because an earlier one has not returned."""
 
 
 class Lane:
@@ -34,11 +33,11 @@ class Lane:
         self._thread: Thread | None = None
         self._under_way = 0
         self.hung = False
-        """A call was given up on and has not returned yet."""
+        """A call timed out and has not returned yet."""
 
     @property
     def idle(self) -> bool:
-        """Every call has returned, also those that were given up on."""
+        """Return whether every call has returned, also those that timed out."""
         return self._under_way == 0
 
     def close(self) -> None:
@@ -81,8 +80,8 @@ class Lane:
 class Owned(Generic[S]):
     """An object that belongs to the thread of a lane: only the procedure that is running there touches it.
 
-    The event loop hands it to the thread with a call and has it back with the call's result or error. A call that is
-    given up, by its time-out or since its caller was cancelled, keeps it: the next call gets a new one.
+    The event loop hands it to the thread with a call and has it back with the call's result or error. A call that timed
+    out, or whose caller was cancelled, keeps it: the next call gets a new one.
     """
 
     def __init__(self, lane: Lane, make: Callable[[], S]) -> None:

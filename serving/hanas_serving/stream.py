@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 _LINGER_SECONDS = 5.0
 _MOST_SWALLOWED = 64 << 20
-"""Bytes that a client may still send when its answer is there: closed at once, the connection would be reset, and the
-answer lost."""
+"""Bytes that a client may still send after its answer: closed at once, the connection would be reset and the answer
+lost."""
 MOST_COPIED = 64 << 10
 """A larger content is not copied behind its head. Bytes."""
 
 
 class Stream(asyncio.Protocol):
-    """One connection; what is sent over it, a derived class knows."""
+    """One connection; a derived class knows what is sent over it."""
 
     _wire: asyncio.Transport
     _timer: asyncio.TimerHandle

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hanas_serving.direct import Direct
 from hanas_serving.http1 import Connection, Server
-from hanas_serving.server import Endpoint, HttpEndpoint, bind
+from hanas_serving.server import HttpEndpoint, bind
 from tests.unit.packaging.documents import ROOT
 from tests.unit.serving.connections import Echo, application, connected
 from tests.unit.waiting import AMPLE_SECONDS, until
@@ -535,7 +535,7 @@ async def test_a_server_that_stops_does_not_wait_for_ever() -> None:
             await receive()
 
     bound = bind(0, "a test")
-    endpoint: Endpoint = HttpEndpoint(app, bound)
+    endpoint = HttpEndpoint(app, bound)
     await endpoint.start()
     async with asyncio.timeout(AMPLE_SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", bound.getsockname()[1])
