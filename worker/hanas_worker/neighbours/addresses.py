@@ -1,4 +1,4 @@
-"""Addresses of the other workers: a name service that is slow, or gone, is no link that failed.
+"""Addresses of the other workers: a slow or failed name service is not a failed link.
 
 Each keep-alive is sent on a new connection and so resolves the name of its peer. The last answer is used while the next
 look-up is under way, however long that takes. One look-up runs at a time for each name, so that the names of workers
@@ -26,7 +26,7 @@ class _Answer(NamedTuple):
 
 
 class LastKnown(AbstractResolver):
-    """Answers with what another resolver said last, and asks that one in the background."""
+    """Answers with the last answer of another resolver, and asks that one in the background."""
 
     def __init__(self, resolver: AbstractResolver) -> None:
         """Ask ``resolver``."""
@@ -63,7 +63,7 @@ class LastKnown(AbstractResolver):
         self._answers[question] = _Answer(loop.time(), addresses, error)
 
     async def close(self) -> None:
-        """Give up what is being asked."""
+        """Cancel the look-ups."""
         for lookup in list(self._lookups.values()):
             lookup.cancel()
         await self._resolver.close()

@@ -1,4 +1,4 @@
-"""Keep-alives over the link, each on a fresh connection: an established one outlives many a network policy."""
+"""Keep-alives over the link, each on a new connection: an established one survives many network policies."""
 
 import asyncio
 import contextlib
@@ -89,7 +89,7 @@ class LinkEndpoint:
 
 
 class Sender:
-    """Sends keep-alives to one set of peers after the other, without ever waiting for a dead one."""
+    """Sends keep-alives to peers, and never waits for one that failed."""
 
     def __init__(self, outbound: Outbound, timeout: float) -> None:
         """``timeout``: seconds after which a keep-alive counts as lost."""
@@ -116,6 +116,6 @@ class Sender:
         delivered(peer, epochs)
 
     def close(self) -> None:
-        """Give up what is pending."""
+        """Cancel what is pending."""
         for task in [task for tasks in self._pending.values() for task in tasks]:
             task.cancel()

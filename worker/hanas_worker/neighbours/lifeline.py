@@ -1,7 +1,7 @@
 """An idle connection to the main, which the kernel closes at once when the main's process dies.
 
-A backup need not wait for the silence then, and probes immediately. It is a hint and no more: a machine that loses its
-power closes nothing, and a proxy or a firewall may close what is well.
+A backup then probes at once instead of waiting for silence. It is a hint only: a machine that loses its power closes
+nothing, and a proxy or a firewall may close a connection to a main that works.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Lifeline:
         return self._task
 
     def let_go(self) -> None:
-        """Be connected to nobody."""
+        """Close the connection, if there is one."""
         if self._task is not None:
             self._task.cancel()
 

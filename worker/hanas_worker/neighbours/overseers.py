@@ -1,4 +1,4 @@
-"""Asking an overseer who is the main; if none can be reached, the folder itself, by the same functions."""
+"""Calls to an overseer; if none can be reached, this worker decides in the folder itself, by the same functions."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -62,7 +62,7 @@ class Overseers:
             )
 
     async def report(self, report: Report) -> bool:
-        """Tell all overseers how this worker is; return whether any of them could be reached."""
+        """Send the report to all overseers; return whether any of them could be reached."""
         body = msgspec.json.encode(report)
         reached = await asyncio.gather(*(self._tell(url, body) for url in self._urls))
         self.reachable = any(reached)

@@ -17,7 +17,7 @@ class OwnPresence:
     """Shows the process and its logs."""
 
     def __init__(self, host: Host, logs: Sequence[LogDriver], fitness: Fitness, overseers: Overseers) -> None:
-        """Have shown nothing yet."""
+        """Begin without a block in the mailbox."""
         self._host = host
         self._logs = logs
         self._fitness = fitness
@@ -65,7 +65,7 @@ class OwnPresence:
         host.recovered(Duty.PROBE)  # that is only tried when the main is silent; this was a write of the same kind
 
     async def report(self) -> None:
-        """Tell the overseers how this worker is: over the network, since its folder may be what does not work."""
+        """Send a report to the overseers: over the network, since the folder may be what does not work here."""
         host, own = self._host, self.content()
         report = Report(
             member=own.member,
