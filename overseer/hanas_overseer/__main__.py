@@ -13,36 +13,35 @@ from hanas_core.volume import fitness
 from hanas_core.volume.errors import WrongFolder
 from hanas_core.volume.fitness import Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
-from hanas_overseer import settings
 from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
-from hanas_overseer.settings import OverseerSettings
 from hanas_overseer.watcher import Watcher
-from hanas_serving import folders, program
+from hanas_serving import folders, program, settings
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
-from hanas_serving.settings import SettingError
+from hanas_serving.settings import FOLDER, ComponentSettings, SettingError
 
+_DEFAULT_PORT = 4000
 _INITIALISE_SECONDS = 60.0
 """Time limit for opening the folder; the initialisation of an empty one writes some megabytes."""
 
 _log = logging.getLogger("hanas_overseer")
 
 
-async def open_folder(values: OverseerSettings) -> tuple[PosixFolder, Cluster]:
+async def open_folder(values: ComponentSettings) -> tuple[PosixFolder, Cluster]:
     """Return the folder and its identity; an empty folder is initialised unless an id is required.
 
     Raises SettingError, FolderError.
     """
-    if values.make_folder:
+    if values.folder_is_default:
         try:
             values.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise SettingError(f"{folders.VARIABLE}={values.folder}: cannot be created: {error.strerror}") from None
-    folder = folders.open_folder(values.folder)
+            raise SettingError(f"{FOLDER}={values.folder}: cannot be created: {error.strerror}") from None
+    folder = await folders.open_folder(values.folder)
     try:
         return folder, await cluster.identify(folder, values.folder_id)
     except WrongFolder:
@@ -52,7 +51,7 @@ async def open_folder(values: OverseerSettings) -> tuple[PosixFolder, Cluster]:
         fitness.require(await Examination(folder, folder, fitness.hidden(), time.monotonic).run())
     except Unfit as failure:
         raise SettingError(
-            f"{folders.VARIABLE}={values.folder}: the volume does not provide what HANas needs: {failure}; "
+            f"{FOLDER}={values.folder}: the volume does not provide what HANas needs: {failure}; "
             "use a volume that docs/operations.md lists"
         ) from None
     identity = await cluster.initialise(folder)
@@ -67,7 +66,7 @@ async def open_folder(values: OverseerSettings) -> tuple[PosixFolder, Cluster]:
 
 async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
-    values = settings.read(os.environ)
+    values = settings.read(os.environ, _DEFAULT_PORT)
     bound, runtime = bind(values.port, "PORT"), Runtime()
     folder, identity = await Lane("start", runtime).run(open_folder(values), _INITIALISE_SECONDS)
     for variable, tokens, action in (

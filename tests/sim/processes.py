@@ -167,13 +167,7 @@ class Worker:
                 break
             except FolderError:
                 await asyncio.sleep(TIMING.watch_interval)
-        overseers = Overseers(
-            self._settings.overseers,
-            outbound,
-            runtime,
-            timeout=TIMING.overseer_timeout,
-            folder_timeout=TIMING.folder_timeout,
-        )
+        overseers = Overseers(self._settings.overseers, TIMING, outbound, runtime)
         node = Node(self._settings, self.mount, self._folder_id, overseers, outbound, runtime)
         await lane.run(clear_temporary(self.mount, self.name, node.host.incarnation), TIMING.folder_timeout)
         self.node, self._keys.store = node, Store(node.logs[LOG])
