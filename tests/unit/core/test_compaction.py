@@ -32,6 +32,7 @@ from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation
 from tests.unit.core.scenery import (
     FOLDER_ID,
     SEGMENT_BYTES,
+    Backup,
     Main,
     bare_folder,
     claim_of,
@@ -102,8 +103,7 @@ async def compact(main: Main, first: int = 0, count: int | None = None) -> Main:
     )
     main.replica.compacted(promotion.manifest)
     while main.replica.unread:
-        for batch in await main.replica.learn():
-            main.replica.relocate(batch)
+        await main.replica.learn()
     for name in await compaction.removable(main.folder, promotion.manifest):
         await main.folder.remove(name)
     main.commits.roll(claim.epoch)
@@ -193,10 +193,9 @@ def merged_records(folder: MemoryFolder, epoch: int) -> list[Merged]:
     return [record for batch in merged_batches(folder, epoch) for record in decode_merged(batch.payload)[0]]
 
 
-def learn(replica: Replica) -> None:
-    while replica.unread:
-        for batch in run(replica.learn()):
-            replica.relocate(batch)
+def learn(backup: Backup) -> None:
+    while backup.unread:
+        run(backup.learn())
 
 
 def test_a_backup_goes_on_and_learns_where_the_values_are_now() -> None:
@@ -256,8 +255,7 @@ def test_much_is_learned_in_pieces() -> None:
     merged = run(merge(main, plan, 1 << 20))
     manifest = manifest_of(main.folder, 1)
     backup.compacted(msgspec.structs.replace(manifest, cuts=merged))
-    (first,) = run(backup.learn())
-    backup.relocate(first)
+    assert len(run(backup.learn())) == 1
     assert backup.unread == list(merged)
     learn(backup)
     assert set(+backup.index.live) == {(1, names.MERGED_FROM), (1, main.log.cuts[-1].number)}
@@ -284,8 +282,7 @@ def test_a_main_that_compacts_while_it_still_learns_learns_the_newer_places_too(
     backup.compacted(msgspec.structs.replace(manifest, cuts=older))
     segment = names.segment(older[0].epoch, older[0].number)
     member.at("read", segment, before=lambda: backup.compacted(msgspec.structs.replace(manifest, cuts=newer)))
-    for batch in run(backup.learn()):
-        backup.relocate(batch)
+    run(backup.learn())
     assert backup.unread == list(newer), "what was read in the meantime is another one"
     learn(backup)
     assert set(+backup.index.live) == {(1, newer[0].number), (1, main.log.cuts[-1].number)}
@@ -526,7 +523,7 @@ def test_a_takeover_and_a_compaction_at_once(turns: list[int]) -> None:
         claim = claim_of(highest.epoch + 1, "b")
         if (await claim_epoch(rival, claim)).nonce != claim.nonce:
             raise Sealed
-        return await take_over(rival, claim, Replica(rival))
+        return await take_over(rival, claim, Replica())
 
     procedures: list[Coroutine[Any, Any, Any]] = [compact(sleeper), take()]
     outcomes = interleave(procedures, turns, errors=(Sealed, FolderError))  # type: ignore[arg-type]
@@ -662,7 +659,7 @@ def test_only_segments_of_earlier_epochs_that_nobody_names_are_removed() -> None
 
 
 def test_a_queue_rolls_only_between_batches() -> None:
-    commits = GroupCommit[str](Replica(MemoryFolder()), 1, 1)
+    commits = GroupCommit[str](Replica(), 1, 1)
     commits.submit(Write("k", b"v"), "k")
     assert commits.next_batch(1 << 20) is not None
     with pytest.raises(ValueError, match="in flight"):

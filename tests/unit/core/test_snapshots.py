@@ -11,14 +11,13 @@ from hanas_core.log.positions import Position
 from hanas_core.state import snapshots
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Write
-from hanas_core.state.replica import Replica
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import pack
 from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable
 from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
-from tests.unit.core.scenery import FOLDER_ID, Main, bare_folder, contents, fresh_backup, serve, stored
+from tests.unit.core.scenery import FOLDER_ID, Backup, Main, bare_folder, contents, fresh_backup, serve, stored
 from tests.unit.core.test_compaction import compact, fill, learn, manifest_of
 
 TEMPORARY = "tmp/snapshot"
@@ -42,7 +41,7 @@ def write_snapshot(main: Main, meanwhile: Callable[[], None] = lambda: None) -> 
     return run(writer.finish())
 
 
-def started(main: Main) -> Replica:
+def started(main: Main) -> Backup:
     """A member that starts cold and reads everything that is committed."""
     return fresh_backup(main.folder.other(), main.claim.epoch, main.log.committed)
 
@@ -254,7 +253,7 @@ def test_a_folder_that_does_not_answer_is_no_reason_to_read_everything() -> None
     other = main.folder.other()
     other.at("names", names.SNAPSHOTS, before=FolderUnavailable("no answer"))
     with pytest.raises(FolderError):
-        run(Replica(other).follow(1))
+        run(Backup(other).follow(1))
 
 
 def test_how_much_log_lies_behind_a_position() -> None:

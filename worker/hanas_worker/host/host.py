@@ -84,10 +84,14 @@ class Host:
 
     async def in_lane(self, duty: Duty, procedure: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run ``procedure`` in the lane of a duty, for `folder_timeout` or ``timeout`` seconds. Raises FolderError."""
+        return await self.lane(duty).run(procedure, timeout or self.timing.folder_timeout)
+
+    def lane(self, duty: Duty) -> Lane:
+        """Return the lane of a duty."""
         lane = self._own_lanes.get(duty)
         if lane is None:
             lane = self._own_lanes[duty] = self.new_lane(duty)
-        return await lane.run(procedure, timeout or self.timing.folder_timeout)
+        return lane
 
     def new_lane(self, duty: Duty) -> Lane:
         """Return a lane for somebody who runs and closes it."""

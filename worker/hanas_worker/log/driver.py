@@ -278,12 +278,12 @@ class LogDriver:
         return None
 
     def _news(self, state: MainState, **more: Any) -> LogNews:
-        sequence = self.state.replica.index.sequence
+        sequence = self.state.standing.sequence
         return LogNews(log=self.state.id, epoch=self.state.member.epoch, state=state, sequence=sequence, **more)
 
     def shown(self) -> LogPresence:
         """Return what this worker shows of itself in the log."""
-        host, member, service, replica = self._host, self.state.member, self.serving, self.state.replica
+        host, member, service, standing = self._host, self.state.member, self.serving, self.state.standing
         links: tuple[Link, ...] = ()
         if member.role is Role.BACKUP and member.claim is not None:
             way = _LINK_STATES.get(member.detector.verdict, LinkState.UNKNOWN)
@@ -294,9 +294,9 @@ class LogDriver:
             role=member.role,
             epoch=member.epoch,
             verdict=member.verdict,
-            applied=str(replica.tailer.applied if service is None else service.applied),
-            lag_bytes=0 if service else replica.tailer.lag_bytes,
-            keys=len(replica.index),
+            applied=str(standing.applied if service is None else service.applied),
+            lag_bytes=0 if service else standing.lag_bytes,
+            keys=standing.keys,
             links=links,
         )
 

@@ -12,6 +12,7 @@ from hanas_core.log.claimfile import Claim, Seal, Why
 from hanas_core.log.claims import claim_epoch
 from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.members.roles import Role
+from hanas_core.state.replica import Replica
 from hanas_core.upkeep import compaction
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
 from hanas_worker.host.duties import Duty
@@ -47,7 +48,7 @@ class Tenure:
     @property
     def progress(self) -> str:
         """How far a takeover is: changes as long as it goes on."""
-        return f"{self._step} {self._state.replica.tailer.applied}"
+        return self._step
 
     async def take_over(self, claim: Claim) -> None:
         """Become the main of ``claim``, which is one's own; if that fails, seal its epoch and be a backup again."""
@@ -60,7 +61,7 @@ class Tenure:
         try:
             async with state.replica_lock:
                 state.followed_epoch = 0  # from here on the replica follows the predecessor, whatever comes of it
-                promotion = await host.in_lane(Duty.LOG, self._promote(claim, spare), _REPLAY_TIMEOUT)
+                promotion = await state.lend(lambda replica: self._promote(claim, spare, replica), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
             state.member.ended(host.now, claim.epoch, 1)
@@ -84,13 +85,13 @@ class Tenure:
         took = host.now - started
         log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
 
-    async def _promote(self, claim: Claim, spare: str) -> takeover.Promotion:
+    def _promote(self, claim: Claim, spare: str, replica: Replica) -> Coroutine[Any, Any, takeover.Promotion]:
         state, host = self._state, self._host
         epoch, concluded_at = state.concluded
-        return await takeover.promote(
+        return takeover.promote(
             host.folder,
             claim,
-            state.replica,
+            replica,
             spare=spare,
             segment_bytes=host.settings.segment_bytes,
             known=state.known,
@@ -167,6 +168,7 @@ class Tenure:
             state.wakers[Duty.WATCH].set()
 
     def _note(self, step: str) -> None:
+        """Publish how far a takeover is; called on its thread."""
         self._step = step
 
     def end(self, why: str) -> None:

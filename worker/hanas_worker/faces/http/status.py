@@ -92,7 +92,7 @@ def document(node: Node) -> Status:
 
 def _log(driver: LogDriver, *, left: bool) -> LogStatus:
     host, state, service, shown = driver.state.host, driver.state, driver.serving, driver.shown()
-    member, index = state.member, state.replica.index
+    member, standing = state.member, state.standing
     compactor = driver.compactor
     return LogStatus(
         log=shown.log,
@@ -105,9 +105,9 @@ def _log(driver: LogDriver, *, left: bool) -> LogStatus:
         links=shown.links,
         committed=shown.applied,
         lag_bytes=shown.lag_bytes,
-        revision=index.sequence,
+        revision=standing.sequence,
         keys=shown.keys,
-        value_bytes=index.value_bytes,
+        value_bytes=standing.value_bytes,
         stalled_for_seconds=0.0 if service is None else round(service.stalled_for, 3),
         compaction=CompactionState(compactor.running, compactor.runs, compactor.freed_bytes, *compactor.measure()),
     )
