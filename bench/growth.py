@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from hanas_client import AsyncClient, Policy
 from hanas_core.epochs.takeover import promote
 from hanas_core.log import segments
@@ -94,10 +96,10 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
         size=0,
     )
     temporary = names.temporary("filler", incarnation, folder.nonce())
-    writer = snapshots.SnapshotWriter(folder, replica.index, temporary, header)
-    for frame in writer.frames():
-        run(writer.write(frame))
-    run(writer.finish())
+    file, frames = snapshots.SnapshotFile(folder, temporary), snapshots.SnapshotFrames(replica.index)
+    for frame in frames:
+        run(file.write(frame))
+    run(file.finish(msgspec.structs.replace(header, keys=frames.keys)))
 
 
 def memory_bytes() -> int:

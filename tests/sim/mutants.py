@@ -396,13 +396,13 @@ MUTANTS = (
     ),
     Mutant(
         "a compaction loses the idempotency keys",
-        "hanas_core.upkeep.compaction:Merger._take",
-        _one("if done is not None and done.version == version:", "if False:"),
+        "hanas_core.upkeep.merging:Merger._decide",
+        _one("if done is not None and done.version == (origin, sequence):", "if False:"),
         1000,
     ),
     Mutant(
         "a compaction drops deletes that older segments need",
-        "hanas_core.upkeep.compaction:Merger._keep_gone",
+        "hanas_core.upkeep.merging:Merger._decide",
         _one("if self._keeps_deletes and", "if False and"),
         1000,
         story="no bug yet: a delete is merged whose value lies in a segment that is left as it is",
@@ -415,13 +415,13 @@ MUTANTS = (
     ),
     Mutant(
         "a compaction forgets how far it reached",
-        "hanas_core.upkeep.compaction:Merger.step",
+        "hanas_core.upkeep.merging:Merger.take",
         _one("self._held.append(records.Reached(self._reached))", "pass"),
     ),
     Mutant(
         "a compaction keeps what is overwritten",
-        "hanas_core.upkeep.compaction:Merger._keep_live",
-        _one("if self._index.version(record.key) == (record.origin, record.sequence):", "if True:"),
+        "hanas_core.upkeep.merging:Merger._decide",
+        _one("if self._index.version(key) == (origin, sequence):", "if True:"),
         1000,
     ),
     Mutant(

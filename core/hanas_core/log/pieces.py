@@ -20,16 +20,16 @@ class PieceReader:
         self._segment: tuple[Cut, SegmentReader] | None = None
 
     async def read(self, cut: Cut, offset: int) -> list[Batch]:
-        """Return one or more batches of a segment from ``offset`` on. Raises Corruption, FolderError."""
+        """Return batches of a segment from ``offset`` on; none at its end only. Raises Corruption, FolderError."""
         segment, self._segment = self._segment, None
         if segment is None or segment[0] != cut:
             segment = cut, await SegmentReader.open(self._folder, cut.epoch, cut.number, most_bytes=PIECE_BYTES)
         batches, _ = await segment[1].take(offset, cut.end)
-        if not batches:
+        if not batches and offset < cut.end:
             raise Corruption(
                 f"{names.segment(cut.epoch, cut.number)}: at offset {offset} there is no valid batch, "
                 f"but valid ones up to {cut.end}; run 'hanas fsck' on the folder"
             )
-        if batches[-1].end < cut.end:
+        if batches and batches[-1].end < cut.end:
             self._segment = segment
         return batches

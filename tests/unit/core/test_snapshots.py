@@ -11,6 +11,7 @@ from hanas_core.log.positions import Position
 from hanas_core.state import snapshots
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Write
+from hanas_core.state.snapshots import SnapshotFile, SnapshotFrames, SnapshotHeader
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import pack
@@ -26,7 +27,7 @@ TEMPORARY = "tmp/snapshot"
 def write_snapshot(main: Main, meanwhile: Callable[[], None] = lambda: None) -> str:
     """Take a snapshot; ``meanwhile`` runs between two frames."""
     assert main.log.committed is not None
-    header = snapshots.SnapshotHeader(
+    header = SnapshotHeader(
         folder_id=FOLDER_ID,
         position=main.log.committed,
         sequence=main.replica.index.sequence,
@@ -34,11 +35,16 @@ def write_snapshot(main: Main, meanwhile: Callable[[], None] = lambda: None) -> 
         keys=0,
         size=0,
     )
-    writer = snapshots.SnapshotWriter(main.folder, main.replica.index, TEMPORARY, header)
-    for frame in writer.frames():
-        run(writer.write(frame))
+    written(main, TEMPORARY, header, meanwhile)
+    return snapshots.name_of(header.position)
+
+
+def written(main: Main, temporary: str, header: SnapshotHeader, meanwhile: Callable[[], None]) -> None:
+    file, frames = SnapshotFile(main.folder, temporary), SnapshotFrames(main.replica.index)
+    for frame in frames:
+        run(file.write(frame))
         meanwhile()
-    return run(writer.finish())
+    run(file.finish(msgspec.structs.replace(header, keys=frames.keys)))
 
 
 def started(main: Main) -> Backup:
@@ -104,14 +110,10 @@ def test_a_snapshot_of_a_sleeper_does_not_remove_a_newer_one() -> None:
     header_position = main.log.committed
     assert header_position is not None
     index = main.replica.index
-    header = snapshots.SnapshotHeader(
+    header = SnapshotHeader(
         folder_id=FOLDER_ID, position=header_position, sequence=index.sequence, merged=(), keys=0, size=0
     )
-    writer = snapshots.SnapshotWriter(main.folder, index, "tmp/late", header)
-    for frame in writer.frames():
-        run(writer.write(frame))
-        meanwhile()
-    run(writer.finish())
+    written(main, "tmp/late", header, meanwhile)
     assert run(snapshots.newest(main.folder))[0] == late[0]
     assert alike(started(main).index, index)
 
@@ -119,14 +121,12 @@ def test_a_snapshot_of_a_sleeper_does_not_remove_a_newer_one() -> None:
 def test_what_is_given_up_leaves_nothing() -> None:
     main = filled()
     assert main.log.committed is not None
-    header = snapshots.SnapshotHeader(
-        folder_id=FOLDER_ID, position=main.log.committed, sequence=1, merged=(), keys=0, size=0
-    )
-    writer = snapshots.SnapshotWriter(main.folder, main.replica.index, TEMPORARY, header)
+    header = SnapshotHeader(folder_id=FOLDER_ID, position=main.log.committed, sequence=1, merged=(), keys=0, size=0)
+    file = SnapshotFile(main.folder, TEMPORARY)
     with pytest.raises(ValueError, match="no frame"):
-        run(writer.finish())
-    run(writer.write(next(writer.frames())))
-    run(writer.discard())
+        run(file.finish(header))
+    run(file.write(next(iter(SnapshotFrames(main.replica.index)))))
+    run(file.discard())
     assert TEMPORARY.rpartition("/")[2] not in run(main.folder.names(names.TEMPORARY))
 
 

@@ -5,6 +5,7 @@ import pytest
 from hanas_core.log.batches import Batch, Kind, size_of
 from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.log.tailer import Tailer
+from hanas_core.state.replica import Standing
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
@@ -66,6 +67,7 @@ def test_a_keep_alive_may_come_before_the_batch_was_read() -> None:
     backup.tailer.know(main.log.committed)
     assert backup.tailer.lag_bytes == main.log.committed.offset - BLOCK_BYTES
     assert len(catch_up(backup)) == 4
+    assert backup.standing == Standing(main.log.committed, 0, sequence=4, keys=4, value_bytes=2000)
 
 
 def test_a_commit_that_becomes_known_while_an_older_end_was_read_is_no_corruption() -> None:
