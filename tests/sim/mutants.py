@@ -88,14 +88,14 @@ MUTANTS = (
     ),
     Mutant(
         "an offset rewritten after an abandoned write",
-        "hanas_worker.log.service:Service._commit_in_turn",
+        "hanas_worker.log.service:Service._commit_once",
         _one(
-            "        self.end(",
-            "        if not isinstance(error, Sealed) and self.log.committed is not None:\n"
-            "            self._answer(self._queue.ended())\n"
-            "            self.log._offset, self.log._ended = self.log.committed.offset, False\n"
-            "            return True\n"
-            "        self.end(",
+            "            self.end(",
+            "            if not isinstance(error, Sealed) and self.log.committed is not None:\n"
+            "                self._answer(self._queue.ended())\n"
+            "                self.log._offset, self.log._ended = self.log.committed.offset, False\n"
+            "                return True\n"
+            "            self.end(",
         ),
         1000,
     ),

@@ -76,12 +76,12 @@ class SnapshotFrames:
         rows = [
             (key, done.request, *done.version, done.created, done.deleted, *done.segment) for key, done in self._done
         ]
-        yield _frame(_DoneFrame(rows))
+        yield frame_of(msgspec.msgpack.encode(_DoneFrame(rows)))
         after = ""
         while found := self._index.packed_after(after, KEYS_AT_ONCE):
             self.keys += len(found)
             after = found[-1][0]
-            yield _frame(_Keys([key for key, _ in found], [entry for _, entry in found]))
+            yield frame_of(msgspec.msgpack.encode(_Keys([key for key, _ in found], [entry for _, entry in found])))
 
 
 class SnapshotFile:
@@ -122,10 +122,6 @@ class SnapshotFile:
     async def discard(self) -> None:
         """Give it up."""
         await self._folder.remove(self._temporary)
-
-
-def _frame(content: _Keys | _DoneFrame) -> bytes:
-    return frame_of(msgspec.msgpack.encode(content))
 
 
 def frame_of(payload: bytes) -> bytes:

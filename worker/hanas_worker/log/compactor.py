@@ -22,7 +22,7 @@ log = logging.getLogger("hanas.worker")
 _REST = 3.0
 """Between two steps this many times as long as the last one took, so that commits hardly notice."""
 _SHARE_ON_FULL_VOLUME = 0.02
-"""On a full volume less garbage is worth it."""
+"""The share of garbage that is worth a compaction on a full volume."""
 
 
 class Compactor:
@@ -49,9 +49,8 @@ class Compactor:
     def measure(self) -> tuple[int, int]:
         """Return garbage and space of the sealed segments, bytes, about; zeros for a worker that is not the main."""
         service = self._state.service
-        return (0, 0) if service is None else self._garbage(service)
-
-    def _garbage(self, service: Service) -> tuple[int, int]:
+        if service is None:
+            return 0, 0
         live, size = self._state.replica.index.live, self._host.settings.segment_bytes
         sources = _sources(service)
         space = sum(compaction.space_of(cut, size) for cut in sources)
@@ -60,8 +59,7 @@ class Compactor:
     async def compact(self) -> None:
         """Compact if it is worth it. Raises FolderError."""
         service = self._state.service
-        plan = None if service is None else await self._plan(service)
-        if service is None or plan is None:
+        if service is None or (plan := await self._plan(service)) is None:
             return
         self.running = True
         spare = None
@@ -144,8 +142,7 @@ class Compactor:
 
     async def _merge_piece(self, merger: Merger, files: Owned[MergeFiles]) -> None:
         timeout = self._host.timing.folder_timeout
-        piece = await files.run(lambda files: files.read(*merger.source), timeout)
-        chunk = merger.take(piece)
+        chunk = merger.take(await files.run(lambda files: files.read(*merger.source), timeout))
         if chunk is not None:
             merger.written(await files.run(lambda files: files.write(chunk), timeout))
 
@@ -153,7 +150,7 @@ class Compactor:
         try:
             await files.run(lambda files: files.discard(merger.cuts), self._host.timing.folder_timeout)
         except FolderError as error:
-            log.warning("files of a compaction that came to nothing stay behind: %s", error)
+            log.warning("files of a failed compaction stay behind: %s", error)
 
 
 def _sources(service: Service) -> tuple[Cut, ...]:

@@ -233,30 +233,27 @@ class Service:
     async def _commit_once(self) -> bool:
         """Commit one batch; False if what waits needs space that is not there yet."""
         async with self._turn:
-            return await self._commit_in_turn()
-
-    async def _commit_in_turn(self) -> bool:
-        assert self.idle, "the log is the loop's until the commit begins"
-        reserve = 0 if self.log.spare else RESERVE_BYTES
-        batch = self._queue.next_batch(self.log.room, reserve)
-        if batch is None:
-            self._waiting_since = None  # for space that is being prepared, which is no stall
-            self._on_room_needed()
-            if self.full:
-                self._answer(self._queue.refuse_for_space(self.log.room, reserve))
-            return self.full
-        self._waiting_since = self._loop.time()
-        try:
-            position = await self._commit_lane.run(self.log.commit(batch), self._timeout)
-        except (Sealed, FolderError) as error:
-            self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a commit failed: {error}")
-            return False
-        self._answer(self._queue.committed(position))
-        self.applied = position
-        self.batches += 1
-        if self.log.spare is None:
-            self._on_room_needed()
-        return True
+            assert self.idle, "the log is the loop's until the commit begins"
+            reserve = 0 if self.log.spare else RESERVE_BYTES
+            batch = self._queue.next_batch(self.log.room, reserve)
+            if batch is None:
+                self._waiting_since = None  # for space that is being prepared, which is no stall
+                self._on_room_needed()
+                if self.full:
+                    self._answer(self._queue.refuse_for_space(self.log.room, reserve))
+                return self.full
+            self._waiting_since = self._loop.time()
+            try:
+                position = await self._commit_lane.run(self.log.commit(batch), self._timeout)
+            except (Sealed, FolderError) as error:
+                self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a commit failed: {error}")
+                return False
+            self._answer(self._queue.committed(position))
+            self.applied = position
+            self.batches += 1
+            if self.log.spare is None:
+                self._on_room_needed()
+            return True
 
     async def _check_for_ever(self) -> None:
         while True:
