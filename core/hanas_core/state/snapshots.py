@@ -1,12 +1,12 @@
 """Snapshots of the index, so that a cold start reads keys and places instead of the whole log (docs/protocol.md, 3.7).
 
-A snapshot is a help and never a truth: it is found by a look into its directory, and whoever finds none, or one that is
-damaged, reads the log. It begins with a checked block, and the rest is frames:
+A snapshot only saves time: a reader that finds none, or a damaged one, reads the log. It begins with a checked block,
+and the rest is frames:
 
     length u32, xxh3-64 u64, payload: MessagePack, one array of keys and one of their entries, or of idempotency keys
 
-It is written beside the traffic, so later writes may show in it. All that is in it is committed, and who loads it reads
-on from ``position``, where writing it began: the writes since then come once more, and the state is exact behind them.
+It is written beside the traffic, so it may contain later writes; all of them are committed. A reader goes on from
+``position``, where writing began, and the later writes come once more.
 """
 
 import struct
@@ -73,15 +73,15 @@ class SnapshotFrames:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the frames."""
-        rows = [
+        done_rows = [
             (key, done.request, *done.version, done.created, done.deleted, *done.segment) for key, done in self._done
         ]
-        yield frame_of(msgspec.msgpack.encode(_DoneFrame(rows)))
+        yield frame_of(msgspec.msgpack.encode(_DoneFrame(done_rows)))
         after = ""
-        while found := self._index.packed_after(after, KEYS_AT_ONCE):
-            self.keys += len(found)
-            after = found[-1][0]
-            yield frame_of(msgspec.msgpack.encode(_Keys([key for key, _ in found], [entry for _, entry in found])))
+        while rows := self._index.packed_after(after, KEYS_AT_ONCE):
+            self.keys += len(rows)
+            after = rows[-1][0]
+            yield frame_of(msgspec.msgpack.encode(_Keys([key for key, _ in rows], [entry for _, entry in rows])))
 
 
 class SnapshotFile:
@@ -120,7 +120,7 @@ class SnapshotFile:
         return header.size
 
     async def discard(self) -> None:
-        """Give it up."""
+        """Remove the file."""
         await self._folder.remove(self._temporary)
 
 

@@ -164,8 +164,8 @@ def _candidates(batch: Batch) -> Iterator[_Candidate]:
             yield record, payload[at:end]
             at = end
     elif batch.kind is Kind.RECORDS:
-        found, at = records.decode(payload)
-        for sequence, change in enumerate(found, batch.first_sequence):
+        changes, at = records.decode(payload)
+        for sequence, change in enumerate(changes, batch.first_sequence):
             origin, put = batch.origin, change if isinstance(change, records.Put) else None
             if change.idempotency is not None:
                 created, deleted = put is not None and put.created, put is None

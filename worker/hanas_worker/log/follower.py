@@ -55,10 +55,10 @@ class Follower:
         return True
 
     async def _read_on(self) -> bool:
-        """Read and apply one step; True at the end. After an error, follow again: nobody has what was read."""
-        state, known = self._state, self._state.known
+        """Read and apply one step; True at the end. After an error what was read is lost: follow again."""
+        state, committed = self._state, self._state.committed
         try:
-            step = await self._reader.run(lambda reader: reader.step(known), self._host.timing.folder_timeout)
+            step = await self._reader.run(lambda reader: reader.step(committed), self._host.timing.folder_timeout)
             state.replica.take(step)
         except (FolderError, asyncio.CancelledError):
             state.followed_epoch = 0

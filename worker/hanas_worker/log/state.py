@@ -1,4 +1,4 @@
-"""What the parts of one log share: what this worker is in it, its copy of it, and the events that wake its duties."""
+"""What the parts of one log share: its member, its replica, and the events that wake its duties."""
 
 import asyncio
 from collections import defaultdict
@@ -36,11 +36,11 @@ class LogState:
         self.followed_epoch = 0
         """The epoch whose manifest the replica follows."""
         self.served_epoch = 0
-        """The last epoch that was seen to have a manifest: its main serves, whatever the folder does here now."""
-        self.known: Position | None = None
-        """The last commit position that a keep-alive told."""
+        """The last epoch with a manifest: its main serves, also while the folder fails here."""
+        self.committed: Position | None = None
+        """The commit position of the last keep-alive."""
         self.concluded = (0, 0.0)
-        """The last epoch whose main was found to have failed here, and when."""
+        """The last epoch whose main this worker concluded to have failed, and when."""
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
         """Make the duties of the log run at once."""
 
