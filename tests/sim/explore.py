@@ -223,7 +223,7 @@ def _claim(actor: Actor, epoch: int) -> Claim:
 
 async def _serve(actor: Actor, claim: Claim) -> tuple[Promotion, Replica]:
     spare = await prepare(actor.mount, actor.name, claim.incarnation, SEGMENT_BYTES)
-    replica = Replica(actor.mount)
+    replica = Replica()
     promotion = await promote(
         actor.mount,
         claim,

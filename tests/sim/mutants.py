@@ -88,14 +88,14 @@ MUTANTS = (
     ),
     Mutant(
         "an offset rewritten after an abandoned write",
-        "hanas_worker.log.service:Service._commit_in_turn",
+        "hanas_worker.log.service:Service._commit_once",
         _one(
-            "        self.end(",
-            "        if not isinstance(error, Sealed) and self.log.committed is not None:\n"
-            "            self._answer(self._queue.ended())\n"
-            "            self.log._offset, self.log._ended = self.log.committed.offset, False\n"
-            "            return True\n"
-            "        self.end(",
+            "            self.end(",
+            "            if not isinstance(error, Sealed) and self.log.committed is not None:\n"
+            "                self._answer(self._queue.ended())\n"
+            "                self.log._offset, self.log._ended = self.log.committed.offset, False\n"
+            "                return True\n"
+            "            self.end(",
         ),
         1000,
     ),
@@ -360,7 +360,7 @@ MUTANTS = (
     Mutant(
         "a read that was given up goes on in the tailer that is used",
         "hanas_worker.log.follower:Follower._read_on",
-        _one("        state.replica.continue_from(applied)\n", ""),
+        _one("state.followed_epoch = 0", "pass"),
         1000,
     ),
     # ------------------------------------------------------------------ compaction
@@ -396,13 +396,13 @@ MUTANTS = (
     ),
     Mutant(
         "a compaction loses the idempotency keys",
-        "hanas_core.upkeep.compaction:Merger._take",
-        _one("if done is not None and done.version == version:", "if False:"),
+        "hanas_core.upkeep.merging:Merger._decide",
+        _one("if done is not None and done.version == (origin, sequence):", "if False:"),
         1000,
     ),
     Mutant(
         "a compaction drops deletes that older segments need",
-        "hanas_core.upkeep.compaction:Merger._keep_gone",
+        "hanas_core.upkeep.merging:Merger._decide",
         _one("if self._keeps_deletes and", "if False and"),
         1000,
         story="no bug yet: a delete is merged whose value lies in a segment that is left as it is",
@@ -415,13 +415,13 @@ MUTANTS = (
     ),
     Mutant(
         "a compaction forgets how far it reached",
-        "hanas_core.upkeep.compaction:Merger.step",
+        "hanas_core.upkeep.merging:Merger.take",
         _one("self._held.append(records.Reached(self._reached))", "pass"),
     ),
     Mutant(
         "a compaction keeps what is overwritten",
-        "hanas_core.upkeep.compaction:Merger._keep_live",
-        _one("if self._index.version(record.key) == (record.origin, record.sequence):", "if True:"),
+        "hanas_core.upkeep.merging:Merger._decide",
+        _one("if self._index.version(key) == (origin, sequence):", "if True:"),
         1000,
     ),
     Mutant(
