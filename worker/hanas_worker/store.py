@@ -160,7 +160,7 @@ class Store:
     def __init__(self, log: LogDriver) -> None:
         """Be the store of ``log``, at a main or a backup."""
         self._log = log
-        self._state, self._replica = log.state, log.state.replica
+        self._state = log.state
         self._fetches: set[asyncio.Task[None]] = set()
 
     @property
@@ -171,7 +171,7 @@ class Store:
     @property
     def index(self) -> Index:
         """The committed state that was applied here."""
-        return self._replica.index
+        return self._state.replica.index
 
     def require_main(self) -> None:
         """Raise Elsewhere unless this worker is the main."""

@@ -92,7 +92,7 @@ def document(node: Node) -> Status:
 
 def _log(driver: LogDriver, *, left: bool) -> LogStatus:
     host, state, service, facts = driver.state.host, driver.state, driver.serving, driver.shown()
-    member, index, compactor = state.member, state.replica.index, driver.compactor
+    member, standing, compactor = state.member, state.standing, driver.compactor
     return LogStatus(
         log=facts.log,
         role=LEFT if left else facts.role.value,
@@ -104,9 +104,9 @@ def _log(driver: LogDriver, *, left: bool) -> LogStatus:
         links=facts.links,
         committed=facts.applied,
         lag_bytes=facts.lag_bytes,
-        revision=index.sequence,
+        revision=standing.sequence,
         keys=facts.keys,
-        value_bytes=index.value_bytes,
+        value_bytes=standing.value_bytes,
         stalled_for_seconds=0.0 if service is None else round(service.stalled_for, 3),
         compaction=CompactionState(compactor.running, compactor.runs, compactor.freed_bytes, *compactor.measure()),
     )
