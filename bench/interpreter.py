@@ -15,9 +15,9 @@ from hanas_core.state.judge import Outcome, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_serving.http1 import Connection, Server
-from hanas_worker.faces.http.app import WorkerApplication
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.log.driver import LogDriver
+from hanas_worker.ops.app import WorkerApplication
 from hanas_worker.store import Store
 
 _ROUNDS = 3000
