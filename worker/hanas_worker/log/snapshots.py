@@ -50,12 +50,8 @@ class Snapshots:
 
     def _behind(self, service: Service) -> int:
         """Return how much log there is behind the newest snapshot, bytes."""
-        position, own = self._last[0], service.cuts
-        if position is not None and position.epoch == service.epoch:
-            return sum(cut.end for cut in own if cut.number > position.number) + sum(
-                max(0, cut.end - position.offset) for cut in own if cut.number == position.number
-            )
-        return service.manifest.behind(position) + sum(cut.end for cut in own)
+        whole = msgspec.structs.replace(service.manifest, cuts=service.manifest.cuts + service.cuts)
+        return whole.behind(self._last[0])
 
     async def _take(self, service: Service) -> None:
         host, index, position = self._host, service.index, service.applied
