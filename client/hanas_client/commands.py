@@ -116,7 +116,7 @@ def forget(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json({"member": arguments.member, "forgotten": True})
     else:
-        print(f"{arguments.member} is missed no longer; it may join again at any time")
+        print(f"{arguments.member} is marked as left; it may join again at any time")
     return DONE
 
 

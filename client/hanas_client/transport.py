@@ -31,9 +31,11 @@ def trust() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-def timeouts(step: Send) -> httpx.Timeout:
-    """Return the time-outs of one attempt; `read_seconds` limits the pause between two pieces of the answer."""
-    return httpx.Timeout(step.read_seconds, connect=step.connect_seconds)
+def request(step: Send) -> httpx.Request:
+    """Return the request of one attempt; `read_seconds` limits the pause between two pieces of the answer."""
+    timeout = httpx.Timeout(step.read_seconds, connect=step.connect_seconds).as_dict()
+    headers = {**HEADERS, **step.headers}
+    return httpx.Request(step.method, step.url, headers=headers, content=step.body, extensions={"timeout": timeout})
 
 
 def reply(response: httpx.Response) -> Reply:
