@@ -7,7 +7,6 @@ import random
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 from hanas_client.asynchronous import AsyncClient
@@ -38,9 +37,7 @@ class Clients(Acknowledgements):
         self._tasks += [asyncio.create_task(self._read(number)) for number in range(self.readers)]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self) -> None:

@@ -22,8 +22,8 @@ from typing import BinaryIO
 import msgspec
 
 from hanas_client.asynchronous import AsyncClient
+from hanas_client.commands import connect
 from hanas_client.errors import HanasError, NotFound, PreconditionFailed
-from hanas_client.settings import Policy
 
 FORMAT = 1
 AT_ONCE = 32
@@ -85,26 +85,24 @@ class Progress:
             print(line, file=sys.stderr)
 
 
-def export(arguments: argparse.Namespace) -> int:
+def export(arguments: argparse.Namespace) -> None:
     """Write an archive to a file or to standard output."""
     with contextlib.ExitStack() as stack:
         target = sys.stdout.buffer if arguments.file == "-" else stack.enter_context(open(arguments.file, "wb"))
         asyncio.run(_export(arguments, target))
-    return 0
 
 
-def import_(arguments: argparse.Namespace) -> int:
+def import_(arguments: argparse.Namespace) -> None:
     """Put the keys of an archive from a file or from standard input."""
     with contextlib.ExitStack() as stack:
         source = sys.stdin.buffer if arguments.file == "-" else stack.enter_context(open(arguments.file, "rb"))
         asyncio.run(_import(arguments, source))
-    return 0
 
 
 async def _export(arguments: argparse.Namespace, target: BinaryIO) -> None:
     progress = Progress("exported")
     _write_line(target, Head(FORMAT, arguments.prefix))
-    async with _client(arguments) as client:
+    async with connect(AsyncClient, arguments) as client:
         async for item in _items(client, arguments.prefix):
             _write_line(target, item)
             progress.add(len(item.value))
@@ -138,24 +136,24 @@ async def _read(client: AsyncClient, key: str) -> Item | None:
 
 
 async def _import(arguments: argparse.Namespace, source: BinaryIO) -> None:
-    progress, kept = Progress("imported"), 0
+    progress, unchanged = Progress("imported"), 0
     waiting: set[asyncio.Task[bool]] = set()
-    async with _client(arguments) as client:
+    async with connect(AsyncClient, arguments) as client:
         try:
             for item in read_items(source):
                 waiting.add(asyncio.create_task(_put(client, item, keep=arguments.keep)))
                 progress.add(len(item.value))
                 if len(waiting) >= AT_ONCE:
                     done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                    kept += sum(not task.result() for task in done)
-            kept += sum(not written for written in await asyncio.gather(*waiting))
+                    unchanged += sum(not task.result() for task in done)
+            unchanged += sum(not written for written in await asyncio.gather(*waiting))
         finally:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
     progress.report(end="\n")
-    if kept:
-        print(f"{kept} keys were there already and stayed as they were", file=sys.stderr)
+    if unchanged:
+        print(f"{unchanged} existing keys are unchanged", file=sys.stderr)
 
 
 async def _put(client: AsyncClient, item: Item, *, keep: bool) -> bool:
@@ -199,8 +197,3 @@ def _check_head(head: Head) -> None:
 
 def _write_line(target: BinaryIO, content: Head | Item | Tail) -> None:
     target.write(msgspec.json.encode(content) + b"\n")
-
-
-def _client(arguments: argparse.Namespace) -> AsyncClient:
-    policy = Policy(deadline=arguments.timeout)
-    return AsyncClient(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)

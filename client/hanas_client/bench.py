@@ -15,7 +15,7 @@ from rich.console import Console
 
 from hanas_client import tables
 from hanas_client.asynchronous import AsyncClient
-from hanas_client.commands import policy
+from hanas_client.commands import connect
 from hanas_client.errors import HanasError
 from hanas_client.load import READ_SHARES, Load, Tally, Workload, percentile
 from hanas_client.narration import Sentence
@@ -76,20 +76,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workload", choices=tuple(READ_SHARES), default=default.kind, help="mixed (default): 90 %% gets, 10 %% puts"
     )
-    parser.add_argument(
-        "--value-bytes", metavar="N", type=int, default=default.value_bytes, help="size of a value (%(default)s)"
-    )
-    parser.add_argument(
-        "--connections", metavar="N", type=int, default=default.connections, help="concurrent connections (%(default)s)"
-    )
-    parser.add_argument(
-        "--duration",
-        metavar="SECONDS",
-        type=float,
-        default=default.seconds,
-        help="duration of the measurement (10; 600 at most)",
-    )
-    parser.add_argument("--keys", metavar="N", type=int, default=default.keys, help="number of keys (%(default)s)")
+    for option, value, words in (
+        ("--value-bytes", default.value_bytes, "size of a value"),
+        ("--connections", default.connections, "concurrent connections"),
+        ("--keys", default.keys, "number of keys"),
+    ):
+        parser.add_argument(option, metavar="N", type=int, default=value, help=f"{words} (%(default)s)")
+    words = "duration of the measurement (%(default)g; 600 at most)"
+    parser.add_argument("--duration", metavar="SECONDS", type=float, default=default.seconds, help=words)
     parser.add_argument(
         "--prefix", default=default.prefix, help="prefix of the keys (%(default)s); no other key is changed"
     )
@@ -97,7 +91,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> None:
     """Measure, print and clean up. Raises ValueError for an invalid workload, HanasError."""
     workload = Workload(
         arguments.workload,
@@ -108,16 +102,13 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.prefix,
     )
     asyncio.run(_bench(arguments, workload))
-    return 0
 
 
 async def _bench(arguments: argparse.Namespace, workload: Workload) -> None:
-    limits = policy(arguments)
     async with contextlib.AsyncExitStack() as stack:
 
         async def client() -> AsyncClient:
-            new = AsyncClient(arguments.overseer, arguments.server, policy=limits, token_file=arguments.token_file)
-            return await stack.enter_async_context(new)
+            return await stack.enter_async_context(connect(AsyncClient, arguments))
 
         observer = await client()
         before = _epoch_of(await observer.status())

@@ -16,19 +16,19 @@ from types import ModuleType
 from typing import TypeAlias
 
 from hanas_client import archive, bench, commands
-from hanas_client.commands import DONE, FAILED, USAGE
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_core import release
 
 _DESCRIPTION = "Use, watch and try out HANas, a highly available key-value store on a shared folder."
 _EPILOG = "Begin with `hanas lab`, a whole cluster on this machine. Exit codes: 0 done, 1 failed, 2 usage."
-# Commands in modules of their own, which an image may lack: `run(arguments) -> int`, and `configure(parser)` adds
-# arguments.
+# Commands in modules of their own, which an image may lack; `configure(parser)` adds arguments.
 _MODULES = {
     "lab": ("hanas_lab.terminal", "run a whole cluster on this machine until Ctrl-C"),
     "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
     "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
 }
+
+DONE, FAILED, USAGE = 0, 1, 2
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser().parse_args(arguments)
     except SystemExit as end:  # argparse has printed the error
         return end.code if isinstance(end.code, int) else USAGE
-    run: Callable[[argparse.Namespace], int] = options.run
+    run: Callable[[argparse.Namespace], int | None] = options.run
     try:
-        code = run(options)
+        code = run(options) or DONE
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of the output is gone. Python would report an error when it flushes at exit.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 
 import httpx
 
@@ -34,7 +35,7 @@ async def follow(
     troubled = False
     timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
     async with httpx.AsyncClient(trust_env=False, headers=transport.HEADERS, timeout=timeout) as http:
-        for base in _in_turn(overseers):
+        for base in itertools.cycle(overseers):
             headers = {"accept": "text/event-stream"}
             if token is not None:
                 headers["authorization"] = f"Bearer {token}"
@@ -58,8 +59,3 @@ async def follow(
             troubled = True
             await asyncio.sleep(backoff * (0.5 + random.random() / 2))
             backoff = min(backoff * 2, BACKOFF_CAP_SECONDS)
-
-
-def _in_turn(overseers: tuple[str, ...]) -> Iterator[str]:
-    while True:
-        yield from overseers

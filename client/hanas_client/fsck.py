@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from hanas_client.commands import DONE, FAILED
 from hanas_client.errors import HanasError
 from hanas_core.upkeep import fsck
 from hanas_core.upkeep.findings import Finding, FolderReport
@@ -23,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check the folder; return 1 if it has errors."""
+    """Check the folder; return the exit code, 1 if it has errors."""
     try:
         report = blocking.run(fsck.check(posix.PosixFolder(Path(arguments.folder))))
     except errors.FolderError as error:
@@ -32,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(msgspec.json.encode(report).decode())
     else:
         show(report, quiet=arguments.quiet)
-    return FAILED if report.errors else DONE
+    return int(report.errors > 0)
 
 
 def show(report: FolderReport, *, quiet: bool) -> None:

@@ -7,26 +7,25 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from hanas_client.calls import Call, Recipient, Reply, TypedCall, failure_of
-from hanas_client.documents import Alert, AlertsReply, Cluster, Takeover, TakeoversReply, decode
+from hanas_client.documents import Alert, Cluster, Takeover, decode
 from hanas_client.errors import HanasError
 
-D = TypeVar("D")
 T = TypeVar("T")
 
 
 def cluster() -> TypedCall[Cluster]:
     """Return the state of the cluster."""
-    return _document("/v1/cluster", Cluster, lambda document: document)
+    return _document("/v1/cluster", lambda document: document)
 
 
 def takeovers() -> TypedCall[tuple[Takeover, ...]]:
     """Return the history of epochs, with evidence."""
-    return _document("/v1/takeovers", TakeoversReply, lambda document: tuple(document.takeovers))
+    return _document("/v1/takeovers", lambda document: tuple(document.takeovers))
 
 
 def alerts() -> TypedCall[tuple[Alert, ...]]:
     """Return the open alerts."""
-    return _document("/v1/alerts", AlertsReply, lambda document: tuple(document.alerts))
+    return _document("/v1/alerts", lambda document: tuple(document.alerts))
 
 
 def forget(member: str) -> TypedCall[None]:
@@ -41,10 +40,10 @@ def forget(member: str) -> TypedCall[None]:
     return TypedCall(Call("DELETE", f"/v1/pool/{quote(member, safe='')}"), read, Recipient.OVERSEER)
 
 
-def _document(path: str, kind: type[D], content: Callable[[D], T]) -> TypedCall[T]:
+def _document(path: str, content: Callable[[Cluster], T]) -> TypedCall[T]:
     def read(reply: Reply) -> T:
         if reply.status != 200:
             raise failure_of(reply, path)
-        return content(decode(reply.body, kind, "the overseer"))
+        return content(decode(reply.body, Cluster, "the overseer"))
 
     return TypedCall(Call("GET", path, {"accept": "application/json"}), read, Recipient.OVERSEER)

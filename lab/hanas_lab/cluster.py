@@ -7,7 +7,6 @@ import fcntl
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 from hanas_lab import ports
@@ -63,7 +62,6 @@ class Lab:
         self._guard = Guard()
         self._servers: dict[str, ServerProcess] = {}
         self._relays: dict[str, Relay] = {}
-        self._cuts: set[tuple[str, str]] = set()
         self._ports: set[int] = set()
         self._lock: IO[bytes] | None = None
 
@@ -71,9 +69,7 @@ class Lab:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     @property
@@ -152,13 +148,11 @@ class Lab:
         for sender, receiver in self._directions(source, target, one_way):
             if receiver not in self._relays:
                 raise LabError(f"{receiver} is on a host without a relay; cut that network itself")
-            self._cuts.add((sender, receiver))
             self._relays[receiver].cut(sender)
 
     def heal(self, source: str, target: str, one_way: bool = False) -> None:
         """Undo `cut`."""
         for sender, receiver in self._directions(source, target, one_way):
-            self._cuts.discard((sender, receiver))
             self._relays[receiver].heal(sender)
 
     def jitter(self, seconds: float) -> None:
@@ -182,7 +176,11 @@ class Lab:
                 for name, server in self._servers.items()
                 if name != OVERSEER
             ],
-            "cuts": [{"from": sender, "to": receiver} for sender, receiver in sorted(self._cuts)],
+            "cuts": [
+                {"from": sender, "to": receiver}
+                for receiver, relay in self._relays.items()
+                for sender in sorted(relay.cuts)
+            ],
         }
 
     async def _start(self) -> None:

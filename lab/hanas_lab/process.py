@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from hanas_lab import guard
 from hanas_lab.faults import LabError
@@ -78,7 +78,7 @@ class ServerProcess:
         """Start the process; its output is appended to its log. Raises LabError while one runs."""
         if self.state != "ended":
             raise LabError(f"{self.name} runs already (it is {self.state}); kill it first")
-        with self._open_log() as log:
+        with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self.enter,
                 sys.executable,
@@ -140,9 +140,6 @@ class ServerProcess:
             lines = log.read().decode(errors="replace").split("\n")
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ""
-
-    def _open_log(self) -> IO[bytes]:
-        return self.log.open("ab")
 
     def _signal(self, number: signal.Signals) -> None:
         if self.process is None or self.state == "ended":

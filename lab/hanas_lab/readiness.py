@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from hanas_client import transport
-from hanas_client.documents import Main, MainReply, decode
+from hanas_client.documents import Cluster, Main, decode
 from hanas_client.errors import BadAnswer
 from hanas_client.settings import client_token
 from hanas_lab.faults import LabError
@@ -53,7 +53,7 @@ class Readiness:
         if isinstance(response, str) or response.status_code != 200:
             return None
         try:
-            return decode(response.content, MainReply, overseer_url).main
+            return decode(response.content, Cluster, overseer_url).main
         except BadAnswer:
             return None
 

@@ -50,7 +50,7 @@ def test_a_part_and_keys_that_are_there_already(
     assert cli.main(["import", "--keep", archive]) == 0
     assert {key: value for key, (value, _, _) in cluster.values.items()} == {"a/1": b"new", "a/2": b"old", "b": b"old"}
     errors = capfd.readouterr().err
-    assert "1 keys were there already" in errors
+    assert "1 existing keys are unchanged" in errors
     assert "imported 2 keys, 6 bytes" in errors
 
 
