@@ -110,11 +110,11 @@ def _member_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
             sentences.append(Sentence(f"{member.member} joined the pool", "good"))
             continue
         if last.incarnation != member.incarnation:
-            sentences.append(Sentence(f"{member.member} was started again", "good"))
+            sentences.append(Sentence(f"{member.member} was restarted", "good"))
         elif last.role != member.role == "left":
             sentences.append(Sentence(f"{member.member} was stopped in order"))
         elif last.alive is not False and member.alive is False:
-            sentences.append(Sentence(f"{member.member} is not heard of any more", "bad"))
+            sentences.append(Sentence(f"{member.member} is no longer alive", "bad"))
         elif last.alive is False and member.alive:
             sentences.append(Sentence(f"{member.member} is back", "good"))
         if member.verdict not in {last.verdict, None, "Unknown"}:

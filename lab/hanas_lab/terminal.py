@@ -30,7 +30,7 @@ _SUMMARIES = {
     "add": "start one more worker",
     "status": "show the lab's processes and cuts",
 }
-_PAST = {"kill": "killed", "stop": "stopped", "cont": "goes on", "start": "started, ready"}
+_PAST = {"kill": "killed", "stop": "stopped", "cont": "continued", "start": "started, ready"}
 
 
 def configure(lab: argparse.ArgumentParser) -> None:
