@@ -8,7 +8,9 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import msgspec
 from rich.console import Console
@@ -118,17 +120,17 @@ async def _bench(arguments: argparse.Namespace, workload: Workload) -> None:
                 await _measure(load, observer, before, as_json=arguments.json)
             finally:
                 if not arguments.keep:
-                    async with _shown(lambda: "removing the keys"):
+                    with _activity(lambda: "removing the keys"):
                         await load.clear()
 
 
 async def _measure(load: Load, observer: AsyncClient, before: int | None, *, as_json: bool) -> None:
     workload = load.workload
-    async with _shown(lambda: f"writing the keys that are read: {load.prepared} of {workload.keys}"):
+    with _activity(lambda: f"writing the keys for the reads: {load.prepared} of {workload.keys}"):
         await load.prepare()
     if load.stopped:
         raise HanasError("stopped before anything was measured")
-    async with _shown(lambda: progress(load)):
+    with _activity(lambda: progress(load)):
         await load.measure()
     report = evaluate(load, before, await _epoch_after(observer))
     if as_json:
@@ -207,10 +209,10 @@ def _row(name: str, figures: Figures) -> tuple[str, ...]:
 def _epochs(report: BenchReport) -> Sentence:
     before, after = report.epoch_before, report.epoch_after
     if before is None or after is None:
-        return Sentence("the cluster does not say which epoch it is", "bad")
+        return Sentence("the cluster does not report its epoch", "bad")
     if before == after:
         return Sentence(f"epoch {before} all the time", "good")
-    return Sentence(f"the epoch changed from {before} to {after}; `hanas takeovers` tells why", "urgent")
+    return Sentence(f"the epoch changed from {before} to {after}; `hanas takeovers` has the reason", "urgent")
 
 
 def progress(load: Load) -> str:
@@ -223,25 +225,22 @@ def progress(load: Load) -> str:
     return line + (f", no answer for {load.silence:.1f} s" if load.silence > 2 * _REFRESH_SECONDS else "")
 
 
-@contextlib.asynccontextmanager
-async def _shown(words: Callable[[], str]) -> AsyncIterator[None]:
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """Text that rich reads again for each frame."""
+
+    words: Callable[[], str]
+
+    def __rich__(self) -> str:
+        return self.words()
+
+
+def _activity(words: Callable[[], str]) -> AbstractContextManager[object]:
     """Show the current activity on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield
-        return
-    with console.status(words(), refresh_per_second=1 / _REFRESH_SECONDS) as status:
-
-        async def refresh() -> None:
-            while True:
-                await asyncio.sleep(_REFRESH_SECONDS)
-                status.update(words())
-
-        refreshing = asyncio.create_task(refresh())
-        try:
-            yield
-        finally:
-            refreshing.cancel()
+        return contextlib.nullcontext()
+    return console.status(_Live(words), refresh_per_second=1 / _REFRESH_SECONDS)
 
 
 @contextlib.contextmanager

@@ -50,11 +50,7 @@ def differences(previous: Cluster | None, present: Cluster) -> list[Sentence]:
     """Return the differences between two documents; for the first one, a summary."""
     if previous is None:
         return [_summary(present)]
-    return [
-        *_main_changes(previous, present),
-        *_member_changes(previous, present),
-        *_link_changes(previous, present),
-    ]
+    return [*_main_changes(previous, present), *_member_changes(previous, present), *_link_changes(previous, present)]
 
 
 def takeover_sentence(takeover: Takeover) -> Sentence:

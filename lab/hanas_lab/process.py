@@ -27,10 +27,7 @@ class Guard:
     async def start(self) -> None:
         """Start the guard. It is isolated from Python's environment and in its own session."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-I", "-S", guard.__file__),
-            stdin=asyncio.subprocess.PIPE,
-            start_new_session=True,
+            sys.executable, *("-I", "-S", guard.__file__), stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
 
     def report(self, mark: Literal["+", "-"], pid: int) -> None:
@@ -73,6 +70,10 @@ class ServerProcess:
     def pid(self) -> int | None:
         """The process id while there is a process."""
         return self.process.pid if self.process is not None and self.state != "ended" else None
+
+    def description(self) -> dict[str, object]:
+        """Return its state, ready for JSON."""
+        return {"name": self.name, "url": self.url, "state": self.state, "pid": self.pid, "log": str(self.log)}
 
     async def launch(self) -> None:
         """Start the process; its output is appended to its log. Raises LabError while one runs."""

@@ -45,7 +45,7 @@ def configure(lab: argparse.ArgumentParser) -> None:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--directory", default=argparse.SUPPRESS, help="the lab's directory")
     shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
-    inner = lab.add_subparsers(dest="lab_command", required=False, metavar="COMMAND", title="steering a lab")
+    inner = lab.add_subparsers(dest="lab_command", required=False, metavar="COMMAND", title="control of a running lab")
     for name, summary in _SUMMARIES.items():
         steering = inner.add_parser(name, parents=[shared], help=summary)
         if name in _PAST:
@@ -57,13 +57,12 @@ def configure(lab: argparse.ArgumentParser) -> None:
         steering.set_defaults(run=steer)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> None:
     """Run a lab in this terminal."""
     asyncio.run(_until_signal(lambda: _run(arguments)))
-    return 0
 
 
-def steer(arguments: argparse.Namespace) -> int:
+def steer(arguments: argparse.Namespace) -> None:
     """Send a command to a running lab."""
     name: str = arguments.lab_command
     values = {key: getattr(arguments, key) for key in ("name", "source", "target", "one_way") if key in arguments}
@@ -79,27 +78,25 @@ def steer(arguments: argparse.Namespace) -> int:
     else:
         arrow = "→" if arguments.one_way else "↔"
         print(f"link {arguments.source} {arrow} {arguments.target}: {'cut' if name == 'cut' else 'healed'}")
-    return 0
 
 
 async def _until_signal(work: Callable[[], Awaitable[None]]) -> None:
     """Run `work` until it ends or a signal to end arrives; then let it clean up."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work())
-    signalled = False
+    signals: list[signal.Signals] = []
 
-    def end() -> None:
-        nonlocal signalled
-        if not signalled:
-            signalled = True
+    def end(number: signal.Signals) -> None:
+        if not signals:
             task.cancel()
+        signals.append(number)
 
     for number in _SIGNALS:
-        loop.add_signal_handler(number, end)
+        loop.add_signal_handler(number, end, number)
     try:
         await task
     except asyncio.CancelledError:
-        if not signalled:
+        if not signals:
             raise
     finally:
         for number in _SIGNALS:
@@ -109,16 +106,13 @@ async def _until_signal(work: Callable[[], Awaitable[None]]) -> None:
 async def _run(arguments: argparse.Namespace) -> None:
     output = tables.console()
     with contextlib.ExitStack() as progress:
-        report = None
-        if not arguments.json:
-            report = _progress(output, progress)
         lab = Lab(
             arguments.directory,
             arguments.workers,
             overseer_port=arguments.overseer_port,
             first_port=arguments.first_port,
             preset=arguments.preset,
-            report=report,
+            report=None if arguments.json else _progress(output, progress),
         )
         await lab.start()
     try:
@@ -130,7 +124,7 @@ async def _run(arguments: argparse.Namespace) -> None:
             await commands.narrate((lab.overseer_url,), client_token(None), as_json=arguments.json, patient=True)
     finally:
         if not arguments.json:
-            tables.say(output, Sentence("ending the lab"))
+            tables.say(output, Sentence("stopping all processes"))
         await lab.stop()
 
 
@@ -151,14 +145,11 @@ def _welcome(output: Console, lab: Lab, main: str | None, arguments: argparse.Na
     there = "" if arguments.overseer_port == 4000 else f" --overseer {dashboard}"
     name = main or "worker-1"
     other = next((worker for worker in lab.urls if worker != name), None)
+    third = "add" if other is None else f"cut {name} {other}"
     tables.say(output, Sentence("\nTry in another terminal:"))
-    tables.say(output, Sentence(f"  hanas put greeting hello{there}", "good"))
-    tables.say(output, Sentence(f"  hanas lab kill {name}{here}", "good"))
-    if other is not None:
-        tables.say(output, Sentence(f"  hanas lab cut {name} {other}{here}", "good"))
-    else:
-        tables.say(output, Sentence(f"  hanas lab add{here}", "good"))
-    tables.say(output, Sentence("Ctrl-C ends the lab; its data stay. What happens:\n"))
+    for command in (f"put greeting hello{there}", f"lab kill {name}{here}", f"lab {third}{here}"):
+        tables.say(output, Sentence(f"  hanas {command}", "good"))
+    tables.say(output, Sentence("Ctrl-C ends the lab and keeps its data. Events:\n"))
 
 
 def _show_status(output: Console, status: dict[str, Any]) -> None:

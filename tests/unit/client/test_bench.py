@@ -230,8 +230,8 @@ async def test_progress_tells_of_silence_and_errors() -> None:
     ("before", "after", "words"),
     [
         (3, 3, "epoch 3 all the time"),
-        (3, 4, "the epoch changed from 3 to 4; `hanas takeovers` tells why"),
-        (3, None, "the cluster does not say which epoch it is"),
+        (3, 4, "the epoch changed from 3 to 4; `hanas takeovers` has the reason"),
+        (3, None, "the cluster does not report its epoch"),
     ],
 )
 async def test_epochs(before: int, after: int | None, words: str, capsys: Capture) -> None:
