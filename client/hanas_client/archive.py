@@ -166,7 +166,7 @@ async def _put(client: AsyncClient, item: Item, *, keep: bool) -> bool:
 
 def read_items(source: BinaryIO) -> Iterator[Item]:
     """Yield the keys of an archive. Raises BadArchive at an invalid line, or if the last line is missing."""
-    keys = size = number = 0
+    keys = size = 0
     tail: Tail | None = None
     for number, line in enumerate(source, 1):
         if tail is not None:
@@ -180,14 +180,13 @@ def read_items(source: BinaryIO) -> Iterator[Item]:
                 continue
             item = msgspec.json.decode(line, type=Item)
         except msgspec.MsgspecError as error:
-            raise BadArchive(f"line {number} is none of an archive: {error}") from None
+            raise BadArchive(f"line {number} is not a line of an archive: {error}") from None
         keys, size = keys + 1, size + len(item.value)
         yield item
     if tail != Tail(keys, size):
-        raise BadArchive(
-            f"the archive is not whole: {keys} keys with {size} bytes in {number} lines, and its last line says "
-            f"{'nothing' if tail is None else f'{tail.keys} keys with {tail.bytes} bytes'}; what came was imported"
-        )
+        total = "nothing" if tail is None else f"{tail.keys} keys with {tail.bytes} bytes"
+        content = f"{keys} keys with {size} bytes, which are imported"
+        raise BadArchive(f"the archive is incomplete: {content}, and its last line says {total}")
 
 
 def _check_head(head: Head) -> None:

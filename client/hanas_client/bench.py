@@ -144,7 +144,8 @@ async def _measure(load: Load, observer: AsyncClient, before: int | None, *, as_
 def evaluate(load: Load, before: int | None, after: int | None) -> BenchReport:
     """Return the results of a load; `before` and `after` are epochs."""
     workload, seconds = load.workload, load.ended - load.began
-    operations = {name: tally for name, tally in (("get", load.gets), ("put", load.puts)) if _used(workload, name)}
+    share = READ_SHARES[workload.kind]
+    operations = ({"get": load.gets} if share > 0 else {}) | ({"put": load.puts} if share < 1 else {})
     if len(operations) > 1:
         total = Tally()
         for tally in operations.values():
@@ -164,11 +165,6 @@ def evaluate(load: Load, before: int | None, after: int | None) -> BenchReport:
         epoch_after=after,
         troubles=dict(load.troubles.most_common()),
     )
-
-
-def _used(workload: Workload, name: str) -> bool:
-    share = READ_SHARES[workload.kind]
-    return share > 0 if name == "get" else share < 1
 
 
 def _figures(tally: Tally, seconds: float) -> Figures:

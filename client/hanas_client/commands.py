@@ -1,4 +1,4 @@
-"""The subcommands of `hanas`; each takes the parsed arguments and raises HanasError, OSError or ValueError."""
+"""The subcommands of `hanas`; each takes the parsed arguments and raises what `cli.main` reports."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.narration import Narrator, Sentence, as_json_line
 from hanas_client.settings import Policy, addresses, client_token
 from hanas_client.sync import Client
+from hanas_core.members.cluster import initialise
+from hanas_core.volume import blocking, fitness, names
+from hanas_core.volume.posix import PosixFolder
 
 # A cluster that never answers probably does not exist, and a person waits at the terminal.
 FIRST_CONTACT_SECONDS = 2.0
@@ -150,32 +153,22 @@ async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: boo
 
 def init(arguments: argparse.Namespace) -> None:
     """Initialise an empty folder as a HANas folder; an existing HANas folder stays unchanged."""
-    from hanas_core.members import cluster  # noqa: PLC0415
-    from hanas_core.volume import blocking, errors, fitness, posix  # noqa: PLC0415
-
+    folder = PosixFolder(Path(arguments.folder))
     try:
-        folder = posix.PosixFolder(Path(arguments.folder))
         fitness.require(blocking.run(fitness.Examination(folder, folder, fitness.hidden(), time.monotonic).run()))
-        identity = blocking.run(cluster.initialise(folder))
     except fitness.Unfit as failure:
         raise HanasError(f"{arguments.folder} is unfit: {failure}") from None
-    except errors.FolderError as error:
-        raise HanasError(str(error)) from None
+    identity = blocking.run(initialise(folder))
     document = {"folder": os.path.abspath(arguments.folder), "folderId": identity.folder_id}
     _report(arguments, document, f"{arguments.folder} is a HANas folder with the id {identity.folder_id}")
 
 
 def check_folder(arguments: argparse.Namespace) -> None:
     """Test whether a volume satisfies the protocol, at one mount or between two."""
-    from hanas_core.volume import blocking, errors, fitness, names, posix  # noqa: PLC0415
-
     places = [Path(arguments.folder), Path(arguments.second or arguments.folder)]
     directory = names.TEMPORARY + "/" if (places[0] / names.TEMPORARY).is_dir() else ""
-    try:
-        views = [posix.PosixFolder(place) for place in places]
-        checks = blocking.run(fitness.Examination(views[0], views[1], fitness.hidden(directory), time.monotonic).run())
-    except errors.FolderError as error:
-        raise HanasError(str(error)) from None
+    views = [PosixFolder(place) for place in places]
+    checks = blocking.run(fitness.Examination(views[0], views[1], fitness.hidden(directory), time.monotonic).run())
     failed = next((check for check in checks if check.trouble is not None), None)
     if arguments.json:
         results = [{"what": check.what, "seconds": check.seconds, "trouble": check.trouble} for check in checks]

@@ -157,11 +157,7 @@ class _Journey:
         elif self.writes:
             message += "; nothing was written"
         return Unavailable(
-            message,
-            outcome_unknown=self.outcome_unknown,
-            contacted=self.contacted,
-            tries=self.tries,
-            elapsed=elapsed,
+            message, outcome_unknown=self.outcome_unknown, contacted=self.contacted, tries=self.tries, elapsed=elapsed
         )
 
     def resolve(self) -> Generator[Step, StepResult, str | None]:

@@ -11,13 +11,7 @@ from hanas_client.calls import Reply
 from hanas_client.plan import Failure, Send
 
 # The errors before any byte of the request can have reached the server.
-_NOT_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.InvalidURL,
-    httpx.UnsupportedProtocol,
-)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.InvalidURL, httpx.UnsupportedProtocol)
 # All errors of a request. httpx passes some of ssl and OSError unchanged.
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError)
 

@@ -10,10 +10,10 @@ import argparse
 import asyncio
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import httpx
@@ -47,11 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Play the story; return 0 if all checks passed, else 1."""
     story = Story(as_json=arguments.json)
     try:
-        if arguments.directory:
-            asyncio.run(_play(story, Path(arguments.directory)))
-        else:
-            with tempfile.TemporaryDirectory(prefix="hanas-demo-") as directory:
-                asyncio.run(_play(story, Path(directory)))
+        with contextlib.ExitStack() as stack:
+            directory = arguments.directory or stack.enter_context(TemporaryDirectory(prefix="hanas-demo-"))
+            asyncio.run(_play(story, Path(directory)))
     except CheckFailed as error:
         story.end(str(error))
         return 1

@@ -110,13 +110,10 @@ class _Node(NamedTuple):
 
 class _Search:
     def __init__(self, operations: Sequence[Operation]) -> None:
-        answered = [operation for operation in operations if operation.outcome is not OperationOutcome.UNKNOWN]
-        self._answered = sorted(answered, key=lambda operation: operation.start)
-        self._unknown = sorted(
-            (operation for operation in operations if operation.outcome is OperationOutcome.UNKNOWN),
-            key=lambda operation: operation.start,
-        )
-        values = {operation.value for operation in answered if operation.kind is Action.GET}
+        by_start = sorted(operations, key=lambda operation: operation.start)
+        self._answered = [operation for operation in by_start if operation.outcome is not OperationOutcome.UNKNOWN]
+        self._unknown = [operation for operation in by_start if operation.outcome is OperationOutcome.UNKNOWN]
+        values = {operation.value for operation in self._answered if operation.kind is Action.GET}
         self._alike = [
             (write.kind, write.value if write.value in values else None, write.if_match, write.if_none_match)
             for write in self._unknown

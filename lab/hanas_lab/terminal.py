@@ -35,10 +35,11 @@ _PAST = {"kill": "killed", "stop": "stopped", "cont": "continued", "start": "sta
 
 def configure(lab: argparse.ArgumentParser) -> None:
     """Add the arguments of `lab` and its own subcommands."""
+    port = _number(0, 65_535)
     lab.add_argument("--directory", default=DEFAULT_DIRECTORY, help=f"for data and logs ({DEFAULT_DIRECTORY})")
-    lab.add_argument("--workers", type=_worker_count, default=3, metavar="N", help="number of workers (3)")
-    lab.add_argument("--overseer-port", type=_port, default=4000, metavar="PORT", help="4000; 0: a free one")
-    lab.add_argument("--first-port", type=_port, default=3001, metavar="PORT", help="3001; 0: free ones")
+    lab.add_argument("--workers", type=_number(1, MAX_WORKERS), default=3, metavar="N", help="number of workers (3)")
+    lab.add_argument("--overseer-port", type=port, default=4000, metavar="PORT", help="4000; 0: a free one")
+    lab.add_argument("--first-port", type=port, default=3001, metavar="PORT", help="3001; 0: free ones")
     lab.add_argument("--preset", choices=("lan", "cloud"), default="lan", help="timings: fast (lan) or patient")
     lab.set_defaults(lab_command=None)
     # The defaults of options on both levels must not replace values from before the subcommand.
@@ -47,14 +48,14 @@ def configure(lab: argparse.ArgumentParser) -> None:
     shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     inner = lab.add_subparsers(dest="lab_command", required=False, metavar="COMMAND", title="control of a running lab")
     for name, summary in _SUMMARIES.items():
-        steering = inner.add_parser(name, parents=[shared], help=summary)
+        command = inner.add_parser(name, parents=[shared], help=summary)
         if name in _PAST:
-            steering.add_argument("name", metavar="WORKER", help="such as worker-1; or overseer")
+            command.add_argument("name", metavar="WORKER", help="such as worker-1; or overseer")
         if name in {"cut", "heal"}:
-            steering.add_argument("source", metavar="A")
-            steering.add_argument("target", metavar="B")
-            steering.add_argument("--one-way", action="store_true", help="only requests from A to B")
-        steering.set_defaults(run=steer)
+            command.add_argument("source", metavar="A")
+            command.add_argument("target", metavar="B")
+            command.add_argument("--one-way", action="store_true", help="only requests from A to B")
+        command.set_defaults(run=send)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     asyncio.run(_until_signal(lambda: _run(arguments)))
 
 
-def steer(arguments: argparse.Namespace) -> None:
+def send(arguments: argparse.Namespace) -> None:
     """Send a command to a running lab."""
     name: str = arguments.lab_command
     values = {key: getattr(arguments, key) for key in ("name", "source", "target", "one_way") if key in arguments}
@@ -162,15 +163,10 @@ def _show_status(output: Console, status: dict[str, Any]) -> None:
         tables.say(output, Sentence(f"cut: {direction['from']} → {direction['to']}", "bad"))
 
 
-def _worker_count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= MAX_WORKERS:
-        raise argparse.ArgumentTypeError(f"must be 1 to {MAX_WORKERS}")
-    return count
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be {least} to {most}")
+        return int(text)
 
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port < 65_536:
-        raise argparse.ArgumentTypeError("must be a TCP port, or 0 for a free one")
-    return port
+    return number

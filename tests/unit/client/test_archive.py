@@ -57,12 +57,12 @@ def test_a_part_and_keys_that_are_there_already(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not whole: 0 keys"),
-        (b"PK\3\4", "line 1 is none"),
+        (b"", "incomplete: 0 keys"),
+        (b"PK\3\4", "line 1 is not"),
         (b'{"hanas":2}\n', "format 2"),
         (HEAD + b'{"key":"a","value":"eA=="}\n', "its last line says nothing"),
         (HEAD + b'{"key":"a","value":"eA=="}\n{"keys":2,"bytes":2}\n', "its last line says 2 keys"),
-        (HEAD + b'{"key":"a","value":"?"}\n', "line 2 is none"),
+        (HEAD + b'{"key":"a","value":"?"}\n', "line 2 is not"),
         (HEAD + b'{"keys":0,"bytes":0}\n{}\n', "line 3: something follows"),
     ],
 )

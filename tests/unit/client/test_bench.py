@@ -164,7 +164,7 @@ def test_keys_that_cannot_be_removed_are_named(cluster: FakeCluster, capsys: Cap
     cluster.refuses["DELETE"] = 507
     assert cli.main([*QUICK, "--workload", "get"]) == 1
     error = capsys.readouterr().err
-    assert "20 keys may be left; `hanas list --prefix hanas-bench/" in error
+    assert "20 keys may remain; `hanas list --prefix hanas-bench/" in error
     assert error.count("\n") == 1
 
 
