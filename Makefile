@@ -17,7 +17,7 @@ E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations
 .PHONY: $(shell awk -F ':.*## ' '/^[.a-z-]+:.*## / { print $$1 }' Makefile)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
 
 .venv: $(READY) ## make the virtual environment: pinned dependencies, HANas editable
 
@@ -33,7 +33,7 @@ $(READY): requirements/dev.txt pyproject.toml
 run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 	$(BIN)/hanas lab
 
-demo: $(READY) ## show a dead main and a dead link, told apart
+demo: $(READY) ## show how a failed main and a failed link are distinguished
 	$(BIN)/hanas demo
 
 test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests, some bad input
@@ -93,21 +93,24 @@ images: ## build the container images; needs a Docker engine
 bench-failover: $(READY) ## measure how long a failover takes
 	$(BIN)/python -m bench.failover
 
-bench-peers: $(READY) ## measure the same kill at etcd and at Redis with Sentinel, where they are in PATH
+bench-peers: $(READY) ## measure the same kill at etcd and Redis with Sentinel, if they are in PATH
 	$(BIN)/python -m bench.peers
 
 faults: $(READY) ## break a cluster of real processes in every known way; best as root, with bindfs, ip and nft
 	$(BIN)/python -m bench.faults $(FAULTS)
 
-bench: $(READY) ## HANas beside etcd and an endpoint that does nothing; needs wrk, etcd and Go
+bench: $(READY) ## compare HANas with etcd and an endpoint that does nothing; needs wrk, etcd and Go
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m bench.run
 	$(BIN)/python -m bench.plots reports/bench
 
-bench-growth: $(READY) ## cold start, memory and takeovers from 1,000 to 1,000,000 keys
+bench-interpreter: $(READY) ## measure the interpreter's time for a plain PUT and GET, in one process
+	$(BIN)/python -m bench.interpreter
+
+bench-growth: $(READY) ## measure cold start, memory and takeovers from 1,000 to 1,000,000 keys
 	$(BIN)/python -m bench.growth
 
-bench-compaction: $(READY) ## what compaction costs those who write beside it
+bench-compaction: $(READY) ## measure the cost of compaction for concurrent writers
 	$(BIN)/python -m bench.compaction
 
 pins: $(READY) ## renew requirements/*.txt

@@ -64,7 +64,7 @@ class Judgement:
 def judge(history: Iterable[Operation], end: Mapping[str, LastValue] | None = None) -> Judgement:
     """Judge a history that starts without keys.
 
-    ``end`` holds the final values by key, read after the last operation; other keys do not exist.
+    `end` holds the final values by key, read after the last operation; other keys do not exist.
     Raises ValueError for an invalid version.
     """
     by_key: defaultdict[str, list[Operation]] = defaultdict(list)
