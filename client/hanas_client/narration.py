@@ -61,9 +61,8 @@ def takeover_sentence(takeover: Takeover) -> Sentence:
 
 
 def alert_sentence(alert: Alert) -> Sentence:
-    """Return severity, message, time and advice."""
-    since = f" (since {alert.since})" if isinstance(alert.since, str) and alert.since else ""
-    advice = f"{since} → {alert.advice}" if alert.advice else since
+    """Return severity, message and advice."""
+    advice = f" → {alert.advice}" if alert.advice else ""
     tone: Tone = "bad" if alert.severity == "notice" else "urgent"
     return Sentence(f"{alert.severity or 'alert'}: {alert.message}{advice}", tone)
 
@@ -94,7 +93,7 @@ def _main_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
         return []
     if now.state == "serving":
         return [Sentence(f"epoch {present.epoch}: {now.member} serves", "good")]
-    return [Sentence(f"epoch {present.epoch}: {now.member} is the main ({now.state or 'claimed'})")]
+    return [Sentence(f"epoch {present.epoch}: {now.member} does not serve yet ({now.state or 'claimed'})")]
 
 
 def _member_changes(previous: Cluster, present: Cluster) -> list[Sentence]:

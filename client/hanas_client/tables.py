@@ -52,7 +52,9 @@ def show_cluster(output: Console, cluster: Cluster) -> None:
             since = "" if link.since_seconds is None else f" for {link.since_seconds:.0f} s"
             say(output, Sentence(f"link {link.source} → {link.target} failed{since}", "bad"))
     for alert in cluster.alerts:
-        say(output, alert_sentence(alert))
+        sentence = alert_sentence(alert)
+        since = f" (since {alert.since})" if isinstance(alert.since, str) else ""
+        say(output, Sentence(f"{sentence.text}{since}", sentence.tone))
 
 
 def show_takeovers(output: Console, takeovers: Sequence[Takeover], *, verbose: bool) -> None:

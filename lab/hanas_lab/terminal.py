@@ -139,9 +139,9 @@ def _progress(output: Console, stack: contextlib.ExitStack) -> Callable[[str], N
 def _welcome(output: Console, lab: Lab, main: str | None, arguments: argparse.Namespace) -> None:
     """Print the addresses, and commands to try."""
     dashboard = lab.overseer_url.replace("127.0.0.1", "localhost")
-    rows = [("overseer, dashboard", f"{dashboard}/", str(lab.log_of("overseer")))]
-    rows += [(f"{name} (main)" if name == main else name, url, str(lab.log_of(name))) for name, url in lab.urls.items()]
-    tables.show(output, ("SERVER", "URL", "LOG"), rows)
+    rows = [("overseer, dashboard", f"{dashboard}/")]
+    rows += [(f"{name} (main)" if name == main else name, url) for name, url in lab.urls.items()]
+    tables.show(output, ("SERVER", "URL"), rows)
     here = "" if arguments.directory == DEFAULT_DIRECTORY else f" --directory {arguments.directory}"
     there = "" if arguments.overseer_port == 4000 else f" --overseer {dashboard}"
     name = main or "worker-1"
@@ -150,7 +150,7 @@ def _welcome(output: Console, lab: Lab, main: str | None, arguments: argparse.Na
     tables.say(output, Sentence("\nTry in another terminal:"))
     for command in (f"put greeting hello{there}", f"lab kill {name}{here}", f"lab {third}{here}"):
         tables.say(output, Sentence(f"  hanas {command}", "good"))
-    tables.say(output, Sentence("Ctrl-C ends the lab and keeps its data. Events:\n"))
+    tables.say(output, Sentence(f"Ctrl-C ends the lab. Data and logs stay in {arguments.directory}. Events:\n"))
 
 
 def _show_status(output: Console, status: dict[str, Any]) -> None:

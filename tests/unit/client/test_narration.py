@@ -26,7 +26,7 @@ def cluster(main: Main | None = SERVING, epoch: int = 1, **worker: str | bool) -
         (cluster(), cluster(), []),
         (cluster(), cluster(main=None), ["the cluster has no main"]),
         (cluster(main=None), cluster(main=None), []),
-        (cluster(), cluster(main=ELECT, epoch=2), ["epoch 2: worker-2 is the main (elect)"]),
+        (cluster(), cluster(main=ELECT, epoch=2), ["epoch 2: worker-2 does not serve yet (elect)"]),
         (cluster(main=None), cluster(), ["epoch 1: worker-1 serves"]),
         (cluster(), cluster(epoch=2), ["epoch 2: worker-1 serves"]),
         (cluster(), cluster(alive=False), ["worker-1 is no longer alive"]),
