@@ -173,7 +173,11 @@ def read_items(source: BinaryIO) -> Iterator[Item]:
             raise BadArchive(f"line {number}: something follows the last line of the archive")
         try:
             if number == 1:
-                _check_head(msgspec.json.decode(line, type=Head))
+                version = msgspec.json.decode(line, type=Head).hanas
+                if version != FORMAT:
+                    raise BadArchive(
+                        f"an archive of format {version} needs another release: this one reads format {FORMAT}"
+                    )
                 continue
             if line.startswith(b'{"keys"'):
                 tail = msgspec.json.decode(line, type=Tail)
@@ -187,11 +191,6 @@ def read_items(source: BinaryIO) -> Iterator[Item]:
         total = "nothing" if tail is None else f"{tail.keys} keys with {tail.bytes} bytes"
         content = f"{keys} keys with {size} bytes, which are imported"
         raise BadArchive(f"the archive is incomplete: {content}, and its last line says {total}")
-
-
-def _check_head(head: Head) -> None:
-    if head.hanas != FORMAT:
-        raise BadArchive(f"the archive has format {head.hanas}, this program knows {FORMAT}: install a matching one")
 
 
 def _write_line(target: BinaryIO, content: Head | Item | Tail) -> None:

@@ -123,9 +123,7 @@ class Page(LenientDocument, frozen=True):
 class ProblemDocument(LenientDocument, frozen=True):
     """An error body, `application/problem+json` (RFC 9457)."""
 
-    type: str = "about:blank"
     title: str = ""
-    status: int | None = None
     detail: str = ""
 
 

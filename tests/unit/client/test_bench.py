@@ -31,11 +31,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
 
 def measured(capsys: Capture, *arguments: str) -> dict[str, Any]:
     assert cli.main([*QUICK, "--json", *arguments]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return report
 
 
-def asked(cluster: FakeCluster, method: str) -> list[str]:
+def requests(cluster: FakeCluster, method: str) -> list[str]:
     return [path for verb, path, _ in cluster.requests if verb == method and path.startswith("/v1/kv/")]
 
 
@@ -47,8 +47,8 @@ def measured_at_length(cluster: FakeCluster, capsys: Capture) -> str:
         assert cli.main([*QUICK, "--duration", str(seconds)]) == 0
         captured = capsys.readouterr()
         assert captured.err == ""
-        writes = len(asked(cluster, "PUT")) - 20
-        if writes > 0 and writes + len(asked(cluster, "GET")) >= 50:
+        writes = len(requests(cluster, "PUT")) - 20
+        if writes > 0 and writes + len(requests(cluster, "GET")) >= 50:
             return captured.out
         seconds *= 2
 
@@ -56,16 +56,16 @@ def measured_at_length(cluster: FakeCluster, capsys: Capture) -> str:
 def test_it_reads_and_writes_keys_of_its_own_and_removes_them(cluster: FakeCluster, capsys: Capture) -> None:
     output = measured_at_length(cluster, capsys)
     assert list(cluster.values) == ["other"]
-    assert len(asked(cluster, "GET")) > len(asked(cluster, "PUT")) - 20 > 0
-    assert len(set(asked(cluster, "DELETE"))) == 20
-    assert all(path.startswith("/v1/kv/hanas-bench/") for path in asked(cluster, "GET") + asked(cluster, "PUT"))
+    assert len(requests(cluster, "GET")) > len(requests(cluster, "PUT")) - 20 > 0
+    assert len(set(requests(cluster, "DELETE"))) == 20
+    assert all(path.startswith("/v1/kv/hanas-bench/") for path in requests(cluster, "GET") + requests(cluster, "PUT"))
     lines = [line.split("\t") for line in output.splitlines()]
     assert lines[0] == list(bench._COLUMNS)
     assert [line[0] for line in lines[1:4]] == ["get", "put", "all"]
     assert (
         int(lines[1][1]) + int(lines[2][1])
         == int(lines[3][1])
-        == len(asked(cluster, "GET") + asked(cluster, "PUT")) - 20
+        == len(requests(cluster, "GET") + requests(cluster, "PUT")) - 20
     )
     assert all(float(number) >= 0 for line in lines[1:4] for number in line[1:])
     assert re.fullmatch(r"longest time without an answer: \d+\.\d{3} s, \d+\.\d s after the start", lines[4][0])
@@ -73,33 +73,33 @@ def test_it_reads_and_writes_keys_of_its_own_and_removes_them(cluster: FakeClust
 
 
 def test_writes_alone_need_no_keys_and_are_kept_where_that_is_wished(cluster: FakeCluster, capsys: Capture) -> None:
-    found = measured(capsys, "--workload", "put", "--keep", "--prefix", "mine/", "--keys", "1")
-    assert (found["workload"], found["valueBytes"], found["connections"], found["keys"]) == ("put", 10, 4, 1)
-    assert list(found["operations"]) == ["put"]
-    figures = found["operations"]["put"]
-    assert figures["requests"] == len(asked(cluster, "PUT"))
-    assert (figures["errors"], figures["unknown"], found["troubles"], found["interrupted"]) == (0, 0, {}, False)
+    report = measured(capsys, "--workload", "put", "--keep", "--prefix", "mine/", "--keys", "1")
+    assert (report["workload"], report["valueBytes"], report["connections"], report["keys"]) == ("put", 10, 4, 1)
+    assert list(report["operations"]) == ["put"]
+    figures = report["operations"]["put"]
+    assert figures["requests"] == len(requests(cluster, "PUT"))
+    assert (figures["errors"], figures["unknown"], report["troubles"], report["interrupted"]) == (0, 0, {}, False)
     took = figures["milliseconds"]
     assert 0 < took["p50"] <= took["p90"] <= took["p99"] <= took["p999"] <= took["max"]
-    assert figures["requestsPerSecond"] == pytest.approx(figures["requests"] / found["seconds"])
+    assert figures["requestsPerSecond"] == pytest.approx(figures["requests"] / report["seconds"])
     (key,) = (key for key in cluster.values if key != "other")
     assert key.startswith("mine/")
     assert len(cluster.values[key][0]) == 10
 
 
 def test_reads_alone_write_each_key_once(cluster: FakeCluster, capsys: Capture) -> None:
-    found = measured(capsys, "--workload", "get")
-    assert list(found["operations"]) == ["get"]
-    assert len(asked(cluster, "PUT")) == len(set(asked(cluster, "PUT"))) == 20
-    assert set(asked(cluster, "GET")) <= set(asked(cluster, "PUT"))
+    report = measured(capsys, "--workload", "get")
+    assert list(report["operations"]) == ["get"]
+    assert len(requests(cluster, "PUT")) == len(set(requests(cluster, "PUT"))) == 20
+    assert set(requests(cluster, "GET")) <= set(requests(cluster, "PUT"))
 
 
 def test_a_main_that_refuses_for_a_while_makes_a_gap_and_no_error(cluster: FakeCluster, capsys: Capture) -> None:
     cluster.refusals = 2
-    found = measured(capsys, "--workload", "put", "--connections", "1")
-    assert found["operations"]["put"]["errors"] == 0
-    assert found["longestGapSeconds"] > 0
-    assert found["longestGapAfterSeconds"] == 0
+    report = measured(capsys, "--workload", "put", "--connections", "1")
+    assert report["operations"]["put"]["errors"] == 0
+    assert report["longestGapSeconds"] > 0
+    assert report["longestGapAfterSeconds"] == 0
     assert (
         len({headers["idempotency-key"] for _, _, headers in cluster.requests[:4] if "idempotency-key" in headers}) <= 2
     )
@@ -184,7 +184,7 @@ def interrupted(when: Callable[[], bool]) -> Iterator[None]:
 
 
 def test_it_can_be_ended_early(cluster: FakeCluster, capsys: Capture) -> None:
-    with interrupted(lambda: len(asked(cluster, "GET")) > 10):
+    with interrupted(lambda: len(requests(cluster, "GET")) > 10):
         assert cli.main([*QUICK, "--duration", "600"]) == 0
     out = capsys.readouterr().out
     assert "ended early, after " in out
@@ -193,7 +193,7 @@ def test_it_can_be_ended_early(cluster: FakeCluster, capsys: Capture) -> None:
 
 
 def test_ended_before_it_has_measured_it_cleans_up_too(cluster: FakeCluster, capsys: Capture) -> None:
-    with interrupted(lambda: len(asked(cluster, "PUT")) > 10):
+    with interrupted(lambda: len(requests(cluster, "PUT")) > 10):
         assert cli.main([*QUICK, "--keys", "1000000"]) == 1
     assert "stopped before anything was measured" in capsys.readouterr().err
     assert list(cluster.values) == ["other"]
@@ -201,7 +201,7 @@ def test_ended_before_it_has_measured_it_cleans_up_too(cluster: FakeCluster, cap
 
 def test_an_end_waits_for_no_answer_that_does_not_come(cluster: FakeCluster, capsys: Capture) -> None:
     cluster.drops = True
-    with interrupted(lambda: len(asked(cluster, "PUT")) > 10):
+    with interrupted(lambda: len(requests(cluster, "PUT")) > 10):
         assert cli.main([*QUICK, "--workload", "put", "--duration", "600"]) == 1
     assert "nothing was acknowledged: no answer came in time" in capsys.readouterr().err
 
