@@ -130,7 +130,8 @@ MUTANTS = (
         "a read that sees a batch in flight",
         "hanas_core.state.queue:GroupCommit.next_batch",
         _one(
-            "    return self._in_flight", "    self._replica.apply(self._in_flight, found)\n    return self._in_flight"
+            "    return self._in_flight",
+            "    self._replica.apply(self._in_flight, changes)\n    return self._in_flight",
         ),
     ),
     Mutant(
@@ -184,7 +185,7 @@ MUTANTS = (
     Mutant(
         "a slot that was found is not made durable",
         "hanas_core.members.mailboxes:Registry.slot_of",
-        _one("found is not None and await self._is_for_good(found)", "found is not None"),
+        _one("if await self._is_for_good(own):", "if True:"),
     ),
     Mutant(
         "whatever seal a main wrote itself is followed at once",

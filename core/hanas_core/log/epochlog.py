@@ -16,7 +16,11 @@ from hanas_core.volume.folder import File, Folder
 
 
 class EpochLog:
-    """Appends to the segments of one epoch; the only writer they ever have."""
+    """Appends to the segments of one epoch; the only writer they ever have.
+
+    The thread that runs a step owns it until the step returns. The event loop reads it, and sets `spare`, between two
+    steps; only `name_ahead`, which changes nothing here, may run beside one.
+    """
 
     def __init__(self, folder: Folder, file: File, header: SegmentHeader, watch: SealWatch) -> None:
         """Use the open first segment of the epoch; nothing is committed yet."""
@@ -47,8 +51,7 @@ class EpochLog:
     @property
     def room(self) -> int:
         """Bytes that the next batch may take: what is left of this segment, or a whole new one if one is prepared."""
-        left = self.left
-        return max(left, capacity(self._header.size)) if self.spare else left
+        return max(self.left, capacity(self._header.size)) if self.spare else self.left
 
     @property
     def left(self) -> int:
@@ -75,9 +78,9 @@ class EpochLog:
         await take_name(self._folder, spare, self._header.epoch, self._next)
 
     async def relog(self, batches: list[Batch]) -> list[Batch]:
-        """Copy the predecessor's last batches, with their original versions, and sync them. Nothing is committed.
+        """Copy and sync the predecessor's last batches, with their versions; return them as they stand here.
 
-        Return them as they stand here.
+        Nothing is committed by that. Raises NoSpace, FolderError, Sealed.
         """
         self._begin_step()
         needed = sum(size_of(len(batch.payload)) for batch in batches)
@@ -123,7 +126,7 @@ class EpochLog:
         assert (self.committed or NOWHERE) <= Position(self._header.epoch, self._header.number, self._synced)
 
     def _begin_step(self) -> None:
-        """From here on the epoch counts as ended, until the step has succeeded."""
+        """Count the epoch as ended until the step has succeeded. Raises Sealed if it has ended."""
         if self._ended:
             raise Sealed
         self._ended = True
@@ -136,14 +139,8 @@ class EpochLog:
         if spare is None:
             raise ValueError("the batch fits into no segment: it was not measured against `room`")
         old = self._header
-        header = SegmentHeader(
-            old.folder_id,
-            old.epoch,
-            number,
-            new_nonce(self._folder),
-            old.size,
-            previous_end=self._offset + MARKER_BYTES,
-        )
+        nonce, end = new_nonce(self._folder), self._offset + MARKER_BYTES
+        header = SegmentHeader(old.folder_id, old.epoch, number, nonce, old.size, previous_end=end)
         file = await begin_named(self._folder, spare, header)
         await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))
         await self._file.close()
@@ -167,8 +164,8 @@ class EpochLog:
             epoch=self._header.epoch, number=self._header.number, offset=self._offset, committed=self.committed
         )
         content = encode(placed, self._header.nonce)
-        kept_free = 0 if placed.kind is Kind.CONTINUES else MARKER_BYTES
-        assert self._offset + len(content) + kept_free <= self._header.size, "a batch ends inside its segment"
+        reserve = 0 if placed.kind is Kind.CONTINUES else MARKER_BYTES
+        assert self._offset + len(content) + reserve <= self._header.size, "a batch ends inside its segment"
         await self._file.write(self._offset, content)
         self._empty = (self._offset, content) if placed.count == 0 and placed.kind is Kind.RECORDS else None
         self._offset += len(content)

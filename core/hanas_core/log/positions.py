@@ -13,7 +13,7 @@ class Position(NamedTuple):
     offset: int
 
     def __str__(self) -> str:
-        """Return ``epoch/segment/offset``, as status pages show it."""
+        """Return ``epoch/segment/offset``."""
         return f"{self.epoch}/{self.number}/{self.offset}"
 
 

@@ -93,9 +93,9 @@ class Replica:
             if self.tailer.at_end:
                 return
 
-    def apply(self, batch: Batch, found: list[records.Record] | None = None) -> None:
+    def apply(self, batch: Batch, changes: list[records.Record] | None = None) -> None:
         """Take in a committed batch, see `Index.apply`: the one door for what was tailed, re-logged or written here."""
-        self.index.apply(batch, found)
+        self.index.apply(batch, changes)
 
     def relocate(self, batch: Batch) -> None:
         """Take in a batch that `learn` returned."""

@@ -22,9 +22,9 @@ async def publish(folder: Folder, temporary: str, name: str, content: bytes) -> 
     Raises FolderError when that is not known; the file may then be found under its name later.
     """
     await folder.create(temporary, content)
-    found = await give_name(folder, temporary, name, len(content))
+    present = await give_name(folder, temporary, name, len(content))
     await folder.remove(temporary)
-    return found
+    return present
 
 
 async def give_name(folder: Folder, temporary: str, name: str, length: int = BLOCK_BYTES) -> bytes:

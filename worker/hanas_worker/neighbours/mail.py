@@ -7,13 +7,13 @@ from hanas_core.members.detector import StartProbe
 from hanas_core.members.documents import Presence
 from hanas_core.members.mailboxes import (
     MOST_ANSWERS,
-    Answer,
     Answers,
     Box,
     LogAnswers,
     LogProbe,
     Mailboxes,
     Probe,
+    ProbeAnswer,
     Registration,
     Registry,
 )
@@ -34,7 +34,7 @@ class _Desk:
         """``known``: the registrations that were read before."""
         self.mailboxes = Mailboxes(folder)
         self.registry = Registry(folder)
-        self.registry.known = list(known)
+        self.registry.registrations = list(known)
 
 
 class Mail:
@@ -140,7 +140,7 @@ class Mail:
         if not asked or not await self._commits(service) or service.epoch != epoch:
             return None
         answered = {slot: answer for slot, answer in answered.items() if slot not in asked}
-        answered |= {slot: Answer(nonce, service.full) for slot, nonce in asked.items()}
+        answered |= {slot: ProbeAnswer(nonce, service.full) for slot, nonce in asked.items()}
         return LogAnswers(epoch, dict(list(answered.items())[-MOST_ANSWERS:]), log)
 
     @staticmethod
@@ -158,9 +158,9 @@ async def _read(
     """Read everybody's presence, and the probes or the answers where they matter."""
     mailboxes, registry = desk.mailboxes, desk.registry
     presence = await registry.presence(mailboxes)
-    slots = len(registry.known)
+    slots = len(registry.registrations)
     return (
-        list(registry.known),
+        list(registry.registrations),
         presence,
         await mailboxes.read(Box.PROBES, slots, Probe) if probes else [],
         await mailboxes.read(Box.ANSWERS, slots, Answers) if answers else [],
