@@ -4,7 +4,7 @@ import logging
 
 import msgspec
 
-from hanas_core.log.claimfile import Claim
+from hanas_core.log.claimfile import Claim, Why
 from hanas_core.log.claims import read_claim, read_pointer
 from hanas_core.log.manifests import read_manifest
 from hanas_core.volume.blocks import Blank
@@ -17,11 +17,11 @@ BACKFILL_EPOCHS = 50
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = (Corruption, Missing, msgspec.MsgspecError)
-_WORDS = {
-    "first": "{member} was the first to claim and became the main",
-    "failure": "{member} took over from {previous}{verdict}",
-    "hand-over": "{previous} handed over to {member} as planned",
-    "compaction": "{member} compacted its log into a new epoch",
+_WORDS: dict[Why, str] = {
+    Why.FIRST: "{member} was the first to claim and became the main",
+    Why.FAILURE: "{member} took over from {previous}{verdict}",
+    Why.HAND_OVER: "{previous} handed over to {member} as planned",
+    Why.COMPACTION: "{member} compacted its log into a new epoch",
 }
 
 

@@ -155,7 +155,7 @@ MUTANTS = (
     ),
     Mutant(
         "idempotency keys are not kept",
-        "hanas_core.state.index:Index._remember",
+        "hanas_core.state.index:Index.remember",
         _one("self._done[idempotency_key] = done", "return"),
     ),
     # ------------------------------------------------------------------ claims

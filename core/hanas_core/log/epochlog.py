@@ -136,8 +136,7 @@ class EpochLog:
         number = self._next
         self._next += 1  # before `spare` is empty: from then on `name_ahead` may be called
         spare, self.spare = self.spare, None
-        if spare is None:
-            raise ValueError("the batch fits into no segment: it was not measured against `room`")
+        assert spare is not None, "a batch fits into `room`"
         old = self._header
         nonce, end = new_nonce(self._folder), self._offset + MARKER_BYTES
         header = SegmentHeader(old.folder_id, old.epoch, number, nonce, old.size, previous_end=end)

@@ -17,6 +17,7 @@ A connection to the main that is closed is a hint: the probe begins at once inst
 main needs the silence all the same, so a hint makes it earlier and never another one.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -56,16 +57,16 @@ class Evidence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Since the main's end of an idle connection was closed; None if that was not seen."""
 
 
+@dataclass
 class _Probe:
     """A probe that is out."""
 
-    def __init__(self, nonce: str, now: float) -> None:
-        self.nonce = nonce
-        self.started = now
-        self.canary_at: float | None = None
-        self.canary_ok: bool | None = None
-        self.looked_since: float | None = None
-        """When the last successful look at the answers began."""
+    nonce: str
+    started: float
+    canary_at: float | None = None
+    canary_ok: bool | None = None
+    looked_since: float | None = None
+    """When the last successful look at the answers began."""
 
 
 class Detector:

@@ -149,7 +149,7 @@ class Index:
                 request, version = record.idempotency.request, Version(origin, sequence)
                 if new:
                     created = isinstance(record, records.Put) and record.created
-                    self._remember(record.idempotency.key, Done(request, version, created, deleted, segment))
+                    self.remember(record.idempotency.key, Done(request, version, created, deleted, segment))
                 else:
                     self.move_done(record.idempotency.key, version, segment)
             if new:
@@ -182,7 +182,7 @@ class Index:
                     version = Version(origin, sequence)
                     if sequence > applied:
                         done = Done(idempotency.request, version, record.created, record.deleted, segment)
-                        self._remember(idempotency.key, done)
+                        self.remember(idempotency.key, done)
                     else:
                         self.move_done(idempotency.key, version, segment)
                 case records.Reached(sequence=sequence):
@@ -220,10 +220,6 @@ class Index:
         self._entries.update(zip(keys, entries, strict=True))
         for key, packed in zip(keys, entries, strict=True):
             self._count(key, packed, 1)
-
-    def load_done(self, idempotency_key: str, done: Done) -> None:
-        """Take in what a snapshot tells of an idempotency key."""
-        self._remember(idempotency_key, done)
 
     def loaded(self, sequence: int) -> None:
         """Complete the loading of a snapshot, which holds every write up to ``sequence``."""
@@ -266,7 +262,8 @@ class Index:
             self._count(key, old, -1)
             self._cache.drop(key)
 
-    def _remember(self, idempotency_key: str, done: Done) -> None:
+    def remember(self, idempotency_key: str, done: Done) -> None:
+        """Note what the latest write with an idempotency key did; forget the oldest beyond `IDEMPOTENCY_WINDOW`."""
         self._done[idempotency_key] = done
         self._count_done(idempotency_key, done, 1)
         if len(self._done) > IDEMPOTENCY_WINDOW:

@@ -48,10 +48,7 @@ class GroupCommit(Generic[Token]):
         return len(self._waiting)
 
     def submit(self, write: Write | None, token: Token) -> bool:
-        """Queue a write; None is a no-op, which proves that commits work and waits behind nobody.
-
-        False if too many wait already: the write was not queued.
-        """
+        """Queue a write (None: a no-op, which waits behind nobody); False if it was not queued: too many wait."""
         waiting = self._waiting
         if write is None:
             waiting.appendleft((None, token, 0))
@@ -69,8 +66,7 @@ class GroupCommit(Generic[Token]):
         ``room`` is what the log can take, bytes; the last ``reserve`` of it is for deletes and no-ops. A batch may
         carry no record: it commits the check on which its answers rest.
         """
-        if self._in_flight is not None:
-            raise ValueError("a batch is in flight")
+        assert self._in_flight is None, "a batch is in flight"
         judge = Judge(self._replica.index)
         waiting = self._waiting
         changes = self._records = []
@@ -93,14 +89,12 @@ class GroupCommit(Generic[Token]):
 
     def roll(self, epoch: int) -> None:
         """Go on in a new epoch of the same main, with nothing in flight: what waits is done in that one."""
-        if self._in_flight is not None:
-            raise ValueError("a batch is in flight")
+        assert self._in_flight is None, "a batch is in flight"
         self._epoch = epoch
 
     def committed(self, position: Position) -> Answers[Token]:
         """Apply the batch in flight, committed up to ``position``; return the answers that rest on it."""
-        if self._in_flight is None:
-            raise ValueError("no batch is in flight")
+        assert self._in_flight is not None, "no batch is in flight"
         offset = position.offset - size_of(len(self._in_flight.payload))
         batch = self._in_flight._replace(epoch=position.epoch, number=position.number, offset=offset)
         self._replica.apply(batch, self._records)

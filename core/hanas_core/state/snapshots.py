@@ -80,12 +80,12 @@ class SnapshotWriter:
         rows = [
             (key, done.request, *done.version, done.created, done.deleted, *done.segment) for key, done in self._done
         ]
-        yield _frame(_DoneFrame(rows))
+        yield frame_of(msgspec.msgpack.encode(_DoneFrame(rows)))
         after = ""
         while found := self._index.packed_after(after, KEYS_AT_ONCE):
             self._keys += len(found)
             after = found[-1][0]
-            yield _frame(_Keys([key for key, _ in found], [entry for _, entry in found]))
+            yield frame_of(msgspec.msgpack.encode(_Keys([key for key, _ in found], [entry for _, entry in found])))
 
     async def write(self, frame: bytes) -> None:
         """Append a frame, durably."""
@@ -98,8 +98,7 @@ class SnapshotWriter:
 
     async def finish(self) -> str:
         """Give the file its header and its name; remove all older snapshots. Return the name."""
-        if self._file is None:
-            raise ValueError("no frame was written")
+        assert self._file is not None, "no frame was written"
         header = msgspec.structs.replace(self._header, keys=self._keys, size=self.end)
         await self._file.write(0, blocks.encode(header))
         await self._file.sync()
@@ -113,12 +112,8 @@ class SnapshotWriter:
         return name
 
     async def discard(self) -> None:
-        """Give it up."""
+        """Remove the file of a snapshot that is given up."""
         await self._folder.remove(self._temporary)
-
-
-def _frame(content: _Keys | _DoneFrame) -> bytes:
-    return frame_of(msgspec.msgpack.encode(content))
 
 
 def frame_of(payload: bytes) -> bytes:
@@ -150,7 +145,7 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
                 index.load(content.keys, content.entries)
             else:
                 for key, request, origin, sequence, created, deleted, epoch, number in content.done:
-                    index.load_done(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number)))
+                    index.remember(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number)))
     except msgspec.MsgspecError as error:
         raise Corruption(f"{name}: is no snapshot: {error}") from None
     index.loaded(header.sequence)

@@ -1,7 +1,4 @@
-"""Checks a folder that nobody uses: every flipped bit, torn tail, missing segment and orphan (docs/operations.md).
-
-Everything is read and nothing is changed.
-"""
+"""Checks a folder that nobody uses, without changing it: flipped bits, torn tails, missing segments, orphans."""
 
 from hanas_core.log import claimfile
 from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer, Seal

@@ -20,17 +20,15 @@ from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, No
 from hanas_core.volume.folder import BLOCK_BYTES, Access
 
 # Magic numbers of statfs(2) whose file systems keep one page cache for all processes of a machine.
-_COHERENT = frozenset(
-    {
-        0xEF53,  # ext2, ext3, ext4
-        0x58465342,  # xfs
-        0x9123683E,  # btrfs
-        0x01021994,  # tmpfs
-        0x794C7630,  # overlay
-        0x2FC12FC1,  # zfs
-        0xF2F52010,  # f2fs
-    }
-)
+_COHERENT = {
+    0xEF53,  # ext2, ext3, ext4
+    0x58465342,  # xfs
+    0x9123683E,  # btrfs
+    0x01021994,  # tmpfs
+    0x794C7630,  # overlay
+    0x2FC12FC1,  # zfs
+    0xF2F52010,  # f2fs
+}
 _ALLOCATE_STEP_BYTES = 1 << 20
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)
 _O_DSYNC: int = getattr(os, "O_DSYNC", os.O_SYNC)

@@ -124,7 +124,7 @@ def test_what_is_given_up_leaves_nothing() -> None:
         folder_id=FOLDER_ID, position=main.log.committed, sequence=1, merged=(), keys=0, size=0
     )
     writer = snapshots.SnapshotWriter(main.folder, main.replica.index, TEMPORARY, header)
-    with pytest.raises(ValueError, match="no frame"):
+    with pytest.raises(AssertionError, match="no frame"):
         run(writer.finish())
     run(writer.write(next(writer.frames())))
     run(writer.discard())
