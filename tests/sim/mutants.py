@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant(
         "a check that began before the sync returned", _APPEND, ((_SYNC, "HERE"), (_CHECK, _SYNC), ("HERE", _CHECK))
     ),
-    Mutant("a check now and then", _APPEND, _one(_CHECK, f"if self._offset % 3 == 0: {_CHECK}")),
+    Mutant("a check now and then", _APPEND, _one(_CHECK, f"if self.end % 3 == 0: {_CHECK}")),
     Mutant("acknowledgement before the sync", _APPEND, _one(f"    {_SYNC}\n", "")),
     Mutant(
         "a sync that failed is repeated",
@@ -93,7 +93,7 @@ MUTANTS = (
             "        self.end(",
             "        if not isinstance(error, Sealed) and self.log.committed is not None:\n"
             "            self._answer(self._queue.ended())\n"
-            "            self.log._offset, self.log._ended = self.log.committed.offset, False\n"
+            "            self.log.end, self.log._ended = self.log.committed.offset, False\n"
             "            return True\n"
             "        self.end(",
         ),
@@ -107,7 +107,7 @@ MUTANTS = (
             "    await self._write(batch)\n"
             "    if batch.count and self.left > 4096:\n"
             f"        {_SYNC}\n"
-            "        self.committed = position = Position(self._header.epoch, self._header.number, self._offset)\n"
+            "        self.committed = position = Position(self._header.epoch, self._header.number, self.end)\n"
             '        await self._write(Batch(self._header.epoch, 0, 0, b""))\n'
             f"        {_CHECK}\n"
             "        return position\n",

@@ -41,18 +41,17 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
     *,
     spare: str,
     segment_bytes: int,
-    known: Position | None,
+    commit_position: Position | None,
     clock: Callable[[], float],
     progress: Callable[[str], None],
     claiming: float = 0.0,
 ) -> Promotion:
     """Make the holder of ``claim`` the main. ``replica`` must be used by nobody else meanwhile.
 
-    ``spare`` names prepared space of ``segment_bytes``; ``known`` is the last commit position that a keep-alive told;
-    ``clock`` gives monotonic seconds; ``progress`` is told each step when it begins; ``claiming`` is how many seconds
-    the claim took, for people. Raises Sealed when a higher claim
-    came meanwhile, FolderError when a step's effect is not known: either way this incarnation writes nothing more for
-    the epoch but its seal.
+    ``spare`` names prepared space of ``segment_bytes``; ``commit_position`` is that of the last keep-alive;
+    ``clock`` gives monotonic seconds; ``progress`` takes each step when it begins; ``claiming`` is how many seconds
+    the claim took, for people. Raises Sealed when a higher claim came meanwhile, FolderError when a step's effect is
+    not known: either way this incarnation writes nothing more for the epoch but its seal.
     """
     started = clock()
     progress("sealing")
@@ -62,8 +61,9 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
     progress("replaying")
     predecessor = await find_predecessor(folder, claim.epoch)
     cuts: tuple[Cut, ...] = ()
-    if known is not None and predecessor < known.epoch < claim.epoch:
-        raise Corruption(f"{names.claim(known.epoch)}: block 1 at offset 4096 is gone, but {known} was committed")
+    if commit_position is not None and predecessor < commit_position.epoch < claim.epoch:
+        name = names.claim(commit_position.epoch)
+        raise Corruption(f"{name}: block 1 at offset 4096 is gone, but {commit_position} was committed")
     beyond: list[Batch] = []
     if predecessor == 0:
         replica.forget()
@@ -72,8 +72,8 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
             raise Corruption(f"{names.claim(predecessor)}: block 1 at offset 4096 was there a moment ago and is gone")
         tailer = replica.tailer
         tailer.know_relogged()
-        if known is not None:
-            tailer.know(known)
+        if commit_position is not None:
+            tailer.know(commit_position)
         await replica.catch_up()
         beyond = [batch for batch in await tailer.finish() if batch.count]
         cuts = await tailer.cuts()

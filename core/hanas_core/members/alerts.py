@@ -18,7 +18,7 @@ class Condition(NamedTuple):
     message: str
     advice: str
     confirm: float = 0.0
-    """It must hold for this long before people are told, and be gone for this long before the alert is cleared."""
+    """It must hold for this long before an alert is raised, and be gone for this long before that is cleared; s."""
 
 
 _REMEMBERED_CONFIRMS = 30

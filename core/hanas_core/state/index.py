@@ -108,7 +108,7 @@ class Index:
         return self._order.irange(prefix)
 
     def apply(self, batch: Batch, changes: list[records.Record] | None = None) -> None:
-        """Apply a committed batch, as it stands in its segment; records that were applied before only tell their place.
+        """Apply a committed batch, as it stands in its segment; records that were applied before only give their place.
 
         ``changes``: the records of its payload, if they are at hand. Sequences have no gaps: Corruption if a batch
         before this one was never applied.

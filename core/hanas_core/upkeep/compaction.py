@@ -71,9 +71,9 @@ def plan(
     first, end = poor[0], poor[-1] + 1
     if room is not None:
         first, end = _best_fit(spaces, lives, first, end, room)
-    found = Plan(first, tuple(sources[first:end]), sum(spaces[first:end]), sum(lives[first:end]))
-    gain = found.space - (found.live if room is None else _output(found.live))
-    return found if found.cuts and gain >= min(least, segment_bytes) else None
+    best = Plan(first, tuple(sources[first:end]), sum(spaces[first:end]), sum(lives[first:end]))
+    gain = best.space - (best.live if room is None else _output(best.live))
+    return best if best.cuts and gain >= min(least, segment_bytes) else None
 
 
 def _best_fit(spaces: list[int], lives: list[int], first: int, end: int, room: int) -> tuple[int, int]:

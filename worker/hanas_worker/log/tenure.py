@@ -93,7 +93,7 @@ class Tenure:
             state.replica,
             spare=spare,
             segment_bytes=host.settings.segment_bytes,
-            known=state.known,
+            commit_position=state.known,
             clock=lambda: host.now,
             progress=self._note,
             claiming=host.now - concluded_at if epoch and epoch == claim.follows else 0.0,
