@@ -174,7 +174,7 @@ MUTANTS = (
     Mutant(
         "a claim that is remembered before it is durable",
         "hanas_core.log.claims:highest_claim",
-        _one("while found is not None and found.epoch > at_least:", "while False:"),
+        _one("while highest is not None and highest.epoch > at_least:", "while False:"),
     ),
     Mutant(
         "a claim that is read back from a cache of names",
@@ -347,8 +347,8 @@ MUTANTS = (
     ),
     Mutant(
         "a bad batch below the commit position is skipped",
-        "hanas_core.log.tailer:Tailer._refuse_early_end",
-        _one("if self._read_to.offset < end:", "if False:"),
+        "hanas_core.log.tailer:Tailer.step",
+        _one(" and self._read_to.offset < end_known:", " and False:"),
         1000,
         also=(("hanas_core.log.tailer:Tailer.finish", _one("if self.committed > self._read_to:", "if False:")),),
     ),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hanas_core.log.claimfile import Claim, Seal, Why, fits
-from hanas_core.log.claims import claim_epoch, highest_claim, read_claim, read_pointer
+from hanas_core.log.claims import claim_epoch, highest_claim, read_pointer
 from hanas_core.log.seals import read_seal
 from hanas_core.members.documents import MainInfo
 from hanas_core.members.mailboxes import Registry
@@ -165,14 +165,6 @@ async def unserved(folder: Folder, epoch: int) -> int:
     while count < epoch and isinstance(await read_pointer(folder, epoch - count), Blank):
         count += 1
     return count
-
-
-async def history(folder: Folder, claims: list[Claim]) -> list[Claim]:
-    """Append the claims that came after ``claims`` (all, from epoch 1 on, in order) to it, and return it."""
-    highest = await highest_claim(folder, len(claims))
-    while highest is not None and len(claims) < highest.epoch:
-        claims.append(await read_claim(folder, len(claims) + 1, certain=True))
-    return claims
 
 
 def _verdict(text: str) -> Verdict:

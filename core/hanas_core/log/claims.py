@@ -43,15 +43,15 @@ async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
     """Return the highest claim that can be seen, starting from an epoch known to exist; None if there is none.
 
     Epochs are dense, so the search doubles its step and halves it again. Its end is a failed look-up and so only a
-    hint: the decision who comes next is `claim_epoch`'s. What is found beyond ``at_least`` is made durable before it
-    is returned: whoever remembers a claim that the file server forgets would ask for it for ever. Raises FolderError.
+    hint: the decision who comes next is `claim_epoch`'s. A claim beyond ``at_least`` is made durable before it
+    is returned: whoever remembers a claim that the file server forgets would look for it for ever. Raises FolderError.
     """
     await folder.refresh(names.CLAIMS)
     low, step = at_least, 1
-    found = await read_claim(folder, low, certain=True) if low else None
+    highest = await read_claim(folder, low, certain=True) if low else None
     while True:
         try:
-            found = await read_claim(folder, low + step)
+            highest = await read_claim(folder, low + step)
         except Missing:
             if step == 1:
                 break
@@ -59,12 +59,12 @@ async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
         else:
             low += step
             step *= 2
-    while found is not None and found.epoch > at_least:
-        durable = await _settle(folder, found.epoch)
-        if durable.nonce == found.nonce:
+    while highest is not None and highest.epoch > at_least:
+        durable = await _settle(folder, highest.epoch)
+        if durable.nonce == highest.nonce:
             break
-        found = durable  # the file server forgot the one, and the name of the other may have come after the sync
-    return found
+        highest = durable  # the file server forgot the one, and the name of the other may have come after the sync
+    return highest
 
 
 async def _settle(folder: Folder, epoch: int) -> Claim:

@@ -105,8 +105,9 @@ class Tailer:
             self._segment = await SegmentReader.open(self._folder, self._read_to.epoch, self._read_to.number)
         end_known = self._end_known(manifest)  # before the read: a commit that becomes known during it may be later
         batches, fault = await self._segment.take(self._read_to.offset, None if cut is None else cut.end)
-        if fault is not None and not batches:
-            self._refuse_early_end(fault, end_known)
+        if fault is not None and not batches and self._read_to.offset < end_known:
+            what = "nothing" if fault is Fault.ZERO else "a bad batch"
+            raise self._corrupt(f"{what}, but valid ones up to {end_known}")
         for batch in batches:
             self._note(batch, manifest)
         if not batches and cut is not None and self._read_to.offset >= cut.end:
@@ -206,10 +207,6 @@ class Tailer:
         if self.committed[:2] == self._read_to[:2]:
             return self.committed.offset
         return self._read_to.offset + 1 if self.committed > self._read_to else 0
-
-    def _refuse_early_end(self, fault: Fault, end: int) -> None:
-        if self._read_to.offset < end:
-            raise self._corrupt(f"{'nothing' if fault is Fault.ZERO else 'a bad batch'}, but valid ones up to {end}")
 
     def _corrupt(self, what: str) -> Corruption:
         name = names.segment(self._read_to.epoch, self._read_to.number)

@@ -201,13 +201,13 @@ class Registry:
         await self.update()
         while True:
             count = len(self.registrations)
-            shown = await mailboxes.read(Box.PRESENCE, min(count + 1, SLOTS), Presence)
-            if count == SLOTS or shown[count] is None:
+            presences = await mailboxes.read(Box.PRESENCE, min(count + 1, SLOTS), Presence)
+            if count == SLOTS or presences[count] is None:
                 break
             await self._folder.refresh(names.MEMBERS)
             if len(await self.update()) == count:
                 break
-        pairs = list(zip(self.registrations, shown, strict=False))
+        pairs = list(zip(self.registrations, presences, strict=False))
         for owner, block in pairs:
             if block is not None and block.member != owner.member:  # the registration that was read is gone
                 del self.registrations[owner.slot :]

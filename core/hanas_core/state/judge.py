@@ -117,19 +117,16 @@ class Judge:
         present = self._versions[key] if key in self._versions else self._index.version(key)
         if not write.holds(present):
             return Outcome(Result.CONDITION_FAILED, present), None
+        created, deleted = present is None, write.value is None
+        if created and deleted:
+            return Outcome(Result.NOT_FOUND), None
+        self._versions[key] = None if deleted else version
+        if idempotency is not None:
+            self._done[idempotency.key] = Done(idempotency.request, version, created, deleted)
         if write.value is None:
-            if present is None:
-                return Outcome(Result.NOT_FOUND), None
-            self._versions[key] = None
-            if idempotency is not None:
-                self._done[idempotency.key] = Done(idempotency.request, version, created=False, deleted=True)
             return Outcome(Result.DELETED, version), records.Delete(key, idempotency)
-        created = present is None
         sums = sums_of(write.value)
         self.cells += (sums, write.value)
-        self._versions[key] = version
-        if idempotency is not None:
-            self._done[idempotency.key] = Done(idempotency.request, version, created=created, deleted=False)
         checksum, kind = checksum_of(write.value, sums), write.content_type
         put = records.Put(key, len(write.value), checksum, kind, idempotency, created=created)
         return Outcome(_CREATED if created else _REPLACED, version), put

@@ -82,10 +82,10 @@ class SnapshotWriter:
         ]
         yield frame_of(msgspec.msgpack.encode(_DoneFrame(rows)))
         after = ""
-        while found := self._index.packed_after(after, KEYS_AT_ONCE):
-            self._keys += len(found)
-            after = found[-1][0]
-            yield frame_of(msgspec.msgpack.encode(_Keys([key for key, _ in found], [entry for _, entry in found])))
+        while items := self._index.packed_after(after, KEYS_AT_ONCE):
+            self._keys += len(items)
+            after = items[-1][0]
+            yield frame_of(msgspec.msgpack.encode(_Keys([key for key, _ in items], [entry for _, entry in items])))
 
     async def write(self, frame: bytes) -> None:
         """Append a frame, durably."""

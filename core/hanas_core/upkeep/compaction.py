@@ -168,8 +168,8 @@ class Merger:
         match batch.kind:
             case Kind.RECORDS:
                 self._reached = max(self._reached, batch.first_sequence + batch.count - 1)
-                found, at = records.decode(batch.payload)
-                for sequence, record in enumerate(found, batch.first_sequence):
+                changes, at = records.decode(batch.payload)
+                for sequence, record in enumerate(changes, batch.first_sequence):
                     at = self._take(record, Version(batch.origin, sequence), batch.payload, at)
             case Kind.MERGED:
                 merged, at = records.decode_merged(batch.payload)

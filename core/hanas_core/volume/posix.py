@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import assert_never
 
-from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, NoSpace
+from hanas_core.volume.errors import FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, Access
 
 # Magic numbers of statfs(2) whose file systems keep one page cache for all processes of a machine.
@@ -29,6 +29,7 @@ _COHERENT = {
     0x2FC12FC1,  # zfs
     0xF2F52010,  # f2fs
 }
+_ERRORS = {errno.ENOENT: Missing, errno.ESTALE: Missing, errno.ENOSPC: NoSpace, errno.EDQUOT: NoSpace}
 _ALLOCATE_STEP_BYTES = 1 << 20
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)
 _O_DSYNC: int = getattr(os, "O_DSYNC", os.O_SYNC)
@@ -40,21 +41,11 @@ def is_coherent(path: Path) -> bool:
         return True  # only `hanas lab` runs there, on a local disk
     answer = ctypes.create_string_buffer(512)
     library = ctypes.CDLL(None, use_errno=True)
-    if library.statfs(os.fsencode(path), answer) != 0:
-        code = ctypes.get_errno()
-        raise _translate(OSError(code, os.strerror(code)), str(path))
+    with _translated(str(path)):
+        if library.statfs(os.fsencode(path), answer) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
     return ctypes.c_uint32.from_buffer(answer).value in _COHERENT
-
-
-def _translate(error: OSError, name: str) -> FolderError:
-    message = f"{name}: {error.strerror or error}"
-    match error.errno:
-        case errno.ENOENT | errno.ESTALE:
-            return Missing(message)
-        case errno.ENOSPC | errno.EDQUOT:
-            return NoSpace(message)
-        case _:
-            return FolderUnavailable(message)
 
 
 @contextmanager
@@ -62,7 +53,8 @@ def _translated(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _translate(error, name) from error
+        kind = _ERRORS.get(error.errno or 0, FolderUnavailable)
+        raise kind(f"{name}: {error.strerror or error}") from error
 
 
 class PosixFile:
