@@ -14,12 +14,12 @@ PYTHONS = $(BIN)/python
 E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations=0 --durations-min=1
 
 # Every target with a description is a command, not a file.
-.PHONY: $(shell awk -F ':.*## ' '/^[.a-z-]+:.*## / { print $$1 }' Makefile)
+.PHONY: $(shell awk -F ':.*## ' '/^[.a-z0-9-]+:.*## / { print $$1 }' Makefile)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[.a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
-.venv: $(READY) ## make the virtual environment: pinned dependencies, HANas editable
+.venv: $(READY) ## create the virtual environment: pinned dependencies, HANas editable
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -33,7 +33,7 @@ $(READY): requirements/dev.txt pyproject.toml
 run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 	$(BIN)/hanas lab
 
-demo: $(READY) ## show a dead main and a dead link, told apart
+demo: $(READY) ## show how a dead main and a dead link are distinguished
 	$(BIN)/hanas demo
 
 test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests, some bad input
@@ -42,19 +42,19 @@ test: $(READY) ## unit tests (core: all branches covered), a few hundred simulat
 	$(BIN)/python -m pytest tests/integration --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest tests/fuzz
 
-fuzz: $(READY) ## play EXAMPLES=500 and more bad requests of each kind from docs/openapi, beginning with SEED=n
+fuzz: $(READY) ## send EXAMPLES=500 or more bad requests of each kind from docs/openapi; SEED=n sets the first seed
 	HANAS_FUZZ_EXAMPLES=$(EXAMPLES) HANAS_FUZZ_SEED=$(or $(SEED),$$(date +%s)) $(BIN)/python -m pytest tests/fuzz
 
 sim: $(READY) ## simulate SEEDS=1000 clusters with all faults, or one SEED=n with its trace
 	@$(BIN)/python -m tests.sim.campaign $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS))
 
-sim-mutants: $(READY) ## break the protocol in every known way, in JOBS processes; each must be caught
+sim-mutants: $(READY) ## break the protocol in every known way, in JOBS processes; each break must be caught
 	@$(BIN)/python -m tests.sim.mutants --jobs $(JOBS)
 
 sim-explore: $(READY) ## try every order of the folder's operations in small clusters
 	@$(BIN)/python -m tests.sim.explore
 
-lint: $(READY) ## style, format, types and the direction of imports
+lint: $(READY) ## check style, format, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,22 +64,22 @@ format: $(READY) ## rewrite the sources in the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-test-wheel: $(READY) ## install the wheel where nothing else is, for each of PYTHONS, and run its commands; needs PyPI
+test-wheel: $(READY) ## install the wheel in an empty environment for each of PYTHONS, and run its commands; downloads the dependencies
 	HANAS_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/wheel
 
-test-mounts: $(READY) ## let folders hang, break and fill up, one worker's at a time; needs FUSE (bindfs, fuse3)
+test-mounts: $(READY) ## make folders hang, fail and fill up, one worker's at a time; needs FUSE (bindfs, fuse3)
 	HANAS_MOUNTS_REQUIRED=1 $(BIN)/python -m pytest tests/mounts
 
-test-compose: $(READY) ## play the drills of docs/compose.md; needs a Docker engine
+test-compose: $(READY) ## run the drills of docs/compose.md; needs a Docker engine
 	HANAS_COMPOSE_REQUIRED=1 $(BIN)/python -m pytest tests/compose --timeout=900
 
-e2e: $(READY) ## end-to-end tests on the cluster of KUBECONFIG, or on a kind cluster made for them
+e2e: $(READY) ## run the end-to-end tests on the cluster of KUBECONFIG, or on a temporary kind cluster
 	$(E2E) tests/e2e
 
-e2e-smoke: $(READY) ## the first minutes of them: install, a cut link, a killed main
+e2e-smoke: $(READY) ## run the first minutes of them: installation, a cut link, a killed main
 	$(E2E) tests/e2e -m smoke
 
-openapi: $(READY) ## renew the schemas in docs/openapi from the types
+openapi: $(READY) ## regenerate the schemas in docs/openapi from the types
 	$(BIN)/python -m docs.openapi.generate
 
 manifests: $(READY) ## render manifests/ from the chart; needs helm
@@ -90,27 +90,27 @@ images: ## build the container images; needs a Docker engine
 	  docker build --target $$target --tag hanas-$$target:dev . || exit 1; \
 	done
 
-bench-failover: $(READY) ## measure how long a failover takes
+bench-failover: $(READY) ## measure the duration of a failover
 	$(BIN)/python -m bench.failover
 
-bench-peers: $(READY) ## measure the same kill at etcd and at Redis with Sentinel, where they are in PATH
+bench-peers: $(READY) ## measure the same kill with etcd and with Redis and Sentinel, if they are in PATH
 	$(BIN)/python -m bench.peers
 
 faults: $(READY) ## break a cluster of real processes in every known way; best as root, with bindfs, ip and nft
 	$(BIN)/python -m bench.faults $(FAULTS)
 
-bench: $(READY) ## HANas beside etcd and an endpoint that does nothing; needs wrk, etcd and Go
+bench: $(READY) ## compare HANas with etcd and with an endpoint that does nothing; needs wrk, etcd and Go
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m bench.run
 	$(BIN)/python -m bench.plots reports/bench
 
-bench-growth: $(READY) ## cold start, memory and takeovers from 1,000 to 1,000,000 keys
+bench-growth: $(READY) ## measure cold start, memory and takeovers from 1,000 to 1,000,000 keys
 	$(BIN)/python -m bench.growth
 
-bench-compaction: $(READY) ## what compaction costs those who write beside it
+bench-compaction: $(READY) ## measure the cost of compaction for concurrent writes
 	$(BIN)/python -m bench.compaction
 
-pins: $(READY) ## renew requirements/*.txt
+pins: $(READY) ## update requirements/*.txt
 	for selection in $(addprefix --group=,overseer worker client operator bench) "--extra=dev pyproject.toml"; do \
 	  name=$${selection#*=}; \
 	  $(BIN)/uv pip compile $$selection --output-file requirements/$${name%% *}.txt \

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from hanas_client import AsyncClient, Policy
 from hanas_core.epochs.takeover import promote
 from hanas_core.log import segments
@@ -23,6 +25,7 @@ from hanas_core.members import cluster
 from hanas_core.state import snapshots
 from hanas_core.state.judge import Write
 from hanas_core.state.queue import GroupCommit
+from hanas_core.state.reader import LogReader
 from hanas_core.state.replica import Replica
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
@@ -55,7 +58,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
     def spare() -> str:
         return run(segments.prepare(folder, "filler", incarnation, _SEGMENT_BYTES))
 
-    replica = Replica(folder, 0)
+    replica = Replica(0)
     promotion = run(
         promote(
             folder,
@@ -93,10 +96,10 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
         size=0,
     )
     temporary = names.temporary("filler", incarnation, folder.nonce())
-    writer = snapshots.SnapshotWriter(folder, replica.index, temporary, header)
-    for frame in writer.frames():
-        run(writer.write(frame))
-    run(writer.finish())
+    file, frames = snapshots.SnapshotFile(folder, temporary), snapshots.SnapshotFrames(replica.index)
+    for frame in frames:
+        run(file.write(frame))
+    run(file.finish(msgspec.structs.replace(header, keys=frames.keys)))
 
 
 def memory_bytes() -> int:
@@ -107,16 +110,24 @@ def memory_bytes() -> int:
 def cold_start(path: Path, *, with_snapshot: bool) -> tuple[float, int, float]:
     """Return the seconds of a new reader, the keys, and the bytes of memory for each, without the key itself."""
     before = memory_bytes()
-    replica = Replica(PosixFolder(path), 0)
+    replica = Replica(0)
     hidden = path / "hidden-snapshots"
     if not with_snapshot:
         (path / names.SNAPSHOTS).rename(hidden)
         (path / names.SNAPSHOTS).mkdir()
     try:
         began = time.perf_counter()
-        run(replica.follow(1))
-        replica.tailer.know_relogged()
-        run(replica.catch_up())
+        reader = LogReader(PosixFolder(path), replica.cache_bytes)
+        course = run(reader.follow(1, replica.applied))
+        if course is None:
+            raise SystemExit("epoch 1 has no manifest")
+        replica.install(course)
+        reader.tailer.know_relogged()
+        at_end = False
+        while not at_end:
+            step = run(reader.step())
+            replica.take(step)
+            at_end = step.at_end
         took = time.perf_counter() - began
     finally:
         if not with_snapshot:

@@ -14,11 +14,10 @@ from hanas_core.log.positions import Position
 from hanas_core.state.judge import Outcome, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
-from hanas_core.volume.folder import Folder
 from hanas_serving.http1 import Connection, Server
-from hanas_worker.faces.http.app import WorkerApplication
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.log.driver import LogDriver
+from hanas_worker.ops.app import WorkerApplication
 from hanas_worker.store import Store
 
 _ROUNDS = 3000
@@ -50,7 +49,7 @@ class Service:
 
     def __init__(self) -> None:
         """Serve an empty index."""
-        self.replica = Replica(cast("Folder", None))
+        self.replica = Replica()
         self._queue: GroupCommit[Callable[[Outcome, int], None]] = GroupCommit(self.replica, self.epoch, 1)
         self._readers: list[Callable[[int | None], None]] = []
 

@@ -20,8 +20,8 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
 from hanas_overseer import documents as overseer
 from hanas_worker.faces.http.answers import Page
-from hanas_worker.faces.http.status import Status
 from hanas_worker.neighbours.keepalives import Heard, KeepAlive
+from hanas_worker.ops.status import Status
 
 Schema = dict[str, Any]
 FOLDER = Path(__file__).parent

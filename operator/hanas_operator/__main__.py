@@ -7,7 +7,7 @@ import sys
 from hanas_operator import settings
 
 _EXTRA = ("kopf", "kubernetes")
-"""What the operator needs beside the dependencies of the other components."""
+"""The packages that the operator needs beside the dependencies of the other components."""
 
 
 def main() -> int:

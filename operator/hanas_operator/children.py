@@ -23,7 +23,7 @@ class Children:
     """The existing objects of one HANas."""
 
     def __init__(self, api: Api, owner: Owner, objects: Objects, pods: list[Resource]) -> None:
-        """Hold what `read` returned."""
+        """``objects``, ``pods``: the result of `read`."""
         self._api = api
         self._owner = owner
         self._objects = objects
@@ -41,7 +41,7 @@ class Children:
         return any(reference["uid"] == self._owner.uid for reference in references)
 
     async def apply(self, manifests: Iterable[Manifest]) -> list[Obstacle]:
-        """Apply the manifests one after the other. Return what stays wrong until a person acts."""
+        """Apply the manifests in order. Return the obstacles that a person must remove."""
         problems: list[Obstacle] = []
         for manifest in manifests:
             problem = await self._apply(kinds.BY_NAME[manifest["kind"]], manifest)
@@ -75,10 +75,10 @@ class Children:
         return None
 
     async def prune(self, kind: ResourceKind, manifests: Iterable[Manifest]) -> None:
-        """Delete the objects of a kind that belong to the HANas and have no manifest any more."""
-        kept = {manifest["metadata"]["name"] for manifest in manifests if manifest["kind"] == kind.kind}
+        """Delete the HANas' objects of a kind that are not in ``manifests``."""
+        manifest_names = {manifest["metadata"]["name"] for manifest in manifests if manifest["kind"] == kind.kind}
         for (object_kind, name), resource in list(self._objects.items()):
-            if object_kind == kind.kind and name not in kept and self._is_own(kind, resource):
+            if object_kind == kind.kind and name not in manifest_names and self._is_own(kind, resource):
                 await self._api.delete(kind, self._owner.namespace, name, resource["metadata"]["uid"])
                 del self._objects[object_kind, name]
 
@@ -97,7 +97,7 @@ async def read(api: Api, owner: Owner) -> Children:
 
 
 def contains(actual: Any, desired: Any) -> bool:
-    """Return whether ``actual`` contains every field of ``desired``; it may hold more, such as defaults."""
+    """Return whether ``actual`` contains every field of ``desired``, and perhaps others, such as defaults."""
     match desired:
         case dict():
             return isinstance(actual, dict) and all(

@@ -1,31 +1,34 @@
 """The conditions of a HANas, computed from what one reconcile observed: pure functions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
+from hanas_core.members.roles import LinkState
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import cuts, durations, failures, names, pods
 from hanas_operator.objects.owner import Owner
 from hanas_operator.spec import Preset
 from hanas_operator.status import (
     AlertStatus,
-    Condition,
     ConditionStatus,
     ConditionType,
     FailureState,
     FailureStatus,
     Reason,
+    StatusCondition,
 )
 from hanas_operator.storage import StorageFinding
-from hanas_operator.view import FAILED, UP, ClusterView
+from hanas_operator.view import ClusterView
 
 MOST_MESSAGE = 1024
 """The most characters of a condition's message; the API allows 32,768."""
 GRACE_SECONDS = {Preset.LAN: 10.0, Preset.CLOUD: 40.0}
 """The time within which workers notice a cut link, by the preset of timings."""
+Finding = tuple[ConditionStatus, str, str]
+"""Status, reason and message of a condition."""
 
 
 class Obstacle(Struct, frozen=True):
@@ -51,55 +54,56 @@ class World(Struct, frozen=True, kw_only=True):
     now: datetime
 
 
-def all_of(world: World, before: Iterable[Condition]) -> tuple[Condition, ...]:
+def all_of(world: World, before: Iterable[StatusCondition]) -> tuple[StatusCondition, ...]:
     """Return every condition. ``before``: the previous ones, whose transition times are kept."""
-    before = tuple(before)
-    conditions = [_ready(world), _degraded(world), _links(world), _storage(world), _policy(world, before)]
-    return stamped(conditions, before, world.generation, world.now)
-
-
-def invalid(message: str, generation: int, now: datetime, before: Iterable[Condition]) -> tuple[Condition, ...]:
-    """Return the conditions of a HANas with an invalid spec: its objects stay unchanged."""
-    before = tuple(before)
-    conditions = [
-        _condition(ConditionType.READY, "False", Reason.INVALID_SPEC, f"the spec cannot be used: {message}"),
-        _condition(
-            ConditionType.DEGRADED, "True", Reason.INVALID_SPEC, "nothing changes until the spec is valid again"
-        ),
-    ]
-    kept = [each for each in before if each.type not in {ConditionType.READY, ConditionType.DEGRADED}]
-    return (*stamped(conditions, before, generation, now), *kept)
-
-
-def stamped(
-    conditions: Iterable[Condition], before: Iterable[Condition], generation: int, now: datetime
-) -> tuple[Condition, ...]:
-    """Return the conditions with their transition times: the previous one while the status is the same."""
     previous = {condition.type: condition for condition in before}
-    result = []
-    for condition in conditions:
-        last = previous.get(condition.type)
-        since = last.last_transition_time if last is not None and last.status == condition.status else None
-        result.append(
-            structs.replace(
-                condition,
-                last_transition_time=since or durations.written(now),
+    storage = world.storage
+    findings: dict[ConditionType, Finding] = {
+        ConditionType.READY: _ready(world),
+        ConditionType.DEGRADED: _degraded(world),
+        ConditionType.LINK_HEALTHY: _links(world),
+        ConditionType.STORAGE_READY: (storage.status, storage.reason, storage.message),
+        ConditionType.POLICY_ENFORCED: _policy(world, previous.get(ConditionType.POLICY_ENFORCED)),
+    }
+    return _stamped(findings, previous, world.generation, world.now)
+
+
+def invalid(
+    message: str, generation: int, now: datetime, before: Iterable[StatusCondition]
+) -> tuple[StatusCondition, ...]:
+    """Return the conditions of a HANas with an invalid spec: its objects stay unchanged."""
+    previous = {condition.type: condition for condition in before}
+    findings: dict[ConditionType, Finding] = {
+        ConditionType.READY: ("False", Reason.INVALID_SPEC, f"the spec cannot be used: {message}"),
+        ConditionType.DEGRADED: ("True", Reason.INVALID_SPEC, "nothing changes until the spec is valid again"),
+    }
+    others = [condition for kind, condition in previous.items() if kind not in findings]
+    return (*_stamped(findings, previous, generation, now), *others)
+
+
+def _stamped(
+    findings: Mapping[ConditionType, Finding], previous: Mapping[str, StatusCondition], generation: int, now: datetime
+) -> tuple[StatusCondition, ...]:
+    """Return the conditions with their transition times: the previous one while the status is the same."""
+    conditions = []
+    for kind, (status, reason, message) in findings.items():
+        last = previous.get(kind)
+        conditions.append(
+            StatusCondition(
+                type=kind.value,
+                status=status,
+                reason=reason,
+                message=message[:MOST_MESSAGE],
+                last_transition_time=(
+                    last.last_transition_time if last and last.status == status else durations.written(now)
+                ),
                 observed_generation=generation,
-                message=condition.message[:MOST_MESSAGE],
             )
         )
-    return tuple(result)
+    return tuple(conditions)
 
 
-def _condition(kind: ConditionType, status: ConditionStatus, reason: str, message: str) -> Condition:
-    return Condition(type=kind.value, status=status, reason=reason, message=message, last_transition_time="")
-
-
-def _ready(world: World) -> Condition:
-    return _condition(ConditionType.READY, *_readiness(world))
-
-
-def _readiness(world: World) -> tuple[ConditionStatus, str, str]:
+def _ready(world: World) -> Finding:
     view = world.view
     main = None if view is None else view.main
     member = None if view is None or main is None else view.member(main.member)
@@ -127,72 +131,62 @@ def _why_no_view(world: World) -> str:
     return world.view_trouble if ready else "no overseer is ready yet"
 
 
-def _degraded(world: World) -> Condition:
+def _degraded(world: World) -> Finding:
     problems: list[Obstacle] = []
     if world.paused:
-        problems.append(
-            Obstacle("Paused", "the objects are left as they are until the annotation hanas.dev/paused goes")
-        )
+        words = f"the objects are left as they are until the annotation {names.PAUSED} goes"
+        problems.append(Obstacle("Paused", words))
     problems += world.problems
     spec = world.owner.spec
     for component, count in ((names.WORKER, spec.workers), (names.OVERSEER, spec.overseer.replicas)):
         own = pods.of(world.pods, component)
         ready = sum(pods.is_ready(pod) for pod in own)
         if ready < count:
-            words = [f"{ready} of {count} {component}s are ready", *pods.troubles(own)]
-            problems.append(Obstacle(f"{component.capitalize()}sMissing", "; ".join(words)))
+            words = "; ".join([f"{ready} of {count} {component}s are ready", *pods.troubles(own)])
+            problems.append(Obstacle(f"{component.capitalize()}sMissing", words))
     if world.storage.status == "False":
         problems.append(Obstacle(world.storage.reason, world.storage.message))
     if world.view is None:
         problems.append(Obstacle("NoOverseer", _why_no_view(world)))
-    for alert in world.alerts:
-        if alert.kind != Verdict.LINK_FAILED:
-            problems.append(Obstacle("Alerts", f"{alert.severity}: {alert.message}. {alert.advice}"))
+    problems += [
+        Obstacle("Alerts", f"{alert.severity}: {alert.message}. {alert.advice}")
+        for alert in world.alerts
+        if alert.kind != Verdict.LINK_FAILED
+    ]
     if not problems:
-        return _condition(ConditionType.DEGRADED, "False", "AsWanted", "everything is as it should be")
+        return "False", "AsWanted", "everything is as it should be"
     messages = dict.fromkeys(problem.message for problem in problems if problem.message)
-    return _condition(ConditionType.DEGRADED, "True", problems[0].reason, "; ".join(messages))
+    return "True", problems[0].reason, "; ".join(messages)
 
 
-def _links(world: World) -> Condition:
-    view, kind = world.view, ConditionType.LINK_HEALTHY
+def _links(world: World) -> Finding:
+    view = world.view
     if view is None or view.serving is None:
-        return _condition(kind, "Unknown", "NoMain", "no main sends keep-alives")
-    failed = [f"{link.origin} -> {link.to}" for link in view.links if link.state == FAILED]
+        return "Unknown", "NoMain", "no main sends keep-alives"
+    failed = [f"{link.origin} -> {link.to}" for link in view.links if link.state == LinkState.FAILED]
     if failed:
-        return _condition(
-            kind, "False", "LinkFailed", f"no keep-alives come through: {', '.join(failed)}; the main is alive"
-        )
-    unknown = [f"{link.origin} -> {link.to}" for link in view.links if link.state != UP]
+        return "False", "LinkFailed", f"no keep-alives come through: {', '.join(failed)}; the main is alive"
+    unknown = [f"{link.origin} -> {link.to}" for link in view.links if link.state != LinkState.UP]
     if unknown or not view.links:
-        return _condition(kind, "Unknown", "NotObserved", ", ".join(unknown) or "there is no backup to send them to")
-    return _condition(kind, "True", "AllUp", f"keep-alives of {view.serving} reach every backup")
+        return "Unknown", "NotObserved", ", ".join(unknown) or "there is no backup to send them to"
+    return "True", "AllUp", f"keep-alives of {view.serving} reach every backup"
 
 
-def _storage(world: World) -> Condition:
-    finding = world.storage
-    return _condition(ConditionType.STORAGE_READY, finding.status, finding.reason, finding.message)
-
-
-def _policy(world: World, before: Sequence[Condition]) -> Condition:
+def _policy(world: World, last: StatusCondition | None) -> Finding:
     """Compare the cut links with what the backups observe. A result holds until another one replaces it."""
-    kind = ConditionType.POLICY_ENFORCED
     passed, blocked = _evidence(world)
     if passed:
-        return _condition(
-            kind,
-            "False",
-            "NotEnforced",
+        message = (
             f"keep-alives come through although NetworkPolicies cut them: {', '.join(passed)}. Link failures have no "
             "effect: the network plugin of this cluster does not enforce NetworkPolicies (Calico, Cilium and "
-            "kind's own do), or another NetworkPolicy in this namespace admits what is cut (kubectl get networkpolicy)",
+            "kind's own do), or another NetworkPolicy in this namespace admits what is cut (kubectl get networkpolicy)"
         )
+        return "False", "NotEnforced", message
     if blocked:
-        return _condition(kind, "True", "Observed", f"NetworkPolicies cut keep-alives: {', '.join(blocked)}")
-    last = next((condition for condition in before if condition.type == kind), None)
+        return "True", "Observed", f"NetworkPolicies cut keep-alives: {', '.join(blocked)}"
     if last is not None and last.status != "Unknown":
-        return last
-    return _condition(kind, "Unknown", "NotObserved", "no link from the main has been cut for long enough to tell")
+        return last.status, last.reason, last.message
+    return "Unknown", "NotObserved", "no link from the main has been cut for long enough to tell"
 
 
 def _evidence(world: World) -> tuple[list[str], list[str]]:
@@ -207,11 +201,11 @@ def _evidence(world: World) -> tuple[list[str], list[str]]:
         failure = by_name.get(status.name)
         if failure is None or status.state is not FailureState.ACTIVE or not isinstance(status.started_at, str):
             continue
-        lasted = (world.now - durations.read(status.started_at)).total_seconds()
+        lasted = (world.now - datetime.fromisoformat(status.started_at)).total_seconds()
         for target in failures.watched(cuts.of(failure, owner.members), view):
             state, link = view.link(view.serving, target), f"{view.serving} -> {target}"
-            if state == FAILED:
+            if state == LinkState.FAILED:
                 blocked.add(link)
-            elif state == UP and lasted >= GRACE_SECONDS[owner.spec.preset]:
+            elif state == LinkState.UP and lasted >= GRACE_SECONDS[owner.spec.preset]:
                 passed.add(link)
     return sorted(passed), sorted(blocked)

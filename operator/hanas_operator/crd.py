@@ -2,8 +2,7 @@
 
 from typing import Annotated, Any
 
-import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hanas_operator import rules, schema
 from hanas_operator.spec import HANasSpec
@@ -20,13 +19,11 @@ class _Resource(Struct, rename="camel"):
     spec: Annotated[
         HANasSpec,
         Meta(
-            description="What is wanted.",
+            description="The desired state.",
             extra_json_schema={"x-kubernetes-validations": rules.rendered(rules.SPEC)},
         ),
-    ] = msgspec.field(default_factory=HANasSpec)
-    status: (
-        Annotated[HANasStatus, Meta(description="What there is, as the operator last saw it.")] | msgspec.UnsetType
-    ) = msgspec.UNSET
+    ] = HANasSpec()
+    status: Annotated[HANasStatus | UnsetType, Meta(description="The state that the operator last observed.")] = UNSET
 
 
 def definition() -> dict[str, Any]:

@@ -20,11 +20,6 @@ def written(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def read(text: str) -> datetime:
-    """Return a point in time."""
-    return datetime.fromisoformat(text)
-
-
 def after(when: datetime, duration: str) -> datetime:
     """Return the point in time that is ``duration`` after ``when``."""
     try:

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 from msgspec import UNSET, structs
 
+from hanas_core.members.roles import LinkState
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import cuts, durations
 from hanas_operator.cuts import ANYBODY, OVERSEER, LinkCut
 from hanas_operator.spec import LinkFailure, Plane
 from hanas_operator.status import FailureState, FailureStatus
-from hanas_operator.view import FAILED, UP, ClusterView
+from hanas_operator.view import ClusterView
 
 NOT_WATCHED = "NotWatched"
 """Only the main sends keep-alives: the state of a link between backups is unknown."""
-UNKNOWN = "Unknown"
 
 
 class Evaluation(NamedTuple):
@@ -61,37 +61,27 @@ def _evaluate(
     now: datetime,
 ) -> tuple[FailureStatus, datetime | None]:
     words = cuts.words(failure)
-    if before is not None and before.cut != words:
-        before = None
-    observed = UNKNOWN if before is None else before.observed
+    pending = FailureStatus(name=failure.name, state=FailureState.PENDING, cut=words, observed=Verdict.UNKNOWN)
+    if before is None or before.cut != words:
+        before = pending
     ends = [failure.source] + ([] if failure.target in {ANYBODY, OVERSEER} else [failure.target])
     strangers = [end for end in ends if end not in members]
     if strangers:
         message = f"there is no {' and no '.join(strangers)}: the workers are worker-0 to worker-{len(members) - 1}"
-        return _status(failure, FailureState.PENDING, words, UNKNOWN, message), None
-    started = before.started_at if before is not None else UNSET
+        return structs.replace(pending, message=message), None
+    started = before.started_at
     if not isinstance(started, str):
         absent = [end for end in ends if end not in ready]
         if absent:
             message = f"waits until {' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} ready"
-            return _status(failure, FailureState.PENDING, words, UNKNOWN, message), None
+            return structs.replace(pending, message=message), None
         started = durations.written(now)
-    heals = UNSET if failure.duration is UNSET else durations.after(durations.read(started), str(failure.duration))
-    state = FailureState.ACTIVE if heals is UNSET or now < heals else FailureState.HEALED
-    status = structs.replace(
-        _status(failure, state, words, observed),
-        started_at=started,
-        heals_at=UNSET if heals is UNSET else durations.written(heals),
-    )
-    return status, None if heals is UNSET else heals
-
-
-def _status(
-    failure: LinkFailure, state: FailureState, words: str, observed: str, message: str | None = None
-) -> FailureStatus:
-    return FailureStatus(
-        name=failure.name, state=state, cut=words, observed=observed, message=UNSET if message is None else message
-    )
+    running = structs.replace(pending, state=FailureState.ACTIVE, observed=before.observed, started_at=started)
+    if failure.duration is UNSET:
+        return running, None
+    heals = durations.after(datetime.fromisoformat(started), str(failure.duration))
+    state = FailureState.ACTIVE if now < heals else FailureState.HEALED
+    return structs.replace(running, state=state, heals_at=durations.written(heals)), heals
 
 
 def observe(
@@ -109,7 +99,7 @@ def observe(
 
 def _observed(active: frozenset[LinkCut], view: ClusterView | None) -> str:
     if view is None or view.main is None:
-        return UNKNOWN
+        return Verdict.UNKNOWN
     main = view.member(view.main.member)
     if main is not None and main.verdict == Verdict.PRIMARY_ISOLATED:
         return main.verdict
@@ -117,12 +107,12 @@ def _observed(active: frozenset[LinkCut], view: ClusterView | None) -> str:
     if not targets:
         return NOT_WATCHED
     states = {view.link(view.main.member, target) for target in targets}
-    if UP in states:
+    if LinkState.UP in states:
         return Verdict.HEALTHY.value
-    if FAILED in states:
+    if LinkState.FAILED in states:
         return Verdict.LINK_FAILED.value
     verdicts = {member.verdict for target in targets if (member := view.member(target)) is not None}
-    return min(verdicts - {UNKNOWN}, default=UNKNOWN)
+    return min(verdicts - {Verdict.UNKNOWN}, default=Verdict.UNKNOWN)
 
 
 def watched(active: Collection[LinkCut], view: ClusterView) -> list[str]:

@@ -9,10 +9,11 @@ import msgspec
 from msgspec import Struct
 
 from hanas_core.members.documents import MainInfo
-from hanas_core.members.roles import Role
-from hanas_operator import reach, view
-from hanas_operator.reach import Reach, Unreachable
-from hanas_operator.view import SERVING, ClusterView
+from hanas_core.members.roles import MainState, Role
+from hanas_operator import names, reach, view
+from hanas_operator.queue import Key
+from hanas_operator.reach import HttpInterface, Reach, Unreachable
+from hanas_operator.view import ClusterView
 from hanas_serving.events import EventParser
 
 STALE_SECONDS = 10.0
@@ -36,32 +37,30 @@ class ClusterFollower:
     def __init__(
         self,
         access: Reach,
-        namespace: str,
-        cluster: str,
-        members: Callable[[], list[str]],
-        token: Callable[[], Awaitable[str]],
-        changed: Callable[[ClusterView | None], Awaitable[None]],
+        key: Key,
+        token: Callable[[Key], Awaitable[str]],
+        changed: Callable[[Key, ClusterView | None], Awaitable[None]],
     ) -> None:
-        """``members``: the workers to ask if no overseer answers; ``changed``: called with every view that differs from
-        the one before, and with None when the last one expires.
+        """``changed``: called with every view that differs from the one before, and with None when the last one
+        expires.
         """
         self._reach = access
-        self._overseer = reach.overseer(namespace, cluster)
-        self._name = namespace, cluster
-        self._members = members
+        self._key = key
         self._token = token
         self._changed = changed
         self._view: ClusterView | None = None
         self._heard_at = 0.0
         self._reported = False
+        self.workers = 0
+        """The number of workers, which are asked if no overseer answers."""
         self.trouble = "no overseer has answered yet"
         """Why there is no stream; empty while one is open."""
 
     @property
     def view(self) -> ClusterView | None:
         """The newest view, None if there is none or it expired."""
-        fresh = not self.trouble or time.monotonic() - self._heard_at <= STALE_SECONDS
-        return self._view if fresh else None
+        is_fresh = not self.trouble or time.monotonic() - self._heard_at <= STALE_SECONDS
+        return self._view if is_fresh else None
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -73,19 +72,20 @@ class ClusterFollower:
                 self.trouble = str(error)
             except Exception as error:  # an answer may break anything, and the next one may be valid
                 self.trouble = str(error) or type(error).__name__
-                _log.warning("%s/%s: %s", *self._name, self.trouble)
+                _log.warning("%s/%s: %s", *self._key, self.trouble)
             try:
                 await self._poll()
             except Exception as error:
-                _log.warning("%s/%s: %s", *self._name, error)
+                _log.warning("%s/%s: %s", *self._key, error)
             if self._reported and self.view is None:
                 self._reported = False
                 self._view = None
-                await self._changed(None)
+                await self._changed(self._key, None)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _stream(self) -> None:
-        async with self._reach.open(self._overseer, "/v1/events", await self._token(), stream=True) as response:
+        overseer, token = reach.overseer(*self._key), await self._token(self._key)
+        async with self._reach.open(overseer, "/v1/events", token, stream=True) as response:
             parser = EventParser()
             async for chunk in response.content.iter_any():
                 self.trouble = ""
@@ -96,32 +96,33 @@ class ClusterFollower:
 
     async def _poll(self) -> None:
         try:
-            async with self._reach.open(self._overseer, "/v1/cluster", await self._token()) as response:
-                present = view.decode(await response.read())
+            present: ClusterView | None = view.decode(await self._get(reach.overseer(*self._key), "/v1/cluster"))
         except (Unreachable, msgspec.MsgspecError):
-            statuses = await asyncio.gather(*(self._ask(member) for member in self._members()))
-            account = among([status for status in statuses if status is not None], self._view)
-            if account is None:
-                return
-            present = account
-        self._heard_at = time.monotonic()
-        await self._update(present)
+            members = [names.member(ordinal) for ordinal in range(self.workers)]
+            statuses = await asyncio.gather(*(self._status(member) for member in members))
+            present = among([status for status in statuses if status is not None], self._view)
+        if present is not None:
+            self._heard_at = time.monotonic()
+            await self._update(present)
 
-    async def _ask(self, member: str) -> WorkerStatus | None:
+    async def _status(self, member: str) -> WorkerStatus | None:
         try:
-            async with self._reach.open(
-                reach.worker(*self._name, member), "/v1/status", await self._token()
-            ) as response:
-                return msgspec.json.decode(await response.read(), type=WorkerStatus)
+            return msgspec.json.decode(
+                await self._get(reach.worker(*self._key, member), "/v1/status"), type=WorkerStatus
+            )
         except (Unreachable, msgspec.MsgspecError):
             return None
 
+    async def _get(self, place: HttpInterface, path: str) -> bytes:
+        async with self._reach.open(place, path, await self._token(self._key)) as response:
+            return await response.read()
+
     async def _update(self, present: ClusterView) -> None:
-        news = not view.same(present, self._view)
+        is_same = view.same(present, self._view)
         self._view = present
         self._reported = True
-        if news:
-            await self._changed(present)
+        if not is_same:
+            await self._changed(self._key, present)
 
 
 def among(statuses: list[WorkerStatus], before: ClusterView | None) -> ClusterView | None:
@@ -133,5 +134,5 @@ def among(statuses: list[WorkerStatus], before: ClusterView | None) -> ClusterVi
     base = before or ClusterView()
     if newest.epoch < base.epoch:
         return None
-    info = MainInfo(newest.member, newest.incarnation, "", "", newest.epoch, SERVING)
+    info = MainInfo(newest.member, newest.incarnation, "", "", newest.epoch, MainState.SERVING)
     return msgspec.structs.replace(base, epoch=newest.epoch, main=info, links=(), alerts=())

@@ -27,10 +27,9 @@ class Followers:
         self._metrics = metrics
         self._changed = changed
         self._running: dict[Key, tuple[ClusterFollower, asyncio.Task[None]]] = {}
-        self._workers: dict[Key, int] = {}
 
     def latest(self, key: Key) -> tuple[ClusterView | None, str]:
-        """Return the newest view of a cluster, None if there is none; and the trouble with its overseers."""
+        """Return the newest view of a cluster, None if there is none; and why there is no event stream."""
         if key not in self._running:
             return None, "no overseer has been asked yet"
         follower = self._running[key][0]
@@ -38,26 +37,15 @@ class Followers:
 
     def follow(self, key: Key, workers: int) -> None:
         """Follow a cluster of ``workers`` workers."""
-        self._workers[key] = workers
         if key not in self._running:
-
-            async def changed(view: ClusterView | None) -> None:
-                await self._update(key, view)
-
-            async def token() -> str:
-                return await self._token(key)
-
-            def members() -> list[str]:
-                return [names.member(ordinal) for ordinal in range(self._workers.get(key, 0))]
-
-            follower = ClusterFollower(self._reach, *key, members, token, changed)
+            follower = ClusterFollower(self._reach, key, self._token, self._update)
             self._running[key] = follower, asyncio.create_task(follower.run(), name=f"follow {key[0]}/{key[1]}")
+        self._running[key][0].workers = workers
 
     def forget(self, key: Key) -> None:
         """Stop following a deleted cluster."""
         if key in self._running:
             self._running.pop(key)[1].cancel()
-        self._workers.pop(key, None)
 
     def close(self) -> None:
         """Stop following all clusters."""
@@ -67,7 +55,7 @@ class Followers:
     async def _update(self, key: Key, view: ClusterView | None) -> None:
         # The label comes first: clients wait for it. The next reconcile does the rest.
         try:
-            with self._metrics.labelling():
+            with self._metrics.label_seconds.time():
                 labels = names.selected({names.MANAGED_BY: names.MANAGER, **names.selector(key[1], names.WORKER)})
                 await keep_roles(self._api, key, await self._api.list(kinds.POD, key[0], labels), view)
         except ApiError as error:
@@ -76,12 +64,12 @@ class Followers:
 
     async def _token(self, key: Key) -> str:
         try:
-            existing = await self._api.get(kinds.SECRET, key[0], names.secret(key[1]))
+            existing = await self._api.get(kinds.SECRET, key[0], names.of(key[1], names.SECRET))
         except ApiError as error:
             raise Unreachable(f"the Secret of the components cannot be read: {error}") from None
         content = ((existing or {}).get("data") or {}).get(secret.KEY, "")
         if not content:
-            raise Unreachable(f"there is no Secret {names.secret(key[1])} to ask the overseer with")
+            raise Unreachable(f"there is no Secret {names.of(key[1], names.SECRET)} to ask the overseer with")
         return base64.b64decode(content).decode()
 
 

@@ -18,7 +18,7 @@ _TOGETHER_SECONDS = 0.2
 """Changes of objects come in bursts; one reconcile serves those that arrive within this time."""
 
 
-def registry(queue: Queue, configuration: Configuration, stop: Callable[[], Awaitable[None]]) -> kopf.OperatorRegistry:
+def registry(queue: Queue, configuration: Configuration, stop: Callable[..., Awaitable[None]]) -> kopf.OperatorRegistry:
     """Return the handlers, which add to ``queue``. kopf calls ``stop`` at its end and waits for it."""
     handlers = kopf.OperatorRegistry()
 
@@ -31,10 +31,7 @@ def registry(queue: Queue, configuration: Configuration, stop: Callable[[], Awai
     async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
         queue.add((namespace or "", labels[names.CLUSTER]), _TOGETHER_SECONDS)
 
-    async def cleanup(**_: Any) -> None:
-        await stop()
-
-    kopf.on.cleanup(registry=handlers, id="cleanup")(cleanup)
+    kopf.on.cleanup(registry=handlers, id="cleanup")(stop)
     kopf.on.login(registry=handlers, id="login")(login)
     kind = kinds.HANAS
     kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=handlers)(changed)

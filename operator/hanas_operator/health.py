@@ -17,15 +17,13 @@ STUCK_SECONDS = 30.0
 def application(queue: Queue, metrics: OperatorMetrics) -> Starlette:
     """Return the application: /healthz, /readyz, /metrics."""
 
-    async def health(request: Request) -> Response:
-        del request
+    async def health(_: Request) -> Response:
         age = time.monotonic() - queue.alive_at
         if age > STUCK_SECONDS:
             return Response(f"the queue has stood still for {age:.0f} s\n", 503, media_type="text/plain")
         return Response("ok\n", media_type="text/plain")
 
-    async def report(request: Request) -> Response:
-        del request
+    async def report(_: Request) -> Response:
         return Response(metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     return Starlette(routes=[Route("/healthz", health), Route("/readyz", health), Route("/metrics", report)])

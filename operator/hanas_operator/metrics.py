@@ -1,7 +1,5 @@
 """The operator's metrics for Prometheus."""
 
-from contextlib import AbstractContextManager
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from hanas_operator.queue import Key
@@ -18,8 +16,10 @@ class OperatorMetrics:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._reconciles = Counter("hanas_operator_reconciles", "Reconciles", ["result"], registry=registry)
-        self._seconds = Histogram("hanas_operator_reconcile_seconds", "Time that a reconcile takes", registry=registry)
-        self._labelling = Histogram(
+        self.reconcile_seconds = Histogram(
+            "hanas_operator_reconcile_seconds", "Time that a reconcile takes", registry=registry
+        )
+        self.label_seconds = Histogram(
             "hanas_operator_label_seconds", "From the news of a main to its label", registry=registry
         )
         self._conditions = Gauge(
@@ -27,15 +27,7 @@ class OperatorMetrics:
         )
         self._epoch = Gauge("hanas_operator_epoch", "The highest epoch of a cluster", _LABELS, registry=registry)
         self._ready = Gauge("hanas_operator_ready_workers", "Workers that are ready", _LABELS, registry=registry)
-        self._shown: dict[Key, set[str]] = {}
-
-    def labelling(self) -> AbstractContextManager[object]:
-        """Measure how long the role label takes."""
-        return self._labelling.time()
-
-    def reconciling(self) -> AbstractContextManager[object]:
-        """Measure a reconcile."""
-        return self._seconds.time()
+        self._types: dict[Key, set[str]] = {}
 
     def count(self, result: str) -> None:
         """Count a reconcile: ``done`` or ``failed``."""
@@ -48,13 +40,14 @@ class OperatorMetrics:
         for condition in status.conditions:
             value = {"True": 1, "False": 0, "Unknown": -1}[condition.status]
             self._conditions.labels(*key, condition.type).set(value)
-        self._shown[key] = {condition.type for condition in status.conditions}
+        self._types[key] = {condition.type for condition in status.conditions}
 
     def forget(self, key: Key) -> None:
         """Remove the metrics of a cluster."""
-        for kind in self._shown.get(key, set()):
-            self._conditions.remove(*key, kind)
-        if self._shown.pop(key, None) is not None:
+        types = self._types.pop(key, None)
+        if types is not None:
+            for kind in types:
+                self._conditions.remove(*key, kind)
             self._epoch.remove(*key)
             self._ready.remove(*key)
 

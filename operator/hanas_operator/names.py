@@ -2,16 +2,22 @@
 
 from typing import Any
 
+from hanas_core.members.roles import Role
+
 FIELD_MANAGER = "hanas-operator"
 MANAGED_BY, MANAGER = "app.kubernetes.io/managed-by", "hanas-operator"
 CLUSTER = "hanas.dev/cluster"
-ROLE, MAIN, BACKUP = "hanas.dev/role", "main", "backup"
+ROLE, MAIN, BACKUP = "hanas.dev/role", Role.MAIN.value, Role.BACKUP.value
 PAUSED = "hanas.dev/paused"
 APPLIED = "hanas.dev/applied"
 """Annotation: a hash of the applied manifest, so that an object is written only when it changes."""
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 POD_INDEX = "apps.kubernetes.io/pod-index"
 WORKER, OVERSEER = "worker", "overseer"
+"""The components, and the parts of the names of their workloads, budgets, and the overseers' Service and policy."""
+CLAIM, SECRET, FOLDER, HEADLESS = "data", "components", "folder", "workers"
+"""The parts of the names of the operator's claim, the components' Secret, the ConfigMap with the folder's id, and the
+Service with an address for each worker; that of the main's Service is MAIN."""
 WORKER_PORT, LINK_PORT, OVERSEER_PORT = 3001, 4001, 4000
 SELECT_MANAGED = f"{MANAGED_BY}={MANAGER}"
 
@@ -37,49 +43,14 @@ def selected(labels: dict[str, str]) -> str:
     return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
 
 
-def claim(cluster: str) -> str:
-    """Name of the claim that the operator makes."""
-    return f"{cluster}-data"
-
-
-def secret(cluster: str) -> str:
-    """Name of the Secret that the components share."""
-    return f"{cluster}-components"
-
-
-def folder(cluster: str) -> str:
-    """Name of the ConfigMap with the folder's id."""
-    return f"{cluster}-folder"
-
-
-def overseer(cluster: str) -> str:
-    """Name of the overseers' Deployment, Service, PodDisruptionBudget and NetworkPolicy."""
-    return f"{cluster}-overseer"
-
-
-def worker(cluster: str) -> str:
-    """Name of the workers' StatefulSet and PodDisruptionBudget."""
-    return f"{cluster}-worker"
-
-
-def headless(cluster: str) -> str:
-    """Name of the headless Service that gives each worker its address."""
-    return f"{cluster}-workers"
-
-
-def main(cluster: str) -> str:
-    """Name of the Service of the main."""
-    return f"{cluster}-main"
+def of(cluster: str, part: str) -> str:
+    """Return the name of an object of ``cluster``. ``part``: what it is, or the member id of a pod or its policy."""
+    return f"{cluster}-{part}"
 
 
 def member(ordinal: int) -> str:
     """Member id of the worker with this ordinal."""
     return f"worker-{ordinal}"
-
-
-def pod(cluster: str, of: str) -> str:
-    """Name of the pod (and of its NetworkPolicy) of the member ``of``."""
-    return f"{cluster}-{of}"
 
 
 def member_of(cluster: str, pod_name: str) -> str:

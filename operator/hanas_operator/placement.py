@@ -1,7 +1,6 @@
-"""Where pods may run: the parts of Kubernetes' own pod specification that a HANas passes on, typed in full.
+"""Where pods may run: the parts of Kubernetes' pod specification that a HANas passes on unread (core/v1).
 
-Nothing here is interpreted. The types exist so that the API server refuses what Kubernetes would not understand, at the
-HANas and not at the StatefulSet that the operator makes of it (core/v1 of the Kubernetes API reference).
+With full types the API server refuses an invalid value in the HANas, not later in the StatefulSet.
 """
 
 from typing import Annotated, Literal
@@ -10,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 Optional = UnsetType
 Labels = Annotated[dict[str, str], Meta(description="Label names and values.")]
-Weight = Annotated[int, Meta(ge=1, le=100, description="How much it counts, 1 to 100.")]
+Weight = Annotated[int, Meta(ge=1, le=100, description="Weight of the term, 1 to 100.")]
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
 SetOperator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
 Unmet = Literal["DoNotSchedule", "ScheduleAnyway"]
@@ -18,7 +17,7 @@ Policy = Literal["Honor", "Ignore"]
 
 
 class KubernetesType(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """The common settings: what is not set is not written."""
+    """The common settings: a field without a value is not written."""
 
 
 class Toleration(KubernetesType, frozen=True, kw_only=True):
@@ -47,7 +46,7 @@ class NodeSelectorTerm(KubernetesType, frozen=True, kw_only=True):
 
 
 class NodeSelector(KubernetesType, frozen=True, kw_only=True):
-    """Terms of which one must hold."""
+    """Terms, at least one of which must hold."""
 
     node_selector_terms: tuple[NodeSelectorTerm, ...]
 
@@ -60,7 +59,7 @@ class PreferredSchedulingTerm(KubernetesType, frozen=True, kw_only=True):
 
 
 class NodeAffinity(KubernetesType, frozen=True, kw_only=True):
-    """Which nodes are wanted."""
+    """Requirements and preferences for nodes."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | Optional = UNSET
     preferred_during_scheduling_ignored_during_execution: tuple[PreferredSchedulingTerm, ...] | Optional = UNSET
@@ -82,7 +81,7 @@ class LabelSelector(KubernetesType, frozen=True, kw_only=True):
 
 
 class PodAffinityTerm(KubernetesType, frozen=True, kw_only=True):
-    """Pods to be near to, or far from."""
+    """Pods to run near to, or away from."""
 
     label_selector: LabelSelector | Optional = UNSET
     namespace_selector: LabelSelector | Optional = UNSET
@@ -100,14 +99,14 @@ class WeightedPodAffinityTerm(KubernetesType, frozen=True, kw_only=True):
 
 
 class PodAffinity(KubernetesType, frozen=True, kw_only=True):
-    """Which pods are wanted, or not wanted, nearby."""
+    """Requirements and preferences for the distance to other pods."""
 
     required_during_scheduling_ignored_during_execution: tuple[PodAffinityTerm, ...] | Optional = UNSET
     preferred_during_scheduling_ignored_during_execution: tuple[WeightedPodAffinityTerm, ...] | Optional = UNSET
 
 
 class Affinity(KubernetesType, frozen=True, kw_only=True):
-    """Nodes and neighbours."""
+    """Preferred and required nodes and neighbours."""
 
     node_affinity: NodeAffinity | Optional = UNSET
     pod_affinity: PodAffinity | Optional = UNSET
@@ -115,7 +114,7 @@ class Affinity(KubernetesType, frozen=True, kw_only=True):
 
 
 class TopologySpreadConstraint(KubernetesType, frozen=True, kw_only=True):
-    """How evenly pods are spread. Without ``labelSelector`` the pods of this HANas' component are meant."""
+    """How evenly pods are spread. Default of ``labelSelector``: the pods of the same component of this HANas."""
 
     max_skew: Annotated[int, Meta(ge=1)]
     topology_key: str

@@ -44,13 +44,13 @@ def _trouble(pod: Pod) -> str:
     for container in pod.get("status", {}).get("containerStatuses", []):
         state, last = container.get("state", {}), container.get("lastState", {})
         ended = state.get("terminated") or last.get("terminated") or {}
-        said = last_words(ended.get("message", ""))
+        words = last_words(ended.get("message", ""))
         waiting = state.get("waiting", {})
         reason = waiting.get("reason", "")
         if reason and reason not in _PATIENT_REASONS:
-            return _short(f"{reason}: {said or waiting.get('message', '')}")
+            return _short(f"{reason}: {words or waiting.get('message', '')}")
         if ended.get("exitCode"):
-            return _short(f"{ended.get('reason', 'Error')}: {said or 'exit code ' + str(ended['exitCode'])}")
+            return _short(f"{ended.get('reason', 'Error')}: {words or 'exit code ' + str(ended['exitCode'])}")
     return ""
 
 

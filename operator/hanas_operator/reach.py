@@ -1,8 +1,7 @@
 """HTTP access to overseers and workers: direct inside the cluster, else through the proxy of the API server."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 import aiohttp
@@ -30,24 +29,15 @@ class HttpInterface:
 
 def overseer(namespace: str, cluster: str) -> HttpInterface:
     """Return the interface of the overseers."""
-    name = names.overseer(cluster)
+    name = names.of(cluster, names.OVERSEER)
     return HttpInterface(namespace, name, names.OVERSEER_PORT, f"services/{name}:{names.OVERSEER_PORT}")
 
 
 def worker(namespace: str, cluster: str, member: str) -> HttpInterface:
     """Return the interface of a worker."""
-    pod = names.pod(cluster, member)
-    host = f"{pod}.{names.headless(cluster)}"
+    pod = names.of(cluster, member)
+    host = f"{pod}.{names.of(cluster, names.HEADLESS)}"
     return HttpInterface(namespace, host, names.WORKER_PORT, f"pods/{pod}:{names.WORKER_PORT}")
-
-
-class Reach(Protocol):
-    """Access to HTTP interfaces by GET requests."""
-
-    def open(self, place: HttpInterface, path: str, token: str, *, stream: bool = False) -> AbstractAsyncContextManager[
-        aiohttp.ClientResponse
-    ]:  # fmt: skip
-        """Yield the answer to ``GET path``, whose status is 200. Raises Unreachable, also while it is read."""
 
 
 class DirectReach:
@@ -61,7 +51,7 @@ class DirectReach:
     async def open(
         self, place: HttpInterface, path: str, token: str, *, stream: bool = False
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield the answer. Raises Unreachable."""
+        """Yield the answer to ``GET path``, whose status is 200. Raises Unreachable, also while it is read."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             async with self._session.get(place.url + path, headers=headers, timeout=_timeout(stream)) as response:
@@ -83,17 +73,18 @@ class ProxiedReach:
     async def open(
         self, place: HttpInterface, path: str, token: str, *, stream: bool = False
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield the answer. Raises Unreachable."""
+        """Yield the answer, as `DirectReach.open` does."""
         headers = {"Cookie": f"hanas-token={quote(token, safe='')}"} if token else {}
         try:
-            async with self._api.open(
-                "GET", place.proxied + path, headers=headers, timeout=_timeout(stream)
-            ) as response:
+            timeout = _timeout(stream)
+            async with self._api.open("GET", place.proxied + path, headers=headers, timeout=timeout) as response:
                 yield response
-        except ApiError as error:
+        except ApiError as error:  # also what breaks while the answer is read
             raise Unreachable(f"{place.proxied}: {error}") from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(f"{place.proxied}: {str(error) or type(error).__name__}") from None
+
+
+Reach = DirectReach | ProxiedReach
+"""Access to HTTP interfaces by GET requests."""
 
 
 def _timeout(stream: bool) -> aiohttp.ClientTimeout:

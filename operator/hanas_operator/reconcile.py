@@ -19,7 +19,7 @@ from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.failures import Evaluation
 from hanas_operator.followers import Followers, keep_roles
 from hanas_operator.metrics import OperatorMetrics
-from hanas_operator.objects import cluster, secret
+from hanas_operator.objects import cluster, secret, workloads
 from hanas_operator.objects.owner import Owner
 from hanas_operator.plain import plain
 from hanas_operator.queue import Key
@@ -47,7 +47,7 @@ class Reconciler:
     async def __call__(self, key: Key) -> float | None:
         """Reconcile a cluster. Return the seconds until the next time; None: it was deleted. Raises ApiError."""
         try:
-            with self._metrics.reconciling():
+            with self._metrics.reconcile_seconds.time():
                 again = await self._reconcile(key)
         except Leaving:
             # The event of its deletion follows.
@@ -123,9 +123,8 @@ class Reconciler:
         claim = existing.get(kinds.CLAIM, owner.claim)
         if isinstance(owner.spec.storage.existing_claim, str):
             claim = await self._api.get(kinds.CLAIM, owner.namespace, owner.claim)
-        pending = claim is not None and claim.get("status", {}).get("phase", "Pending") == "Pending"
         unknown, warning = None, ""
-        if claim is not None and pending:
+        if claim is not None and claim.get("status", {}).get("phase", "Pending") == "Pending":
             unknown = await self._unknown_class(claim.get("spec", {}).get("storageClassName"))
             warning = await self._warning(claim)
         return storage.of_claim(owner, claim, unknown_class=unknown, warning=warning)
@@ -157,14 +156,13 @@ class Reconciler:
         problems += await self._secret(owner)
         problems += await existing.apply(surroundings)
         await existing.prune(kinds.POLICY, surroundings)
-        workloads = cluster.workloads(owner)
         if not owner.image:
             problems.append(Obstacle(Reason.NO_IMAGE, "name the image: spec.image, or --image of the operator"))
             return problems
         # Without a usable volume no first pods are made; existing ones are kept up to date.
-        running = existing.get(kinds.STATEFUL_SET, names.worker(owner.name)) is not None
+        running = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) is not None
         if running or not (blocked or any(problem.reason == Reason.NAME_TAKEN for problem in problems)):
-            problems += await existing.apply(workloads)
+            problems += await existing.apply(workloads.workloads(owner))
         return problems
 
     async def _secret(self, owner: Owner) -> list[Obstacle]:
@@ -182,13 +180,11 @@ class Reconciler:
         owners = [reference["uid"] for reference in actual["metadata"].get("ownerReferences", [])]
         if owner.uid in owners and (actual.get("data") or {}).get(secret.KEY):
             return []
-        return [
-            Obstacle(
-                Reason.NAME_TAKEN,
-                f"the Secret {name} exists already and does not belong to this HANas, or is empty: it is left "
-                "unchanged; delete it, and the operator makes another one",
-            )
-        ]
+        message = (
+            f"the Secret {name} exists already and does not belong to this HANas, or is empty: it is left unchanged; "
+            "delete it, and the operator makes another one"
+        )
+        return [Obstacle(Reason.NAME_TAKEN, message)]
 
     async def _tokens(self, owner: Owner) -> list[Obstacle]:
         reference = owner.spec.client_token_secret
@@ -197,11 +193,9 @@ class Reconciler:
         actual = await self._api.get(kinds.SECRET, owner.namespace, reference.name)
         if actual is not None and reference.key in (actual.get("data") or {}):
             return []
-        what = (
-            f"there is no Secret {reference.name}"
-            if actual is None
-            else f"the Secret {reference.name} has no key {reference.key}"
-        )
+        what = f"there is no Secret {reference.name}"
+        if actual is not None:
+            what = f"the Secret {reference.name} has no key {reference.key}"
         return [Obstacle(Reason.TOKENS_MISSING, f"{what}: clientTokenSecret names it; make it, with one token a line")]
 
     async def _write(self, hanas: Resource, before: HANasStatus, status: HANasStatus, view: ClusterView | None) -> None:
@@ -219,8 +213,8 @@ class Reconciler:
 def describe(world: World, existing: Children, before: HANasStatus) -> HANasStatus:
     """Return the status."""
     owner, view = world.owner, world.view
-    workers = existing.get(kinds.STATEFUL_SET, names.worker(owner.name)) or {}
-    overseers = existing.get(kinds.DEPLOYMENT, names.overseer(owner.name)) or {}
+    workers = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) or {}
+    overseers = existing.get(kinds.DEPLOYMENT, names.of(owner.name, names.OVERSEER)) or {}
     epoch = before.epoch if view is None else max(view.epoch, before.epoch)
     main = before.main if view is None or view.main is None else view.main.member
     return HANasStatus(
@@ -244,22 +238,14 @@ def _alerts(view: ClusterView | None, before: HANasStatus) -> tuple[AlertStatus,
     previous = {(alert.kind, alert.member, alert.about, alert.since): alert for alert in before.alerts}
     alerts = []
     for alert in () if view is None else view.alerts:
-        status = AlertStatus(
-            severity=alert.severity.value,
-            kind=alert.kind.value,
-            member=alert.member,
-            about=alert.about,
-            message=alert.message,
-            advice=alert.advice,
-            since=alert.since,
-        )
+        status = msgspec.convert(plain(alert), AlertStatus)
         last = previous.get((status.kind, status.member, status.about, status.since))
         alerts.append(last if last is not None and last.severity == status.severity else status)
     return tuple(alerts)
 
 
 def _recorded_folder(existing: Children, owner: Owner) -> str:
-    recorded = existing.get(kinds.CONFIG_MAP, names.folder(owner.name)) or {}
+    recorded = existing.get(kinds.CONFIG_MAP, names.of(owner.name, names.FOLDER)) or {}
     return str(recorded.get("data", {}).get("folderId", ""))
 
 
@@ -269,15 +255,9 @@ def _event_time(event: dict[str, Any]) -> str:
 
 def _again(world: World, evaluation: Evaluation, status: HANasStatus) -> float:
     """Return the seconds until the next reconcile."""
-    settled = (
-        all(
-            condition.status == ("False" if condition.type == ConditionType.DEGRADED else "True")
-            for condition in status.conditions
-            if condition.type in {ConditionType.READY, ConditionType.DEGRADED, ConditionType.STORAGE_READY}
-        )
-        and not evaluation.cuts
-    )
-    wait = RESYNC_SECONDS if settled else UNSETTLED_SECONDS
+    states = {condition.type: condition.status for condition in status.conditions}
+    settled = {ConditionType.READY: "True", ConditionType.DEGRADED: "False", ConditionType.STORAGE_READY: "True"}
+    wait = RESYNC_SECONDS if not evaluation.cuts and settled.items() <= states.items() else UNSETTLED_SECONDS
     if evaluation.next_change is not None:
         wait = min(wait, max(0.0, (evaluation.next_change - world.now).total_seconds()))
     return wait

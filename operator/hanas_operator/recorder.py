@@ -11,20 +11,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from hanas_core.log.claimfile import Why
 from hanas_operator import kinds, names
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.crd import API_VERSION, KIND
-from hanas_operator.status import Condition, ConditionType, FailureState, HANasStatus, Reason
+from hanas_operator.status import ConditionType, FailureState, HANasStatus, Reason, StatusCondition
 from hanas_operator.view import ClusterView, TakeoverView
 
 MOST_TAKEOVERS = 10
 """The most takeovers that are posted at once, the newest ones."""
-_LONGEST_NOTE = 1024
+_LONGEST_NOTE = 1024  # bytes, the limit of the API
 _log = logging.getLogger(__name__)
-_TAKEOVERS = {
-    "first": ("MainElected", "Normal"),
-    "hand-over": ("HandedOver", "Normal"),
-    "compaction": ("Compacted", "Normal"),
+_TAKEOVERS: dict[str, tuple[str, str]] = {
+    Why.FIRST: ("MainElected", "Normal"),
+    Why.HAND_OVER: ("HandedOver", "Normal"),
+    Why.COMPACTION: ("Compacted", "Normal"),
 }
 
 
@@ -37,7 +38,7 @@ class Happening(NamedTuple):
     action: str
     note: str
     identity: str
-    """What distinguishes it from all other events of the HANas."""
+    """A text that distinguishes it from all other events of the HANas."""
 
 
 def due(before: HANasStatus, now: HANasStatus, view: ClusterView | None, posted: int) -> list[Happening]:
@@ -94,7 +95,7 @@ _REASONS = frozenset[str](Reason)
 """The types and the reasons of the conditions that become events."""
 
 
-def _is_worse(condition: Condition, last: Condition | None) -> bool:
+def _is_worse(condition: StatusCondition, last: StatusCondition | None) -> bool:
     if condition.type not in _TYPES and condition.reason not in _REASONS:
         return False
     if condition.type == ConditionType.DEGRADED or condition.status != "False":
@@ -136,7 +137,6 @@ def event(hanas: Resource, happening: Happening, instance: str, now: datetime) -
     """Return the Event (events.k8s.io/v1)."""
     meta = hanas["metadata"]
     digest = hashlib.sha256(f"{meta['uid']} {happening.identity}".encode()).hexdigest()[:16]
-    note = happening.note
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -145,9 +145,7 @@ def event(hanas: Resource, happening: Happening, instance: str, now: datetime) -
         "type": happening.kind,
         "reason": happening.reason,
         "action": happening.action,
-        "note": note
-        if len(note.encode()) <= _LONGEST_NOTE
-        else note.encode()[: _LONGEST_NOTE - 3].decode(errors="ignore"),
+        "note": happening.note.encode()[:_LONGEST_NOTE].decode(errors="ignore"),
         "reportingController": "hanas.dev/operator",
         "reportingInstance": instance[:128],
         "regarding": {

@@ -8,11 +8,20 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """One rule. ``message`` tells the user what to change."""
+    """One rule. ``message`` says what the user must change."""
 
     rule: str
     message: str
     field_path: str | None = None
+
+
+_MOVE = "make a new HANas and move the data with 'hanas export' and 'hanas import'"
+
+
+def _constant(field: str, reason: str) -> Rule:
+    """Return the rule that a field keeps its value, or stays unset."""
+    rule = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+    return Rule(rule, f"cannot be changed: {reason}", f".{field}")
 
 
 OBJECT = (
@@ -26,7 +35,7 @@ SIZE = (
     Rule("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))", "must be a size such as 1Gi"),
     Rule(
         "!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0",
-        "a volume can only grow: make a new HANas and move the data with 'hanas export' and 'hanas import'",
+        f"a volume can only grow: {_MOVE}",
     ),
 )
 STORAGE = (
@@ -34,25 +43,9 @@ STORAGE = (
         "!(has(self.existingClaim) && has(self.storageClassName))",
         "give either storageClassName or existingClaim: an existing claim has its class already",
     ),
-    Rule(
-        "has(self.existingClaim) == has(oldSelf.existingClaim) && "
-        "(!has(self.existingClaim) || self.existingClaim == oldSelf.existingClaim)",
-        "cannot be changed: the data is in that volume; make a new HANas and move the data with 'hanas export' "
-        "and 'hanas import'",
-        ".existingClaim",
-    ),
-    Rule(
-        "has(self.storageClassName) == has(oldSelf.storageClassName) && "
-        "(!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
-        "cannot be changed: the data is in that volume; make a new HANas and move the data with 'hanas export' "
-        "and 'hanas import'",
-        ".storageClassName",
-    ),
-    Rule(
-        "has(self.subPath) == has(oldSelf.subPath) && (!has(self.subPath) || self.subPath == oldSelf.subPath)",
-        "cannot be changed: the data is there",
-        ".subPath",
-    ),
+    _constant("existingClaim", f"the data is in that volume; {_MOVE}"),
+    _constant("storageClassName", f"the data is in that volume; {_MOVE}"),
+    _constant("subPath", "the data is there"),
 )
 DURATION = (Rule("duration(self) > duration('0s')", "must be longer than nothing, such as 30s"),)
 FAILURE = (
@@ -85,7 +78,7 @@ SPEC = (
 
 
 def rendered(rules: Iterable[Rule]) -> list[dict[str, Any]]:
-    """Return ``x-kubernetes-validations``."""
+    """Return the rules as ``x-kubernetes-validations``."""
     entries: list[dict[str, Any]] = []
     for rule in rules:
         entry: dict[str, Any] = {"rule": rule.rule, "message": rule.message}

@@ -1,9 +1,10 @@
-"""The operator at work: the connection, the queue, the followers, the watches and the endpoint."""
+"""The running operator: the connection, the queue, the followers, the watches and the endpoint."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import kopf
@@ -16,7 +17,7 @@ from hanas_operator.queue import Queue
 from hanas_operator.reach import DirectReach, ProxiedReach, Reach
 from hanas_operator.reconcile import Reconciler
 from hanas_operator.settings import OperatorSettings
-from hanas_serving.server import Endpoint, HttpEndpoint, bind
+from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import SettingError
 
 _log = logging.getLogger("hanas_operator")
@@ -30,10 +31,13 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
         queue, metrics = Queue(), OperatorMetrics()
         async with _reach(settings, api) as reach:
             followers = Followers(api, reach, metrics, queue.add)
-            endpoint = await _endpoint(settings.port, queue, metrics)
+            endpoint = None
+            if settings.port:
+                endpoint = HttpEndpoint(health.application(queue, metrics), bind(settings.port, "--port"))
+                await endpoint.start()
             working = asyncio.create_task(queue.run(Reconciler(api, followers, metrics, settings.image)))
 
-            async def stop() -> None:
+            async def stop(**_: Any) -> None:
                 stopping.set()  # kopf waits for it too when a signal stops it
                 working.cancel()
                 followers.close()
@@ -64,11 +68,3 @@ async def _reach(settings: OperatorSettings, api: Api) -> AsyncIterator[Reach]:
         return
     async with aiohttp.ClientSession() as session:
         yield DirectReach(session)
-
-
-async def _endpoint(port: int, queue: Queue, metrics: OperatorMetrics) -> Endpoint | None:
-    if not port:
-        return None
-    endpoint = HttpEndpoint(health.application(queue, metrics), bind(port, "--port"))
-    await endpoint.start()
-    return endpoint

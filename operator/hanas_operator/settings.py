@@ -12,7 +12,7 @@ DEFAULT_PORT = 8080
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """Everything that does not change while the operator runs."""
+    """The configuration of an operator."""
 
     kubeconfig: str | None
     """A file; None: the service account of the pod, or the usual file outside of a cluster."""
@@ -20,11 +20,11 @@ class OperatorSettings:
     namespaces: tuple[str, ...]
     """The namespaces to work in; empty: all of them."""
     image: str
-    """What pods run if a HANas does not say; empty: each must."""
+    """The image of pods whose HANas names none; empty: each must name one."""
     proxied: bool | None
     """Reach overseers through the API server's proxy; None: only when running outside of the cluster."""
     port: int
-    """Where /healthz, /readyz and /metrics are; 0: nowhere."""
+    """The port of /healthz, /readyz and /metrics; 0: none."""
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> OperatorSettings:

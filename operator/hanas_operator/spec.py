@@ -19,12 +19,20 @@ QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 WORKER = r"^worker-(0|[1-9][0-9]{0,2})$"
 PEER = r"^(worker-(0|[1-9][0-9]{0,2})|overseer|\*)$"
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+SUB_PATH = r"^[^/.][^/]*(/[^/.][^/]*)*$"
 SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
-ObjectName = Annotated[str, Meta(min_length=1, max_length=253, pattern=SUBDOMAIN)]
+Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=SUBDOMAIN)]
+SubPath = Annotated[str, Meta(min_length=1, max_length=253, pattern=SUB_PATH)]
+Image = Annotated[str, Meta(min_length=1, max_length=512)]
 Quantity = Annotated[str, Meta(pattern=QUANTITY, max_length=32)]
 Amount = int | Quantity
+Duration = Annotated[str, Meta(pattern=DURATION, max_length=32)]
 UserId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Texts = dict[str, str]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
 
 def _checked(description: str, *conditions: rules.Rule) -> Meta:
@@ -40,14 +48,14 @@ class Preset(StrEnum):
 
 
 class Reclaim(StrEnum):
-    """What becomes of the volume."""
+    """What happens to the volume when the HANas is deleted."""
 
     RETAIN = "Retain"
     DELETE = "Delete"
 
 
 class Direction(StrEnum):
-    """Which way is cut."""
+    """The direction that is cut."""
 
     BOTH = "both"
     TO = "to"
@@ -55,7 +63,7 @@ class Direction(StrEnum):
 
 
 class Plane(StrEnum):
-    """What is cut."""
+    """The traffic that is cut."""
 
     LINK = "link"
     CLIENT = "client"
@@ -68,81 +76,53 @@ class SpecType(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=
 class Storage(SpecType, frozen=True, kw_only=True):
     """The volume that is the communication folder. Its access mode is always ReadWriteMany."""
 
-    storage_class_name: (
-        Annotated[
-            ObjectName, Meta(description="Class of the claim that is made; without it the cluster's default class.")
-        ]
-        | UnsetType
-    ) = UNSET
-    size: Annotated[Quantity, _checked("Size of the claim that is made; it can only grow.", *rules.SIZE)] = "1Gi"
-    existing_claim: (
-        Annotated[ObjectName, Meta(description="A claim that is there already, instead of one that is made.")]
-        | UnsetType
-    ) = UNSET
-    sub_path: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=253,
-                pattern=r"^[^/.][^/]*(/[^/.][^/]*)*$",
-                description="A folder in the volume.",
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    storage_class_name: Annotated[
+        Name | UnsetType, Meta(description="StorageClass of the new claim; default: the cluster's default class.")
+    ] = UNSET
+    size: Annotated[Quantity, _checked("Size of the new claim; it can only grow.", *rules.SIZE)] = "1Gi"
+    existing_claim: Annotated[
+        Name | UnsetType, Meta(description="Name of an existing claim to use instead of a new one.")
+    ] = UNSET
+    sub_path: Annotated[SubPath | UnsetType, Meta(description="Folder in the volume.")] = UNSET
 
 
 class ResourceRequirements(KubernetesType, frozen=True, kw_only=True):
-    """What a container needs, and what it may use at most."""
+    """The resources that a container requests, and their limits."""
 
     requests: dict[str, Amount] | UnsetType = UNSET
     limits: dict[str, Amount] | UnsetType = UNSET
 
 
-def _worker_needs() -> ResourceRequirements:
-    return ResourceRequirements(requests={"cpu": "100m", "memory": "128Mi"})
+class OverseerSpec(SpecType, frozen=True, kw_only=True):
+    """The overseers. They keep no state, so any number of them makes the same decisions."""
 
-
-def _overseer_needs() -> ResourceRequirements:
-    return ResourceRequirements(requests={"cpu": "50m", "memory": "64Mi"})
-
-
-class Overseer(SpecType, frozen=True, kw_only=True):
-    """The overseers. They keep no state: any number of them decides alike."""
-
-    replicas: Annotated[int, Meta(ge=1, le=5, description="How many of them.")] = 2
-    resources: Annotated[ResourceRequirements, Meta(description="What each of them needs.")] = msgspec.field(
-        default_factory=_overseer_needs
+    replicas: Annotated[int, Meta(ge=1, le=5, description="Number of overseers.")] = 2
+    resources: Annotated[ResourceRequirements, Meta(description="Resources of each overseer.")] = ResourceRequirements(
+        requests={"cpu": "50m", "memory": "64Mi"}
     )
 
 
 class LinkFailure(SpecType, frozen=True, kw_only=True):
-    """A link to be cut, as a NetworkPolicy: a fault injected to see what the cluster makes of it."""
+    """A cut link, made by a NetworkPolicy: a fault to test how the cluster reacts."""
 
-    name: Annotated[
-        str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", description="Unique here.")
-    ]
+    name: Annotated[str, Meta(min_length=1, max_length=63, pattern=LABEL, description="Unique name of the failure.")]
     source: Annotated[str, Meta(max_length=16, pattern=WORKER, description="A worker, such as worker-0.")]
     target: Annotated[
         str,
         Meta(
             max_length=16,
             pattern=PEER,
-            description="Another worker; 'overseer'; or '*', all other workers and the overseer.",
+            description="Another worker; 'overseer'; or '*': all other workers and the overseer.",
         ),
     ]
     direction: Annotated[
-        Direction, Meta(description="'to': connections from source to target are cut; 'from': the other way; 'both'.")
+        Direction,
+        Meta(description="'to' cuts connections from source to target; 'from' the other direction; 'both' cuts both."),
     ] = Direction.BOTH
-    duration: (
-        Annotated[
-            str,
-            _checked("How long, such as 30s or 1m30s; without it until the entry is removed.", *rules.DURATION),
-            Meta(pattern=DURATION, max_length=32),
-        ]
-        | UnsetType
-    ) = UNSET
+    duration: Annotated[
+        Duration | UnsetType,
+        _checked("Duration, such as 30s or 1m30s; default: until the entry is removed.", *rules.DURATION),
+    ] = UNSET
     planes: Annotated[
         tuple[Plane, ...],
         Meta(
@@ -157,7 +137,7 @@ class LinkFailure(SpecType, frozen=True, kw_only=True):
 class SecretKey(SpecType, frozen=True, kw_only=True):
     """A key of a Secret in the namespace of the HANas."""
 
-    name: Annotated[ObjectName, Meta(description="Name of the Secret.")]
+    name: Annotated[Name, Meta(description="Name of the Secret.")]
     key: Annotated[
         str,
         Meta(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in it, one token a line."),
@@ -167,99 +147,72 @@ class SecretKey(SpecType, frozen=True, kw_only=True):
 class SecretName(SpecType, frozen=True, kw_only=True):
     """A Secret in the namespace of the HANas."""
 
-    name: ObjectName
+    name: Name
 
 
 class PodIdentity(SpecType, frozen=True, kw_only=True):
-    """As whom the pods use the volume. Never as root."""
+    """The user and groups of the pods' processes; never root."""
 
     run_as_user: Annotated[UserId, Meta(description="User id of the processes.")] = 65532
     run_as_group: Annotated[UserId, Meta(description="Group id of the processes.")] = 65532
-    fs_group: Annotated[UserId, Meta(description="Group that the volume is given to, where its kind can do that.")] = (
-        65532
-    )
+    fs_group: Annotated[UserId, Meta(description="Group that owns the volume, where its type allows that.")] = 65532
     supplemental_groups: Annotated[tuple[UserId, ...], Meta(max_length=32, description="Further group ids.")] = ()
 
 
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-
-
 class HANasSpec(SpecType, frozen=True, kw_only=True):
-    """A highly available key-value store: workers around one volume, watched by overseers."""
+    """A highly available key-value store: workers that share one volume, and overseers."""
 
     workers: Annotated[
-        int, Meta(ge=1, le=MOST_WORKERS, description="How many workers: one is the main, the others are backups.")
+        int, Meta(ge=1, le=MOST_WORKERS, description="Number of workers: one is the main, the others are backups.")
     ] = 3
-    storage: Annotated[Storage, _checked("The volume that all workers share.", *rules.STORAGE)] = msgspec.field(
-        default_factory=Storage
-    )
-    overseer: Annotated[Overseer, Meta(description="The overseers.")] = msgspec.field(default_factory=Overseer)
+    storage: Annotated[Storage, _checked("The volume that all workers share.", *rules.STORAGE)] = Storage()
+    overseer: Annotated[OverseerSpec, Meta(description="The overseers.")] = OverseerSpec()
     preset: Annotated[
-        Preset, Meta(description="Timings: 'lan' finds failures in half a second, 'cloud' is patient.")
+        Preset, Meta(description="Timings: 'lan' detects failures in half a second; 'cloud' waits longer.")
     ] = Preset.LAN
     isolation_policy: Annotated[
         IsolationPolicy, Meta(description="What a main does that reaches no backup and no overseer.")
     ] = IsolationPolicy.STAY
     link_failures: Annotated[
-        tuple[Annotated[LinkFailure, _checked("A link to be cut.", *rules.FAILURE)], ...],
+        tuple[Annotated[LinkFailure, _checked("A cut link.", *rules.FAILURE)], ...],
         Meta(
             max_length=MOST_FAILURES,
-            description="Links that are to be cut, to see what happens.",
+            description="Links to cut, to test how the cluster reacts.",
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = ()
-    image: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1, max_length=512, description="Image of workers and overseers; else the operator's choice."
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-    image_pull_policy: Annotated[Literal["Always", "IfNotPresent", "Never"], Meta(description="When to pull.")] = (
-        "IfNotPresent"
+    image: Annotated[
+        Image | UnsetType, Meta(description="Image of workers and overseers; default: the operator's.")
+    ] = UNSET
+    image_pull_policy: Annotated[PullPolicy, Meta(description="When to pull the image.")] = "IfNotPresent"
+    image_pull_secrets: Annotated[
+        tuple[SecretName, ...], Meta(max_length=16, description="Secrets for pulling the image.")
+    ] = ()
+    resources: Annotated[ResourceRequirements, Meta(description="Resources of each worker.")] = ResourceRequirements(
+        requests={"cpu": "100m", "memory": "128Mi"}
     )
-    image_pull_secrets: Annotated[tuple[SecretName, ...], Meta(max_length=16, description="Secrets to pull with.")] = ()
-    resources: Annotated[ResourceRequirements, Meta(description="What each worker needs.")] = msgspec.field(
-        default_factory=_worker_needs
+    reclaim: Annotated[Reclaim, Meta(description="What happens to the operator's claim when the HANas is deleted.")] = (
+        Reclaim.RETAIN
     )
-    reclaim: Annotated[
-        Reclaim, Meta(description="Whether the claim that was made stays when the HANas goes ('Retain') or goes too.")
-    ] = Reclaim.RETAIN
-    client_token_secret: (
-        Annotated[
-            SecretKey, Meta(description="Tokens of clients; without it everybody who reaches the Services is a client.")
-        ]
-        | UnsetType
-    ) = UNSET
-    log_level: Annotated[LogLevel, Meta(description="What workers and overseers write to their logs.")] = "INFO"
-    pod_security_context: Annotated[PodIdentity, Meta(description="Users and groups.")] = msgspec.field(
-        default_factory=PodIdentity
-    )
-    pod_annotations: Annotated[dict[str, str], Meta(description="Annotations of all pods.")] = msgspec.field(
-        default_factory=dict
-    )
-    pod_labels: Annotated[dict[str, str], Meta(description="Labels of all pods, beside the operator's own.")] = (
-        msgspec.field(default_factory=dict)
-    )
-    priority_class_name: Annotated[ObjectName, Meta(description="Priority class of all pods.")] | UnsetType = UNSET
-    node_selector: Annotated[dict[str, str], Meta(description="Labels of the nodes that pods may run on.")] = (
-        msgspec.field(default_factory=dict)
-    )
+    client_token_secret: Annotated[
+        SecretKey | UnsetType, Meta(description="Tokens of clients; default: clients need no token.")
+    ] = UNSET
+    log_level: Annotated[LogLevel, Meta(description="Log level of workers and overseers.")] = "INFO"
+    pod_security_context: Annotated[PodIdentity, Meta(description="User and groups of the pods.")] = PodIdentity()
+    pod_annotations: Annotated[Texts, Meta(description="Annotations of all pods.")] = {}
+    pod_labels: Annotated[Texts, Meta(description="Labels of all pods, beside the operator's own.")] = {}
+    priority_class_name: Annotated[Name | UnsetType, Meta(description="Priority class of all pods.")] = UNSET
+    node_selector: Annotated[Texts, Meta(description="Labels of the nodes that pods may run on.")] = {}
     tolerations: Annotated[tuple[Toleration, ...], Meta(description="Taints that pods tolerate.")] = ()
-    affinity: (
-        Annotated[
-            Affinity,
-            Meta(description="Nodes and neighbours; without it, pods of one kind keep to different nodes if they can."),
-        ]
-        | UnsetType
-    ) = UNSET
+    affinity: Annotated[
+        Affinity | UnsetType,
+        Meta(description="Affinity of all pods; default: pods of one component prefer different nodes."),
+    ] = UNSET
     topology_spread_constraints: Annotated[
         tuple[TopologySpreadConstraint, ...], Meta(description="How evenly pods are spread.")
     ] = ()
 
 
 def read(spec: dict[str, Any]) -> HANasSpec:
-    """Return ``spec`` as types. Raises msgspec.ValidationError, with the path of what is wrong."""
+    """Return ``spec`` as types. Raises msgspec.ValidationError, with the path of the invalid field."""
     return msgspec.convert(spec, HANasSpec)

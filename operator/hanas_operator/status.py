@@ -39,8 +39,8 @@ class Reason(StrEnum):
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 
-class Condition(StatusType, frozen=True, kw_only=True):
-    """A condition as metav1 has it."""
+class StatusCondition(StatusType, frozen=True, kw_only=True):
+    """A condition in the format of metav1."""
 
     type: Annotated[str, Meta(max_length=316)]
     status: ConditionStatus
@@ -51,7 +51,7 @@ class Condition(StatusType, frozen=True, kw_only=True):
 
 
 class FailureState(StrEnum):
-    """How far a link failure is."""
+    """The state of a link failure."""
 
     PENDING = "Pending"
     ACTIVE = "Active"
@@ -59,19 +59,19 @@ class FailureState(StrEnum):
 
 
 class FailureStatus(StatusType, frozen=True, kw_only=True):
-    """One entry of ``spec.linkFailures``, and what became of it."""
+    """The state of one entry of ``spec.linkFailures``."""
 
     name: str
     state: FailureState
-    cut: Annotated[str, Meta(description="What is cut, in one line; another cut under the same name begins anew.")]
-    observed: Annotated[str, Meta(description="What the workers see of it: LinkFailed, Healthy, NotWatched, Unknown …")]
-    started_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | UnsetType = UNSET
-    heals_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | UnsetType = UNSET
+    cut: Annotated[str, Meta(description="The cut in one line; another cut under the same name starts a new failure.")]
+    observed: Annotated[str, Meta(description="The workers' observation: LinkFailed, Healthy, NotWatched, Unknown …")]
+    started_at: Annotated[str | UnsetType, Meta(extra_json_schema={"format": "date-time"})] = UNSET
+    heals_at: Annotated[str | UnsetType, Meta(extra_json_schema={"format": "date-time"})] = UNSET
     message: str | UnsetType = UNSET
 
 
 class AlertStatus(StatusType, frozen=True, kw_only=True):
-    """An open alert, as the overseer tells it."""
+    """An open alert, as the overseer reports it."""
 
     severity: str
     kind: str
@@ -83,29 +83,27 @@ class AlertStatus(StatusType, frozen=True, kw_only=True):
 
 
 class HANasStatus(StatusType, frozen=True, kw_only=True):
-    """What the operator knows of the cluster."""
+    """The state of the cluster as the operator observes it."""
 
-    observed_generation: (
-        Annotated[int, Meta(description="The generation of the spec that this belongs to.")] | UnsetType
-    ) = UNSET
-    main: Annotated[str, Meta(description="The main, empty before the first.")] = ""
-    epoch: Annotated[int, Meta(description="The highest epoch, 0 before the first.")] = 0
-    workers: Annotated[int, Meta(description="Worker pods that there are.")] = 0
-    ready_workers: Annotated[int, Meta(description="Worker pods that are ready.")] = 0
-    ready_overseers: Annotated[int, Meta(description="Overseer pods that are ready.")] = 0
-    selector: Annotated[str, Meta(description="Selects the worker pods; for the scale subresource.")] = ""
-    folder_id: Annotated[str, Meta(description="Id of the folder on the volume, once it is known.")] = ""
-    claim: Annotated[str, Meta(description="Name of the claim that is used.")] = ""
+    observed_generation: Annotated[int | UnsetType, Meta(description="Generation of the observed spec.")] = UNSET
+    main: Annotated[str, Meta(description="Member id of the main; empty before the first one.")] = ""
+    epoch: Annotated[int, Meta(description="The highest epoch; 0 before the first one.")] = 0
+    workers: Annotated[int, Meta(description="Number of worker pods.")] = 0
+    ready_workers: Annotated[int, Meta(description="Number of ready worker pods.")] = 0
+    ready_overseers: Annotated[int, Meta(description="Number of ready overseer pods.")] = 0
+    selector: Annotated[str, Meta(description="Label selector of the worker pods, for the scale subresource.")] = ""
+    folder_id: Annotated[str, Meta(description="Id of the folder; empty until an overseer reports it.")] = ""
+    claim: Annotated[str, Meta(description="Name of the claim in use.")] = ""
     alerts: Annotated[tuple[AlertStatus, ...], Meta(description="The open alerts.")] = ()
     link_failures: Annotated[
         tuple[FailureStatus, ...],
         Meta(
-            description="The link failures of the spec.",
+            description="State of the link failures in the spec.",
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = ()
     conditions: Annotated[
-        tuple[Condition, ...],
+        tuple[StatusCondition, ...],
         Meta(
             description="Ready, Degraded, LinkHealthy, StorageReady, PolicyEnforced.",
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},

@@ -26,65 +26,47 @@ class StorageFinding(Struct, frozen=True):
     reason: str
     message: str
     blocks: bool = False
-    """Whether the operator makes no pods for it."""
+    """Whether the operator makes no pods yet."""
 
 
 def of_claim(owner: Owner, claim: Claim | None, *, unknown_class: str | None, warning: str) -> StorageFinding:
-    """Return the state of a claim. ``unknown_class``: its class if there is none; ``warning``: its newest one."""
-    name = owner.claim
+    """Return the state of a claim. ``unknown_class``: the name of a missing class; ``warning``: the newest."""
+    name = f"the PersistentVolumeClaim {owner.claim}"
     if claim is None:
-        if isinstance(owner.spec.storage.existing_claim, str):
-            return StorageFinding(
-                "False",
-                "ClaimMissing",
-                f"there is no PersistentVolumeClaim {name} in the namespace {owner.namespace}: make it, with access "
-                f"mode {ACCESS_MODE}; the workers are started then",
-                blocks=True,
-            )
-        return StorageFinding("Unknown", "ClaimPending", f"the PersistentVolumeClaim {name} is being made")
+        if not isinstance(owner.spec.storage.existing_claim, str):
+            return StorageFinding("Unknown", "ClaimPending", f"{name} is being made")
+        words = (
+            f"there is no PersistentVolumeClaim {owner.claim} in the namespace {owner.namespace}: make it, with access "
+            f"mode {ACCESS_MODE}; the workers are started then"
+        )
+        return StorageFinding("False", "ClaimMissing", words, blocks=True)
     spec, status = claim.get("spec", {}), claim.get("status", {})
     if "deletionTimestamp" in claim["metadata"]:
-        return StorageFinding(
-            "False",
-            "ClaimTerminating",
-            f"the PersistentVolumeClaim {name} is being deleted; it stays only as long as pods use it. Save the data "
-            "with 'hanas export' now",
-        )
+        words = f"{name} is being deleted; it stays only as long as pods use it. Save the data with 'hanas export' now"
+        return StorageFinding("False", "ClaimTerminating", words)
     modes = status.get("accessModes") or spec.get("accessModes") or []
     if ACCESS_MODE not in modes:
-        return StorageFinding(
-            "False",
-            "ClaimNotShared",
-            f"the PersistentVolumeClaim {name} has the access mode {', '.join(modes) or 'none'}; workers on several "
-            f"nodes need {ACCESS_MODE}",
-            blocks=True,
-        )
+        words = f"{name} has the access mode {', '.join(modes) or 'none'}; workers on several nodes need {ACCESS_MODE}"
+        return StorageFinding("False", "ClaimNotShared", words, blocks=True)
     phase = status.get("phase", "Pending")
     if phase == "Bound":
-        return StorageFinding(
-            "True", "Bound", f"the PersistentVolumeClaim {name} is bound to {spec.get('volumeName', '?')}"
-        )
+        return StorageFinding("True", "Bound", f"{name} is bound to {spec.get('volumeName', '?')}")
     if phase == "Lost":
-        return StorageFinding(
-            "False",
-            "ClaimLost",
-            f"the volume behind the PersistentVolumeClaim {name} is gone: restore it from a backup",
-        )
+        return StorageFinding("False", "ClaimLost", f"the volume behind {name} is gone: restore it from a backup")
     return _pending(name, "storageClassName" in spec, unknown_class, warning)
 
 
 def _pending(name: str, has_class: bool, unknown_class: str | None, warning: str) -> StorageFinding:
     if unknown_class is not None:
-        return StorageFinding(
-            "False",
-            "ClassUnknown",
+        words = (
             f"there is no StorageClass {unknown_class}: 'kubectl get storageclass' lists the existing ones; make "
-            "this one, or a new HANas with another one",
+            "this one, or a new HANas with another one"
         )
+        return StorageFinding("False", "ClassUnknown", words)
     if warning:
-        return StorageFinding("False", "ProvisioningFailed", f"the PersistentVolumeClaim {name} is pending: {warning}")
+        return StorageFinding("False", "ProvisioningFailed", f"{name} is pending: {warning}")
     hint = "" if has_class else "; there is no default StorageClass: name one that can do ReadWriteMany"
-    return StorageFinding("Unknown", "ClaimPending", f"the PersistentVolumeClaim {name} waits for its volume{hint}")
+    return StorageFinding("Unknown", "ClaimPending", f"{name} waits for its volume{hint}")
 
 
 def of_folder(
@@ -98,12 +80,11 @@ def of_folder(
     if volume.status != "True":
         return volume
     if folder_id and view is not None and view.folder_id and view.folder_id != folder_id:
-        return StorageFinding(
-            "False",
-            "ForeignFolder",
+        words = (
             f"the volume holds the folder {view.folder_id}, but this cluster's is {folder_id}: mount the right volume; "
-            "nothing is written to this one",
+            "nothing is written to this one"
         )
+        return StorageFinding("False", "ForeignFolder", words)
     refused = next((trouble for trouble in pod_troubles if REFUSED in trouble), None)
     if refused is not None:
         return StorageFinding("False", "FolderRefused", refused)

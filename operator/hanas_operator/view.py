@@ -8,18 +8,15 @@ from msgspec import Struct
 
 from hanas_core.members.documents import Alert, MainInfo
 from hanas_core.members.roles import MainState
-
-SERVING = MainState.SERVING
-UP, FAILED = "up", "failed"
+from hanas_core.members.verdicts import Verdict
 
 
 class MemberView(Struct, frozen=True, rename="camel", kw_only=True):
     """One registered member."""
 
     member: str
-    role: str = ""
     alive: bool = False
-    verdict: str = "Unknown"
+    verdict: str = Verdict.UNKNOWN
 
 
 class LinkView(Struct, frozen=True, kw_only=True):
@@ -53,7 +50,7 @@ class ClusterView(Struct, frozen=True, rename="camel", kw_only=True):
     @property
     def serving(self) -> str | None:
         """The member that serves as the main, None while there is none."""
-        return self.main.member if self.main is not None and self.main.state == SERVING else None
+        return self.main.member if self.main is not None and self.main.state is MainState.SERVING else None
 
     def member(self, name: str) -> MemberView | None:
         """Return a member, None if there is none of this name."""

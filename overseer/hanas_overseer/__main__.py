@@ -13,52 +13,51 @@ from hanas_core.volume import fitness
 from hanas_core.volume.errors import WrongFolder
 from hanas_core.volume.fitness import Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
-from hanas_overseer import settings
 from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
-from hanas_overseer.settings import OverseerSettings
 from hanas_overseer.watcher import Watcher
-from hanas_serving import folders, program
+from hanas_serving import folders, program, settings
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
-from hanas_serving.settings import SettingError
+from hanas_serving.settings import FOLDER, ComponentSettings, SettingError
 
+_DEFAULT_PORT = 4000
 _INITIALISE_SECONDS = 60.0
 """Time limit for opening the folder; the initialisation of an empty one writes some megabytes."""
 
 _log = logging.getLogger("hanas_overseer")
 
 
-async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
+async def open_folder(values: ComponentSettings) -> tuple[PosixFolder, Cluster]:
     """Return the folder and its identity; an empty folder is initialised unless an id is required.
 
     Raises SettingError, FolderError.
     """
-    if wanted.make_folder:
+    if values.folder_is_default:
         try:
-            wanted.folder.mkdir(exist_ok=True)
+            values.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise SettingError(f"{folders.VARIABLE}={wanted.folder}: cannot be created: {error.strerror}") from None
-    folder = folders.open_folder(wanted.folder)
+            raise SettingError(f"{FOLDER}={values.folder}: cannot be created: {error.strerror}") from None
+    folder = await folders.open_folder(values.folder)
     try:
-        return folder, await cluster.identify(folder, wanted.folder_id)
+        return folder, await cluster.identify(folder, values.folder_id)
     except WrongFolder:
-        if wanted.folder_id is not None:
+        if values.folder_id is not None:
             raise
     try:
         fitness.require(await Examination(folder, folder, fitness.hidden(), time.monotonic).run())
     except Unfit as failure:
         raise SettingError(
-            f"{folders.VARIABLE}={wanted.folder}: the volume does not provide what HANas needs: {failure}; "
+            f"{FOLDER}={values.folder}: the volume does not provide what HANas needs: {failure}; "
             "use a volume that docs/operations.md lists"
         ) from None
     identity = await cluster.initialise(folder)
     _log.warning(
         "initialised the empty folder %s with the id %s; set HANAS_FOLDER_ID=%s to refuse every other folder",
-        wanted.folder,
+        values.folder,
         identity.folder_id,
         identity.folder_id,
     )
@@ -67,24 +66,22 @@ async def open_folder(wanted: OverseerSettings) -> tuple[PosixFolder, Cluster]:
 
 async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
-    wanted = settings.read(os.environ)
-    bound, runtime = bind(wanted.port, "PORT"), Runtime()
-    folder, identity = await Lane("start", runtime).run(open_folder(wanted), _INITIALISE_SECONDS)
-    if not wanted.secrets:
-        _log.warning(
-            "HANAS_SECRET_FILE is not set: anyone who can connect to port %d can claim and take over", wanted.port
-        )
-    if not wanted.client_tokens:
-        _log.warning(
-            "HANAS_CLIENT_TOKEN_FILE is not set: anyone who can connect to port %d can read the state", wanted.port
-        )
-    watcher = Watcher(folder, identity.folder_id, wanted.timing, runtime)
-    decisions = Decisions(folder, identity.folder_id, wanted.timing, runtime)
+    values = settings.read(os.environ, _DEFAULT_PORT)
+    bound, runtime = bind(values.port, "PORT"), Runtime()
+    folder, identity = await Lane("start", runtime).run(open_folder(values), _INITIALISE_SECONDS)
+    for variable, tokens, action in (
+        ("HANAS_SECRET_FILE", values.secrets, "claim and take over"),
+        ("HANAS_CLIENT_TOKEN_FILE", values.client_tokens, "read the state"),
+    ):
+        if not tokens:
+            _log.warning("%s is not set: anyone who can connect to port %d can %s", variable, values.port, action)
+    watcher = Watcher(folder, identity.folder_id, values.timing, runtime)
+    decisions = Decisions(folder, identity.folder_id, values.timing, runtime)
     calls = Calls(decisions, watcher, OverseerMetrics(watcher))
-    endpoint = HttpEndpoint(application(calls, wanted.secrets, wanted.client_tokens), bound)
+    endpoint = HttpEndpoint(application(calls, values.secrets, values.client_tokens), bound)
     watching = asyncio.create_task(watcher.run())
     await endpoint.start()
-    _log.info("serving the folder %s (%s) on port %d", wanted.folder, identity.folder_id, wanted.port)
+    _log.info("serving the folder %s (%s) on port %d", values.folder, identity.folder_id, values.port)
     await stopping.wait()
     watcher.board.close()
     await endpoint.stop()

@@ -11,7 +11,7 @@ from hanas_overseer.liveness import LifeSign
 OVERSEER = "overseer"
 """The ``member`` of the overseer's own alerts."""
 FOLDER = "folder"
-"""What an alert is about that concerns no member."""
+"""The ``about`` of an alert that concerns no member."""
 _ORDER = {Severity.CRITICAL: 0, Severity.URGENT: 1, Severity.NOTICE: 2}
 
 
@@ -38,9 +38,9 @@ def silences(
         if presence.member in reports:
             alerts.extend(reports[presence.member].alerts or [_mute(presence, now)])
             continue
-        seconds = f"{life_sign.silent or 0.0:.0f} s"
-        silent = f"has been silent for {seconds}" if life_sign.moved else f"has been silent for {seconds} or longer"
         is_main = main is not None and presence.incarnation == main.incarnation
+        name = f"the main {presence.member}" if is_main else presence.member
+        duration = f"{life_sign.silent or 0.0:.0f} s" + ("" if life_sign.moved else " or longer")
         alerts.append(
             Alert(
                 id=f"silent/{presence.member}/{presence.incarnation}",
@@ -48,7 +48,7 @@ def silences(
                 kind=Verdict.PRIMARY_FAILED if is_main and suspected else Verdict.UNKNOWN,
                 member=OVERSEER,
                 about=presence.member,
-                message=f"the main {presence.member} {silent}" if is_main else f"{presence.member} {silent}",
+                message=f"{name} has been silent for {duration}",
                 advice=_advice(presence.member, is_main=is_main, alone=not alive),
                 since=now,
             )

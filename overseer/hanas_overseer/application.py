@@ -27,21 +27,21 @@ from hanas_serving.principals import Action
 from hanas_serving.problems import Problem, answer_problem, answer_unknown
 
 COOKIE = "hanas-token"
-Endpoint = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
-def guarded(endpoint: Endpoint, action: Action, tokens: tuple[str, ...], file: str) -> Endpoint:
-    """Return ``endpoint`` for those who may do ``action``. ``file``: the variable that names the file of ``tokens``."""
+def guarded(handler: Handler, action: Action, tokens: tuple[str, ...], file: str) -> Handler:
+    """Return ``handler`` for those who may do ``action``. ``file``: the variable that names the file of ``tokens``."""
 
     async def answer(request: Request) -> Response:
         header = request.headers.get("authorization")
-        given = None if header is None else header.encode("latin-1")
-        if given is None and action is Action.OBSERVE and COOKIE in request.cookies:
-            given = b"Bearer " + unquote(request.cookies[COOKIE]).encode()
-        if not principals.may(principals.identify(given, tokens), action):
+        credentials = None if header is None else header.encode("latin-1")
+        if credentials is None and action is Action.OBSERVE and COOKIE in request.cookies:
+            credentials = b"Bearer " + unquote(request.cookies[COOKIE]).encode()
+        if not principals.may(principals.identify(credentials, tokens), action):
             detail = f"send 'Authorization: Bearer …' with a token of the overseer's {file}"
             raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
-        return await endpoint(request)
+        return await handler(request)
 
     return answer
 
@@ -50,11 +50,11 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
     """Return the application."""
     readers = (*client_tokens, *secrets) if client_tokens else ()
 
-    def reading(path: str, endpoint: Endpoint) -> Route:
-        return Route(path, guarded(endpoint, Action.OBSERVE, readers, "HANAS_CLIENT_TOKEN_FILE"), methods=["GET"])
+    def reading(path: str, handler: Handler) -> Route:
+        return Route(path, guarded(handler, Action.OBSERVE, readers, "HANAS_CLIENT_TOKEN_FILE"), methods=["GET"])
 
-    def deciding(path: str, endpoint: Endpoint, method: str = "POST") -> Route:
-        return Route(path, guarded(endpoint, Action.OPERATE, secrets, "HANAS_SECRET_FILE"), methods=[method])
+    def deciding(path: str, handler: Handler, method: str = "POST") -> Route:
+        return Route(path, guarded(handler, Action.OPERATE, secrets, "HANAS_SECRET_FILE"), methods=[method])
 
     app = Starlette(
         routes=[

@@ -1,6 +1,7 @@
 """The latest state of the cluster, for streams that wait for a newer one. Nothing is queued."""
 
 import asyncio
+from contextlib import suppress
 
 import msgspec
 
@@ -58,8 +59,6 @@ class Board:
         """Return after a publication newer than ``number``, at the end of the board, or after ``seconds``."""
         if self.closed or (self.published is not None and self.published.number > number):
             return
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._news.wait()
-        except TimeoutError:
-            return

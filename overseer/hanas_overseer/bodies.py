@@ -13,7 +13,7 @@ from hanas_serving.problems import Problem
 MOST_BYTES = 64 * 1024
 MOST_SECONDS = 10.0
 """Time limit for the arrival of a body."""
-B = TypeVar("B", Arrival, Challenge, Report)
+Body = TypeVar("Body", Arrival, Challenge, Report)
 
 _SHAPES = {
     Arrival: "a JSON object with the strings member, incarnation, folderId, advertiseUrl and linkUrl",
@@ -50,7 +50,7 @@ def _too_long() -> Problem:
     return Problem(413, f"the body may have at most {MOST_BYTES} bytes; shorten the evidence")
 
 
-def decode(body: bytes, kind: type[B]) -> B:
+def decode(body: bytes, kind: type[Body]) -> Body:
     """Return the body as ``kind``. Raises Problem 400 that says what is wrong with it."""
     try:
         content = msgspec.json.decode(body, type=kind)

@@ -1,12 +1,16 @@
 """The HTTP calls of the overseer (docs/api.md): arbitration, documents, events, and the probes of Kubernetes."""
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from hanas_core.epochs.arbitration import Arrival, Challenge
-from hanas_core.members.documents import MainInfo, Report
+from hanas_core.members.documents import Report
 from hanas_overseer import bodies, stream
+from hanas_overseer.bodies import Body
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.documents import AlertsDocument, EpochsDocument, HighestEpoch, PoolDocument, TakeoversDocument
 from hanas_overseer.metrics import OverseerMetrics
@@ -17,6 +21,7 @@ from hanas_serving.problems import Problem
 _RETRY = {"Retry-After": "1"}
 _FRESH = {"Cache-Control": "no-store"}
 _STREAM = {**_FRESH, "X-Accel-Buffering": "no"}
+Outcome = TypeVar("Outcome")
 
 
 def document(content: object, status: int = 200) -> Response:
@@ -24,22 +29,14 @@ def document(content: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, _FRESH, "application/json")
 
 
-async def answer_unavailable(request: Request, error: Exception) -> Response:
+async def answer_unavailable(_: Request, error: Exception) -> Response:
     """Starlette's exception handler for `FolderError`: the folder cannot be used now."""
-    del request
     return problems.response(Problem(503, f"FolderUnavailable: {error}; try again", _RETRY))
 
 
-async def answer_refused(request: Request, refusal: Exception) -> Response:
+async def answer_refused(_: Request, refusal: Exception) -> Response:
     """Starlette's exception handler for `Refused`: the request is invalid."""
-    del request
     return problems.response(Problem(400, str(refusal)))
-
-
-def not_granted(main: MainInfo) -> Response:
-    """Return the 409 of a takeover, with the present epoch and main as extension members (RFC 9457, section 3.2)."""
-    detail = f"the highest epoch is {main.epoch}, with the main {main.member}: follow it"
-    return problems.response(Problem(409, detail, _FRESH, {"epoch": main.epoch, "main": main}))
 
 
 class Calls:
@@ -53,70 +50,65 @@ class Calls:
 
     async def claim(self, request: Request) -> Response:
         """``POST /v1/claim``: a worker has started."""
-        arrival = bodies.decode(await bodies.read(request), Arrival)
-        self._check_folder(arrival.folder_id)
-        try:
-            place = await self._decisions.arrive(arrival)
-        finally:
-            self._watcher.changed()
-        return document(place)
+        arrival = await self._receive(request, Arrival)
+        return document(await self._decide(self._decisions.arrive(arrival)))
 
     async def takeover(self, request: Request) -> Response:
         """``POST /v1/takeover``: a backup has concluded that the main failed."""
-        challenge = bodies.decode(await bodies.read(request), Challenge)
-        self._check_folder(challenge.folder_id)
-        try:
-            ruling = await self._decisions.challenge(challenge)
-        finally:
-            self._watcher.changed()
+        challenge = await self._receive(request, Challenge)
+        ruling = await self._decide(self._decisions.challenge(challenge))
         self._metrics.ruled(granted=ruling.granted)
-        if not ruling.granted:
-            return not_granted(ruling.main)
-        return document(HighestEpoch(epoch=ruling.main.epoch, main=ruling.main))
+        main = ruling.main
+        if not ruling.granted:  # the answer holds the present epoch and main as extension members (RFC 9457, 3.2)
+            detail = f"the highest epoch is {main.epoch}, with the main {main.member}: follow it"
+            raise Problem(409, detail, _FRESH, {"epoch": main.epoch, "main": main})
+        return document(HighestEpoch(epoch=main.epoch, main=main))
 
     async def report(self, request: Request) -> Response:
         """``POST /v1/report``: a worker reports its state over the network."""
-        report = bodies.decode(await bodies.read(request), Report)
-        self._check_folder(report.folder_id)
-        self._watcher.take(report)
+        self._watcher.take(await self._receive(request, Report))
         return Response(status_code=204, headers=_FRESH)
 
     async def forget(self, request: Request) -> Response:
-        """``DELETE /v1/pool/{member}``: a dead member will not come back, so nobody should miss it."""
+        """``DELETE /v1/pool/{member}``: a dead member will not come back and must raise no alerts."""
         name = request.path_params["member"]
         member = next((entry for entry in (await self._watcher.cluster()).members if entry.member == name), None)
         if member is None:
             raise Problem(404, f"there is no member {name[:80]!r}: GET /v1/pool lists all members")
         if member.alive:
             raise Problem(409, f"{name} is alive: stop its process instead, then it leaves the pool itself")
-        try:
-            await self._decisions.forget(name)
-        finally:
-            self._watcher.changed()
+        await self._decide(self._decisions.forget(name))
         return Response(status_code=204, headers=_FRESH)
 
-    def _check_folder(self, given: str) -> None:
-        if given != self._decisions.folder_id:
+    async def _receive(self, request: Request, kind: type[Body]) -> Body:
+        """Return the body. Raises Problem, 409 if it is meant for another folder."""
+        body = bodies.decode(await bodies.read(request), kind)
+        if body.folder_id != self._decisions.folder_id:
             raise Problem(
                 409,
-                f"FolderUnavailable: the folder here is {self._decisions.folder_id}, not {given[:80]!r}: "
+                f"FolderUnavailable: the folder here is {self._decisions.folder_id}, not {body.folder_id[:80]!r}: "
                 "worker and overseer must mount the same volume",
             )
+        return body
 
-    async def main(self, request: Request) -> Response:
+    async def _decide(self, decision: Awaitable[Outcome]) -> Outcome:
+        """Return the outcome. No later answer comes from a look at the folder that began before it."""
+        try:
+            return await decision
+        finally:
+            self._watcher.changed()
+
+    async def main(self, _: Request) -> Response:
         """``GET /v1/main``."""
-        del request
         observation = await self._watcher.observation()
         return document(HighestEpoch(epoch=observation.highest, main=observation.main))
 
-    async def pool(self, request: Request) -> Response:
+    async def pool(self, _: Request) -> Response:
         """``GET /v1/pool``."""
-        del request
         return document(PoolDocument(members=(await self._watcher.cluster()).members))
 
-    async def cluster(self, request: Request) -> Response:
+    async def cluster(self, _: Request) -> Response:
         """``GET /v1/cluster``."""
-        del request
         return document(await self._watcher.cluster())
 
     async def epochs(self, request: Request) -> Response:
@@ -130,9 +122,8 @@ class Calls:
             return document(TakeoversDocument(takeovers=observation.takeovers))
         return document(EpochsDocument(epochs=observation.takeovers))
 
-    async def alerts(self, request: Request) -> Response:
+    async def alerts(self, _: Request) -> Response:
         """``GET /v1/alerts``."""
-        del request
         return document(AlertsDocument(alerts=(await self._watcher.cluster()).alerts))
 
     async def events(self, request: Request) -> Response:
@@ -143,21 +134,18 @@ class Calls:
         content = self._metrics.counted(stream.events(self._watcher.board, last))
         return StreamingResponse(content, headers=_STREAM, media_type="text/event-stream")
 
-    async def health(self, request: Request) -> Response:
+    async def health(self, _: Request) -> Response:
         """``GET /healthz``: the event loop runs."""
-        del request
         return Response(b"ok\n", headers=_FRESH, media_type="text/plain")
 
-    async def ready(self, request: Request) -> Response:
+    async def ready(self, _: Request) -> Response:
         """``GET /readyz``: the folder was read recently."""
-        del request
         age = self._watcher.age
         if age is None or age > self._watcher.stale_after:
             reason = self._watcher.trouble or "the folder has not been read yet"
             raise Problem(503, f"FolderUnavailable: {reason}", _RETRY)
         return Response(b"ready\n", headers=_FRESH, media_type="text/plain")
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, _: Request) -> Response:
         """``GET /metrics`` for Prometheus."""
-        del request
         return self._metrics.response()

@@ -35,8 +35,7 @@ def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-async def show(request: Request) -> Response:
+async def show(_: Request) -> Response:
     """``GET /``."""
-    del request
     content, headers = page()
     return Response(content, headers=headers, media_type="text/html")

@@ -55,7 +55,7 @@ class Decisions:
         return ruling
 
     async def forget(self, member: str) -> None:
-        """Mark ``member``, which must be dead, as left in the folder, so that nobody misses it.
+        """Mark ``member``, which must be dead, as left in the folder, so that its silence raises no alert.
 
         If it comes back, its next presence block replaces the mark. Raises FolderError.
         """
@@ -64,7 +64,7 @@ class Decisions:
 
 
 class _Desk:
-    """What the thread of the decisions works with: files that stay open, and registrations, which never change."""
+    """The property of the decisions' thread: open files, and registrations, which never change."""
 
     def __init__(self, folder: Folder, folder_id: str) -> None:
         self._folder = folder
@@ -78,10 +78,10 @@ class _Desk:
         if registration is None:
             return
         slot = registration.slot
-        shown = (await self._mailboxes.read(Box.PRESENCE, slot + 1, Presence))[slot]
-        if shown is not None:
-            logs = tuple(msgspec.structs.replace(log, links=()) for log in shown.logs)
-            gone = msgspec.structs.replace(shown, logs=logs, left=True, alerts=())
+        presence = (await self._mailboxes.read(Box.PRESENCE, slot + 1, Presence))[slot]
+        if presence is not None:
+            logs = tuple(msgspec.structs.replace(log, links=()) for log in presence.logs)
+            gone = msgspec.structs.replace(presence, logs=logs, left=True, alerts=())
             await self._mailboxes.write(Box.PRESENCE, slot, gone)
 
     async def arrive(self, arrival: Arrival, now: str) -> Place:
@@ -113,4 +113,4 @@ class _Desk:
 
 
 def _find(registrations: list[Registration], member: str) -> Registration | None:
-    return next((known for known in registrations if known.member == member), None)
+    return next((registration for registration in registrations if registration.member == member), None)

@@ -1,6 +1,7 @@
 """The history of epochs. Each claim is read once, newest first, so that a long history delays nothing."""
 
 import logging
+from contextlib import suppress
 
 import msgspec
 
@@ -17,7 +18,7 @@ BACKFILL_EPOCHS = 50
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = (Corruption, Missing, msgspec.MsgspecError)
-_WORDS: dict[Why, str] = {
+_WORDS = {
     Why.FIRST: "{member} was the first to claim and became the main",
     Why.FAILURE: "{member} took over from {previous}{verdict}",
     Why.HAND_OVER: "{previous} handed over to {member} as planned",
@@ -29,9 +30,9 @@ class History:
     """The epochs from `lowest` up to the highest, in order. Only one update may run at a time."""
 
     def __init__(self, folder: Folder, takeovers: tuple[EpochEntry, ...], highest: int, lowest: int) -> None:
-        """Continue behind what was read before: no ``takeovers`` before the first time."""
+        """Continue after the ``takeovers`` of an earlier history; empty at first."""
         self._folder = folder
-        self._known = {entry.epoch: entry for entry in takeovers}
+        self._entries = {entry.epoch: entry for entry in takeovers}
         self._highest = highest
         self._changed = False
         self.lowest = lowest
@@ -43,7 +44,7 @@ class History:
 
         A claim that cannot be read is logged and left out: an old error must not hide the present state.
         """
-        if not self._known:
+        if not self._entries:
             self._highest, self.lowest = holder.epoch - 1, holder.epoch
         assert holder.epoch >= self._highest, "the highest epoch never decreases"
         for epoch in range(self._highest + 1, holder.epoch + 1):
@@ -51,15 +52,15 @@ class History:
             self._highest = epoch
         for epoch in (holder.epoch - 1, holder.epoch):
             # The manifest of an epoch follows its claim, but never after the claim of the epoch after next.
-            known = self._known.get(epoch)
-            if known is not None and not known.served:
+            entry = self._entries.get(epoch)
+            if entry is not None and not entry.served:
                 await self._read(epoch, holder)
         for epoch in range(self.lowest - 1, max(self.lowest - 1 - BACKFILL_EPOCHS, 0), -1):
             await self._read(epoch, holder)
             self.lowest = epoch
         if self._changed:
             self._changed = False
-            self.takeovers = tuple(self._known[epoch] for epoch in sorted(self._known))
+            self.takeovers = tuple(self._entries[epoch] for epoch in sorted(self._entries))
             assert self.lowest <= self.takeovers[0].epoch <= self.takeovers[-1].epoch <= self._highest
 
     async def _read(self, epoch: int, holder: Claim) -> None:
@@ -72,13 +73,11 @@ class History:
         pointer = await read_pointer(self._folder, epoch)
         seconds: dict[str, float] | None = None
         if not isinstance(pointer, Blank):
-            try:
+            with suppress(*_UNREADABLE):  # compaction removes it with the segments of the epoch
                 seconds = (await read_manifest(self._folder, pointer)).seconds
-            except _UNREADABLE:
-                seconds = None  # compaction removed it with the segments of the epoch
         entry = takeover(claim, served=pointer is not Blank.ZERO, seconds=seconds)
-        self._changed |= self._known.get(epoch) != entry
-        self._known[epoch] = entry
+        self._changed |= self._entries.get(epoch) != entry
+        self._entries[epoch] = entry
 
 
 def takeover(claim: Claim, *, served: bool, seconds: dict[str, float] | None) -> EpochEntry:
@@ -120,8 +119,7 @@ def words(claim: Claim, evidence: object) -> str:
     sentence = evidence.get("words") if isinstance(evidence, dict) else None
     if isinstance(sentence, str) and sentence:
         return sentence
-    pattern = _WORDS.get(claim.why, "{member} began a new epoch: {why}")
-    return pattern.format(
+    return _WORDS.get(claim.why, "{member} began a new epoch: {why}").format(
         member=claim.member,
         previous=claim.previous_main or "an unknown main",
         verdict=f": {claim.verdict}" if claim.verdict else " without a verdict",
@@ -131,7 +129,6 @@ def words(claim: Claim, evidence: object) -> str:
 
 def _evidence(claim: Claim) -> object:
     try:
-        content: object = msgspec.json.decode(claim.evidence)
+        return msgspec.json.decode(claim.evidence)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        content = None
-    return content
+        return None

@@ -28,19 +28,18 @@ class LifeSign(NamedTuple):
 UNSEEN = LifeSign(None, alive=False, silent=None, moved=False)
 
 
-class _Pulse:
+class _Pulse(NamedTuple):
     """The last presence block of one slot, and the time of its last change."""
 
-    def __init__(self, presence: Presence, now: float) -> None:
-        self.presence = presence
-        self.since = now
-        self.moved = False
+    presence: Presence
+    since: float
+    moved: bool = False
 
-    def look(self, presence: Presence, now: float) -> None:
-        before = self.presence
-        if (presence.incarnation, presence.counter) != (before.incarnation, before.counter):
-            self.since, self.moved = now, True
-        self.presence = presence
+    def next(self, presence: Presence, now: float) -> "_Pulse":
+        """Return the pulse after ``presence`` was read."""
+        if (presence.incarnation, presence.counter) != (self.presence.incarnation, self.presence.counter):
+            return _Pulse(presence, now, moved=True)
+        return self._replace(presence=presence)
 
 
 class Liveness:
@@ -59,15 +58,11 @@ class Liveness:
         assert gap >= 0.0, "the monotonic clock never goes back"
         self._looked_at = now
         if gap > self._pause:
-            for pulse in self._pulses.values():
-                pulse.since += gap
+            self._pulses = {slot: pulse._replace(since=pulse.since + gap) for slot, pulse in self._pulses.items()}
         for slot, presence in enumerate(presences):
-            if presence is None:
-                continue
-            if slot in self._pulses:
-                self._pulses[slot].look(presence, now)
-            else:
-                self._pulses[slot] = _Pulse(presence, now)
+            if presence is not None:
+                pulse = self._pulses.get(slot)
+                self._pulses[slot] = _Pulse(presence, now) if pulse is None else pulse.next(presence, now)
         return tuple(self._life_sign(slot, now) for slot in range(len(presences)))
 
     def _life_sign(self, slot: int, now: float) -> LifeSign:

@@ -1,6 +1,7 @@
 """The metrics for Prometheus: the last state of the cluster, and the actions of this overseer."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -13,6 +14,8 @@ from hanas_core.members.roles import LinkState, Role
 from hanas_core.members.verdicts import Severity
 from hanas_overseer.documents import ClusterDocument
 from hanas_overseer.watcher import Watcher
+
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 
 class OverseerMetrics:
@@ -68,44 +71,35 @@ class _ClusterCollector(Collector):
 def families(cluster: ClusterDocument) -> Iterator[Metric]:
     """Yield the content of the cluster document as metrics."""
     yield GaugeMetricFamily("hanas_epoch", "The highest epoch", value=cluster.epoch)
-    alive = GaugeMetricFamily("hanas_member_alive", "1: the member is alive", labels=["member"])
-    is_main = GaugeMetricFamily("hanas_member_main", "1: the member holds the highest epoch", labels=["member"])
-    lag = GaugeMetricFamily(
-        "hanas_member_lag_bytes", "Committed bytes of the log that the member has not applied", labels=["member"]
+    members = [member for member in cluster.members if member.role != LEFT]  # one that left in order raises no alarm
+    alive = {(member.member,): member.alive for member in members}
+    yield _family("hanas_member_alive", "1: the member is alive", ["member"], alive)
+    mains = {(member.member,): member.role in {Role.MAIN, Role.ELECT} for member in members}
+    yield _family("hanas_member_main", "1: the member holds the highest epoch", ["member"], mains)
+    lags = {(member.member,): member.lag_bytes for member in members}
+    yield _family(
+        "hanas_member_lag_bytes", "Committed bytes of the log that the member has not applied", ["member"], lags
     )
-    verdict = GaugeMetricFamily(
-        "hanas_member_verdict", "1: the verdict of the member about the main", labels=["member", "verdict"]
+    verdicts = {(member.member, member.verdict): 1 for member in members}
+    yield _family(
+        "hanas_member_verdict", "1: the verdict of the member about the main", ["member", "verdict"], verdicts
     )
-    for member in cluster.members:
-        if member.role == LEFT:
-            continue  # it was stopped in order, which must raise no alarm
-        alive.add_metric([member.member], member.alive)
-        is_main.add_metric([member.member], member.role in {Role.MAIN, Role.ELECT})
-        lag.add_metric([member.member], member.lag_bytes)
-        verdict.add_metric([member.member, member.verdict], 1.0)
-    yield from (alive, is_main, lag, verdict)
-    links = GaugeMetricFamily("hanas_links", "Links between members by state", labels=["state"])
-    for state in LinkState:
-        links.add_metric([state], sum(link.state is state for link in cluster.links))
-    yield links
-    failed = GaugeMetricFamily(
-        "hanas_link_failed", "1: keep-alives from one member do not reach the other", labels=["from", "to"]
-    )
-    for link in cluster.links:
-        failed.add_metric([link.origin, link.to], link.state is LinkState.FAILED)
-    yield failed
-    alerts = GaugeMetricFamily("hanas_alerts", "Open alerts by severity", labels=["severity"])
-    for severity in Severity:
-        alerts.add_metric([severity], sum(alert.severity is severity for alert in cluster.alerts))
-    yield alerts
-    labels = ["kind", "severity", "member", "about"]
-    each = GaugeMetricFamily("hanas_alert", "1 for each open alert", labels=labels)
-    for key in {(alert.kind, alert.severity, alert.member, alert.about) for alert in cluster.alerts}:
-        each.add_metric([str(label) for label in key], 1.0)
-    yield each
-    took = next((entry.durations for entry in reversed(cluster.takeovers) if entry.durations is not None), None)
-    if took is not None:
-        seconds = GaugeMetricFamily("hanas_takeover_seconds", "Duration of the last takeover by part", labels=["part"])
-        for part in ("detection", "claim", "replay", "total"):
-            seconds.add_metric([part], getattr(took, part))
-        yield seconds
+    links = {(state,): sum(link.state is state for link in cluster.links) for state in LinkState}
+    yield _family("hanas_links", "Links between members by state", ["state"], links)
+    failed = {(link.origin, link.to): link.state is LinkState.FAILED for link in cluster.links}
+    yield _family("hanas_link_failed", "1: keep-alives from one member do not reach the other", ["from", "to"], failed)
+    severities = {(severity,): sum(alert.severity is severity for alert in cluster.alerts) for severity in Severity}
+    yield _family("hanas_alerts", "Open alerts by severity", ["severity"], severities)
+    alerts = {(alert.kind, alert.severity, alert.member, alert.about): 1 for alert in cluster.alerts}
+    yield _family("hanas_alert", "1 for each open alert", ["kind", "severity", "member", "about"], alerts)
+    last = next((entry.durations for entry in reversed(cluster.takeovers) if entry.durations is not None), None)
+    if last is not None:
+        seconds = {(part,): getattr(last, part) for part in ("detection", "claim", "replay", "total")}
+        yield _family("hanas_takeover_seconds", "Duration of the last takeover by part", ["part"], seconds)
+
+
+def _family(name: str, text: str, labels: Sequence[str], values: Mapping[Labels, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric([str(label) for label in key], value)
+    return family

@@ -29,7 +29,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Tell whether ``takeovers`` is the whole history."""
+        """Whether ``takeovers`` is the whole history."""
         return self.lowest <= 1
 
 

@@ -9,14 +9,14 @@ from hanas_core.members.mailboxes import Registration
 from hanas_core.members.roles import LinkState, MainState, Role
 from hanas_core.members.verdicts import Verdict
 from hanas_overseer import alarms
-from hanas_overseer.documents import ClusterDocument, EpochEntry, MemberEntry
+from hanas_overseer.documents import ClusterDocument, MemberEntry
 from hanas_overseer.liveness import UNSEEN, LifeSign
 from hanas_overseer.observer import Observation
 
 RECENT_TAKEOVERS = 100
 """How many of the newest epochs the cluster document holds."""
 
-_WORST_FIRST = {LinkState.FAILED: 0, LinkState.UP: 1}
+_WORST_FIRST = (LinkState.FAILED, LinkState.UP, LinkState.UNKNOWN)
 _UNSETTLED = {"seen_seconds_ago": None, "applied": "", "lag_bytes": 0, "keys": 0}
 
 
@@ -32,18 +32,18 @@ def cluster(
     ``reports``: the last report of each member that is alive by its reports, but silent in the folder.
     """
     assert len(life_signs) <= len(observation.registrations)
-    seen = [*life_signs, *[UNSEEN] * (len(observation.registrations) - len(life_signs))]
-    alive = [life_sign.presence for life_sign in seen if life_sign.alive and life_sign.presence is not None]
+    signs = [*life_signs, *[UNSEEN] * (len(observation.registrations) - len(life_signs))]
+    alive = [life_sign.presence for life_sign in signs if life_sign.alive and life_sign.presence is not None]
     return ClusterDocument(
         folder_id=folder_id,
         epoch=observation.highest,
         main=observation.main,
         members=tuple(
             member(registration, life_sign, observation.main, reports.get(registration.member))
-            for registration, life_sign in zip(observation.registrations, seen, strict=True)
+            for registration, life_sign in zip(observation.registrations, signs, strict=True)
         ),
         links=links(alive),
-        takeovers=recent(observation.takeovers),
+        takeovers=observation.takeovers[-RECENT_TAKEOVERS:],
         alerts=alarms.union([*own_alerts, *(alert for presence in alive for alert in presence.alerts)]),
     )
 
@@ -54,18 +54,18 @@ def member(
     """Return the entry of one registered member."""
     presence = life_sign.presence
     if presence is None:
-        is_main = main is not None and main.member == registration.member
+        holder = main if main is not None and main.member == registration.member else None
         return MemberEntry(
             member=registration.member,
-            incarnation=main.incarnation if is_main and main is not None else "",
+            incarnation="" if holder is None else holder.incarnation,
             slot=registration.slot,
             advertise_url=registration.advertise_url,
             link_url=registration.link_url,
-            role=_main_role(main) if is_main and main is not None else Role.JOINING.value,
+            role=Role.JOINING.value if holder is None else _main_role(holder),
             alive=False,
             seen_seconds_ago=None,
         )
-    shown = presence.of(LOG)
+    log = presence.of(LOG)
     return MemberEntry(
         member=registration.member,
         incarnation=presence.incarnation,
@@ -75,11 +75,11 @@ def member(
         role=role(presence, main),
         alive=life_sign.alive,
         seen_seconds_ago=None if life_sign.silent is None else round(life_sign.silent, 3),
-        epoch=shown.epoch,
+        epoch=log.epoch,
         verdict=_verdict(life_sign, presence, report),
-        applied=shown.applied,
-        lag_bytes=shown.lag_bytes,
-        keys=shown.keys,
+        applied=log.applied,
+        lag_bytes=log.lag_bytes,
+        keys=log.keys,
     )
 
 
@@ -95,8 +95,7 @@ def role(presence: Presence, main: MainInfo | None) -> str:
         return LEFT
     if main is not None and presence.incarnation == main.incarnation:
         return _main_role(main)
-    shown = presence.of(LOG).role
-    return Role.JOINING.value if shown is Role.JOINING else Role.BACKUP.value
+    return Role.JOINING.value if presence.of(LOG).role is Role.JOINING else Role.BACKUP.value
 
 
 def _main_role(main: MainInfo) -> str:
@@ -104,22 +103,12 @@ def _main_role(main: MainInfo) -> str:
 
 
 def links(alive: Iterable[Presence]) -> tuple[Link, ...]:
-    """Return each link once, in order. Where both ends show it, the worse state counts."""
+    """Return each link once, in order. If both ends report it, the worse state counts."""
+    reported = [link for presence in alive for link in presence.of(LOG).links]
     worst: dict[tuple[str, str], Link] = {}
-    for link in (link for presence in alive for link in presence.of(LOG).links):
-        other = worst.get((link.origin, link.to))
-        if other is None or _rank(link) < _rank(other):
-            worst[link.origin, link.to] = link
+    for link in sorted(reported, key=lambda link: _WORST_FIRST.index(link.state)):
+        worst.setdefault((link.origin, link.to), link)
     return tuple(worst[ends] for ends in sorted(worst))
-
-
-def _rank(link: Link) -> int:
-    return _WORST_FIRST.get(link.state, len(_WORST_FIRST))
-
-
-def recent(takeovers: tuple[EpochEntry, ...]) -> tuple[EpochEntry, ...]:
-    """Return the newest entries."""
-    return takeovers[-RECENT_TAKEOVERS:]
 
 
 def settled(document: ClusterDocument) -> bytes:

@@ -13,9 +13,9 @@ from hanas_overseer.liveness import LifeSign
 _MOST_MEMBERS = 256
 _FRESH_INTERVALS = 6
 """A report is valid for this many of the intervals (`isolation_after` / 2) at which workers send one."""
-_UNSHOWN_INTERVALS = 2
-"""A report counts if it arrived this many presence intervals after the last change of the presence block: the last
-report of a killed worker is never that much newer."""
+_LEAD_INTERVALS = 2
+"""A report counts if it is newer than the last change of the presence block by this many presence intervals: the last
+report of a killed worker never is."""
 
 
 class Reports:
@@ -23,25 +23,25 @@ class Reports:
 
     def __init__(self, timing: Timing) -> None:
         """Begin without a report."""
-        self._unshown_for = _UNSHOWN_INTERVALS * timing.presence_interval
+        self._lead = _LEAD_INTERVALS * timing.presence_interval
         self._fresh_for = _FRESH_INTERVALS * timing.isolation_after / 2
-        self._taken: dict[str, tuple[float, Report]] = {}
+        self._latest: dict[str, tuple[float, Report]] = {}
 
     def take(self, now: float, report: Report) -> None:
         """Keep a report that arrived at ``now``, monotonic seconds."""
-        self._taken = {name: taken for name, taken in self._taken.items() if now - taken[0] <= self._fresh_for}
-        if report.member in self._taken or len(self._taken) < _MOST_MEMBERS:
-            self._taken[report.member] = now, report
+        self._latest = {name: entry for name, entry in self._latest.items() if now - entry[0] <= self._fresh_for}
+        if report.member in self._latest or len(self._latest) < _MOST_MEMBERS:
+            self._latest[report.member] = now, report
 
     def of_the_silent(self, now: float, life_signs: Sequence[LifeSign]) -> Mapping[str, Report]:
         """Return, by member, the reports of those that are alive but silent in the folder."""
         reports = {}
         for presence, alive, silent, _ in life_signs:
-            if alive or presence is None or silent is None or presence.member not in self._taken:
+            if alive or presence is None or silent is None or presence.member not in self._latest:
                 continue
-            at, report = self._taken[presence.member]
+            at, report = self._latest[presence.member]
             age = now - at
-            is_newer = silent - age > self._unshown_for
+            is_newer = silent - age > self._lead
             if report.incarnation == presence.incarnation and age <= self._fresh_for and is_newer:
                 reports[presence.member] = report
         return reports

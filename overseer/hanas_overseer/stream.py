@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import msgspec
 
 from hanas_core.members.documents import Alert
-from hanas_overseer.board import Board, Published
+from hanas_overseer.board import Board
 from hanas_overseer.observer import Observation
 
 HEARTBEAT_SECONDS = 10.0
@@ -31,7 +31,7 @@ async def events(board: Board, last_epoch: int | None) -> AsyncIterator[bytes]:
     yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
     place = last_epoch
     number = 0
-    shown: dict[str, Alert] = {}
+    reported: dict[str, Alert] = {}
     while not board.closed:
         published = board.published
         if published is None or published.number == number:
@@ -48,10 +48,10 @@ async def events(board: Board, last_epoch: int | None) -> AsyncIterator[bytes]:
                 yield event
                 place = epoch
         alerts = {alert.id: alert for alert in published.cluster.alerts}
-        for event in _alerts(shown, alerts):
+        for event in _alerts(reported, alerts):
             yield event
-        shown = alerts
-        yield _cluster(published, place)
+        reported = alerts
+        yield encode("cluster", published.body, place)
 
 
 def _takeovers(observation: Observation, place: int) -> Iterator[tuple[int, bytes]]:
@@ -63,18 +63,14 @@ def _takeovers(observation: Observation, place: int) -> Iterator[tuple[int, byte
         yield entry.epoch, encode("takeover", msgspec.json.encode(entry), entry.epoch)
 
 
-def _alerts(shown: dict[str, Alert], present: dict[str, Alert]) -> Iterator[bytes]:
-    for alert in shown.values():
+def _alerts(reported: dict[str, Alert], present: dict[str, Alert]) -> Iterator[bytes]:
+    for alert in reported.values():
         if alert.id not in present:
             yield encode("alert-cleared", msgspec.json.encode(alert))
     for alert in present.values():
-        before = shown.get(alert.id)
+        before = reported.get(alert.id)
         if before is None or (before.severity, before.kind) != (alert.severity, alert.kind):
             yield encode("alert", msgspec.json.encode(alert))
-
-
-def _cluster(published: Published, place: int | None) -> bytes:
-    return encode("cluster", published.body, place)
 
 
 def encode(name: str, document: bytes, identity: int | None = None) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from hanas_core.members.documents import Report
 from hanas_core.members.timing import Timing
@@ -38,10 +39,12 @@ class Watcher:
         self._life_signs: tuple[LifeSign, ...] = ()
         self._seen_at: float | None = None
         self._reports = Reports(timing)
-        self._trouble = ""
-        self._asked = 0
+        self.trouble = ""
+        """The error of the last look; empty if it succeeded."""
+        # Numbers of the decisions made here: all, those before the last successful look, those before the last look.
+        self._decided = 0
         self._answered = 0
-        self._tried: int | None = None
+        self._tried = -1
         self._nudge = asyncio.Event()
         self._looked = asyncio.Condition()
 
@@ -55,32 +58,27 @@ class Watcher:
         """The age, seconds, above which the last look answers no request."""
         return self._timing.folder_timeout + self._timing.watch_interval
 
-    @property
-    def trouble(self) -> str:
-        """The error of the last look; empty if it succeeded."""
-        return self._trouble
-
     def take(self, report: Report) -> None:
-        """Take the report of a worker that arrived over the network."""
+        """Store a report that a worker sent over the network."""
         self._reports.take(self._clock(), report)
 
     def changed(self) -> None:
         """Look at once after a decision; no later answer may come from an earlier look."""
-        self._asked += 1
+        self._decided += 1
         self._nudge.set()
 
     async def observation(self) -> Observation:
         """Return a recent look that began after every decision made here. Raises FolderUnavailable."""
-        asked = self._asked
+        decided = self._decided
         async with self._looked:
             try:
                 async with asyncio.timeout(self.stale_after):
-                    await self._looked.wait_for(lambda: self._tried is not None and self._tried >= asked)
+                    await self._looked.wait_for(lambda: self._tried >= decided)
             except TimeoutError:
                 raise FolderUnavailable("the folder has not answered yet") from None
         age = self.age
-        if self._observation is None or age is None or self._answered < asked or age > self.stale_after:
-            raise FolderUnavailable(self._trouble or f"the last look at the folder was {age or 0.0:.1f} s ago")
+        if self._observation is None or age is None or self._answered < decided or age > self.stale_after:
+            raise FolderUnavailable(self.trouble or f"the last look at the folder was {age or 0.0:.1f} s ago")
         return self._observation
 
     async def cluster(self) -> ClusterDocument:
@@ -92,34 +90,32 @@ class Watcher:
         while True:
             await self.look()
             observation = self._observation
-            behind = observation is not None and not observation.complete and not self._trouble
+            behind = observation is not None and not observation.complete and not self.trouble
             pause = 0.0 if behind else self._timing.watch_interval
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._nudge.wait()
-            except TimeoutError:
-                pass
             self._nudge.clear()
 
     async def look(self) -> None:
         """Look once and publish the result; an error becomes an alert."""
-        asked, began = self._asked, self._clock()
+        decided, began = self._decided, self._clock()
         try:
             observation = await self._observer.run(Observer.look, self._timing.folder_timeout)
         except Exception as error:  # of any kind: it becomes an alert, and the next look may succeed
-            if not self._trouble:
+            if not self.trouble:
                 _log.error(
                     "the communication folder cannot be read: %s", error, exc_info=not isinstance(error, FolderError)
                 )
-            self._trouble = str(error) or type(error).__name__
+            self.trouble = str(error) or type(error).__name__
         else:
-            if self._trouble:
+            if self.trouble:
                 _log.info("the communication folder can be read again")
             self._log_epoch(observation)
-            self._trouble = ""
+            self.trouble = ""
             self._life_signs = self._liveness.look(self._clock(), observation.presences)
-            self._observation, self._seen_at, self._answered = observation, began, asked
-        self._tried = asked
+            self._observation, self._seen_at, self._answered = observation, began, decided
+        self._tried = decided
         self.board.show(self._clock(), self._observation, self._compose(self._observation or Observation()))
         async with self._looked:
             self._looked.notify_all()
@@ -128,8 +124,8 @@ class Watcher:
         now = self._runtime.wall_clock()
         reports = self._reports.of_the_silent(self._clock(), self._life_signs)
         own = alarms.silences(self._life_signs, observation.main, reports, now=now)
-        if self._trouble:
-            own.append(alarms.unreadable(self._trouble, now=now))
+        if self.trouble:
+            own.append(alarms.unreadable(self.trouble, now=now))
         return picture.cluster(self._folder_id, observation, self._life_signs, self._openings.stamp(own), reports)
 
     def _log_epoch(self, observation: Observation) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -20,8 +21,8 @@ _BODILESS = frozenset({204, 304})
 class Wire(Protocol):
     """The connection that a request came over."""
 
-    def write(self, head: bytes, body: bytes) -> None:
-        """Write both."""
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Write a head, in parts, and its content."""
 
     async def drain(self) -> None:
         """Wait until the client has read enough of what was written, or is gone."""
@@ -39,7 +40,7 @@ class Wire(Protocol):
 def scope_of(
     wire: asyncio.Transport, method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]
 ) -> Scope:
-    """Return the scope of a request. Raises httptools.HttpParserError if ``url`` is none."""
+    """Return the scope of a request. Raises httptools.HttpParserError if ``url`` is malformed."""
     target = httptools.parse_url(url)
     path = target.path or b"/"
     server, client = (wire.get_extra_info(name) for name in ("sockname", "peername"))
@@ -67,7 +68,7 @@ class Cycle:
         self.scope = scope
         self.keep_alive = keep_alive
         self.body = bytearray()
-        """What was received and the application has not taken yet."""
+        """Bytes that the application has not taken yet."""
         self.more_body = True
         self.response_started = self.response_complete = False
         """The first byte was written, and the last one."""
@@ -75,7 +76,7 @@ class Cycle:
         self._expects = expects
         self._disconnected = False
         self._news = asyncio.Event()
-        """Something happened that the application may wait for."""
+        """Set by an event that the application may wait for."""
         self._head: bytes | None = None
         """The head of the response until it is written, with the first part of the body; then empty."""
         self._chunked = self._bodiless = False
@@ -95,7 +96,7 @@ class Cycle:
             self._wire.fail(self)
 
     def received(self, body: bytes, *, more_body: bool = True) -> None:
-        """Take a part of the body; what the response did not wait for is dropped."""
+        """Take a part of the body; drop it when the response is complete."""
         if not self.response_complete:
             self.body += body
         self.more_body = more_body
@@ -108,7 +109,7 @@ class Cycle:
 
     async def _receive(self) -> Message:
         if self._expects and not self.response_started and not self._disconnected:
-            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+            self._wire.write((b"HTTP/1.1 100 Continue\r\n\r\n",))
         self._expects = False
         if not self._disconnected and not self.response_complete:
             await self._news.wait()
@@ -176,4 +177,4 @@ class Cycle:
 
     def _write(self, head: bytes, body: bytes) -> None:
         self.response_started, self._head = True, b""
-        self._wire.write(head, body)
+        self._wire.write((head, body))

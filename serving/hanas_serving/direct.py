@@ -1,14 +1,13 @@
 """The direct way of a plain request: from the parser to a handler, and its answer to the socket, without ASGI.
 
-An ASGI request costs a task, a cycle with its event, and a dictionary for each message: most of what a small request
-costs at all. A plain request is given to a handler as soon as it is complete, by a plain call; its `Exchange` is
-answered whenever the handler likes, by another.
+An ASGI request costs a task, a cycle with its event, and a dictionary for each message, which is most of the cost of a
+small request. A handler gets a plain request by a call as soon as it is complete, and answers its `Exchange` by another
+one, at any time.
 """
 
 import logging
 import re
-from collections.abc import Coroutine
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -21,8 +20,6 @@ _MOST_HEAD_BYTES = 2048
 """Heads that are remembered: 2 MiB of them at most, and the lists of their headers."""
 FAILED = Answer(500, b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n", b"Internal Server Error")
 """The answer to a request over which this program made a mistake."""
-
-
 Headers = list[tuple[bytes, bytes]]
 """As ASGI has them: names in lower case."""
 
@@ -39,30 +36,31 @@ class Direct(Protocol):
 
 
 class Heads:
-    """What is plain about the head of a request, and the headers that were seen before.
+    """What makes the head of a request plain, and the headers that were seen before.
 
-    A client sends the same headers again and again. Once the parser has read such lines, byte for byte, as those of a
-    plain request, the next request with the same lines is taken without it.
+    A client repeats its headers. Once the parser has read certain lines as those of a plain request, a later request
+    with the same bytes there is taken without it.
     """
 
     def __init__(self, direct: Direct) -> None:
-        """Know no headers yet."""
+        """Begin without entries."""
+        self.direct = direct
         path = re.escape(direct.prefix) + rb"[A-Za-z0-9\-._~!$&'()*+,;=:@/%]+"  # what RFC 3986 allows, and no query
         methods = b"|".join(map(re.escape, sorted(direct.methods)))
         self.methods = direct.methods
         self.is_path = re.compile(path).fullmatch
-        self.begins = re.compile(rb"(%b) (%b) HTTP/1\.1\r\n" % (methods, path)).match
-        """Matches the first line of a request."""
-        self.known: dict[bytes, tuple[Headers, int]] = {}
+        self.begins = re.compile(rb"(%b) (%b) HTTP/1\.1(?=\r\n)" % (methods, path)).match
+        """Matches the first line of a request without its end, which is the begin of the head's end without headers."""
+        self.entries: dict[bytes, tuple[Headers, int]] = {}
         """By the lines behind the first one: the headers, and the length of the body, bytes."""
 
     def remember(self, lines: bytes, headers: Headers, length: int) -> None:
-        """The parser has found ``lines`` to be the headers of a plain request with a body of this length."""
+        """Note that the parser has found ``lines`` to be the headers of a plain request with a body of this length."""
         if len(lines) > _MOST_HEAD_BYTES:
             return
-        if len(self.known) >= _MOST_HEADS:
-            self.known.clear()
-        self.known[lines] = headers, length
+        if len(self.entries) >= _MOST_HEADS:
+            self.entries.clear()
+        self.entries[lines] = headers, length
 
 
 class Wire(Protocol):
@@ -70,9 +68,6 @@ class Wire(Protocol):
 
     def answer(self, exchange: "Exchange", answer: Answer) -> None:
         """Write the answer, and go on with the connection's next request."""
-
-    def start(self, procedure: Coroutine[Any, Any, None]) -> None:
-        """Run what an answer takes."""
 
 
 class Exchange(msgspec.Struct, eq=False):
@@ -90,7 +85,7 @@ class Exchange(msgspec.Struct, eq=False):
     response_started: ClassVar[bool] = False
 
     def answer(self, answer: Answer) -> None:
-        """Answer the request; if the client is gone, nobody hears it."""
+        """Answer the request; without effect if the client is gone."""
         self.wire.answer(self, answer)
 
     def fail(self, error: BaseException) -> None:
@@ -98,10 +93,6 @@ class Exchange(msgspec.Struct, eq=False):
         log.error("an error of this program", exc_info=error)
         self.keep_alive = False
         self.wire.answer(self, FAILED)
-
-    def go_on(self, procedure: Coroutine[Any, Any, None]) -> None:
-        """Let ``procedure``, which must not raise, answer: what it waits for cannot be had by a call."""
-        self.wire.start(procedure)
 
     def disconnect(self) -> None:
         """Note that nobody waits for the answer."""

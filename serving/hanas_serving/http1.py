@@ -6,8 +6,6 @@ written: answers and refusals come in order. After some pieces the event loop ha
 
 import asyncio
 import math
-from collections.abc import Coroutine
-from typing import Any
 
 import httptools
 from starlette.types import ASGIApp
@@ -17,16 +15,13 @@ from hanas_serving.asgi import Cycle, scope_of
 from hanas_serving.direct import FAILED, Direct, Exchange, Headers, Heads
 from hanas_serving.pieces import Pieces
 from hanas_serving.problems import Problem
+from hanas_serving.stream import MOST_COPIED, Stream
 from hanas_serving.upgrades import without_offer
 
 IDLE_SECONDS = 5.0
 """How long a connection may be idle between two requests."""
 _STALL_SECONDS = 60.0
 """How long a client may neither send what it began to send, nor read what it asked for."""
-_LINGER_SECONDS = 5.0
-_MOST_SWALLOWED = 64 << 20
-"""Bytes that a client may still send when its answer is there: closed at once, the connection would be reset, and the
-answer lost."""
 _MOST_HEADERS = 256
 _MOST_PIECES = 16
 """That are parsed before others have their turn on the event loop."""
@@ -34,8 +29,6 @@ _MOST_WAITING = 64 << 10
 """A body of which more waits to be taken is not read on. Bytes."""
 _MOST_PLAIN_BODY = 64 << 10
 """A larger body is read piece by piece, by the ordinary way. Bytes."""
-_MOST_COPIED = 64 << 10
-"""A larger content is not copied behind its head. Bytes."""
 
 
 class Server:
@@ -51,7 +44,6 @@ class Server:
     ) -> None:
         """Answer by ``app``, and plain requests by ``direct``. Ends what is idle or makes no progress for so long."""
         self.app = app
-        self.direct = direct
         self.heads = None if direct is None else Heads(direct)
         self.idle_seconds, self.stall_seconds = idle_seconds, stall_seconds
         self.connections: set[Connection] = set()
@@ -60,85 +52,72 @@ class Server:
         """Set when the last connection is lost."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Stream):
     """One connection; what cannot be parsed or breaks off is answered with a problem document."""
-
-    _wire: asyncio.Transport
-    _timer: asyncio.TimerHandle
 
     def __init__(self, server: Server) -> None:
         """Prepare for a connection that is about to be made."""
-        self.loop = asyncio.get_running_loop()
-        self.tasks = server.tasks
+        super().__init__(server.idle_seconds, server.stall_seconds)
         self._server = server
-        self._direct, self._heads = server.direct, server.heads
+        self._heads = server.heads
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: Headers = []
         self._cycle: Exchange | Cycle | None = None
         """The request that is received or answered; None between two, and during the next one's head."""
-        self._idle = False
+        self._idle = True
         """Nothing is under way: a plain request may be taken without the parser."""
         self._pieces = Pieces()
-        self._lesson: tuple[bytes, int] | None = None
+        self._candidate: tuple[bytes, int] | None = None
         """Header lines, and the length of what followed, if that was the body of a whole plain request."""
         self._parsing = False
         """The parser is at work, or will be at the event loop's next turn."""
-        self._half_closed = self._ending = False
-        self._swallowed = 0
-        self._reading = True
         self._write_paused = False
         self._writable = asyncio.Event()
         self._writable.set()
-        self._unsent = 0
-        self._since = 0.0
-        """When there was progress, or the connection became idle."""
 
     # ------------------------------------------------------------------ the transport's calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio's own signature
-        """Begin with a new connection. Its first request may take as long as any may make no progress."""
-        self._wire = transport
+        """Begin with a new connection."""
+        super().connection_made(transport)
         self._server.connections.add(self)
-        self._idle = True
-        limits = self._server
-        self._since = self.loop.time() + limits.stall_seconds - limits.idle_seconds
-        self._tick = min(limits.idle_seconds, limits.stall_seconds, _LINGER_SECONDS)
-        self._timer = self.loop.call_later(self._tick, self._check_progress)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End; an answer that is still to come has nobody to go to."""
-        del exc
-        self._timer.cancel()
-        self._give_up()
-        del self._parser  # which knows this connection
+        """End."""
+        super().connection_lost(exc)
         self._writable.set()
+        del self._parser  # which knows this connection
         self._server.connections.discard(self)
         if not self._server.connections:
             self._server.unused.set()
 
     def data_received(self, data: bytes) -> None:
-        """Take a whole plain request with well-known headers by itself; whatever else comes is for the parser."""
+        """Take a whole plain request with remembered headers at once, and all else by the parser."""
         heads = self._heads
-        if not self._idle or heads is None or self._direct is None or (line := heads.begins(data)) is None:
-            self._receive(data)
-            return
-        begin = line.end()
-        end = data.find(b"\r\n\r\n", begin) + 4
-        known = heads.known.get(data[begin:end])
-        if known is None:
-            self._lesson = data[begin:end], len(data) - end
-            self._receive(data)
-            self._lesson = None
-            return
-        headers, length = known
-        if len(data) - end != length:
-            self._receive(data)
+        if self._idle and heads is not None and (line := heads.begins(data)) is not None:
+            begin = line.end()
+            end = data.find(b"\r\n\r\n", begin) + 4
+            lines = data[begin:end]
+            head = heads.entries.get(lines)
+            if head is None:
+                self._candidate = lines, len(data) - end
+            elif len(data) - end == head[1]:
+                self._idle = False
+                method, path = line.groups()
+                self._cycle = exchange = Exchange(self, method, path, head[0], data[end:], more_body=False)
+                heads.direct(exchange)
+                return
+        if self._ending:
+            if self.swallow(len(data)):
+                self._wire.close()
             return
         self._idle = False
-        method, path = line.groups()
-        self._cycle = exchange = Exchange(self, method, path, headers, data[end:], more_body=False)
-        self._direct(exchange)
+        self._since = self.loop.time()
+        self._pieces.add(data)
+        if not self._parsing:
+            self._parse()
+        self._candidate = None
 
     def eof_received(self) -> bool:
         """The client closed its side: answer what came in full, and say so if a body did not. True: stay open."""
@@ -150,38 +129,29 @@ class Connection(asyncio.Protocol):
         return not self._ending
 
     def pause_writing(self) -> None:
-        """Hold on: the client does not read its answers."""
+        """Parse no further request: the client does not read its answers."""
         self._write_paused, self._idle = True, False
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Go on: the client has read."""
+        """Continue: the client has read."""
         self._write_paused = False
         self._writable.set()
         self._parse_later()
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough of what was written, or is gone."""
+        if self._write_paused:
+            await self._writable.wait()
 
     def shutdown(self) -> None:
         """Close when what is under way is answered."""
         if self._cycle is not None:
             self._cycle.keep_alive = False
         elif not self._ending:
-            self._end(more=False)
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._wire.abort()
+            self.end(more=False)
 
     # ------------------------------------------------------------------ what was received
-
-    def _receive(self, data: bytes) -> None:
-        if self._ending:
-            self._swallow(len(data))
-            return
-        self._idle = False
-        self._since = self.loop.time()
-        self._pieces.add(data)
-        if not self._parsing:
-            self._parse()
 
     def _parse(self) -> None:
         """Have the parser take in some pieces, and come back for more when others had their turn."""
@@ -193,16 +163,19 @@ class Connection(asyncio.Protocol):
                 self._feed(self._pieces.next())
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(
-                cause if isinstance(cause, Problem) else Problem(400, "this is no HTTP request: send HTTP/1.1")
-            )
+            problem = cause if isinstance(cause, Problem) else Problem(400, "this is no HTTP request: send HTTP/1.1")
+            self._last(problem.answer())
         except Problem as problem:
-            self._refuse(problem)
+            self._last(problem.answer())
         self._parsing = False
         if self._may_parse():
             self._parse_later()
         elif self._half_closed and not self._ending and not self._pieces.waiting:
-            self._end_half_closed()
+            if self._cycle is None:
+                self.end(more=False)
+            elif self._cycle.more_body:
+                detail = "the body is shorter than announced; nothing was done; send the whole body"
+                self._last(Problem(400, detail).answer())
         self.regulate()
 
     def _parse_later(self) -> None:
@@ -211,7 +184,7 @@ class Connection(asyncio.Protocol):
             self.loop.call_soon(self._parse)
 
     def _may_parse(self) -> bool:
-        """Tell whether there is something to parse, and it is not a request that has to wait for its turn."""
+        """Return whether there is something to parse, and it is not a request that has to wait for its turn."""
         if self._ending or not self._pieces.waiting:
             return False
         return not self._write_paused if self._cycle is None else self._cycle.more_body
@@ -229,14 +202,7 @@ class Connection(asyncio.Protocol):
         """Read from the client, unless what it sent before has to wait."""
         cycle = self._cycle
         waiting = self._pieces.waiting or (cycle is not None and len(cycle.body) > _MOST_WAITING)
-        if waiting is not self._reading or self._wire.is_closing():
-            return
-        self._reading = not waiting
-        if waiting:
-            self._wire.pause_reading()
-        else:
-            self._since = self.loop.time()
-            self._wire.resume_reading()
+        self.read_on(wanted=not waiting)
 
     # ------------------------------------------------------------------ the parser's calls
 
@@ -293,23 +259,23 @@ class Connection(asyncio.Protocol):
         scope = scope_of(self._wire, method, self._url, version, self._headers)
         cycle = Cycle(self, scope, keep_alive=keep_alive and version != "1.0", expects=expects == b"100-continue")
         self._cycle = cycle
-        self.start(cycle.run(self._server.app))
+        task = self.loop.create_task(cycle.run(self._server.app))
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
 
     def on_chunk_header(self) -> None:
         """Begin with a chunk."""
         self._pieces.chunk_began()
 
     def on_body(self, body: bytes) -> None:
-        """Collect a part of a body; behind the answer, so much of it that the client can get to it."""
+        """Collect a part of a body; after the answer, drop it, up to a limit, until the client reads the answer."""
         cycle = self._cycle
         if isinstance(cycle, Exchange):
             cycle.body += body
         elif cycle is not None:
             cycle.received(body)
-            if cycle.response_complete:
-                self._swallowed += len(body)
-                if self._swallowed > _MOST_SWALLOWED:
-                    self._end(more=True)
+            if cycle.response_complete and self.swallow(len(body)):
+                self.end(more=True)
 
     def on_message_complete(self) -> None:
         """Hand a plain request over."""
@@ -322,53 +288,34 @@ class Connection(asyncio.Protocol):
             if cycle.response_complete:
                 self._next()
             return
-        cycle.more_body = False
-        if self._lesson is not None and self._heads is not None and self._lesson[1] == len(cycle.body):
-            self._heads.remember(self._lesson[0], cycle.headers, len(cycle.body))
-        if self._direct is not None:
-            self._direct(cycle)
+        heads, candidate, cycle.more_body = self._heads, self._candidate, False
+        assert heads is not None, "an exchange is made where there is a direct way only"
+        if candidate is not None and candidate[1] == len(cycle.body):
+            heads.remember(candidate[0], cycle.headers, len(cycle.body))
+        heads.direct(cycle)
 
     # ------------------------------------------------------------------ answers
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """Write the answer to a plain request, and go on with what came behind it, if anything did."""
-        wire = self._wire
+        wire, body = self._wire, answer.body
         if self._cycle is not exchange or wire.is_closing():
             return
-        body = answer.body
-        parts = (
-            STATUS_LINES[answer.status],
-            answer.lines,
-            b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n",
-            body,
-        )
-        if len(body) > _MOST_COPIED:
+        end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
+        parts = (STATUS_LINES[answer.status], answer.lines, end, body)
+        if len(body) > MOST_COPIED:
             wire.writelines(parts)
         else:
             wire.write(b"".join(parts))
         if exchange.keep_alive:
             self._next()
         else:
-            self._end(more=self._pieces.waiting)
-
-    def write(self, head: bytes, body: bytes) -> None:
-        """Write a part of a response."""
-        if self._wire.is_closing():
-            return
-        if len(body) > _MOST_COPIED:
-            self._wire.writelines((head, body))
-        else:
-            self._wire.write(head + body)
-
-    async def drain(self) -> None:
-        """Wait until the client has read enough of what was written, or is gone."""
-        if self._write_paused:
-            await self._writable.wait()
+            self.end(more=self._pieces.waiting)
 
     def completed(self, cycle: Cycle) -> None:
         """Go on with the next request, if the body of this one is there; else it is swallowed first."""
         if not cycle.keep_alive:
-            self._end(more=cycle.more_body or self._pieces.waiting)
+            self.end(more=cycle.more_body or self._pieces.waiting)
         elif cycle.more_body:
             self._swallowed = 0
             self._parse_later()
@@ -387,22 +334,11 @@ class Connection(asyncio.Protocol):
                 return
             pieces.clear()
         if self._half_closed:
-            self._end(more=False)
+            self.end(more=False)
             return
         self._idle = not self._write_paused
         if not self._reading:
             self.regulate()
-
-    def start(self, procedure: Coroutine[Any, Any, None]) -> None:
-        """Run what an answer takes."""
-        task = self.loop.create_task(procedure)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    # ------------------------------------------------------------------ the end
-
-    def _refuse(self, problem: Problem) -> None:
-        self._last(problem.answer())
 
     def fail(self, cycle: Cycle) -> None:
         """Answer that this program made a mistake, unless the response is complete, and close the connection."""
@@ -412,63 +348,20 @@ class Connection(asyncio.Protocol):
     def _last(self, answer: Answer) -> None:
         """Answer what is under way, unless that has begun already, and end the connection."""
         if self._cycle is None or not self._cycle.response_started:
-            self.write(b"%b%bconnection: close\r\n\r\n" % (STATUS_LINES[answer.status], answer.lines), answer.body)
-        self._end(more=True)
+            self.write((STATUS_LINES[answer.status], answer.lines, b"connection: close\r\n\r\n", answer.body))
+        self.end(more=True)
 
-    def _end_half_closed(self) -> None:
-        """End the connection of a client that has closed its side, unless an answer is under way."""
-        if self._cycle is None:
-            self._end(more=False)
-        elif self._cycle.more_body:
-            self._refuse(Problem(400, "the body is shorter than announced; nothing was done; send the whole body"))
-
-    def _end(self, *, more: bool) -> None:
-        """Close the connection; ``more``: only the own side, and the other when the client had time to read."""
-        self._give_up()
-        if not more or self._half_closed or self._wire.is_closing():
-            self._wire.close()
-        else:
-            self._since, self._swallowed = self.loop.time(), 0
-            self._wire.write_eof()
-            self.regulate()
-
-    def _give_up(self) -> None:
-        cycle, self._cycle = self._cycle, None
+    def give_up(self) -> None:
+        """Answer nothing more."""
+        super().give_up()
+        cycle, self._cycle, self._idle = self._cycle, None, False
         if cycle is not None:
             cycle.disconnect()
-        self._ending, self._idle = True, False
         self._pieces.clear()
 
-    def _swallow(self, size: int) -> None:
-        self._swallowed += size
-        if self._swallowed > _MOST_SWALLOWED:
-            self._wire.close()
-
-    def _check_progress(self) -> None:
-        """End the connection if it was idle, or a client made no progress, for long enough.
-
-        One timer runs on while requests come and go, and looks at the clock when it rings: cheaper than a new one for
-        each request.
-        """
-        now, unsent = self.loop.time(), self._wire.get_write_buffer_size()
-        if unsent != self._unsent:
-            self._unsent, self._since = unsent, now
-        limit = self._limit()
-        rest = self._since + limit - now
-        if rest <= 0:
-            rest = limit
-            if self._ending or unsent:
-                self._wire.abort()
-            else:
-                self._end(more=False)
-        self._timer = self.loop.call_later(min(rest, self._tick), self._check_progress)
-
-    def _limit(self) -> float:
+    def patience(self) -> float:
+        """Return how long a client may send nothing: without end while it waits for its answer."""
         cycle = self._cycle
-        if self._unsent:
-            return self._server.stall_seconds
-        if self._ending:
-            return _LINGER_SECONDS
         if cycle is None:
-            return self._server.stall_seconds if self._pieces.head else self._server.idle_seconds
-        return self._server.stall_seconds if cycle.more_body and self._reading else math.inf
+            return self._stall_seconds if self._pieces.head else self._idle_seconds
+        return self._stall_seconds if cycle.more_body and self._reading else math.inf

@@ -1,12 +1,11 @@
 """Lanes: threads for folder I/O that may hang without freezing anything else (docs/protocol.md, section 4).
 
-Each duty that touches the folder has a lane of its own, with one thread. A call that takes too long is given up on: the
-caller goes on, the thread stays behind with its buffer and its descriptor, and the lane refuses further calls until
-it returns. So a hung mount costs at most one thread per duty, and keep-alives, health checks and redirects
-never wait for it.
+Each duty that touches the folder has a lane of its own, with one thread. The caller of a call that takes too long gets
+an error, the thread stays behind with its buffer and its descriptor, and the lane refuses further calls until it
+returns. So a hung mount costs at most one thread per duty, and keep-alives, health checks and redirects never wait.
 
-What was given up may still take effect, at any time: in the folder, and in memory. So what procedures change in memory
-is `Owned` by their lane.
+A call that timed out may still take effect at any time, in the folder and in memory. So what procedures change in
+memory is `Owned` by their lane.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ T = TypeVar("T")
 
 
 class Hung(FolderUnavailable):
-    """A call was given up, or not begun since another one was."""
+    """A call timed out, or was not begun because an earlier one has not returned."""
 
 
 class Lane:
@@ -33,16 +32,12 @@ class Lane:
         self._runtime = runtime
         self._thread: Thread | None = None
         self._under_way = 0
-        self._given_up = False
-
-    @property
-    def hung(self) -> bool:
-        """A call was given up on and has not returned yet."""
-        return self._given_up
+        self.hung = False
+        """A call timed out and has not returned yet."""
 
     @property
     def idle(self) -> bool:
-        """Every call has returned, also those that were given up on."""
+        """Return whether every call has returned, also those that timed out."""
         return self._under_way == 0
 
     def close(self) -> None:
@@ -56,7 +51,7 @@ class Lane:
 
     async def run(self, procedure: Coroutine[Any, Any, T], timeout: float) -> T:
         """Return the result of ``procedure``. Raises what it raises; Hung after ``timeout`` seconds."""
-        if self._given_up:
+        if self.hung:
             procedure.close()
             raise Hung(f"the folder still hangs ({self._name})")
         if self._thread is None:
@@ -69,25 +64,24 @@ class Lane:
                 return await answer
         except TimeoutError:
             # After a stop of the whole process the time-out and the call's return come together: then nothing hangs.
-            self._given_up = self._under_way > 0
+            self.hung = self._under_way > 0
             raise Hung(f"the folder did not answer within {timeout:g} s ({self._name})") from None
 
     def _deliver(self, answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
         self._under_way -= 1
-        self._given_up = False
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(result)
-        else:
-            answer.set_exception(error)
+        self.hung = False
+        if not answer.done():
+            if error is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(error)
 
 
 class Owned(Generic[S]):
     """An object that belongs to the thread of a lane: only the procedure that is running there touches it.
 
-    The event loop hands it to the thread with a call and has it back with the call's result or error. A call that is
-    given up, by its time-out or since its caller was cancelled, keeps it: the next call gets a new one.
+    The event loop hands it to the thread with a call and has it back with the call's result or error. A call that timed
+    out, or whose caller was cancelled, keeps it: the next call gets a new one.
     """
 
     def __init__(self, lane: Lane, make: Callable[[], S]) -> None:

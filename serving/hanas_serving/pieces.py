@@ -31,7 +31,7 @@ class Pieces:
 
     @property
     def waiting(self) -> bool:
-        """There is something that the parser has not seen."""
+        """Return whether there is something that the parser has not seen."""
         return self.seen < len(self.received)
 
     def add(self, data: bytes) -> None:
@@ -55,8 +55,8 @@ class Pieces:
                 end = received.find(b"\n", begin) + 1 or len(received)
                 self._line = (b"" if self._line.endswith(b"\n") else self._line) + received[begin:end]
             else:
-                found = received.find(_HEAD_END, max(0, begin - _TAIL))
-                end = len(received) if found < 0 else found + len(_HEAD_END)
+                at = received.find(_HEAD_END, max(0, begin - _TAIL))
+                end = len(received) if at < 0 else at + len(_HEAD_END)
             self.head += end - begin
             if self.head > _MOST_HEAD_BYTES:
                 raise Problem(431, f"request line and headers may have at most {_MOST_HEAD_BYTES} bytes")

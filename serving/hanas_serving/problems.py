@@ -43,9 +43,9 @@ class Problem(Exception):
 def response(problem: Problem) -> Response:
     """Return a problem as a Starlette response."""
     answer = problem.answer()
-    made = Response(answer.body, answer.status)
-    made.raw_headers = answer.headers
-    return made
+    result = Response(answer.body, answer.status)
+    result.raw_headers = answer.headers
+    return result
 
 
 async def answer_problem(request: Request, problem: Exception) -> Response:

@@ -14,26 +14,23 @@ from hanas_core.volume.errors import FolderError
 from hanas_serving import settings
 from hanas_serving.settings import SettingError
 
-_LOG_LEVEL = "HANAS_LOG_LEVEL"
 _LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
-_DUE_TO_FOLDER = "the communication folder cannot be used"
 
 
 def run(name: str, main: Callable[[asyncio.Event], Awaitable[Any]]) -> int:
     """Run ``main`` until it returns; the event it gets is set by SIGTERM and SIGINT. Returns the exit code."""
+    level = "HANAS_LOG_LEVEL"
     try:
         logging.basicConfig(
-            level=settings.choice({_LOG_LEVEL: os.environ.get(_LOG_LEVEL, "").upper()}, _LOG_LEVEL, _LOG_LEVELS),
+            level=settings.choice({level: os.environ.get(level, "").upper()}, level, _LOG_LEVELS),
             format=f"%(asctime)s {name} %(levelname)s %(message)s",
             stream=sys.stderr,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_signalled(main))
-    except SettingError as error:
-        sys.stderr.write(f"{name}: {error}\n")
-        return 1
-    except FolderError as error:
-        sys.stderr.write(f"{name}: {_DUE_TO_FOLDER}: {error}\n")
+    except (SettingError, FolderError) as error:
+        cause = "the communication folder cannot be used: " if isinstance(error, FolderError) else ""
+        sys.stderr.write(f"{name}: {cause}{error}\n")
         return 1
     return 0
 

@@ -59,7 +59,7 @@ class SystemThread:
         threading.Thread(target=self._work, name=f"folder-{name}", daemon=True).start()
 
     def submit(self, procedure: Procedure, answer: asyncio.Future[Any]) -> None:
-        """Hand ``procedure`` over, with all that it works on."""
+        """Hand ``procedure`` to the thread, with all that it works on."""
         self._calls.put((procedure, answer))
 
     def end(self) -> None:

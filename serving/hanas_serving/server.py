@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import socket
-from typing import Protocol
 
 from starlette.types import ASGIApp
 
@@ -23,20 +22,9 @@ def bind(port: int, what: str) -> socket.socket:
     try:
         return socket.create_server(("", port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
     except OSError as error:
-        reason = (
-            "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-        )
+        taken = error.errno == errno.EADDRINUSE
+        reason = "is taken by another program" if taken else f"cannot be used: {error.strerror}"
         raise SettingError(f"port {port} ({what}) {reason}; choose another one") from None
-
-
-class Endpoint(Protocol):
-    """A server of one protocol on one socket."""
-
-    async def start(self) -> None:
-        """Begin to accept connections."""
-
-    async def stop(self) -> None:
-        """Finish what is being answered, for two seconds at most, and close."""
 
 
 class HttpEndpoint:

@@ -1,6 +1,6 @@
 """Settings from the environment, with errors that say which variable and what it may be."""
 
-import socket
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hanas_core.members.timing import PRESETS, Timing
-from hanas_core.volume import names
+from hanas_core.volume.names import is_nonce
 
+FOLDER = "COMMUNICATION_FOLDER"
+_DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
-_MOST_URL_CHARS = 256
 _EXAMPLE_PORT = 4000
 
 
@@ -19,31 +20,65 @@ class SettingError(Exception):
     """A setting is wrong, or something that the program needs at its start is not there. One line for people."""
 
 
+class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not change while an overseer or a worker runs."""
+
+    port: int
+    folder: Path
+    folder_is_default: bool
+    """No folder was named: an overseer creates the default one if it is missing, and a worker waits for that."""
+    folder_id: str | None
+    """The id that the folder must have; None: any id is accepted, and an overseer initialises an empty folder."""
+    secrets: tuple[str, ...]
+    """What components show each other; empty: anyone may act as one."""
+    client_tokens: tuple[str, ...]
+    """Clients need one of these; empty: anyone may read and write."""
+    timing: Timing
+
+
+def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings:
+    """Return the settings that all components have in common. Raises SettingError."""
+    folder = environment.get(FOLDER)
+    return ComponentSettings(
+        port=port(environment, "PORT", default_port),
+        folder=Path(folder or _DEFAULT_FOLDER),
+        folder_is_default=not folder,
+        folder_id=folder_id(environment),
+        secrets=secrets(environment, "HANAS_SECRET_FILE"),
+        client_tokens=secrets(environment, "HANAS_CLIENT_TOKEN_FILE"),
+        timing=timing(environment),
+    )
+
+
 def port(environment: Mapping[str, str], name: str, default: int) -> int:
     """Return a TCP port."""
-    text = environment.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_PORT):
-        raise SettingError(f"{name}={text}: must be a port number from 1 to {_MOST_PORT}")
-    return int(text)
+    return _integer(environment, name, default, "a port number", 1, _MOST_PORT)
 
 
 def bytes_count(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     """Return a number of bytes within its bounds."""
+    return _integer(environment, name, default, "a number of bytes", least, most)
+
+
+def _integer(environment: Mapping[str, str], name: str, default: int, what: str, least: int, most: int) -> int:
     text = environment.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-        raise SettingError(f"{name}={text}: must be a number of bytes from {least} to {most}")
+        raise SettingError(f"{name}={text}: must be {what} from {least} to {most}")
     return int(text)
 
 
 def share(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
     """Return a share, a number from 0 to 1, within its bounds."""
-    text = environment.get(name) or str(default)
+    return _decimal(name, environment.get(name) or str(default), "a number", least, most)
+
+
+def _decimal(name: str, text: str, what: str, least: float, most: float) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
+        value = math.nan
     if not least <= value <= most:
-        raise SettingError(f"{name}={text}: must be a number from {least:g} to {most:g}")
+        raise SettingError(f"{name}={text}: must be {what} from {least} to {most}")
     return value
 
 
@@ -95,7 +130,7 @@ def secrets(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
 def folder_id(environment: Mapping[str, str]) -> str | None:
     """Return ``HANAS_FOLDER_ID``, None if it is not set."""
     text = environment.get("HANAS_FOLDER_ID") or None
-    if text is not None and not names.is_nonce(text):
+    if text is not None and not is_nonce(text):
         raise SettingError(f"HANAS_FOLDER_ID={text}: must be 16 to 64 lower-case hexadecimal digits")
     return text
 
@@ -103,25 +138,10 @@ def folder_id(environment: Mapping[str, str]) -> str | None:
 def timing(environment: Mapping[str, str]) -> Timing:
     """Return the preset ``HANAS_PRESET`` with every ``HANAS_<TIMING>`` that is set, in seconds."""
     preset = PRESETS[choice(environment, "HANAS_PRESET", tuple(PRESETS))]
-    changed = {}
-    for field in msgspec.structs.fields(Timing):
-        name = f"HANAS_{field.name.upper()}"
-        text = environment.get(name)
-        if text:
-            changed[field.name] = _seconds(name, text)
-    return msgspec.structs.replace(preset, **changed)
-
-
-def _seconds(name: str, text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0.001 <= seconds <= 3600:
-        raise SettingError(f"{name}={text}: must be a number of seconds from 0.001 to 3600")
-    return seconds
-
-
-def host_name() -> str:
-    """Return this machine's name."""
-    return socket.gethostname()
+    names = {field.name: f"HANAS_{field.name.upper()}" for field in msgspec.structs.fields(Timing)}
+    changes = {
+        field: _decimal(name, text, "a number of seconds", 0.001, 3600)
+        for field, name in names.items()
+        if (text := environment.get(name))
+    }
+    return msgspec.structs.replace(preset, **changes)

@@ -1,6 +1,6 @@
-"""Ambushes: what happens at the moments that matter, to one member (here) or to two at once (`tests.sim.duels`).
+"""Ambushes: faults at critical moments, of one member (here) or of two at once (`tests.sim.duels`).
 
-An ambush waits for the next operation of some kind of one member, and strikes just before or just after its effect.
+An ambush waits for the next operation of some kind of one member, and acts just before or just after its effect.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tests.sim.places import COMMITS, COMPACTIONS, PLACES, Place
 from tests.sim.processes import Overseer, Worker
 
 _MOST_WAITING = 3
-"""So many ambushes wait for one member; of more, the oldest is called off."""
+"""Maximum of waiting ambushes for one member; beyond it the oldest is cancelled."""
 
 _MOST_DUELS = 3
-"""So many duels are prepared at once: most of them wait for somebody who does not come."""
+"""Maximum of duels in preparation: most of them wait for an operation that never comes."""
 
 
 class Ambushes:
-    """Lies in wait."""
+    """Sets ambushes and carries them out."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
@@ -33,7 +33,7 @@ class Ambushes:
         self._waiting: defaultdict[str, deque[Callable[[], None]]] = defaultdict(deque)
 
     def join(self) -> None:
-        """Be a part of the faults."""
+        """Serve the faults of a run."""
         self._faults.add("ambush", self._anywhere, 15)
         self._faults.add("commit ambush", self._at_commit, 3)
         self._faults.add("compaction ambush", self._at_compaction, 1)
@@ -44,9 +44,9 @@ class Ambushes:
     def wait(
         self, member: Worker | Overseer, place: Place, moment: str, strike: Callable[[Call], bool], times: int = 1
     ) -> Callable[[], None]:
-        """Strike at an operation of a member, the ``times``-th of its kind; return what calls it off.
+        """Act at an operation of a member, the ``times``-th of its kind; return a function that cancels this.
 
-        ``strike`` returns whether the operation is held until `Mount.release`, which it can be before its effect.
+        ``strike`` returns whether to hold the operation until `Mount.release`, possibly before its effect.
         """
         left, ambushes = times, member.mount.ambushes
 
@@ -82,7 +82,7 @@ class Ambushes:
         self._ambush(self._faults.worker(0.9), self._chance.choice(COMPACTIONS))
 
     def _late_read(self) -> None:
-        """A main reads a value so slowly that its segment may be gone; a backup gives up on a read, which goes on."""
+        """A main reads a value so slowly that its segment may be gone; a backup abandons a read, which continues."""
         worker = self._faults.worker()
 
         def strike(call: Call) -> bool:
@@ -95,16 +95,16 @@ class Ambushes:
         self.wait(worker, Place("read", "segments/"), moment, strike, times)
 
     def _ambush(self, member: Worker | Overseer, place: Place, errors: int = 4) -> None:
-        """At the next operation of some kind, at one member, something happens just before or after its effect.
+        """Cause a fault just before or after the effect of the next operation of some kind at one member.
 
-        ``errors``: how often it is an error, compared with a kill, which has 4.
+        ``errors``: weight of an error, compared with a kill, which has 4.
         """
         chance = self._chance
         moment, times = chance.choice(("before", "after")), chance.choice((1, 1, 2, 3))
         whats = ("pause", "kill", "restart", "power cut", "crash", "hang", "error", "pause and crash", "hang and crash")
         what = chance.choices(whats, (5, 4, 2, 2, 4, 2, errors, 3, 3))[0]
         if what == "error":
-            moment = "before"  # or it would be an error of something else
+            moment = "before"  # otherwise another operation would get the error
 
         def strike(call: Call) -> bool:
             self._faults.note("ambush", f"{moment} {call} of {member.name}: {what}")
@@ -137,7 +137,7 @@ class Ambushes:
     # ------------------------------------------------------------------ names
 
     def _late_names(self) -> None:
-        """Somebody claims, and for a while no claim's name becomes durable, nowhere; then the server crashes."""
+        """After a claim, no claim's name becomes durable at any member for a while; then the server crashes."""
         faults, waiting = self._faults, list[Callable[[], None]]()
         members: list[Worker | Overseer] = [*faults.workers, *faults.overseers]
         fails = self._chance.random() < 0.5
@@ -164,7 +164,7 @@ class Ambushes:
     # ------------------------------------------------------------------ two members
 
     def provoke(self) -> None:
-        """Let there be a takeover soon."""
+        """Cause a takeover soon."""
         faults = self._faults
         mains = [worker for worker in faults.workers if worker.role is Role.MAIN]
         if not mains:

@@ -1,4 +1,4 @@
-"""Play many seeds and print what happened: `make sim SEEDS=1000`, or one seed with its trace: `make sim SEED=92`."""
+"""Run many seeds and print the result: `make sim SEEDS=1000`, or one seed with its trace: `make sim SEED=92`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PROGRESS_SECONDS = 10.0
 
 @dataclass
 class Tally:
-    """The sum of many runs."""
+    """The totals of many runs."""
 
     seeds: int = 0
     simulated_seconds: float = 0.0
@@ -59,7 +59,7 @@ class Tally:
 
 
 def play(seeds: Iterable[int], jobs: int = 1) -> Iterator[Report]:
-    """Yield the reports of many seeds; with ``jobs`` above 1 on as many processes, in any order."""
+    """Yield the reports of many seeds; with ``jobs`` above 1 from as many processes, in any order."""
     if jobs == 1:
         yield from map(run, seeds)
         return

@@ -1,4 +1,4 @@
-"""Clients that write, read, delete and repeat, and remember what they were told: the history that is judged."""
+"""Clients that write, read, delete and repeat, and record the answers: the history that is judged."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from tests.sim.world import ProcessLoop, World
 
 TIMEOUT = 0.7
 LOST_ANSWERS = 0.03
-"""The part of the answers that a client does not get, although there was one."""
+"""Part of the answers that are lost on the way to the client."""
 _CONDITIONS = (None, None, None, None, "version", "version", "absent")
 
 
 class Clients:
-    """A few clients on a machine of their own, which never fails."""
+    """A few clients on a machine that never fails."""
 
     def __init__(self, world: World, network: Network, workers: list[str], keys: int, large: float) -> None:
         self.world = world
         self.loop = ProcessLoop(world, "clients")
         self.history: list[Operation] = []
         self.stale: list[tuple[str, str, str]] = []
-        """What stale reads found: key, value, version."""
+        """Results of stale reads: key, value, version."""
         self.acknowledged = 0
         self.stopping = False
         self.busy = 0
-        """How many clients have not stopped yet."""
+        """Number of clients that have not stopped yet."""
         self._network = network
         self._workers = workers
         self._large = large
         self._keys = [f"k{number}" for number in range(keys)]
         self._mains: dict[str, str] = {}
-        """Where each client was served last: it may be the last to learn that there is another main."""
+        """The server that answered each client last: it may be the last to learn of another main."""
         self._versions: dict[str, str] = {}
         self._values = 0
 
@@ -102,7 +102,7 @@ class Clients:
                 await asyncio.sleep(chance.uniform(0.01, 0.15))
 
     def _asking(self, client: str, kind: Action, key: str) -> tuple[Operation, dict[str, str]]:
-        """An operation that nobody has answered yet, and its headers."""
+        """An operation without an answer so far, and its headers."""
         chance = self.world.random
         headers: dict[str, str] = {}
         value = if_match = if_none_match = None
@@ -155,7 +155,7 @@ class Clients:
             self.stale.append((key, answer.body.decode().rstrip("."), answer.headers["etag"].strip('"')))
 
     async def read_all(self) -> dict[str, tuple[str, str]]:
-        """Read every key until it is answered: what is there at the end, value and version."""
+        """Read every key until an answer comes: the final value and version of each."""
         found = {}
         for key in self._keys:
             target = self._workers[0]

@@ -1,8 +1,8 @@
-"""The simulated file server: what every client sees, and what is left of it after a crash.
+"""The simulated file server: what every client sees, and what remains of it after a crash.
 
-A file is a set of pages of 4096 bytes, each as it is seen and as it is durable. A directory is a set of names,
-likewise. A crash of the server takes what is not durable: all of it, or some pages and names and not others, or parts
-of a page.
+A file is a set of pages of 4096 bytes, each with its visible and its durable content. A directory is a set of names,
+likewise. A crash of the server discards what is not durable: all of it, or some pages and names and not others, or
+parts of a page.
 """
 
 import random
@@ -25,7 +25,7 @@ class Inode:
     seen: Pages = field(default_factory=dict)
     durable: Pages = field(default_factory=dict)
     gone: bool = False
-    """No name leads to it any more: a handle to it is stale."""
+    """The file has no name any more: a handle to it is stale."""
 
     def page(self, page: int) -> bytes:
         return self.seen.get(page, ZERO)
@@ -63,7 +63,7 @@ class Inode:
 
 @dataclass(eq=False, slots=True)
 class Directory:
-    """Names and what they lead to."""
+    """Names and their files."""
 
     seen: dict[str, Inode] = field(default_factory=dict)
     durable: dict[str, Inode] = field(default_factory=dict)
@@ -90,17 +90,17 @@ class Disk:
         self._inodes = 0
         self.directories: dict[str, Directory] = {"": Directory()}
         self.epoch = 0
-        """How often the server has crashed: what a client had not committed before must be sent again."""
+        """Number of crashes of the server: after each, a client must send again what it had not committed."""
         self.full = False
         self.down_until = 0.0
         self.block_written: Callable[[str, Inode, int], None] = lambda name, inode, page: None
-        """Told of each block that became durable: the file's name, the file, the number of the page."""
+        """Called for each block that became durable: the file's name, the file, the number of the page."""
         self.block_seen = self.block_written
-        """Told of each block that others can see now, durable or not."""
+        """Called for each block that others can see from now on, durable or not."""
         self.removed: Callable[[str], None] = lambda name: None
-        """Told of each name that is removed, before it is."""
+        """Called for each name, before its removal."""
         self.linked: Callable[[str, Inode], None] = lambda name, inode: None
-        """Told of each name that was given by `link`."""
+        """Called for each name that `link` created."""
 
     def new_inode(self, size: int, pages: Pages) -> Inode:
         self._inodes += 1
@@ -112,7 +112,7 @@ class Disk:
         return None if found is None else found.seen.get(base)
 
     def crash(self) -> None:
-        """The server goes down and comes back without what it had not made durable."""
+        """Restart the server without what was not durable."""
         self.epoch += 1
         inodes = {inode for directory in self.directories.values() for inode in directory.seen.values()}
         inodes |= {inode for directory in self.directories.values() for inode in directory.durable.values()}
@@ -130,7 +130,7 @@ class Disk:
 
 
 def pages_of(content: bytes) -> Pages:
-    """Cut content into pages; zero ones are left out."""
+    """Cut content into pages, without those that are zero."""
     cut = {at // BLOCK_BYTES: content[at : at + BLOCK_BYTES] for at in range(0, len(content), BLOCK_BYTES)}
     return {page: part.ljust(BLOCK_BYTES, b"\0") for page, part in cut.items() if any(part)}
 

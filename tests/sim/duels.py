@@ -1,7 +1,7 @@
-"""Duels: two members, each stopped at a moment that matters, so that what the one does falls between the other's steps.
+"""Duels: two members, each stopped at a critical moment, so that one acts between the steps of the other.
 
-The first member is stopped at one place, a second one at another place, of its takeover mostly; then the first one goes
-on for a while, long enough to commit and to acknowledge, and the second one after it.
+The first member is stopped at one place, a second one at another place, mostly of its takeover; then the first one
+continues for a while, long enough to commit and to acknowledge, and the second one after it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _LAST_STEPS = (
 _CHECKS = (Place("read", "claims/", SEAL_OFFSET, Role.MAIN),)
 _ROLLS = (Place("link", "claims/", role=Role.MAIN),)
 _DUELS = (
-    ((COMMITS, _SEALS), 6),  # what the seals are for
-    ((_LAST_STEPS, _SEALS), 6),  # what the order of a takeover is for
-    ((_CHECKS, COMMITS), 4),  # an answer that is late, of one who is asked for more meanwhile
+    ((COMMITS, _SEALS), 6),  # the purpose of the seals
+    ((_LAST_STEPS, _SEALS), 6),  # the purpose of the order of a takeover
+    ((_CHECKS, COMMITS), 4),  # a late answer of a main that gets further probes meanwhile
     ((_ROLLS, COMMITS), 2),  # a claim that is lost
-    ((COMMITS, COMMITS), 6),  # two who believe that they are the main
+    ((COMMITS, COMMITS), 6),  # two members that take themselves for the main
     ((COMMITS, TAKEOVERS), 2),
     ((TAKEOVERS, TAKEOVERS), 2),
     ((COMPACTIONS, TAKEOVERS), 2),
 )
 _MOST_SECONDS = 3.0
-"""So long a duel waits for the one and for the other."""
+"""Time limit of a duel's wait for each of the two, seconds."""
 
 
 class Way(NamedTuple):
-    """How a member of a duel is stopped: where, at which moment, and as a whole or only in this operation."""
+    """How a duel stops a member: at which place and moment, and as a whole or only in this operation."""
 
     place: Place
     moment: str
@@ -51,7 +51,7 @@ class Way(NamedTuple):
 
 
 class Duel:
-    """The first is stopped, the second is stopped, the first goes on, the second goes on."""
+    """The first stops, the second stops, the first continues, the second continues."""
 
     def __init__(self, ambushes: Ambushes, faults: Faults, over: Callable[[], None]) -> None:
         self._ambushes = ambushes
@@ -66,13 +66,13 @@ class Duel:
         self._first = Way(chance.choice(first), chance.choice(("before", "after")), chance.random() < 0.7)
         self._second = Way(chance.choice(second), chance.choice(("before", "before", "after")), chance.random() < 0.65)
         if second is _SEALS:
-            self._second = self._second._replace(moment="before")  # behind it there is not much to gain
+            self._second = self._second._replace(moment="before")  # little can happen after it
         self._late = first is _CHECKS
-        """The answer comes late, and that is all: both go on serving."""
+        """Whether only the answer is delayed: both go on serving."""
         if self._late:
             self._first = Way(first[0], "after", False)
         self._passes = self._late or (second is not _SEALS and chance.random() < 0.3)
-        """The second is not stopped: it only tells when the first goes on."""
+        """Whether the second does not stop: its operation only starts the first again."""
         self._hears = chance.random() < 0.25
         self._reads = chance.random() < 0.65
 
@@ -137,7 +137,7 @@ class Duel:
         self._held = hold
 
     def _deafen(self, worker: Worker, seconds: float) -> None:
-        """It does not hear of newer claims for a while, since it cannot look beyond its cache of names."""
+        """Keep it from newer claims for a while: it sees only its cache of names."""
         trouble = worker.mount.trouble
         trouble.hangs_until, trouble.only = self._faults.world.now + seconds, "refresh"
 
@@ -163,7 +163,7 @@ class Duel:
             call_off()
 
     def end(self) -> None:
-        """Let everybody go on."""
+        """Let all members continue."""
         if self._ended:
             return
         self._ended = True

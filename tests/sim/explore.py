@@ -2,11 +2,11 @@
 
 A configuration is a folder with a main that has acknowledged a write, and a few actors: procedures of the core, each a
 chain of operations. In every state each actor may take its next step, and, as often as the configuration allows, the
-file server may crash or a member's cache may be written back. States that were reached before, on whatever way, are
-not visited again: a state is what the volume holds, what the caches hold, and what each actor was answered so far.
+file server may crash or a member's cache may be written back. A state is visited once, whatever path leads to it: it
+consists of the contents of the volume and the caches, and the replies to each actor so far.
 
-In every state that is visited the question is asked: if everybody died now and the server lost all that is not
-durable, would a newcomer find every acknowledged write? Whoever serves must hold what older epochs acknowledged.
+In every state the explorer asks: if everybody died now and the server lost all that is not durable, would a newcomer
+find every acknowledged write? An actor that serves must hold what older epochs acknowledged.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FOLDER_ID = "f" * 32
 SEGMENT_BYTES = 12 << 10
 _VALUE = b"v"
 Move = tuple[str, int]
-"""What happens next: the kind, and the place of the actor."""
+"""The next step: its kind, and the index of the actor."""
 
 
 class _NoChance(World):
@@ -53,12 +53,12 @@ class _NoChance(World):
 
 
 class Found(Exception):
-    """A promise is broken in some order. The message has the order."""
+    """Some order breaks a promise. The message has the order."""
 
 
 @dataclass
 class Actor:
-    """A procedure and how far it is."""
+    """A procedure and its progress."""
 
     name: str
     mount: Mount
@@ -66,10 +66,10 @@ class Actor:
     procedure: Coroutine[Any, Any, None] | None = None
     pending: Call | None = None
     told: int = 0
-    """Stands for everything that it was answered."""
+    """Identifies all replies to it so far."""
     inodes: int = 0
     index: Index | None = None
-    """What it serves, once it does."""
+    """The state that it serves, once it serves."""
     epoch: int = 0
     acknowledged: list[tuple[int, str]] = field(default_factory=list)
     """Epoch and key of each write that it acknowledged."""
@@ -99,7 +99,7 @@ class Cluster:
         self._go_on(actor, None, None)
 
     def run(self, actor: Actor, procedure: Coroutine[Any, Any, None]) -> None:
-        """Let an actor do something from its beginning to its end."""
+        """Run a procedure of an actor from its beginning to its end."""
         self.begin(actor, procedure)
         while actor.pending is not None:
             self.step(actor)
@@ -125,7 +125,7 @@ class Cluster:
             actor.pending = None
 
     def crash(self) -> None:
-        """The server forgets everything that is not durable."""
+        """Crash the server: everything that is not durable is lost."""
         lose_all(self.disk)
         self.crashes -= 1
 
@@ -182,7 +182,7 @@ class Cluster:
         return hash((frozenset(seen), frozenset(durable), contents, caches, told, self.crashes, self.write_backs))
 
     def durable_state(self) -> int:
-        """What would be left after a crash, and what must be in it."""
+        """What a crash would leave, and what must be in it."""
         left = frozenset(
             (name, base, inode.number, frozenset(inode.durable.items()))
             for name, directory in self.disk.directories.items()
@@ -223,7 +223,7 @@ def _claim(actor: Actor, epoch: int) -> Claim:
 
 async def _serve(actor: Actor, claim: Claim) -> tuple[Promotion, Replica]:
     spare = await prepare(actor.mount, actor.name, claim.incarnation, SEGMENT_BYTES)
-    replica = Replica(actor.mount)
+    replica = Replica()
     promotion = await promote(
         actor.mount,
         claim,
@@ -266,7 +266,7 @@ async def _challenge(actor: Actor, candidate: Actor, main: str) -> None:
 
 
 async def _adopt(actor: Actor, looks: int) -> None:
-    """Look at the claims a few times; take over when the highest one is one's own."""
+    """Read the claims a few times; take over when the highest one is one's own."""
     try:
         for _ in range(looks):
             claim = await highest_claim(actor.mount)
@@ -369,18 +369,18 @@ CONFIGURATIONS = (
 
 @dataclass
 class Explored:
-    """How much was seen."""
+    """Size of the search."""
 
     states: int = 0
     transitions: int = 0
     ends: int = 0
     deepest: int = 0
     complete: bool = True
-    """Nothing was left out because of the bound."""
+    """The bound excluded nothing."""
 
 
 class _Way(NamedTuple):
-    """How a state was reached: the state before, and the move from there."""
+    """The origin of a state: the previous state, and the move from there."""
 
     before: _Way | None
     move: Move
@@ -464,7 +464,7 @@ def _judge_newcomer(now: Cluster) -> None:
 
 
 def _newcomer(now: Cluster) -> Index:
-    """What somebody would find who takes over after everybody died and the server lost what is not durable."""
+    """The state of a takeover after everybody died and the server lost what is not durable."""
     after = Cluster(0, 0)
     after.disk.directories = copy.deepcopy(now.disk.directories)
     lose_all(after.disk)

@@ -1,4 +1,4 @@
-"""What goes wrong in a run: faults that come and go. Ambushes, at the moments that matter: `tests.sim.ambushes`."""
+"""The faults of a run, which come and go. For those at critical moments see `tests.sim.ambushes`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.sim.themes import Theme
 from tests.sim.world import World
 
 _ONLY = ("", "", "", "read", "read", "sync", "write", "write_block", "link", "open")
-"""Which operations an error or a hang concerns: all, or one kind."""
+"""The operations that an error or a hang concerns: all, or one kind."""
 POINTER_PAGE = POINTER_OFFSET // BLOCK_BYTES
 
 
 class Faults:
-    """Makes things go wrong until it is told to stop, and then makes everything right again."""
+    """Injects faults until it is stopped, and then repairs everything."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Faults:
         foreign: Disk | None,
         rots: bool,
     ) -> None:
-        """``foreign``: another cluster's volume, to be mounted by mistake; ``rots``: durable bytes may be spoilt."""
+        """``foreign``: another cluster's volume, to be mounted by mistake; ``rots``: durable bytes may be corrupted."""
         self.world = world
         self.disk = disk
         self.network = network
@@ -74,11 +74,11 @@ class Faults:
             self._kinds["rot"] = (self._rot, 3)
 
     def add(self, name: str, do: Callable[[], None], weight: float) -> None:
-        """Let another kind of fault happen as well."""
+        """Add another kind of fault."""
         self._kinds[name] = do, weight
 
     def begin(self, theme: Theme) -> None:
-        """Let one fault follow the other; each run has its own mixture of them, about its theme."""
+        """Inject one fault after the other; each run has its own mixture of them, by its theme."""
         chance = self.world.random
         mean_seconds = chance.choice(theme.pause)
         deeds = [do for do, _ in self._kinds.values()]
@@ -100,7 +100,7 @@ class Faults:
         self.world.after(chance.expovariate(1 / mean_seconds), next_one)
 
     def end(self) -> None:
-        """No more faults: everything is repaired, and everybody runs."""
+        """Stop injecting, repair everything and start all processes."""
         self.world.note("faults", "are over: everything is repaired")
         self.over = True
         self.disk.full = False
@@ -133,7 +133,7 @@ class Faults:
         return self.world.random.choice((0.05, 0.3, 1.0, 3.0)) * self.world.random.uniform(0.5, 2.0)
 
     def worker(self, main: float = 0.5) -> Worker:
-        """Somebody, and half of the time (or ``main`` of it) the main."""
+        """Return a random member, in half of the cases (or in the part ``main``) the main."""
         mains = [worker for worker in self.workers if worker.running and worker.log and worker.log.serving]
         if mains and self.world.chance(main):
             return self.world.random.choice(mains)
@@ -150,7 +150,7 @@ class Faults:
         self.later(self.duration(), worker.start)
 
     def restart(self, worker: Worker | None = None) -> None:
-        """Kill a process that is started again at once: the new one finds what the old one has just done."""
+        """Kill a process and start it again at once: the new one finds the last effects of the old one."""
         worker = worker or self.worker()
         if worker.running:
             self.note("restart", worker.name)
@@ -289,7 +289,7 @@ class Faults:
         worker.mount.disk = disk
 
     def _rot(self) -> None:
-        """Spoil the pointer of the newest epoch that has one, a batch amid its log, or what it began with."""
+        """Corrupt the pointer of the newest epoch that has one, a batch within its log, or what it began with."""
         claims = self.disk.directories[names.CLAIMS].seen
         epochs = [int(name) for name, claim in claims.items() if POINTER_PAGE in claim.durable]
         if not epochs:
@@ -300,12 +300,12 @@ class Faults:
             self.note("rot", f"of the pointer of epoch {newest}")
         elif not (self.world.chance(0.4) and self._rot_older(newest)):
             self._rot_log(newest)
-        if self.world.chance(0.5):  # who comes back knows only what the folder says
+        if self.world.chance(0.5):  # a restarted process knows only the folder
             for worker in self.workers:
                 self.kill(worker, machine=True)
 
     def _rot_older(self, epoch: int) -> bool:
-        """Spoil any page of a segment of an older epoch: the manifest of this one tells where it ends."""
+        """Corrupt any page of a segment of an older epoch: the manifest of this one has its end."""
         segments = sorted(self.disk.directories[names.SEGMENTS].seen.items())
         # A name that was taken ahead may be a second one of a segment that a newer epoch uses.
         newer = {segment for name, segment in segments if int(name.partition("-")[0]) >= epoch}
@@ -323,7 +323,7 @@ class Faults:
         return bool(older)
 
     def _rot_log(self, epoch: int) -> None:
-        """Spoil a page before a valid batch: the end of a log that rots cannot be told from one that is torn."""
+        """Corrupt a page before a valid batch: a corrupt end of a log looks like a torn one."""
         segments: list[Inode] = []
         while (segment := self.disk.find(names.segment(epoch, len(segments) + 1))) is not None:
             segments.append(segment)
@@ -337,7 +337,7 @@ class Faults:
 
     @staticmethod
     def _followed_pages(segment: Inode, epoch: int, number: int) -> list[int]:
-        """The pages of a segment that stand before a valid batch; none of one that is not begun."""
+        """Return the pages of a segment before a valid batch; none of a segment that is not begun."""
         header = unpack(segment.durable.get(0, ZERO))
         if not isinstance(header, bytes):
             return []

@@ -1,4 +1,4 @@
-"""How the witness hears of what happens: it listens at the places of the production code where things are decided."""
+"""Hooks of the witness in the production code, where decisions are made."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.sim.witness import Witness, payload
 
 @contextmanager
 def hearing(witness: Witness) -> Iterator[None]:
-    """Listen to the production code."""
+    """Install the hooks in the production code."""
     append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
     commit, check, see = EpochLog.commit, EpochLog.check, Member.see
     read_value = Values.read

@@ -1,13 +1,13 @@
-"""One member's way to the file server: the simulated `Folder`, with its caches and its troubles.
+"""One member's mount of the file server: the simulated `Folder`, with its caches and its faults.
 
-What happens to an operation, in order: it waits for its turn (longer while the mount hangs or the server is down), it
-takes effect at one instant of simulated time, and its answer comes back to the thread that asked, which may be paused
-or dead by then. On the way
+The life of an operation: it waits for its turn (longer while the mount hangs or the server is down), it takes effect
+at one instant of simulated time, and its answer returns to the calling thread, which may be paused or dead by then.
+Meanwhile
 
 - it may fail before or after its effect, or be retransmitted because its answer was lost, and take effect twice;
-- what a member appends stays in its own cache until it is synced or written back, in any order of pages;
+- appended pages stay in the member's own cache until they are synced or written back, in any order;
 - an answer to a look-up may be older than a minute (on a mount that caches names, as NFS does);
-- a block that is written in place may be seen before it is durable.
+- a block that is written in place may be visible before it is durable.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAMES_CACHED_SECONDS = 60.0
 
 @dataclass(eq=False, slots=True)
 class Trouble:
-    """What is the matter with a mount just now."""
+    """The current faults of a mount."""
 
     hangs_until: float = 0.0
     errors: float = 0.0
@@ -42,7 +42,7 @@ class Trouble:
 
 
 class Call:
-    """One operation on its way: awaited by core, carried out by the world."""
+    """One operation in flight: awaited by core, carried out by the world."""
 
     __slots__ = ("act", "boot", "inode", "kind", "mount", "name", "offset")
 
@@ -66,7 +66,7 @@ class Call:
 
 Reply = Callable[[Any, "Exception | None"], None]
 Ambush = Callable[[Call, str], bool]
-"""Told of each operation ``before`` and ``after`` its effect. True: the effect, or its answer, waits for `release`."""
+"""Called ``before`` and ``after`` the effect of each operation. True: the effect, or answer, waits for `release`."""
 
 _CHANGES = frozenset(
     {"write", "write_block", "create", "allocate", "link", "remove", "sync", "refresh", "make_directory"}
@@ -75,7 +75,7 @@ _REPEATABLE = frozenset({"link", "write_block", "remove", "create", "sync_direct
 
 
 class Mount:
-    """The folder as one machine has it mounted. Implements `hanas_core.volume.folder.Folder`."""
+    """The mount of the folder on one machine. Implements `hanas_core.volume.folder.Folder`."""
 
     def __init__(self, world: World, disk: Disk, name: str, *, caches_names: bool, unruly: float = 1.0) -> None:
         self.world = world
@@ -83,24 +83,24 @@ class Mount:
         self.name = name
         self.trouble = Trouble()
         self.boot = 0
-        """How often this machine has crashed."""
+        """Number of crashes of this machine."""
         self.ambushes: list[Ambush] = []
         self._held: list[Callable[[], None]] = []
         self.counts: dict[str, int] = {}
         self._caches_names = caches_names
-        self._entropy = random.Random(f"{world.seed} {name}")  # its own, so that it does not depend on whose turn it is
+        self._entropy = random.Random(f"{world.seed} {name}")  # its own: the order of mounts has no influence
         self.unruly = unruly
-        """How often the small mishaps happen, of which each mount has some: 1 is ordinary, 0 is never."""
+        """Frequency of the small mishaps that each mount has: 1 is ordinary, 0 is never."""
         self._names: dict[str, dict[str, tuple[Inode | None, float]]] = {}
         self.cached: dict[Inode, Pages] = {}
         """Pages that this machine wrote and that are not known to be durable."""
         self._clean: dict[Inode, Pages] = {}
-        """What this machine wrote and believes to be durable: for parts of pages that are written later."""
+        """Pages that this machine wrote and believes to be durable: for later writes of parts of pages."""
 
     # ------------------------------------------------------------------ the machinery
 
     def submit(self, call: Call, reply: Reply) -> None:
-        """Carry out an operation; ``reply`` is called when its answer is there, which may be never."""
+        """Carry out an operation; ``reply`` is called with its answer, possibly never."""
         chance = self.world.random
         delay = chance.uniform(0.0001, 0.0006) * self.trouble.slow
         if self.unruly and chance.random() < 0.01 * self.unruly:
@@ -173,12 +173,12 @@ class Mount:
         reply(result, error)
 
     def _springs(self, call: Call, when: str) -> bool:
-        """Tell those who lie in wait of an operation; return whether one of them holds it."""
+        """Call the ambushes for an operation; return whether one of them holds it."""
         held = [ambush(call, when) for ambush in tuple(self.ambushes)]
         return any(held)
 
     def release(self) -> None:
-        """Let the operations that were held go on."""
+        """Let the held operations continue."""
         held, self._held = self._held, []
         for go_on in held:
             self.world.after(0.0, go_on)
@@ -189,20 +189,20 @@ class Mount:
     # ------------------------------------------------------------------ the member's machine
 
     def crash(self) -> None:
-        """The machine loses its memory: what it had not sent is gone."""
+        """Clear the memory of the machine: what it had not sent is lost."""
         self.boot += 1
         self.cached.clear()
         self._clean.clear()
         self._names.clear()
 
     def write_back(self, inode: Inode, *, part: bool) -> None:
-        """The machine sends what it has cached of a file to the server, which does not make it durable yet."""
+        """Send the cached pages of a file to the server, which does not make them durable yet."""
         for page, content in self.cached.get(inode, {}).items():
             if not part or self.world.chance(0.5):
                 inode.seen[page] = content
 
     def _sync_failed(self, call: Call) -> None:
-        """The error was told; what was not written may be dropped, or be sent at any later time."""
+        """After a reported error, drop the unwritten pages or send them at any later time."""
         world, inode = self.world, call.inode
         if inode is None or inode not in self.cached:
             return
@@ -214,7 +214,7 @@ class Mount:
             world.after(world.random.uniform(0.05, 3.0), lambda: inode.seen.update(lost))
 
     def orphan(self) -> None:
-        """The process died and the machine lives: what it had appended is written back some time."""
+        """After the death of the process on a living machine, write back its appended pages at some time."""
         world = self.world
         for inode, pages in sorted(self.cached.items(), key=lambda item: item[0].number):
             left = dict(pages)
@@ -256,7 +256,7 @@ class Mount:
         return found
 
     def _learn(self, directory: str, base: str) -> None:
-        """One's own change of a directory is known at once."""
+        """Note one's own change of a directory, which is visible at once."""
         self._names.get(directory, {}).pop(base, None)
 
     # ------------------------------------------------------------------ the operations
@@ -364,7 +364,7 @@ class OpenFile:
         self.inode = inode
         self.access = access
         self.synced_at = 0.0
-        """When the last sync of this file took effect."""
+        """Time of the effect of the last sync of this file."""
 
     def __str__(self) -> str:
         return f"file {self.inode.number}"
@@ -375,7 +375,7 @@ class OpenFile:
         return self.inode
 
     def lags(self, offset: int, length: int) -> bool:
-        """Whether anything of this part was written here and is not known to be durable."""
+        """Return whether anything of this part was written here and is not known to be durable."""
         pages, end = self.mount.cached.get(self.inode, {}), offset + length
         for page in range(offset // BLOCK_BYTES, -(-end // BLOCK_BYTES)):
             start = page * BLOCK_BYTES
@@ -440,7 +440,7 @@ class OpenFile:
             self.inode.durable[page] = block
             mount.disk.block_written(self.name, self.inode, page)
 
-        if mount.world.chance(0.3):  # what others see before it is durable
+        if mount.world.chance(0.3):  # visible to others before it is durable
             await Call(mount, "write_block", self.name, offset, see)
         await Call(mount, "write_block", self.name, offset, keep)
 
@@ -453,7 +453,7 @@ class OpenFile:
         def commit() -> None:
             inode = self._living()
             pages = mount.cached.pop(inode, {})
-            inode.seen.update(pages)  # again, should the server have crashed since they were sent
+            inode.seen.update(pages)  # again, if the server has crashed since they were sent
             inode.durable.update(pages)
             mount._clean.setdefault(inode, {}).update(pages)
             self.synced_at = mount.world.now

@@ -1,8 +1,8 @@
 """Deliberately broken variants of the protocol: the campaign must catch each within a stated number of seeds.
 
-`make sim-mutants` applies one after the other and plays seeds until a promise is seen to be broken. A mutant is the
-name of a function and a replacement in its source, so it cannot outlive a change of the code that it breaks: its text
-must occur exactly once.
+`make sim-mutants` applies one after the other and runs seeds until a check fails. A mutant is the name of a function
+and a replacement in its source, so it cannot outlive a change of the code that it breaks: its text must occur exactly
+once.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Mutant(NamedTuple):
     place: str
     change: tuple[tuple[str, str], ...]
     seeds: int = 200
-    """It must be caught within so many."""
+    """Limit of seeds within which it must be caught."""
     also: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     """Other places and changes, where a second line of defence would hide the first one's absence."""
     story: str = ""
-    """Of `tests.sim.stories`, played before the seeds, which hardly ever meet with it."""
+    """One of `tests.sim.stories`, run before the seeds, which hardly ever reach it."""
 
 
 def _one(old: str, new: str) -> tuple[tuple[str, str], ...]:
@@ -88,14 +88,14 @@ MUTANTS = (
     ),
     Mutant(
         "an offset rewritten after an abandoned write",
-        "hanas_worker.log.service:Service._commit_in_turn",
+        "hanas_worker.log.service:Service._commit_once",
         _one(
-            "        self.end(",
-            "        if not isinstance(error, Sealed) and self.log.committed is not None:\n"
-            "            self._answer(self._queue.ended())\n"
-            "            self.log.end, self.log._ended = self.log.committed.offset, False\n"
-            "            return True\n"
-            "        self.end(",
+            "            self.end(",
+            "            if not isinstance(error, Sealed) and self.log.committed is not None:\n"
+            "                self._answer(self._queue.ended())\n"
+            "                self.log.end, self.log._ended = self.log.committed.offset, False\n"
+            "                return True\n"
+            "            self.end(",
         ),
         1000,
     ),
@@ -361,7 +361,7 @@ MUTANTS = (
     Mutant(
         "a read that was given up goes on in the tailer that is used",
         "hanas_worker.log.follower:Follower._read_on",
-        _one("        state.replica.continue_from(applied)\n", ""),
+        _one("state.followed_epoch = 0", "pass"),
         1000,
     ),
     # ------------------------------------------------------------------ compaction
@@ -397,13 +397,13 @@ MUTANTS = (
     ),
     Mutant(
         "a compaction loses the idempotency keys",
-        "hanas_core.upkeep.compaction:Merger._take",
-        _one("if done is not None and done.version == version:", "if False:"),
+        "hanas_core.upkeep.merging:Merger._decide",
+        _one("if done is not None and done.version == (origin, sequence):", "if False:"),
         1000,
     ),
     Mutant(
         "a compaction drops deletes that older segments need",
-        "hanas_core.upkeep.compaction:Merger._keep_gone",
+        "hanas_core.upkeep.merging:Merger._decide",
         _one("if self._keeps_deletes and", "if False and"),
         1000,
         story="no bug yet: a delete is merged whose value lies in a segment that is left as it is",
@@ -416,13 +416,13 @@ MUTANTS = (
     ),
     Mutant(
         "a compaction forgets how far it reached",
-        "hanas_core.upkeep.compaction:Merger.step",
+        "hanas_core.upkeep.merging:Merger.take",
         _one("self._held.append(records.Reached(self._reached))", "pass"),
     ),
     Mutant(
         "a compaction keeps what is overwritten",
-        "hanas_core.upkeep.compaction:Merger._keep_live",
-        _one("if self._index.version(record.key) == (record.origin, record.sequence):", "if True:"),
+        "hanas_core.upkeep.merging:Merger._decide",
+        _one("if self._index.version(key) == (origin, sequence):", "if True:"),
         1000,
     ),
     Mutant(
@@ -475,7 +475,7 @@ MUTANTS = (
 
 @contextmanager
 def applied(mutant: Mutant) -> Iterator[None]:
-    """Break the production code, in one place mostly, for as long as the context lasts."""
+    """Break the production code, mostly in one place, for the duration of the context."""
     wholes = []
     for place, change in ((mutant.place, mutant.change), *mutant.also):
         function = _function(place)
@@ -509,14 +509,14 @@ def _broken(function: FunctionType, name: str, place: str, change: tuple[tuple[s
 
 
 class Caught(NamedTuple):
-    """The first seed that shows a mutant (0: its story does), and what it shows."""
+    """The first seed that reveals a mutant (0: its story does), and the violation."""
 
     seeds: int
     violation: str
 
 
 def hunt(mutant: Mutant, most: int = 1 << 60) -> Caught | None:
-    """Play seeds, ``most`` of them, until the mutant is seen; None if it survives."""
+    """Run up to ``most`` seeds until one reveals the mutant; None if it survives."""
     with applied(mutant):
         told = play(mutant.story) if mutant.story else None
         if told is not None:
@@ -529,7 +529,7 @@ def hunt(mutant: Mutant, most: int = 1 << 60) -> Caught | None:
 
 
 def _told(mutant: Mutant, most: int) -> tuple[bool, str]:
-    """Hunt for a mutant; return whether it was caught, and a line about it."""
+    """Test a mutant; return whether it was caught, and a line about it."""
     started = time.monotonic()
     caught = hunt(mutant, most)
     seconds = time.monotonic() - started

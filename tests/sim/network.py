@@ -1,4 +1,4 @@
-"""The simulated network: requests and answers that are cut off, lost, late, or delivered when nobody waits any more."""
+"""The simulated network: requests and answers that are cut off, lost, late, or delivered after the time-out."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Answer(NamedTuple):
 
 
 class Refused(OSError):
-    """Nobody listens there: the request was not delivered."""
+    """No process listens there: the request was not delivered."""
 
 
 _IDLE_SECONDS = 30.0
-"""What is between two machines forgets an idle connection after this long, on average."""
+"""Mean time until the network drops an idle connection, seconds."""
 
 
 class Host(Protocol):
@@ -33,7 +33,7 @@ class Host(Protocol):
 
 
 class Network:
-    """Everybody's way to everybody else, by name."""
+    """The network between all processes, by name."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -43,7 +43,7 @@ class Network:
         self.delay = 0.0
         self.lost = 0
         self._connections: list[tuple[str, ProcessLoop, asyncio.Future[None]]] = []
-        """Idle ones: to whom, from whom, and what is done when it is closed."""
+        """Idle connections: target, origin, and the callback for the close."""
 
     def heal(self) -> None:
         self.cuts.clear()
@@ -64,13 +64,13 @@ class Network:
         timeout: float,
         headers: dict[str, str] | None = None,
     ) -> Answer:
-        """Raises Refused, ConnectionResetError, TimeoutError."""
+        """Return the answer. Raises Refused, ConnectionResetError, TimeoutError."""
         parts = urlsplit(url)
         waiting: asyncio.Future[Answer] = origin.create_future()
         target = parts.hostname or ""
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         if self._passes(origin.name, target) and not (
-            (target, origin.name) in self.cuts and self.world.chance(0.5)  # no connection without an answer to it
+            (target, origin.name) in self.cuts and self.world.chance(0.5)  # no connection without a reply
         ):
             self.world.after(
                 self._latency(), lambda: self._deliver(origin, target, method, path, headers or {}, body, waiting)
@@ -79,7 +79,7 @@ class Network:
             return await waiting
 
     async def connect(self, origin: ProcessLoop, url: str) -> None:
-        """Return when an idle connection is closed. Raises Refused."""
+        """Hold an idle connection until it is closed. Raises Refused."""
         target = urlsplit(url).hostname or ""
         await asyncio.sleep(self._latency())
         host = self.hosts.get(target)
@@ -92,7 +92,7 @@ class Network:
         await closed
 
     def hang_up(self, name: str) -> None:
-        """The kernel closes the connections of a process that died, if the others are within reach."""
+        """Close the connections of a process that died, as its kernel does, where the network reaches the peers."""
         for target, origin, closed in self._connections:
             if target == name and (name, origin.name) not in self.cuts:
                 self.world.after(self._latency(), lambda origin=origin, closed=closed: self._close(origin, closed))  # type: ignore[misc]  # B023
@@ -152,7 +152,7 @@ class Network:
 
 
 class SimulatedOutbound:
-    """The way from one process to the others: what `hanas_serving.runtime.Outbound` is to it."""
+    """HTTP from one process to the others; implements `hanas_serving.runtime.Outbound`."""
 
     def __init__(self, network: Network, origin: ProcessLoop) -> None:
         self._network = network
@@ -163,7 +163,7 @@ class SimulatedOutbound:
         return answer.status, answer.body
 
     async def until_closed(self, url: str, timeout: float) -> None:
-        del timeout  # a connection is made at once, or not at all
+        del timeout  # a connection succeeds at once, or not at all
         await self._network.connect(self._origin, url)
 
 

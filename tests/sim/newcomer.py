@@ -1,4 +1,4 @@
-"""What a newcomer would find that reads the log from its beginning, with no copy and no snapshot to start from."""
+"""The state of a newcomer that reads the log from its beginning, without a copy and without a snapshot."""
 
 from __future__ import annotations
 

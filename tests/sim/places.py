@@ -1,4 +1,4 @@
-"""The operations on the folder that matter: where ambushes lie in wait."""
+"""The critical operations on the folder, the places for ambushes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.sim.mount import Call
 
 
 class Place(NamedTuple):
-    """A kind of operation at which an ambush may lie in wait."""
+    """A kind of operation for an ambush."""
 
     kind: str
     name: str
     offset: int | None = None
     role: Role | None = None
-    """Only of a member that is this."""
+    """Only at a member in this role."""
 
     def matches(self, call: Call, role: Role | None) -> bool:
         return (
@@ -56,7 +56,7 @@ COMMITS = (
     Place("read", "claims/", SEAL_OFFSET, Role.MAIN),
     Place("sync_directory", "segments", role=Role.MAIN),
 )
-"""What a main does for each batch, and when it rolls."""
+"""Operations of a main for each batch, and for a roll."""
 TAKEOVERS = (
     Place("write_block", "claims/", SEAL_OFFSET, Role.ELECT),
     Place("write_block", "claims/", SEAL_OFFSET, Role.ELECT),
@@ -81,4 +81,4 @@ COMPACTIONS = (
     Place("remove", "segments/", role=Role.MAIN),
     Place("remove", "segments/", role=Role.MAIN),
 )
-"""What a main does for a compaction and for the new epoch behind it."""
+"""Operations of a main for a compaction and its new epoch."""

@@ -53,7 +53,7 @@ VALUE_BYTES = 8 << 10
 
 
 class Worker:
-    """A member: its machine, and the process that runs on it now."""
+    """A member: its machine, and its current process."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Worker:
         self.node: Node | None = None
         self.running = False
         self.comes_back = False
-        """Also a process that ended in order is started again."""
+        """Whether a process that ended in order is started again, too."""
         self._rate = rate
         self._folder_id = folder_id
         self._settings = WorkerSettings(
@@ -108,12 +108,12 @@ class Worker:
 
     @property
     def role(self) -> Role | None:
-        """What it is just now; None if it does not run or has not come so far."""
+        """Its current role; None if it does not run or has none yet."""
         return self.log.state.member.role if self.running and self.log else None
 
     @property
     def log(self) -> LogDriver | None:
-        """What drives the log; None before the process knows the folder."""
+        """The driver of its log; None before the process has opened the folder."""
         return self.node.logs[LOG] if self.node else None
 
     # ------------------------------------------------------------------ its life
@@ -144,7 +144,7 @@ class Worker:
             self.network.hang_up(self.name)
 
     def stop(self) -> None:
-        """SIGTERM."""
+        """Stop the process in order (SIGTERM)."""
         if self.running:
             self.world.note(self.name, "is asked to stop")
             self.loop.call_soon(self._stopping.set)
@@ -167,13 +167,7 @@ class Worker:
                 break
             except FolderError:
                 await asyncio.sleep(TIMING.watch_interval)
-        overseers = Overseers(
-            self._settings.overseers,
-            outbound,
-            runtime,
-            timeout=TIMING.overseer_timeout,
-            folder_timeout=TIMING.folder_timeout,
-        )
+        overseers = Overseers(self._settings.overseers, TIMING, outbound, runtime)
         node = Node(self._settings, self.mount, self._folder_id, overseers, outbound, runtime)
         await lane.run(clear_temporary(self.mount, self.name, node.host.incarnation), TIMING.folder_timeout)
         self.node, self._keys.store = node, Store(node.logs[LOG])

@@ -1,6 +1,6 @@
-"""What is outside of a simulated process: its threads, entropy and time of day (`hanas_serving.runtime`).
+"""The runtime of a simulated process: threads, entropy and time of day (`hanas_serving.runtime`).
 
-Nothing of the production code is replaced.
+Nothing in the production code is replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.sim.world import ProcessLoop
 
 
 def runtime_of(loop: ProcessLoop) -> Runtime:
-    """What the simulated world gives to one process."""
+    """Return the runtime of one process."""
     return Runtime(
         thread=lambda _, deliver: Thread(deliver, loop),
         nonce=lambda: loop.world.entropy.randbytes(16).hex(),
@@ -26,7 +26,7 @@ def runtime_of(loop: ProcessLoop) -> Runtime:
 
 
 class Thread:
-    """The thread of a lane: carries out one procedure after the other, an operation at a time."""
+    """The thread of a lane: runs one procedure after the other, one operation at a time."""
 
     def __init__(self, deliver: Deliver, loop: ProcessLoop) -> None:
         self._deliver = deliver
@@ -44,7 +44,7 @@ class Thread:
             self._next()
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """Accept nothing more."""
 
     def _next(self) -> None:
         if self._waiting:

@@ -1,4 +1,4 @@
-"""One run of a whole cluster, fixed by its seed: faults for a while, then peace, then the judgement."""
+"""One run of a whole cluster, fixed by its seed: a period with faults, one without, then the judgement."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from tests.sim.world import Violation, World
 
 FOLDER_ID = "f" * 32
 QUIET_AFTER = 8.0
-"""So long after the last fault and the last mishap nothing of it is on its way any more."""
+"""Time after the last fault and the last mishap until none of their effects is pending, seconds."""
 QUIET_SECONDS = 4.0
 QUIET_PART = 0.1
-"""The part of the runs in which no epoch may begin for so long, in that peace."""
+"""Part of the runs in which no epoch may begin for `QUIET_SECONDS` after that."""
 PEACE_SECONDS = 40.0
-"""So long after the last fault a write is acknowledged again: the most patience that these timings know, some times."""
+"""Time limit after the last fault until a write is acknowledged: a multiple of the greatest patience of the timings."""
 
 T = TypeVar("T")
 
 
 @dataclass
 class Report:
-    """What came out of a run."""
+    """The result of a run."""
 
     seed: int
     violation: str | None = None
@@ -57,7 +57,7 @@ class Report:
 
 
 class Shape(NamedTuple):
-    """How large a cluster is, and what its machines are like."""
+    """The size of a cluster, and the properties of its machines."""
 
     workers: int
     overseers: int
@@ -86,7 +86,7 @@ class Shape(NamedTuple):
 
 
 def run(seed: int, *, tracing: bool = False) -> Report:
-    """Play one seed to its end, or to the first violation."""
+    """Run one seed to its end, or to the first violation."""
     return Simulation(seed, tracing=tracing).play()
 
 
@@ -96,7 +96,7 @@ class Simulation:
     def __init__(
         self, seed: int, *, tracing: bool = False, shape: Shape | None = None, theme: Theme | None = None
     ) -> None:
-        """``shape`` and ``theme`` are the seed's own unless they are given."""
+        """``shape`` and ``theme`` default to those of the seed."""
         self.seed = seed
         self.theme = theme = theme or theme_of(seed)
         self.world = world = World(seed, tracing=tracing)
@@ -212,7 +212,7 @@ class Simulation:
         self.world.run(self.world.now + self.world.random.choice(self.theme.seconds))
 
     def _stay_quiet(self) -> None:
-        """Without a fault, and without writes, there is no reason for a new epoch: who begins one does it for ever."""
+        """Check that no epoch begins without a fault and without writes: such a main would go on for ever."""
         world, claims = self.world, self.disk.directories["claims"].seen
         for mount in self._mounts:
             mount.unruly = 0.0
@@ -240,7 +240,7 @@ class Simulation:
 
 
 def drive(procedure: Coroutine[Any, Any, T], world: World) -> T:
-    """Run a procedure on the folder to its end, with nothing else going on."""
+    """Run a procedure on the folder to its end, with no other activity."""
     outcome: list[tuple[Any, Exception | None]] = [(None, None)]
     while True:
         result, error = outcome.pop()
@@ -255,7 +255,7 @@ def drive(procedure: Coroutine[Any, Any, T], world: World) -> T:
 
 
 class _Ear(logging.Handler):
-    """Writes what the production code logs into the trace; an error of the program is a violation."""
+    """Writes the log of the production code into the trace; an error of the program is a violation."""
 
     def __init__(self, world: World) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The bugs that the simulator has found (docs/simulation.md), each as a scripted run that leaves nothing to chance.
 
-A seed means something else after every change of the code, a story does not. Each is played on the code as it is, and
-on the mutant that has the bug again.
+A seed means something else after every change of the code, a story does not. Each is run on the code as it is, and on
+the mutant that has the bug again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GROWING = ANYTHING._replace(compact_bytes=1 << 30)
 
 
 class Story(Simulation):
-    """A run whose faults are told by a script. Everybody is well before and after."""
+    """A run with scripted faults. All members are well before and after."""
 
     def __init__(self, script: Callable[[Story], None], shape: Shape, theme: Theme) -> None:
         super().__init__(0, shape=shape, theme=theme)
@@ -38,7 +38,7 @@ class Story(Simulation):
         self._script(self)
 
     def until(self, done: Callable[[], bool], seconds: float = 10.0) -> None:
-        """Let time pass until something is so."""
+        """Let time pass until a condition holds."""
         if not self.world.run(self.world.now + seconds, done):
             raise Violation(f"the story does not go on at {self.world.now:g} s")
 
@@ -46,14 +46,14 @@ class Story(Simulation):
         self.world.run(self.world.now + seconds)
 
     def main(self) -> Worker:
-        """Wait for a main that serves, and for a write that it has acknowledged."""
+        """Wait for a main that serves, and for a write that it acknowledged."""
         self.until(lambda: any(worker.log and worker.log.serving for worker in self.workers.values()))
         before = self.clients.acknowledged
         self.until(lambda: self.clients.acknowledged > before or not self.shape.clients)
         return next(worker for worker in self.workers.values() if worker.log and worker.log.serving)
 
     def ask(self, worker: Worker, method: str, key: str, body: bytes = b"") -> Callable[[], Answer]:
-        """Send a request; return what waits for its answer."""
+        """Send a request; return a task that waits for its answer."""
         loop = self.clients.loop
         task = loop.spawn(self.network.request(loop, method, f"http://{worker.name}:3000/v1/kv/{key}", body, 5.0))
 
@@ -78,7 +78,7 @@ class Story(Simulation):
         return lambda: bool(caught)
 
     def claimed_but_not_durable(self) -> tuple[Worker, list[Worker]]:
-        """The main dies. The overseer claims for another one and hangs before the claim's name is durable."""
+        """Kill the main; the overseer claims for another one and hangs before the claim's name is durable."""
         main, overseer = self.main(), self.overseers[0]
         caught = self.catch(overseer, Place("link", "claims/"), "after")
         main.kill(machine=False)
@@ -86,7 +86,7 @@ class Story(Simulation):
         return main, self.others(main)
 
     def forget(self) -> None:
-        """The server goes down and comes back with what is durable only."""
+        """Restart the server with what is durable only."""
         lose_all(self.disk)
 
     def start_overseer_anew(self) -> None:

@@ -1,4 +1,4 @@
-"""A part of the campaign that is short enough for every change, and what the simulator promises about itself."""
+"""A part of the campaign that is short enough for every change, and tests of the simulator itself."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from tests.sim.simulation import run
 SEEDS = 250
 PER_TEST = 25
 QUICK_SEEDS = 25
-"""The mutants of the quick test are those that so many seeds are ample for."""
+"""The quick test runs the mutants for which this number of seeds is ample."""
 QUICK = (
     "acknowledgement before the sync",
     "no seals",

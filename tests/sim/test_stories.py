@@ -1,4 +1,4 @@
-"""Each story is played on the code as it is, and on the mutant that it is about."""
+"""Each story is run on the code as it is, and on its mutant."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a run is about: each seed has one theme, by its number. Rare things are found by those who look for them."""
+"""Themes of runs: each seed has one, by its number, so that rare events get runs with many of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Theme(NamedTuple):
 
     name: str
     weights: Mapping[str, float] = MappingProxyType({})
-    """How often a fault of this name comes, relative to its ordinary weight."""
+    """Frequency of a fault of this name, relative to its ordinary weight."""
     others: float = 1.0
     """The same for all other faults."""
     seconds: tuple[float, ...] = (3.0, 5.0, 8.0)
-    """How long the faults last."""
+    """Length of the period with faults, seconds."""
     pause: tuple[float, ...] = (0.15, 0.3, 0.6)
     """Seconds between two faults, on average."""
     segment_bytes: int = 32 << 10
@@ -27,7 +27,7 @@ class Theme(NamedTuple):
     large: float = 0.25
     """Part of the written values that are large."""
     rots: float = 0.05
-    """Part of the runs in which durable bytes may be spoilt."""
+    """Part of the runs in which durable bytes may be corrupted."""
 
 
 ANYTHING = Theme("anything")
@@ -60,7 +60,7 @@ COMPACTION = Theme(
     seconds=(5.0, 8.0),
     pause=(0.1, 0.2, 0.4),
     compact_bytes=4 << 10,
-    snapshot_bytes=1 << 20,  # who starts cold reads what was merged
+    snapshot_bytes=1 << 20,  # a cold start reads what was merged
     keys=(3, 6, 12),
     large=0.6,
 )
@@ -69,5 +69,5 @@ THEMES = (ANYTHING, DUELS, TAKEOVERS, COMPACTION, ROT, DUELS, TAKEOVERS, COMPACT
 
 
 def theme_of(seed: int) -> Theme:
-    """Return what a seed is about."""
+    """Return the theme of a seed."""
     return THEMES[seed % len(THEMES)]

@@ -1,7 +1,7 @@
-"""What must be true at every step, looked at from outside: no member knows all of this.
+"""Checks at every step, from outside: no member knows all of this.
 
-The witness hears (`tests.sim.hearing`) of every commit, of every epoch that begins to serve, and of every block that
-becomes durable. It keeps its own list of all committed writes, and accuses the run as soon as something contradicts it.
+The hooks of `tests.sim.hearing` call the witness for every commit, for every epoch that begins to serve, and for every
+block that becomes durable. It has its own list of all committed writes, and accuses the run at the first contradiction.
 """
 
 from __future__ import annotations
@@ -44,33 +44,33 @@ class Committed(NamedTuple):
 
 
 class Witness:
-    """Knows everything, says nothing while all is well."""
+    """Observes everything, and accuses the run when a rule is broken."""
 
     def __init__(self, world: World, disk: Disk, workers: dict[str, Worker]) -> None:
         self.world = world
         self.disk = disk
         self.workers = workers
         self.committed: list[Committed] = []
-        """All committed writes; the one with sequence n stands at n - 1."""
+        """All committed writes; the one with sequence n is at index n - 1."""
         self.served_from: dict[int, float] = {}
-        """When each epoch began to serve."""
+        """Time at which each epoch began to serve."""
         self.looks_ahead = True
-        """Also what may do harm later is accused: that a member rests on a name that may be forgotten."""
+        """Whether to accuse also what may do harm later: a member that relies on a name that may be forgotten."""
         self.commits = 0
         self._relogged: dict[tuple[int, int], Committed] = {}
         """Writes that an epoch re-logged, by their version: perhaps committed."""
         self._last: dict[int, Position] = {}
         self._model: dict[str, Committed] = {}
         self.promoting: set[str] = set()
-        """Who carries out a takeover just now."""
+        """The members with a takeover in progress."""
         self.moment = 0
-        """Grows with each seal check and each read."""
+        """Increases with each seal check and each read."""
         self.checked: dict[SealWatch, int] = {}
-        """When the last seal check that said "unsealed" began, in moments."""
+        """Moment at which the last seal check with the result "unsealed" began."""
         self.commits_of: Counter[int] = Counter()
-        """How many commits of each epoch were heard of, probes' no-ops twice."""
+        """Number of commits of each epoch, with the no-ops of probes twice."""
         self._probes: dict[str, tuple[int, int]] = {}
-        """Of each probe by its nonce: its epoch, and how many commits that epoch had when it was written."""
+        """For each nonce of a probe: its epoch, and the number of commits of that epoch when it was written."""
         disk.removed = self._removed
         disk.block_seen, disk.block_written, disk.linked = self._block_seen, self._block_written, self._linked
 
@@ -119,9 +119,9 @@ class Witness:
                 self._relogged[version] = Committed(version, record)
 
     def promoted(self, epoch: int, index: Index) -> None:
-        """An epoch begins to serve: it must hold exactly what was committed, and what was re-logged on the way.
+        """Check at the start of an epoch that it holds exactly what was committed, and what was re-logged on the way.
 
-        That goes for the idempotency keys, too: a run has fewer of them than are kept.
+        This holds for the idempotency keys, too: a run has fewer of them than the window.
         """
         if max(self.served_from, default=0) > epoch:
             return  # its check went well, then it was paused until a later epoch served: it will find its seal
@@ -140,13 +140,13 @@ class Witness:
         self._holds(index, f"epoch {epoch} begins")
 
     def rolled(self, epoch: int) -> None:
-        """A main has merged old segments: whoever reads the log from its beginning must find the same as ever."""
+        """Check after a merge of old segments that a read of the log from its beginning gives the same state."""
         if self.world.rotten or max(self.served_from, default=0) > epoch:
             return
         self._holds(read_log(self.disk, epoch), f"the log of epoch {epoch} begins")
 
     def _holds(self, index: Index, what: str) -> None:
-        """Compare a copy of the state with what was committed."""
+        """Compare a copy of the state with the committed writes."""
         entries = dict(index.page("", "", 1 << 30).entries)
         for write in self.committed:
             once = write.record.idempotency
@@ -165,7 +165,7 @@ class Witness:
             self.world.accuse(f"{what} with {key} = {held.get(key)}, but {wanted.get(key)} is what was committed")
 
     def applied(self, index: Index, batch: Batch) -> None:
-        """A backup takes a batch into its copy: it must be committed."""
+        """Check that a batch which a backup applies is committed."""
         worker = self.workers.get(running_loop().name)
         if worker is None or worker.log is None or worker.name in self.promoting or not batch.count:
             return
@@ -195,7 +195,7 @@ class Witness:
             self._pointed(int(name.partition("/")[2]))
 
     def _linked(self, name: str, inode: Inode) -> None:
-        """A takeover rests on a planned seal, or on a folder that works where it was concluded: on the own canary."""
+        """Check that a takeover rests on a planned seal, or on a folder that works at the challenger: its canary."""
         if not name.startswith(f"{names.CLAIMS}/"):
             return
         claim = msgspec.json.decode(payload(inode, 0), type=Claim)
@@ -212,12 +212,12 @@ class Witness:
         return isinstance(payload, bytes) and msgspec.json.decode(payload, type=Seal).planned
 
     def passed(self, service: Service, asked: int) -> None:
-        """A read may be answered: a seal check that began after it came must have said "unsealed"."""
+        """Check that a read is answered only after a seal check that began after its arrival found no seal."""
         if self.checked.get(service._watch, 0) < asked:
             self.world.accuse(f"a read in epoch {service.epoch} was answered without a check that began after it came")
 
     def remembers(self, member: Member, claim: Claim) -> None:
-        """A member remembers a claim: the file server must not forget it any more."""
+        """Check that the file server can no longer forget a claim that a member remembers."""
         worker = self.workers.get(running_loop().name)
         if worker is None:
             return
@@ -232,7 +232,7 @@ class Witness:
             self.world.accuse(f"{member.name} lives in slot {slot}, which the file server may still forget")
 
     def _removed(self, name: str) -> None:
-        """Nothing may go that the newest manifest names, nor what its epoch has appended since."""
+        """Check that nothing is removed that the newest manifest names or its epoch has appended since."""
         segment = names.segment_of(name.rpartition("/")[2]) if name.startswith(f"{names.SEGMENTS}/") else None
         manifest = None if self.world.rotten else self._newest_manifest()
         if segment is None or manifest is None:
@@ -253,7 +253,7 @@ class Witness:
         return None
 
     def _answered(self, answers: LogAnswers, incarnation: str) -> None:
-        """An answer proves a commit that began after the probe, in the epoch that was asked about."""
+        """Check that an answer proves a commit that began after the probe, in the epoch of the probe."""
         for answer in answers.answers.values():
             epoch, commits = self._probes[answer.nonce]
             if epoch != answers.epoch and self._holder(epoch) != incarnation:
@@ -262,12 +262,12 @@ class Witness:
                 self.world.accuse(f"the main of epoch {epoch} answered a probe without a commit since")
 
     def _holder(self, epoch: int) -> str:
-        """The incarnation that claimed an epoch: its main may have rolled on to the next one meanwhile."""
+        """Return the incarnation that claimed an epoch: its main may have rolled to the next one meanwhile."""
         claim = self.disk.find(names.claim(epoch))
         return "" if claim is None else msgspec.json.decode(payload(claim, 0), type=Claim).incarnation
 
     def _pointed(self, epoch: int) -> None:
-        """An epoch gets its manifest: every epoch down to the one before with a manifest must be sealed for good."""
+        """Check at the manifest of an epoch that every epoch down to its predecessor is sealed durably."""
         for lower in range(epoch - 1, 0, -1):
             claim = self.disk.find(f"claims/{lower:010d}")
             if claim is None:

@@ -1,8 +1,8 @@
 """The simulated world: one clock, one source of chance, and processes whose event loops live in it.
 
-Everything that happens is an event in one queue, ordered by simulated time. A seed fixes every choice, so a run can be
-repeated exactly. Each process has an event loop of its own, with a clock that may run at another rate; it can be paused
-and killed between any two steps.
+Every step is an event in one queue, ordered by simulated time. A seed fixes every choice, so a run can be repeated
+exactly. Each process has its own event loop, with a clock that may run at another rate; it can be paused and killed
+between any two steps.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class Violation(Exception):
-    """The system under test broke a promise. The message tells which."""
+    """The system under test broke a promise. The message names it."""
 
 
 class World:
-    """Simulated time, chance, and the queue of what happens next."""
+    """Simulated time, chance, and the queue of events."""
 
     def __init__(self, seed: int, *, tracing: bool = False) -> None:
         self.seed = seed
@@ -35,29 +35,29 @@ class World:
         self.trace: list[str] = []
         self.violations: list[str] = []
         self.rotten = False
-        """Durable bytes were spoilt: the system may stop for ever, but not lose or invent anything."""
+        """Whether durable bytes were corrupted: the system may stop for ever, but not lose or invent anything."""
         self.burying = False
-        """A process was killed just now: what its last words ask for is not done."""
+        """Whether a process is being killed: requests of its clean-up code are ignored."""
         self.running: ProcessLoop | None = None
-        """The process that had the last turn, which asyncio takes for the one that runs."""
+        """The process of the last step, which asyncio takes for the running one."""
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._next: deque[Callable[[], object]] = deque()
         self._count = 0
 
     def at(self, when: float, do: Callable[[], object]) -> None:
-        """Do something at a simulated time."""
+        """Schedule a call at a simulated time."""
         self._count += 1
         heapq.heappush(self._queue, (max(when, self.now), self._count, do))
 
     def soon(self, do: Callable[[], object]) -> None:
-        """Do something next, at this very time."""
+        """Schedule a call next, at the current time."""
         self._next.append(do)
 
     def after(self, seconds: float, do: Callable[[], object]) -> None:
         self.at(self.now + seconds, do)
 
     def run(self, until: float, done: Callable[[], bool] = lambda: False) -> bool:
-        """Let things happen until a time, a violation, or ``done``; tell whether ``done``."""
+        """Run events until a time, a violation, or ``done``; return whether ``done``."""
         queue, following = self._queue, self._next
         while following or (queue and queue[0][0] <= until):
             if following:
@@ -78,7 +78,7 @@ class World:
             self.trace.append(f"{self.now:10.6f}  {who:<9} {what}")
 
     def accuse(self, what: str) -> None:
-        """A promise was broken: the run ends after this step."""
+        """Record a broken promise: the run ends after this step."""
         self.note("!!", what)
         self.violations.append(what)
 
@@ -97,7 +97,7 @@ class ProcessLoop:
         self.paused = False
         self._rate = rate
         self.procedures: list[Coroutine[Any, Any, Any]] = []
-        """What its threads had to do and have not done."""
+        """Unfinished work of its threads."""
         self._ready: deque[asyncio.Handle] = deque()
         self._scheduled = False
 
@@ -127,7 +127,7 @@ class ProcessLoop:
         return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Asyncio tells of it; the timer is skipped when it is due."""
+        """Ignore asyncio's notice; the timer is skipped when it is due."""
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self.asyncio)
@@ -162,13 +162,13 @@ class ProcessLoop:
             self.world.soon(self._turn)
 
     def enter(self) -> None:
-        """Be the process that runs, for asyncio too."""
+        """Make this the running process, for asyncio too."""
         if self.world.running is not self:
             self.world.running = self
             asyncio._set_running_loop(self.asyncio)
 
     def _turn(self) -> None:
-        """One round of the event loop: run what is ready now."""
+        """Run one round of the event loop: everything that is ready now."""
         self._scheduled = False
         if not self.alive or self.paused:
             return
@@ -183,24 +183,24 @@ class ProcessLoop:
             self._schedule()
 
     def pause(self) -> None:
-        """SIGSTOP: nothing of this process runs, also no thread of it."""
+        """Stop the process and all its threads (SIGSTOP)."""
         self.paused = True
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Continue the process (SIGCONT)."""
         self.paused = False
         if self._ready:
             self._schedule()
 
     def kill(self) -> None:
-        """SIGKILL: no step of this process is ever run again. What it left unfinished is put away."""
+        """Kill the process (SIGKILL): no step of it runs again. Its unfinished work is discarded."""
         if not self.alive:
             return
         self.alive = False
         self.world.burying = True
         unfinished: list[Any] = [task.get_coro() for task in asyncio.all_tasks(self.asyncio)]
         for procedure in (*unfinished, *self.procedures):
-            # What stands in a `finally` and would wait, cannot; nor does it do anything any more.
+            # A `finally` that would wait cannot do so, and has no effect any more.
             with warnings.catch_warnings(action="ignore"), contextlib.suppress(RuntimeError):
                 procedure.close()
         self.world.burying = False

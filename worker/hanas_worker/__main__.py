@@ -1,32 +1,34 @@
 """``hanas-worker``: one worker, from its environment to its end."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 import time
-from pathlib import Path
 
 from hanas_core.members import cluster
 from hanas_core.volume import fitness
 from hanas_core.volume.errors import NoSpace, NotInitialised
 from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
-from hanas_serving import folders, program
+from hanas_serving import program
+from hanas_serving.folders import open_folder
 from hanas_serving.lanes import Lane
-from hanas_serving.runtime import Outbound, Runtime
+from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
-from hanas_serving.settings import SettingError
-from hanas_worker.faces.http.app import WorkerApplication
-from hanas_worker.host import settings
+from hanas_serving.settings import FOLDER, SettingError
 from hanas_worker.host.duties import Duty
+from hanas_worker.host.host import Host
 from hanas_worker.host.leftovers import clear_temporary
 from hanas_worker.host.settings import WorkerSettings
+from hanas_worker.host.settings import read as read_settings
 from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS
 from hanas_worker.neighbours.outbound import HttpOutbound
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
+from hanas_worker.ops.app import WorkerApplication
 
 log = logging.getLogger("hanas.worker")
 
@@ -42,34 +44,41 @@ def main() -> int:
 
 
 async def _run(stopping: asyncio.Event) -> None:
-    wanted = settings.read(os.environ)
-    sockets = bind(wanted.port, "PORT"), bind(wanted.link_port, "LINK_PORT")
+    settings = read_settings(os.environ)
+    sockets = bind(settings.port, "PORT"), bind(settings.link_port, "LINK_PORT")
     runtime = Runtime()
     lane = Lane(Duty.START, runtime)
-    if not wanted.folder_is_default:
-        await lane.run(_open(wanted.folder), wanted.timing.folder_timeout)
-    if not wanted.secrets:
+    if not settings.folder_is_default:
+        await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
+    if not settings.secrets:
         log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
-    app = WorkerApplication(wanted)
+    app = WorkerApplication(settings)
 
     def hear(keepalive: KeepAlive) -> Epochs:
         return () if app.node is None else app.node.hear(keepalive)
 
-    link = LinkEndpoint(wanted.secrets, lambda: None if app.node is None else app.node.host.folder_id, hear)
+    link = LinkEndpoint(settings.secrets, lambda: None if app.node is None else app.node.host.folder_id, hear)
     endpoints = [
         HttpEndpoint(app, sockets[0], direct=app.direct),
         HttpEndpoint(link, sockets[1], idle_seconds=IDLE_SECONDS),
     ]
     for endpoint in endpoints:
         await endpoint.start()
-    outbound = HttpOutbound(wanted.member, wanted.secrets)
+    outbound = HttpOutbound(settings.member, settings.secrets)
     try:
-        await _live(app, wanted, outbound, runtime, lane, stopping)
+        location = await _wait_for_folder(app, settings, lane, stopping)
+        if location is not None:
+            log.info("the folder %s has the id %s", settings.folder, location[1])
+            overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
+            node = Node(settings, *location, overseers, outbound, runtime)
+            await _prepare(node.host)
+            app.join(node)
+            await node.run(stopping)
     except Rejected as refusal:
         raise SettingError(str(refusal)) from None
     except Unfit as failure:
         raise SettingError(
-            f"{folders.VARIABLE}={wanted.folder}: the volume does not keep what HANas needs: {failure}; "
+            f"{FOLDER}={settings.folder}: the volume does not keep what HANas needs: {failure}; "
             "use one of those in docs/operations.md"
         ) from None
     finally:
@@ -77,80 +86,47 @@ async def _run(stopping: asyncio.Event) -> None:
         await asyncio.gather(*(endpoint.stop() for endpoint in endpoints))
 
 
-async def _open(place: Path) -> PosixFolder:
-    return folders.open_folder(place)
+async def _wait_for_folder(
+    app: WorkerApplication, settings: WorkerSettings, lane: Lane, stopping: asyncio.Event
+) -> tuple[PosixFolder, str] | None:
+    """Return the folder and its id once an overseer has initialised it; None if this worker is stopped before."""
+    place, timing = settings.folder, settings.timing
+    while not stopping.is_set():
+        try:
+            if settings.folder_is_default and not place.is_dir():
+                raise NotInitialised(f"there is no folder {place} yet: an overseer makes it at its first start")
+            folder = await lane.run(open_folder(place), timing.folder_timeout)
+            identity = await lane.run(cluster.identify(folder, settings.folder_id), timing.folder_timeout)
+            return folder, identity.folder_id
+        except NotInitialised as error:
+            reason = f"waiting: {error}"
+            if app.waiting_for != reason:
+                app.waiting_for = reason
+                log.warning("%s", reason)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timing.watch_interval):
+                await stopping.wait()
+    return None
 
 
-async def _live(
-    app: WorkerApplication,
-    wanted: WorkerSettings,
-    outbound: Outbound,
-    runtime: Runtime,
-    lane: Lane,
-    stopping: asyncio.Event,
-) -> None:
-    opened = await _wait_for_folder(app, wanted, lane, stopping)
-    if opened is None:
-        return
-    folder, folder_id = opened
-    log.info("the folder %s has the id %s", wanted.folder, folder_id)
-    overseers = Overseers(
-        wanted.overseers,
-        outbound,
-        runtime,
-        timeout=wanted.timing.overseer_timeout,
-        folder_timeout=wanted.timing.folder_timeout,
-    )
-    node = Node(wanted, folder, folder_id, overseers, outbound, runtime)
-    removed = await lane.run(
-        clear_temporary(folder, wanted.member, node.host.incarnation), wanted.timing.folder_timeout
-    )
+async def _prepare(host: Host) -> None:
+    """Remove what earlier runs left, and try whether the volume keeps what the protocol needs. Raises Unfit."""
+    member, incarnation = host.settings.member, host.incarnation
+    removed = await host.in_lane(Duty.START, clear_temporary(host.folder, member, incarnation))
     if removed:
         log.info("removed %d temporary files of earlier runs", removed)
-    await _try_out(wanted, folder, node.host.incarnation, lane)
-    app.join(node)
-    await node.run(stopping)
-
-
-async def _try_out(wanted: WorkerSettings, folder: PosixFolder, incarnation: str, lane: Lane) -> None:
-    """Try whether the volume keeps what the protocol needs. Raises Unfit."""
 
     async def examine() -> list[Check]:
-        name = fitness.temporary(wanted.member, incarnation)
-        return await Examination(folder, PosixFolder(wanted.folder), name, time.monotonic).run()
+        name = fitness.temporary(member, incarnation)
+        return await Examination(host.folder, PosixFolder(host.settings.folder), name, time.monotonic).run()
 
     try:
-        checks = await lane.run(examine(), wanted.timing.folder_timeout)
+        checks = await host.in_lane(Duty.START, examine())
     except NoSpace:
         log.warning("the volume is full, so it could not be tried whether it is fit")
         return
     fitness.require(checks)
     log.info("the folder is fit: %d checks, %.3f s", len(checks), sum(check.seconds for check in checks))
-
-
-async def _wait_for_folder(
-    app: WorkerApplication, wanted: WorkerSettings, lane: Lane, stopping: asyncio.Event
-) -> tuple[PosixFolder, str] | None:
-    """Return the folder once an overseer has initialised it; None if this worker is stopped before."""
-    said = ""
-    while not stopping.is_set():
-        try:
-            if wanted.folder_is_default and not wanted.folder.is_dir():
-                raise NotInitialised(f"there is no folder {wanted.folder} yet: an overseer makes it at its first start")
-            folder = await lane.run(_open(wanted.folder), wanted.timing.folder_timeout)
-            identity = await lane.run(cluster.identify(folder, wanted.folder_id), wanted.timing.folder_timeout)
-            return folder, identity.folder_id
-        except NotInitialised as error:
-            app.waiting_for = f"waiting: {error}"
-            if said != app.waiting_for:
-                said = app.waiting_for
-                log.warning("%s", said)
-        try:
-            async with asyncio.timeout(wanted.timing.watch_interval):
-                await stopping.wait()
-        except TimeoutError:
-            continue
-    return None
 
 
 if __name__ == "__main__":

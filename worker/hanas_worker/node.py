@@ -15,7 +15,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from hanas_core.epochs.arbitration import Arrival, Challenge, Place
+from hanas_core.epochs.arbitration import Arrival, Challenge
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
 from hanas_serving.runtime import Outbound, Runtime
@@ -108,10 +108,16 @@ class Node:
         """Find this worker's place; False if it is stopped before."""
         host, settings = self.host, self.host.settings
         arrival = Arrival(settings.member, host.incarnation, host.folder_id, settings.advertise_url, settings.link_url)
-        while (place := await self._try_to_arrive(arrival)) is None:
-            if stopping.is_set():
-                return False
-            await asyncio.sleep(host.timing.watch_interval)
+        place = None
+        while place is None:
+            try:
+                place = await self.overseers.arrive(host.folder, arrival)
+            except FolderError as error:
+                host.trouble(Duty.ARRIVE, error)
+                if stopping.is_set():
+                    return False
+                await asyncio.sleep(host.timing.watch_interval)
+        host.recovered(Duty.ARRIVE)
         host.slot = place.slot
         log.info(
             "joined as %s (incarnation %s, slot %d); the main of epoch %d is %s%s",
@@ -123,15 +129,6 @@ class Node:
             "" if self.overseers.reachable else "; no overseer could be reached, the folder decided",
         )
         return True
-
-    async def _try_to_arrive(self, arrival: Arrival) -> Place | None:
-        try:
-            place = await self.overseers.arrive(self.host.folder, arrival)
-        except FolderError as error:
-            self.host.trouble(Duty.ARRIVE, error)
-            return None
-        self.host.recovered(Duty.ARRIVE)
-        return place
 
     async def leave(self) -> None:
         """Leave in order, unless the folder takes too long for that: then as if killed, which loses nothing either."""
@@ -145,10 +142,10 @@ class Node:
 
     async def _leave_in_order(self) -> None:
         """Hand over what this worker is the main of, redirect until the successors serve, and show that one left."""
-        left = [driver for driver in self.logs if await driver.leave()]
+        departures = [driver for driver in self.logs if await driver.leave()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_HAND_OVER_WAIT):
-                while any(driver.main_url is None for driver in left) and self.host.others():
+                while any(driver.main_url is None for driver in departures) and self.host.others():
                     self._mail.read.clear()
                     await self._mail.read.wait()
         self.presence.left = True
@@ -179,18 +176,18 @@ class Node:
     async def _send_for_ever(self) -> None:
         while True:
             unread_for = self._mail.unread_for
-            told = [(news, driver.heard) for driver in self.logs if (news := driver.news(unread_for)) is not None]
-            if told:
-                self._tell(told)
+            messages = [(news, driver.heard) for driver in self.logs if (news := driver.news(unread_for)) is not None]
+            if messages:
+                self._tell(messages)
             await asyncio.sleep(self.host.timing.keepalive_interval)
 
-    def _tell(self, told: Sequence[Told]) -> None:
-        host, news = self.host, tuple(news for news, _ in told)
+    def _tell(self, messages: Sequence[Told]) -> None:
+        host, news = self.host, tuple(news for news, _ in messages)
         keepalive = KeepAlive(host.settings.member, host.incarnation, host.folder_id, news)
 
         def delivered(peer: str, epochs: Epochs | None) -> None:
             del peer
-            for (_, heard), epoch in zip(told, epochs or (), strict=False):
+            for (_, heard), epoch in zip(messages, epochs or (), strict=False):
                 heard(epoch)
 
         self._sender.send(keepalive, host.peers.link_urls(host.now), delivered)

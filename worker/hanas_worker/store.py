@@ -27,7 +27,7 @@ class Refusal(Exception):
     """Why a request was not carried out."""
 
     def __init__(self, epoch: int | None = None) -> None:
-        """``epoch``: the one in which it was refused; None if no epoch of this worker's has a say in it."""
+        """``epoch``: the one in which it was refused; None if that has nothing to do with an epoch of this worker."""
         super().__init__()
         self.epoch = epoch
 
@@ -86,27 +86,27 @@ _REFUSALS = {
 _CREATED, _REPLACED, _DELETED = Result.CREATED, Result.REPLACED, Result.DELETED  # slow to look up
 
 
-class PendingRead(msgspec.Struct, eq=False):
+class _Pending(msgspec.Struct, eq=False):
+    store: "Store"
+
+    def fail(self, error: Exception) -> None:
+        """Answer that the request was refused (`Refusal`), or ran into ``error``, which a method here raised."""
+        raise NotImplementedError
+
+
+class PendingRead(_Pending, eq=False):
     """A read from its request to its answer."""
 
-    store: "Store"
     key: str
     stale: bool
-    """What this worker has applied will do, without a check and at a backup too."""
+    """What this worker has applied is enough: without a check, and at a backup too."""
 
     def choose(self, entry: Entry, epoch: int) -> Part | None:
-        """Return the part of the value that is wanted; None: none, and the read is answered.
-
-        Is called again if the value moved while it was being read.
-        """
+        """Return the part of the value to read; None: none, the read is answered. Called again if the value moved."""
         raise NotImplementedError
 
     def done(self, value: bytes) -> None:
         """Answer with the part of the value that was chosen."""
-        raise NotImplementedError
-
-    def fail(self, error: Exception) -> None:
-        """Answer that the read was refused (`Refusal`), or ran into ``error``, which a method here raised."""
         raise NotImplementedError
 
     def __call__(self, epoch: int | None) -> None:
@@ -131,17 +131,11 @@ class PendingRead(msgspec.Struct, eq=False):
             self.fail(error)
 
 
-class PendingWrite(msgspec.Struct, eq=False):
+class PendingWrite(_Pending, eq=False):
     """A write from its request to its answer."""
-
-    store: "Store"
 
     def done(self, outcome: Outcome, epoch: int) -> None:
         """Answer that the key was created, replaced or deleted in ``epoch``."""
-        raise NotImplementedError
-
-    def fail(self, error: Exception) -> None:
-        """Answer that the write was refused (`Refusal`), or ran into ``error``, which a method here raised."""
         raise NotImplementedError
 
     def __call__(self, outcome: Outcome, epoch: int) -> None:
@@ -166,7 +160,7 @@ class Store:
     def __init__(self, log: LogDriver) -> None:
         """Be the store of ``log``, at a main or a backup."""
         self._log = log
-        self._state, self._replica = log.state, log.state.replica
+        self._state = log.state
         self._fetches: set[asyncio.Task[None]] = set()
 
     @property
@@ -177,7 +171,7 @@ class Store:
     @property
     def index(self) -> Index:
         """The committed state that was applied here."""
-        return self._replica.index
+        return self._state.replica.index
 
     def require_main(self) -> None:
         """Raise Elsewhere unless this worker is the main."""
@@ -238,7 +232,7 @@ class Store:
         try:
             read.done(await self._log.values.read(read.key, entry, part))
         except Moved:
-            self.read(read)  # what became of the key meanwhile, only the main may tell
+            self.read(read)  # only the main knows what became of the key meanwhile
         except FolderError as error:
             read.fail(Unreadable(error))
         except Exception as error:

@@ -16,6 +16,7 @@ from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.manifests import Cut, Manifest, write_manifest
 from hanas_core.log.positions import Position
 from hanas_core.log.seals import SealWatch, seal_below
+from hanas_core.state.reader import LogReader
 from hanas_core.state.replica import Replica
 from hanas_core.volume import names
 from hanas_core.volume.blocks import Blank
@@ -46,12 +47,12 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
     progress: Callable[[str], None],
     claiming: float = 0.0,
 ) -> Promotion:
-    """Make the holder of ``claim`` the main. ``replica`` must be used by nobody else meanwhile.
+    """Make the holder of ``claim`` the main. ``replica`` belongs to this call until it returns.
 
     ``spare`` names prepared space of ``segment_bytes``; ``commit_position`` is that of the last keep-alive;
-    ``clock`` gives monotonic seconds; ``progress`` takes each step when it begins; ``claiming`` is how many seconds
-    the claim took, for people. Raises Sealed when a higher claim came meanwhile, FolderError when a step's effect is
-    not known: either way this incarnation writes nothing more for the epoch but its seal.
+    ``clock`` gives monotonic seconds; ``progress`` takes how far it is; ``claiming`` is how many seconds the claim
+    took, for people. Raises Sealed when a higher claim came meanwhile, FolderError when a step's effect is not known:
+    either way this incarnation writes nothing more for the epoch but its seal.
     """
     started = clock()
     progress("sealing")
@@ -68,13 +69,18 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
     if predecessor == 0:
         replica.forget()
     else:
-        if not await replica.follow(predecessor):
+        reader = LogReader(folder, replica.cache_bytes)
+        course = await reader.follow(predecessor, replica.applied)
+        if course is None:
             raise Corruption(f"{names.claim(predecessor)}: block 1 at offset 4096 was there a moment ago and is gone")
-        tailer = replica.tailer
+        replica.install(course)
+        tailer, at_end = reader.tailer, False
         tailer.know_relogged()
-        if commit_position is not None:
-            tailer.know(commit_position)
-        await replica.catch_up()
+        while not at_end:
+            step = await reader.step(commit_position)
+            replica.take(step)
+            progress(f"replaying {step.applied}")
+            at_end = step.at_end
         beyond = [batch for batch in await tailer.finish() if batch.count]
         cuts = await tailer.cuts()
     replayed = clock()

@@ -38,7 +38,7 @@ class EpochLog:
         self._next = header.number + 1
         """Number of the segment that the next roll begins."""
         self.committed: Position | None = None
-        self.sealed: list[Cut] = []
+        self.sealed: tuple[Cut, ...] = ()
         """The segments of this epoch that go on in a next one."""
 
     @classmethod
@@ -62,7 +62,7 @@ class EpochLog:
     def cuts(self) -> tuple[Cut, ...]:
         """Every segment of this epoch with its end, when all that was appended is committed."""
         present = Cut(self._header.epoch, self._header.number, self.end)
-        return (*self.sealed, present) if self.end > FIRST_OFFSET or not self.sealed else tuple(self.sealed)
+        return (*self.sealed, present) if self.end > FIRST_OFFSET or not self.sealed else self.sealed
 
     async def name_ahead(self, spare: str) -> None:
         """Take the name of the next segment for prepared space, so that a roll needs no more room on the volume.
@@ -138,7 +138,7 @@ class EpochLog:
         file = await begin_named(self._folder, spare, header)
         await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))
         await self._file.close()
-        self.sealed.append(Cut(old.epoch, old.number, self.end))
+        self.sealed += (Cut(old.epoch, old.number, self.end),)
         self._file, self._header = file, header
         self.end = self._synced = FIRST_OFFSET
 

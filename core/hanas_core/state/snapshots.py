@@ -1,12 +1,12 @@
 """Snapshots of the index, so that a cold start reads keys and places instead of the whole log (docs/protocol.md, 3.7).
 
-A snapshot is a help and never a truth: it is found by a look into its directory, and whoever finds none, or one that is
-damaged, reads the log. It begins with a checked block, and the rest is frames:
+A snapshot only saves time: a reader that finds none, or a damaged one, reads the log. It begins with a checked block,
+and the rest is frames:
 
     length u32, xxh3-64 u64, payload: MessagePack, one array of keys and one of their entries, or of idempotency keys
 
-It is written beside the traffic, so later writes may show in it. All that is in it is committed, and who loads it reads
-on from ``position``, where writing it began: the writes since then come once more, and the state is exact behind them.
+It is written beside the traffic, so it may contain later writes; all of them are committed. A reader goes on from
+``position``, where writing began, and the later writes come once more.
 """
 
 import struct
@@ -61,45 +61,53 @@ def name_of(position: Position) -> str:
     return f"{names.SNAPSHOTS}/{position.epoch:010d}-{position.number:07d}-{position.offset:010d}"
 
 
-class SnapshotWriter:
-    """Writes a snapshot in small steps. `frames` belongs to whoever owns the index, `write` may be another thread's."""
+class SnapshotFrames:
+    """The frames of a snapshot. It belongs to the owner of the index, which may change between two of them."""
 
-    def __init__(self, folder: Folder, index: Index, temporary: str, header: SnapshotHeader) -> None:
-        """``header`` tells of the state as it is now; its ``keys`` and ``size`` are found while writing."""
-        self._folder = folder
+    def __init__(self, index: Index) -> None:
+        """Take the idempotency keys as they are now."""
         self._index = index
-        self._temporary = temporary
-        self._header = header
-        self._file: File | None = None
-        self._keys = 0
-        self.end = BLOCK_BYTES
-        self._done = [item for item in index.all_done() if item[1].version.sequence <= header.sequence]
+        self._done = index.all_done()
+        self.keys = 0
+        """How many keys the frames hold so far."""
 
-    def frames(self) -> Iterator[bytes]:
-        """Yield the frames; between two of them the index may change."""
-        rows = [
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the frames."""
+        done_rows = [
             (key, done.request, *done.version, done.created, done.deleted, *done.segment) for key, done in self._done
         ]
-        yield frame_of(msgspec.msgpack.encode(_DoneFrame(rows)))
+        yield frame_of(msgspec.msgpack.encode(_DoneFrame(done_rows)))
         after = ""
-        while items := self._index.packed_after(after, KEYS_AT_ONCE):
-            self._keys += len(items)
-            after = items[-1][0]
-            yield frame_of(msgspec.msgpack.encode(_Keys([key for key, _ in items], [entry for _, entry in items])))
+        while rows := self._index.packed_after(after, KEYS_AT_ONCE):
+            self.keys += len(rows)
+            after = rows[-1][0]
+            yield frame_of(msgspec.msgpack.encode(_Keys([key for key, _ in rows], [entry for _, entry in rows])))
+
+
+class SnapshotFile:
+    """The file of a snapshot that is being written. It belongs to the thread that writes."""
+
+    def __init__(self, folder: Folder, temporary: str) -> None:
+        """Write under a temporary name first."""
+        self._folder = folder
+        self._temporary = temporary
+        self._file: File | None = None
+        self._end = BLOCK_BYTES
 
     async def write(self, frame: bytes) -> None:
         """Append a frame, durably."""
         if self._file is None:
             await self._folder.create(self._temporary, b"")
             self._file = await self._folder.open(self._temporary, "append")
-        await self._file.write(self.end, frame)
+        await self._file.write(self._end, frame)
         await self._file.sync()
-        self.end += len(frame)
+        self._end += len(frame)
 
-    async def finish(self) -> str:
-        """Give the file its header and its name; remove all older snapshots. Return the name."""
-        assert self._file is not None, "no frame was written"
-        header = msgspec.structs.replace(self._header, keys=self._keys, size=self.end)
+    async def finish(self, header: SnapshotHeader) -> int:
+        """Give the file its header and its name; remove all older snapshots. Return its size, bytes."""
+        if self._file is None:
+            raise ValueError("no frame was written")
+        header = msgspec.structs.replace(header, size=self._end)
         await self._file.write(0, blocks.encode(header))
         await self._file.sync()
         name = name_of(header.position)
@@ -109,10 +117,10 @@ class SnapshotWriter:
         for older in before:
             if f"{names.SNAPSHOTS}/{older}" < name:
                 await self._folder.remove(f"{names.SNAPSHOTS}/{older}")
-        return name
+        return header.size
 
     async def discard(self) -> None:
-        """Remove the file of a snapshot that is given up."""
+        """Remove the file."""
         await self._folder.remove(self._temporary)
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from hanas_operator import names
 from hanas_operator.crd import API_VERSION, KIND
+from hanas_operator.kinds import ResourceKind
 from hanas_operator.spec import HANasSpec
 
 Manifest = dict[str, Any]
@@ -34,37 +35,18 @@ class Owner(Struct, frozen=True, kw_only=True):
     def claim(self) -> str:
         """Name of the claim."""
         existing = self.spec.storage.existing_claim
-        return existing if isinstance(existing, str) else names.claim(self.name)
+        return existing if isinstance(existing, str) else names.of(self.name, names.CLAIM)
 
 
 def manifest(
-    owner: Owner,
-    api_version: str,
-    kind: str,
-    name: str,
-    body: Manifest,
-    *,
-    component: str | None = None,
-    owned: bool = True,
+    owner: Owner, kind: ResourceKind, name: str, *, component: str | None = None, owned: bool = True, **content: Any
 ) -> Manifest:
-    """Return a manifest. ``owned``: the object is deleted with the HANas."""
-    meta: Manifest = {
-        "name": name,
-        "namespace": owner.namespace,
-        "labels": names.labels(owner.name, component),
-    }
+    """Return a manifest, with its hash as an annotation. ``owned``: the object is deleted with the HANas."""
+    meta: Manifest = {"name": name, "namespace": owner.namespace, "labels": names.labels(owner.name, component)}
     if owned:
-        meta["ownerReferences"] = [reference(owner)]
-    return sealed({"apiVersion": api_version, "kind": kind, "metadata": meta, **body})
-
-
-def reference(owner: Owner) -> Manifest:
-    """Return the reference by which an object is deleted with its HANas."""
-    return {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid, "controller": True}
-
-
-def sealed(content: Manifest) -> Manifest:
-    """Return the manifest with its hash as an annotation."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return {**content, "metadata": {**content["metadata"], "annotations": {names.APPLIED: digest}}}
+        reference = {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid, "controller": True}
+        meta["ownerReferences"] = [reference]
+    result = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **content}
+    text = json.dumps(result, sort_keys=True, separators=(",", ":"))
+    meta["annotations"] = {names.APPLIED: hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return result

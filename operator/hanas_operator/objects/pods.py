@@ -44,7 +44,7 @@ def template(
         "livenessProbe": _probe("/healthz", period=5, failures=6),
         "readinessProbe": _probe("/readyz", period=1, failures=2),
     }
-    pod: Manifest = {
+    pod = {
         "automountServiceAccountToken": False,
         # Kubernetes would derive variables such as HANAS_PORT from Services; they would be read as settings.
         "enableServiceLinks": False,
@@ -74,7 +74,7 @@ def _environment(owner: Owner) -> list[Manifest]:
     }
     if isinstance(spec.client_token_secret, SecretKey):
         variables["HANAS_CLIENT_TOKEN_FILE"] = f"{TOKENS}/{spec.client_token_secret.key}"
-    reference = {"name": names.folder(owner.name), "key": "folderId", "optional": True}
+    reference = {"name": names.of(owner.name, names.FOLDER), "key": "folderId", "optional": True}
     return [
         *({"name": name, "value": value} for name, value in variables.items()),
         {"name": "HANAS_FOLDER_ID", "valueFrom": {"configMapKeyRef": reference}},
@@ -82,11 +82,9 @@ def _environment(owner: Owner) -> list[Manifest]:
 
 
 def _mounts(owner: Owner) -> list[Manifest]:
-    folder: Manifest = {"name": "folder", "mountPath": FOLDER}
-    if isinstance(owner.spec.storage.sub_path, str):
-        folder["subPath"] = owner.spec.storage.sub_path
-    mounts = [
-        folder,
+    path = owner.spec.storage.sub_path
+    mounts: list[Manifest] = [
+        {"name": "folder", "mountPath": FOLDER, **({"subPath": path} if isinstance(path, str) else {})},
         {"name": "secret", "mountPath": SECRETS, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},
     ]
@@ -98,7 +96,7 @@ def _mounts(owner: Owner) -> list[Manifest]:
 def _volumes(owner: Owner) -> list[Manifest]:
     volumes: list[Manifest] = [
         {"name": "folder", "persistentVolumeClaim": {"claimName": owner.claim}},
-        {"name": "secret", "secret": {"secretName": names.secret(owner.name), "defaultMode": 0o440}},
+        {"name": "secret", "secret": {"secretName": names.of(owner.name, names.SECRET), "defaultMode": 0o440}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
     ]
     tokens = owner.spec.client_token_secret
@@ -130,31 +128,23 @@ def _affinity(owner: Owner, component: str) -> Any:
         "labelSelector": {"matchLabels": names.selector(owner.name, component)},
         "topologyKey": "kubernetes.io/hostname",
     }
-    return {
-        "podAntiAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]
-        }
-    }
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
 
 
 def _placement(owner: Owner, component: str) -> Manifest:
-    spec = owner.spec
-    placement: Manifest = {}
-    if spec.node_selector:
-        placement["nodeSelector"] = spec.node_selector
-    tolerations = _tolerations(owner, component)
-    if tolerations:
-        placement["tolerations"] = tolerations
-    if isinstance(spec.priority_class_name, str):
-        placement["priorityClassName"] = spec.priority_class_name
-    if spec.image_pull_secrets:
-        placement["imagePullSecrets"] = [{"name": one.name} for one in spec.image_pull_secrets]
-    if spec.topology_spread_constraints:
-        selector = {"matchLabels": names.selector(owner.name, component)}
-        placement["topologySpreadConstraints"] = [
-            {"labelSelector": selector, **plain(one)} for one in spec.topology_spread_constraints
-        ]
-    return placement
+    """Return the fields that the spec sets."""
+    spec, selector = owner.spec, {"matchLabels": names.selector(owner.name, component)}
+    placement = {
+        "nodeSelector": spec.node_selector,
+        "tolerations": _tolerations(owner, component),
+        "priorityClassName": spec.priority_class_name,
+        "imagePullSecrets": plain(spec.image_pull_secrets),
+        "topologySpreadConstraints": [
+            {"labelSelector": selector, **plain(constraint)} for constraint in spec.topology_spread_constraints
+        ],
+    }
+    return {field: value for field, value in placement.items() if value}
 
 
 def _tolerations(owner: Owner, component: str) -> list[Manifest]:
@@ -165,7 +155,7 @@ def _tolerations(owner: Owner, component: str) -> list[Manifest]:
         {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
         for key in _LOST
     ]
-    return tolerations + [each for each in own if each["key"] not in {one.get("key") for one in tolerations}]
+    return tolerations + [each for each in own if each["key"] not in {other.get("key") for other in tolerations}]
 
 
 def _probe(path: str, *, period: int, failures: int) -> Manifest:

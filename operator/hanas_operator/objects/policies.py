@@ -7,7 +7,7 @@ is always admitted (Kubernetes documentation, "Network Policies").
 
 from collections.abc import Iterable
 
-from hanas_operator import names
+from hanas_operator import kinds, names
 from hanas_operator.cuts import ANYBODY, OVERSEER, LinkCut
 from hanas_operator.objects.owner import Manifest, Owner, manifest
 from hanas_operator.spec import Plane
@@ -20,7 +20,7 @@ def policies(owner: Owner, cuts: Iterable[LinkCut]) -> list[Manifest]:
 
 
 def _worker(owner: Owner, member: str, cuts: frozenset[LinkCut]) -> Manifest:
-    pod, selector = names.pod(owner.name, member), names.selector(owner.name, names.WORKER)
+    pod, selector = names.of(owner.name, member), names.selector(owner.name, names.WORKER)
     peers = {"matchLabels": selector, **_except(owner, _sources(cuts, member, Plane.LINK))}
     link = {"from": [{"podSelector": peers}], "ports": [_port(names.LINK_PORT)]}
     clients = _clients(owner, _sources(cuts, member, Plane.CLIENT), names.WORKER_PORT)
@@ -30,23 +30,23 @@ def _worker(owner: Owner, member: str, cuts: frozenset[LinkCut]) -> Manifest:
 def _overseers(owner: Owner, cuts: frozenset[LinkCut]) -> Manifest:
     selector = names.selector(owner.name, names.OVERSEER)
     ingress = _clients(owner, _sources(cuts, OVERSEER, Plane.CLIENT), names.OVERSEER_PORT)
-    return _policy(owner, names.overseer(owner.name), selector, ingress, names.OVERSEER)
+    return _policy(owner, names.of(owner.name, names.OVERSEER), selector, ingress, names.OVERSEER)
 
 
 def _policy(owner: Owner, name: str, selector: Manifest, ingress: list[Manifest], component: str) -> Manifest:
-    body = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress"], "ingress": ingress}
-    return manifest(owner, "networking.k8s.io/v1", "NetworkPolicy", name, {"spec": body}, component=component)
+    spec = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress"], "ingress": ingress}
+    return manifest(owner, kinds.POLICY, name, component=component, spec=spec)
 
 
 def _clients(owner: Owner, cut: list[str], port: int) -> list[Manifest]:
-    """Return the rule for the HTTP interface: everybody, everybody except some workers, or nobody (no rule)."""
+    """Return the rule for the HTTP interface: it admits all clients, all but some workers, or (no rule) none."""
     if ANYBODY in cut:
         return []
     if not cut:
         return [{"ports": [_port(port)]}]
     # While a worker is cut off, only pods are admitted: an address block would admit that worker again.
-    everybody = {"namespaceSelector": {}, "podSelector": _except(owner, cut)}
-    return [{"from": [everybody], "ports": [_port(port)]}]
+    others = {"namespaceSelector": {}, "podSelector": _except(owner, cut)}
+    return [{"from": [others], "ports": [_port(port)]}]
 
 
 def _sources(cuts: frozenset[LinkCut], target: str, plane: Plane) -> list[str]:
@@ -56,7 +56,7 @@ def _sources(cuts: frozenset[LinkCut], target: str, plane: Plane) -> list[str]:
 def _except(owner: Owner, members: list[str]) -> Manifest:
     if not members:
         return {}
-    pods = [names.pod(owner.name, member) for member in members]
+    pods = [names.of(owner.name, member) for member in members]
     return {"matchExpressions": [{"key": names.POD_NAME, "operator": "NotIn", "values": pods}]}
 
 

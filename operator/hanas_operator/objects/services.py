@@ -1,28 +1,33 @@
-"""The Services for clients, and the limits for draining nodes."""
+"""The Services, and the limits for draining nodes."""
 
-from hanas_operator import names
+from hanas_operator import kinds, names
 from hanas_operator.objects.owner import Manifest, Owner, manifest
 
-_PORT = {"name": "http", "port": names.WORKER_PORT, "targetPort": "http", "protocol": "TCP"}
 
-
-def everyone(owner: Owner) -> Manifest:
-    """Return the Service of all ready workers; backups redirect to the main."""
-    body = {"selector": names.selector(owner.name, names.WORKER), "ports": [_PORT]}
-    return manifest(owner, "v1", "Service", owner.name, {"spec": body})
-
-
-def main(owner: Owner) -> Manifest:
-    """Return the Service of the main.
-
-    It selects by the label alone and ignores readiness, so clients reach a new main before the kubelet's next probe.
-    """
-    body = {
-        "selector": {**names.selector(owner.name, names.WORKER), names.ROLE: names.MAIN},
+def services(owner: Owner) -> list[Manifest]:
+    """Return the Services of the overseers, of each worker, of all workers and of the main."""
+    cluster, workers = owner.name, names.selector(owner.name, names.WORKER)
+    overseers, http = names.selector(cluster, names.OVERSEER), _port("http", names.WORKER_PORT)
+    own = {"selector": overseers, "ports": [_port("http", names.OVERSEER_PORT)]}
+    # Workers that are not ready have an address too: their peers must reach them.
+    each = {
+        "clusterIP": "None",
         "publishNotReadyAddresses": True,
-        "ports": [_PORT],
+        "selector": workers,
+        "ports": [http, _port("link", names.LINK_PORT)],
     }
-    return manifest(owner, "v1", "Service", names.main(owner.name), {"spec": body})
+    # The label alone selects the main, ready or not: clients reach a new main before the kubelet's next probe.
+    main = {"selector": {**workers, names.ROLE: names.MAIN}, "publishNotReadyAddresses": True, "ports": [http]}
+    return [
+        manifest(owner, kinds.SERVICE, names.of(cluster, names.OVERSEER), component=names.OVERSEER, spec=own),
+        manifest(owner, kinds.SERVICE, names.of(cluster, names.HEADLESS), component=names.WORKER, spec=each),
+        manifest(owner, kinds.SERVICE, cluster, spec={"selector": workers, "ports": [http]}),
+        manifest(owner, kinds.SERVICE, names.of(cluster, names.MAIN), spec=main),
+    ]
+
+
+def _port(name: str, number: int) -> Manifest:
+    return {"name": name, "port": number, "targetPort": name, "protocol": "TCP"}
 
 
 def budgets(owner: Owner) -> list[Manifest]:
@@ -30,14 +35,10 @@ def budgets(owner: Owner) -> list[Manifest]:
     return [
         manifest(
             owner,
-            "policy/v1",
-            "PodDisruptionBudget",
-            name,
-            {"spec": {"maxUnavailable": 1, "selector": {"matchLabels": names.selector(owner.name, component)}}},
+            kinds.BUDGET,
+            names.of(owner.name, component),
             component=component,
+            spec={"maxUnavailable": 1, "selector": {"matchLabels": names.selector(owner.name, component)}},
         )
-        for component, name in (
-            (names.WORKER, names.worker(owner.name)),
-            (names.OVERSEER, names.overseer(owner.name)),
-        )
+        for component in (names.WORKER, names.OVERSEER)
     ]

@@ -1,35 +1,26 @@
 """The volume: a claim that all nodes may write to, and the id of its folder."""
 
-from hanas_operator import names
+from hanas_operator import kinds, names
 from hanas_operator.objects.owner import Manifest, Owner, manifest
 from hanas_operator.spec import Reclaim
 
 ACCESS_MODE = "ReadWriteMany"
 
 
-def claim(owner: Owner) -> Manifest | None:
-    """Return the PersistentVolumeClaim, None if the HANas names an existing one."""
-    storage = owner.spec.storage
-    if isinstance(storage.existing_claim, str):
-        return None
-    body: Manifest = {"accessModes": [ACCESS_MODE], "resources": {"requests": {"storage": storage.size}}}
-    if isinstance(storage.storage_class_name, str):
-        body["storageClassName"] = storage.storage_class_name
-    return manifest(
-        owner,
-        "v1",
-        "PersistentVolumeClaim",
-        names.claim(owner.name),
-        {"spec": body},
-        owned=owner.spec.reclaim is Reclaim.DELETE,
-    )
+def volume(owner: Owner) -> list[Manifest]:
+    """Return the claim, unless the HANas names an existing one, and a ConfigMap with the folder's id, once known.
 
-
-def folder(owner: Owner) -> Manifest | None:
-    """Return the ConfigMap with the folder's id, None until it is known.
-
-    Pods refer to it as optional: the first ones start without it, and its creation restarts none of them.
+    Pods refer to the ConfigMap as optional: the first ones start without it, and its creation restarts none of them.
     """
-    if not owner.folder_id:
-        return None
-    return manifest(owner, "v1", "ConfigMap", names.folder(owner.name), {"data": {"folderId": owner.folder_id}})
+    storage = owner.spec.storage
+    manifests: list[Manifest] = []
+    if not isinstance(storage.existing_claim, str):
+        spec: Manifest = {"accessModes": [ACCESS_MODE], "resources": {"requests": {"storage": storage.size}}}
+        if isinstance(storage.storage_class_name, str):
+            spec["storageClassName"] = storage.storage_class_name
+        owned = owner.spec.reclaim is Reclaim.DELETE
+        manifests.append(manifest(owner, kinds.CLAIM, owner.claim, owned=owned, spec=spec))
+    if owner.folder_id:
+        data = {"folderId": owner.folder_id}
+        manifests.append(manifest(owner, kinds.CONFIG_MAP, names.of(owner.name, names.FOLDER), data=data))
+    return manifests

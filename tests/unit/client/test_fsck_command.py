@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
     identity = run(cluster.initialise(folder))
     claim = msgspec.structs.replace(claim_of(1), folder_id=identity.folder_id)
     run(claim_epoch(folder, claim))
-    replica = Replica(folder)
+    replica = Replica()
     promotion = run(take_over(folder, claim, replica))
     commits = GroupCommit[str](replica, 1, promotion.next_sequence)
     for batch in (range(12), range(12, 14)):

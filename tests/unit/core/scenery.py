@@ -7,16 +7,20 @@ import pytest
 
 from hanas_core.epochs.takeover import Promotion, promote
 from hanas_core.log import records
+from hanas_core.log.batches import Batch
 from hanas_core.log.cells import checksum_of, read_part, sums_of
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import claim_epoch
 from hanas_core.log.epochlog import EpochLog
+from hanas_core.log.pieces import PieceReader
 from hanas_core.log.positions import Position
 from hanas_core.log.records import Idempotency
 from hanas_core.log.segments import prepare
+from hanas_core.log.tailer import Tailer
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Write
 from hanas_core.state.queue import GroupCommit
+from hanas_core.state.reader import LogReader
 from hanas_core.state.replica import Replica
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
@@ -83,13 +87,51 @@ async def take_over(
     )
 
 
+class Backup(Replica):
+    """A replica and the readers that feed it, all on one thread."""
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__()
+        self._folder = folder
+        self._pieces = PieceReader(folder)
+        self.reader = LogReader(folder, self.cache_bytes)
+        self.troubles: list[str] = []
+
+    @property
+    def tailer(self) -> Tailer:
+        return self.reader.tailer
+
+    async def follow(self, epoch: int) -> bool:
+        course = await self.reader.follow(epoch, self.applied)
+        if course is None:
+            return False
+        self.install(course)
+        self.troubles += course.troubles
+        return True
+
+    async def catch_up(self) -> None:
+        """Apply everything that is known to be committed, up to the end of what can be read now."""
+        at_end = False
+        while not at_end:
+            step = await self.reader.step()
+            self.take(step)
+            at_end = step.at_end
+
+    async def learn(self) -> list[Batch]:
+        """Learn the places in a piece of the first merged segment that is unread."""
+        cut = self.unread[0]
+        batches = await self._pieces.read(cut, self.read_to)
+        self.relocate(cut, batches)
+        return batches
+
+
 @dataclass
 class Main:
     """A main that serves."""
 
     folder: MemoryFolder
     claim: Claim
-    replica: Replica
+    replica: Backup
     log: EpochLog
     commits: GroupCommit[str]
 
@@ -129,7 +171,7 @@ def serve(
     epoch: int,
     member: str = "a",
     *,
-    replica: Replica | None = None,
+    replica: Backup | None = None,
     known: Position | None = None,
     segment_bytes: int = SEGMENT_BYTES,
 ) -> Main:
@@ -141,11 +183,11 @@ def promoted(
     folder: MemoryFolder,
     claim: Claim,
     *,
-    replica: Replica | None = None,
+    replica: Backup | None = None,
     known: Position | None = None,
     segment_bytes: int = SEGMENT_BYTES,
 ) -> Main:
-    replica = replica or Replica(folder)
+    replica = replica or Backup(folder)
     promotion = run(take_over(folder, claim, replica, known=known, segment_bytes=segment_bytes))
     commits = GroupCommit[str](replica, claim.epoch, promotion.next_sequence)
     return Main(folder, claim, replica, promotion.log, commits)
@@ -176,9 +218,9 @@ def stored(folder: Folder, index: Index) -> dict[str, str]:
     return found
 
 
-def fresh_backup(folder: Folder, epoch: int, known: Position | None = None) -> Replica:
+def fresh_backup(folder: Folder, epoch: int, known: Position | None = None) -> Backup:
     """Return a replica that has read everything that is known to be committed in ``epoch``."""
-    replica = Replica(folder)
+    replica = Backup(folder)
     assert run(replica.follow(epoch))
     if known is not None:
         replica.tailer.know(known)

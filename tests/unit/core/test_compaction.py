@@ -15,6 +15,7 @@ from hanas_core.log.batches import FIRST_OFFSET, Batch
 from hanas_core.log.claimfile import Claim, Pointer
 from hanas_core.log.claims import claim_epoch, highest_claim, read_pointer
 from hanas_core.log.manifests import Cut, Manifest, read_manifest
+from hanas_core.log.pieces import PIECE_BYTES
 from hanas_core.log.positions import Position, Version
 from hanas_core.log.records import Merged, Remembered, decode_merged
 from hanas_core.log.segments import SegmentHeader as Header
@@ -24,7 +25,8 @@ from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.upkeep import compaction
-from hanas_core.upkeep.compaction import Merger, Plan
+from hanas_core.upkeep.compaction import Plan
+from hanas_core.upkeep.merging import MergeFiles, Merger
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, Sealed
@@ -32,6 +34,7 @@ from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation
 from tests.unit.core.scenery import (
     FOLDER_ID,
     SEGMENT_BYTES,
+    Backup,
     Main,
     bare_folder,
     claim_of,
@@ -57,7 +60,7 @@ def fill(main: Main, *keys: str, sign: str = "v") -> None:
 
 
 def sources(main: Main) -> tuple[Cut, ...]:
-    return manifest_of(main.folder, main.claim.epoch).cuts + tuple(main.log.sealed)
+    return manifest_of(main.folder, main.claim.epoch).cuts + main.log.sealed
 
 
 def manifest_of(folder: MemoryFolder, epoch: int) -> Manifest:
@@ -71,13 +74,20 @@ def segment_files(folder: MemoryFolder) -> list[str]:
     return run(folder.names(names.SEGMENTS))
 
 
+async def merge_piece(merger: Merger, files: MergeFiles) -> None:
+    chunk = merger.take(await files.read(*merger.source))
+    if chunk is not None:
+        merger.written(await files.write(chunk))
+
+
 async def merge(main: Main, plan: Plan, segment_bytes: int = SEGMENT_BYTES) -> tuple[Cut, ...]:
     taken = [names.segment_of(name) for name in await main.folder.names(names.SEGMENTS)]
     used = [segment[1] + 1 for segment in taken if segment and segment[0] == main.claim.epoch]
     number = max([names.MERGED_FROM, *used])
-    merger = Merger(main.folder, main.replica.index, main.claim, plan, number, segment_bytes)
+    merger = Merger(main.replica.index, plan, number)
+    files = MergeFiles(main.folder, main.claim, segment_bytes)
     while not merger.done:
-        await merger.step()
+        await merge_piece(merger, files)
     return tuple(merger.cuts)
 
 
@@ -102,8 +112,7 @@ async def compact(main: Main, first: int = 0, count: int | None = None) -> Main:
     )
     main.replica.compacted(promotion.manifest)
     while main.replica.unread:
-        for batch in await main.replica.learn():
-            main.replica.relocate(batch)
+        await main.replica.learn()
     for name in await compaction.removable(main.folder, promotion.manifest):
         await main.folder.remove(name)
     main.commits.roll(claim.epoch)
@@ -193,10 +202,9 @@ def merged_records(folder: MemoryFolder, epoch: int) -> list[Merged]:
     return [record for batch in merged_batches(folder, epoch) for record in decode_merged(batch.payload)[0]]
 
 
-def learn(replica: Replica) -> None:
-    while replica.unread:
-        for batch in run(replica.learn()):
-            replica.relocate(batch)
+def learn(backup: Backup) -> None:
+    while backup.unread:
+        run(backup.learn())
 
 
 def test_a_backup_goes_on_and_learns_where_the_values_are_now() -> None:
@@ -249,15 +257,14 @@ def test_a_backup_that_lags_reads_the_merged_part_on_its_way() -> None:
 
 def test_much_is_learned_in_pieces() -> None:
     main = serve(bare_folder(), 1)
-    keys = [f"k{n:03}" for n in range(2 * compaction.PIECE_BYTES // LARGE + 2)]
+    keys = [f"k{n:03}" for n in range(2 * PIECE_BYTES // LARGE + 2)]
     fill(main, *keys)
     backup = fresh_backup(main.folder.other(), 1, main.log.committed)
     plan = Plan(0, sources(main), 0, 0)
     merged = run(merge(main, plan, 1 << 20))
     manifest = manifest_of(main.folder, 1)
     backup.compacted(msgspec.structs.replace(manifest, cuts=merged))
-    (first,) = run(backup.learn())
-    backup.relocate(first)
+    assert len(run(backup.learn())) == 1
     assert backup.unread == list(merged)
     learn(backup)
     assert set(+backup.index.live) == {(1, names.MERGED_FROM), (1, main.log.cuts[-1].number)}
@@ -284,8 +291,7 @@ def test_a_main_that_compacts_while_it_still_learns_learns_the_newer_places_too(
     backup.compacted(msgspec.structs.replace(manifest, cuts=older))
     segment = names.segment(older[0].epoch, older[0].number)
     member.at("read", segment, before=lambda: backup.compacted(msgspec.structs.replace(manifest, cuts=newer)))
-    for batch in run(backup.learn()):
-        backup.relocate(batch)
+    run(backup.learn())
     assert backup.unread == list(newer), "what was read in the meantime is another one"
     learn(backup)
     assert set(+backup.index.live) == {(1, newer[0].number), (1, main.log.cuts[-1].number)}
@@ -338,7 +344,7 @@ def test_everything_deleted_leaves_a_segment_that_only_knows_how_far_it_went() -
 
 def test_more_than_a_segment_of_live_data_becomes_several() -> None:
     main = serve(bare_folder(), 1)
-    keys = [f"k{n:03}" for n in range(2 * compaction.PIECE_BYTES // LARGE + 2)]
+    keys = [f"k{n:03}" for n in range(2 * PIECE_BYTES // LARGE + 2)]
     fill(main, *keys)
     merged = run(merge(main, Plan(0, sources(main), 0, 0)))
     assert [cut.number for cut in merged] == [names.MERGED_FROM, names.MERGED_FROM + 1, names.MERGED_FROM + 2][
@@ -526,7 +532,7 @@ def test_a_takeover_and_a_compaction_at_once(turns: list[int]) -> None:
         claim = claim_of(highest.epoch + 1, "b")
         if (await claim_epoch(rival, claim)).nonce != claim.nonce:
             raise Sealed
-        return await take_over(rival, claim, Replica(rival))
+        return await take_over(rival, claim, Replica())
 
     procedures: list[Coroutine[Any, Any, Any]] = [compact(sleeper), take()]
     outcomes = interleave(procedures, turns, errors=(Sealed, FolderError))  # type: ignore[arg-type]
@@ -589,14 +595,14 @@ def test_what_is_full_of_life_at_either_end_stays() -> None:
 
 
 def test_where_room_is_short_only_what_fits_is_merged() -> None:
-    plan = planned([0, FULL // 4, FULL // 4, 0], room=compaction.PIECE_BYTES * 2 + FULL // 3)
+    plan = planned([0, FULL // 4, FULL // 4, 0], room=PIECE_BYTES * 2 + FULL // 3)
     assert plan is not None
     assert plan.cuts == cuts(4)[2:]
-    assert planned([FULL // 4, 0, 0, 0], room=compaction.PIECE_BYTES) is None
+    assert planned([FULL // 4, 0, 0, 0], room=PIECE_BYTES) is None
 
 
 def test_what_frees_most_is_merged_where_room_is_short() -> None:
-    room = compaction.PIECE_BYTES * 2 + FULL // 2
+    room = PIECE_BYTES * 2 + FULL // 2
     plan = planned([FULL // 3, FULL // 4, FULL, 0, 0, 0, FULL // 4], share=0.02, room=room)
     assert plan is not None
     assert plan.cuts == cuts(7)[3:]
@@ -630,18 +636,19 @@ def test_a_name_that_is_taken_is_an_error() -> None:
 
 def test_what_is_given_up_is_removed() -> None:
     main = serve(bare_folder(), 1)
-    fill(main, *(f"k{n:03}" for n in range(2 * compaction.PIECE_BYTES // LARGE + 2)))
+    fill(main, *(f"k{n:03}" for n in range(2 * PIECE_BYTES // LARGE + 2)))
     before = segment_files(main.folder), run(main.folder.names(names.TEMPORARY))
     plan = Plan(0, sources(main), 0, 0)
     for failing in ("link", "write"):
-        merger = Merger(main.folder, main.replica.index, main.claim, plan, names.MERGED_FROM, SEGMENT_BYTES)
-        run(merger.discard())
+        merger = Merger(main.replica.index, plan, names.MERGED_FROM)
+        files = MergeFiles(main.folder, main.claim, SEGMENT_BYTES)
+        run(files.discard(merger.cuts))
         main.folder.at(failing, nth=2, before=FolderUnavailable("no answer"))
         with suppress(FolderUnavailable):
             while not merger.done:
-                run(merger.step())
+                run(merge_piece(merger, files))
         assert not merger.done
-        run(merger.discard())
+        run(files.discard(merger.cuts))
         assert (segment_files(main.folder), run(main.folder.names(names.TEMPORARY))) == before
 
 
@@ -662,7 +669,7 @@ def test_only_segments_of_earlier_epochs_that_nobody_names_are_removed() -> None
 
 
 def test_a_queue_rolls_only_between_batches() -> None:
-    commits = GroupCommit[str](Replica(MemoryFolder()), 1, 1)
+    commits = GroupCommit[str](Replica(), 1, 1)
     commits.submit(Write("k", b"v"), "k")
     assert commits.next_batch(1 << 20) is not None
     with pytest.raises(AssertionError, match="in flight"):

@@ -11,7 +11,6 @@ from hanas_core.state import queue as queue_module
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
-from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import put_payload
 
 ROOM = 1 << 20
@@ -20,7 +19,7 @@ V1, V2, V3 = Version(3, 1), Version(3, 2), Version(3, 3)
 
 
 def queue() -> GroupCommit[str]:
-    return GroupCommit[str](Replica(MemoryFolder()), 3, 1)
+    return GroupCommit[str](Replica(), 3, 1)
 
 
 def commit(commits: GroupCommit[str], *writes: Write | None) -> list[Outcome]:
@@ -109,7 +108,7 @@ def test_what_arrives_while_a_batch_is_in_flight_forms_the_next_one() -> None:
 
 
 def test_nothing_is_visible_and_nothing_answered_before_the_commit() -> None:
-    replica = Replica(MemoryFolder())
+    replica = Replica()
     index, commits = replica.index, GroupCommit[str](replica, 3, 1)
     commits.submit(put(), "t")
     assert commits.next_batch(ROOM) is not None
@@ -289,7 +288,7 @@ def test_a_batch_never_takes_more_than_its_room(some: list[Write], room: int) ->
 
 @given(writes)
 def test_the_size_of_a_write_is_an_upper_bound(write: Write) -> None:
-    one = GroupCommit[str](Replica(MemoryFolder()), 3, 1)
+    one = GroupCommit[str](Replica(), 3, 1)
     one.submit(put(write.key), "there")
     one.submit(write, "")
     batch = one.next_batch(ROOM)

@@ -33,7 +33,7 @@ from hanas_core.volume.blocks import ZERO_BLOCK, pack
 from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace, Sealed
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_core.volume.posix import PosixFolder, is_coherent
-from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, claim_of, contents, incarnation, take_over
+from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, Backup, claim_of, contents, incarnation, take_over
 
 
 @pytest.fixture(params=["coherent", "direct"])
@@ -324,8 +324,8 @@ def test_the_whole_story_on_a_real_file_system(folder: PosixFolder) -> None:
     assert run(identify(folder)).folder_id == FOLDER_ID
     assert run(Registry(folder).slot_of("a", incarnation("a"), "http://a:1", "http://a:2")) == 0
     assert run(Mailboxes(folder).try_canary(0))
-    old, writes = start(folder, claim_of(1, "a"), Replica(folder))
-    backup = Replica(folder)
+    old, writes = start(folder, claim_of(1, "a"), Backup(folder))
+    backup = Backup(folder)
     assert run(backup.follow(1))
     for n in range(6):
         if old.log.spare is None:
@@ -340,7 +340,7 @@ def test_the_whole_story_on_a_real_file_system(folder: PosixFolder) -> None:
         put(old, writes, "phantom", b"")
     put(new, more, "l", b"w")
     assert new.next_sequence == 7
-    third = Replica(folder)
+    third = Backup(folder)
     last, _ = start(folder, claim_of(3, "c"), third)
     assert set(contents(third.index)) == {*(f"k{n}" for n in range(6)), "l"}
     assert third.index.get("k5") is not None
@@ -356,7 +356,7 @@ def test_the_whole_story_on_a_real_file_system(folder: PosixFolder) -> None:
 
 def test_rot_on_a_real_file_system_names_file_and_offset(folder: PosixFolder) -> None:
     run(initialise(folder, FOLDER_ID))
-    old, writes = start(folder, claim_of(1, "a"), Replica(folder))
+    old, writes = start(folder, claim_of(1, "a"), Backup(folder))
     for n in range(3):
         put(old, writes, f"k{n}", b"v" * 100)
     path = folder.path / names.segment(1, 1)
@@ -364,7 +364,7 @@ def test_rot_on_a_real_file_system_names_file_and_offset(folder: PosixFolder) ->
     content[BLOCK_BYTES + 90] ^= 1
     path.write_bytes(content)
     with pytest.raises(Corruption, match=f"{names.segment(1, 1)}: at offset {BLOCK_BYTES}"):
-        start(folder, claim_of(2, "b"), Replica(folder))
+        start(folder, claim_of(2, "b"), Backup(folder))
 
 
 def test_how_much_is_free(folder: PosixFolder, tmp_path: Path) -> None:

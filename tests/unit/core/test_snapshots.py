@@ -11,14 +11,14 @@ from hanas_core.log.positions import Position
 from hanas_core.state import snapshots
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Write
-from hanas_core.state.replica import Replica
+from hanas_core.state.snapshots import SnapshotFile, SnapshotFrames, SnapshotHeader
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import pack
 from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable
 from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
-from tests.unit.core.scenery import FOLDER_ID, Main, bare_folder, contents, fresh_backup, serve, stored
+from tests.unit.core.scenery import FOLDER_ID, Backup, Main, bare_folder, contents, fresh_backup, serve, stored
 from tests.unit.core.test_compaction import compact, fill, learn, manifest_of
 
 TEMPORARY = "tmp/snapshot"
@@ -27,7 +27,7 @@ TEMPORARY = "tmp/snapshot"
 def write_snapshot(main: Main, meanwhile: Callable[[], None] = lambda: None) -> str:
     """Take a snapshot; ``meanwhile`` runs between two frames."""
     assert main.log.committed is not None
-    header = snapshots.SnapshotHeader(
+    header = SnapshotHeader(
         folder_id=FOLDER_ID,
         position=main.log.committed,
         sequence=main.replica.index.sequence,
@@ -35,14 +35,19 @@ def write_snapshot(main: Main, meanwhile: Callable[[], None] = lambda: None) -> 
         keys=0,
         size=0,
     )
-    writer = snapshots.SnapshotWriter(main.folder, main.replica.index, TEMPORARY, header)
-    for frame in writer.frames():
-        run(writer.write(frame))
+    written(main, TEMPORARY, header, meanwhile)
+    return snapshots.name_of(header.position)
+
+
+def written(main: Main, temporary: str, header: SnapshotHeader, meanwhile: Callable[[], None]) -> None:
+    file, frames = SnapshotFile(main.folder, temporary), SnapshotFrames(main.replica.index)
+    for frame in frames:
+        run(file.write(frame))
         meanwhile()
-    return run(writer.finish())
+    run(file.finish(msgspec.structs.replace(header, keys=frames.keys)))
 
 
-def started(main: Main) -> Replica:
+def started(main: Main) -> Backup:
     """A member that starts cold and reads everything that is committed."""
     return fresh_backup(main.folder.other(), main.claim.epoch, main.log.committed)
 
@@ -105,14 +110,10 @@ def test_a_snapshot_of_a_sleeper_does_not_remove_a_newer_one() -> None:
     header_position = main.log.committed
     assert header_position is not None
     index = main.replica.index
-    header = snapshots.SnapshotHeader(
+    header = SnapshotHeader(
         folder_id=FOLDER_ID, position=header_position, sequence=index.sequence, merged=(), keys=0, size=0
     )
-    writer = snapshots.SnapshotWriter(main.folder, index, "tmp/late", header)
-    for frame in writer.frames():
-        run(writer.write(frame))
-        meanwhile()
-    run(writer.finish())
+    written(main, "tmp/late", header, meanwhile)
     assert run(snapshots.newest(main.folder))[0] == late[0]
     assert alike(started(main).index, index)
 
@@ -120,14 +121,12 @@ def test_a_snapshot_of_a_sleeper_does_not_remove_a_newer_one() -> None:
 def test_what_is_given_up_leaves_nothing() -> None:
     main = filled()
     assert main.log.committed is not None
-    header = snapshots.SnapshotHeader(
-        folder_id=FOLDER_ID, position=main.log.committed, sequence=1, merged=(), keys=0, size=0
-    )
-    writer = snapshots.SnapshotWriter(main.folder, main.replica.index, TEMPORARY, header)
-    with pytest.raises(AssertionError, match="no frame"):
-        run(writer.finish())
-    run(writer.write(next(writer.frames())))
-    run(writer.discard())
+    header = SnapshotHeader(folder_id=FOLDER_ID, position=main.log.committed, sequence=1, merged=(), keys=0, size=0)
+    file = SnapshotFile(main.folder, TEMPORARY)
+    with pytest.raises(ValueError, match="no frame"):
+        run(file.finish(header))
+    run(file.write(next(iter(SnapshotFrames(main.replica.index)))))
+    run(file.discard())
     assert TEMPORARY.rpartition("/")[2] not in run(main.folder.names(names.TEMPORARY))
 
 
@@ -254,7 +253,7 @@ def test_a_folder_that_does_not_answer_is_no_reason_to_read_everything() -> None
     other = main.folder.other()
     other.at("names", names.SNAPSHOTS, before=FolderUnavailable("no answer"))
     with pytest.raises(FolderError):
-        run(Replica(other).follow(1))
+        run(Backup(other).follow(1))
 
 
 def test_how_much_log_lies_behind_a_position() -> None:

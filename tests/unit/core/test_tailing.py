@@ -5,7 +5,7 @@ import pytest
 from hanas_core.log.batches import Batch, Kind, size_of
 from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.log.tailer import Tailer
-from hanas_core.state.replica import Replica
+from hanas_core.state.replica import Standing
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
@@ -13,6 +13,7 @@ from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import (
     SEGMENT_BYTES,
+    Backup,
     Main,
     bare_folder,
     contents,
@@ -26,15 +27,15 @@ from tests.unit.core.scenery import (
 SEGMENT = names.segment(1, 1)
 
 
-def a_main_and_a_backup() -> tuple[Main, Replica]:
+def a_main_and_a_backup() -> tuple[Main, Backup]:
     folder = bare_folder()
     main = serve(folder, 1)
-    backup = Replica(folder.other())
+    backup = Backup(folder.other())
     assert run(backup.follow(1))
     return main, backup
 
 
-def catch_up(backup: Replica, main: Main | None = None) -> dict[str, str]:
+def catch_up(backup: Backup, main: Main | None = None) -> dict[str, str]:
     if main is not None:
         assert main.log.committed is not None
         backup.tailer.know(main.log.committed)
@@ -66,6 +67,7 @@ def test_a_keep_alive_may_come_before_the_batch_was_read() -> None:
     backup.tailer.know(main.log.committed)
     assert backup.tailer.lag_bytes == main.log.committed.offset - BLOCK_BYTES
     assert len(catch_up(backup)) == 4
+    assert backup.standing == Standing(main.log.committed, 0, sequence=4, keys=4, value_bytes=2000)
 
 
 def test_a_commit_that_becomes_known_while_an_older_end_was_read_is_no_corruption() -> None:
@@ -128,7 +130,7 @@ def test_nothing_is_handed_out_before_the_followed_epoch_passed_its_first_check(
         promoted(died, claim)
     slow = folder.other()
     claim = win(slow, 3, "c")
-    backup = Replica(folder)
+    backup = Backup(folder)
     seen: list[object] = []
     slow.at("read", names.claim(3), nth=2, before=lambda: seen.append(run(backup.follow(3)) and catch_up(backup)))
     new = promoted(slow, claim)

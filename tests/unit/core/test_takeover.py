@@ -12,7 +12,6 @@ from hanas_core.log.manifests import Cut, Manifest, read_manifest
 from hanas_core.log.positions import Position, Version
 from hanas_core.log.seals import write_seal
 from hanas_core.state.judge import Outcome, Result, Write
-from hanas_core.state.replica import Replica
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import ZERO_BLOCK
@@ -20,6 +19,7 @@ from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable,
 from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation
 from tests.unit.core.scenery import (
+    Backup,
     Main,
     bare_folder,
     claim_of,
@@ -345,7 +345,7 @@ def test_a_rotten_pointer_stops_the_takeover() -> None:
     folder.disk.spoil(names.claim(2), POINTER_OFFSET, b"\xff" * BLOCK_BYTES)
     with pytest.raises(Corruption, match=f"{names.claim(2)}: block 1 at offset 4096"):
         serve(folder.other(), 3, "c")
-    for wanted in (find_predecessor(folder, 3), Replica(folder).follow(2)):
+    for wanted in (find_predecessor(folder, 3), Backup(folder).follow(2)):
         with pytest.raises(Corruption, match="block 1"):
             run(wanted)
 
@@ -431,7 +431,7 @@ def test_a_higher_claim_before_the_check_means_sealed_and_an_untouched_index() -
     old = serve(folder, 1)
     old.put("k", "1")
     old.append("l", "2")
-    member, replica = folder.other(), Replica(folder)
+    member, replica = folder.other(), Backup(folder)
     claim = win(member, 2, "b")
     seal = Seal(3, "c", incarnation("c"))
     member.at("write_block", names.claim(2), before=lambda: run(write_seal(folder, 2, seal)))
@@ -625,7 +625,7 @@ def test_a_backup_whose_state_is_no_prefix_starts_anew() -> None:
 
 def test_a_replica_of_nothing_is_forgotten_when_no_epoch_ever_served() -> None:
     folder = bare_folder()
-    replica = Replica(folder)
+    replica = Backup(folder)
     win(folder, 1)
     main = serve(folder, 2, "b", replica=replica)
     assert manifest_of(folder, 2).predecessor == 0

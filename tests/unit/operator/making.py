@@ -49,7 +49,6 @@ def view(
         members=tuple(
             MemberView(
                 member=member,
-                role="main" if member == main else "backup",
                 alive=alive,
                 verdict="LinkFailed" if member in failed else "Healthy",
             )
@@ -123,7 +122,7 @@ def settle(server: ApiServer, namespace: str = NAMESPACE) -> None:
 
 
 def role(server: ApiServer, member: str) -> str | None:
-    found = server.take(kinds.POD, NAMESPACE, names.pod(NAME, member))
+    found = server.take(kinds.POD, NAMESPACE, names.of(NAME, member))
     label: str | None = found["metadata"]["labels"].get(names.ROLE)
     return label
 
@@ -139,4 +138,6 @@ def condition(server: ApiServer, kind: str) -> Resource:
 
 
 def secret_of(server: ApiServer) -> str:
-    return base64.b64decode(server.take(kinds.SECRET, NAMESPACE, names.secret(NAME))["data"]["secret"]).decode()
+    return base64.b64decode(
+        server.take(kinds.SECRET, NAMESPACE, names.of(NAME, names.SECRET))["data"]["secret"]
+    ).decode()

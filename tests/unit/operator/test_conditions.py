@@ -9,7 +9,7 @@ from msgspec import structs
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import conditions, names, pods, storage
 from hanas_operator.conditions import Obstacle, World
-from hanas_operator.status import AlertStatus, Condition, FailureState, FailureStatus
+from hanas_operator.status import AlertStatus, FailureState, FailureStatus, StatusCondition
 from hanas_operator.storage import StorageFinding
 from hanas_operator.view import ClusterView
 from tests.unit.operator.making import FOLDER_ID, alert, failure, owner, pod, view
@@ -46,7 +46,7 @@ def world(**changed: Any) -> World:
     return structs.replace(made, **changed)
 
 
-def of(kind: str, seen: World, before: tuple[Condition, ...] = ()) -> tuple[str, str, str]:
+def of(kind: str, seen: World, before: tuple[StatusCondition, ...] = ()) -> tuple[str, str, str]:
     found = next(condition for condition in conditions.all_of(seen, before) if condition.type == kind)
     return found.status, found.reason, found.message
 
@@ -151,7 +151,7 @@ def test_links(seen: ClusterView | None, told: tuple[str, str]) -> None:
 
 
 def cut(
-    seconds: float, *, seen: ClusterView | None, before: tuple[Condition, ...] = (), source: str = "worker-0"
+    seconds: float, *, seen: ClusterView | None, before: tuple[StatusCondition, ...] = (), source: str = "worker-0"
 ) -> Any:
     started = (NOW - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
     status = FailureStatus(name="wire-1", state=FailureState.ACTIVE, cut="…", observed="", started_at=started)
@@ -172,9 +172,11 @@ def test_a_network_plugin_that_enforces_policies_is_found_out_at_once() -> None:
 
 
 def test_what_was_found_out_about_policies_holds_until_it_is_found_otherwise() -> None:
-    known = (Condition(type="PolicyEnforced", status="True", reason="Observed", message="m", last_transition_time="t"),)
-    assert of("PolicyEnforced", world(), known) == ("True", "Observed", "m")
-    assert cut(11, seen=view(), before=known)[0] == "False"
+    last = StatusCondition(
+        type="PolicyEnforced", status="True", reason="Observed", message="m", last_transition_time="t"
+    )
+    assert of("PolicyEnforced", world(), (last,)) == ("True", "Observed", "m")
+    assert cut(11, seen=view(), before=(last,))[0] == "False"
 
 
 def test_a_cut_that_no_keep_alive_crosses_proves_nothing() -> None:

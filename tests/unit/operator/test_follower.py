@@ -10,6 +10,7 @@ from aiohttp import web
 
 from hanas_operator import follower, reach
 from hanas_operator.follower import ClusterFollower, WorkerStatus
+from hanas_operator.queue import Key
 from hanas_operator.reach import DirectReach, HttpInterface, Unreachable
 from hanas_operator.view import ClusterView
 from tests.unit.operator.conftest import Bench
@@ -128,7 +129,7 @@ def test_where_they_are() -> None:
 async def test_garbage_from_an_overseer_is_survived() -> None:
     pieces = iter([Unreachable("not yet"), ValueError("garbage")])
 
-    class Garbage:
+    class Garbage(DirectReach):
         @asynccontextmanager
         async def open(
             self, place: HttpInterface, path: str, token: str, *, stream: bool = False
@@ -136,14 +137,16 @@ async def test_garbage_from_an_overseer_is_survived() -> None:
             raise next(pieces, ValueError("more of it"))
             yield  # type: ignore[unreachable]
 
-    async def token() -> str:
+    async def token(key: Key) -> str:
+        assert key == KEY
         return ""
 
-    async def changed(seen: ClusterView | None) -> None:
-        raise AssertionError(seen)
+    async def changed(key: Key, seen: ClusterView | None) -> None:
+        raise AssertionError(key, seen)
 
-    made = ClusterFollower(Garbage(), "shop", "demo", list, token, changed)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(made.run(), 0.2)
+    async with aiohttp.ClientSession() as session:
+        made = ClusterFollower(Garbage(session), KEY, token, changed)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(made.run(), 0.2)
     assert made.view is None
     assert "more of it" in made.trouble

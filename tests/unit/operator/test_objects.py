@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hanas_operator import cuts, names
-from hanas_operator.objects import cluster, secret
+from hanas_operator.objects import cluster, secret, workloads
 from hanas_operator.objects.owner import Manifest, Owner
 from tests.unit.operator.making import FOLDER_ID, failure, owner
 
@@ -55,7 +55,7 @@ SPECS: dict[str, dict[str, Any]] = {
 
 def everything(of: Owner) -> list[Manifest]:
     found = frozenset().union(*(cuts.of(one, of.members) for one in of.spec.link_failures))
-    return [*cluster.surroundings(of, found), *cluster.workloads(of)]
+    return [*cluster.surroundings(of, found), *workloads.workloads(of)]
 
 
 @pytest.fixture(params=SPECS)

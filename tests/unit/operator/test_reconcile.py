@@ -54,6 +54,7 @@ async def test_a_new_cluster_gets_everything_and_says_so(bench: Bench) -> None:
     assert told["observedGeneration"] == bench.server.take(kinds.HANAS, *KEY)["metadata"]["generation"]
     assert condition(bench.server, "Ready")["status"] == "True"
     assert condition(bench.server, "Degraded")["status"] == "False"
+    assert await bench.reconcile() == 60.0, "everything is as it should be"
     template = bench.server.take(kinds.STATEFUL_SET, NAMESPACE, "demo-worker")["spec"]["template"]
     assert template["spec"]["containers"][0]["image"] == IMAGE
 

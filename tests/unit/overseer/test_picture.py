@@ -148,7 +148,7 @@ def test_members_that_were_registered_after_the_last_sighting_are_unseen() -> No
 
 def test_only_the_newest_takeovers_are_in_the_cluster_document() -> None:
     many = tuple(entry(epoch) for epoch in range(1, picture.RECENT_TAKEOVERS + 51))
-    shown = picture.recent(many)
+    shown = picture.cluster("f" * 16, Observation(takeovers=many), [], [], {}).takeovers
     assert len(shown) == picture.RECENT_TAKEOVERS
     assert shown[-1].epoch == many[-1].epoch
 

@@ -19,11 +19,11 @@ from hanas_serving import problems
 from hanas_serving.direct import Headers
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
-from hanas_worker.faces.http.app import WorkerApplication
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.host import settings
 from hanas_worker.neighbours.keepalives import LinkEndpoint
+from hanas_worker.ops.app import WorkerApplication
 from hanas_worker.store import Store
 from tests.unit.overseer.stage import Stage, running
 

@@ -16,6 +16,7 @@ from tests.unit.waiting import AMPLE_SECONDS, until
 HOST = b"Host: x\r\n"
 PUT = b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
 GET = b"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n"
+HEADLESS = b"GET /v1/kv/a HTTP/1.1\r\n\r\n"
 
 
 @pytest.fixture
@@ -186,6 +187,15 @@ async def test_every_cut_of_a_request_is_the_same_request(server: Server) -> Non
     assert ways(wire) == 2 * (len(PUT) - 1) * [("direct", b"PUT /v1/kv/a hello")]
 
 
+async def test_a_request_without_headers_does_not_swallow_the_one_behind_it(server: Server) -> None:
+    for times in (1, 2, 3):
+        connection, wire = connected(server)
+        connection.data_received(HEADLESS + request("DELETE", "/v1/kv/b"))
+        assert await answers(wire, 2) == [("direct", b"GET /v1/kv/a "), ("direct", b"DELETE /v1/kv/b ")], times
+        connection.data_received(HEADLESS)
+        assert ways(wire)[-1] == ("direct", b"GET /v1/kv/a ")
+
+
 async def test_what_comes_behind_a_request_waits_for_its_answer(server: Server, handler: Echo) -> None:
     connection, wire = connected(server)
     handler.patient = True
@@ -284,20 +294,6 @@ async def test_a_mistake_of_the_handler_is_told_and_ends_the_connection(
     assert "a mistake" in caplog.text
 
 
-async def test_an_answer_that_takes_a_procedure(server: Server, handler: Echo) -> None:
-    connection, wire = connected(server)
-    handler.patient = True
-    connection.data_received(PUT)
-
-    async def later() -> None:
-        handler.let_go()
-
-    handler.held[0].go_on(later())
-    assert len(connection.tasks) == 1
-    await until(lambda: bool(wire.written))
-    await until(lambda: not connection.tasks)
-
-
 async def test_a_large_content_is_one_write_too(server: Server) -> None:
     connection, wire = connected(server)
     body = bytes(64 << 10)
@@ -360,18 +356,18 @@ def test_few_heads_are_remembered(handler: Echo) -> None:
     heads = Heads(handler)
     for number in range(3000):
         heads.remember(b"Number: %d\r\n\r\n" % number, [], 0)
-    assert 0 < len(heads.known) <= 1024
+    assert 0 < len(heads.entries) <= 1024
     heads.remember(bytes(4096), [], 0)
-    assert bytes(4096) not in heads.known
+    assert bytes(4096) not in heads.entries
 
 
 async def test_only_whole_requests_teach_heads(server: Server) -> None:
     assert server.heads is not None
     connection, _ = connected(server)
     chunked = request("GET", "/v1/kv/a", b"", "Transfer-Encoding: chunked") + b"0\r\n\r\n"
-    for data in (PUT[:30], PUT[30:], PUT + GET, b"GET /v1/kv/a HTTP/1.1\r\n\r\n", chunked):
+    for data in (PUT[:30], PUT[30:], PUT + GET, HEADLESS[:-2], HEADLESS[-2:], HEADLESS + GET, chunked):
         connection.data_received(data)
-    assert server.heads.known == {}
+    assert server.heads.entries == {}
 
 
 async def test_a_server_that_is_stopped_under_load_finishes_its_answers(handler: Echo) -> None:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hanas_serving.direct import Direct
 from hanas_serving.http1 import Connection, Server
-from hanas_serving.server import Endpoint, HttpEndpoint, bind
+from hanas_serving.server import HttpEndpoint, bind
 from tests.unit.packaging.documents import ROOT
 from tests.unit.serving.connections import Echo, application, connected
 from tests.unit.waiting import AMPLE_SECONDS, until
@@ -173,6 +173,44 @@ async def test_trailers_never_act_as_headers(apart: bool, size: int) -> None:
     assert wire.content.count(b"PUT /v1/kv/a hello") == 2
     assert seen == 2 * [[(b"host", b"x"), (b"transfer-encoding", b"chunked")]]
     assert wire.content.endswith(b"GET /v1/kv/a ")
+
+
+async def test_a_flood_of_requests_and_trailers_delays_no_timer_and_fills_no_memory() -> None:
+    """Thirty clients pipeline requests, and the chunked body of another one ends in 20 MiB of trailers."""
+    count = (16 << 10) // len(ORDINARY)
+    line = b"X: yyyyyyyyyyy\r\n"
+
+    async with listening(application, Echo()) as (server, opened):
+
+        async def pipeline() -> int:
+            reader, writer = await opened()
+            writer.write(ORDINARY * count)
+            answers = b""
+            while answers.count(b"GET /v1/kv/a ") < count:
+                answers += await reader.read(MIB)
+            writer.close()
+            return len(statuses(answers))
+
+        async def trail() -> int:
+            reader, writer = await opened()
+            writer.write(CHUNKED + b"5\r\nhello\r\n0\r\n")
+            for _ in range(20):
+                writer.write(line * (MIB // len(line)))
+                await writer.drain()
+            answer = await reader.read()
+            writer.close()
+            return problem(answer)[0]
+
+        clients = asyncio.gather(trail(), *(pipeline() for _ in range(30)))
+        delays, most = [], 0
+        while not clients.done():
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            delays.append(time.perf_counter() - began)
+            most = max(most, sum(len(connection._pieces.received) for connection in server.connections))
+        assert await clients == [431, *[count] * 30]
+    assert sorted(delays)[len(delays) * 9 // 10] < 0.1
+    assert most < 31 * MIB // 2  # what one read of each socket returns, and what waited before it
 
 
 # ---------------------------------------------------------------------- ASGI
@@ -497,7 +535,7 @@ async def test_a_server_that_stops_does_not_wait_for_ever() -> None:
             await receive()
 
     bound = bind(0, "a test")
-    endpoint: Endpoint = HttpEndpoint(app, bound)
+    endpoint = HttpEndpoint(app, bound)
     await endpoint.start()
     async with asyncio.timeout(AMPLE_SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", bound.getsockname()[1])

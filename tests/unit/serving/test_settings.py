@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hanas_core.members.timing import CLOUD, LAN
+from hanas_core.volume.blocking import run
 from hanas_serving import folders, settings
 from hanas_serving.settings import SettingError
 
@@ -58,14 +59,13 @@ def test_timings_come_from_a_preset_and_each_may_be_set() -> None:
 
 
 def test_the_folder(tmp_path: Path) -> None:
-    assert folders.path({}) == Path("communication")
-    assert folders.is_default({})
-    assert folders.is_default({"COMMUNICATION_FOLDER": ""})
-    named = {"COMMUNICATION_FOLDER": str(tmp_path)}
-    assert folders.path(named) == tmp_path
-    assert not folders.is_default(named)
-    assert folders.open_folder(tmp_path).path == tmp_path
+    for environment in ({}, {"COMMUNICATION_FOLDER": ""}):
+        common = settings.read(environment, 3001)
+        assert (common.port, common.folder, common.folder_is_default) == (3001, Path("communication"), True)
+    named = settings.read({"COMMUNICATION_FOLDER": str(tmp_path)}, 3001)
+    assert (named.folder, named.folder_is_default) == (tmp_path, False)
+    assert run(folders.open_folder(tmp_path)).path == tmp_path
     with pytest.raises(SettingError, match="there is no such directory; mount the volume there, or make it"):
-        folders.open_folder(tmp_path / "missing")
+        run(folders.open_folder(tmp_path / "missing"))
     with pytest.raises(SettingError, match="/proc/self: cannot be written; give this user read and write permission"):
-        folders.open_folder(Path("/proc/self"))
+        run(folders.open_folder(Path("/proc/self")))

@@ -1,7 +1,10 @@
 """Workers on a folder in memory."""
 
+from msgspec.structs import replace
+
 from hanas_core.epochs.arbitration import Challenge
 from hanas_core.members.documents import LOG
+from hanas_core.members.timing import LAN
 from hanas_core.volume.folder import Folder
 from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
@@ -26,7 +29,8 @@ class FolderDecides(Overseers):
     """No overseer can be reached."""
 
     def __init__(self) -> None:
-        super().__init__((), Nobody(), Runtime(), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
+        timing = replace(LAN, overseer_timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
+        super().__init__((), timing, Nobody(), Runtime())
 
     async def challenge(self, folder: Folder, challenge: Challenge, addresses: tuple[str, str]) -> None:
         self.challenges = [*getattr(self, "challenges", []), challenge]

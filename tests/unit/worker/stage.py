@@ -44,7 +44,7 @@ class Stage:
 async def started(timeout: float = AMPLE_SECONDS) -> Stage:
     folder = bare_folder()
     claim = win(folder, 1)
-    replica = Replica(folder)
+    replica = Replica()
     promotion = run(take_over(folder, claim, replica, segment_bytes=SEGMENT_BYTES))
 
     def ended(service: Service, why: str) -> None:

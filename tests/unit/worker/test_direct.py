@@ -1,7 +1,6 @@
 """``/v1/kv`` the direct way answers what it answers through ASGI, in every case that there is."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from hanas_serving.answers import Answer
 from hanas_serving.direct import Exchange
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import KeyRead, Keys
-from hanas_worker.faces.http.requests import PLAINLY
+from hanas_worker.faces.http.requests import PLAIN
 from hanas_worker.log import service as services
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import Service
@@ -49,15 +48,11 @@ class Call:
     """A wire that keeps the one answer."""
 
     def __init__(self) -> None:
-        self.tasks: set[asyncio.Task[None]] = set()
         self.answers: list[Answer] = []
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         assert exchange.wire is self
         self.answers.append(answer)
-
-    def start(self, procedure: Coroutine[Any, Any, None]) -> None:
-        self.tasks.add(asyncio.create_task(procedure))
 
 
 class Worker:
@@ -267,7 +262,7 @@ async def test_a_value_that_moved_is_looked_for_in_an_epoch_that_goes_on(stage: 
     call = Call()
     exchange = Exchange(call, b"GET", b"/v1/kv/a", [], b"", more_body=False)
     # The check had passed, then the epoch ended while the value was being read.
-    KeyRead(worker.store, "a", False, exchange, PLAINLY)(1)
+    KeyRead(worker.store, "a", False, exchange, PLAIN)(1)
     await until(lambda: bool(call.answers))
     assert call.answers[0].status == 503
 

@@ -32,7 +32,7 @@ def keepalive(incarnation: str, epoch: int = 1, log: int = LOG) -> KeepAlive:
 def told(main: Main, folder: MemoryFolder, heard: KeepAlive) -> Position | None:
     node = backup_of(main, folder)
     assert node.hear(heard) == (1,)
-    return node.logs[LOG].state.known
+    return node.logs[LOG].state.committed
 
 
 async def test_the_main_tells_up_to_where_the_log_is_committed(main: Main) -> None:
@@ -47,7 +47,7 @@ async def test_nobody_else_tells(main: Main, epoch: int) -> None:
 async def test_news_of_a_log_that_is_not_known_here_is_ignored(main: Main) -> None:
     node = backup_of(main, main.folder.other())
     assert node.hear(keepalive(main.claim.incarnation, epoch=9, log=LOG + 1)) == (0,)
-    assert node.logs[LOG].state.known is None
+    assert node.logs[LOG].state.committed is None
     assert not node.logs[LOG].state.wakers[Duty.WATCH].is_set()
 
 

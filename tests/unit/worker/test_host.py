@@ -8,8 +8,8 @@ import pytest
 
 from hanas_core.members.documents import LEFT, LOG
 from hanas_core.volume.errors import FolderUnavailable
-from hanas_worker.faces.http import status
 from hanas_worker.host.duties import Duty
+from hanas_worker.ops import status
 from tests.unit.core.scenery import Main, bare_folder, serve
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.nodes import backup_of

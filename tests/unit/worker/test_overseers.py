@@ -17,6 +17,7 @@ from hanas_core.log.claims import highest_claim
 from hanas_core.members import cluster
 from hanas_core.members.documents import MainInfo, Report
 from hanas_core.members.roles import MainState
+from hanas_core.members.timing import LAN
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderError
@@ -31,6 +32,7 @@ from tests.unit.worker.ports import free_port
 
 FOLDER_ID = "f" * 32
 ADDRESSES = ("http://one:3001", "http://one:4001")
+TIMING = msgspec.structs.replace(LAN, overseer_timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
 REPORT = Report(member="one", incarnation="1" * 32, folder_id=FOLDER_ID, verdict=Verdict.LINK_FAILED)
 PLACE = Place("backup", 7, MainInfo("two", "2" * 32, "http://two:3001", "http://two:4001", 7, MainState.SERVING), 4)
 
@@ -89,7 +91,7 @@ class Stage:
     def client(self, *urls: str, secrets: tuple[str, ...] = ()) -> Overseers:
         outbound = HttpOutbound("one", secrets)
         self._outbounds.append(outbound)
-        return Overseers(urls, outbound, Runtime(), timeout=AMPLE_SECONDS, folder_timeout=AMPLE_SECONDS)
+        return Overseers(urls, TIMING, outbound, Runtime())
 
     def main(self) -> tuple[int, str] | None:
         claim = run(highest_claim(self.folder))

@@ -156,11 +156,11 @@ def test_queries() -> None:
 
 
 def test_consistency() -> None:
-    assert not requests.wants_stale({})
-    assert not requests.wants_stale({"consistency": "linearizable"})
-    assert requests.wants_stale({"consistency": "stale"})
+    assert not requests.is_stale({})
+    assert not requests.is_stale({"consistency": "linearizable"})
+    assert requests.is_stale({"consistency": "stale"})
     with pytest.raises(Problem, match="consistency must be linearizable or stale, not 'Stale'"):
-        requests.wants_stale({"consistency": "Stale"})
+        requests.is_stale({"consistency": "Stale"})
 
 
 def test_pages() -> None:

@@ -1,9 +1,8 @@
 """A backup that takes over just when the main has begun a new segment."""
 
 from hanas_core.log.positions import Position
-from hanas_core.state.replica import Replica
 from hanas_core.volume.blocking import run
-from tests.unit.core.scenery import Main, bare_folder, contents, fresh_backup, promoted, serve, win
+from tests.unit.core.scenery import Backup, Main, bare_folder, contents, fresh_backup, promoted, serve, win
 
 LARGE = 9000
 """Two of these do not fit into one segment, bytes."""
@@ -20,7 +19,7 @@ def rolled() -> Main:
     return main
 
 
-def unaware_backup(main: Main) -> Replica:
+def unaware_backup(main: Main) -> Backup:
     """A backup that has read all, but knows only that what stands before the last write is committed."""
     backup = fresh_backup(main.folder.other(), 1)
     assert set(contents(backup.index)) == {"first"}

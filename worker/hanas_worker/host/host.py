@@ -54,10 +54,10 @@ class Host:
         self._troubles: dict[Duty, FolderError] = {}
         self._own_lanes: dict[Duty, Lane] = {}
         self._lanes: WeakKeyDictionary[Lane, Duty] = WeakKeyDictionary()
-        """Every lane that somebody uses, or whose last call has not returned: its thread keeps it."""
-        self._background: set[asyncio.Task[None]] = set()
+        """Every lane in use, or whose last call has not returned: its thread keeps it."""
+        self._background: set[asyncio.Task[Any]] = set()
         self.mistake: asyncio.Future[None] = self._loop.create_future()
-        """Gets the error of work in the background that no one expected: the worker ends with it, as with a duty's."""
+        """Gets the first error of the background work: the worker ends with it, as with a duty's."""
 
     @property
     def timing(self) -> Timing:
@@ -84,13 +84,17 @@ class Host:
 
     async def in_lane(self, duty: Duty, procedure: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run ``procedure`` in the lane of a duty, for `folder_timeout` or ``timeout`` seconds. Raises FolderError."""
+        return await self.lane(duty).run(procedure, timeout or self.timing.folder_timeout)
+
+    def lane(self, duty: Duty) -> Lane:
+        """Return the lane of a duty."""
         lane = self._own_lanes.get(duty)
         if lane is None:
             lane = self._own_lanes[duty] = self.new_lane(duty)
-        return await lane.run(procedure, timeout or self.timing.folder_timeout)
+        return lane
 
     def new_lane(self, duty: Duty) -> Lane:
-        """Return a lane for somebody who runs and closes it."""
+        """Return a new lane, which the caller runs and closes."""
         lane = Lane(duty, self.runtime)
         self.know(lane, duty)
         return lane
@@ -109,7 +113,7 @@ class Host:
     async def repeat(
         self, duty: Duty, interval: float, do: Callable[[], Awaitable[None]], waker: asyncio.Event
     ) -> None:
-        """Do a duty every ``interval`` seconds and whenever it is woken; trouble with the folder ends it never."""
+        """Do a duty every ``interval`` seconds and when it is woken; errors of the folder do not end it."""
         while True:
             waker.clear()
             try:
@@ -122,22 +126,22 @@ class Host:
                 async with asyncio.timeout(interval):
                     await waker.wait()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Do some work in the background."""
         self.keep(asyncio.create_task(work))
 
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Let a task of the background go on, and hear of its error."""
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Keep a background task and take note of its error."""
         self._background.add(task)
         task.add_done_callback(self._done)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self.mistake.done():
             self.mistake.set_exception(error)
 
     def cancel_background(self) -> None:
-        """Give up the work in the background."""
+        """Cancel the work in the background."""
         for task in self._background:
             task.cancel()
 
@@ -145,11 +149,11 @@ class Host:
 
     @property
     def folder_trouble(self) -> str | None:
-        """The last error of the folder in a duty that has not succeeded since; None while all is well."""
+        """The last error of the folder in a duty that has not succeeded since; None without any."""
         return next((f"{duty}: {error}" for duty, error in reversed(self._troubles.items())), None)
 
     def trouble(self, duty: Duty, error: FolderError) -> None:
-        """Take note that the folder failed a duty; said once for each duty and kind of error."""
+        """Take note that the folder failed a duty; log it once for each duty and kind of error."""
         before = self._troubles.pop(duty, None)
         if type(before) is not type(error):
             log.warning("the folder gives trouble: %s: %s", duty, error)

@@ -1,37 +1,29 @@
 """What a worker is told by its environment (docs/operations.md has the table)."""
 
+import socket
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
 from hanas_core.members.member import IsolationPolicy
-from hanas_core.members.timing import Timing
 from hanas_core.state.valuecache import DEFAULT_BYTES
 from hanas_core.volume import names
-from hanas_serving import folders, settings
-from hanas_serving.settings import SettingError
+from hanas_serving import settings
+from hanas_serving.settings import ComponentSettings, SettingError
 
 MIB = 1 << 20
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerSettings(ComponentSettings, frozen=True, kw_only=True):
     """Everything that does not change while a worker runs."""
 
-    port: int
     link_port: int
     member: str
     advertise_url: str
     link_url: str
     overseers: tuple[str, ...]
-    folder: Path
-    folder_is_default: bool
-    folder_id: str | None
-    secrets: tuple[str, ...]
-    client_tokens: tuple[str, ...]
-    timing: Timing
     policy: IsolationPolicy
     value_bytes: int
     """Largest value, bytes."""
@@ -49,13 +41,14 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(environment: Mapping[str, str]) -> WorkerSettings:
     """Return the settings. Raises SettingError, which names the variable."""
-    port = settings.port(environment, "PORT", 3001)
+    common = settings.read(environment, 3001)
+    port = common.port
     link_port = settings.port(environment, "LINK_PORT", port + 1000)
     overseers = settings.urls(environment, "OVERSEER_IP", "http://localhost:4000")
     # All on one machine: a name that always resolves there. Otherwise the machine's own.
     local = all(urlsplit(url).hostname in _LOCAL for url in overseers)
-    host = "localhost" if local else settings.host_name()
-    member = environment.get("WORKER_ID") or f"{settings.host_name()}-{port}"
+    host = "localhost" if local else socket.gethostname()
+    member = environment.get("WORKER_ID") or f"{socket.gethostname()}-{port}"
     if not names.is_member(member):
         raise SettingError(
             f"WORKER_ID={member}: must be 1 to 128 letters, digits, '.', '_' or '-', and begin with a letter or a digit"
@@ -68,18 +61,12 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
             f"({value_bytes})"
         )
     return WorkerSettings(
-        port=port,
+        **msgspec.structs.asdict(common),
         link_port=link_port,
         member=member,
         advertise_url=settings.url(environment, "ADVERTISE_URL", f"http://{host}:{port}"),
         link_url=settings.url(environment, "LINK_URL", f"http://{host}:{link_port}"),
         overseers=overseers,
-        folder=folders.path(environment),
-        folder_is_default=folders.is_default(environment),
-        folder_id=settings.folder_id(environment),
-        secrets=settings.secrets(environment, "HANAS_SECRET_FILE"),
-        client_tokens=settings.secrets(environment, "HANAS_CLIENT_TOKEN_FILE"),
-        timing=settings.timing(environment),
         policy=IsolationPolicy(
             settings.choice(environment, "HANAS_ISOLATION_POLICY", tuple(policy.value for policy in IsolationPolicy))
         ),

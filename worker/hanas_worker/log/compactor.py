@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from hanas_core.log.batches import FIRST_OFFSET
 from hanas_core.log.manifests import Cut
 from hanas_core.upkeep import compaction
-from hanas_core.upkeep.compaction import Merger, Plan
+from hanas_core.upkeep.compaction import Plan
+from hanas_core.upkeep.merging import MergeFiles, Merger
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
+from hanas_serving.lanes import Owned
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
@@ -20,7 +22,7 @@ log = logging.getLogger("hanas.worker")
 _REST = 3.0
 """Between two steps this many times as long as the last one took, so that commits hardly notice."""
 _SHARE_ON_FULL_VOLUME = 0.02
-"""On a full volume less garbage is worth it."""
+"""The share of garbage that is worth a compaction on a full volume."""
 
 
 class Compactor:
@@ -47,9 +49,8 @@ class Compactor:
     def measure(self) -> tuple[int, int]:
         """Return garbage and space of the sealed segments, bytes, about; zeros for a worker that is not the main."""
         service = self._state.service
-        return (0, 0) if service is None else self._garbage(service)
-
-    def _garbage(self, service: Service) -> tuple[int, int]:
+        if service is None:
+            return 0, 0
         live, size = self._state.replica.index.live, self._host.settings.segment_bytes
         sources = _sources(service)
         space = sum(compaction.space_of(cut, size) for cut in sources)
@@ -58,8 +59,7 @@ class Compactor:
     async def compact(self) -> None:
         """Compact if it is worth it. Raises FolderError."""
         service = self._state.service
-        plan = None if service is None else await self._plan(service)
-        if service is None or plan is None:
+        if service is None or (plan := await self._plan(service)) is None:
             return
         self.running = True
         spare = None
@@ -125,27 +125,34 @@ class Compactor:
         if claim is None:
             return None
         number = self._number[1] if self._number[0] == service.epoch else names.MERGED_FROM
-        merger = Merger(host.folder, service.index, claim, plan, number, host.settings.segment_bytes)
+        merger, size = Merger(service.index, plan, number), host.settings.segment_bytes
+        files = host.lane(Duty.COMPACT).owning(lambda: MergeFiles(host.folder, claim, size))
         try:
             while not merger.done:
                 began = host.now
-                await host.in_lane(Duty.COMPACT, merger.step())
+                await self._merge_piece(merger, files)
                 if service.ended:
                     break
                 await asyncio.sleep(_REST * (host.now - began))
         finally:
-            self._number = service.epoch, merger.number
+            self._number = service.epoch, merger.number + 1
             if not merger.done:
-                await self._discard(merger)
+                await self._discard(merger, files)
         return tuple(merger.cuts) if merger.done and not service.ended else None
 
-    async def _discard(self, merger: Merger) -> None:
+    async def _merge_piece(self, merger: Merger, files: Owned[MergeFiles]) -> None:
+        timeout = self._host.timing.folder_timeout
+        chunk = merger.take(await files.run(lambda files: files.read(*merger.source), timeout))
+        if chunk is not None:
+            merger.written(await files.run(lambda files: files.write(chunk), timeout))
+
+    async def _discard(self, merger: Merger, files: Owned[MergeFiles]) -> None:
         try:
-            await self._host.in_lane(Duty.COMPACT, merger.discard())
+            await files.run(lambda files: files.discard(merger.cuts), self._host.timing.folder_timeout)
         except FolderError as error:
-            log.warning("files of a compaction that came to nothing stay behind: %s", error)
+            log.warning("files of a failed compaction stay behind: %s", error)
 
 
 def _sources(service: Service) -> tuple[Cut, ...]:
     """Return the segments that nobody appends to any more."""
-    return service.manifest.cuts + tuple(service.log.sealed)
+    return service.manifest.cuts + service.log.sealed

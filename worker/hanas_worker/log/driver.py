@@ -1,4 +1,4 @@
-"""One log at this worker: it is followed, taken over, served and handed over here (docs/protocol.md, section 2).
+"""One log at this worker: following, takeover, service and hand-over (docs/protocol.md, section 2).
 
 The driver feeds the state machine of `hanas_core.members.member`, carries out its effects, and runs the log's duties,
 each on its interval or when it is woken:
@@ -51,7 +51,7 @@ _LINK_STATES = {
 
 
 class Sighting(NamedTuple):
-    """What the claims say: the highest, how many went before it without serving, whether it was handed over."""
+    """The highest claim, how many claims before it never served, and whether its epoch was handed over."""
 
     claim: Claim
     unserved: int
@@ -73,8 +73,9 @@ class LogDriver:
         self._snapshots = Snapshots(state)
         self._follower = Follower(state)
         self._claiming: set[asyncio.Task[None]] = set()
-        """Asking for a takeover, or carrying one out."""
-        self._noted: object = None
+        """Tasks that ask for a takeover or carry one out."""
+        self._conditions: object = None
+        """What the presence block and the last report show."""
 
     # ------------------------------------------------------------------ what the API asks
 
@@ -138,15 +139,15 @@ class LogDriver:
             self.do([conclusion] if conclusion else [])
 
     def tick(self, *, others_connected: bool, blind: bool) -> None:
-        """Time has passed. ``blind``: the folder does not work here, as far as it is the same for every log."""
+        """Advance the clock. ``blind``: the folder does not work here, for any log."""
         host, member = self._host, self.state.member
         member.full = self.serving is not None and self.serving.full
         member.blind = blind
         if not host.leaving:
             self.do(member.tick(host.now, host.runtime.nonce(), others_connected=others_connected))
         self._note_conditions()
-        if self._noted != (noted := (member.role, member.verdict, self.book.open)):
-            self._noted = noted
+        if self._conditions != (conditions := (member.role, member.verdict, self.book.open)):
+            self._conditions = conditions
             host.wakers[Duty.PRESENCE].set()
             host.wakers[Duty.REPORT].set()
 
@@ -185,7 +186,7 @@ class LogDriver:
             host.wakers[Duty.PRESENCE].set()
 
     def _hold_on_to(self, claim: Claim) -> None:
-        """Hear of it at once when the main's process dies."""
+        """Notice at once when the main's process dies."""
         detector, host = self.state.member.detector, self._host
         host.keep(self._ways.hold(claim.link_url, lambda: detector.closed(host.now, claim.epoch)))
 
@@ -196,7 +197,7 @@ class LogDriver:
         task.add_done_callback(self._claiming.discard)
 
     async def challenge(self, conclusion: Conclude) -> None:
-        """Ask for the takeover that the detector concluded; whatever the answer, the folder tells who is the main."""
+        """Ask for the takeover that the detector concluded; the claims in the folder are the answer."""
         host, state, claim = self._host, self.state, self.state.member.claim
         if claim is None or claim.epoch != conclusion.epoch:
             return
@@ -212,11 +213,11 @@ class LogDriver:
         )
         try:
             try:
-                asked = await self._ways.challenge(challenge)
+                accepted = await self._ways.challenge(challenge)
             except NoSpace:
                 await self.tenure.make_room()
-                asked = await self._ways.challenge(challenge)
-            if asked:
+                accepted = await self._ways.challenge(challenge)
+            if accepted:
                 await self.look()
         except FolderError as error:
             log.warning("the takeover could not be asked for: %s", error)
@@ -230,7 +231,7 @@ class LogDriver:
     async def leave(self) -> bool:
         """Hand over if this worker is the main; False if it is not.
 
-        What was claimed is served first: the others would find out only by its silence that nobody does.
+        A claimed epoch is served first: else the others would notice only by silence that nobody serves it.
         """
         while self._claiming:
             await asyncio.wait(self._claiming)
@@ -242,29 +243,29 @@ class LogDriver:
     # ------------------------------------------------------------------ what is told and shown of it
 
     def hear(self, incarnation: str, news: LogNews) -> int:
-        """Take in what a main tells; return the highest epoch that is known here."""
+        """Process the news of a main; return the highest epoch that is known here."""
         state, member, now = self.state, self.state.member, self._host.now
         if news.epoch > member.epoch or news.state is MainState.HANDED_OVER:
             state.wakers[Duty.WATCH].set()
         elif news.epoch == member.epoch and member.role is Role.BACKUP:
-            self._note_conditions()  # one that this ends counts also if no tick came while it held
+            self._note_conditions()  # a condition that ends here counts even if it began after the last tick
             member.detector.heard(
                 now, news.epoch, incarnation, stalled_for=news.stalled_for, full=news.full, progress=news.progress
             )
             of_the_main = member.claim is not None and incarnation == member.claim.incarnation
-            if of_the_main and news.committed is not None and news.committed != state.known:
-                state.known = news.committed
+            if of_the_main and news.committed is not None and news.committed != state.committed:
+                state.committed = news.committed
                 state.wakers[Duty.LOG].set()
         return member.epoch
 
     def heard(self, epoch: int) -> None:
-        """Take in what a member answered to the news: the highest epoch that it knows."""
+        """Process a member's answer to the news: the highest epoch that it knows."""
         self.state.member.reached(self._host.now)
         if epoch > self.state.member.epoch:
             self.state.wakers[Duty.WATCH].set()
 
     def news(self, unread_for: float) -> LogNews | None:
-        """Return what the others are told by a main or main-elect. ``unread_for``: how old the mail is, seconds."""
+        """Return the news of a main or main-elect. ``unread_for``: age of the mail, seconds."""
         service = self.serving
         if service is not None:
             return self._news(
@@ -278,12 +279,12 @@ class LogDriver:
         return None
 
     def _news(self, state: MainState, **more: Any) -> LogNews:
-        sequence = self.state.replica.index.sequence
+        sequence = self.state.standing.sequence
         return LogNews(log=self.state.id, epoch=self.state.member.epoch, state=state, sequence=sequence, **more)
 
     def shown(self) -> LogPresence:
-        """Return what this worker shows of itself in the log."""
-        host, member, service, replica = self._host, self.state.member, self.serving, self.state.replica
+        """Return this log's part of the presence block."""
+        host, member, service, standing = self._host, self.state.member, self.serving, self.state.standing
         links: tuple[Link, ...] = ()
         if member.role is Role.BACKUP and member.claim is not None:
             way = _LINK_STATES.get(member.detector.verdict, LinkState.UNKNOWN)
@@ -294,9 +295,9 @@ class LogDriver:
             role=member.role,
             epoch=member.epoch,
             verdict=member.verdict,
-            applied=str(replica.tailer.applied if service is None else service.applied),
-            lag_bytes=0 if service else replica.tailer.lag_bytes,
-            keys=len(replica.index),
+            applied=str(standing.applied if service is None else service.applied),
+            lag_bytes=0 if service else standing.lag_bytes,
+            keys=standing.keys,
             links=links,
         )
 

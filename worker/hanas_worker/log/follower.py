@@ -1,12 +1,12 @@
-"""A backup's warm copy: tailing the log of the main's epoch."""
+"""A backup's warm copy: reading the log of the main's epoch."""
 
 import asyncio
 import logging
 
-from hanas_core.log.batches import Batch
-from hanas_core.log.positions import NOWHERE, Position
-from hanas_core.log.tailer import Tailer
+from hanas_core.log.pieces import PieceReader
+from hanas_core.log.positions import NOWHERE
 from hanas_core.members.roles import Role
+from hanas_core.state.reader import Course, LogReader
 from hanas_core.volume.errors import FolderError
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.state import LogState
@@ -18,73 +18,73 @@ LOAD_TIMEOUT = 3600.0
 
 
 class Follower:
-    """Feeds the replica while this worker is a backup."""
+    """Feeds the replica while this worker is a backup: the lane reads, the event loop applies."""
 
     def __init__(self, state: LogState) -> None:
         """Follow nobody yet."""
         self._state, self._host = state, state.host
+        lane, folder = self._host.lane(Duty.LOG), self._host.folder
+        self._reader = lane.owning(lambda: LogReader(folder, state.replica.cache_bytes))
+        self._pieces = lane.owning(lambda: PieceReader(folder))
 
     async def catch_up(self) -> None:
         """Apply what is known to be committed, up to the end of what can be read now. Raises FolderError."""
-        state, host = self._state, self._host
+        state = self._state
         async with state.replica_lock:
             claim = state.member.claim
             if claim is None or state.member.role is not Role.BACKUP:
                 return
-            if state.followed_epoch != claim.epoch:
-                fresh = state.replica.tailer.applied == NOWHERE
-                timeout = LOAD_TIMEOUT if fresh else None
-                if not await host.in_lane(Duty.LOG, state.replica.follow(claim.epoch), timeout):
-                    return
-                if fresh and state.replica.tailer.manifest is not None:
-                    self._tell_start()
-                state.followed_epoch = state.served_epoch = claim.epoch
-                state.member.detector.served()
+            if state.followed_epoch != claim.epoch and not await self._follow(claim.epoch):
+                return
             while state.member.role is Role.BACKUP:
-                await self._read_on()
-                if state.replica.tailer.at_end:
+                if await self._read_on():
                     return
 
-    def _tell_start(self) -> None:
-        """Say where this worker begins to read."""
-        replica = self._state.replica
-        for trouble in replica.troubles:
-            log.warning("a snapshot cannot be used: %s", trouble)
-        replica.troubles.clear()
-        if len(replica.index):
-            log.info("a snapshot gave %d keys; reading on from %s", len(replica.index), replica.tailer.applied)
+    async def _follow(self, epoch: int) -> bool:
+        """Go on along the manifest of ``epoch``; False if there is none yet."""
+        state, applied = self._state, self._state.replica.applied
+        timeout = LOAD_TIMEOUT if applied == NOWHERE else self._host.timing.folder_timeout
+        course = await self._reader.run(lambda reader: reader.follow(epoch, applied), timeout)
+        if course is None:
+            return False
+        state.replica.install(course)
+        if applied == NOWHERE:
+            _log_start(course)
+        state.followed_epoch = state.served_epoch = epoch
+        state.member.detector.served()
+        return True
+
+    async def _read_on(self) -> bool:
+        """Read and apply one step; True at the end. After an error what was read is lost: follow again."""
+        state, committed = self._state, self._state.committed
+        try:
+            step = await self._reader.run(lambda reader: reader.step(committed), self._host.timing.folder_timeout)
+            state.replica.take(step)
+        except (FolderError, asyncio.CancelledError):
+            state.followed_epoch = 0
+            raise
+        return step.at_end
 
     async def learn_places(self) -> bool:
         """Learn where compaction has put values that are known here; True if there was something to learn.
 
         A takeover does not wait for it: whoever needs such a value meanwhile does. Raises FolderError.
         """
-        state, host = self._state, self._host
-        index, learned = state.replica.index, False
-        while state.replica.unread:
+        state, timeout = self._state, self._host.timing.folder_timeout
+        learned = False
+        while True:
             async with state.replica_lock:
-                if not state.replica.unread or state.replica.index is not index:
-                    break
-                for batch in await host.in_lane(Duty.LOG, state.replica.learn()):
-                    state.replica.relocate(batch)
+                replica = state.replica
+                if not replica.unread:
+                    return learned
+                cut, offset = replica.unread[0], replica.read_to
+                batches = await self._pieces.run(lambda pieces: pieces.read(cut, offset), timeout)  # noqa: B023
+                replica.relocate(cut, batches)
                 learned = True
-        return learned
-
-    async def _read_on(self) -> None:
-        """Read and apply one step. A read that is given up goes on behind our back: its tailer is never used again."""
-        state, tailer = self._state, self._state.replica.tailer
-        applied = tailer.applied
-        try:
-            batches = await self._host.in_lane(Duty.LOG, _step(tailer, state.known))
-        except (FolderError, asyncio.CancelledError):
-            state.replica.continue_from(applied)
-            state.followed_epoch = 0
-            raise
-        for batch in batches:
-            state.replica.apply(batch)
 
 
-async def _step(tailer: Tailer, known: Position | None) -> list[Batch]:
-    if known is not None:
-        tailer.know(known)
-    return await tailer.step()
+def _log_start(course: Course) -> None:
+    for trouble in course.troubles:
+        log.warning("a snapshot cannot be used: %s", trouble)
+    if course.fresh:
+        log.info("a snapshot gave %d keys; reading on from %s", len(course.fresh), course.applied)

@@ -1,7 +1,12 @@
 """The main's service: group commit in a thread of its own, and reads that wait for a seal check.
 
-All state belongs to the event loop. The threads behind the lanes only carry out what they are handed: append, sync
-and check for a batch, one check for all the reads that wait (docs/protocol.md, section 2).
+The threads behind the lanes append, sync and check a batch, and make one check for all the reads that wait
+(docs/protocol.md, section 2). All other state belongs to the event loop.
+
+The log belongs to the thread of the commits while a commit is under way, else to the event loop. Beside a commit the
+loop touches only two of its fields. It reads `sealed`, a tuple that is replaced as a whole, of segments whose batches
+are all applied. It sets `spare` while that is None: a commit that began without one was measured to need none, and a
+commit that has used it looks at it no more.
 """
 
 import asyncio
@@ -11,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from hanas_core.epochs.takeover import Promotion
+from hanas_core.log.manifests import Cut
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.queue import MOST_WAITING, Answers, GroupCommit
 from hanas_core.state.replica import Replica
@@ -83,6 +89,12 @@ class Service:
             task.add_done_callback(self._stopped)
 
     @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The segments of this epoch, up to `applied`."""
+        epoch, number, offset = self.applied
+        return (*(cut for cut in self.log.sealed if cut.number < number), Cut(epoch, number, offset))
+
+    @property
     def ended(self) -> bool:
         """Nothing is served any more."""
         return self._ended
@@ -137,6 +149,7 @@ class Service:
 
     def space_came(self, spare: str) -> None:
         """Space for the next segment has been prepared."""
+        assert self.log.spare is None, "beside a commit it may only be set"
         self.full = False
         self.log.spare = spare
         self._wanted.set()
@@ -166,6 +179,7 @@ class Service:
         async with self._turn, self._check_turn:
             if self._ended:
                 return False
+            assert self.idle
             beginning = begin()
             try:
                 promotion = await self._commit_lane.run(beginning, self._timeout)
@@ -219,29 +233,27 @@ class Service:
     async def _commit_once(self) -> bool:
         """Commit one batch; False if what waits needs space that is not there yet."""
         async with self._turn:
-            return await self._commit_in_turn()
-
-    async def _commit_in_turn(self) -> bool:
-        reserve = 0 if self.log.spare else RESERVE_BYTES
-        batch = self._queue.next_batch(self.log.room, reserve)
-        if batch is None:
-            self._waiting_since = None  # for space that is being prepared, which is no stall
-            self._on_room_needed()
-            if self.full:
-                self._answer(self._queue.refuse_for_space(self.log.room, reserve))
-            return self.full
-        self._waiting_since = self._loop.time()
-        try:
-            position = await self._commit_lane.run(self.log.commit(batch), self._timeout)
-        except (Sealed, FolderError) as error:
-            self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a commit failed: {error}")
-            return False
-        self._answer(self._queue.committed(position))
-        self.applied = position
-        self.batches += 1
-        if self.log.spare is None:
-            self._on_room_needed()
-        return True
+            assert self.idle, "the log is the loop's until the commit begins"
+            reserve = 0 if self.log.spare else RESERVE_BYTES
+            batch = self._queue.next_batch(self.log.room, reserve)
+            if batch is None:
+                self._waiting_since = None  # for space that is being prepared, which is no stall
+                self._on_room_needed()
+                if self.full:
+                    self._answer(self._queue.refuse_for_space(self.log.room, reserve))
+                return self.full
+            self._waiting_since = self._loop.time()
+            try:
+                position = await self._commit_lane.run(self.log.commit(batch), self._timeout)
+            except (Sealed, FolderError) as error:
+                self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a commit failed: {error}")
+                return False
+            self._answer(self._queue.committed(position))
+            self.applied = position
+            self.batches += 1
+            if self.log.spare is None:
+                self._on_room_needed()
+            return True
 
     async def _check_for_ever(self) -> None:
         while True:

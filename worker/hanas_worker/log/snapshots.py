@@ -2,12 +2,17 @@
 
 import asyncio
 import logging
+from functools import partial
+
+import msgspec
 
 from hanas_core.log.positions import Position
 from hanas_core.state import snapshots
+from hanas_core.state.snapshots import SnapshotFile, SnapshotFrames
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
+from hanas_serving.lanes import Owned
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
@@ -45,7 +50,7 @@ class Snapshots:
 
     def _behind(self, service: Service) -> int:
         """Return how much log there is behind the newest snapshot, bytes."""
-        position, own = self._last[0], service.log.cuts
+        position, own = self._last[0], service.cuts
         if position is not None and position.epoch == service.epoch:
             return sum(cut.end for cut in own if cut.number > position.number) + sum(
                 max(0, cut.end - position.offset) for cut in own if cut.number == position.number
@@ -64,25 +69,27 @@ class Snapshots:
             size=0,
         )
         temporary = names.temporary(host.settings.member, host.incarnation, host.folder.nonce())
-        writer = snapshots.SnapshotWriter(host.folder, index, temporary, header)
+        file = host.lane(Duty.SNAPSHOT).owning(lambda: SnapshotFile(host.folder, temporary))
+        frames, timeout = SnapshotFrames(index), host.timing.folder_timeout
         try:
-            for frame in writer.frames():
+            for frame in frames:
                 began = host.now
-                await host.in_lane(Duty.SNAPSHOT, writer.write(frame))
+                await file.run(partial(SnapshotFile.write, frame=frame), timeout)
                 if service.ended:
-                    await self._discard(writer)
+                    await self._discard(file)
                     return
                 await asyncio.sleep(_REST * (host.now - began))
-            name = await host.in_lane(Duty.SNAPSHOT, writer.finish())
+            header = msgspec.structs.replace(header, keys=frames.keys)
+            size = await file.run(lambda file: file.finish(header), timeout)
         except FolderError:
-            await self._discard(writer)
+            await self._discard(file)
             raise
-        self._last = position, writer.end
-        log.info("snapshot %s: %d bytes in %.1f s", name, writer.end, host.now - started)
+        self._last = position, size
+        log.info("snapshot %s: %d bytes in %.1f s", snapshots.name_of(position), size, host.now - started)
 
-    async def _discard(self, writer: snapshots.SnapshotWriter) -> None:
+    async def _discard(self, file: Owned[SnapshotFile]) -> None:
         try:
-            await self._host.in_lane(Duty.SNAPSHOT, writer.discard())
+            await file.run(SnapshotFile.discard, self._host.timing.folder_timeout)
         except FolderError as error:
             log.warning("a temporary file of a snapshot stays behind: %s", error)
 

@@ -1,15 +1,21 @@
-"""What the parts of one log share: what this worker is in it, its copy of it, and the events that wake its duties."""
+"""What the parts of one log share: its member, its replica, and the events that wake its duties."""
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from hanas_core.log.positions import Position
 from hanas_core.members.documents import LOG
 from hanas_core.members.member import Member
-from hanas_core.state.replica import Replica
+from hanas_core.state.index import Index
+from hanas_core.state.replica import Replica, Standing
+from hanas_serving.lanes import Hung
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.log.service import Service
+
+T = TypeVar("T")
 
 
 class LogState:
@@ -21,18 +27,45 @@ class LogState:
         self.id = LOG
         self.host = host
         self.member = Member(settings.member, host.incarnation, settings.timing, settings.policy)
-        self.replica = Replica(host.folder, settings.cache_bytes)
+        self.replica = Replica(settings.cache_bytes)
         self.replica_lock = asyncio.Lock()
         """Held by whoever reads the log into the replica: the follower, or a takeover."""
+        self._lent: Standing | None = None
         self.service: Service | None = None
         """While this worker is the main."""
         self.followed_epoch = 0
         """The epoch whose manifest the replica follows."""
         self.served_epoch = 0
-        """The last epoch that was seen to have a manifest: its main serves, whatever the folder does here now."""
-        self.known: Position | None = None
-        """The last commit position that a keep-alive told."""
+        """The last epoch with a manifest: its main serves, also while the folder fails here."""
+        self.committed: Position | None = None
+        """The commit position of the last keep-alive."""
         self.concluded = (0, 0.0)
-        """The last epoch whose main was found to have failed here, and when."""
+        """The last epoch whose main this worker concluded to have failed, and when."""
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
         """Make the duties of the log run at once."""
+
+    @property
+    def index(self) -> Index | None:
+        """The committed state that was applied here; None while the replica is lent to a thread."""
+        return self.replica.index if self._lent is None else None
+
+    @property
+    def standing(self) -> Standing:
+        """What others are told of the replica; while it is lent, what was last known of it."""
+        return self._lent or self.replica.standing
+
+    async def lend(self, procedure: Callable[[Replica], Coroutine[Any, Any, T]], timeout: float) -> T:
+        """Run ``procedure`` on the replica in the lane of the log; needs `replica_lock`. Raises as `Lane.run` does.
+
+        A call that is given up keeps the replica: then there is a new one, which nothing was applied to.
+        """
+        assert self.replica_lock.locked()
+        assert self._lent is None
+        self._lent = self.replica.standing
+        try:
+            return await self.host.in_lane(Duty.LOG, procedure(self.replica), timeout)
+        except (Hung, asyncio.CancelledError):
+            self.replica = Replica(self.replica.cache_bytes)
+            raise
+        finally:
+            self._lent = None

@@ -12,6 +12,7 @@ from hanas_core.log.claimfile import Claim, Seal, Why
 from hanas_core.log.claims import claim_epoch
 from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.members.roles import Role
+from hanas_core.state.replica import Replica
 from hanas_core.upkeep import compaction
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
 from hanas_worker.host.duties import Duty
@@ -21,9 +22,9 @@ from hanas_worker.log.state import LogState
 log = logging.getLogger("hanas.worker")
 
 _REPLAY_TIMEOUT = 3600.0
-"""A replay may last as long as it makes progress, which the others judge by its keep-alives. Seconds."""
+"""A replay may take this long: the others watch its progress in the keep-alives. Seconds."""
 _SPACE_TIMEOUT = 3600.0
-"""Space that is given up on would be made all the same, and lie about unused: on a slow volume more and more of it."""
+"""Long, since an abandoned allocation still completes and leaks space. Seconds."""
 
 _RESERVE_BYTES = 256 << 10
 """A file that is given up for the claim and the manifest of a takeover when the volume has no other room for them."""
@@ -35,7 +36,8 @@ class Tenure:
     def __init__(self, state: LogState) -> None:
         """Hold no epoch yet."""
         self._state, self._host = state, state.host
-        self._step = ""
+        self.progress = ""
+        """How far a takeover is: changes as long as it goes on. Set by its thread."""
         self._planned = False
         self._spares: list[str] = []
         """Prepared space that no log has, by name."""
@@ -44,31 +46,26 @@ class Tenure:
         self.rolling = False
         """A new epoch of this main is being begun: what the claims say meanwhile is its own doing."""
 
-    @property
-    def progress(self) -> str:
-        """How far a takeover is: changes as long as it goes on."""
-        return f"{self._step} {self._state.replica.tailer.applied}"
-
     async def take_over(self, claim: Claim) -> None:
         """Become the main of ``claim``, which is one's own; if that fails, seal its epoch and be a backup again."""
         state, host = self._state, self._host
         started = host.now
         log.info("epoch %d is ours: taking over", claim.epoch)
-        self._step = "preparing"
+        self.progress = "preparing"
         await self.make_room()
         spare = await self._take_spare()
         try:
             async with state.replica_lock:
                 state.followed_epoch = 0  # from here on the replica follows the predecessor, whatever comes of it
-                promotion = await host.in_lane(Duty.LOG, self._promote(claim, spare), _REPLAY_TIMEOUT)
+                promotion = await state.lend(lambda replica: self._promote(claim, spare, replica), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
             state.member.ended(host.now, claim.epoch, 1)
-            await self._give_up(claim.epoch)
+            await self._seal(claim.epoch)
             await self.discard(spare)
             return
         if not state.member.promoted(host.now, claim.epoch):
-            await self._give_up(claim.epoch)
+            await self._seal(claim.epoch)
             return
         state.service = Service(
             promotion,
@@ -84,23 +81,23 @@ class Tenure:
         took = host.now - started
         log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
 
-    async def _promote(self, claim: Claim, spare: str) -> takeover.Promotion:
+    def _promote(self, claim: Claim, spare: str, replica: Replica) -> Coroutine[Any, Any, takeover.Promotion]:
         state, host = self._state, self._host
         epoch, concluded_at = state.concluded
-        return await takeover.promote(
+        return takeover.promote(
             host.folder,
             claim,
-            state.replica,
+            replica,
             spare=spare,
             segment_bytes=host.settings.segment_bytes,
-            commit_position=state.known,
+            commit_position=state.committed,
             clock=lambda: host.now,
             progress=self._note,
             claiming=host.now - concluded_at if epoch and epoch == claim.follows else 0.0,
         )
 
     async def spare_on_full_volume(self) -> str:
-        """Make space for a segment of what is kept free for that on a full volume. Raises NoSpace."""
+        """Prepare space for a segment from what is kept free on a full volume. Raises NoSpace."""
         return await self._prepared(self._host.settings.segment_bytes)
 
     async def roll(self, service: Service, cuts: Callable[[], tuple[Cut, ...]], own_spare: str | None) -> bool:
@@ -160,14 +157,14 @@ class Tenure:
                 return True
             state.member.spoiled(claim.epoch)
             if won:
-                await self._give_up(claim.epoch)
+                await self._seal(claim.epoch)
             return False
         finally:
             self.rolling = False
             state.wakers[Duty.WATCH].set()
 
-    def _note(self, step: str) -> None:
-        self._step = step
+    def _note(self, progress: str) -> None:
+        self.progress = progress
 
     def end(self, why: str) -> None:
         """Stop serving, if one does."""
@@ -186,12 +183,12 @@ class Tenure:
         state.replica.continue_from(service.applied)
         state.member.ended(host.now, service.epoch, 0)
         if not self._planned:
-            host.spawn(self._give_up(service.epoch))
+            host.spawn(self._seal(service.epoch))
         state.wakers[Duty.WATCH].set()
         host.wakers[Duty.PRESENCE].set()
 
     async def hand_over(self, why: str) -> bool:
-        """Finish the writes that were taken and seal the own epoch as a planned hand-over; False if that was not so."""
+        """Finish the accepted writes and seal the own epoch as a planned hand-over; False if that failed."""
         service = self._state.service
         if service is None or self._planned:
             return False
@@ -202,17 +199,15 @@ class Tenure:
                 async with asyncio.timeout(self._host.timing.folder_timeout):
                     await service.drain()
             if service.ended:
-                await self._give_up(service.epoch)
+                await self._seal(service.epoch)
                 return False
             service.end(f"handed over: {why}")
             return await self._seal(service.epoch, planned=True)
         finally:
             self._planned = False
 
-    async def _give_up(self, epoch: int) -> None:
-        await self._seal(epoch, planned=False)
-
-    async def _seal(self, epoch: int, *, planned: bool) -> bool:
+    async def _seal(self, epoch: int, *, planned: bool = False) -> bool:
+        """Seal an epoch of this worker; False if the folder failed."""
         host = self._host
         seal = Seal(epoch, host.settings.member, host.incarnation, planned)
         try:
@@ -234,14 +229,14 @@ class Tenure:
             await self._hand_to(service)
 
     async def _hand_to(self, service: Service) -> None:
-        """Give prepared space to the log, under the name of its next segment. Raises FolderError; then once more."""
+        """Give prepared space to the log, under the name of its next segment. Raises FolderError; then try again."""
         log, spare = service.log, self._spares[-1]
         try:
             await self._host.in_lane(Duty.PREPARE, log.name_ahead(spare))
         except NoSpace:
             self._full(service)
             raise
-        except Missing:  # the file server forgot it when it crashed
+        except Missing:  # the file server lost it in a crash
             if spare in self._spares:
                 self._spares.remove(spare)
                 await self.discard(spare)
@@ -299,5 +294,5 @@ class Tenure:
 
     async def _prepared(self, size: int, keep_free: int = 0) -> str:
         host = self._host
-        making = segments.prepare(host.folder, host.settings.member, host.incarnation, size, keep_free)
-        return await host.in_lane(Duty.PREPARE, making, _SPACE_TIMEOUT)
+        preparation = segments.prepare(host.folder, host.settings.member, host.incarnation, size, keep_free)
+        return await host.in_lane(Duty.PREPARE, preparation, _SPACE_TIMEOUT)

@@ -44,20 +44,20 @@ class Values:
 
     async def read(self, key: str, entry: Entry, part: tuple[int, int]) -> bytes:
         """Return ``part`` (begin, end) of the value of ``key``. Raises Moved, FolderError."""
-        index, tries = self._state.replica.index, 0
+        index, tries = self._state.index, 0
         while True:
             try:
                 value = await self._read(entry, part)
             except Missing:
                 tries += 1
-                if _of(self._state.replica.index, key, entry).place == entry.place:
+                if _of(self._state.index, key, entry).place == entry.place:
                     await self._wait_for_places(tries)
-                if self._state.replica.index is not index:
+                if self._state.index is not index:
                     raise Moved from None
                 entry = _of(index, key, entry)
                 continue
             self.reads += 1
-            if part == (0, entry.size):
+            if index is not None and self._state.index is index and part == (0, entry.size):
                 index.keep(key, entry, value)
             return value
 
@@ -96,9 +96,9 @@ class Values:
         self._removals += 1
 
 
-def _of(index: Index, key: str, entry: Entry) -> Entry:
+def _of(index: Index | None, key: str, entry: Entry) -> Entry:
     """Return the entry as the index has it now; only its place may be another one. Raises Moved."""
-    present = index.get(key)
+    present = None if index is None else index.get(key)
     if present is None or present.version != entry.version:
         raise Moved
     return present

@@ -1,8 +1,8 @@
-"""Addresses of the other workers: a name service that is slow, or gone, is no link that failed.
+"""Addresses of the other workers: a slow or failed name service is not a failed link.
 
-Every keep-alive is sent on a fresh connection, and so looks its peer up. The answer of a look-up is used again while
-the next one is under way, however long that takes; there is one at a time for each name, so that the names of workers
-that are gone do not take the threads which the others need.
+Each keep-alive is sent on a new connection and so resolves the name of its peer. The last answer is used while the next
+look-up is under way, however long that takes. One look-up runs at a time for each name, so that the names of workers
+that are gone do not occupy the threads that the others need.
 """
 
 import asyncio
@@ -26,30 +26,30 @@ class _Answer(NamedTuple):
 
 
 class LastKnown(AbstractResolver):
-    """Answers with what another resolver said last, and asks that one in the background."""
+    """Answers with the last answer of another resolver, and asks that one in the background."""
 
     def __init__(self, resolver: AbstractResolver) -> None:
         """Ask ``resolver``."""
         self._resolver = resolver
         self._answers: dict[_Question, _Answer] = {}
-        self._asking: dict[_Question, asyncio.Task[None]] = {}
+        self._lookups: dict[_Question, asyncio.Task[None]] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Return the addresses of ``host``: the last known ones, if there are any. Raises OSError."""
         question = host, port, family
-        known = self._answers.get(question)
-        if known is None or asyncio.get_running_loop().time() - known.at > _FRESH_SECONDS:
-            asking = self._asking.get(question)
-            if asking is None:
-                asking = self._asking[question] = asyncio.create_task(self._ask(question))
-            if known is None or known.error is not None:
-                await asyncio.shield(asking)
-                known = self._answers[question]
-        if known.error is not None:
-            raise known.error
-        return known.addresses
+        answer = self._answers.get(question)
+        if answer is None or asyncio.get_running_loop().time() - answer.at > _FRESH_SECONDS:
+            lookup = self._lookups.get(question)
+            if lookup is None:
+                lookup = self._lookups[question] = asyncio.create_task(self._ask(question))
+            if answer is None or answer.error is not None:
+                await asyncio.shield(lookup)
+                answer = self._answers[question]
+        if answer.error is not None:
+            raise answer.error
+        return answer.addresses
 
     async def _ask(self, question: _Question) -> None:
         loop, before = asyncio.get_running_loop(), self._answers.get(question)
@@ -59,11 +59,11 @@ class LastKnown(AbstractResolver):
         except OSError as failure:
             error = None if addresses else failure
         finally:
-            del self._asking[question]
+            del self._lookups[question]
         self._answers[question] = _Answer(loop.time(), addresses, error)
 
     async def close(self) -> None:
-        """Give up what is being asked."""
-        for asking in list(self._asking.values()):
-            asking.cancel()
+        """Cancel the look-ups."""
+        for lookup in list(self._lookups.values()):
+            lookup.cancel()
         await self._resolver.close()

@@ -1,7 +1,7 @@
-"""Trying the volume together with the living members: each must find what the other has just written.
+"""The trial of the volume together with the live members: each must find what the other has just written.
 
-Who joins leaves a word in a new file and asks for it in its presence block; the others look and show what they found.
-So both ways are tried: they saw its block and its file, and it sees theirs. Nobody waits for it.
+A member that joins writes a random word to a new file and asks for it in its presence block; the others read it and
+show it in theirs. So both directions are tried: they saw its block and its file, and it sees theirs. Nobody waits.
 """
 
 import logging
@@ -31,7 +31,8 @@ class Fitness:
         self._host = host
         self._mail = mail
         self._echoes: dict[str, Echo] = {}
-        self._looking: set[str] = set()
+        self._askers: set[str] = set()
+        """Those for whom a look is under way."""
         self.inquiry: Inquiry | None = None
 
     @property
@@ -42,20 +43,21 @@ class Fitness:
     def answer(self) -> None:
         """Answer those who ask, until their word was found; to be called when the mail was read."""
         for other in self._host.others():
-            asked, known = other.inquiry, self._echoes.get(other.member)
-            answered = asked is None or (known is not None and known.nonce == asked.nonce and known.word)
-            if asked is not None and not answered and other.member not in self._looking:
-                self._looking.add(other.member)
-                self._host.spawn(self._look(other.member, asked))
+            inquiry, echo = other.inquiry, self._echoes.get(other.member)
+            if inquiry is None or other.member in self._askers:
+                continue
+            if echo is None or echo.nonce != inquiry.nonce or not echo.word:
+                self._askers.add(other.member)
+                self._host.spawn(self._look(other.member, inquiry))
 
-    async def _look(self, asker: str, asked: Inquiry) -> None:
+    async def _look(self, asker: str, inquiry: Inquiry) -> None:
         host = self._host
         try:
-            word = await host.in_lane(Duty.FITNESS, fitness.find_word(host.folder, asked.name))
-            echo = Echo(asker, asked.nonce, word=word)
+            word = await host.in_lane(Duty.FITNESS, fitness.find_word(host.folder, inquiry.name))
+            echo = Echo(asker, inquiry.nonce, word=word)
         except FolderError as error:
-            echo = Echo(asker, asked.nonce, trouble=str(error)[:_MOST_TROUBLE_CHARS])
-        self._looking.discard(asker)
+            echo = Echo(asker, inquiry.nonce, trouble=str(error)[:_MOST_TROUBLE_CHARS])
+        self._askers.discard(asker)
         if self._echoes.pop(asker, None) != echo:
             host.wakers[Duty.PRESENCE].set()
         self._echoes[asker] = echo
@@ -63,7 +65,7 @@ class Fitness:
     async def ask(self) -> None:
         """Ask all members that live now and wait for their answers. Raises Unfit."""
         try:
-            await self._asked()
+            await self._ask()
         except NoSpace:
             log.warning("the volume is full, so it could not be tried together with the others")
         except FolderError as error:
@@ -71,7 +73,7 @@ class Fitness:
         finally:
             self.inquiry = None
 
-    async def _asked(self) -> None:
+    async def _ask(self) -> None:
         host, began = self._host, self._host.now
         await self._mail_read()
         leaving = fitness.leave_word(host.folder, host.settings.member, host.incarnation)
@@ -87,7 +89,7 @@ class Fitness:
                 name
                 for name in waiting & set(present)
                 if present[name].incarnation == before[name].incarnation
-                and not self._kept(before[name], present[name], word)
+                and not self._has_found(before[name], present[name], word)
             }
         await host.in_lane(Duty.FITNESS, host.folder.remove(name))
         if before:
@@ -97,24 +99,20 @@ class Fitness:
         self._mail.read.clear()
         await self._mail.read.wait()
 
-    def _kept(self, before: Presence, present: Presence, word: str) -> bool:
-        """Tell whether this member found the word; False: it has not answered yet. Raises Unfit."""
-        inquiry = self.inquiry
-        asked = [
-            echo
-            for echo in present.echoes or ()
-            if inquiry is not None and (echo.to, echo.nonce) == (self._host.settings.member, inquiry.nonce)
-        ]
-        if asked and asked[0].word == word:
-            return True
-        unusable = present.of(LOG).verdict is Verdict.FOLDER_UNAVAILABLE
-        late = present.counter - before.counter > _MOST_MOVES and not unusable
-        if asked and asked[0].word:
+    def _has_found(self, before: Presence, present: Presence, word: str) -> bool:
+        """Return whether this member found the word; False: it has not answered yet. Raises Unfit."""
+        assert self.inquiry is not None, "answers are awaited to one's own question"
+        address = self._host.settings.member, self.inquiry.nonce
+        echo = next((echo for echo in present.echoes or () if (echo.to, echo.nonce) == address), None)
+        if echo is not None and echo.word:
+            if echo.word == word:
+                return True
             raise Unfit(f"a new file is seen by others as it was synced: {present.member} found something else in it")
-        if not late:
+        unusable = present.of(LOG).verdict is Verdict.FOLDER_UNAVAILABLE
+        if unusable or present.counter - before.counter <= _MOST_MOVES:
             return False
-        if asked:
-            raise Unfit(f"a new name is seen by others: {present.member} did not find it: {asked[0].trouble}")
+        if echo is not None:
+            raise Unfit(f"a new name is seen by others: {present.member} did not find it: {echo.trouble}")
         raise Unfit(
             f"a block is seen by others: {present.member} lives, but has not seen what this worker wrote "
             f"{_MOST_MOVES} times"

@@ -1,4 +1,4 @@
-"""Keep-alives over the link, each on a fresh connection: an established one outlives many a network policy."""
+"""Keep-alives over the link, each on a new connection: an established one survives many network policies."""
 
 import asyncio
 import contextlib
@@ -61,13 +61,13 @@ class LinkEndpoint:
             await send_answer(answer, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        asked = scope["method"], scope["path"]
-        if asked not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
+        call = scope["method"], scope["path"]
+        if call not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
             raise Problem(404, "the link port is for the other workers; clients use the other port")
         principal = principals.identify(dict(scope["headers"]).get(b"authorization"), self._secrets)
         if not principals.may(principal, Action.OPERATE):
             raise Problem(401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE")
-        if asked == ("GET", LIFELINE_PATH):
+        if call == ("GET", LIFELINE_PATH):
             return Answer(204, b"")
         body = b""
         while True:
@@ -81,15 +81,15 @@ class LinkEndpoint:
             keepalive = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Problem(400, f"this is no keep-alive: {error}") from None
-        mine = self._folder_id()
-        if keepalive.folder_id != mine:
-            raise Problem(409, f"the folder here is {mine}, not {keepalive.folder_id}: mount the same volume")
-        heard = msgspec.json.encode(Heard(self._hear(keepalive)))
-        return Answer(200, b"content-type: application/json\r\ncontent-length: %d\r\n" % len(heard), heard)
+        folder_id = self._folder_id()
+        if keepalive.folder_id != folder_id:
+            raise Problem(409, f"the folder here is {folder_id}, not {keepalive.folder_id}: mount the same volume")
+        content = msgspec.json.encode(Heard(self._hear(keepalive)))
+        return Answer(200, b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content), content)
 
 
 class Sender:
-    """Sends keep-alives to one set of peers after the other, without ever waiting for a dead one."""
+    """Sends keep-alives to peers, and never waits for one that failed."""
 
     def __init__(self, outbound: Outbound, timeout: float) -> None:
         """``timeout``: seconds after which a keep-alive counts as lost."""
@@ -116,6 +116,6 @@ class Sender:
         delivered(peer, epochs)
 
     def close(self) -> None:
-        """Give up what is pending."""
+        """Cancel what is pending."""
         for task in [task for tasks in self._pending.values() for task in tasks]:
             task.cancel()

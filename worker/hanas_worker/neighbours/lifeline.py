@@ -1,7 +1,7 @@
 """An idle connection to the main, which the kernel closes at once when the main's process dies.
 
-A backup need not wait for the silence then, and probes immediately. It is a hint and no more: a machine that loses its
-power closes nothing, and a proxy or a firewall may close what is well.
+A backup then probes at once instead of waiting for silence. It is a hint only: a machine that loses its power closes
+nothing, and a proxy or a firewall may close a connection to a main that works.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ class Lifeline:
         """``patience``: seconds to connect in, and between two connections."""
         self._outbound = outbound
         self._patience = patience
-        self._holding: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def hold(self, url: str, on_closed: Callable[[], None]) -> asyncio.Task[None]:
         """Stay connected to ``url``, to nobody else; ``on_closed`` is called whenever that ends. Returns the task."""
         self.let_go()
-        self._holding = asyncio.create_task(self._hold(url, on_closed))
-        return self._holding
+        self._task = asyncio.create_task(self._hold(url, on_closed))
+        return self._task
 
     def let_go(self) -> None:
-        """Be connected to nobody."""
-        if self._holding is not None:
-            self._holding.cancel()
+        """Close the connection, if there is one."""
+        if self._task is not None:
+            self._task.cancel()
 
     async def _hold(self, url: str, on_closed: Callable[[], None]) -> None:
         while True:

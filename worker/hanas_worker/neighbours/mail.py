@@ -1,4 +1,4 @@
-"""The mailboxes: answering probes as a main, probing as a backup, and seeing who else is there."""
+"""The mailboxes: answers to probes as a main, probes as a backup, and the presence of the others."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,13 +28,13 @@ from hanas_worker.log.state import LogState
 
 
 class _Desk:
-    """What a thread needs to read the mail: files that stay open, and registrations, which never change."""
+    """What a thread needs to read the mail: open files, and registrations, which never change."""
 
-    def __init__(self, folder: Folder, known: list[Registration]) -> None:
-        """``known``: the registrations that were read before."""
+    def __init__(self, folder: Folder, registrations: list[Registration]) -> None:
+        """``registrations``: those that were read before."""
         self.mailboxes = Mailboxes(folder)
         self.registry = Registry(folder)
-        self.registry.registrations = list(known)
+        self.registry.registrations = list(registrations)
 
 
 class Mail:
@@ -48,8 +48,8 @@ class Mail:
         self._probe_boxes = host.new_lane(Duty.PROBE).owning(lambda: Mailboxes(host.folder))
         self._probes: dict[int, LogProbe] = {}
         """The last probe of each log."""
-        self._answered: dict[int, LogAnswers] = {}
-        """What this worker's block answers as the main of each log."""
+        self._by_log: dict[int, LogAnswers] = {}
+        """The answers in this worker's block, as the main of each log."""
         self._read_at = host.awake
         self.read = asyncio.Event()
         """Set each time the mail was read."""
@@ -60,7 +60,7 @@ class Mail:
         return self._host.awake - self._read_at
 
     async def exchange(self) -> None:
-        """Read the mail; answer the probes, or look for the answers to one's own. Raises FolderError."""
+        """Read the mail; answer the probes, or read the answers to one's own. Raises FolderError."""
         host, since = self._host, self._host.now
         serving = [(log.id, log.service) for log in self._logs if log.service is not None]
         asking = [log for log in self._logs if log.member.role is Role.BACKUP and log.member.detector.probe is not None]
@@ -93,55 +93,54 @@ class Mail:
         self._probes[log.id] = LogProbe(start.nonce, start.epoch, log.id)
         probe = Probe(host.settings.member, host.incarnation, tuple(self._probes.values()))
         try:
-            kept = await self._probe_boxes.run(lambda boxes: _send(boxes, host.slot, probe), host.timing.folder_timeout)
+            ok = await self._probe_boxes.run(lambda boxes: _send(boxes, host.slot, probe), host.timing.folder_timeout)
         except FolderError as error:
             host.trouble(Duty.PROBE, error)
-            kept = False
+            ok = False
         else:
             host.recovered(Duty.PROBE)
-        log.member.detector.canary(host.now, start.nonce, ok=kept)
+        log.member.detector.canary(host.now, start.nonce, ok=ok)
 
     def _look_for_answer(self, log: LogState, answers: list[Answers | None], since: float) -> None:
         host, claim = self._host, log.member.claim
         slot = None if claim is None else host.peers.slot_of(claim.member)
         block = None if slot is None else answers[slot]
         written = None if block is None else block.of(log.id)
-        answer = None if written is None else written.answers.get(host.slot)
-        told = None
-        if block is not None and written is not None and answer is not None:
-            told = (answer.nonce, written.epoch, block.incarnation, answer.full)
-        log.member.detector.looked(host.now, since, told)
+        content = None
+        if block is not None and written is not None and (answer := written.answers.get(host.slot)) is not None:
+            content = (answer.nonce, written.epoch, block.incarnation, answer.full)
+        log.member.detector.looked(host.now, since, content)
 
     async def _answer(self, serving: list[tuple[int, Service]], probes: list[Probe | None]) -> None:
         """Answer each new probe."""
-        answered = dict(self._answered)
+        by_log = dict(self._by_log)
         for log, service in serving:
             new = await self._answers(log, service, probes)
             if new is not None:
-                answered[log] = new
-        if answered == self._answered:
+                by_log[log] = new
+        if by_log == self._by_log:
             return
-        answers = Answers(self._host.incarnation, tuple(answered.values()))
+        block = Answers(self._host.incarnation, tuple(by_log.values()))
         slot, timeout = self._host.slot, self._host.timing.folder_timeout
-        await self._desk.run(lambda desk: desk.mailboxes.write(Box.ANSWERS, slot, answers), timeout)
-        self._answered = answered  # only now: an answer that could not be written is written again
+        await self._desk.run(lambda desk: desk.mailboxes.write(Box.ANSWERS, slot, block), timeout)
+        self._by_log = by_log  # only now: an answer that could not be written is written again
 
     async def _answers(self, log: int, service: Service, probes: list[Probe | None]) -> LogAnswers | None:
         """Answer each new probe of this epoch, after one no-op went through the real commit path in it."""
-        epoch, before = service.epoch, self._answered.get(log)
-        answered = before.answers if before is not None and before.epoch == epoch else {}
-        asked: dict[int, str] = {
+        epoch, before = service.epoch, self._by_log.get(log)
+        answers = before.answers if before is not None and before.epoch == epoch else {}
+        nonces: dict[int, str] = {
             slot: probe.nonce
             for slot, probe in enumerate(None if block is None else block.of(log) for block in probes)
             if probe is not None
             and probe.epoch == epoch
-            and (slot not in answered or answered[slot].nonce != probe.nonce)
+            and (slot not in answers or answers[slot].nonce != probe.nonce)
         }
-        if not asked or not await self._commits(service) or service.epoch != epoch:
+        if not nonces or not await self._commits(service) or service.epoch != epoch:
             return None
-        answered = {slot: answer for slot, answer in answered.items() if slot not in asked}
-        answered |= {slot: ProbeAnswer(nonce, service.full) for slot, nonce in asked.items()}
-        return LogAnswers(epoch, dict(list(answered.items())[-MOST_ANSWERS:]), log)
+        answers = {slot: answer for slot, answer in answers.items() if slot not in nonces}
+        answers |= {slot: ProbeAnswer(nonce, service.full) for slot, nonce in nonces.items()}
+        return LogAnswers(epoch, dict(list(answers.items())[-MOST_ANSWERS:]), log)
 
     @staticmethod
     async def _commits(service: Service) -> bool:
@@ -168,6 +167,6 @@ async def _read(
 
 
 async def _send(mailboxes: Mailboxes, slot: int, probe: Probe) -> bool:
-    """Write one's probe and, at once, try one's own canary; tell whether the folder kept it."""
+    """Write one's probe and, at once, try one's own canary; return whether the folder kept it."""
     await mailboxes.write(Box.PROBES, slot, probe)
     return await mailboxes.try_canary(slot)

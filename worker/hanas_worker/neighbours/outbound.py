@@ -1,4 +1,4 @@
-"""HTTP to the other processes of a cluster: one place for the secret, the connections, and how names are looked up."""
+"""HTTP to the other processes of a cluster: the one place for the secret, connections and the look-up of names."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ class HttpOutbound:
         """Speak as ``member`` with the first of ``secrets``. Needs a running event loop."""
         self._headers = {_MEMBER_HEADER: member, **principals.bearer(secrets)}
         self._resolver = LastKnown(aiohttp.ThreadedResolver())
-        # An established connection outlives many a network policy, and would hide that the way is cut.
+        # An established connection survives many network policies, and would hide that the link is cut.
         connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False, resolver=self._resolver)
         self._session = aiohttp.ClientSession(
             connector=connector, headers={"Content-Type": "application/json", **self._headers}
@@ -38,14 +38,14 @@ class HttpOutbound:
     async def until_closed(self, url: str, timeout: float) -> None:
         """Return as soon as an idle connection to ``url`` is closed. Raises OSError if there is none.
 
-        By hand: aiohttp tells nobody when a connection that it keeps is closed.
+        Without aiohttp, which does not report that a pooled connection was closed.
         """
         parts = urlsplit(url)
         headers = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(timeout):
-                found = await self._resolver.resolve(parts.hostname or "", parts.port or 80, socket.AF_UNSPEC)
-                reader, writer = await asyncio.open_connection(found[0]["host"], found[0]["port"])
+                addresses = await self._resolver.resolve(parts.hostname or "", parts.port or 80, socket.AF_UNSPEC)
+                reader, writer = await asyncio.open_connection(addresses[0]["host"], addresses[0]["port"])
                 stack.callback(writer.close)
                 writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{headers}\r\n".encode())
                 try:
@@ -58,6 +58,6 @@ class HttpOutbound:
                 await reader.read(1)  # nothing more is ever said
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel what is under way."""
         await self._session.close()
         await self._resolver.close()

@@ -1,4 +1,4 @@
-"""Asking an overseer who is the main; if none can be reached, the folder itself, by the same functions."""
+"""Calls to an overseer; if none can be reached, this worker decides in the folder itself, by the same functions."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,6 +11,7 @@ from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
 from hanas_core.members.mailboxes import Registry
+from hanas_core.members.timing import Timing
 from hanas_core.volume.folder import Folder
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Outbound, Runtime
@@ -26,15 +27,12 @@ class Rejected(Exception):
 class Overseers:
     """The overseers of this worker, in the order of its settings."""
 
-    def __init__(
-        self, urls: tuple[str, ...], outbound: Outbound, runtime: Runtime, *, timeout: float, folder_timeout: float
-    ) -> None:
-        """``timeout``: seconds for a call to one overseer; ``folder_timeout``: for deciding in the folder."""
+    def __init__(self, urls: tuple[str, ...], timing: Timing, outbound: Outbound, runtime: Runtime) -> None:
+        """Call nobody yet."""
         self._urls = urls
         self._outbound = outbound
         self._runtime = runtime
-        self._timeout = timeout
-        self._folder_timeout = folder_timeout
+        self._timing = timing
         self.lane = Lane(Duty.ARBITRATION, runtime)
         self.reachable = False
         """The last call reached an overseer."""
@@ -43,10 +41,9 @@ class Overseers:
         """Announce this worker and return its place. Raises Rejected, FolderError."""
         answer = await self._ask("/v1/claim", msgspec.json.encode(arrival))
         if answer is None:
+            registry, now = Registry(folder), self._runtime.wall_clock()
             return await self._decide(
-                arbitration.arrive(
-                    folder, Registry(folder), arrival, folder_id=arrival.folder_id, now=self._runtime.wall_clock()
-                )
+                arbitration.arrive(folder, registry, arrival, folder_id=arrival.folder_id, now=now)
             )
         url, content = answer
         try:
@@ -59,18 +56,13 @@ class Overseers:
     async def challenge(self, folder: Folder, challenge: Challenge, addresses: tuple[str, str]) -> None:
         """Ask to become the main. The answer is in the folder: look at the claims. Raises Rejected, FolderError."""
         if await self._ask("/v1/takeover", msgspec.json.encode(challenge)) is None:
+            folder_id, now = challenge.folder_id, self._runtime.wall_clock()
             await self._decide(
-                arbitration.challenge(
-                    folder,
-                    challenge,
-                    folder_id=challenge.folder_id,
-                    addresses=addresses,
-                    now=self._runtime.wall_clock(),
-                )
+                arbitration.challenge(folder, challenge, folder_id=folder_id, addresses=addresses, now=now)
             )
 
     async def report(self, report: Report) -> bool:
-        """Tell all overseers how this worker is; return whether any of them could be reached."""
+        """Send the report to all overseers; return whether any of them could be reached."""
         body = msgspec.json.encode(report)
         reached = await asyncio.gather(*(self._tell(url, body) for url in self._urls))
         self.reachable = any(reached)
@@ -78,7 +70,7 @@ class Overseers:
 
     async def _tell(self, url: str, body: bytes) -> bool:
         try:
-            await self._outbound.post(f"{url}/v1/report", body, self._timeout)
+            await self._outbound.post(f"{url}/v1/report", body, self._timing.overseer_timeout)
         except OSError:
             return False
         return True
@@ -87,7 +79,7 @@ class Overseers:
         """Return the first overseer that answers and its answer (409 of a takeover is one), None if none does."""
         for url in self._urls:
             try:
-                status, answer = await self._outbound.post(url + path, body, self._timeout)
+                status, answer = await self._outbound.post(url + path, body, self._timing.overseer_timeout)
             except OSError:
                 continue
             self.reachable = True
@@ -100,7 +92,7 @@ class Overseers:
 
     async def _decide(self, procedure: Coroutine[Any, Any, T]) -> T:
         try:
-            return await self.lane.run(procedure, self._folder_timeout)
+            return await self.lane.run(procedure, self._timing.folder_timeout)
         except arbitration.Refused as refusal:
             raise Rejected(str(refusal)) from None
 

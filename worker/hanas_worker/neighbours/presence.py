@@ -17,7 +17,7 @@ class OwnPresence:
     """Shows the process and its logs."""
 
     def __init__(self, host: Host, logs: Sequence[LogDriver], fitness: Fitness, overseers: Overseers) -> None:
-        """Have shown nothing yet."""
+        """Begin without a block in the mailbox."""
         self._host = host
         self._logs = logs
         self._fitness = fitness
@@ -59,20 +59,20 @@ class OwnPresence:
         """Write the block. Raises FolderError."""
         host = self._host
         self._counter += 1
-        shown = fitting(self.content(), PAYLOAD_BYTES)
-        await self._boxes.run(lambda boxes: boxes.write(Box.PRESENCE, host.slot, shown), host.timing.folder_timeout)
+        block = fitting(self.content(), PAYLOAD_BYTES)
+        await self._boxes.run(lambda boxes: boxes.write(Box.PRESENCE, host.slot, block), host.timing.folder_timeout)
         self._shown_at = host.awake
         host.recovered(Duty.PROBE)  # that is only tried when the main is silent; this was a write of the same kind
 
     async def report(self) -> None:
-        """Tell the overseers how this worker is: over the network, since its folder may be what does not work."""
-        host, shown = self._host, self.content()
+        """Send a report to the overseers: over the network, since the folder may be what does not work here."""
+        host, own = self._host, self.content()
         report = Report(
-            member=shown.member,
-            incarnation=shown.incarnation,
+            member=own.member,
+            incarnation=own.incarnation,
             folder_id=host.folder_id,
-            verdict=shown.of(LOG).verdict,
-            alerts=shown.alerts,
+            verdict=own.of(LOG).verdict,
+            alerts=own.alerts,
         )
         if await self._overseers.report(report):
             for log in self._logs:

@@ -58,15 +58,16 @@ def fail(reply: Reply, error: Exception, epoch: int | None) -> None:
         reply.fail(error)
 
 
+def token_needed() -> Problem:
+    """Return the answer to a client without a valid token."""
+    return Problem(401, "a bearer token is needed: Authorization: Bearer ...", {"www-authenticate": "Bearer"})
+
+
 _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
     store.Elsewhere: (503, "there is no main just now; a takeover takes less than a second: try again", TRY_AGAIN),
     store.NotFound: (404, "there is no such key", {}),
     store.Conflict: (412, "the key is not there; nothing was changed", {}),
-    store.KeyReused: (
-        422,
-        "this Idempotency-Key came with another request before: use a new one for each write",
-        {},
-    ),
+    store.KeyReused: (422, "this Idempotency-Key came with another request before: use a new one for each write", {}),
     store.Full: (507, "the volume is full and nothing was written: make room on it or enlarge it; reads go on", {}),
     store.Busy: (503, "too many requests are waiting for the volume; nothing was done: try again", TRY_AGAIN),
     store.Unreadable: (503, "the value cannot be read just now", TRY_AGAIN),

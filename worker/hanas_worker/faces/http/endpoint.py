@@ -19,7 +19,7 @@ _METHODS = ", ".join(sorted(_ACTIONS))
 
 
 def concerns_keys(raw_path: bytes) -> bool:
-    """Tell whether a path, not decoded, is that of the list of keys or of a key."""
+    """Return whether a path, not decoded, is that of the list of keys or of a key."""
     return raw_path == COLLECTION or raw_path.startswith(requests.KEY_PATH)
 
 
@@ -53,8 +53,7 @@ class KeysEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         path, query = scope["raw_path"], scope["query_string"]
-        target = path + b"?" + query if query else path
-        reply = _Awaited(target)
+        reply = _Awaited(path + b"?" + query if query else path)
         try:
             await self._ask(reply, scope, receive)
         except Disconnected:
@@ -84,12 +83,11 @@ class KeysEndpoint:
     @staticmethod
     def _read(store: Store, key: str, scope: Scope, reply: _Awaited) -> None:
         bodiless = scope["method"] == "HEAD"
-        wanted = requests.wanted_of(scope["headers"])
+        options = requests.options_of(scope["headers"])
         if bodiless:
-            wanted = wanted._replace(part=None)
-        query: bytes = scope["query_string"]
-        stale = bool(query) and requests.wants_stale(requests.query_of(query))
-        store.read(KeyRead(store, key, stale, reply, wanted, bodiless))
+            options = options._replace(part=None)
+        stale = requests.is_stale(requests.query_of(scope["query_string"]))
+        store.read(KeyRead(store, key, stale, reply, options, bodiless))
 
     async def _write(self, store: Store, key: str, scope: Scope, receive: Receive, reply: _Awaited) -> None:
         put, headers = scope["method"] == "PUT", scope["headers"]

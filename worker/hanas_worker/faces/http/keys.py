@@ -13,8 +13,8 @@ from hanas_serving.direct import Exchange, Headers
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
-from hanas_worker.faces.http.answers import TRY_AGAIN, Reply, fail
-from hanas_worker.faces.http.requests import Wanted
+from hanas_worker.faces.http.answers import TRY_AGAIN, Reply, fail, token_needed
+from hanas_worker.faces.http.requests import Options
 from hanas_worker.store import Part, PendingRead, PendingWrite, Store
 
 _ACTIONS = {b"GET": Action.READ, b"PUT": Action.WRITE, b"DELETE": Action.DELETE}
@@ -48,7 +48,7 @@ class Keys:
                 store = self.admit(headers, _ACTIONS[method], exchange.path[len(self.prefix) :])
             key = requests.key_of(exchange.path)
             if method == b"GET":
-                store.read(KeyRead(store, key, False, exchange, requests.wanted_of(headers)))
+                store.read(KeyRead(store, key, False, exchange, requests.options_of(headers)))
                 return
             value = exchange.body if method == b"PUT" else None
             write = requests.write_of(key, headers, value)
@@ -63,9 +63,7 @@ class Keys:
         if self._tokens:
             principal = principals.identify(dict(headers).get(b"authorization"), self._tokens)
             if not principals.may(principal, action, unquote_to_bytes(key)):
-                raise Problem(
-                    401, "a bearer token is needed: Authorization: Bearer ...", {"www-authenticate": "Bearer"}
-                )
+                raise token_needed()
         if self.store is None:
             raise Problem(503, "this worker has not joined yet; try again", TRY_AGAIN)
         return self.store
@@ -84,7 +82,7 @@ class KeyRead(PendingRead):
     """A GET of a key, or a HEAD."""
 
     reply: Reply
-    wanted: Wanted
+    options: Options
     bodiless: bool = False
     status: int = 200
     lines: bytes = b""
@@ -94,19 +92,19 @@ class KeyRead(PendingRead):
         origin, sequence, size = entry.origin, entry.sequence, entry.size
         lines = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\naccept-ranges: bytes\r\n' % (origin, sequence, epoch)
         status, part = 200, (0, size)
-        wanted = self.wanted
-        if wanted is not requests.PLAINLY:
+        options = self.options
+        if options is not requests.PLAIN:
             version = entry.version
-            if wanted.if_match is not None and not Write(self.key, None, if_match=wanted.if_match).holds(version):
+            if options.if_match is not None and not Write(self.key, None, if_match=options.if_match).holds(version):
                 raise Problem(412, f"the version is {version}", {"etag": f'"{version}"', "hanas-epoch": str(epoch)})
-            unchanged = wanted.if_none_match
+            unchanged = options.if_none_match
             if unchanged is not None and (ANY in unchanged or str(version) in unchanged):
                 self.reply.answer(Answer(304, lines))
                 return None
-            if wanted.part is not None and wanted.if_range in {None, b'"%d-%d"' % version}:
-                found = requests.range_of(wanted.part, size)
-                if found is not None:
-                    status, part = 206, found
+            if options.part is not None and options.if_range in {None, b'"%d-%d"' % version}:
+                selection = requests.range_of(options.part, size)
+                if selection is not None:
+                    status, part = 206, selection
                     lines += b"content-range: bytes %d-%d/%d\r\n" % (part[0], part[1] - 1, size)
         length = part[1] - part[0]
         lines = b"content-type: %b\r\n%bcontent-length: %d\r\n" % (entry.content_type.encode("latin-1"), lines, length)

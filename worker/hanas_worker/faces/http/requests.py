@@ -25,7 +25,7 @@ class PageQuery(NamedTuple):
     stale: bool
 
 
-class Wanted(NamedTuple):
+class Options(NamedTuple):
     """What the headers of a read ask for beside the value."""
 
     part: bytes | None = None
@@ -35,22 +35,22 @@ class Wanted(NamedTuple):
     if_none_match: tuple[str, ...] | None = None
 
 
-PLAINLY = Wanted()
+PLAIN = Options()
 
 
-def wanted_of(headers: Headers) -> Wanted:
+def options_of(headers: Headers) -> Options:
     """Return what a read asks for."""
-    wanted = PLAINLY
+    options = PLAIN
     for name, value in headers:
         if name == b"range":
-            wanted = wanted._replace(part=value)
+            options = options._replace(part=value)
         elif name == b"if-range":
-            wanted = wanted._replace(if_range=value)
+            options = options._replace(if_range=value)
         elif name == b"if-none-match":
-            wanted = wanted._replace(if_none_match=versions_of(value, "If-None-Match"))
+            options = options._replace(if_none_match=versions_of(value, "If-None-Match"))
         elif name == b"if-match":
-            wanted = wanted._replace(if_match=versions_of(value, "If-Match"))
-    return wanted
+            options = options._replace(if_match=versions_of(value, "If-Match"))
+    return options
 
 
 def write_of(key: str, headers: Headers, value: bytes | None) -> Write:
@@ -149,8 +149,8 @@ def query_of(query_string: bytes) -> dict[str, str]:
         raise Problem(400, "the query is not percent-encoded UTF-8 with at most 16 parameters") from None
 
 
-def wants_stale(parameters: dict[str, str]) -> bool:
-    """Tell whether ``consistency=stale`` is asked for."""
+def is_stale(parameters: dict[str, str]) -> bool:
+    """Return whether ``consistency=stale`` is asked for."""
     consistency = parameters.get("consistency", "linearizable")
     if consistency not in {"linearizable", "stale"}:
         raise Problem(400, f"consistency must be linearizable or stale, not {consistency[:40]!r}")
@@ -165,4 +165,4 @@ def page_of(parameters: dict[str, str]) -> PageQuery:
     limit = parameters.get("limit", str(DEFAULT_PAGE))
     if not (limit.isascii() and limit.isdigit() and 1 <= _number(limit) <= MOST_PAGE):
         raise Problem(400, f"limit must be a number from 1 to {MOST_PAGE}, not {limit[:40]!r}")
-    return PageQuery(parameters.get("prefix", ""), parameters.get("after", ""), int(limit), wants_stale(parameters))
+    return PageQuery(parameters.get("prefix", ""), parameters.get("after", ""), int(limit), is_stale(parameters))

@@ -72,15 +72,15 @@ class Status(LogFacts, frozen=True, rename="camel", kw_only=True):
 
 def document(node: Node) -> Status:
     """Return the status of ``node``."""
-    host, shown = node.host, node.presence.content()
-    logs = tuple(_log(driver, left=shown.left) for driver in node.logs)
+    host, presence = node.host, node.presence.content()
+    logs = tuple(_log(driver, left=presence.left) for driver in node.logs)
     first = msgspec.structs.asdict(logs[LOG])
     del first["log"]
     return Status(
-        member=shown.member,
-        incarnation=shown.incarnation,
+        member=presence.member,
+        incarnation=presence.incarnation,
         slot=host.slot,
-        alerts=shown.alerts,
+        alerts=presence.alerts,
         overseer_reachable=node.overseers.reachable,
         folder=FolderHealth(
             host.folder_id, node.folder_works, host.folder_trouble, [*host.hung_duties], node.folder_full
@@ -91,23 +91,22 @@ def document(node: Node) -> Status:
 
 
 def _log(driver: LogDriver, *, left: bool) -> LogStatus:
-    host, state, service, shown = driver.state.host, driver.state, driver.serving, driver.shown()
-    member, index = state.member, state.replica.index
-    compactor = driver.compactor
+    host, state, service, facts = driver.state.host, driver.state, driver.serving, driver.shown()
+    member, standing, compactor = state.member, state.standing, driver.compactor
     return LogStatus(
-        log=shown.log,
-        role=LEFT if left else shown.role.value,
-        epoch=shown.epoch,
+        log=facts.log,
+        role=LEFT if left else facts.role.value,
+        epoch=facts.epoch,
         main=None if member.claim is None else member.claim.member,
         main_url=driver.main_url if service is None else host.settings.advertise_url,
-        verdict=shown.verdict,
+        verdict=facts.verdict,
         verdict_for_seconds=0.0 if service is not None else round(host.now - member.detector.verdict_since, 3),
-        links=shown.links,
-        committed=shown.applied,
-        lag_bytes=shown.lag_bytes,
-        revision=index.sequence,
-        keys=shown.keys,
-        value_bytes=index.value_bytes,
+        links=facts.links,
+        committed=facts.applied,
+        lag_bytes=facts.lag_bytes,
+        revision=standing.sequence,
+        keys=facts.keys,
+        value_bytes=standing.value_bytes,
         stalled_for_seconds=0.0 if service is None else round(service.stalled_for, 3),
         compaction=CompactionState(compactor.running, compactor.runs, compactor.freed_bytes, *compactor.measure()),
     )

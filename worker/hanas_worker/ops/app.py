@@ -14,12 +14,13 @@ from hanas_core.members.documents import LOG
 from hanas_serving import principals, problems
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
-from hanas_worker.faces.http import status
+from hanas_worker.faces.http.answers import TRY_AGAIN, token_needed
 from hanas_worker.faces.http.endpoint import KeysEndpoint, concerns_keys
 from hanas_worker.faces.http.keys import Keys
-from hanas_worker.faces.http.metrics import NodeCollector
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.node import Node
+from hanas_worker.ops import status
+from hanas_worker.ops.metrics import NodeCollector
 from hanas_worker.store import Store
 
 
@@ -72,10 +73,8 @@ class WorkerApplication(Starlette):
         tokens = self._settings.client_tokens and self._settings.client_tokens + self._settings.secrets
         principal = principals.identify(request.headers.get("authorization", "").encode("latin-1"), tokens)
         if not principals.may(principal, Action.OBSERVE):
-            raise Problem(401, "a bearer token is needed: Authorization: Bearer ...", {"www-authenticate": "Bearer"})
-        if self.node is None:
-            raise Problem(503, self.waiting_for, {"retry-after": "1"})
-        return Response(msgspec.json.encode(status.document(self.node)), media_type="application/json")
+            raise token_needed()
+        return Response(msgspec.json.encode(status.document(self._joined())), media_type="application/json")
 
     async def _healthy(self, request: Request) -> Response:
         """Answer as long as the event loop runs, whatever the folder does."""
@@ -85,11 +84,14 @@ class WorkerApplication(Starlette):
     async def _ready(self, request: Request) -> Response:
         """Answer 200 when this worker serves, or redirects to a main that does."""
         del request
-        if self.node is None:
-            raise Problem(503, self.waiting_for, {"retry-after": "1"})
-        if not self.node.logs[LOG].ready:
-            raise Problem(503, "there is no main that serves just now", {"retry-after": "1"})
+        if not self._joined().logs[LOG].ready:
+            raise Problem(503, "there is no main that serves just now", TRY_AGAIN)
         return Response("ok\n", media_type="text/plain")
+
+    def _joined(self) -> Node:
+        if self.node is None:
+            raise Problem(503, self.waiting_for, TRY_AGAIN)
+        return self.node
 
     async def _report(self, request: Request) -> Response:
         del request

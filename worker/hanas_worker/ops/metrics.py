@@ -23,7 +23,7 @@ class NodeCollector(Collector):
         node = self._node
         driver, alerts = node.logs[LOG], node.presence.alerts
         state, service, compactor = driver.state, driver.serving, driver.compactor
-        member, index = state.member, state.replica.index
+        member, standing = state.member, state.standing
         garbage, space = compactor.measure()
         role = GaugeMetricFamily("hanas_role", "1 for the role that this worker has.", labels=["role"])
         for candidate in Role:
@@ -35,10 +35,10 @@ class NodeCollector(Collector):
         yield verdict
         for name, text, value in (
             ("hanas_epoch", "Highest epoch known.", member.epoch),
-            ("hanas_keys", "Number of keys.", len(index)),
-            ("hanas_value_bytes", "Bytes of all values.", index.value_bytes),
-            ("hanas_revision", "Sequence of the last write applied.", index.sequence),
-            ("hanas_lag_bytes", "Committed bytes of the log that are not applied yet.", state.replica.tailer.lag_bytes),
+            ("hanas_keys", "Number of keys.", standing.keys),
+            ("hanas_value_bytes", "Bytes of all values.", standing.value_bytes),
+            ("hanas_revision", "Sequence of the last write applied.", standing.sequence),
+            ("hanas_lag_bytes", "Committed bytes of the log that are not applied yet.", standing.lag_bytes),
             ("hanas_serving", "1 while this worker is the main and serves.", int(service is not None)),
             ("hanas_stalled_seconds", "Age of the oldest uncommitted write.", service.stalled_for if service else 0.0),
             ("hanas_folder_ok", "1 while the folder works here.", int(node.folder_works)),

@@ -1,0 +1,218 @@
+"""Merging segments: what is live of them goes into new ones, piece by piece (docs/protocol.md, section 3).
+
+    MergeFiles.read, of Merger.source -> Merger.take -> MergeFiles.write -> Merger.written
+
+The files belong to the thread that reads and writes; the merger, which decides what is live, to the owner of the index.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, assert_never
+
+import msgspec
+
+from hanas_core.log import records
+from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Kind, encode, size_of
+from hanas_core.log.cells import cell_size
+from hanas_core.log.claimfile import Claim
+from hanas_core.log.manifests import Cut
+from hanas_core.log.pieces import PIECE_BYTES, PieceReader
+from hanas_core.log.segments import SegmentHeader, new_nonce
+from hanas_core.state.index import Index
+from hanas_core.upkeep.compaction import Plan
+from hanas_core.volume import blocks, names
+from hanas_core.volume.errors import FolderUnavailable
+from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.publish import give_name
+
+_Candidate = tuple[records.Merged, bytes]
+"""A record as it would stand in a merged segment, and the cell of its value."""
+
+
+class Piece(NamedTuple):
+    """What was read of a segment, up to the offset ``end``."""
+
+    candidates: list[_Candidate]
+    end: int
+
+
+class Chunk(NamedTuple):
+    """What is to be written to the merged segment ``number``."""
+
+    number: int
+    records: list[records.Merged]
+    cells: list[bytes]
+    last: bool
+    """Nothing comes behind it."""
+
+
+class Merger:
+    """Decides what of the segments of a plan is kept."""
+
+    def __init__(self, index: Index, plan: Plan, number: int) -> None:
+        """Begin with the merged segment ``number``."""
+        self._index = index
+        self._todo = list(plan.cuts)
+        self._read_to = FIRST_OFFSET
+        self._keeps_deletes = plan.first > 0
+        self._held: list[records.Merged] = []
+        self._cells: list[bytes] = []
+        self._held_bytes = 0
+        self._gone: set[str] = set()
+        self._reached = 0
+        self.number = number
+        """Of the present merged segment. A number is used once: a merge that fails has used this one, too."""
+        self.cuts: list[Cut] = []
+        """The merged segments that are complete."""
+        self.done = False
+
+    @property
+    def source(self) -> tuple[Cut, int]:
+        """The segment to read next, and the offset to read from."""
+        return self._todo[0], self._read_to
+
+    def take(self, piece: Piece) -> Chunk | None:
+        """Decide on a piece of `source`; return what to write before the next piece, if it is enough for that."""
+        for record, cell in piece.candidates:
+            self._decide(record, cell)
+        self._read_to = piece.end
+        if piece.end >= self._todo[0].end:
+            self._todo.pop(0)
+            self._read_to = FIRST_OFFSET
+        last = not self._todo
+        if last:
+            self._held.append(records.Reached(self._reached))
+        elif self._held_bytes < PIECE_BYTES:
+            return None
+        chunk = Chunk(self.number, self._held, self._cells, last)
+        self._held, self._cells, self._held_bytes = [], [], 0
+        return chunk
+
+    def written(self, cut: Cut | None) -> None:
+        """The chunk was written, which has completed the segment ``cut``, if any."""
+        if cut is not None:
+            self.cuts.append(cut)
+            self.number += 1
+            self.done = not self._todo
+
+    def _decide(self, record: records.Merged, cell: bytes) -> None:
+        match record:
+            case records.Kept(origin=origin, sequence=sequence, key=key):
+                if self._index.version(key) == (origin, sequence):
+                    self._keep(record, len(key) + len(cell))
+                    self._cells.append(cell)
+            case records.Gone(key=key):  # matters only to the segments that stay before the merged ones, and once
+                if self._keeps_deletes and key not in self._gone and self._index.version(key) is None:
+                    self._gone.add(key)
+                    self._keep(record)
+            case records.Remembered(origin=origin, sequence=sequence, idempotency=idempotency):
+                done = self._index.done(idempotency.key)
+                if done is not None and done.version == (origin, sequence):
+                    self._keep(record)
+            case records.Reached(sequence=sequence):
+                self._reached = max(self._reached, sequence)
+            case _:
+                assert_never(record)
+
+    def _keep(self, record: records.Merged, size: int = HEADER_BYTES) -> None:
+        self._held.append(record)
+        self._held_bytes += size
+
+
+class MergeFiles:
+    """Reads the old segments and writes the merged ones, under temporary names until they are complete."""
+
+    def __init__(self, folder: Folder, claim: Claim, segment_bytes: int) -> None:
+        """Write segments of ``claim.epoch``, of ``segment_bytes`` about."""
+        self._folder = folder
+        self._claim = claim
+        self._segment_bytes = segment_bytes
+        self._pieces = PieceReader(folder)
+        self._output: _Output | None = None
+
+    async def read(self, cut: Cut, offset: int) -> Piece:
+        """Read a piece of a segment. Raises Corruption, FolderError; then `discard` it all."""
+        batches = await self._pieces.read(cut, offset)
+        end = batches[-1].end if batches else offset
+        return Piece([candidate for batch in batches for candidate in _candidates(batch)], end)
+
+    async def write(self, chunk: Chunk) -> Cut | None:
+        """Write, durably; return the segment if it is complete with that. Raises FolderError; then `discard` it all."""
+        if self._output is None:
+            self._output = await _Output.begin(self._folder, self._claim, chunk.number)
+        output = self._output
+        await output.write(chunk)
+        if not chunk.last and output.end < self._segment_bytes:
+            return None
+        cut = await output.finish()
+        self._output = None
+        return cut
+
+    async def discard(self, cuts: list[Cut]) -> None:
+        """Remove the segment that is being written, and these, which are complete."""
+        if self._output is not None:
+            await self._folder.remove(self._output.temporary)
+        for cut in cuts:
+            await self._folder.remove(names.segment(cut.epoch, cut.number))
+
+
+def _candidates(batch: Batch) -> Iterator[_Candidate]:
+    payload = batch.payload
+    if batch.kind is Kind.MERGED:
+        merged, at = records.decode_merged(payload)
+        for record in merged:
+            end = at + cell_size(record.size) if isinstance(record, records.Kept) else at
+            yield record, payload[at:end]
+            at = end
+    elif batch.kind is Kind.RECORDS:
+        changes, at = records.decode(payload)
+        for sequence, change in enumerate(changes, batch.first_sequence):
+            origin, put = batch.origin, change if isinstance(change, records.Put) else None
+            if change.idempotency is not None:
+                created, deleted = put is not None and put.created, put is None
+                yield records.Remembered(origin, sequence, change.idempotency, created, deleted), b""
+            if put is None:
+                yield records.Gone(origin, sequence, change.key), b""
+            else:
+                end = at + cell_size(put.size)
+                yield records.Kept(origin, sequence, put.key, put.size, put.checksum, put.content_type), payload[at:end]
+                at = end
+        yield records.Reached(batch.first_sequence + batch.count - 1), b""
+
+
+class _Output:
+    """A merged segment that is being written, under a temporary name."""
+
+    def __init__(self, folder: Folder, claim: Claim, number: int, temporary: str, file: File) -> None:
+        self.temporary = temporary
+        self.end = FIRST_OFFSET
+        self._folder = folder
+        self._file = file
+        self._header = SegmentHeader(claim.folder_id, claim.epoch, number, new_nonce(folder), 0)
+
+    @classmethod
+    async def begin(cls, folder: Folder, claim: Claim, number: int) -> "_Output":
+        temporary = names.temporary(claim.member, claim.incarnation, folder.nonce())
+        await folder.create(temporary, b"")
+        return cls(folder, claim, number, temporary, await folder.open(temporary, "append"))
+
+    async def write(self, chunk: Chunk) -> None:
+        epoch, payload = self._header.epoch, records.encode(chunk.records, chunk.cells)
+        batch = Batch(epoch, 0, len(chunk.records), payload, Kind.MERGED, epoch, chunk.number, self.end)
+        await self._file.write(self.end, encode(batch, self._header.nonce))
+        await self._file.sync()
+        self.end += size_of(len(batch.payload))
+
+    async def finish(self) -> Cut:
+        """Give it its header, its full size and, when all that is durable, its name."""
+        size = -(-self.end // BLOCK_BYTES) * BLOCK_BYTES
+        header = msgspec.structs.replace(self._header, size=size)
+        await self._file.write(self.end, bytes(size - self.end))
+        block = blocks.encode(header)
+        await self._file.write(0, block)
+        await self._file.sync()
+        await self._file.close()
+        name = names.segment(header.epoch, header.number)
+        if await give_name(self._folder, self.temporary, name) != block:
+            raise FolderUnavailable(f"{name}: the name is taken by a segment that this main did not make")
+        await self._folder.remove(self.temporary)
+        return Cut(header.epoch, header.number, self.end)

@@ -1,0 +1,59 @@
+"""The objects that make pods: a Deployment of overseers, which keep no state, and a StatefulSet of workers.
+
+The member id of a worker is ``worker-N``, where N is the pod's ordinal in the label ``apps.kubernetes.io/pod-index``
+(Kubernetes 1.28). All workers start at once, and an update replaces one after the other, the last one first; a worker
+hands over on SIGTERM.
+"""
+
+from hanas_operator import kinds, names
+from hanas_operator.objects import pods
+from hanas_operator.objects.owner import Manifest, Owner, manifest
+
+
+def workloads(owner: Owner) -> list[Manifest]:
+    """Return the Deployment and the StatefulSet."""
+    return [_overseers(owner), _workers(owner)]
+
+
+def _overseers(owner: Owner) -> Manifest:
+    environment = [{"name": "PORT", "value": str(names.OVERSEER_PORT)}]
+    ports, resources = {"http": names.OVERSEER_PORT}, owner.spec.overseer.resources
+    spec = {
+        "replicas": owner.spec.overseer.replicas,
+        "selector": {"matchLabels": names.selector(owner.name, names.OVERSEER)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": pods.template(owner, names.OVERSEER, "hanas-overseer", environment, ports, resources),
+    }
+    return manifest(owner, kinds.DEPLOYMENT, names.of(owner.name, names.OVERSEER), component=names.OVERSEER, spec=spec)
+
+
+def _workers(owner: Owner) -> Manifest:
+    ports = {"http": names.WORKER_PORT, "link": names.LINK_PORT}
+    spec = {
+        "replicas": owner.spec.workers,
+        "serviceName": names.of(owner.name, names.HEADLESS),
+        "podManagementPolicy": "Parallel",
+        "selector": {"matchLabels": names.selector(owner.name, names.WORKER)},
+        "updateStrategy": {"type": "RollingUpdate"},
+        "minReadySeconds": 2,
+        "template": pods.template(
+            owner, names.WORKER, "hanas-worker", _environment(owner), ports, owner.spec.resources
+        ),
+    }
+    return manifest(owner, kinds.STATEFUL_SET, names.of(owner.name, names.WORKER), component=names.WORKER, spec=spec)
+
+
+def _environment(owner: Owner) -> list[Manifest]:
+    host = f"$(POD_NAME).{names.of(owner.name, names.HEADLESS)}.{owner.namespace}.svc"
+    overseer = f"http://{names.of(owner.name, names.OVERSEER)}.{owner.namespace}.svc:{names.OVERSEER_PORT}"
+    return [
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "POD_INDEX", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{names.POD_INDEX}']"}}},
+        {"name": "WORKER_ID", "value": "worker-$(POD_INDEX)"},
+        {"name": "PORT", "value": str(names.WORKER_PORT)},
+        {"name": "LINK_PORT", "value": str(names.LINK_PORT)},
+        {"name": "ADVERTISE_URL", "value": f"http://{host}:{names.WORKER_PORT}"},
+        {"name": "LINK_URL", "value": f"http://{host}:{names.LINK_PORT}"},
+        {"name": "OVERSEER_IP", "value": overseer},
+        {"name": "HANAS_ISOLATION_POLICY", "value": owner.spec.isolation_policy.value},
+    ]
