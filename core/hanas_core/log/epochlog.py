@@ -18,8 +18,8 @@ from hanas_core.volume.folder import File, Folder
 class EpochLog:
     """Appends to the segments of one epoch; the only writer they ever have.
 
-    The thread that runs a step owns it until the step returns. The event loop reads it, and sets `spare`, between two
-    steps; only `name_ahead`, which changes nothing here, may run beside one.
+    The thread that runs a step owns it until the step returns; the event loop reads it between two steps. Beside a step
+    only `name_ahead` may run, which changes nothing here, and an empty `spare` may be set.
     """
 
     def __init__(self, folder: Folder, file: File, header: SegmentHeader, watch: SealWatch) -> None:

@@ -200,7 +200,7 @@ class Detector:
             if now < self._next_probe_at:
                 return None
             self._probe = _Probe(nonce, now)
-            return self.probe
+            return StartProbe(nonce, self.epoch)
         return self._judge(now, self._probe)
 
     def _suspicious(self, now: float) -> bool:
