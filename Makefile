@@ -17,7 +17,7 @@ E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations
 .PHONY: $(shell awk -F ':.*## ' '/^[.a-z0-9-]+:.*## / { print $$1 }' Makefile)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[.a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[.a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
 
 .venv: $(READY) ## create the virtual environment: pinned dependencies, HANas editable
 
@@ -33,7 +33,7 @@ $(READY): requirements/dev.txt pyproject.toml
 run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 	$(BIN)/hanas lab
 
-demo: $(READY) ## show how a dead main and a dead link are distinguished
+demo: $(READY) ## show how a failed main and a failed link are distinguished
 	$(BIN)/hanas demo
 
 test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests, some bad input
@@ -103,6 +103,9 @@ bench: $(READY) ## compare HANas with etcd and with an endpoint that does nothin
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m bench.run
 	$(BIN)/python -m bench.plots reports/bench
+
+bench-interpreter: $(READY) ## measure the interpreter's time for a plain PUT and GET, in one process
+	$(BIN)/python -m bench.interpreter
 
 bench-growth: $(READY) ## measure cold start, memory and takeovers from 1,000 to 1,000,000 keys
 	$(BIN)/python -m bench.growth

@@ -38,7 +38,7 @@ _BATCH = 1000
 
 
 def fill(path: Path, keys: int, value_bytes: int) -> None:
-    """Write a folder as a main would, with a snapshot near its end, and leave it as after the death of that main."""
+    """Write a folder as a main would, with a snapshot near its end, and leave it as if that main had been killed."""
     path.mkdir(parents=True)
     folder = PosixFolder(path)
     identity = run(cluster.initialise(folder))
@@ -83,7 +83,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
                 log.spare = prepared
             batch = commits.next_batch(log.room)
             if batch is None:
-                raise SystemExit("a batch finds no room in a new segment")
+                raise SystemExit("a batch does not fit into a new segment")
             commits.committed(run(log.commit(batch)))
     if log.committed is None:
         raise SystemExit("nothing was committed")
@@ -139,8 +139,8 @@ def cold_start(path: Path, *, with_snapshot: bool) -> tuple[float, int, float]:
 
 async def takeovers(directory: str, kills: int) -> tuple[list[float], list[float]]:
     """Return for each kill the seconds from claim to serving, and those until the first acknowledged write."""
-    worked: list[float] = []
-    failed_over: list[float] = []
+    work: list[float] = []
+    failovers: list[float] = []
     lab = Lab(directory, 3, overseer_port=0, first_port=0)
     async with (
         lab,
@@ -155,14 +155,14 @@ async def takeovers(directory: str, kills: int) -> tuple[list[float], list[float
             await until_warm(client, list(lab.urls.values()))
             began = time.monotonic()
             await lab.kill(before.main.member)
-            failed_over.append(await load.acknowledged_after(before.epoch) - began)
+            failovers.append(await load.acknowledged_after(before.epoch) - began)
             await lab.start_worker(before.main.member)
-            worked.append(work_of_a_takeover(lab.communication_folder, before.epoch + 1))
-    return worked, failed_over
+            work.append(work_of_a_takeover(lab.communication_folder, before.epoch + 1))
+    return work, failovers
 
 
 def work_of_a_takeover(path: Path, epoch: int) -> float:
-    """Return the seconds in which the winner of ``epoch`` sealed, read the rest of the log, and re-logged."""
+    """Return the seconds in which the winner of `epoch` sealed, read the rest of the log, and re-logged."""
     folder = PosixFolder(path)
     pointer = run(read_pointer(folder, epoch))
     if not isinstance(pointer, Pointer):
@@ -186,15 +186,15 @@ def measure(keys: int, value_bytes: int, kills: int) -> dict[str, Any]:
         fill(path, keys, value_bytes)
         took, count, each = cold_start(path, with_snapshot=True)
         replayed, _, _ = cold_start(path, with_snapshot=False)
-        worked, failed_over = asyncio.run(takeovers(directory, kills))
+        work, failovers = asyncio.run(takeovers(directory, kills))
         return {
             "keys": keys,
             "cold_start_seconds": round(took, 4),
             "cold_start_keys_per_second": round(count / took),
             "without_snapshot_keys_per_second": round(count / replayed),
             "memory_bytes_per_key": round(each, 1),
-            "takeover_work_seconds_median": round(statistics.median(worked), 4),
-            "failover_seconds_median": round(statistics.median(failed_over), 4),
+            "takeover_work_seconds_median": round(statistics.median(work), 4),
+            "failover_seconds_median": round(statistics.median(failovers), 4),
             "kills": kills,
         }
 

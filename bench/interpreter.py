@@ -1,4 +1,4 @@
-"""What the interpreter does for a plain PUT and a plain GET, without sockets, threads and a disk: µs each.
+"""The interpreter's time for a plain PUT and a plain GET, without sockets, threads and a disk, µs each.
 
 A round is 64 requests, each on a connection of its own; the best of 3000 rounds counts.
 """
@@ -42,7 +42,7 @@ class Wire(asyncio.Transport):
 
 
 class Service:
-    """A main's service whose commits and checks succeed when they are told to."""
+    """A main's service; `commit` and `check` end what waits for them."""
 
     epoch = 1
     crowded = False
@@ -62,20 +62,20 @@ class Service:
         self._readers.append(reader)
 
     def commit(self) -> None:
-        """Commit and answer what waits."""
+        """Commit and answer the queued writes."""
         assert self._queue.next_batch(_ROOM) is not None
         for written, outcome in self._queue.committed(Position(1, 1, 1 << 20)):
             written(outcome, self.epoch)
 
     def check(self) -> None:
-        """Answer the reads that wait."""
+        """Answer the queued reads."""
         readers, self._readers = self._readers, []
         for reader in readers:
             reader(self.epoch)
 
 
 def round_of(connections: list[Connection], requests: list[bytes], answer: Callable[[], None]) -> float:
-    """Return how long it takes to take one request at each connection, and to answer all, seconds."""
+    """Return the seconds for one request at each connection and all answers."""
     began = time.perf_counter()
     for connection, request in zip(connections, requests, strict=True):
         connection.data_received(request)

@@ -1,4 +1,4 @@
-"""Plots of what `bench.run` measured: python -m bench.plots DIRECTORY, with bench.json in it."""
+"""Plots of the results of `bench.run`: python -m bench.plots DIRECTORY, which contains bench.json."""
 
 import json
 import statistics
@@ -20,21 +20,21 @@ Points = Callable[[Series], tuple[list[float], list[float]]]
 
 def series(rows: list[Row], system: str, workload: str, size: int) -> Series:
     """Return the medians over the rounds by the number of connections: requests a second and p99, ms."""
-    chosen: dict[int, list[Row]] = {}
+    rows_of: dict[int, list[Row]] = {}
     for row in rows:
         if (row["system"], row.get("workload"), row.get("value_bytes")) == (system, workload, size):
-            chosen.setdefault(row["connections"], []).append(row)
+            rows_of.setdefault(row["connections"], []).append(row)
     return {
         connections: {
             "rate": statistics.median(float(row["per_second"]) for row in series),
             "p99": statistics.median(float(row["p99"]) for row in series) / 1000,
         }
-        for connections, series in sorted(chosen.items())
+        for connections, series in sorted(rows_of.items())
     }
 
 
 def draw(rows: list[Row], path: Path, points: Points, labels: tuple[str, str], scales: tuple[str, str]) -> None:
-    """Draw a panel for each workload and size, a line of ``points`` for each system, and save all as PNG."""
+    """Draw a panel for each workload and size, a line of `points` for each system, and save all as PNG."""
     figure, panels = plt.subplots(len(_SIZES), len(_WORKLOADS), figsize=(13, 7), layout="constrained")
     for line, size in zip(panels, _SIZES, strict=True):
         for panel, (workload, title) in zip(line, _WORKLOADS.items(), strict=True):
@@ -51,17 +51,17 @@ def draw(rows: list[Row], path: Path, points: Points, labels: tuple[str, str], s
 
 
 def throughput(series: Series) -> tuple[list[float], list[float]]:
-    """Requests a second over connections."""
+    """Return requests a second over connections."""
     return list(series), [each["rate"] for each in series.values()]
 
 
 def latency(series: Series) -> tuple[list[float], list[float]]:
-    """The 99th percentile over requests a second, each point another number of connections."""
+    """Return the 99th percentile over requests a second, a point for each number of connections."""
     return [each["rate"] for each in series.values()], [each["p99"] for each in series.values()]
 
 
 def main() -> int:
-    """Draw what the directory's bench.json tells."""
+    """Draw the plots of the directory's bench.json."""
     directory = Path(sys.argv[1])
     rows = json.loads((directory / "bench.json").read_text(encoding="utf-8"))
     draw(rows, directory / "throughput.png", throughput, ("connections", "requests a second"), ("log", "linear"))

@@ -38,18 +38,18 @@ async def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 print(f"{system.name}: {system.about}, {system.url}", file=sys.stderr)
             for number in range(arguments.rounds):
                 for workload, size in _WORKLOADS:
-                    for system in running:  # what is read and overwritten has this size
+                    for system in running:  # the keys to be read and overwritten have this size
                         await system.load(system.url, 32, 1, [system.name, "put", str(size), str(_KEYS)])
                     for connections in arguments.connections:
                         for system in random.sample(running, len(running)):
-                            row = await one(system, workload, size, connections, arguments.seconds)
+                            row = await measure_one(system, workload, size, connections, arguments.seconds)
                             rows.append({"round": number, **row})
-                            print(line(row), file=sys.stderr, flush=True)
+                            print(describe(row), file=sys.stderr, flush=True)
             rows += [{"about": system.about, "system": system.name} for system in running]
     return rows
 
 
-async def one(system: System, workload: str, size: int, connections: int, seconds: float) -> dict[str, Any]:
+async def measure_one(system: System, workload: str, size: int, connections: int, seconds: float) -> dict[str, Any]:
     """Return the figures of one run."""
     before = systems.processor_seconds(system.processes)
     result = await system.load(system.url, connections, seconds, [system.name, workload, str(size), str(_KEYS)])
@@ -66,8 +66,8 @@ async def one(system: System, workload: str, size: int, connections: int, second
     }
 
 
-def line(row: dict[str, Any]) -> str:
-    """Return one run in words."""
+def describe(row: dict[str, Any]) -> str:
+    """Return one run as a line for people."""
     return (
         f"{row['system']:6} {row['workload']:5} {row['value_bytes']:5} B, {row['connections']:3} connections: "
         f"{row['per_second']:8.0f}/s, p50 {row['p50'] / 1000:.2f} ms, p99 {row['p99'] / 1000:.2f} ms"
@@ -76,10 +76,10 @@ def line(row: dict[str, Any]) -> str:
 
 
 def report(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
-    """Return the report in Markdown: medians over the rounds, and what they are of the others'."""
+    """Return the report in Markdown: medians over the rounds, and the ratios of HANas to the others."""
     about = {row["system"]: row["about"] for row in rows if "about" in row}
     runs = [row for row in rows if "about" not in row]
-    how = (
+    conditions = (
         f"{time.strftime('%Y-%m-%d %H:%M')}, {platform.platform()}, {arguments.rounds} rounds of "
         f"{arguments.seconds:g} s, interleaved in random order, the load on the same machine (one thread of wrk; for "
         f"gRPC a program with as many connections), {_KEYS} keys. Medians over the rounds."
@@ -89,12 +89,12 @@ def report(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
         "| HANas ÷ gRPC | HANas ÷ no-op | p99 ms: HANas | gateway | gRPC | no-op "
         "| processor µs: HANas | gateway | gRPC | no-op |"
     )
-    text = ["# HANas, etcd and an endpoint that does nothing", "", how, ""]
+    text = ["# HANas, etcd and an endpoint that does nothing", "", conditions, ""]
     text += [f"- **{name}**: {words}" for name, words in about.items()]
     text += ["", head, "|---" * 18 + "|"]
     for workload, size in _WORKLOADS:
         for connections in arguments.connections:
-            chosen = {
+            rows_of = {
                 name: [
                     row
                     for row in runs
@@ -103,12 +103,11 @@ def report(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
                 ]
                 for name in about
             }
-
-            rate = {name: _median(chosen[name], "per_second") for name in about}
+            rate = {name: _median(rows_of[name], "per_second") for name in about}
             cells = [workload, size, connections, *(f"{rate[name]:.0f}" for name in _ORDER)]
             cells += [f"{rate['hanas'] / rate[other]:.2f}" for other in _ORDER[1:]]
-            cells += [f"{_median(chosen[name], 'p99') / 1000:.2f}" for name in _ORDER]
-            cells += [f"{_median(chosen[name], 'processor_microseconds'):.0f}" for name in _ORDER]
+            cells += [f"{_median(rows_of[name], 'p99') / 1000:.2f}" for name in _ORDER]
+            cells += [f"{_median(rows_of[name], 'processor_microseconds'):.0f}" for name in _ORDER]
             text.append(f"| {' | '.join(map(str, cells))} |")
     failed = sum(row["failed"] + row["refused"] for row in runs)
     text += ["", f"Requests that failed or were refused: {failed}."]
@@ -126,7 +125,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
     parser.add_argument("--connections", type=int, nargs="*", default=[1, 32, 64, 256])
     parser.add_argument(
-        "--directory", type=Path, default=None, help="where the data lies; all systems on the same disk"
+        "--directory", type=Path, default=None, help="directory for the data of all systems, on one disk"
     )
     parser.add_argument("--reports", type=Path, default=Path("reports/bench"))
     arguments = parser.parse_args()

@@ -24,7 +24,7 @@ _NODES = 3
 
 
 Load = Callable[[str, int, float, list[str]], Awaitable[dict[str, float]]]
-"""URL, connections, seconds, and SYSTEM WORKLOAD VALUE_BYTES KEYS; returns what `wrk` returns."""
+"""Takes URL, connections, seconds, and SYSTEM WORKLOAD VALUE_BYTES KEYS; returns the results as `wrk` does."""
 
 
 class System(NamedTuple):
@@ -32,7 +32,7 @@ class System(NamedTuple):
 
     name: str
     url: str
-    """Base URL of the node that writes: the main, the leader."""
+    """Base URL of the main or leader."""
     processes: tuple[int, ...]
     """Process ids."""
     about: str
@@ -48,7 +48,7 @@ def program(name: str, variable: str, package: str) -> str:
     """Return the path of a program. Raises MissingProgram."""
     path = os.environ.get(variable) or shutil.which(name)
     if not path:
-        raise MissingProgram(f"{name} is not here: install Debian's {package}, or name it with {variable}")
+        raise MissingProgram(f"{name} is missing: install Debian's {package}, or name the program with {variable}")
     return path
 
 
@@ -66,7 +66,7 @@ async def hanas(directory: Path) -> AsyncIterator[System]:
 
 @contextlib.contextmanager
 def noop(directory: Path) -> Iterator[System]:
-    """Uvicorn with an application that reads the body and answers 204: what the HTTP server alone can do."""
+    """Uvicorn with an application that reads the body and answers 204: the limit of the HTTP server alone."""
     del directory
     port = ports.choose(set())
     with _running([sys.executable, str(Path(__file__).with_name("noop.py")), str(port)]) as process:
@@ -92,16 +92,16 @@ async def etcd(directory: Path) -> AsyncIterator[System]:
 
 
 def grpc(etcd: System, directory: Path) -> System:
-    """The same etcd over gRPC, by a program with etcd's own client, which is built here. Raises MissingProgram."""
-    source, built = Path(__file__).parent / "load" / "etcd", directory / "etcdload"
+    """The same etcd over gRPC, by a program with etcd's own client, built here. Raises MissingProgram."""
+    source, binary = Path(__file__).parent / "load" / "etcd", directory / "etcdload"
     go = program("go", "GO", "golang, 1.25 or newer")
-    build = subprocess.run([go, "build", "-o", built, "."], cwd=source, capture_output=True, text=True, check=False)
+    build = subprocess.run([go, "build", "-o", binary, "."], cwd=source, capture_output=True, text=True, check=False)
     if build.returncode:
         raise MissingProgram(f"{source} cannot be built: {build.stderr.strip()[-300:]}")
 
     async def load(url: str, connections: int, seconds: float, arguments: list[str]) -> dict[str, float]:
         endpoint = url.removeprefix("http://")
-        return await _result([str(built), endpoint, str(connections), f"{seconds:.0f}", *arguments[1:]])
+        return await _result([str(binary), endpoint, str(connections), f"{seconds:.0f}", *arguments[1:]])
 
     return etcd._replace(name="grpc", about=etcd.about.replace("HTTP gateway", "gRPC, etcd's client for Go"), load=load)
 
@@ -159,4 +159,4 @@ async def _result(command: list[str]) -> dict[str, float]:
         if line.startswith("RESULT "):
             result: dict[str, float] = json.loads(line.removeprefix("RESULT "))
             return result
-    raise SystemExit(f"{command[0]} said nothing that can be used: {output.decode()[-500:]}")
+    raise SystemExit(f"{command[0]} printed no result: {output.decode()[-500:]}")

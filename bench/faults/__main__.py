@@ -31,9 +31,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="kills of the main (200)")
     parser.add_argument("--faults", type=int, default=322, help="other faults, all kinds by turns (322)")
     parser.add_argument("--only", metavar="KIND", action="append", default=[], help="only this kind of other fault")
-    parser.add_argument("--minutes", type=float, default=120.0, help="stop after this long (120)")
+    parser.add_argument("--minutes", type=float, default=120.0, help="the most minutes (120)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the faults (1)")
-    parser.add_argument("--lossy-minutes", type=float, default=0.0, help="only this long of a lossy link, instead")
+    parser.add_argument("--lossy-minutes", type=float, default=0.0, help="instead, only a lossy link for this long")
     parser.add_argument("--reports", type=Path, default=Path("reports/faults"), help="directory for the reports")
     arguments = parser.parse_args()
     enter_namespaces(sys.argv[1:])
@@ -52,20 +52,20 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
 
     def report_round(played: Round) -> None:
         rounds.append(played)
-        mark = "ok   " if played.correct else "WRONG"
+        result = "ok   " if played.correct else "WRONG"
         took = "" if played.detected is None else f"  detected {played.detected:.3f} s"
         took += "" if played.failover is None else f"  failover {played.failover:.3f} s"
-        print(f"{len(rounds):4} {mark} {played.fault}: {played.concluded}{took}", flush=True)
+        print(f"{len(rounds):4} {result} {played.fault}: {played.concluded}{took}", flush=True)
 
     async with world(directory) as cluster:
         chance = random.Random(arguments.seed)
         faults = campaign.plan(arguments.kills, arguments.faults, cluster.able, chance, arguments.only)
         able = sorted(cluster.able)
-        print(f"{len(faults)} faults; possible here: {', '.join(able) or 'processes and relays only'}", flush=True)
+        print(f"{len(faults)} faults; possible here: {', '.join(able) or 'only processes and relays'}", flush=True)
         try:
             await campaign.run(cluster, faults, chance, began + arguments.minutes * 60, report_round)
         except (Stuck, TimeoutError) as error:
-            stuck = str(error) or "an answer did not come in time"
+            stuck = str(error) or "no answer came in time"
             print(f"STUCK: {stuck}", flush=True)
             for log in campaign.logs_of(cluster):
                 shutil.copy(log, arguments.reports / log.name)

@@ -49,9 +49,9 @@ class Stuck(Exception):
 
 
 def plan(kills: int, faults: int, able: frozenset[str], chance: random.Random, only: Sequence[str] = ()) -> list[Fault]:
-    """Return ``kills`` kills of the main and ``faults`` of the other faults that are possible here, in random order.
+    """Return `kills` kills of the main and `faults` other faults that are possible here, in random order.
 
-    ``only``: the names of the other kinds; empty: all.
+    `only`: the names of the other kinds; empty: all.
     """
     possible = [fault for fault in CATALOGUE if fault.needs <= able and (not only or fault.name in only)]
     chosen = [KILL] * kills + [possible[number % len(possible)] for number in range(faults if possible else 0)]
@@ -62,7 +62,7 @@ def plan(kills: int, faults: int, able: frozenset[str], chance: random.Random, o
 async def run(
     world: World, faults: list[Fault], chance: random.Random, until: float, report: Callable[[Round], None]
 ) -> list[Round]:
-    """Play ``faults`` until ``until`` (monotonic seconds). Raises Stuck."""
+    """Play `faults` until `until` (monotonic seconds). Raises Stuck."""
     rounds: list[Round] = []
     for fault in faults:
         if time.monotonic() > until:
@@ -87,7 +87,7 @@ async def _highest(world: World) -> int:
 
 
 async def _takeovers(world: World, epoch: int) -> list[Takeover]:
-    """Return the takeovers after ``epoch``; compactions by a main are none."""
+    """Return the takeovers after `epoch`; compactions by a main are none."""
     return [entry for entry in await world.client.takeovers() if entry.epoch > epoch and entry.why != "compaction"]
 
 
@@ -98,7 +98,7 @@ async def _afterwards(world: World, fault: Fault, played: Round, before: int) ->
     if len(later) <= due:
         return played
     last = later[-1]
-    words = f"{played.words} Then, for nothing: {last.verdict}: {last.words}".strip()
+    words = f"{played.words} Then, without need: {last.verdict}: {last.words}".strip()
     return msgspec.structs.replace(played, false_takeover=True, correct=False, words=words)
 
 
@@ -112,15 +112,15 @@ async def settle(world: World) -> str:
                 statuses = [status and (status["role"], status["verdict"], status["epoch"]) for status in answers]
                 present = [status for status in answers if status is not None]
                 mains = [status["member"] for status in present if status["role"] == "main"]
-                well = sum(status["role"] == "backup" and status["verdict"] == HEALTHY for status in present)
+                backups = sum(status["role"] == "backup" and status["verdict"] == HEALTHY for status in present)
                 if (
                     len(mains) == 1
-                    and well == len(world.names) - 1
+                    and backups == len(world.names) - 1
                     and len({status["epoch"] for status in present}) == 1
                 ):
                     return str(mains[0])
                 await asyncio.sleep(_LOOK_SECONDS)
-    raise Stuck(f"not well within {_SETTLE_SECONDS:.0f} s: {statuses}")
+    raise Stuck(f"not healthy within {_SETTLE_SECONDS:.0f} s: {statuses}")
 
 
 async def _play(world: World, fault: Fault, scene: Scene) -> Round:
@@ -173,7 +173,7 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
     """Watch the observers: for a fixed time if all must stay healthy, else until each reports a right verdict."""
     observers = fault.observers(scene)
     healthy = HEALTHY in fault.right
-    said: dict[str, str] = {}
+    verdicts: dict[str, str] = {}
     wrong: str | None = None
     highest, words = epoch, ""
     detected: float | None = None
@@ -186,7 +186,7 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
             highest = max(highest, int(status["epoch"]))
             verdict = str(status["verdict"])
             if verdict in fault.right:
-                said[name] = verdict
+                verdicts[name] = verdict
             elif healthy and verdict != "Unknown":
                 wrong = verdict
         if highest > epoch:
@@ -194,14 +194,14 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
             with contextlib.suppress(HanasError):
                 wrong = "takeover" if await _takeovers(world, epoch) else wrong
                 epoch = highest if wrong is None else epoch
-        if detected is None and not healthy and len(said) == len(observers):
+        if detected is None and not healthy and len(verdicts) == len(observers):
             detected = round(time.monotonic() - began, 4)
             end = min(end, now + _HOLD_SECONDS)
         await asyncio.sleep(_LOOK_SECONDS)
     if wrong == "takeover":
         entry = await _takeover_after(world, epoch)
         words = "" if entry is None else f"{entry.verdict}: {entry.words}"
-    concluded = wrong or (max(said.values()) if len(said) == len(observers) else _NOTHING)
+    concluded = wrong or (max(verdicts.values()) if len(verdicts) == len(observers) else _NOTHING)
     return Round(
         fault=fault.name,
         right=tuple(sorted(fault.right)),

@@ -1,4 +1,4 @@
-"""The faults: how each is made, what must be concluded, and by whom."""
+"""The faults: the injection, the right verdicts, and the observers of each."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ HEALTHY, LINK_FAILED = "Healthy", "LinkFailed"
 FAILED, WEDGED, ISOLATED, HANDED_OVER = "PrimaryFailed", "PrimaryWedged", "PrimaryIsolated", "HandedOver"
 UNAVAILABLE, FULL = "FolderUnavailable", "FolderFull"
 _PAUSE_SECONDS = 1.2
-"""How long a backup is stopped: longer than the detection of a dead main takes."""
+"""The pause of a backup, longer than the detection of a failed main."""
 _MOST_LARGE, _LARGE_BYTES = 20, 500_000
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Who plays what when a fault is made."""
+    """The roles of the workers at the injection of a fault."""
 
     main: str
     backup: str
@@ -39,13 +39,13 @@ class Fault:
     name: str
     inject: Inject
     right: frozenset[str]
-    """Verdicts that are right."""
+    """The right verdicts."""
     takeover: bool
     """A backup must take over; otherwise none may."""
     observers: Observers = lambda scene: ()
-    """Who must conclude that, where nobody takes over."""
+    """The workers that must reach a right verdict, if no takeover is due."""
     needs: frozenset[str] = frozenset()
-    """`network`: packets can be cut; `mounts`: each worker has a mount; `volume`: it can be filled."""
+    """`network`: packets can be dropped; `mounts`: each worker has a mount; `volume`: the volume can be filled."""
 
 
 async def _kill_main(world: World, scene: Scene) -> None:
@@ -124,7 +124,7 @@ def _folder(whose: Callable[[Scene], tuple[str, ...]], way: str) -> Inject:
 async def _fill(world: World, scene: Scene) -> None:
     del scene
     world.fill()
-    with contextlib.suppress(Refused):  # what is prepared takes a few megabytes yet
+    with contextlib.suppress(Refused):  # the prepared segments still hold a few megabytes
         for number in range(_MOST_LARGE):
             await world.client.put(f"large/{number}", bytes(_LARGE_BYTES))
 
@@ -164,7 +164,7 @@ def _of(*verdicts: str) -> frozenset[str]:
 _PACKETS, _MOUNTS = frozenset({"network"}), frozenset({"mounts"})
 
 KILL = Fault("main killed", _kill_main, _of(FAILED), takeover=True)
-"""The one whose failover time is the benchmark."""
+"""Its failover time is the benchmark."""
 
 CATALOGUE = (
     Fault("main stopped", _stop_main, _of(FAILED), takeover=True),

@@ -1,4 +1,4 @@
-"""Writers, readers and deleters that work all the time and note what they asked, what they were told, and when."""
+"""Clients that write, read and delete all the time, and record each request with its answer and its times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 from hanas_client.asynchronous import AsyncClient
@@ -17,18 +16,18 @@ from hanas_lab.audit import LastValue
 from hanas_lab.history import Action, Operation, OperationOutcome
 
 KEYS = 12
-"""How many keys are in use at one time."""
+"""The number of keys in use at one time."""
 
 
 @dataclass(slots=True)
 class Clients(Acknowledgements):
-    """Several clients on a few keys; `next_keys` gives them fresh ones. An asynchronous context manager."""
+    """Several clients on a few keys; `next_keys` replaces the keys. Use it as an asynchronous context manager."""
 
     client: AsyncClient
     writers: int = 3
     readers: int = 3
     rest: float = 0.04
-    """Seconds that each client rests between two calls."""
+    """The pause of each client between two calls, seconds."""
     history: list[Operation] = field(default_factory=list)
     _generation: int = 0
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -38,13 +37,11 @@ class Clients(Acknowledgements):
         self._tasks += [asyncio.create_task(self._read(number)) for number in range(self.readers)]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self) -> None:
-        """Send nothing more. What is under way counts as not answered; an error of these clients is raised."""
+        """End all clients; open requests stay unanswered in the history. Raises the error of a client."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -53,19 +50,19 @@ class Clients(Acknowledgements):
                 raise ended
 
     def next_keys(self) -> None:
-        """Leave the keys that were in use, so that no history of one becomes long."""
+        """Use new keys, so that no key gets a long history."""
         self._generation += 1
 
     async def last_values(self) -> dict[str, LastValue]:
-        """Read every key that was ever used."""
-        end: dict[str, LastValue] = {}
+        """Read every key of the history."""
+        values: dict[str, LastValue] = {}
         for key in sorted({operation.key for operation in self.history}):
             try:
                 value = await self.client.get(key)
             except NotFound:
                 continue
-            end[key] = LastValue(value.value.decode(), value.version)
-        return end
+            values[key] = LastValue(value.value.decode(), value.version)
+        return values
 
     def _key(self) -> str:
         return f"g{self._generation:05d}/{random.randrange(KEYS):02d}"
@@ -82,24 +79,24 @@ class Clients(Acknowledgements):
 
     async def _put(self, client: str, value: str) -> None:
         key = self._key()
-        asked = partial(Operation, start=time.monotonic(), client=client, kind=Action.PUT, key=key, value=value)
+        operation = partial(Operation, start=time.monotonic(), client=client, kind=Action.PUT, key=key, value=value)
         try:
             written = await self.client.put(key, value.encode())
         except HanasError as error:
-            self.history.append(asked(outcome=_failed(error)))
+            self.history.append(operation(outcome=_failed(error)))
             return
         except asyncio.CancelledError:
-            self.history.append(asked(outcome=OperationOutcome.UNKNOWN))
+            self.history.append(operation(outcome=OperationOutcome.UNKNOWN))
             raise
         now = time.monotonic()
         self.history.append(
-            asked(outcome=OperationOutcome.OK, end=now, version=written.version, created=written.created)
+            operation(outcome=OperationOutcome.OK, end=now, version=written.version, created=written.created)
         )
         await self._acknowledge(written.version, now)
 
     async def _delete(self, client: str) -> None:
         key = self._key()
-        asked = partial(Operation, start=time.monotonic(), client=client, kind=Action.DELETE, key=key)
+        operation = partial(Operation, start=time.monotonic(), client=client, kind=Action.DELETE, key=key)
         try:
             await self.client.delete(key)
             outcome = OperationOutcome.OK
@@ -108,24 +105,24 @@ class Clients(Acknowledgements):
         except HanasError as error:
             outcome = _failed(error)
         except asyncio.CancelledError:
-            self.history.append(asked(outcome=OperationOutcome.UNKNOWN))
+            self.history.append(operation(outcome=OperationOutcome.UNKNOWN))
             raise
         end = time.monotonic() if outcome is OperationOutcome.OK else None
-        self.history.append(asked(outcome=outcome, end=end))
+        self.history.append(operation(outcome=outcome, end=end))
 
     async def _read(self, number: int) -> None:
         while True:
             key = self._key()
-            asked = partial(Operation, start=time.monotonic(), client=f"reader-{number}", kind=Action.GET, key=key)
+            operation = partial(Operation, start=time.monotonic(), client=f"reader-{number}", kind=Action.GET, key=key)
             try:
                 value = await self.client.get(key)
             except NotFound:
-                self.history.append(asked(outcome=OperationOutcome.ABSENT, end=time.monotonic()))
+                self.history.append(operation(outcome=OperationOutcome.ABSENT, end=time.monotonic()))
             except HanasError:
-                pass  # nothing follows from it
+                pass  # it says nothing about the key
             else:
                 text, now = value.value.decode(), time.monotonic()
-                self.history.append(asked(outcome=OperationOutcome.OK, value=text, end=now, version=value.version))
+                self.history.append(operation(outcome=OperationOutcome.OK, value=text, end=now, version=value.version))
             await asyncio.sleep(self.rest)
 
 

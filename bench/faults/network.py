@@ -1,7 +1,7 @@
-"""Hosts in network namespaces of their own on one bridge, whose links are cut and made lossy by nftables.
+"""Hosts in network namespaces on one bridge; nftables cuts their links and drops packets at random.
 
-To be used inside a network and a mount namespace of one's own (`bench.faults.inside`), so that nothing of it is seen
-outside and all of it ends with the process.
+Use it inside separate network and mount namespaces (`bench.faults.world.enter_namespaces`): then nothing is visible
+outside, and everything ends with the process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from hanas_lab.hosts import Host
 
 OVERSEER_ADDRESS, _CLIENTS_ADDRESS = "10.77.0.254", "10.77.0.253"
-"""Both are the bridge's. The clients' is its first, so that packets to a worker come from there."""
+"""Both belong to the bridge. The clients' is its first, so that packets to a worker come from it."""
 LOSS_PERCENT = 20
 _CLONE_NEWNET = 0x40000000
 _NAMESPACES = Path("/run/netns")
@@ -36,9 +36,9 @@ table inet hanas {{
 
 
 def obstacle() -> str | None:
-    """Return why there can be no such network here, None if there can."""
+    """Return the reason why such a network is impossible here, None if it is possible."""
     if os.geteuid() != 0:
-        return "only root may make network namespaces"
+        return "only root may create network namespaces"
     for tool in ("ip", "nft", "nsenter", "unshare"):
         if shutil.which(tool) is None:
             return f"{tool} is missing; install iproute2, nftables and util-linux"
@@ -49,12 +49,12 @@ class Network:
     """One namespace for each name, with an address; the names are those of workers."""
 
     def __init__(self, names: list[str]) -> None:
-        """Nothing is made before `build`."""
+        """Create nothing yet."""
         self.addresses = {name: f"10.77.0.{number}" for number, name in enumerate(names, start=1)}
         self.addresses["overseer"] = OVERSEER_ADDRESS
 
     async def build(self) -> None:
-        """Make the bridge and the namespaces."""
+        """Create the bridge and the namespaces."""
         _NAMESPACES.mkdir(exist_ok=True)
         await _run("mount", "-t", "tmpfs", "none", str(_NAMESPACES))
         await _run("ip", "link", "set", "lo", "up")
@@ -71,23 +71,23 @@ class Network:
             await self._inside(name, "ip", "address", "add", f"{address}/24", "dev", "eth0")
             await self._inside(name, "ip", "link", "set", "eth0", "up")
             await self._inside(name, "ip", "link", "set", "lo", "up")
-            await self._inside(name, "nft", "-f", "-", given=_RULES)
+            await self._inside(name, "nft", "-f", "-", stdin=_RULES)
 
     def host(self, name: str, folder: Path, *, relayed: bool = False) -> Host:
-        """Return the host ``name``, which mounts the communication folder at ``folder``."""
+        """Return the host `name`, which mounts the communication folder at `folder`."""
         enter = () if name == "overseer" else _enter(name)
         return Host(self.addresses[name], enter, folder, relayed, self._listener(name) if relayed else None)
 
     async def cut(self, sender: str, receiver: str) -> None:
-        """Drop every packet that gets from ``sender`` to ``receiver``, which is a worker."""
+        """Drop every packet from `sender` to `receiver`, which is a worker."""
         await self._add("cut", sender, receiver)
 
     async def lose(self, sender: str, receiver: str) -> None:
-        """Drop `LOSS_PERCENT` of the packets, each by chance."""
+        """Drop `LOSS_PERCENT` of the packets at random."""
         await self._add("lossy", sender, receiver)
 
     async def clear(self) -> None:
-        """Undo all of it."""
+        """Undo every cut and every loss."""
         for name, address in self.addresses.items():
             if address != OVERSEER_ADDRESS:
                 for kind in ("cut", "lossy"):
@@ -97,18 +97,18 @@ class Network:
         element = f"{{ {self.addresses[sender]} }}"
         await self._inside(receiver, "nft", "add", "element", "inet", "hanas", kind, element)
 
-    async def _inside(self, name: str, *command: str, given: str | None = None) -> None:
-        await _run(*_enter(name), *command, given=given)
+    async def _inside(self, name: str, *command: str, stdin: str | None = None) -> None:
+        await _run(*_enter(name), *command, stdin=stdin)
 
     def _listener(self, name: str) -> Callable[[], socket.socket]:
-        """Return what makes a listening socket in the namespace: a socket stays in its namespace."""
+        """Return a function that opens a listening socket in the namespace; a socket stays in its namespace."""
 
         def listen() -> socket.socket:
             sockets: list[socket.socket] = []
 
             def make() -> None:
                 with (_NAMESPACES / name).open("rb") as namespace:
-                    # Of this thread only; os.setns came with Python 3.12.
+                    # For this thread only. os.setns exists since Python 3.12.
                     if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET) != 0:
                         raise OSError(ctypes.get_errno(), "setns")
                 sockets.append(socket.create_server((self.addresses[name], 0)))
@@ -125,10 +125,10 @@ def _enter(name: str) -> tuple[str, ...]:
     return ("nsenter", f"--net={_NAMESPACES / name}")
 
 
-async def _run(*command: str, given: str | None = None) -> None:
+async def _run(*command: str, stdin: str | None = None) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    _, complaint = await process.communicate(None if given is None else given.encode())
+    _, errors = await process.communicate(None if stdin is None else stdin.encode())
     if process.returncode != 0:
-        raise OSError(f"{' '.join(command)}: {complaint.decode().strip()}")
+        raise OSError(f"{' '.join(command)}: {errors.decode().strip()}")

@@ -1,4 +1,4 @@
-"""Two plots as SVG, without a library: how a share of the cases grows with time."""
+"""A plot as SVG, without a library: the share of finished cases over time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TICKS = 6
 
 
 def shares(title: str, cases: Mapping[str, Sequence[float]]) -> str:
-    """Draw the share of each kind's cases, 0 to 1, over the seconds that they took at most."""
+    """Return a plot: for each kind, the share of its cases (0 to 1) that took at most so many seconds."""
     longest = max((max(values) for values in cases.values() if values), default=1.0)
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 

@@ -18,7 +18,7 @@ from hanas_lab.audit import Judgement
 
 
 def distribution(values: Sequence[float]) -> dict[str, float] | None:
-    """Return the figures of ``values``, seconds; None if there are none."""
+    """Return the figures of `values`, seconds; None without values."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -99,18 +99,18 @@ def markdown(results: dict[str, Any]) -> str:
             for column in columns
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {kind['right']} of {kind['n']} |")
-    lines += ["", "What is right is bold.", "", "## Times, seconds", ""]
+    lines += ["", "Right verdicts are bold.", "", "## Times, seconds", ""]
     lines += ["| injected | n | detected, median | p99 | max | failover, median | p99 | max |", "|---" * 8 + "|"]
     for name, kind in results["kinds"].items():
         lines.append(f"| {name} | {kind['n']} | {_cells(kind['detected'])} | {_cells(kind['failover'])} |")
-    lines += ["", "A killed main's time, by the new main's own account:", ""]
+    lines += ["", "The failover of a killed main, as the new main reports it:", ""]
     lines += ["| part | median | p99 | max |", "|---|---|---|---|"]
     lines += [f"| {part} | {_cells(figures)} |" for part, figures in results["split of a killed main"].items()]
     return "\n".join(lines) + "\n"
 
 
 def write(directory: Path, results: dict[str, Any], rounds: Sequence[Round]) -> None:
-    """Write everything into ``directory``."""
+    """Write everything into `directory`."""
     content = {"summary": results, "rounds": msgspec.to_builtins(list(rounds))}
     (directory / "faults.json").write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
     (directory / "faults.md").write_text(markdown(results), encoding="utf-8")

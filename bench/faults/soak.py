@@ -25,7 +25,7 @@ _KEYS_SECONDS = 20.0
 
 
 async def soak(directory: Path, minutes: float, report: Path) -> dict[str, Any]:
-    """Run the link for ``minutes``, and write the figures to ``report`` (JSON), also meanwhile."""
+    """Run the link for `minutes`, and write the figures to `report` (JSON), also meanwhile."""
     async with world(directory, relayed=True) as cluster:
         await cluster.clients.more(20)
         for one, other in itertools.permutations(cluster.names, 2):

@@ -1,4 +1,4 @@
-"""The cluster that the campaign breaks: three workers on hosts of their own, each with a mount of its own."""
+"""The cluster of the campaign: three workers, each with its own host and its own mount."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BALLAST = ".ballast"
 
 @dataclass(slots=True)
 class World:
-    """Everything that can be broken, and the clients meanwhile. Without `network` the lab's relays cut the links."""
+    """The cluster with everything that can fail, and its clients. Without `network` the lab's relays cut the links."""
 
     lab: Lab
     client: AsyncClient
@@ -47,14 +47,14 @@ class World:
     mounts: dict[str, Mount]
     volume: Path
     small: bool
-    """The volume is one of its own that can be filled."""
+    """Whether the volume is separate and can be filled."""
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def able(self) -> frozenset[str]:
-        """What faults can be made here: see `bench.faults.catalogue.Fault.needs`."""
-        can = {"network": self.network is not None, "mounts": bool(self.mounts), "volume": self.small}
-        return frozenset(what for what, possible in can.items() if possible)
+        """The kinds of faults that are possible here: see `bench.faults.catalogue.Fault.needs`."""
+        possible = {"network": self.network is not None, "mounts": bool(self.mounts), "volume": self.small}
+        return frozenset(kind for kind, is_possible in possible.items() if is_possible)
 
     @property
     def names(self) -> list[str]:
@@ -66,7 +66,7 @@ class World:
         return [worker["name"] for worker in self.lab.status()["workers"] if worker["state"] == "running"]
 
     async def status(self, name: str) -> dict[str, Any] | None:
-        """What a worker says of itself; None if it does not answer within half a second."""
+        """Return the status of a worker, None without an answer within half a second."""
         try:
             response = await self.http.get(f"{self.lab.urls[name]}/v1/status", timeout=0.5)
         except httpx.HTTPError:
@@ -75,14 +75,14 @@ class World:
         return document
 
     async def cut(self, sender: str, receiver: str) -> None:
-        """Let nothing get from one worker to another."""
+        """Drop every packet from one worker to another."""
         if self.network is None:
             self.lab.cut(sender, receiver, one_way=True)
         else:
             await self.network.cut(sender, receiver)
 
     def fill(self) -> None:
-        """Take all the room that the volume has."""
+        """Fill the volume."""
         with (self.volume / _BALLAST).open("wb") as file:
             left = shutil.disk_usage(self.volume).free
             while left > 0:
@@ -93,7 +93,7 @@ class World:
                     left //= 2
 
     def background(self, work: Coroutine[None, None, None]) -> None:
-        """Do something meanwhile; `mend` waits for it."""
+        """Run `work` in the background; `mend` waits for it."""
         self._background.add(asyncio.create_task(work))
 
     async def start_overseer(self) -> None:
@@ -125,7 +125,7 @@ class World:
 
 
 def enter_namespaces(arguments: Sequence[str]) -> None:
-    """Go on in network, mount and process namespaces of one's own, if root allows it; return if one is there."""
+    """Restart the program in its own network, mount and process namespaces, if possible; return inside them."""
     if os.environ.get(_INSIDE) or network.obstacle() is not None:
         return
     os.environ[_INSIDE] = "1"
@@ -135,7 +135,7 @@ def enter_namespaces(arguments: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def world(directory: Path, *, relayed: bool = False, workers: int = 3) -> AsyncIterator[World]:
-    """Build it in ``directory``. ``relayed``: the links go through relays, which can delay, also between namespaces."""
+    """Run the cluster in `directory`. `relayed`: the links go through relays, which can delay messages."""
     names = [f"worker-{number}" for number in range(1, workers + 1)]
     volume = directory / "volume"
     volume.mkdir(parents=True)
@@ -143,10 +143,10 @@ async def world(directory: Path, *, relayed: bool = False, workers: int = 3) -> 
         small = os.geteuid() == 0 and bool(os.environ.get(_INSIDE)) and await _small_volume(directory / "image", volume)
         if small:
             stack.push_async_callback(_succeeds, "umount", "-l", str(volume))
-        made: Network | None = None
+        bridge: Network | None = None
         if os.environ.get(_INSIDE):
-            made = Network(names)
-            await made.build()
+            bridge = Network(names)
+            await bridge.build()
         views: dict[str, Mount] = {}
         if mounts.obstacle() is None:
             views = {name: Mount(volume, directory / f"mount-{name}") for name in names}
@@ -156,9 +156,8 @@ async def world(directory: Path, *, relayed: bool = False, workers: int = 3) -> 
         hosts: dict[str, Host] = {}
         for name in [*names, OVERSEER]:
             folder = views[name].point if name in views else volume
-            hosts[name] = (
-                Host(folder=folder) if made is None else made.host(name, folder, relayed=relayed and name != OVERSEER)
-            )
+            relay = relayed and name != OVERSEER
+            hosts[name] = Host(folder=folder) if bridge is None else bridge.host(name, folder, relayed=relay)
         lab = Lab(directory / "lab", workers, overseer_port=0, first_port=0, environment=_ENVIRONMENT, hosts=hosts)
         await stack.enter_async_context(lab)
         policy = Policy(deadline=60.0, read=1.0)
@@ -166,12 +165,12 @@ async def world(directory: Path, *, relayed: bool = False, workers: int = 3) -> 
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         clients = await stack.enter_async_context(Clients(client))
         for view in views.values():
-            stack.callback(view.go_on)  # so that the workers can end in order
-        yield World(lab, client, http, clients, made, views, volume, small)
+            stack.callback(view.go_on)  # so that the workers can stop
+        yield World(lab, client, http, clients, bridge, views, volume, small)
 
 
 async def _small_volume(image: Path, point: Path) -> bool:
-    """Mount an ext4 volume of its own, sparse, on the disk that ``image`` is on; False where that cannot be."""
+    """Mount a sparse ext4 volume in the file `image`; return False where that is impossible."""
     return (
         await _succeeds("truncate", "-s", _VOLUME, str(image))
         and await _succeeds("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=1", str(image))

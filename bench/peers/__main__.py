@@ -1,7 +1,7 @@
 """The same kill at HANas and at its peers, side by side: from kill -9 of the leader to the next acknowledged write.
 
-Two writers try at every system, each again at once or after 0.25 s without an answer. The systems take turns, so that
-what else the machine does falls on all of them. A peer whose program is not in PATH is left out.
+Two writers write to every system, and retry at once or after 0.25 s without an answer. The systems take turns, so that
+other load on the machine affects all of them. Peers whose programs are not in PATH are omitted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REST_SECONDS = 0.005
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
-    parser.add_argument("--kills", type=int, default=20, help="at each system (20)")
+    parser.add_argument("--kills", type=int, default=20, help="kills at each system (20)")
     parser.add_argument("--reports", type=Path, default=Path("reports/peers"), help="directory for the report")
     arguments = parser.parse_args()
     systems: list[System] = [Hanas("hanas"), Hanas("hanas, tuned", **_TUNED)]
@@ -40,15 +40,15 @@ def main() -> int:
         systems += [Etcd("etcd", None), Etcd("etcd, tuned", (50, 250))]
     if shutil.which("redis-server") and shutil.which("redis-sentinel"):
         systems.append(Sentinel())
-    took = asyncio.run(_measure(systems, arguments.kills))
+    seconds = asyncio.run(_measure(systems, arguments.kills))
     results = {
         "machine": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": [_version("etcd"), _version("redis-server")],
         "systems": {
             system.name: {
                 "settings": system.settings,
-                "seconds": took[system.name],
-                **(distribution(took[system.name]) or {}),
+                "seconds": seconds[system.name],
+                **(distribution(seconds[system.name]) or {}),
             }
             for system in systems
         },
@@ -82,7 +82,7 @@ async def _measure(systems: list[System], kills: int) -> dict[str, list[float]]:
 
 
 async def _failover(system: System, number: int) -> float:
-    """Kill the leader and return the seconds until a write that was begun after that is acknowledged."""
+    """Kill the leader and return the seconds until a write that began after that is acknowledged."""
     await system.write(f"before-{number}")
     await system.kill_leader()
     killed = time.monotonic()
@@ -116,7 +116,7 @@ def _markdown(results: dict[str, Any]) -> str:
         "# Failover beside peers",
         "",
         f"{results['machine']}; {'; '.join(results['versions'])}.",
-        "Seconds from kill -9 of the leader to the first acknowledged write that was begun after it.",
+        "Seconds from kill -9 of the leader to the first acknowledged write that began after it.",
         "",
         "| system | kills | median | p90 | max | settings |",
         "|---|---|---|---|---|---|",

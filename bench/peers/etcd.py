@@ -1,4 +1,4 @@
-"""etcd: three nodes, written to through the HTTP gateway of whichever survivor answers."""
+"""etcd: three nodes; writes go through the HTTP gateways of the running ones by turns."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Etcd:
     def __init__(
         self, name: str, timings: tuple[int, int] | None, *, program: str = "etcd", options: Sequence[str] = ()
     ) -> None:
-        """Nothing runs before `start`. ``options``: further ones of every node's command."""
+        """Start nothing yet. `options` are added to the command of every node."""
         self.name = name
         self._timings = timings
         self._program = program
         self._options = options
-        own = "" if timings is None else f", heartbeat-interval {timings[0]} ms, election-timeout {timings[1]} ms"
-        self.settings = f"3 nodes, HTTP gateway{own or ', default timings'}"
+        words = "" if timings is None else f", heartbeat-interval {timings[0]} ms, election-timeout {timings[1]} ms"
+        self.settings = f"3 nodes, HTTP gateway{words or ', default timings'}"
         self._nodes: list[Node] = []
         self._urls: list[str] = []
         self._http = httpx.AsyncClient(trust_env=False)
@@ -56,18 +56,18 @@ class Etcd:
         await self._until_whole()
 
     async def kill_leader(self) -> None:
-        """Kill it."""
+        """Kill the leader."""
         node, _ = await self._leader()
         await node.kill()
 
     async def leader_url(self) -> str:
-        """Return where its clients reach it."""
+        """Return the URL of the leader for clients."""
         _, url = await self._leader()
         return url
 
     @property
     def processes(self) -> tuple[int, ...]:
-        """The process ids of the nodes that run."""
+        """The process ids of the running nodes."""
         return tuple(node.process.pid for node in self._nodes if node.process is not None and node.runs)
 
     async def _leader(self) -> tuple[Node, str]:
@@ -75,12 +75,12 @@ class Etcd:
             status = await self._status(url)
             if status is not None and status["leader"] == status["header"]["member_id"]:
                 return node, url
-        raise SystemExit("etcd has no leader although it takes writes")
+        raise SystemExit("etcd has no leader although it accepts writes")
 
     async def write(self, key: str) -> bool:
-        """Try one of the nodes that run."""
-        living = [url for node, url in zip(self._nodes, self._urls, strict=True) if node.runs]
-        url = living[next(self._turn) % len(living)]
+        """Write through one of the running nodes."""
+        running = [url for node, url in zip(self._nodes, self._urls, strict=True) if node.runs]
+        url = running[next(self._turn) % len(running)]
         body = {"key": base64.b64encode(key.encode()).decode(), "value": base64.b64encode(b"x" * 64).decode()}
         try:
             response = await self._http.post(f"{url}/v3/kv/put", json=body, timeout=TRY_SECONDS)
@@ -89,7 +89,7 @@ class Etcd:
         return response.status_code == 200
 
     async def restore(self) -> None:
-        """Start what was killed."""
+        """Restart the killed node."""
         await asyncio.gather(*(node.start() for node in self._nodes if not node.runs))
         await self._until_whole()
 

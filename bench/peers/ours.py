@@ -14,10 +14,10 @@ class Hanas:
     """A lab with the preset `lan`, and with the given timings changed, seconds."""
 
     def __init__(self, name: str, **timings: float) -> None:
-        """Nothing runs before `start`."""
+        """Start nothing yet."""
         self.name = name
-        own = "".join(f", {timing} {seconds:g} s" for timing, seconds in timings.items())
-        self.settings = f"3 workers, 1 overseer, preset lan{own}"
+        words = "".join(f", {timing} {seconds:g} s" for timing, seconds in timings.items())
+        self.settings = f"3 workers, 1 overseer, preset lan{words}"
         self._environment = {f"HANAS_{timing.upper()}": str(seconds) for timing, seconds in timings.items()}
         self._lab: Lab | None = None
         self._client: AsyncClient | None = None
@@ -38,7 +38,7 @@ class Hanas:
         await lab.kill(self._killed)
 
     async def write(self, key: str) -> bool:
-        """Write with the client, which tries again by itself."""
+        """Write with the client, which retries by itself."""
         _, client = self._parts()
         try:
             await client.put(key, b"x" * 64)
@@ -47,7 +47,7 @@ class Hanas:
         return True
 
     async def restore(self) -> None:
-        """Start the worker that was killed."""
+        """Restart the killed worker."""
         lab, _ = self._parts()
         await lab.start_worker(self._killed)
         await self._until_whole()

@@ -14,14 +14,14 @@ _NAME = "main"
 
 
 class Sentinel:
-    """A replicated Redis that sentinels watch over.
+    """A replicated Redis with sentinels.
 
-    `appendfsync always` makes an acknowledged write durable at the master. It is not replicated before that, so a
-    failover may lose it: the time is comparable, the promise is not.
+    `appendfsync always` makes an acknowledged write durable at the master. It may not be replicated yet, so
+    a failover may lose it: the time is comparable, the guarantee is not.
     """
 
     def __init__(self) -> None:
-        """Nothing runs before `start`."""
+        """Start nothing yet."""
         self.name = "redis-sentinel"
         self.settings = (
             f"1 master, 2 replicas, 3 sentinels, down-after-milliseconds {_DOWN_AFTER_MS}, failover-timeout 2000, "
@@ -65,7 +65,7 @@ class Sentinel:
         return await _ask(master, "SET", key, "x" * 64) == "+OK"
 
     async def restore(self) -> None:
-        """Start what was killed; the sentinels make a replica of it."""
+        """Restart the killed server; the sentinels make it a replica."""
         for node in self._servers.values():
             if not node.runs:
                 await node.start()
@@ -84,7 +84,7 @@ class Sentinel:
         return 0
 
     async def _until_whole(self) -> None:
-        """Wait until the master has two replicas in sync and every sentinel knows of all."""
+        """Wait until the master has two replicas in sync and every sentinel knows all others."""
         async with asyncio.timeout(60):
             while True:
                 info = await _ask(await self._master(), "INFO", "replication", lines=30)
@@ -103,7 +103,7 @@ def _field(answer: str, name: str) -> str:
 
 
 async def _ask(port: int, *command: str, lines: int = 1) -> str:
-    """Send one command and return up to ``lines`` lines of the answer; empty if there is none in time."""
+    """Send one command and return up to `lines` lines of the answer; empty without one in time."""
     request = f"*{len(command)}\r\n" + "".join(f"${len(part)}\r\n{part}\r\n" for part in command)
     read: list[bytes] = []
     try:

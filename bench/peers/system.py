@@ -1,4 +1,4 @@
-"""What is measured: a cluster of three that has a leader which can be killed, and takes writes."""
+"""The interface of a measured system: three nodes, one of them the leader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 TRY_SECONDS = 0.25
-"""A write is tried again after this long without an answer, at every system alike."""
+"""The time-out of one try of a write, the same for every system."""
 
 
 class System(Protocol):
@@ -18,10 +18,10 @@ class System(Protocol):
 
     name: str
     settings: str
-    """Version, and what was set other than by default."""
+    """Version, and the settings that differ from the defaults."""
 
     async def start(self, directory: Path) -> None:
-        """Start three nodes and wait until writes are taken."""
+        """Start three nodes and wait until they accept writes."""
         ...
 
     async def kill_leader(self) -> None:
@@ -29,11 +29,11 @@ class System(Protocol):
         ...
 
     async def write(self, key: str) -> bool:
-        """Try to write once, durably, wherever the leader is now thought to be; tell whether it was acknowledged."""
+        """Try one durable write at the presumed leader; return whether it was acknowledged."""
         ...
 
     async def restore(self) -> None:
-        """Start what was killed and wait until all three take part."""
+        """Restart the killed node and wait until all three are in sync."""
         ...
 
     async def stop(self) -> None:
@@ -45,7 +45,7 @@ class Node:
     """One process of a cluster."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Nothing runs before `start`."""
+        """Start nothing yet."""
         self._command = command
         self._log = log
         self._environment = {**os.environ, **(environment or {})}
@@ -53,7 +53,7 @@ class Node:
 
     @property
     def runs(self) -> bool:
-        """The process is there."""
+        """Whether the process runs."""
         return self.process is not None and self.process.returncode is None
 
     async def start(self) -> None:

@@ -13,14 +13,7 @@ takeovers.
 from hanas_client.asynchronous import AsyncClient
 from hanas_client.calls import Value, Written
 from hanas_client.documents import Alert, Cluster, Entry, Member, Page, Takeover
-from hanas_client.errors import (
-    BadAnswer,
-    HanasError,
-    NotFound,
-    PreconditionFailed,
-    Refused,
-    Unavailable,
-)
+from hanas_client.errors import BadAnswer, HanasError, NotFound, PreconditionFailed, Refused, Unavailable
 from hanas_client.settings import Policy
 from hanas_client.sync import Client
 

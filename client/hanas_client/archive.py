@@ -22,8 +22,8 @@ from typing import BinaryIO
 import msgspec
 
 from hanas_client.asynchronous import AsyncClient
+from hanas_client.commands import connect
 from hanas_client.errors import HanasError, NotFound, PreconditionFailed
-from hanas_client.settings import Policy
 
 FORMAT = 1
 AT_ONCE = 32
@@ -85,26 +85,24 @@ class Progress:
             print(line, file=sys.stderr)
 
 
-def export(arguments: argparse.Namespace) -> int:
+def export(arguments: argparse.Namespace) -> None:
     """Write an archive to a file or to standard output."""
     with contextlib.ExitStack() as stack:
         target = sys.stdout.buffer if arguments.file == "-" else stack.enter_context(open(arguments.file, "wb"))
         asyncio.run(_export(arguments, target))
-    return 0
 
 
-def import_(arguments: argparse.Namespace) -> int:
+def import_(arguments: argparse.Namespace) -> None:
     """Put the keys of an archive from a file or from standard input."""
     with contextlib.ExitStack() as stack:
         source = sys.stdin.buffer if arguments.file == "-" else stack.enter_context(open(arguments.file, "rb"))
         asyncio.run(_import(arguments, source))
-    return 0
 
 
 async def _export(arguments: argparse.Namespace, target: BinaryIO) -> None:
     progress = Progress("exported")
     _write_line(target, Head(FORMAT, arguments.prefix))
-    async with _client(arguments) as client:
+    async with connect(AsyncClient, arguments) as client:
         async for item in _items(client, arguments.prefix):
             _write_line(target, item)
             progress.add(len(item.value))
@@ -138,24 +136,24 @@ async def _read(client: AsyncClient, key: str) -> Item | None:
 
 
 async def _import(arguments: argparse.Namespace, source: BinaryIO) -> None:
-    progress, kept = Progress("imported"), 0
+    progress, unchanged = Progress("imported"), 0
     waiting: set[asyncio.Task[bool]] = set()
-    async with _client(arguments) as client:
+    async with connect(AsyncClient, arguments) as client:
         try:
             for item in read_items(source):
                 waiting.add(asyncio.create_task(_put(client, item, keep=arguments.keep)))
                 progress.add(len(item.value))
                 if len(waiting) >= AT_ONCE:
                     done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                    kept += sum(not task.result() for task in done)
-            kept += sum(not written for written in await asyncio.gather(*waiting))
+                    unchanged += sum(not task.result() for task in done)
+            unchanged += sum(not written for written in await asyncio.gather(*waiting))
         finally:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
     progress.report(end="\n")
-    if kept:
-        print(f"{kept} keys were there already and stayed as they were", file=sys.stderr)
+    if unchanged:
+        print(f"{unchanged} existing keys are unchanged", file=sys.stderr)
 
 
 async def _put(client: AsyncClient, item: Item, *, keep: bool) -> bool:
@@ -168,39 +166,32 @@ async def _put(client: AsyncClient, item: Item, *, keep: bool) -> bool:
 
 def read_items(source: BinaryIO) -> Iterator[Item]:
     """Yield the keys of an archive. Raises BadArchive at an invalid line, or if the last line is missing."""
-    keys = size = number = 0
+    keys = size = 0
     tail: Tail | None = None
     for number, line in enumerate(source, 1):
         if tail is not None:
             raise BadArchive(f"line {number}: something follows the last line of the archive")
         try:
             if number == 1:
-                _check_head(msgspec.json.decode(line, type=Head))
+                version = msgspec.json.decode(line, type=Head).hanas
+                if version != FORMAT:
+                    raise BadArchive(
+                        f"an archive of format {version} needs another release: this one reads format {FORMAT}"
+                    )
                 continue
             if line.startswith(b'{"keys"'):
                 tail = msgspec.json.decode(line, type=Tail)
                 continue
             item = msgspec.json.decode(line, type=Item)
         except msgspec.MsgspecError as error:
-            raise BadArchive(f"line {number} is none of an archive: {error}") from None
+            raise BadArchive(f"line {number} is not a line of an archive: {error}") from None
         keys, size = keys + 1, size + len(item.value)
         yield item
     if tail != Tail(keys, size):
-        raise BadArchive(
-            f"the archive is not whole: {keys} keys with {size} bytes in {number} lines, and its last line says "
-            f"{'nothing' if tail is None else f'{tail.keys} keys with {tail.bytes} bytes'}; what came was imported"
-        )
-
-
-def _check_head(head: Head) -> None:
-    if head.hanas != FORMAT:
-        raise BadArchive(f"the archive has format {head.hanas}, this program knows {FORMAT}: install a matching one")
+        total = "nothing" if tail is None else f"{tail.keys} keys with {tail.bytes} bytes"
+        content = f"{keys} keys with {size} bytes, which are imported"
+        raise BadArchive(f"the archive is incomplete: {content}, and its last line says {total}")
 
 
 def _write_line(target: BinaryIO, content: Head | Item | Tail) -> None:
     target.write(msgspec.json.encode(content) + b"\n")
-
-
-def _client(arguments: argparse.Namespace) -> AsyncClient:
-    policy = Policy(deadline=arguments.timeout)
-    return AsyncClient(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)

@@ -3,131 +3,67 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from hanas_client import calls, transport
-from hanas_client.calls import TypedCall, Value, Written
-from hanas_client.documents import Alert, Cluster, Entry, Page, Takeover
-from hanas_client.overseer import alerts_call, cluster_call, forget_call, takeovers_call
-from hanas_client.plan import Failure, Plan, Send, StepResult, carry_out, consult
-from hanas_client.routes import Routes
-from hanas_client.settings import Policy, addresses, client_token, parse_urls
+from hanas_client import calls, overseer, transport
+from hanas_client.base import BaseClient, as_method
+from hanas_client.calls import Reply, TypedCall
+from hanas_client.documents import Entry
+from hanas_client.plan import Failure, Send, StepResult
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncClient:
-    """A client of one cluster for one event loop; use it as an asynchronous context manager or `close` it.
+def _method(call: Callable[P, TypedCall[T]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    async def method(client: AsyncClient, /, *arguments: P.args, **options: P.kwargs) -> T:
+        return await client._perform(call(*arguments, **options))
 
-    `overseers` and `servers` (workers) are base URLs, comma-separated or several; `settings.addresses` has the
-    defaults. Every method raises a `HanasError`; `Unavailable` after `policy.deadline` seconds. The client repeats
-    a write over takeovers with one idempotency key, so it happens at most once.
-    """
+    return as_method(method, call)
 
-    def __init__(
-        self,
-        overseers: str | Iterable[str] | None = None,
-        servers: str | Iterable[str] | None = None,
-        *,
-        policy: Policy | None = None,
-        token_file: str | Path | None = None,
-    ) -> None:
-        self._routes = Routes(*addresses(overseers, servers))
-        self._policy = policy or Policy()
-        self._token = client_token(token_file)
-        self._http = httpx.AsyncClient(
-            verify=transport.trust(), trust_env=False, headers=transport.HEADERS, limits=transport.LIMITS
-        )
+
+class AsyncClient(BaseClient[httpx.AsyncClient]):
+    """`Client` with coroutines, for one event loop; use it as an asynchronous context manager or `close` it."""
+
+    put = _method(calls.put)
+    get = _method(calls.get)
+    delete = _method(calls.delete)
+    page = _method(calls.page)
+    status = _method(calls.status)
+    cluster = _method(overseer.cluster)
+    takeovers = _method(overseer.takeovers)
+    alerts = _method(overseer.alerts)
+    forget = _method(overseer.forget)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
-    async def put(
-        self,
-        key: str,
-        value: bytes,
-        content_type: str | None = None,
-        if_match: str | None = None,
-        if_none_match: bool = False,
-    ) -> Written:
-        """Write a value, durable on return. Raises PreconditionFailed."""
-        return await self._perform(calls.put(key, value, content_type, if_match, if_none_match))
-
-    async def get(self, key: str, *, stale: bool = False) -> Value:
-        """Read a value, linearizably unless `stale`. Raises NotFound."""
-        return await self._perform(calls.get(key, stale=stale))
-
-    async def delete(self, key: str, if_match: str | None = None) -> None:
-        """Remove a key. Raises NotFound, and PreconditionFailed if its version differs from `if_match`."""
-        await self._perform(calls.delete(key, if_match))
-
-    async def page(self, prefix: str = "", after: str | None = None, limit: int | None = None) -> Page:
-        """Return one page of keys, as in `GET /v1/kv`."""
-        return await self._perform(calls.page(prefix, after, limit))
-
     async def list(self, prefix: str = "", after: str | None = None, limit: int | None = None) -> AsyncIterator[Entry]:
         """Yield at most `limit` keys with `prefix` and after `after`, in order, page by page."""
-        remaining = limit
-        while remaining is None or remaining > 0:
-            page = await self.page(prefix, after, calls.page_limit(remaining))
-            entries = page.keys[:remaining]
-            for entry in entries:
+        while limit is None or limit > 0:
+            page = await self.page(prefix, after, calls.page_limit(limit))
+            for entry in page.keys[:limit]:
                 yield entry
             if page.next is None:
                 return
-            after = page.next
-            remaining = None if remaining is None else remaining - len(entries)
+            after, limit = page.next, None if limit is None else limit - len(page.keys)
 
-    async def status(self, url: str | None = None) -> dict[str, object]:
-        """Return the status of the worker at `url`, or of the main."""
-        operation = calls.status()
-        if url is None:
-            return await self._perform(operation)
-        return await self._consult(operation, parse_urls(url))
+    def _connections(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(verify=transport.trust(), trust_env=False, limits=transport.LIMITS)
 
-    async def cluster(self) -> Cluster:
-        """Return the state of the cluster, as the overseer reports it."""
-        return await self._consult(cluster_call(), self._routes.overseers)
-
-    async def takeovers(self) -> tuple[Takeover, ...]:
-        """Return the history of epochs, with evidence."""
-        return await self._consult(takeovers_call(), self._routes.overseers)
-
-    async def alerts(self) -> tuple[Alert, ...]:
-        """Return the open alerts."""
-        return await self._consult(alerts_call(), self._routes.overseers)
-
-    async def forget(self, member: str) -> None:
-        """Declare that a failed member will not return; this ends its alerts. Raises Refused while it is alive."""
-        await self._consult(forget_call(member), self._routes.overseers)
-
-    async def _perform(self, operation: TypedCall[T]) -> T:
-        plan = carry_out(operation.call, self._routes, self._policy, time.monotonic(), random.random, self._token)
-        return operation.read(await self._drive(plan))
-
-    async def _consult(self, operation: TypedCall[T], bases: tuple[str, ...]) -> T:
-        if not bases:
-            raise ValueError("no overseer is named, and only one can answer this")
-        plan = consult(operation.call, bases, self._policy, time.monotonic(), random.random, self._token)
-        return operation.read(await self._drive(plan))
-
-    async def _drive(self, plan: Plan) -> calls.Reply:
+    async def _perform(self, typed: TypedCall[T]) -> T:
+        plan = self._plan(typed)
         try:
             step = next(plan)
             while True:
@@ -138,18 +74,11 @@ class AsyncClient:
                     await asyncio.sleep(step.seconds)
                 step = plan.send(StepResult(time.monotonic(), outcome))
         except StopIteration as end:
-            reply: calls.Reply = end.value
-            return reply
+            result: T = end.value
+            return result
 
-    async def _send(self, step: Send) -> calls.Reply | Failure:
+    async def _send(self, step: Send) -> Reply | Failure:
         try:
-            response = await self._http.request(
-                step.method,
-                step.url,
-                headers=dict(step.headers),
-                content=step.body,
-                timeout=transport.timeouts(step),
-            )
+            return transport.reply(await self._http.send(transport.request(step)))
         except transport.FAILURES as error:
             return transport.failure(error)
-        return transport.reply(response)

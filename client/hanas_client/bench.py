@@ -8,14 +8,16 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import msgspec
 from rich.console import Console
 
 from hanas_client import tables
 from hanas_client.asynchronous import AsyncClient
-from hanas_client.commands import policy
+from hanas_client.commands import connect
 from hanas_client.errors import HanasError
 from hanas_client.load import READ_SHARES, Load, Tally, Workload, percentile
 from hanas_client.narration import Sentence
@@ -76,20 +78,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workload", choices=tuple(READ_SHARES), default=default.kind, help="mixed (default): 90 %% gets, 10 %% puts"
     )
-    parser.add_argument(
-        "--value-bytes", metavar="N", type=int, default=default.value_bytes, help="size of a value (%(default)s)"
-    )
-    parser.add_argument(
-        "--connections", metavar="N", type=int, default=default.connections, help="concurrent connections (%(default)s)"
-    )
-    parser.add_argument(
-        "--duration",
-        metavar="SECONDS",
-        type=float,
-        default=default.seconds,
-        help="duration of the measurement (10; 600 at most)",
-    )
-    parser.add_argument("--keys", metavar="N", type=int, default=default.keys, help="number of keys (%(default)s)")
+    for option, value, words in (
+        ("--value-bytes", default.value_bytes, "size of a value"),
+        ("--connections", default.connections, "concurrent connections"),
+        ("--keys", default.keys, "number of keys"),
+    ):
+        parser.add_argument(option, metavar="N", type=int, default=value, help=f"{words} (%(default)s)")
+    words = "duration of the measurement (%(default)g; 600 at most)"
+    parser.add_argument("--duration", metavar="SECONDS", type=float, default=default.seconds, help=words)
     parser.add_argument(
         "--prefix", default=default.prefix, help="prefix of the keys (%(default)s); no other key is changed"
     )
@@ -97,7 +93,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> None:
     """Measure, print and clean up. Raises ValueError for an invalid workload, HanasError."""
     workload = Workload(
         arguments.workload,
@@ -108,16 +104,13 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.prefix,
     )
     asyncio.run(_bench(arguments, workload))
-    return 0
 
 
 async def _bench(arguments: argparse.Namespace, workload: Workload) -> None:
-    limits = policy(arguments)
     async with contextlib.AsyncExitStack() as stack:
 
         async def client() -> AsyncClient:
-            new = AsyncClient(arguments.overseer, arguments.server, policy=limits, token_file=arguments.token_file)
-            return await stack.enter_async_context(new)
+            return await stack.enter_async_context(connect(AsyncClient, arguments))
 
         observer = await client()
         before = _epoch_of(await observer.status())
@@ -127,17 +120,17 @@ async def _bench(arguments: argparse.Namespace, workload: Workload) -> None:
                 await _measure(load, observer, before, as_json=arguments.json)
             finally:
                 if not arguments.keep:
-                    async with _shown(lambda: "removing the keys"):
+                    with _activity(lambda: "removing the keys"):
                         await load.clear()
 
 
 async def _measure(load: Load, observer: AsyncClient, before: int | None, *, as_json: bool) -> None:
     workload = load.workload
-    async with _shown(lambda: f"writing the keys that are read: {load.prepared} of {workload.keys}"):
+    with _activity(lambda: f"writing the keys for the reads: {load.prepared} of {workload.keys}"):
         await load.prepare()
     if load.stopped:
         raise HanasError("stopped before anything was measured")
-    async with _shown(lambda: progress(load)):
+    with _activity(lambda: progress(load)):
         await load.measure()
     report = evaluate(load, before, await _epoch_after(observer))
     if as_json:
@@ -151,7 +144,8 @@ async def _measure(load: Load, observer: AsyncClient, before: int | None, *, as_
 def evaluate(load: Load, before: int | None, after: int | None) -> BenchReport:
     """Return the results of a load; `before` and `after` are epochs."""
     workload, seconds = load.workload, load.ended - load.began
-    operations = {name: tally for name, tally in (("get", load.gets), ("put", load.puts)) if _used(workload, name)}
+    share = READ_SHARES[workload.kind]
+    operations = ({"get": load.gets} if share > 0 else {}) | ({"put": load.puts} if share < 1 else {})
     if len(operations) > 1:
         total = Tally()
         for tally in operations.values():
@@ -171,11 +165,6 @@ def evaluate(load: Load, before: int | None, after: int | None) -> BenchReport:
         epoch_after=after,
         troubles=dict(load.troubles.most_common()),
     )
-
-
-def _used(workload: Workload, name: str) -> bool:
-    share = READ_SHARES[workload.kind]
-    return share > 0 if name == "get" else share < 1
 
 
 def _figures(tally: Tally, seconds: float) -> Figures:
@@ -216,10 +205,10 @@ def _row(name: str, figures: Figures) -> tuple[str, ...]:
 def _epochs(report: BenchReport) -> Sentence:
     before, after = report.epoch_before, report.epoch_after
     if before is None or after is None:
-        return Sentence("the cluster does not say which epoch it is", "bad")
+        return Sentence("the cluster does not report its epoch", "bad")
     if before == after:
         return Sentence(f"epoch {before} all the time", "good")
-    return Sentence(f"the epoch changed from {before} to {after}; `hanas takeovers` tells why", "urgent")
+    return Sentence(f"the epoch changed from {before} to {after}; `hanas takeovers` has the reason", "urgent")
 
 
 def progress(load: Load) -> str:
@@ -232,25 +221,22 @@ def progress(load: Load) -> str:
     return line + (f", no answer for {load.silence:.1f} s" if load.silence > 2 * _REFRESH_SECONDS else "")
 
 
-@contextlib.asynccontextmanager
-async def _shown(words: Callable[[], str]) -> AsyncIterator[None]:
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """Text that rich reads again for each frame."""
+
+    words: Callable[[], str]
+
+    def __rich__(self) -> str:
+        return self.words()
+
+
+def _activity(words: Callable[[], str]) -> AbstractContextManager[object]:
     """Show the current activity on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield
-        return
-    with console.status(words(), refresh_per_second=1 / _REFRESH_SECONDS) as status:
-
-        async def refresh() -> None:
-            while True:
-                await asyncio.sleep(_REFRESH_SECONDS)
-                status.update(words())
-
-        refreshing = asyncio.create_task(refresh())
-        try:
-            yield
-        finally:
-            refreshing.cancel()
+        return contextlib.nullcontext()
+    return console.status(_Live(words), refresh_per_second=1 / _REFRESH_SECONDS)
 
 
 @contextlib.contextmanager

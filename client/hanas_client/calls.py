@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -13,6 +14,7 @@ import msgspec
 
 from hanas_client.documents import Page, ProblemDocument, decode
 from hanas_client.errors import BadAnswer, HanasError, NotFound, PreconditionFailed, Refused
+from hanas_client.settings import parse_urls
 
 MAX_KEY_BYTES = 1024
 PAGE_KEYS = 1000
@@ -60,12 +62,21 @@ class Reply:
     body: bytes = b""
 
 
+class Recipient(Enum):
+    """Who answers a call: the main, or any overseer."""
+
+    MAIN = "main"
+    OVERSEER = "overseer"
+
+
 @dataclass(frozen=True, slots=True)
 class TypedCall(Generic[T_co]):
     """A call with the function that reads its final reply, which may raise a `HanasError`."""
 
     call: Call
     read: Callable[[Reply], T_co]
+    recipient: Recipient | tuple[str, ...] = Recipient.MAIN
+    """Or base URLs of servers any of which may answer."""
 
 
 def put(
@@ -75,9 +86,9 @@ def put(
     if_match: str | None = None,
     if_none_match: bool = False,
 ) -> TypedCall[Written]:
-    """Write a value. With `if_match` only over that version; with `if_none_match` only a new key.
+    """Write a value, durable on return; with `if_match` only over that version, with `if_none_match` only a new key.
 
-    Raises ValueError for an invalid key or header value.
+    Raises PreconditionFailed, and ValueError for an invalid key or header value.
     """
     headers = _write_headers(if_match)
     if if_none_match:
@@ -94,7 +105,7 @@ def put(
 
 
 def get(key: str, *, stale: bool = False) -> TypedCall[Value]:
-    """Read a value. `stale`: a backup may answer, with its applied state."""
+    """Read a value, linearizably unless `stale`: then a backup may answer. Raises NotFound."""
     call = Call("GET", _target(key) + ("?consistency=stale" if stale else ""))
 
     def read(reply: Reply) -> Value:
@@ -106,7 +117,7 @@ def get(key: str, *, stale: bool = False) -> TypedCall[Value]:
 
 
 def delete(key: str, if_match: str | None = None) -> TypedCall[None]:
-    """Remove a key, with `if_match` only at that version."""
+    """Remove a key. Raises NotFound, and PreconditionFailed if its version differs from `if_match`."""
     call = Call("DELETE", _target(key), _write_headers(if_match), writes=True)
 
     def read(reply: Reply) -> None:
@@ -116,15 +127,9 @@ def delete(key: str, if_match: str | None = None) -> TypedCall[None]:
 
 
 def page(prefix: str = "", after: str | None = None, limit: int | None = None) -> TypedCall[Page]:
-    """List up to `limit` keys with `prefix`, in order, from the first one greater than `after`."""
-    parameters: dict[str, str] = {}
-    if prefix:
-        parameters["prefix"] = prefix
-    if after is not None:
-        parameters["after"] = after
-    if limit is not None:
-        parameters["limit"] = str(limit)
-    query = urlencode(parameters, quote_via=quote)
+    """Return a page of up to `limit` keys with `prefix`, in order, from the first one greater than `after`."""
+    parameters = {"prefix": prefix or None, "after": after, "limit": limit}
+    query = urlencode({name: value for name, value in parameters.items() if value is not None}, quote_via=quote)
     call = Call("GET", "/v1/kv" + (f"?{query}" if query else ""), {"accept": "application/json"})
 
     def read(reply: Reply) -> Page:
@@ -139,14 +144,15 @@ def page_limit(remaining: int | None) -> int:
     return PAGE_KEYS if remaining is None else min(remaining, PAGE_KEYS)
 
 
-def status() -> TypedCall[dict[str, object]]:
-    """Read the status of a worker, `GET /v1/status`."""
+def status(url: str | None = None) -> TypedCall[dict[str, object]]:
+    """Return the status of the worker at `url`, or of the main."""
 
     def read(reply: Reply) -> dict[str, object]:
         _expect(reply, "/v1/status", 200)
         return decode(reply.body, dict[str, object], "the server")
 
-    return TypedCall(Call("GET", "/v1/status", {"accept": "application/json"}), read)
+    recipient = Recipient.MAIN if url is None else parse_urls(url)
+    return TypedCall(Call("GET", "/v1/status", {"accept": "application/json"}), read, recipient)
 
 
 def failure_of(reply: Reply, key: str) -> HanasError:

@@ -16,19 +16,20 @@ from types import ModuleType
 from typing import TypeAlias
 
 from hanas_client import archive, bench, commands
-from hanas_client.commands import DONE, FAILED, USAGE
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_core import release
+from hanas_core.volume.errors import FolderError
 
 _DESCRIPTION = "Use, watch and try out HANas, a highly available key-value store on a shared folder."
 _EPILOG = "Begin with `hanas lab`, a whole cluster on this machine. Exit codes: 0 done, 1 failed, 2 usage."
-# Commands in modules of their own, which an image may lack: `run(arguments) -> int`, and `configure(parser)` adds
-# arguments.
+# Commands in modules of their own, which an image may lack; `configure(parser)` adds arguments.
 _MODULES = {
     "lab": ("hanas_lab.terminal", "run a whole cluster on this machine until Ctrl-C"),
     "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
     "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
 }
+
+DONE, FAILED, USAGE = 0, 1, 2
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -39,16 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser().parse_args(arguments)
     except SystemExit as end:  # argparse has printed the error
         return end.code if isinstance(end.code, int) else USAGE
-    run: Callable[[argparse.Namespace], int] = options.run
+    run: Callable[[argparse.Namespace], int | None] = options.run
     try:
-        code = run(options)
+        code = run(options) or DONE
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of the output is gone. Python would report an error when it flushes at exit.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
-    except (HanasError, OSError) as error:
+    except (HanasError, FolderError, OSError) as error:
         code = _fail(_words(error), FAILED)
     except ValueError as error:
         code = _fail(str(error), USAGE)
@@ -76,10 +77,7 @@ def parser() -> argparse.ArgumentParser:
     )
     check.add_argument("folder", metavar="FOLDER", help="the shared folder as it is mounted here")
     check.add_argument(
-        "second",
-        metavar="SECOND",
-        nargs="?",
-        help="the same volume at another mount: each must see the writes of the other",
+        "second", metavar="SECOND", nargs="?", help="the same volume at another mount, which must show the same data"
     )
     check.set_defaults(run=commands.check_folder)
     for name, (module, summary) in _MODULES.items():
@@ -100,12 +98,10 @@ def _connection() -> argparse.ArgumentParser:
     group.add_argument(
         "--overseer",
         metavar="URLS",
-        help="base URLs of the overseers, comma-separated (OVERSEER_IP; http://localhost:4000)",
+        help="base URLs of overseers, comma-separated (OVERSEER_IP; http://localhost:4000)",
     )
     group.add_argument("--server", metavar="URLS", help="base URLs of workers, comma-separated (HANAS_SERVER)")
-    group.add_argument(
-        "--token-file", metavar="FILE", help="its first line is the bearer token (HANAS_CLIENT_TOKEN_FILE)"
-    )
+    group.add_argument("--token-file", metavar="FILE", help="first line: bearer token (HANAS_CLIENT_TOKEN_FILE)")
     group.add_argument(
         "--timeout",
         metavar="SECONDS",
@@ -120,7 +116,7 @@ def _add_key_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser
     put = subparsers.add_parser("put", parents=parents, help="write a value")
     put.add_argument("key", metavar="KEY")
     put.add_argument(
-        "value", metavar="VALUE", nargs="?", default="-", help="the value; @FILE: that file; -: standard input"
+        "value", metavar="VALUE", nargs="?", default="-", help="the value; @FILE; - (default): standard input"
     )
     put.add_argument("--content-type", metavar="TYPE", help="media type of the value")
     condition = put.add_mutually_exclusive_group()
@@ -162,15 +158,11 @@ def _add_cluster_commands(subparsers: Parsers, parents: list[argparse.ArgumentPa
 
 def _add_archive_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser]) -> None:
     export = subparsers.add_parser("export", parents=parents, help="write all keys and values to a file")
-    export.add_argument(
-        "file", metavar="FILE", nargs="?", default="-", help="the archive; - (default): standard output"
-    )
+    export.add_argument("file", metavar="FILE", nargs="?", default="-", help="the archive (standard output)")
     export.add_argument("--prefix", default="", help="only keys with this prefix")
     export.set_defaults(run=archive.export)
     importing = subparsers.add_parser("import", parents=parents, help="write the keys and values of an archive")
-    importing.add_argument(
-        "file", metavar="FILE", nargs="?", default="-", help="the archive; - (default): standard input"
-    )
+    importing.add_argument("file", metavar="FILE", nargs="?", default="-", help="the archive (standard input)")
     importing.add_argument("--keep", action="store_true", help="leave existing keys unchanged")
     importing.set_defaults(run=archive.import_)
 
@@ -196,14 +188,14 @@ def _positive_count(text: str) -> int:
     return count
 
 
-def _words(error: HanasError | OSError) -> str:
-    """What is wrong and, where it is not plain, what to do."""
+def _words(error: HanasError | FolderError | OSError) -> str:
+    """Return the message and, where it is not plain, the remedy."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     if isinstance(error, BadAnswer):
         return f"{error}; check --overseer and --server"
     if isinstance(error, Unavailable) and error.outcome_unknown:
-        return f"{error}; `hanas get` tells"
+        return f"{error}; `hanas get` shows which"
     if isinstance(error, Unavailable) and not error.contacted:
         return f"{error}; is the cluster running? Start one with `hanas lab`, or name one with --overseer or --server"
     return str(error)

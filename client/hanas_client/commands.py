@@ -1,4 +1,4 @@
-"""The subcommands of `hanas`; each takes the parsed arguments and returns the exit code."""
+"""The subcommands of `hanas`; each takes the parsed arguments and raises what `cli.main` reports."""
 
 from __future__ import annotations
 
@@ -10,117 +10,109 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from hanas_client import events, tables
+from hanas_client.base import BaseClient
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.narration import Narrator, Sentence, as_json_line
 from hanas_client.settings import Policy, addresses, client_token
 from hanas_client.sync import Client
+from hanas_core.members.cluster import initialise
+from hanas_core.volume import blocking, fitness, names
+from hanas_core.volume.posix import PosixFolder
 
-DONE, FAILED, USAGE = 0, 1, 2
 # A cluster that never answers probably does not exist, and a person waits at the terminal.
 FIRST_CONTACT_SECONDS = 2.0
 
+C = TypeVar("C", bound=BaseClient[Any])
 
-def put(arguments: argparse.Namespace) -> int:
+
+def put(arguments: argparse.Namespace) -> None:
     """Write a value."""
     value = _value(arguments.value)
-    with _client(arguments) as client:
+    with connect(Client, arguments) as client:
         written = client.put(arguments.key, value, arguments.content_type, arguments.if_match, arguments.if_none_match)
-    if arguments.json:
-        _print_json({"key": arguments.key, "created": written.created, "version": written.version})
-    else:
-        print(f"{'created' if written.created else 'replaced'} {arguments.key}, version {written.version}")
-    return DONE
+    document = {"key": arguments.key, "created": written.created, "version": written.version}
+    words = "created" if written.created else "replaced"
+    _report(arguments, document, f"{words} {arguments.key}, version {written.version}")
 
 
-def get(arguments: argparse.Namespace) -> int:
+def get(arguments: argparse.Namespace) -> None:
     """Print a value: its bytes as they are, or with `--json` as text or base64."""
-    with _client(arguments) as client:
+    with connect(Client, arguments) as client:
         value = client.get(arguments.key, stale=arguments.stale)
     if not arguments.json:
         sys.stdout.buffer.write(value.value)
         sys.stdout.buffer.flush()
-        return DONE
+        return
     document = {"key": arguments.key, "version": value.version, "contentType": value.content_type}
     try:
         document["value"] = value.value.decode()
     except UnicodeDecodeError:
         document["valueBase64"] = base64.b64encode(value.value).decode()
     _print_json(document)
-    return DONE
 
 
-def delete(arguments: argparse.Namespace) -> int:
+def delete(arguments: argparse.Namespace) -> None:
     """Remove a key."""
-    with _client(arguments) as client:
+    with connect(Client, arguments) as client:
         client.delete(arguments.key, arguments.if_match)
-    if arguments.json:
-        _print_json({"key": arguments.key, "deleted": True})
-    else:
-        print(f"deleted {arguments.key}")
-    return DONE
+    _report(arguments, {"key": arguments.key, "deleted": True}, f"deleted {arguments.key}")
 
 
-def list_keys(arguments: argparse.Namespace) -> int:
+def list_keys(arguments: argparse.Namespace) -> None:
     """Print keys with versions and sizes at once as pages arrive, a line each; with `--json` one document a line."""
-    with _client(arguments) as client:
+    with connect(Client, arguments) as client:
         entries = client.list(arguments.prefix, arguments.after, arguments.limit)
         if arguments.json:
             for entry in entries:
                 _print_json(entry)
-            return DONE
+            return
         if sys.stdout.isatty():
             rows = [(entry.key, entry.version, f"{entry.size} B") for entry in entries]
             tables.show(tables.console(), ("KEY", "VERSION", "SIZE"), rows)
-            return DONE
+            return
         for entry in entries:
             print(entry.key, entry.version, entry.size, sep="\t")
-    return DONE
 
 
-def status(arguments: argparse.Namespace) -> int:
+def status(arguments: argparse.Namespace) -> None:
     """Show the cluster as the overseer reports it; with workers only, the status of each."""
     overseers, servers = addresses(arguments.overseer, arguments.server)
-    with _client(arguments) as client:
+    with connect(Client, arguments) as client:
         if not overseers:
             for document in [client.status(url) for url in servers]:
                 _print_json(document)
-            return DONE
+            return
         cluster = client.cluster()
     if arguments.json:
         _print_json(cluster)
     else:
         tables.show_cluster(tables.console(), cluster)
-    return DONE
 
 
-def takeovers(arguments: argparse.Namespace) -> int:
+def takeovers(arguments: argparse.Namespace) -> None:
     """Show the history of epochs."""
-    with _client(arguments) as client:
+    with connect(Client, arguments) as client:
         history = client.takeovers()
     if arguments.json:
         _print_json({"takeovers": history})
     else:
         tables.show_takeovers(tables.console(), history, verbose=arguments.verbose)
-    return DONE
 
 
-def forget(arguments: argparse.Namespace) -> int:
+def forget(arguments: argparse.Namespace) -> None:
     """Declare that a member will not return."""
-    with _client(arguments) as client:
+    with connect(Client, arguments) as client:
         client.forget(arguments.member)
-    if arguments.json:
-        _print_json({"member": arguments.member, "forgotten": True})
-    else:
-        print(f"{arguments.member} is missed no longer; it may join again at any time")
-    return DONE
+    document = {"member": arguments.member, "forgotten": True}
+    _report(arguments, document, f"{arguments.member} is marked as left; it may join again at any time")
 
 
-def watch(arguments: argparse.Namespace) -> int:
+def watch(arguments: argparse.Namespace) -> None:
     """Print a line per event until Ctrl-C."""
     overseers, _ = addresses(arguments.overseer, arguments.server)
     if not overseers:
@@ -128,7 +120,6 @@ def watch(arguments: argparse.Namespace) -> int:
     token = client_token(arguments.token_file)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(narrate(overseers, token, as_json=arguments.json))
-    return DONE
 
 
 async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: bool, patient: bool = False) -> None:
@@ -160,37 +151,24 @@ async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: boo
             sys.stdout.flush()
 
 
-def init(arguments: argparse.Namespace) -> int:
+def init(arguments: argparse.Namespace) -> None:
     """Initialise an empty folder as a HANas folder; an existing HANas folder stays unchanged."""
-    from hanas_core.members import cluster  # noqa: PLC0415
-    from hanas_core.volume import blocking, errors, fitness, posix  # noqa: PLC0415
-
+    folder = PosixFolder(Path(arguments.folder))
     try:
-        folder = posix.PosixFolder(Path(arguments.folder))
         fitness.require(blocking.run(fitness.Examination(folder, folder, fitness.hidden(), time.monotonic).run()))
-        identity = blocking.run(cluster.initialise(folder))
     except fitness.Unfit as failure:
         raise HanasError(f"{arguments.folder} is unfit: {failure}") from None
-    except errors.FolderError as error:
-        raise HanasError(str(error)) from None
-    if arguments.json:
-        _print_json({"folder": os.path.abspath(arguments.folder), "folderId": identity.folder_id})
-    else:
-        print(f"{arguments.folder} is a HANas folder with the id {identity.folder_id}")
-    return DONE
+    identity = blocking.run(initialise(folder))
+    document = {"folder": os.path.abspath(arguments.folder), "folderId": identity.folder_id}
+    _report(arguments, document, f"{arguments.folder} is a HANas folder with the id {identity.folder_id}")
 
 
-def check_folder(arguments: argparse.Namespace) -> int:
+def check_folder(arguments: argparse.Namespace) -> None:
     """Test whether a volume satisfies the protocol, at one mount or between two."""
-    from hanas_core.volume import blocking, errors, fitness, names, posix  # noqa: PLC0415
-
     places = [Path(arguments.folder), Path(arguments.second or arguments.folder)]
     directory = names.TEMPORARY + "/" if (places[0] / names.TEMPORARY).is_dir() else ""
-    try:
-        views = [posix.PosixFolder(place) for place in places]
-        checks = blocking.run(fitness.Examination(views[0], views[1], fitness.hidden(directory), time.monotonic).run())
-    except errors.FolderError as error:
-        raise HanasError(str(error)) from None
+    views = [PosixFolder(place) for place in places]
+    checks = blocking.run(fitness.Examination(views[0], views[1], fitness.hidden(directory), time.monotonic).run())
     failed = next((check for check in checks if check.trouble is not None), None)
     if arguments.json:
         results = [{"what": check.what, "seconds": check.seconds, "trouble": check.trouble} for check in checks]
@@ -200,16 +178,12 @@ def check_folder(arguments: argparse.Namespace) -> int:
         tables.show(tables.console(), ("CHECK", "RESULT", "TOOK"), rows)
     if failed is not None:
         raise HanasError(f"{arguments.folder} is unfit: {failed.what}: {failed.trouble}")
-    return DONE
 
 
-def policy(arguments: argparse.Namespace) -> Policy:
-    """Return the time limits of a command."""
-    return Policy(deadline=arguments.timeout, first_contact=min(FIRST_CONTACT_SECONDS, arguments.timeout))
-
-
-def _client(arguments: argparse.Namespace) -> Client:
-    return Client(arguments.overseer, arguments.server, policy=policy(arguments), token_file=arguments.token_file)
+def connect(kind: type[C], arguments: argparse.Namespace) -> C:
+    """Return a client of the cluster that the arguments name."""
+    policy = Policy(deadline=arguments.timeout, first_contact=min(FIRST_CONTACT_SECONDS, arguments.timeout))
+    return kind(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)
 
 
 def _value(argument: str) -> bytes:
@@ -218,6 +192,13 @@ def _value(argument: str) -> bytes:
     if argument.startswith("@"):
         return Path(argument[1:]).read_bytes()
     return os.fsencode(argument)
+
+
+def _report(arguments: argparse.Namespace, document: dict[str, object], words: str) -> None:
+    if arguments.json:
+        _print_json(document)
+    else:
+        print(words)
 
 
 def _print_json(document: Any) -> None:

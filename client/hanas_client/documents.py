@@ -29,13 +29,6 @@ class Main(LenientDocument, frozen=True):
     state: str = ""
 
 
-class MainReply(LenientDocument, frozen=True):
-    """`GET /v1/main`."""
-
-    epoch: int | None = None
-    main: Main | None = None
-
-
 class Member(LenientDocument, frozen=True):
     """One member of the pool as the overseer sees it. `lag_bytes` is the size of the log that it has not applied."""
 
@@ -51,12 +44,6 @@ class Member(LenientDocument, frozen=True):
     verdict: str | None = None
     applied: str | None = None
     lag_bytes: int | None = None
-
-
-class PoolReply(LenientDocument, frozen=True):
-    """`GET /v1/pool`."""
-
-    members: list[Member] = []
 
 
 class Link(LenientDocument, frozen=True):
@@ -107,7 +94,7 @@ class Alert(LenientDocument, frozen=True):
 
 
 class Cluster(LenientDocument, frozen=True):
-    """`GET /v1/cluster`: the whole state that the overseer reports."""
+    """`GET /v1/cluster`: the whole state that the overseer reports. Its other documents are parts of this one."""
 
     folder_id: str | None = None
     epoch: int | None = None
@@ -115,18 +102,6 @@ class Cluster(LenientDocument, frozen=True):
     members: list[Member] = []
     links: list[Link] = []
     takeovers: list[Takeover] = []
-    alerts: list[Alert] = []
-
-
-class TakeoversReply(LenientDocument, frozen=True):
-    """`GET /v1/takeovers`."""
-
-    takeovers: list[Takeover] = []
-
-
-class AlertsReply(LenientDocument, frozen=True):
-    """`GET /v1/alerts`."""
-
     alerts: list[Alert] = []
 
 
@@ -148,9 +123,7 @@ class Page(LenientDocument, frozen=True):
 class ProblemDocument(LenientDocument, frozen=True):
     """An error body, `application/problem+json` (RFC 9457)."""
 
-    type: str = "about:blank"
     title: str = ""
-    status: int | None = None
     detail: str = ""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 
 import httpx
 
@@ -31,10 +32,10 @@ async def follow(
     """
     parser = EventParser(last_id)
     backoff = BACKOFF_START_SECONDS
-    troubled = False
+    reported = False
     timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
     async with httpx.AsyncClient(trust_env=False, headers=transport.HEADERS, timeout=timeout) as http:
-        for base in _in_turn(overseers):
+        for base in itertools.cycle(overseers):
             headers = {"accept": "text/event-stream"}
             if token is not None:
                 headers["authorization"] = f"Bearer {token}"
@@ -47,19 +48,14 @@ async def follow(
                     if response.status_code == 200:
                         async for chunk in response.aiter_bytes():
                             for event in parser.feed(chunk):
-                                backoff, troubled = BACKOFF_START_SECONDS, False
+                                backoff, reported = BACKOFF_START_SECONDS, False
                                 yield event
                     else:
                         trouble = f"{base} answered {response.status_code} to the request for events"
             except transport.FAILURES as error:
                 trouble = f"{base}: {transport.failure(error).detail}"
-            if on_trouble is not None and not troubled:
+            if on_trouble is not None and not reported:
                 on_trouble(trouble)
-            troubled = True
+            reported = True
             await asyncio.sleep(backoff * (0.5 + random.random() / 2))
             backoff = min(backoff * 2, BACKOFF_CAP_SECONDS)
-
-
-def _in_turn(overseers: tuple[str, ...]) -> Iterator[str]:
-    while True:
-        yield from overseers

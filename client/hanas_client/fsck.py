@@ -7,11 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from hanas_client.commands import DONE, FAILED
-from hanas_client.errors import HanasError
 from hanas_core.upkeep import fsck
 from hanas_core.upkeep.findings import Finding, FolderReport
-from hanas_core.volume import blocking, errors, posix
+from hanas_core.volume import blocking
+from hanas_core.volume.posix import PosixFolder
 
 _SHOWN_KEYS = 10
 
@@ -23,16 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check the folder; return 1 if it has errors."""
-    try:
-        report = blocking.run(fsck.check(posix.PosixFolder(Path(arguments.folder))))
-    except errors.FolderError as error:
-        raise HanasError(str(error)) from None
+    """Check the folder; return the exit code, 1 if it has errors."""
+    report = blocking.run(fsck.check(PosixFolder(Path(arguments.folder))))
     if arguments.json:
         print(msgspec.json.encode(report).decode())
     else:
         show(report, quiet=arguments.quiet)
-    return FAILED if report.errors else DONE
+    return int(report.errors > 0)
 
 
 def show(report: FolderReport, *, quiet: bool) -> None:
@@ -53,5 +49,5 @@ def _line(finding: Finding) -> str:
     if not finding.keys:
         return line
     more = len(finding.keys) - _SHOWN_KEYS
-    shown = ", ".join(finding.keys[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
-    return f"{line}; keys: {shown}"
+    names = ", ".join(finding.keys[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+    return f"{line}; keys: {names}"

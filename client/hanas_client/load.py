@@ -173,7 +173,7 @@ class Load:
         await self._on_each_connection(lambda client: self._remove_each(client, numbers))
         if self._touched:
             where = f"{self.workload.prefix}{self.workload.run}/"
-            raise HanasError(f"{len(self._touched)} keys may be left; `hanas list --prefix {where}` shows them")
+            raise HanasError(f"{len(self._touched)} keys may remain; `hanas list --prefix {where}` shows them")
 
     async def _remove_each(self, client: AsyncClient, numbers: Iterator[int]) -> None:
         for number in numbers:

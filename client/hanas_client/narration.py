@@ -50,11 +50,7 @@ def differences(previous: Cluster | None, present: Cluster) -> list[Sentence]:
     """Return the differences between two documents; for the first one, a summary."""
     if previous is None:
         return [_summary(present)]
-    return [
-        *_main_changes(previous, present),
-        *_member_changes(previous, present),
-        *_link_changes(previous, present),
-    ]
+    return [*_main_changes(previous, present), *_member_changes(previous, present), *_link_changes(previous, present)]
 
 
 def takeover_sentence(takeover: Takeover) -> Sentence:
@@ -65,9 +61,8 @@ def takeover_sentence(takeover: Takeover) -> Sentence:
 
 
 def alert_sentence(alert: Alert) -> Sentence:
-    """Return severity, message, time and advice."""
-    since = f" (since {alert.since})" if isinstance(alert.since, str) and alert.since else ""
-    advice = f"{since} → {alert.advice}" if alert.advice else since
+    """Return severity, message and advice."""
+    advice = f" → {alert.advice}" if alert.advice else ""
     tone: Tone = "bad" if alert.severity == "notice" else "urgent"
     return Sentence(f"{alert.severity or 'alert'}: {alert.message}{advice}", tone)
 
@@ -98,7 +93,7 @@ def _main_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
         return []
     if now.state == "serving":
         return [Sentence(f"epoch {present.epoch}: {now.member} serves", "good")]
-    return [Sentence(f"epoch {present.epoch}: {now.member} is the main ({now.state or 'claimed'})")]
+    return [Sentence(f"epoch {present.epoch}: {now.member} does not serve yet ({now.state or 'claimed'})")]
 
 
 def _member_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
@@ -110,11 +105,11 @@ def _member_changes(previous: Cluster, present: Cluster) -> list[Sentence]:
             sentences.append(Sentence(f"{member.member} joined the pool", "good"))
             continue
         if last.incarnation != member.incarnation:
-            sentences.append(Sentence(f"{member.member} was started again", "good"))
+            sentences.append(Sentence(f"{member.member} was restarted", "good"))
         elif last.role != member.role == "left":
             sentences.append(Sentence(f"{member.member} was stopped in order"))
         elif last.alive is not False and member.alive is False:
-            sentences.append(Sentence(f"{member.member} is not heard of any more", "bad"))
+            sentences.append(Sentence(f"{member.member} is no longer alive", "bad"))
         elif last.alive is False and member.alive:
             sentences.append(Sentence(f"{member.member} is back", "good"))
         if member.verdict not in {last.verdict, None, "Unknown"}:

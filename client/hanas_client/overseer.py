@@ -6,31 +6,30 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import quote
 
-from hanas_client.calls import Call, Reply, TypedCall, failure_of
-from hanas_client.documents import Alert, AlertsReply, Cluster, Takeover, TakeoversReply, decode
+from hanas_client.calls import Call, Recipient, Reply, TypedCall, failure_of
+from hanas_client.documents import Alert, Cluster, Takeover, decode
 from hanas_client.errors import HanasError
 
-D = TypeVar("D")
 T = TypeVar("T")
 
 
-def cluster_call() -> TypedCall[Cluster]:
-    """Read the state of the cluster."""
-    return _document("/v1/cluster", Cluster, lambda document: document)
+def cluster() -> TypedCall[Cluster]:
+    """Return the state of the cluster."""
+    return _document("/v1/cluster", lambda document: document)
 
 
-def takeovers_call() -> TypedCall[tuple[Takeover, ...]]:
-    """Read the history of epochs with its evidence."""
-    return _document("/v1/takeovers", TakeoversReply, lambda document: tuple(document.takeovers))
+def takeovers() -> TypedCall[tuple[Takeover, ...]]:
+    """Return the history of epochs, with evidence."""
+    return _document("/v1/takeovers", lambda document: tuple(document.takeovers))
 
 
-def alerts_call() -> TypedCall[tuple[Alert, ...]]:
-    """Read the open alerts."""
-    return _document("/v1/alerts", AlertsReply, lambda document: tuple(document.alerts))
+def alerts() -> TypedCall[tuple[Alert, ...]]:
+    """Return the open alerts."""
+    return _document("/v1/alerts", lambda document: tuple(document.alerts))
 
 
-def forget_call(member: str) -> TypedCall[None]:
-    """Declare that a failed member will not return."""
+def forget(member: str) -> TypedCall[None]:
+    """Declare that a failed member will not return; this ends its alerts. Raises Refused while it is alive."""
 
     def read(reply: Reply) -> None:
         if reply.status == 404:
@@ -38,13 +37,13 @@ def forget_call(member: str) -> TypedCall[None]:
         if reply.status != 204:
             raise failure_of(reply, member)
 
-    return TypedCall(Call("DELETE", f"/v1/pool/{quote(member, safe='')}"), read)
+    return TypedCall(Call("DELETE", f"/v1/pool/{quote(member, safe='')}"), read, Recipient.OVERSEER)
 
 
-def _document(path: str, kind: type[D], content: Callable[[D], T]) -> TypedCall[T]:
+def _document(path: str, content: Callable[[Cluster], T]) -> TypedCall[T]:
     def read(reply: Reply) -> T:
         if reply.status != 200:
             raise failure_of(reply, path)
-        return content(decode(reply.body, kind, "the overseer"))
+        return content(decode(reply.body, Cluster, "the overseer"))
 
-    return TypedCall(Call("GET", path, {"accept": "application/json"}), read)
+    return TypedCall(Call("GET", path, {"accept": "application/json"}), read, Recipient.OVERSEER)

@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from hanas_client.calls import Call, Reply, is_problem, words_of
-from hanas_client.documents import MainReply, PoolReply, decode
+from hanas_client.documents import Cluster, decode
 from hanas_client.errors import BadAnswer, Refused, Unavailable
 from hanas_client.routes import Routes
 from hanas_client.settings import Policy
@@ -74,7 +73,6 @@ class StepResult:
     outcome: Reply | Failure | None = None
 
 
-D = TypeVar("D")
 Step = Send | Wait
 Plan = Generator[Step, StepResult, Reply]
 
@@ -106,18 +104,19 @@ class _Journey:
         self.connect = min(self.policy.connect_first, self.policy.connect)
         self.read = min(self.policy.read_first, self.policy.read)
 
-    @property
-    def deadline(self) -> float:
+    def remaining(self) -> float:
+        """Return the seconds until the deadline. Raises Unavailable after it."""
         patience = self.policy.deadline
         if not self.contacted and self.policy.first_contact is not None:
             patience = min(patience, self.policy.first_contact)
-        return self.started + patience
+        remaining = self.started + patience - self.now
+        if remaining <= 0:
+            raise self.unavailable()
+        return remaining
 
     def send(self, call: Call, url: str, connect: float, read: float) -> Generator[Step, StepResult, Reply | Failure]:
         """Attempt `call` at `url`; store a failure for the final message."""
-        remaining = self.deadline - self.now
-        if remaining <= 0:
-            raise self.unavailable()
+        remaining = self.remaining()
         headers = dict(call.headers)
         if self.token is not None:
             headers["authorization"] = f"Bearer {self.token}"
@@ -139,9 +138,7 @@ class _Journey:
 
     def pause(self) -> Generator[Step, StepResult, None]:
         """Wait between two rounds."""
-        remaining = self.deadline - self.now
-        if remaining <= 0:
-            raise self.unavailable()
+        remaining = self.remaining()
         seconds = self.backoff * (0.5 + self.jitter() / 2)
         if self.retry_after is not None:
             seconds = min(seconds, max(self.retry_after, self.policy.backoff_start))
@@ -160,11 +157,7 @@ class _Journey:
         elif self.writes:
             message += "; nothing was written"
         return Unavailable(
-            message,
-            outcome_unknown=self.outcome_unknown,
-            contacted=self.contacted,
-            tries=self.tries,
-            elapsed=elapsed,
+            message, outcome_unknown=self.outcome_unknown, contacted=self.contacted, tries=self.tries, elapsed=elapsed
         )
 
     def resolve(self) -> Generator[Step, StepResult, str | None]:
@@ -179,12 +172,12 @@ class _Journey:
     def ask_overseers(self) -> Generator[Step, StepResult, str | None]:
         """Return the main's base URL from the first overseer that answers."""
         for base in self.routes.overseers_to_ask(self.now):
-            document = yield from self.look_up(base, "/v1/main", MainReply)
+            document = yield from self.look_up(base, "/v1/main")
             if document is None:
                 self.routes.overseer_failed(base, self.now)
                 continue
             if not self.routes.pool_is_fresh(self.now):
-                pool = yield from self.look_up(base, "/v1/pool", PoolReply)
+                pool = yield from self.look_up(base, "/v1/pool")
                 if pool is not None:
                     urls = [member.advertise_url for member in pool.members if member.advertise_url]
                     self.routes.learn_pool(urls, self.now)
@@ -194,11 +187,10 @@ class _Journey:
             return document.main.advertise_url.rstrip("/")
         return None
 
-    def look_up(self, base: str, path: str, kind: type[D]) -> Generator[Step, StepResult, D | None]:
+    def look_up(self, base: str, path: str) -> Generator[Step, StepResult, Cluster | None]:
         """Return a document of an overseer, None if it has none now. Raises Refused without a valid token."""
-        call = Call("GET", path, {"accept": "application/json"})
-        lookup = self.policy.lookup
-        outcome = yield from self.send(call, base + path, lookup, lookup)
+        call, seconds = Call("GET", path, {"accept": "application/json"}), self.policy.lookup
+        outcome = yield from self.send(call, base + path, seconds, seconds)
         if isinstance(outcome, Failure):
             return None
         if outcome.status in {401, 403}:
@@ -207,7 +199,7 @@ class _Journey:
             self.trouble = _described(base, outcome)
             return None
         try:
-            return decode(outcome.body, kind, base)
+            return decode(outcome.body, Cluster, base)
         except BadAnswer as error:
             self.trouble = str(error)
             return None

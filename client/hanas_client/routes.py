@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-OVERSEER_REST_SECONDS = 1.0
+OVERSEER_SKIP_SECONDS = 1.0
 POOL_FRESH_SECONDS = 5.0
 
 
@@ -23,7 +23,7 @@ class Routes:
         self._members: tuple[str, ...] = ()
         self._pool_read_at: float | None = None
         self._turn = 0
-        self._resting: dict[str, float] = {}
+        self._skipped_until: dict[str, float] = {}
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -54,10 +54,10 @@ class Routes:
 
     def overseers_to_ask(self, now: float) -> tuple[str, ...]:
         """Return the overseers, without those that just failed if workers are known."""
-        awake = tuple(base for base in self.overseers if self._resting.get(base, now) <= now)
-        return awake if self.workers else awake or self.overseers
+        ready = tuple(base for base in self.overseers if self._skipped_until.get(base, now) <= now)
+        return ready if self.workers else ready or self.overseers
 
     def overseer_failed(self, base: str, now: float) -> None:
         """Move this overseer to the end, and skip it for a moment."""
-        self._resting = self._resting | {base: now + OVERSEER_REST_SECONDS}
+        self._skipped_until = self._skipped_until | {base: now + OVERSEER_SKIP_SECONDS}
         self.overseers = (*(other for other in self.overseers if other != base), base)

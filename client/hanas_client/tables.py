@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hanas_client.documents import Cluster, Durations, Link, Member, Takeover
+from hanas_client.documents import Cluster, Durations, Member, Takeover
 from hanas_client.narration import Sentence, alert_sentence
 
 STYLES = {"good": "green", "bad": "yellow", "urgent": "bold red", "plain": ""}
@@ -49,9 +49,12 @@ def show_cluster(output: Console, cluster: Cluster) -> None:
     show(output, columns, [_member_row(member) for member in cluster.members])
     for link in cluster.links:
         if link.state == "failed":
-            say(output, Sentence(_link_words(link), "bad"))
+            since = "" if link.since_seconds is None else f" for {link.since_seconds:.0f} s"
+            say(output, Sentence(f"link {link.source} → {link.target} failed{since}", "bad"))
     for alert in cluster.alerts:
-        say(output, alert_sentence(alert))
+        sentence = alert_sentence(alert)
+        since = f" (since {alert.since})" if isinstance(alert.since, str) else ""
+        say(output, Sentence(f"{sentence.text}{since}", sentence.tone))
 
 
 def show_takeovers(output: Console, takeovers: Sequence[Takeover], *, verbose: bool) -> None:
@@ -99,11 +102,6 @@ def _duration(durations: Durations | None) -> str:
         return "–"
     parts = f"{durations.detection:.3f} + {durations.claim:.3f} + {durations.replay:.3f}"
     return f"{durations.total:.3f} s = {parts} (detection, claim, replay)"
-
-
-def _link_words(link: Link) -> str:
-    since = "" if link.since_seconds is None else f" for {link.since_seconds:.0f} s"
-    return f"link {link.source} → {link.target} failed{since}"
 
 
 def _evidence_lines(evidence: object, indent: str = "") -> list[str]:

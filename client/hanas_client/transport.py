@@ -11,13 +11,7 @@ from hanas_client.calls import Reply
 from hanas_client.plan import Failure, Send
 
 # The errors before any byte of the request can have reached the server.
-_NOT_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.InvalidURL,
-    httpx.UnsupportedProtocol,
-)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.InvalidURL, httpx.UnsupportedProtocol)
 # All errors of a request. httpx passes some of ssl and OSError unchanged.
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError)
 
@@ -31,9 +25,11 @@ def trust() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-def timeouts(step: Send) -> httpx.Timeout:
-    """Return the time-outs of one attempt; `read_seconds` limits the pause between two pieces of the answer."""
-    return httpx.Timeout(step.read_seconds, connect=step.connect_seconds)
+def request(step: Send) -> httpx.Request:
+    """Return the request of one attempt; `read_seconds` limits the pause between two pieces of the answer."""
+    timeout = httpx.Timeout(step.read_seconds, connect=step.connect_seconds).as_dict()
+    headers = {**HEADERS, **step.headers}
+    return httpx.Request(step.method, step.url, headers=headers, content=step.body, extensions={"timeout": timeout})
 
 
 def reply(response: httpx.Response) -> Reply:

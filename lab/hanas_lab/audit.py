@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from hanas_lab.history import Action, Operation, OperationOutcome
 from hanas_lab.linearizable import Counterexample, GivenUp, counterexample, version_of
 
 _THE_END = "the end"
+_MAYBE_DONE = (OperationOutcome.OK, OperationOutcome.UNKNOWN)
 
 
 class LastValue(NamedTuple):
@@ -24,14 +25,12 @@ class LastValue(NamedTuple):
 
 @dataclass(frozen=True)
 class Violation:
-    """A violated guarantee."""
+    """A violated guarantee. `words` has several lines: the violation, and the operations that prove it."""
 
     key: str
     words: str
-    """The violation, with the operations that prove it; several lines."""
 
     def __str__(self) -> str:
-        """The key and the words."""
         return f"key {self.key!r}: {self.words}"
 
 
@@ -53,7 +52,6 @@ class Judgement:
         return not (self.violations or self.lost or self.given_up)
 
     def __str__(self) -> str:
-        """Return one line, and more for violations."""
         lines = [
             f"{self.operations} operations on {self.keys} keys: " + ("linearizable" if self.ok else "NOT in order")
         ]
@@ -66,40 +64,29 @@ class Judgement:
 def judge(history: Iterable[Operation], end: Mapping[str, LastValue] | None = None) -> Judgement:
     """Judge a history that starts without keys.
 
-    ``end`` holds the final values by key, read after the last operation; other keys do not exist.
+    `end` holds the final values by key, read after the last operation; other keys do not exist.
     Raises ValueError for an invalid version.
     """
     by_key: defaultdict[str, list[Operation]] = defaultdict(list)
     for operation in history:
         by_key[operation.key].append(operation)
-    verdict = Judgement(sum(map(len, by_key.values())), len(by_key))
-    for key, operations in sorted(by_key.items()):
-        verdict = _add(verdict, key, operations, end)
-    return verdict
-
-
-def _add(verdict: Judgement, key: str, operations: list[Operation], end: Mapping[str, LastValue] | None) -> Judgement:
-    relevant, contradictions = _merged([operation for operation in operations if _is_relevant(operation)])
-    violations = list(contradictions)
+    violations: list[Violation] = []
     lost: list[Operation] = []
-    given_up = list(verdict.given_up)
-    if end is not None:
-        last = end.get(key)
-        lost = _lost(relevant, last)
-        relevant.append(_final_read(relevant, key, last))
-    try:
-        example = counterexample(relevant)
-    except GivenUp:
-        example = None
-        given_up.append(key)
-    if example is not None:
-        violations.append(Violation(key, _words(example)))
-    return replace(
-        verdict,
-        violations=(*verdict.violations, *violations),
-        lost=(*verdict.lost, *lost),
-        given_up=tuple(given_up),
-    )
+    given_up: list[str] = []
+    for key, operations in sorted(by_key.items()):
+        relevant, contradictions = _merged(filter(_is_relevant, operations))
+        violations += contradictions
+        if end is not None:
+            lost += _lost(relevant, end.get(key))
+            relevant.append(_final_read(relevant, key, end.get(key)))
+        try:
+            example = counterexample(relevant)
+        except GivenUp:
+            given_up.append(key)
+        else:
+            violations += [] if example is None else [Violation(key, _words(example))]
+    count = sum(map(len, by_key.values()))
+    return Judgement(count, len(by_key), tuple(violations), tuple(lost), tuple(given_up))
 
 
 def _is_relevant(operation: Operation) -> bool:
@@ -117,10 +104,7 @@ def _merged(operations: Iterable[Operation]) -> tuple[list[Operation], list[Viol
     single: list[Operation] = []
     attempts: defaultdict[tuple[object, ...], list[Operation]] = defaultdict(list)
     for operation in operations:
-        if operation.idempotency_key is None or operation.outcome not in {
-            OperationOutcome.OK,
-            OperationOutcome.UNKNOWN,
-        }:
+        if operation.idempotency_key is None or operation.outcome not in _MAYBE_DONE:
             single.append(operation)
         else:
             request = (operation.kind, operation.value, operation.if_match, operation.if_none_match)
@@ -138,8 +122,8 @@ def _merged(operations: Iterable[Operation]) -> tuple[list[Operation], list[Viol
 
 
 def _lost(operations: Sequence[Operation], last: LastValue | None) -> list[Operation]:
-    deletes = [operation for operation in operations if operation.kind is Action.DELETE and _may_be_done(operation)]
-    last_delete = max((_end(operation) for operation in deletes), default=-1.0)
+    deletes = (operation for operation in operations if operation.kind is Action.DELETE)
+    last_delete = max((_end(operation) for operation in deletes if operation.outcome in _MAYBE_DONE), default=-1.0)
     present = version_of(last.version) if last is not None and last.version else None
     return [
         operation
@@ -155,10 +139,6 @@ def _is_older(last: LastValue, present: tuple[int, int] | None, put: Operation) 
         return False
     version = version_of(put.version)
     return present < version or (present == version and last.value != put.value)
-
-
-def _may_be_done(operation: Operation) -> bool:
-    return operation.outcome in {OperationOutcome.OK, OperationOutcome.UNKNOWN}
 
 
 def _final_read(operations: Sequence[Operation], key: str, last: LastValue | None) -> Operation:

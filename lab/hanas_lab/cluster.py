@@ -7,7 +7,6 @@ import fcntl
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 from hanas_lab import ports
@@ -63,7 +62,6 @@ class Lab:
         self._guard = Guard()
         self._servers: dict[str, ServerProcess] = {}
         self._relays: dict[str, Relay] = {}
-        self._cuts: set[tuple[str, str]] = set()
         self._ports: set[int] = set()
         self._lock: IO[bytes] | None = None
 
@@ -71,9 +69,7 @@ class Lab:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     @property
@@ -136,7 +132,7 @@ class Lab:
         self._server(name).resume()
 
     async def start_worker(self, name: str) -> None:
-        """Restart a worker (or the overseer) with its id and ports, and wait until it is ready."""
+        """Start a worker (or the overseer) that does not run, with its id and ports, and wait until it is ready."""
         server = self._server(name)
         await server.launch()
         await self._readiness.of(server, "/healthz" if name == OVERSEER else "/readyz")
@@ -152,13 +148,11 @@ class Lab:
         for sender, receiver in self._directions(source, target, one_way):
             if receiver not in self._relays:
                 raise LabError(f"{receiver} is on a host without a relay; cut that network itself")
-            self._cuts.add((sender, receiver))
             self._relays[receiver].cut(sender)
 
     def heal(self, source: str, target: str, one_way: bool = False) -> None:
         """Undo `cut`."""
         for sender, receiver in self._directions(source, target, one_way):
-            self._cuts.discard((sender, receiver))
             self._relays[receiver].heal(sender)
 
     def jitter(self, seconds: float) -> None:
@@ -175,29 +169,30 @@ class Lab:
         """Return the lab's processes and cuts, ready for JSON."""
         return {
             "directory": str(self.directory),
-            "overseer": self._description(self._servers[OVERSEER]) if self._servers else None,
+            "overseer": self._servers[OVERSEER].description() if self._servers else None,
             "workers": [
-                self._description(server)
+                server.description()
                 | {"linkUrl": server.environment["LINK_URL"], "linkPort": int(server.environment["LINK_PORT"])}
                 for name, server in self._servers.items()
                 if name != OVERSEER
             ],
-            "cuts": [{"from": sender, "to": receiver} for sender, receiver in sorted(self._cuts)],
+            "cuts": [
+                {"from": sender, "to": receiver}
+                for receiver, relay in self._relays.items()
+                for sender in sorted(relay.cuts)
+            ],
         }
 
     async def _start(self) -> None:
         self._prepare_directory()
         await self._guard.start()
-        overseer = self._new_overseer()
-        workers = [await self._new_worker() for _ in range(self._count)]
+        overseer = self._add_server(OVERSEER, "hanas_overseer", self._port(self._overseer_port, "--overseer-port"), {})
+        first, *others = [await self._new_worker() for _ in range(self._count)]
         self._report("starting the overseer")
-        await overseer.launch()
-        await self._readiness.of(overseer, "/healthz")
+        await self.start_worker(OVERSEER)
         # worker-1 starts first, so that it becomes the main of a new folder.
-        first, *others = workers
         self._report(f"starting {first.name}")
-        await first.launch()
-        await self._readiness.of(first, "/readyz")
+        await self.start_worker(first.name)
         for server in others:
             self._report(f"starting {server.name}")
             await server.launch()
@@ -220,12 +215,8 @@ class Lab:
                 f"a lab runs already in {self.directory}; end it, or choose another one with --directory"
             ) from None
 
-    def _new_overseer(self) -> ServerProcess:
-        port = self._port(self._overseer_port, "--overseer-port")
-        return self._add_server(OVERSEER, "hanas_overseer", port, {})
-
     async def _new_worker(self) -> ServerProcess:
-        number = sum(name != OVERSEER for name in self._servers) + 1
+        number = len(self.urls) + 1
         if number > MAX_WORKERS:
             raise LabError(f"a lab has at most {MAX_WORKERS} workers")
         fixed = self._first_port + number - 1 if self._first_port else 0
@@ -289,12 +280,3 @@ class Lab:
         if source == target:
             raise LabError(f"a link has two ends, and both are {source}")
         return [(source, target)] if one_way else [(source, target), (target, source)]
-
-    def _description(self, server: ServerProcess) -> dict[str, Any]:
-        return {
-            "name": server.name,
-            "url": server.url,
-            "state": server.state,
-            "pid": server.pid,
-            "log": str(server.log),
-        }

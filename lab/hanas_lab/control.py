@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import inspect
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
@@ -49,19 +49,18 @@ class Control:
     """The server in the lab; it listens while the context is entered."""
 
     def __init__(self, lab: Lab) -> None:
-        self._lab = lab
         self._token = secrets.token_hex(16)
         self._server: asyncio.Server | None = None
         self._file = lab.directory / FILE
-        self._commands: dict[str, Callable[..., Awaitable[Any]]] = {
+        self._commands: dict[str, Callable[..., Any]] = {
             "kill": lab.kill,
             "stop": lab.pause,
             "cont": lab.resume,
             "start": lab.start_worker,
             "add": lab.add_worker,
-            "cut": self._cut,
-            "heal": self._heal,
-            "status": self._status,
+            "cut": lab.cut,
+            "heal": lab.heal,
+            "status": lab.status,
         }
 
     async def __aenter__(self) -> Self:
@@ -73,9 +72,7 @@ class Control:
             file.write(content + b"\n")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._file.unlink(missing_ok=True)
         if self._server is not None:
             self._server.close()
@@ -96,20 +93,12 @@ class Control:
         if command is None:
             return {"error": f"the lab knows no command {request.command!r}"}
         try:
-            return {"result": await command(**request.arguments)}
+            result = command(**request.arguments)
+            return {"result": await result if inspect.isawaitable(result) else result}
         except LabError as error:
             return {"error": str(error)}
         except TypeError:
             return {"error": f"those are not the arguments of {request.command!r}"}
-
-    async def _cut(self, source: str, target: str, one_way: bool = False) -> None:
-        self._lab.cut(source, target, one_way)
-
-    async def _heal(self, source: str, target: str, one_way: bool = False) -> None:
-        self._lab.heal(source, target, one_way)
-
-    async def _status(self) -> dict[str, Any]:
-        return self._lab.status()
 
 
 def command(directory: str | Path, name: str, /, **arguments: Any) -> Any:

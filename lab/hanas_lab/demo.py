@@ -10,10 +10,10 @@ import argparse
 import asyncio
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import httpx
@@ -47,11 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Play the story; return 0 if all checks passed, else 1."""
     story = Story(as_json=arguments.json)
     try:
-        if arguments.directory:
-            asyncio.run(_play(story, Path(arguments.directory)))
-        else:
-            with tempfile.TemporaryDirectory(prefix="hanas-demo-") as directory:
-                asyncio.run(_play(story, Path(directory)))
+        with contextlib.ExitStack() as stack:
+            directory = arguments.directory or stack.enter_context(TemporaryDirectory(prefix="hanas-demo-"))
+            asyncio.run(_play(story, Path(directory)))
     except CheckFailed as error:
         story.end(str(error))
         return 1
@@ -96,15 +94,16 @@ async def _play(story: Story, directory: Path) -> None:
     async with lab, httpx.AsyncClient(trust_env=False, timeout=2.0) as http:
         policy = Policy(deadline=_PATIENCE_SECONDS, read=1.0)
         async with AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=policy) as client:
-            drill = Drill(story, lab, client, http)
+            load = Writers(client, writers=3, rest=0.01)
+            drill = Drill(story, lab, client, http, load)
             await drill.introduce()
-            async with Writers(client, writers=3, rest=0.01) as load:
-                await drill.redirect(load)
-                await drill.failed_link(load)
-                await drill.failed_main(load)
-                await drill.rejoin(load)
-                await drill.paused_main(load)
-            await drill.count(load)
+            async with load:
+                await drill.redirect()
+                await drill.failed_link()
+                await drill.failed_main()
+                await drill.rejoin()
+                await drill.paused_main()
+            await drill.count()
         story.chapter("The lab ends")
     story.tell("every process has ended")
 
@@ -112,112 +111,101 @@ async def _play(story: Story, directory: Path) -> None:
 class Drill:
     """The scenes of the story."""
 
-    def __init__(self, story: Story, lab: Lab, client: AsyncClient, http: httpx.AsyncClient) -> None:
-        self._story, self._lab, self._client, self._http = story, lab, client, http
+    def __init__(self, story: Story, lab: Lab, client: AsyncClient, http: httpx.AsyncClient, load: Writers) -> None:
+        self._story, self._lab, self._client, self._http, self._load = story, lab, client, http, load
 
     async def introduce(self) -> None:
         """The members."""
         main = await self._main()
-        backups = ", ".join(name for name in self._lab.urls if name != main)
-        self._story.tell(f"{main} is the main, {backups} are backups; {self._lab.overseer_url}/ shows them")
+        backups = " and ".join(name for name in self._lab.urls if name != main)
+        self._story.tell(f"{main} is the main, {backups} are backups; dashboard: {self._lab.overseer_url}/")
 
-    async def redirect(self, load: Writers) -> None:
+    async def redirect(self) -> None:
         """Writes go through the redirect of a backup."""
         self._story.chapter("Clients write, also through a backup")
         main = await self._main()
-        backup = self._a_backup_of(main)
-        await self._expect_redirect(backup, main)
+        await self._expect_redirect(self._a_backup_of(main), main)
         began = time.monotonic()
-        await load.more(300)
+        await self._load.more(300)
         rate = 300 / (time.monotonic() - began)
-        self._story.tell(
-            f"three unhurried writers have 300 writes acknowledged, {rate:.0f} a second, each synced and fenced"
-        )
+        self._story.tell(f"three clients that pause between writes had 300 writes acknowledged, {rate:.0f} a second")
 
-    async def failed_link(self, load: Writers) -> None:
+    async def failed_link(self) -> None:
         """A cut link causes no takeover."""
         self._story.chapter("The link is cut")
-        main = await self._main()
+        main, epoch = await self._main(), await self._epoch()
         backup = self._a_backup_of(main)
-        epoch = await self._epoch()
-        cut_at = time.monotonic()
+        began = time.monotonic()
         self._lab.cut(main, backup)
-        self._story.tell(f"no packet passes between {main} and {backup} any more; both still reach the folder")
-        await self._until(f"{backup} concludes LinkFailed", lambda: self._verdict_is(backup, "LinkFailed"))
-        self._story.tell(
-            f"{backup} concludes LinkFailed after {time.monotonic() - cut_at:.2f} s: {main} answered its probe"
-        )
+        self._story.tell(f"{main} and {backup} cannot reach each other; both still reach the folder")
+        await self._until_verdict(backup, "LinkFailed")
+        took = time.monotonic() - began
+        self._story.tell(f"{backup} says LinkFailed after {took:.2f} s: {main} answered its probe in the folder")
         alert = await self._until("the alert is raised", self._link_alert)
         self._story.tell(f"alert ({alert.severity}): {alert.message}")
         await self._expect_redirect(backup, main)
-        await load.more(200)
-        _expect(await self._epoch() == epoch, f"the epoch is still {epoch}")
+        await self._load.more(200)
+        await self._expect_epoch(epoch)
         self._story.tell(f"{main} acknowledged 200 more writes and is still the main of epoch {epoch}")
         self._lab.heal(main, backup)
-        await self._until(f"{backup} is Healthy again", lambda: self._verdict_is(backup, "Healthy"))
+        await self._until_verdict(backup, "Healthy")
         await self._until("the alert is cleared", self._no_link_alert)
         self._story.tell(f"the link is healed: {backup} says Healthy, the alert is cleared")
 
-    async def failed_main(self, load: Writers) -> None:
+    async def failed_main(self) -> None:
         """The main is killed: a backup takes over."""
         self._story.chapter("The main is killed (kill -9)")
         main, epoch = await self._main(), await self._epoch()
-        killed_at = time.monotonic()
+        began = time.monotonic()
         await self._lab.kill(main)
-        took = await self._in_time("a later epoch acknowledges a write", load.acknowledged_after(epoch)) - killed_at
-        successor = await self._main()
+        successor = await self._expect_takeover(epoch, f"{main} was killed", began)
         _expect(successor != main, f"{successor} differs from {main}")
-        self._story.tell(f"{successor} acknowledged a write {took:.2f} s after {main} was killed")
         takeover = (await self._client.takeovers())[-1]
         self._story.tell(f"why: {takeover.words}")
-        await self._expect_nothing_lost(load)
+        await self._expect_nothing_lost()
 
-    async def rejoin(self, load: Writers) -> None:
+    async def rejoin(self) -> None:
         """The old main returns as a backup."""
         self._story.chapter("The old main returns")
         main, epoch = await self._main(), await self._epoch()
-        answering = {name for name in self._lab.urls if await self._answers(name)}
-        old = next(name for name in self._lab.urls if name not in answering)
+        old = next(server["name"] for server in self._lab.status()["workers"] if server["state"] == "ended")
         await self._lab.start_worker(old)
-        await self._until(f"{old} is a healthy backup", lambda: self._verdict_is(old, "Healthy"))
+        await self._until_verdict(old, "Healthy")
         await self._expect_redirect(old, main)
-        await load.more(100)
-        _expect(await self._epoch() == epoch, f"the epoch is still {epoch}")
-        self._story.tell(f"{old} joined as a backup of {main} and redirects to it; epoch {epoch} goes on")
+        await self._load.more(100)
+        await self._expect_epoch(epoch)
+        self._story.tell(f"{old} is a backup of {main}; epoch {epoch} continues")
 
-    async def paused_main(self, load: Writers) -> None:
+    async def paused_main(self) -> None:
         """The main is paused and resumes after a takeover: it must acknowledge nothing."""
         self._story.chapter("The main is paused (SIGSTOP)")
         main, epoch = await self._main(), await self._epoch()
-        paused_at = time.monotonic()
+        began = time.monotonic()
         await self._lab.pause(main)
         late = [asyncio.create_task(self._send_to(main, number)) for number in range(_LATE_REQUESTS)]
-        took = await self._in_time("a later epoch acknowledges a write", load.acknowledged_after(epoch)) - paused_at
-        successor = await self._main()
-        self._story.tell(f"{successor} acknowledged a write {took:.2f} s after {main} was paused")
+        successor = await self._expect_takeover(epoch, f"{main} was paused", began)
         await self._lab.resume(main)
         answers = await asyncio.gather(*late)
         _expect(all(status >= 300 for status in answers), f"the resumed {main} acknowledged nothing: {answers}")
         self._story.tell(
-            f"{main} resumed with {len(answers)} waiting requests and acknowledged none of them ({_counts(answers)})"
+            f"{main} resumed and acknowledged none of {len(answers)} waiting requests ({_counts(answers)})"
         )
-        await self._until(f"{main} is a healthy backup", lambda: self._verdict_is(main, "Healthy"))
+        await self._until_verdict(main, "Healthy")
         await self._expect_redirect(main, successor)
         self._story.tell(f"{main} stepped down and is a backup of {successor}")
-        await self._expect_nothing_lost(load)
+        await self._expect_nothing_lost()
 
-    async def count(self, load: Writers) -> None:
+    async def count(self) -> None:
         """The totals of the writers."""
+        load = self._load
         self._story.chapter("The count")
-        await self._expect_nothing_lost(load)
+        await self._expect_nothing_lost()
         _expect(not load.failed, f"no write failed: {load.failed[:2]}")
         changed = await load.changed()
         _expect(not changed, f"every value is unchanged; changed: {changed[:5]}")
         epochs = load.epochs()
-        self._story.tell(
-            f"{len(load.acknowledged)} writes were acknowledged in the epochs {epochs[0]} to {epochs[-1]}, "
-            f"none failed, the slowest took {load.slowest:.2f} s with all its retries"
-        )
+        self._story.tell(f"they were written in epochs {epochs[0]} to {epochs[-1]}, and every value is correct")
+        self._story.tell(f"no write failed; the slowest took {load.slowest:.2f} s with all its retries")
 
     # ------------------------------------------------------------------ conditions of the scenes
 
@@ -234,16 +222,6 @@ class Drill:
     def _a_backup_of(self, main: str) -> str:
         return next(name for name in self._lab.urls if name != main)
 
-    async def _verdict_is(self, name: str, verdict: str) -> bool:
-        status = await self._client.status(self._lab.urls[name])
-        return status["role"] == "backup" and status["verdict"] == verdict
-
-    async def _answers(self, name: str) -> bool:
-        try:
-            return (await self._http.get(f"{self._lab.urls[name]}/healthz")).status_code == 200
-        except transport.FAILURES:
-            return False
-
     async def _link_alert(self) -> Alert | None:
         return next((alert for alert in await self._client.alerts() if alert.kind == "LinkFailed"), None)
 
@@ -252,13 +230,23 @@ class Drill:
 
     async def _send_to(self, name: str, number: int) -> int:
         """Send a write or a read by turns directly to a worker; return the status, 0 without an answer."""
-        url = f"{self._lab.urls[name]}/v1/kv/late/{number}"
+        url = f"{self._lab.urls[name]}/v1/kv/"
         try:
             if number % 2:
-                return (await self._http.get(f"{self._lab.urls[name]}/v1/kv/load/0/000001", timeout=30)).status_code
-            return (await self._http.put(url, content=b"late", timeout=30)).status_code
+                return (await self._http.get(f"{url}load/0/000001", timeout=30)).status_code
+            return (await self._http.put(f"{url}late/{number}", content=b"late", timeout=30)).status_code
         except transport.FAILURES:
             return 0
+
+    async def _expect_epoch(self, epoch: int) -> None:
+        _expect(await self._epoch() == epoch, f"the epoch is still {epoch}")
+
+    async def _expect_takeover(self, epoch: int, failure: str, began: float) -> str:
+        """Wait for the first write of a later epoch, and return its main; `began` is the time of the failure."""
+        acknowledged = await self._in_time("a later epoch acknowledges a write", self._load.acknowledged_after(epoch))
+        successor = await self._main()
+        self._story.tell(f"{successor} acknowledged a write {acknowledged - began:.2f} s after {failure}")
+        return successor
 
     async def _expect_redirect(self, backup: str, main: str) -> None:
         response = await self._http.put(f"{self._lab.urls[backup]}/v1/kv/demo?a=b", content=b"hello")
@@ -267,14 +255,21 @@ class Drill:
             (response.status_code, response.headers.get("location")) == (307, target),
             f"{backup} redirects to {main} (it answered {response.status_code})",
         )
-        followed = await self._http.put(response.headers["location"], content=b"hello")
-        _expect(followed.status_code in {201, 204}, f"{main} takes the write (it answered {followed.status_code})")
-        self._story.tell(f"{backup} answers 307 to {main}, which takes the write ({followed.status_code})")
+        status = (await self._http.put(target, content=b"hello")).status_code
+        _expect(status in {201, 204}, f"{main} accepts the write (it answered {status})")
+        self._story.tell(f"{backup} redirects a write to {main} (307), which accepts it ({status})")
 
-    async def _expect_nothing_lost(self, load: Writers) -> None:
-        lost = await load.missing()
+    async def _expect_nothing_lost(self) -> None:
+        lost = await self._load.missing()
         _expect(not lost, f"no acknowledged write is lost; lost: {lost[:5]}")
-        self._story.tell(f"all {len(load.acknowledged)} acknowledged writes are there")
+        self._story.tell(f"all {len(self._load.acknowledged)} acknowledged writes are there")
+
+    async def _until_verdict(self, backup: str, verdict: str) -> None:
+        async def holds() -> bool:
+            status = await self._client.status(self._lab.urls[backup])
+            return status["role"] == "backup" and status["verdict"] == verdict
+
+        await self._until(f"{backup} is a backup that says {verdict}", holds)
 
     async def _until(self, what: str, condition: Callable[[], Awaitable[T | None]]) -> T:
         """Wait until `condition` returns neither None nor False, and return its value."""

@@ -16,14 +16,14 @@ from collections.abc import Iterable
 
 def survivors(lines: Iterable[str]) -> set[int]:
     """Return the processes with a `+` and no later `-`."""
-    living: set[int] = set()
+    pids: set[int] = set()
     for line in lines:
         mark, pid = line[:1], line[1:].strip()
         if pid.isdecimal() and mark == "+":
-            living.add(int(pid))
+            pids.add(int(pid))
         elif pid.isdecimal() and mark == "-":
-            living.discard(int(pid))
-    return living
+            pids.discard(int(pid))
+    return pids
 
 
 def main() -> None:

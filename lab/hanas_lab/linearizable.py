@@ -33,7 +33,7 @@ _NONE: Version = (0, 0)
 
 
 class KeyState(NamedTuple):
-    """The state of a key. ``version`` None: no answer has named the version of its last write."""
+    """The state of a key. `version` None: no answer has named the version of its last write."""
 
     value: str | None = None
     version: Version | None = None
@@ -66,7 +66,7 @@ class GivenUp(Exception):
 def counterexample(operations: Sequence[Operation]) -> Counterexample | None:
     """Return a counterexample for the history of one key, initially absent; None if it is linearizable.
 
-    ``operations`` has none that was not done, and no read without an answer. Raises GivenUp, and ValueError for an
+    `operations` has none that was not done, and no read without an answer. Raises GivenUp, and ValueError for an
     invalid version.
     """
     return _out_of_order(operations) or _Search(operations).run()
@@ -99,7 +99,7 @@ def _version(operation: Operation) -> Version:
 
 
 class _Node(NamedTuple):
-    """A state of the search: all answered operations before ``base`` are ordered, and the marked ones after it."""
+    """A state of the search: all answered operations before `base` are ordered, and the marked ones after it."""
 
     base: int
     ordered: int
@@ -110,13 +110,10 @@ class _Node(NamedTuple):
 
 class _Search:
     def __init__(self, operations: Sequence[Operation]) -> None:
-        answered = [operation for operation in operations if operation.outcome is not OperationOutcome.UNKNOWN]
-        self._answered = sorted(answered, key=lambda operation: operation.start)
-        self._unknown = sorted(
-            (operation for operation in operations if operation.outcome is OperationOutcome.UNKNOWN),
-            key=lambda operation: operation.start,
-        )
-        values = {operation.value for operation in answered if operation.kind is Action.GET}
+        by_start = sorted(operations, key=lambda operation: operation.start)
+        self._answered = [operation for operation in by_start if operation.outcome is not OperationOutcome.UNKNOWN]
+        self._unknown = [operation for operation in by_start if operation.outcome is OperationOutcome.UNKNOWN]
+        values = {operation.value for operation in self._answered if operation.kind is Action.GET}
         self._alike = [
             (write.kind, write.value if write.value in values else None, write.if_match, write.if_none_match)
             for write in self._unknown
@@ -199,7 +196,7 @@ class _Search:
         yield from self._unknown_moves(node, latest, [write for write in blocked if not self._waits(write, node.state)])
 
     def _unknown_moves(self, node: _Node, latest: float, blocked: list[Operation]) -> Iterator[tuple[Operation, _Node]]:
-        """Yield the unknown writes, started by ``latest``, that a blocked operation or another of them may need."""
+        """Yield the unknown writes, started by `latest`, that a blocked operation or another of them may need."""
         if not blocked:
             return
         pending: dict[tuple[object, ...], tuple[int, Operation]] = {}

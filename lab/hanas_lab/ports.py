@@ -39,11 +39,11 @@ def require_free(port: int, option: str) -> None:
         raise LabError(f"port {port} is in use: end what listens there (another lab?), or choose others with {option}")
 
 
-def choose(taken: set[int]) -> int:
-    """Return a free port outside `taken`, and add it there."""
+def choose(used: set[int]) -> int:
+    """Return a free port outside `used`, and add it there."""
     for _ in range(_ATTEMPTS):
         port = random.choice(FREE_RANGE)
-        if port not in taken and is_free(port):
-            taken.add(port)
+        if port not in used and is_free(port):
+            used.add(port)
             return port
-    raise LabError(f"no free port was found between {FREE_RANGE.start} and {FREE_RANGE.stop}")
+    raise LabError(f"no port is free between {FREE_RANGE.start} and {FREE_RANGE.stop}")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from hanas_lab import guard
 from hanas_lab.faults import LabError
@@ -27,10 +27,7 @@ class Guard:
     async def start(self) -> None:
         """Start the guard. It is isolated from Python's environment and in its own session."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-I", "-S", guard.__file__),
-            stdin=asyncio.subprocess.PIPE,
-            start_new_session=True,
+            sys.executable, *("-I", "-S", guard.__file__), stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
 
     def report(self, mark: Literal["+", "-"], pid: int) -> None:
@@ -74,11 +71,15 @@ class ServerProcess:
         """The process id while there is a process."""
         return self.process.pid if self.process is not None and self.state != "ended" else None
 
+    def description(self) -> dict[str, object]:
+        """Return its state, ready for JSON."""
+        return {"name": self.name, "url": self.url, "state": self.state, "pid": self.pid, "log": str(self.log)}
+
     async def launch(self) -> None:
         """Start the process; its output is appended to its log. Raises LabError while one runs."""
         if self.state != "ended":
             raise LabError(f"{self.name} runs already (it is {self.state}); kill it first")
-        with self._open_log() as log:
+        with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self.enter,
                 sys.executable,
@@ -140,9 +141,6 @@ class ServerProcess:
             lines = log.read().decode(errors="replace").split("\n")
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ""
-
-    def _open_log(self) -> IO[bytes]:
-        return self.log.open("ab")
 
     def _signal(self, number: signal.Signals) -> None:
         if self.process is None or self.state == "ended":

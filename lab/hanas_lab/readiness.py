@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from hanas_client import transport
-from hanas_client.documents import Main, MainReply, decode
+from hanas_client.documents import Cluster, Main, decode
 from hanas_client.errors import BadAnswer
 from hanas_client.settings import client_token
 from hanas_lab.faults import LabError
@@ -35,7 +35,10 @@ class Readiness:
         """Wait for 200 at `path`. Raises LabError if the process or the time ends first."""
 
         async def ready() -> str | None:
-            return _trouble(await self._get(server.url + path))
+            response = await self._get(server.url + path)
+            if isinstance(response, str):
+                return response
+            return None if response.status_code == 200 else f"it answers {response.status_code}"
 
         await self._until(ready, server, f"{server.name} is not ready")
 
@@ -53,7 +56,7 @@ class Readiness:
         if isinstance(response, str) or response.status_code != 200:
             return None
         try:
-            return decode(response.content, MainReply, overseer_url).main
+            return decode(response.content, Cluster, overseer_url).main
         except BadAnswer:
             return None
 
@@ -79,12 +82,6 @@ class Readiness:
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise LabError(f"{failure} after {self._patience:.0f} s ({trouble}); its log: {server.log}") from None
-
-
-def _trouble(response: httpx.Response | str) -> str | None:
-    if isinstance(response, str):
-        return response
-    return None if response.status_code == 200 else f"it answers {response.status_code}"
 
 
 def _ended(server: ServerProcess) -> LabError:

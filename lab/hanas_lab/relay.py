@@ -40,7 +40,8 @@ class Relay:
     port: int = 0
     jitter: float = 0.0
     """The most seconds of the random delay of each message."""
-    _cut: set[str] = field(default_factory=set)
+    cuts: set[str] = field(default_factory=set, init=False)
+    """The senders whose requests are discarded."""
     _open: set[_Connection] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
@@ -69,13 +70,13 @@ class Relay:
 
     def cut(self, sender: str) -> None:
         """Discard all that `sender` sends, also on open connections."""
-        self._cut.add(sender)
+        self.cuts.add(sender)
         for connection in self._open:
             connection.lost |= connection.sender == sender
 
     def heal(self, sender: str) -> None:
         """Forward new requests of `sender`, and abort the connections of lost ones."""
-        self._cut.discard(sender)
+        self.cuts.discard(sender)
         for connection in self._open:
             if connection.lost and connection.sender == sender:
                 connection.peer.transport.abort()
@@ -96,7 +97,7 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, peer: asyncio.StreamWriter) -> None:
         sender = sender_of(head := await reader.readuntil(b"\r\n\r\n"))
-        connection = _Connection(peer, sender, lost=sender in self._cut)
+        connection = _Connection(peer, sender, lost=sender in self.cuts)
         self._open.add(connection)
         try:
             await self._wait()

@@ -30,40 +30,40 @@ _SUMMARIES = {
     "add": "start one more worker",
     "status": "show the lab's processes and cuts",
 }
-_PAST = {"kill": "killed", "stop": "stopped", "cont": "goes on", "start": "started, ready"}
+_PAST = {"kill": "killed", "stop": "stopped", "cont": "continued", "start": "started, ready"}
 
 
 def configure(lab: argparse.ArgumentParser) -> None:
     """Add the arguments of `lab` and its own subcommands."""
+    port = _number(0, 65_535)
     lab.add_argument("--directory", default=DEFAULT_DIRECTORY, help=f"for data and logs ({DEFAULT_DIRECTORY})")
-    lab.add_argument("--workers", type=_worker_count, default=3, metavar="N", help="number of workers (3)")
-    lab.add_argument("--overseer-port", type=_port, default=4000, metavar="PORT", help="4000; 0: a free one")
-    lab.add_argument("--first-port", type=_port, default=3001, metavar="PORT", help="3001; 0: free ones")
+    lab.add_argument("--workers", type=_number(1, MAX_WORKERS), default=3, metavar="N", help="number of workers (3)")
+    lab.add_argument("--overseer-port", type=port, default=4000, metavar="PORT", help="4000; 0: a free one")
+    lab.add_argument("--first-port", type=port, default=3001, metavar="PORT", help="3001; 0: free ones")
     lab.add_argument("--preset", choices=("lan", "cloud"), default="lan", help="timings: fast (lan) or patient")
     lab.set_defaults(lab_command=None)
     # The defaults of options on both levels must not replace values from before the subcommand.
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--directory", default=argparse.SUPPRESS, help="the lab's directory")
     shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
-    inner = lab.add_subparsers(dest="lab_command", required=False, metavar="COMMAND", title="steering a lab")
+    inner = lab.add_subparsers(dest="lab_command", required=False, metavar="COMMAND", title="control of a running lab")
     for name, summary in _SUMMARIES.items():
-        steering = inner.add_parser(name, parents=[shared], help=summary)
+        command = inner.add_parser(name, parents=[shared], help=summary)
         if name in _PAST:
-            steering.add_argument("name", metavar="WORKER", help="such as worker-1; or overseer")
+            command.add_argument("name", metavar="WORKER", help="such as worker-1; or overseer")
         if name in {"cut", "heal"}:
-            steering.add_argument("source", metavar="A")
-            steering.add_argument("target", metavar="B")
-            steering.add_argument("--one-way", action="store_true", help="only requests from A to B")
-        steering.set_defaults(run=steer)
+            command.add_argument("source", metavar="A")
+            command.add_argument("target", metavar="B")
+            command.add_argument("--one-way", action="store_true", help="only requests from A to B")
+        command.set_defaults(run=send)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> None:
     """Run a lab in this terminal."""
     asyncio.run(_until_signal(lambda: _run(arguments)))
-    return 0
 
 
-def steer(arguments: argparse.Namespace) -> int:
+def send(arguments: argparse.Namespace) -> None:
     """Send a command to a running lab."""
     name: str = arguments.lab_command
     values = {key: getattr(arguments, key) for key in ("name", "source", "target", "one_way") if key in arguments}
@@ -79,27 +79,25 @@ def steer(arguments: argparse.Namespace) -> int:
     else:
         arrow = "→" if arguments.one_way else "↔"
         print(f"link {arguments.source} {arrow} {arguments.target}: {'cut' if name == 'cut' else 'healed'}")
-    return 0
 
 
 async def _until_signal(work: Callable[[], Awaitable[None]]) -> None:
     """Run `work` until it ends or a signal to end arrives; then let it clean up."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work())
-    signalled = False
+    signals: list[signal.Signals] = []
 
-    def end() -> None:
-        nonlocal signalled
-        if not signalled:
-            signalled = True
+    def end(number: signal.Signals) -> None:
+        if not signals:
             task.cancel()
+        signals.append(number)
 
     for number in _SIGNALS:
-        loop.add_signal_handler(number, end)
+        loop.add_signal_handler(number, end, number)
     try:
         await task
     except asyncio.CancelledError:
-        if not signalled:
+        if not signals:
             raise
     finally:
         for number in _SIGNALS:
@@ -109,16 +107,13 @@ async def _until_signal(work: Callable[[], Awaitable[None]]) -> None:
 async def _run(arguments: argparse.Namespace) -> None:
     output = tables.console()
     with contextlib.ExitStack() as progress:
-        report = None
-        if not arguments.json:
-            report = _progress(output, progress)
         lab = Lab(
             arguments.directory,
             arguments.workers,
             overseer_port=arguments.overseer_port,
             first_port=arguments.first_port,
             preset=arguments.preset,
-            report=report,
+            report=None if arguments.json else _progress(output, progress),
         )
         await lab.start()
     try:
@@ -130,7 +125,7 @@ async def _run(arguments: argparse.Namespace) -> None:
             await commands.narrate((lab.overseer_url,), client_token(None), as_json=arguments.json, patient=True)
     finally:
         if not arguments.json:
-            tables.say(output, Sentence("ending the lab"))
+            tables.say(output, Sentence("stopping all processes"))
         await lab.stop()
 
 
@@ -144,21 +139,18 @@ def _progress(output: Console, stack: contextlib.ExitStack) -> Callable[[str], N
 def _welcome(output: Console, lab: Lab, main: str | None, arguments: argparse.Namespace) -> None:
     """Print the addresses, and commands to try."""
     dashboard = lab.overseer_url.replace("127.0.0.1", "localhost")
-    rows = [("overseer, dashboard", f"{dashboard}/", str(lab.log_of("overseer")))]
-    rows += [(f"{name} (main)" if name == main else name, url, str(lab.log_of(name))) for name, url in lab.urls.items()]
-    tables.show(output, ("SERVER", "URL", "LOG"), rows)
+    rows = [("overseer, dashboard", f"{dashboard}/")]
+    rows += [(f"{name} (main)" if name == main else name, url) for name, url in lab.urls.items()]
+    tables.show(output, ("SERVER", "URL"), rows)
     here = "" if arguments.directory == DEFAULT_DIRECTORY else f" --directory {arguments.directory}"
     there = "" if arguments.overseer_port == 4000 else f" --overseer {dashboard}"
     name = main or "worker-1"
     other = next((worker for worker in lab.urls if worker != name), None)
+    third = "add" if other is None else f"cut {name} {other}"
     tables.say(output, Sentence("\nTry in another terminal:"))
-    tables.say(output, Sentence(f"  hanas put greeting hello{there}", "good"))
-    tables.say(output, Sentence(f"  hanas lab kill {name}{here}", "good"))
-    if other is not None:
-        tables.say(output, Sentence(f"  hanas lab cut {name} {other}{here}", "good"))
-    else:
-        tables.say(output, Sentence(f"  hanas lab add{here}", "good"))
-    tables.say(output, Sentence("Ctrl-C ends the lab; its data stay. What happens:\n"))
+    for command in (f"put greeting hello{there}", f"lab kill {name}{here}", f"lab {third}{here}"):
+        tables.say(output, Sentence(f"  hanas {command}", "good"))
+    tables.say(output, Sentence(f"Ctrl-C ends the lab. Data and logs stay in {arguments.directory}. Events:\n"))
 
 
 def _show_status(output: Console, status: dict[str, Any]) -> None:
@@ -171,15 +163,10 @@ def _show_status(output: Console, status: dict[str, Any]) -> None:
         tables.say(output, Sentence(f"cut: {direction['from']} → {direction['to']}", "bad"))
 
 
-def _worker_count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= MAX_WORKERS:
-        raise argparse.ArgumentTypeError(f"must be 1 to {MAX_WORKERS}")
-    return count
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be {least} to {most}")
+        return int(text)
 
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port < 65_536:
-        raise argparse.ArgumentTypeError("must be a TCP port, or 0 for a free one")
-    return port
+    return number

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 from hanas_client.asynchronous import AsyncClient
@@ -36,9 +35,7 @@ class Writers(Acknowledgements):
         self._tasks = [asyncio.create_task(self._write(number)) for number in range(self.writers)]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,9 +1,10 @@
-"""What goes out: one value, whether it is sent through ASGI or written to the connection directly."""
+"""Whole bodies: an answer, which goes out through ASGI or directly to the connection, and what a request brings."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 import msgspec
-from starlette.types import Send
+from starlette.types import Receive, Send
 
 STATUS_LINES = {int(status): f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -27,3 +28,22 @@ async def send_answer(answer: Answer, send: Send, *, bodiless: bool = False) -> 
     """Send ``answer`` through ASGI; ``bodiless``: to a HEAD."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": b"" if bodiless else answer.body})
+
+
+class Disconnected(Exception):
+    """The client went away before its request was complete: there is nobody to answer."""
+
+
+async def body_of(receive: Receive, most: int, too_large: Callable[[int], Exception]) -> bytes:
+    """Return a request's body. Raises Disconnected; ``too_large`` of its size so far beyond ``most`` bytes."""
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Disconnected
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise too_large(size)
+        more = message.get("more_body", False)
+    return b"".join(parts)

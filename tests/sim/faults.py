@@ -296,7 +296,7 @@ class Faults:
             return
         newest = max(epochs)
         if self.world.chance(0.3):
-            self._spoil(claims[f"{newest:010d}"], POINTER_PAGE)
+            self.corrupt(claims[f"{newest:010d}"], POINTER_PAGE)
             self.note("rot", f"of the pointer of epoch {newest}")
         elif not (self.world.chance(0.4) and self._rot_older(newest)):
             self._rot_log(newest)
@@ -318,7 +318,7 @@ class Faults:
         ]
         if older:
             name, segment, page = self.world.random.choice(older)
-            self._spoil(segment, page)
+            self.corrupt(segment, page)
             self.note("rot", f"of page {page} of segment {name}, which epoch {epoch} began with")
         return bool(older)
 
@@ -328,15 +328,15 @@ class Faults:
         while (segment := self.disk.find(names.segment(epoch, len(segments) + 1))) is not None:
             segments.append(segment)
         for number in range(len(segments), 0, -1):  # the name of the next one is taken ahead
-            followed = self._followed_pages(segments[number - 1], epoch, number)
+            followed = self.pages_before_a_batch(segments[number - 1], epoch, number)
             if followed:
                 page = self.world.random.choice((followed[0], *followed[-2:]))
-                self._spoil(segments[number - 1], page)
+                self.corrupt(segments[number - 1], page)
                 self.note("rot", f"of page {page} of segment {number} of epoch {epoch}")
                 return
 
     @staticmethod
-    def _followed_pages(segment: Inode, epoch: int, number: int) -> list[int]:
+    def pages_before_a_batch(segment: Inode, epoch: int, number: int) -> list[int]:
         """Return the pages of a segment before a valid batch; none of a segment that is not begun."""
         header = unpack(segment.durable.get(0, ZERO))
         if not isinstance(header, bytes):
@@ -350,6 +350,7 @@ class Faults:
 
         return [page for page in sorted(segment.durable) if page and is_followed(page)]
 
-    def _spoil(self, inode: Inode, page: int) -> None:
+    def corrupt(self, inode: Inode, page: int) -> None:
+        """Replace a durable page by random bytes."""
         self.world.rotten = True
         inode.seen[page] = inode.durable[page] = self.world.random.randbytes(BLOCK_BYTES)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from hanas_core.log.claimfile import POINTER_OFFSET
 from hanas_core.members.member import IsolationPolicy
 from hanas_core.members.roles import Role
+from hanas_core.volume import names
 from tests.sim.explore import lose_all
 from tests.sim.mount import Call
 from tests.sim.network import Answer
@@ -246,6 +247,21 @@ def _followed_before_it_serves(story: Story) -> None:
     story.main()
 
 
+def _corrupt_below_a_cut(story: Story) -> None:
+    first = story.main()
+    segment = story.disk.find(names.segment(1, 1))
+    assert segment is not None
+    story.until(lambda: len(story.faults.pages_before_a_batch(segment, 1, 1)) > 1)
+    first.kill(machine=False)
+    story.main()
+    for worker in story.workers.values():
+        worker.kill(machine=False)
+    story.faults.corrupt(segment, story.faults.pages_before_a_batch(segment, 1, 1)[0])
+    for worker in story.workers.values():
+        worker.start()
+    story.for_seconds(4.0)
+
+
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
     "seed 92: a claim is adopted, the file server forgets it, and its epoch is claimed by another one": (
         _adopted_before_it_is_durable,
@@ -300,6 +316,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "a takeover that comes too late empties a copy and reads on",
+    ),
+    "no bug yet: a batch of an older segment is corrupt, and everybody starts cold": (
+        _corrupt_below_a_cut,
+        CALM,
+        GROWING._replace(snapshot_bytes=1 << 30),
+        "a bad batch below the commit position is skipped",
     ),
     "no bug yet: a delete is merged whose value lies in a segment that is left as it is": (
         _delete_that_is_merged,

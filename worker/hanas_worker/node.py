@@ -3,10 +3,10 @@
 The logs are driven by `hanas_worker.log.driver`. The duties of the process, each on its interval or when it is woken:
 
     mail      probes, answers, everybody's presence, fitness   hanas_worker.neighbours.mail, .fitness
-    presence  showing oneself                                  hanas_worker.neighbours.presence
-    report    telling the overseers, and seeing whether one can be reached
+    presence  the own block in the folder                      hanas_worker.neighbours.presence
+    report    the report to the overseers                      hanas_worker.neighbours.presence
 
-Beside them the clock ticks for every log, and keep-alives are sent for each whose main this worker is.
+Beside them the clock ticks for every log, and keep-alives are sent for each log whose main this worker is.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Node:
         outbound: Outbound,
         runtime: Runtime,
     ) -> None:
-        """Know nothing yet; `run` does the rest."""
+        """Prepare for `run`."""
         self.host = Host(settings, folder, folder_id, runtime)
         self.host.know(overseers.lane, Duty.ARBITRATION)
         self.overseers = overseers
@@ -68,12 +68,12 @@ class Node:
 
     @property
     def folder_works(self) -> bool:
-        """Nothing that is done in the folder fails or hangs just now."""
+        """Return whether nothing that is done in the folder fails or hangs just now."""
         return not (self.host.folder_trouble or self.host.hung_duties or self._blind)
 
     @property
     def folder_full(self) -> bool:
-        """The volume has no room for a log whose main this worker is."""
+        """Return whether the volume has no room for a log whose main this worker is."""
         return any(driver.serving is not None and driver.serving.full for driver in self.logs)
 
     # ------------------------------------------------------------------ life
@@ -141,7 +141,7 @@ class Node:
             log.warning("the folder did not let this worker leave in order within %g s", most)
 
     async def _leave_in_order(self) -> None:
-        """Hand over what this worker is the main of, redirect until the successors serve, and show that one left."""
+        """Hand over the logs whose main this worker is, redirect until the successors serve, and show that it left."""
         departures = [driver for driver in self.logs if await driver.leave()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_HAND_OVER_WAIT):
@@ -165,7 +165,7 @@ class Node:
 
     @property
     def _blind(self) -> bool:
-        """The mailboxes could not be read, or the own presence not be written, for longer than is allowed."""
+        """Return whether mailboxes were not read, or the own presence not written, for longer than is allowed."""
         timing = self.host.timing
         return (
             self._mail.unread_for > timing.probe_timeout + timing.folder_grace

@@ -50,19 +50,19 @@ def test_a_part_and_keys_that_are_there_already(
     assert cli.main(["import", "--keep", archive]) == 0
     assert {key: value for key, (value, _, _) in cluster.values.items()} == {"a/1": b"new", "a/2": b"old", "b": b"old"}
     errors = capfd.readouterr().err
-    assert "1 keys were there already" in errors
+    assert "1 existing keys are unchanged" in errors
     assert "imported 2 keys, 6 bytes" in errors
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not whole: 0 keys"),
-        (b"PK\3\4", "line 1 is none"),
+        (b"", "incomplete: 0 keys"),
+        (b"PK\3\4", "line 1 is not"),
         (b'{"hanas":2}\n', "format 2"),
         (HEAD + b'{"key":"a","value":"eA=="}\n', "its last line says nothing"),
         (HEAD + b'{"key":"a","value":"eA=="}\n{"keys":2,"bytes":2}\n', "its last line says 2 keys"),
-        (HEAD + b'{"key":"a","value":"?"}\n', "line 2 is none"),
+        (HEAD + b'{"key":"a","value":"?"}\n', "line 2 is not"),
         (HEAD + b'{"keys":0,"bytes":0}\n{}\n', "line 3: something follows"),
     ],
 )

@@ -1,6 +1,7 @@
 """Both clients over real connections: what goes over the wire, and what comes back."""
 
 import asyncio
+import inspect
 import socket
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -176,3 +177,13 @@ async def test_events_are_resumed_after_the_last_one(cluster: FakeCluster) -> No
     assert len(troubles) == 2
     resumed = [headers.get("last-event-id") for _, path, headers in cluster.requests if path == "/v1/events"]
     assert resumed == [None, "2", "3"]
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_methods_have_the_parameters_and_the_documentation_of_their_calls(kind: type[Client | AsyncClient]) -> None:
+    assert list(inspect.signature(kind.put).parameters) == [
+        "self", "key", "value", "content_type", "if_match", "if_none_match"
+    ]  # fmt: skip
+    assert kind.put.__name__ == "put"
+    assert "durable on return" in str(kind.put.__doc__)
+    assert list(inspect.signature(kind("http://127.0.0.1:9").get).parameters) == ["key", "stale"]

@@ -444,6 +444,18 @@ async def test_no_client_is_listened_to_without_end(keep_alive: bool) -> None:
     assert statuses(wire.content) == [204]
 
 
+async def test_a_wire_that_cannot_be_closed_by_halves_stays_open_for_the_answer(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with TLS."""
+    connection, wire = connected(server)
+    monkeypatch.setattr(wire, "can_write_eof", lambda: False)
+    connection.data_received(b"nonsense\r\n\r\n")
+    assert problem(wire.content)[0] == 400
+    assert (wire.half_closed, wire.is_closing(), wire.is_reading()) == (False, False, True)
+    assert not connection.eof_received()
+
+
 async def test_a_client_that_does_not_end_either_is_left() -> None:
     async with listening(application) as (server, opened):
         reader, writer = await opened()

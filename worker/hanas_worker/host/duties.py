@@ -1,14 +1,14 @@
-"""The duties of a worker on the folder, by which its lanes, its wakers and the folder's troubles are named."""
+"""The duties of a worker on the folder: names of its lanes, its wakers and the folder's errors."""
 
 from enum import StrEnum
 
 
 class Duty(StrEnum):
-    """One kind of work, which nothing else may delay."""
+    """A kind of work that no other may delay."""
 
     # of the process
     START = "start"
-    """What goes before the arrival."""
+    """What precedes the arrival."""
     ARRIVE = "arrive"
     ARBITRATION = "arbitration"
     """Deciding in the folder who is the main, when no overseer can be reached."""
@@ -31,8 +31,8 @@ class Duty(StrEnum):
     SNAPSHOT = "snapshot"
     SEAL = "seal"
     REMOVE = "remove"
-    """Removing files that nobody needs."""
+    """Removing files that are no longer needed."""
     COMMIT = "commit"
     READ_CHECK = "read check"
     VALUES = "values"
-    """Reading values that are not at hand in memory."""
+    """Reading values that are not in memory."""

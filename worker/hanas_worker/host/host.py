@@ -1,4 +1,4 @@
-"""What belongs to the process: who it is, its lanes, its clock, its background tasks and what the folder does to it.
+"""What belongs to the process: identity, lanes, clock, background tasks, and errors of the folder.
 
 All of it belongs to the event loop. Each duty that touches the folder has a lane of its own (hanas_serving.lanes), so
 that a hung mount freezes none of the others.
@@ -34,7 +34,7 @@ class Host:
     """One process of a worker, which is one incarnation of its member."""
 
     def __init__(self, settings: WorkerSettings, folder: Folder, folder_id: str, runtime: Runtime) -> None:
-        """Know nobody yet. Needs a running event loop."""
+        """Know no other member yet. Needs a running event loop."""
         self._loop = asyncio.get_running_loop()
         self.settings = settings
         self.folder = folder
@@ -43,11 +43,11 @@ class Host:
         self.incarnation = runtime.nonce()
         self.peers = Peers(settings.member)
         self.slot = -1
-        """One's own mailbox slot, known after the arrival."""
+        """The own mailbox slot, set at the arrival."""
         self.leaving = False
-        """This worker is being stopped: nothing new is begun."""
+        """This worker is stopping and begins nothing new."""
         self.awake = 0.0
-        """Seconds that this worker lived through: a pause of the whole process counts as `suspect_after` at most."""
+        """Seconds this worker has run: a pause of the whole process counts as `suspect_after` at most."""
         self._woke_at = self.now
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
         """Make the duties of the process run at once."""
@@ -76,7 +76,7 @@ class Host:
         self._woke_at = now
 
     def others(self) -> list[Presence]:
-        """Return the other members that live and stay."""
+        """Return the other members that are alive and have not left."""
         alive = self.peers.alive(self.now, _PEER_SILENCE * self.timing.presence_interval)
         return [other for other in alive if not other.left]
 

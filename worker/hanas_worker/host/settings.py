@@ -1,4 +1,4 @@
-"""What a worker is told by its environment (docs/operations.md has the table)."""
+"""Settings of a worker, from its environment (docs/operations.md has the table)."""
 
 import socket
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The main's compaction: when it is worth it, beside the traffic, and how it went (docs/protocol.md, section 3)."""
+"""The main's compaction, beside the traffic (docs/protocol.md, section 3)."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from hanas_worker.log.tenure import Tenure
 log = logging.getLogger("hanas.worker")
 
 _REST = 3.0
-"""Between two steps this many times as long as the last one took, so that commits hardly notice."""
+"""Pause between two steps, as a multiple of the time of the last one, for the sake of commits."""
 _SHARE_ON_FULL_VOLUME = 0.02
 """The share of garbage that is worth a compaction on a full volume."""
 
@@ -29,22 +29,19 @@ class Compactor:
     """Compacts the log while this worker is the main."""
 
     def __init__(self, state: LogState, tenure: Tenure, learn: Callable[[], Awaitable[None]]) -> None:
-        """Nothing has been compacted yet. ``learn`` lets the index know where values are now."""
+        """Have compacted nothing yet. ``learn`` tells the index the new places of values."""
         self._state, self._host = state, state.host
         self._learn = learn
         self._tenure = tenure
         self._number = (0, names.MERGED_FROM)
         """The epoch, and the number of its next merged segment."""
         self._rest = (0, 0)
-        """The epoch, and what counts as garbage in it that no compaction gets rid of: each leaves as much again. Bytes.
-
-        That is what of the merged segments is no value, and the unused rest of the segment that the roll has closed.
-        """
+        """The epoch, and its garbage that the next compaction would make again, bytes: the part of the merged segments
+        that is no value, and the unused rest of the segment that the roll has closed."""
         self.running = False
         self.runs = 0
         """How often this worker has compacted."""
         self.freed_bytes = 0
-        """What was freed by that."""
 
     def measure(self) -> tuple[int, int]:
         """Return garbage and space of the sealed segments, bytes, about; zeros for a worker that is not the main."""
@@ -83,7 +80,7 @@ class Compactor:
         return compaction.plan(_sources(service), live, settings.segment_bytes, share=share, least=least, room=room)
 
     async def _compact(self, service: Service, plan: Plan, spare: str | None) -> bool:
-        """Merge and roll; True if ``spare`` was used for that, or may have been."""
+        """Merge and roll; False if ``spare`` is certainly unused."""
         state, host = self._state, self._host
         started = host.now
         merged = await self._merge(service, plan)

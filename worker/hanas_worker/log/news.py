@@ -1,4 +1,4 @@
-"""What the main of a log, or its main-elect, tells the other members of it."""
+"""The news of a log that its main or main-elect sends to the other members."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ from hanas_core.members.roles import MainState
 
 
 class LogNews(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """How one log is at its main."""
+    """The state of one log at its main."""
 
     log: int = LOG
     epoch: int
@@ -17,8 +17,8 @@ class LogNews(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     committed: Position | None = None
     """The commit position."""
     stalled_for: float = 0.0
-    """How long the main has been waiting for the folder: age of the oldest uncommitted batch, of the oldest read that
-    waits for its check, or time since it last read its mailbox, whichever is longest. Seconds."""
+    """How long the main has waited for the folder, seconds: the longest of the age of the oldest uncommitted batch, the
+    age of the oldest read that waits for its check, and the time since it last read its mailbox."""
     full: bool = False
     progress: str | None = None
     """How far a takeover is."""

@@ -20,21 +20,21 @@ from hanas_worker.log.state import LogState
 log = logging.getLogger("hanas.worker")
 
 _REST = 2.0
-"""Between two frames this many times as long as the last one took, so that commits hardly notice."""
+"""Pause between two frames, as a multiple of the time of the last one, for the sake of commits."""
 _TIMES_ITS_SIZE = 2
-"""There is a next snapshot when the log has grown by this many times what the last one took."""
+"""The next snapshot is due when the log has grown by this many times the size of the last one."""
 
 
 class Snapshots:
     """Takes a snapshot when enough log has come behind the last one."""
 
     def __init__(self, state: LogState) -> None:
-        """Know of no snapshot."""
+        """Know no snapshot yet."""
         self._state, self._host = state, state.host
         self._searched = 0
-        """The epoch of one's own for which the folder was searched."""
+        """The last own epoch for which the folder was searched."""
         self._last: tuple[Position | None, int] = (None, 0)
-        """Where a reader of the newest one goes on, and its size in bytes."""
+        """The position of the newest snapshot, and its size in bytes."""
 
     async def take(self) -> None:
         """Take a snapshot if it is time. Raises FolderError."""
@@ -50,12 +50,8 @@ class Snapshots:
 
     def _behind(self, service: Service) -> int:
         """Return how much log there is behind the newest snapshot, bytes."""
-        position, own = self._last[0], service.cuts
-        if position is not None and position.epoch == service.epoch:
-            return sum(cut.end for cut in own if cut.number > position.number) + sum(
-                max(0, cut.end - position.offset) for cut in own if cut.number == position.number
-            )
-        return service.manifest.behind(position) + sum(cut.end for cut in own)
+        whole = msgspec.structs.replace(service.manifest, cuts=service.manifest.cuts + service.cuts)
+        return whole.behind(self._last[0])
 
     async def _take(self, service: Service) -> None:
         host, index, position = self._host, service.index, service.applied
@@ -91,7 +87,7 @@ class Snapshots:
         try:
             await file.run(SnapshotFile.discard, self._host.timing.folder_timeout)
         except FolderError as error:
-            log.warning("a temporary file of a snapshot stays behind: %s", error)
+            log.warning("the temporary file of a snapshot was not removed: %s", error)
 
 
 async def _newest(folder: Folder) -> tuple[Position | None, int]:

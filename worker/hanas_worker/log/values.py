@@ -1,7 +1,7 @@
-"""Values that are not at hand in memory: read from their segments, past the caches, checked.
+"""Reading values that are not in memory from their segments, past the caches, with their checksums.
 
-Reads have lanes of their own, so that a slow volume delays nobody who is served from memory. A segment may be removed
-by compaction while somebody is about to read from it: then the value has a new place, or will have one soon.
+Reads have lanes of their own, so that a slow volume does not delay reads from memory. A compaction may remove a segment
+before it is read: then the value has a new place, or will have one soon.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ _LANES = 4
 _MOST_FILES = 64
 """Segments that are kept open to read from."""
 _TRIES = 100
-"""How often a value is looked for at its place, and at the next one, before the read is refused."""
+"""How often a moved value is looked for before the read is refused."""
 
 
 class Moved(Exception):
-    """The key holds something else by now: look again."""
+    """The key has another value by now: look again."""
 
 
 class Values:
@@ -62,7 +62,7 @@ class Values:
             return value
 
     async def _wait_for_places(self, tries: int) -> None:
-        """A segment is gone and the index does not know yet where its values went: it is about to learn it."""
+        """Wait until the index learns the new places of the values of a removed segment. Raises FolderUnavailable."""
         if tries > _TRIES:
             raise FolderUnavailable("the value is not where it was, and its new place is not known")
         for duty in (Duty.WATCH, Duty.LOG, Duty.PLACES):
@@ -91,7 +91,7 @@ class Values:
         return value
 
     def close_removed(self) -> None:
-        """Segments may have been removed: keep none of them open, or their space would not be free."""
+        """Close all segments, since removed ones take space while they are open."""
         self._files.clear()
         self._removals += 1
 

@@ -1,4 +1,4 @@
-"""What a log asks of those who talk with the others: how they do it is not its concern."""
+"""What a log needs of the connections to other members and to overseers."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -10,7 +10,7 @@ from hanas_worker.log.news import LogNews
 from hanas_worker.log.state import LogState
 
 Told = tuple[LogNews, Callable[[int], None]]
-"""News, and what gets each answer: the highest epoch that a member knows."""
+"""News, and the callback for each answer: the highest epoch that a member knows."""
 
 
 class Ways(NamedTuple):
@@ -19,10 +19,10 @@ class Ways(NamedTuple):
     tell: Callable[[Sequence[Told]], None]
     """Send news to every other member, now."""
     probe: Callable[[LogState, StartProbe], Coroutine[Any, Any, None]]
-    """Ask the main through the folder whether it can commit, and tell the detector what the own canary did."""
+    """Ask the main through the folder whether it can commit; tell the detector the result of the own canary."""
     challenge: Callable[[Challenge], Coroutine[Any, Any, bool]]
-    """Ask for a takeover; False if that was refused, else the claims tell the answer. Raises FolderError."""
+    """Ask for a takeover; False if it was refused, else the claims are the answer. Raises FolderError."""
     hold: Callable[[str, Callable[[], None]], asyncio.Task[None]]
-    """Stay connected to the link port at this URL, to nobody else, and tell whenever that ends."""
+    """Stay connected to the link port at this URL and no other; call back whenever the connection ends."""
     let_go: Callable[[], None]
-    """Be connected to nobody."""
+    """Close that connection."""

@@ -8,7 +8,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hanas_serving import principals
-from hanas_serving.answers import Answer, send_answer
+from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_serving.runtime import Outbound
@@ -54,11 +54,12 @@ class LinkEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
-            try:
-                answer = await self._answer(scope, receive)
-            except Problem as problem:
-                answer = problem.answer()
-            await send_answer(answer, send)
+            with contextlib.suppress(Disconnected):
+                try:
+                    answer = await self._answer(scope, receive)
+                except Problem as problem:
+                    answer = problem.answer()
+                await send_answer(answer, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         call = scope["method"], scope["path"]
@@ -69,16 +70,9 @@ class LinkEndpoint:
             raise Problem(401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE")
         if call == ("GET", LIFELINE_PATH):
             return Answer(204, b"")
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if len(body) > _MOST_BYTES:
-                raise Problem(413, f"a keep-alive has at most {_MOST_BYTES} bytes")
-            if not message.get("more_body", False):
-                break
+        too_large = Problem(413, f"a keep-alive has at most {_MOST_BYTES} bytes")
         try:
-            keepalive = self._decode(body)
+            keepalive = self._decode(await body_of(receive, _MOST_BYTES, lambda size: too_large))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Problem(400, f"this is no keep-alive: {error}") from None
         folder_id = self._folder_id()

@@ -1,4 +1,4 @@
-"""The worker's HTTP application: ``/v1/kv`` directly or as a plain endpoint, the rest through Starlette's routes."""
+"""The worker's HTTP application: ``/v1/kv`` as a plain endpoint, the rest through Starlette's routes."""
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -31,7 +31,8 @@ class WorkerApplication(Starlette):
         """Answer "not yet" until `join` is called."""
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
-        self._settings = settings
+        tokens = settings.client_tokens
+        self._observers = (*tokens, *settings.secrets) if tokens else ()
         self.direct = Keys(settings.client_tokens, settings.value_bytes)
         """Answers plain requests for keys, in front of this application."""
         self._endpoint = KeysEndpoint(self.direct)
@@ -70,8 +71,7 @@ class WorkerApplication(Starlette):
         return send_on
 
     async def _status(self, request: Request) -> Response:
-        tokens = self._settings.client_tokens and self._settings.client_tokens + self._settings.secrets
-        principal = principals.identify(request.headers.get("authorization", "").encode("latin-1"), tokens)
+        principal = principals.identify(request.headers.get("authorization", "").encode("latin-1"), self._observers)
         if not principals.may(principal, Action.OBSERVE):
             raise token_needed()
         return Response(msgspec.json.encode(status.document(self._joined())), media_type="application/json")

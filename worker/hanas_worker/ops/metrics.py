@@ -6,8 +6,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from hanas_core.members.documents import LOG
-from hanas_core.members.roles import Role
-from hanas_core.members.verdicts import Verdict
 from hanas_worker.node import Node
 
 
@@ -25,14 +23,15 @@ class NodeCollector(Collector):
         state, service, compactor = driver.state, driver.serving, driver.compactor
         member, standing = state.member, state.standing
         garbage, space = compactor.measure()
-        role = GaugeMetricFamily("hanas_role", "1 for the role that this worker has.", labels=["role"])
-        for candidate in Role:
-            role.add_metric([candidate.value], float(candidate is member.role))
-        yield role
-        verdict = GaugeMetricFamily("hanas_verdict", "1 for the present verdict.", labels=["verdict"])
-        for verdict_candidate in Verdict:
-            verdict.add_metric([verdict_candidate.value], float(verdict_candidate is member.verdict))
-        yield verdict
+        batches, checks = (service.batches, service.checks) if service else (0, 0)
+        for label, text, current in (
+            ("role", "1 for the role that this worker has.", member.role),
+            ("verdict", "1 for the present verdict.", member.verdict),
+        ):
+            gauge = GaugeMetricFamily(f"hanas_{label}", text, labels=[label])
+            for candidate in type(current):
+                gauge.add_metric([candidate.value], float(candidate is current))
+            yield gauge
         for name, text, value in (
             ("hanas_epoch", "Highest epoch known.", member.epoch),
             ("hanas_keys", "Number of keys.", standing.keys),
@@ -56,13 +55,9 @@ class NodeCollector(Collector):
             open_alerts.add_metric([alert.kind, alert.severity, alert.about], 1.0)
         yield open_alerts
         for name, text, count in (
-            (
-                "hanas_batches",
-                "Batches that this main committed in its present epoch.",
-                service.batches if service else 0,
-            ),
+            ("hanas_batches", "Batches that this main committed in its present epoch.", batches),
             ("hanas_compactions", "How often this worker has compacted the log.", compactor.runs),
             ("hanas_freed_bytes", "What was freed by that.", compactor.freed_bytes),
-            ("hanas_checks", "Seal checks for reads in its present epoch.", service.checks if service else 0),
+            ("hanas_checks", "Seal checks for reads in its present epoch.", checks),
         ):
             yield CounterMetricFamily(name, text, count)

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from hanas_serving.answers import Answer, send_answer
+from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
@@ -21,10 +21,6 @@ _METHODS = ", ".join(sorted(_ACTIONS))
 def concerns_keys(raw_path: bytes) -> bool:
     """Return whether a path, not decoded, is that of the list of keys or of a key."""
     return raw_path == COLLECTION or raw_path.startswith(requests.KEY_PATH)
-
-
-class Disconnected(Exception):
-    """The client went away before its request was complete: there is nobody to answer."""
 
 
 class _Awaited:
@@ -97,18 +93,6 @@ class KeysEndpoint:
             if length is not None and length > self._keys.value_bytes:
                 raise self._keys.too_large(length)
             store.require_main()  # before the body is sent for nothing
-            write = msgspec.structs.replace(write, value=await self._body(receive))
+            value = await body_of(receive, self._keys.value_bytes, self._keys.too_large)
+            write = msgspec.structs.replace(write, value=value)
         store.write(write, KeyWrite(store, reply))
-
-    async def _body(self, receive: Receive) -> bytes:
-        parts, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise Disconnected
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._keys.value_bytes:
-                raise self._keys.too_large(size)
-            if not message.get("more_body", False):
-                return b"".join(parts)

@@ -1,0 +1,63 @@
+"""What both clients share: addresses, time limits, and the plan of each call."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from hanas_client.calls import Recipient, TypedCall
+from hanas_client.plan import Step, StepResult, carry_out, consult
+from hanas_client.routes import Routes
+from hanas_client.settings import Policy, addresses, client_token
+
+H = TypeVar("H")
+M = TypeVar("M", bound=Callable[..., object])
+T = TypeVar("T")
+
+
+class BaseClient(ABC, Generic[H]):
+    """The constructor of `Client` and `AsyncClient`. A subclass has the HTTP client `H` and carries out the plans."""
+
+    def __init__(
+        self,
+        overseers: str | Iterable[str] | None = None,
+        servers: str | Iterable[str] | None = None,
+        *,
+        policy: Policy | None = None,
+        token_file: str | Path | None = None,
+    ) -> None:
+        self._routes = Routes(*addresses(overseers, servers))
+        self._policy = policy or Policy()
+        self._token = client_token(token_file)
+        self._http = self._connections()
+
+    @abstractmethod
+    def _connections(self) -> H:
+        """Return the HTTP client."""
+
+    def _plan(self, typed: TypedCall[T]) -> Generator[Step, StepResult, T]:
+        """Return the steps of a call, which end with its result."""
+        context = (self._policy, time.monotonic(), random.random, self._token)
+        if typed.recipient is Recipient.MAIN:
+            reply = yield from carry_out(typed.call, self._routes, *context)
+        else:
+            bases = self._routes.overseers if typed.recipient is Recipient.OVERSEER else typed.recipient
+            if not bases:
+                raise ValueError("no overseer is named, and only one can answer this")
+            reply = yield from consult(typed.call, bases, *context)
+        return typed.read(reply)
+
+
+def as_method(method: M, call: Callable[..., object]) -> M:
+    """Give `method` the name, the documentation and, after `self`, the parameters of `call`."""
+    functools.update_wrapper(method, call)
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    parameters += inspect.signature(call).parameters.values()
+    method.__dict__["__signature__"] = inspect.Signature(parameters)
+    return method
