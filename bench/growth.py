@@ -66,7 +66,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
             replica,
             spare=spare(),
             segment_bytes=_SEGMENT_BYTES,
-            known=None,
+            commit_position=None,
             clock=time.monotonic,
             progress=lambda _: None,
         )

@@ -42,7 +42,7 @@ class Observer:
         self._folder_id = folder_id
         self._registry = Registry(folder)
         self._mailboxes = Mailboxes(folder)
-        self._registry.known = list(last.registrations)
+        self._registry.registrations = list(last.registrations)
         self._history = History(folder, last.takeovers, last.highest, last.lowest)
         self._highest = last.highest
 
@@ -50,7 +50,7 @@ class Observer:
         """Return the present state. Raises FolderError; the next look then continues with what was read so far."""
         await cluster.identify(self._folder, self._folder_id)
         presences = tuple(await self._registry.presence(self._mailboxes))
-        registrations = tuple(self._registry.known)  # fewer than the presences where one of them proved to be gone
+        registrations = tuple(self._registry.registrations)  # fewer than the presences where one proved to be gone
         holder = await highest_claim(self._folder, self._highest)
         main = None
         if holder is not None:

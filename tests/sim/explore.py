@@ -230,7 +230,7 @@ async def _serve(actor: Actor, claim: Claim) -> tuple[Promotion, Replica]:
         replica,
         spare=spare,
         segment_bytes=SEGMENT_BYTES,
-        known=None,
+        commit_position=None,
         clock=lambda: 0.0,
         progress=lambda step: None,
     )

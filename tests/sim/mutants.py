@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant(
         "a check that began before the sync returned", _APPEND, ((_SYNC, "HERE"), (_CHECK, _SYNC), ("HERE", _CHECK))
     ),
-    Mutant("a check now and then", _APPEND, _one(_CHECK, f"if self._offset % 3 == 0: {_CHECK}")),
+    Mutant("a check now and then", _APPEND, _one(_CHECK, f"if self.end % 3 == 0: {_CHECK}")),
     Mutant("acknowledgement before the sync", _APPEND, _one(f"    {_SYNC}\n", "")),
     Mutant(
         "a sync that failed is repeated",
@@ -93,7 +93,7 @@ MUTANTS = (
             "            self.end(",
             "            if not isinstance(error, Sealed) and self.log.committed is not None:\n"
             "                self._answer(self._queue.ended())\n"
-            "                self.log._offset, self.log._ended = self.log.committed.offset, False\n"
+            "                self.log.end, self.log._ended = self.log.committed.offset, False\n"
             "                return True\n"
             "            self.end(",
         ),
@@ -107,7 +107,7 @@ MUTANTS = (
             "    await self._write(batch)\n"
             "    if batch.count and self.left > 4096:\n"
             f"        {_SYNC}\n"
-            "        self.committed = position = Position(self._header.epoch, self._header.number, self._offset)\n"
+            "        self.committed = position = Position(self._header.epoch, self._header.number, self.end)\n"
             '        await self._write(Batch(self._header.epoch, 0, 0, b""))\n'
             f"        {_CHECK}\n"
             "        return position\n",
@@ -130,7 +130,8 @@ MUTANTS = (
         "a read that sees a batch in flight",
         "hanas_core.state.queue:GroupCommit.next_batch",
         _one(
-            "    return self._in_flight", "    self._replica.apply(self._in_flight, found)\n    return self._in_flight"
+            "    return self._in_flight",
+            "    self._replica.apply(self._in_flight, changes)\n    return self._in_flight",
         ),
     ),
     Mutant(
@@ -154,7 +155,7 @@ MUTANTS = (
     ),
     Mutant(
         "idempotency keys are not kept",
-        "hanas_core.state.index:Index._remember",
+        "hanas_core.state.index:Index.remember",
         _one("self._done[idempotency_key] = done", "return"),
     ),
     # ------------------------------------------------------------------ claims
@@ -173,7 +174,7 @@ MUTANTS = (
     Mutant(
         "a claim that is remembered before it is durable",
         "hanas_core.log.claims:highest_claim",
-        _one("while found is not None and found.epoch > at_least:", "while False:"),
+        _one("while highest is not None and highest.epoch > at_least:", "while False:"),
     ),
     Mutant(
         "a claim that is read back from a cache of names",
@@ -184,7 +185,7 @@ MUTANTS = (
     Mutant(
         "a slot that was found is not made durable",
         "hanas_core.members.mailboxes:Registry.slot_of",
-        _one("found is not None and await self._is_for_good(found)", "found is not None"),
+        _one("if await self._is_for_good(own):", "if True:"),
     ),
     Mutant(
         "whatever seal a main wrote itself is followed at once",
@@ -346,8 +347,8 @@ MUTANTS = (
     ),
     Mutant(
         "a bad batch below the commit position is skipped",
-        "hanas_core.log.tailer:Tailer._refuse_early_end",
-        _one("if self._read_to.offset < end:", "if False:"),
+        "hanas_core.log.tailer:Tailer.step",
+        _one(" and self._read_to.offset < end_known:", " and False:"),
         1000,
         also=(("hanas_core.log.tailer:Tailer.finish", _one("if self.committed > self._read_to:", "if False:")),),
         story="no bug yet: a batch of an older segment is corrupt, and everybody starts cold",

@@ -12,7 +12,7 @@ import msgspec
 from hanas_core.log.positions import Version
 from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
-from hanas_core.state.index import Index, Page
+from hanas_core.state.index import Index, KeyPage
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.volume.errors import FolderError
 from hanas_worker.log.driver import LogDriver
@@ -200,7 +200,7 @@ class Store:
         else:
             service.submit(write, pending)
 
-    async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> tuple[Page, int]:
+    async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> tuple[KeyPage, int]:
         """Return up to ``limit`` keys with ``prefix`` behind ``after``, and the epoch. Raises Elsewhere, Busy."""
         service = self._state.service
         if service is None or stale:

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hanas_core.log.claimfile import Claim, Seal, Why, fits
-from hanas_core.log.claims import claim_epoch, highest_claim, read_claim, read_pointer
+from hanas_core.log.claims import claim_epoch, highest_claim, read_pointer
 from hanas_core.log.seals import read_seal
 from hanas_core.members.documents import MainInfo
 from hanas_core.members.mailboxes import Registry
-from hanas_core.members.roles import MainState
+from hanas_core.members.roles import MainState, Role
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocks import Blank
@@ -99,7 +99,7 @@ async def arrive(folder: Folder, registry: Registry, arrival: Arrival, *, folder
                 claimed_at=now,
             ),
         )
-    role = "main" if holder.incarnation == arrival.incarnation else "backup"
+    role = Role.MAIN if holder.incarnation == arrival.incarnation else Role.BACKUP
     return Place(role, holder.epoch, await main_info(folder, holder), slot)
 
 
@@ -145,12 +145,12 @@ async def challenge(
 
 
 async def handed_over(folder: Folder, claim: Claim) -> bool:
-    """Tell whether the holder of ``claim`` sealed its own epoch as a planned hand-over, after it had served."""
+    """Return whether the holder of ``claim`` sealed its own epoch as a planned hand-over, after it had served."""
     return (await main_info(folder, claim)).state is MainState.HANDED_OVER
 
 
 async def main_info(folder: Folder, claim: Claim) -> MainInfo:
-    """Return what is told about the holder of ``claim``."""
+    """Return who holds ``claim``, and how far it is."""
     state = MainState.ELECT
     if not isinstance(await read_pointer(folder, claim.epoch), Blank):
         seal = await read_seal(folder, claim.epoch)
@@ -167,14 +167,6 @@ async def unserved(folder: Folder, epoch: int) -> int:
     return count
 
 
-async def history(folder: Folder, known: list[Claim]) -> list[Claim]:
-    """Append the claims that came after ``known`` (all, from epoch 1 on, in order) to it, and return it."""
-    highest = await highest_claim(folder, len(known))
-    while highest is not None and len(known) < highest.epoch:
-        known.append(await read_claim(folder, len(known) + 1, certain=True))
-    return known
-
-
 def _verdict(text: str) -> Verdict:
     if text not in {verdict.value for verdict in Verdict}:
         raise Refused(f"unknown verdict {text[:80]!r}: use one of {', '.join(sorted(TAKEOVER_VERDICTS))}")
@@ -184,7 +176,7 @@ def _verdict(text: str) -> Verdict:
 
 
 def _is_url(text: str) -> bool:
-    """Tell whether ``text`` can be sent in a ``Location`` header, and be connected to."""
+    """Return whether ``text`` can be sent in a ``Location`` header, and be connected to."""
     if _URL.fullmatch(text) is None:
         return False
     try:
@@ -194,13 +186,13 @@ def _is_url(text: str) -> bool:
         return False
 
 
-def _check(member: str, incarnation: str, given_folder: str, folder_id: str) -> None:
+def _check(member: str, incarnation: str, their_folder: str, folder_id: str) -> None:
     if not names.is_member(member):
         raise Refused("member must be 1 to 128 letters, digits, '.', '_' or '-', and begin with a letter or a digit")
     if not names.is_nonce(incarnation):
         raise Refused("incarnation must be 16 to 64 lower-case hexadecimal digits, new at every start")
-    if given_folder != folder_id:
+    if their_folder != folder_id:
         raise Refused(
-            f"FolderUnavailable: the folder here is {folder_id}, not {given_folder[:80]!r}: "
+            f"FolderUnavailable: the folder here is {folder_id}, not {their_folder[:80]!r}: "
             "worker and overseer must mount the same volume"
         )

@@ -42,15 +42,15 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
     *,
     spare: str,
     segment_bytes: int,
-    known: Position | None,
+    commit_position: Position | None,
     clock: Callable[[], float],
     progress: Callable[[str], None],
     claiming: float = 0.0,
 ) -> Promotion:
     """Make the holder of ``claim`` the main. ``replica`` belongs to this call until it returns.
 
-    ``spare`` names prepared space of ``segment_bytes``; ``known`` is the last commit position that a keep-alive told;
-    ``clock`` gives monotonic seconds; ``progress`` is told how far it is; ``claiming`` is how many seconds the claim
+    ``spare`` names prepared space of ``segment_bytes``; ``commit_position`` is that of the last keep-alive;
+    ``clock`` gives monotonic seconds; ``progress`` takes how far it is; ``claiming`` is how many seconds the claim
     took, for people. Raises Sealed when a higher claim came meanwhile, FolderError when a step's effect is not known:
     either way this incarnation writes nothing more for the epoch but its seal.
     """
@@ -62,8 +62,9 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
     progress("replaying")
     predecessor = await find_predecessor(folder, claim.epoch)
     cuts: tuple[Cut, ...] = ()
-    if known is not None and predecessor < known.epoch < claim.epoch:
-        raise Corruption(f"{names.claim(known.epoch)}: block 1 at offset 4096 is gone, but {known} was committed")
+    if commit_position is not None and predecessor < commit_position.epoch < claim.epoch:
+        name = names.claim(commit_position.epoch)
+        raise Corruption(f"{name}: block 1 at offset 4096 is gone, but {commit_position} was committed")
     beyond: list[Batch] = []
     if predecessor == 0:
         replica.forget()
@@ -76,7 +77,7 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
         tailer, at_end = reader.tailer, False
         tailer.know_relogged()
         while not at_end:
-            step = await reader.step(known)
+            step = await reader.step(commit_position)
             replica.take(step)
             progress(f"replaying {step.applied}")
             at_end = step.at_end

@@ -21,11 +21,13 @@ from typing import NamedTuple
 
 import xxhash
 
-from hanas_core.log.positions import Position
+from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.volume.folder import BLOCK_BYTES
 
 _HEADER = struct.Struct("<QQIHHQQQIIQQ")
 _CHECKED_FROM = 16
+FIRST_OFFSET = BLOCK_BYTES
+"""Where the first batch of a segment stands: behind its header block."""
 HEADER_BYTES = _HEADER.size
 _ALIGN_BYTES = 8
 _ZERO_HEADER = bytes(HEADER_BYTES)
@@ -78,26 +80,15 @@ def size_of(payload_bytes: int) -> int:
 
 def encode(batch: Batch, nonce: int) -> bytes:
     """Return the bytes of ``batch`` for its place in the segment with ``nonce``."""
-    length = HEADER_BYTES + len(batch.payload)
-    committed = batch.committed or Position(0, 0, 0)
-    rest = _HEADER.pack(
-        nonce,
-        0,
-        length,
-        batch.kind,
-        0,
-        batch.epoch,
-        batch.origin,
-        batch.first_sequence,
-        batch.count,
-        committed.number,
-        committed.offset,
-        batch.offset,
-    )[_CHECKED_FROM:]
+    origin, first, count, payload, kind, epoch, _, own, _, committed = batch
+    _, c_number, c_offset = committed or NOWHERE
+    length = HEADER_BYTES + len(payload)
+    header = _HEADER.pack(nonce, 0, length, kind, 0, epoch, origin, first, count, c_number, c_offset, own)
+    rest = header[_CHECKED_FROM:]
     digest = xxhash.xxh3_64(rest, seed=nonce)
-    digest.update(batch.payload)
+    digest.update(payload)
     head = struct.pack("<QQ", nonce, digest.intdigest())
-    return b"".join((head, rest, batch.payload, bytes(size_of(len(batch.payload)) - length)))
+    return b"".join((head, rest, payload, bytes(size_of(len(payload)) - length)))
 
 
 def decode(content: bytes, at: int, offset: int, *, nonce: int, epoch: int, number: int) -> Batch | Fault:
@@ -153,7 +144,3 @@ def find_later(content: bytes, offset: int, *, nonce: int, epoch: int, number: i
             return offset + at
         at = content.find(begin, at + 1)
     return None
-
-
-FIRST_OFFSET = BLOCK_BYTES
-"""Where the first batch of a segment stands: behind its header block."""

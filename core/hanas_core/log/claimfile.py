@@ -75,7 +75,7 @@ class Seal(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def fits(claim: Claim) -> bool:
-    """Tell whether the claim with its evidence fits into its block."""
+    """Return whether the claim with its evidence fits into its block."""
     return len(msgspec.json.encode(claim)) <= PAYLOAD_BYTES
 
 
@@ -114,13 +114,3 @@ def decode_pointer(block: bytes, epoch: int) -> Pointer | Blank:
 def pointer_halves(block: bytes) -> list[tuple[int, bytes]]:
     """Return the two halves of block 1, each a copy and zeros, with their offsets in the file."""
     return [(POINTER_OFFSET + at, block[at : at + _HALF_BYTES]) for at in (0, _HALF_BYTES)]
-
-
-def encode_seal(seal: Seal) -> bytes:
-    """Return block 2."""
-    return blocks.encode(seal)
-
-
-def decode_seal(block: bytes, epoch: int) -> Seal | Blank:
-    """Return what block 2 of ``epoch`` says."""
-    return blocks.decode(block, Seal, names.claim(epoch), SEAL_OFFSET)

@@ -1,14 +1,7 @@
 """Claims by compare-and-set on the epoch's number, and the pointer to its manifest (docs/protocol.md, section 2)."""
 
-from hanas_core.log.claimfile import (
-    POINTER_OFFSET,
-    Claim,
-    Pointer,
-    decode_claim,
-    decode_pointer,
-    encode_claim,
-    encode_pointer,
-)
+from hanas_core.log import claimfile
+from hanas_core.log.claimfile import POINTER_OFFSET, Claim, Pointer, decode_claim
 from hanas_core.volume import names, reading
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Missing, Sealed
@@ -22,7 +15,7 @@ async def claim_epoch(folder: Folder, claim: Claim) -> Claim:
     Raises FolderError when the outcome is not known; the claim may then be found later.
     """
     temporary = names.temporary(claim.member, claim.incarnation, folder.nonce())
-    content = encode_claim(claim)
+    content = claimfile.encode_claim(claim)
     return decode_claim(await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)
 
 
@@ -50,17 +43,15 @@ async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
     """Return the highest claim that can be seen, starting from an epoch known to exist; None if there is none.
 
     Epochs are dense, so the search doubles its step and halves it again. Its end is a failed look-up and so only a
-    hint: the decision who comes next is `claim_epoch`'s. What is found beyond ``at_least`` is made durable before it
-    is returned: whoever remembers a claim that the file server forgets would ask for it for ever. Raises FolderError.
+    hint: the decision who comes next is `claim_epoch`'s. A claim beyond ``at_least`` is made durable before it
+    is returned: whoever remembers a claim that the file server forgets would look for it for ever. Raises FolderError.
     """
     await folder.refresh(names.CLAIMS)
-    low, found = at_least, None
-    if low:
-        found = await read_claim(folder, low, certain=True)
-    step = 1
+    low, step = at_least, 1
+    highest = await read_claim(folder, low, certain=True) if low else None
     while True:
         try:
-            found = await read_claim(folder, low + step)
+            highest = await read_claim(folder, low + step)
         except Missing:
             if step == 1:
                 break
@@ -68,12 +59,12 @@ async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
         else:
             low += step
             step *= 2
-    while found is not None and found.epoch > at_least:
-        kept = await _settle(folder, found.epoch)
-        if kept.nonce == found.nonce:
+    while highest is not None and highest.epoch > at_least:
+        durable = await _settle(folder, highest.epoch)
+        if durable.nonce == highest.nonce:
             break
-        found = kept  # the file server forgot the one, and the name of the other may have come after the sync
-    return found
+        highest = durable  # the file server forgot the one, and the name of the other may have come after the sync
+    return highest
 
 
 async def _settle(folder: Folder, epoch: int) -> Claim:
@@ -84,10 +75,10 @@ async def _settle(folder: Folder, epoch: int) -> Claim:
 async def read_pointer(folder: Folder, epoch: int) -> Pointer | Blank:
     """Return block 1 of a claim that exists: the pointer, zero, or rotten. One valid copy of the two is enough."""
     file = await reading.open_recorded(folder, names.claim(epoch), "read")
-    return decode_pointer(await file.read(POINTER_OFFSET, BLOCK_BYTES), epoch)
+    return claimfile.decode_pointer(await file.read(POINTER_OFFSET, BLOCK_BYTES), epoch)
 
 
 async def write_pointer(folder: Folder, epoch: int, pointer: Pointer) -> None:
     """Write block 1 of one's own claim, once."""
     file = await reading.open_recorded(folder, names.claim(epoch), "blocks")
-    await file.write_block(POINTER_OFFSET, encode_pointer(pointer))
+    await file.write_block(POINTER_OFFSET, claimfile.encode_pointer(pointer))

@@ -16,7 +16,11 @@ from hanas_core.volume.folder import File, Folder
 
 
 class EpochLog:
-    """Appends to the segments of one epoch; the only writer they ever have."""
+    """Appends to the segments of one epoch; the only writer they ever have.
+
+    The thread that runs a step owns it until the step returns; the event loop reads it between two steps. Beside a step
+    only `name_ahead` may run, which changes nothing here, and an empty `spare` may be set.
+    """
 
     def __init__(self, folder: Folder, file: File, header: SegmentHeader, watch: SealWatch) -> None:
         """Use the open first segment of the epoch; nothing is committed yet."""
@@ -24,8 +28,8 @@ class EpochLog:
         self._file = file
         self._header = header
         self._watch = watch
-        self._offset = self._synced = FIRST_OFFSET
-        """Where the next batch would stand, and the end of what is durable."""
+        self.end = self._synced = FIRST_OFFSET
+        """Where the next batch of the present segment would stand, and the end of what is durable."""
         self._ended = False
         self._empty: tuple[int, bytes] | None = None
         """Offset and bytes of the last batch, if it carries no record."""
@@ -47,24 +51,18 @@ class EpochLog:
     @property
     def room(self) -> int:
         """Bytes that the next batch may take: what is left of this segment, or a whole new one if one is prepared."""
-        left = self.left
-        return max(left, capacity(self._header.size)) if self.spare else left
+        return max(self.left, capacity(self._header.size)) if self.spare else self.left
 
     @property
     def left(self) -> int:
         """Bytes left in the present segment."""
-        return self._header.size - self._offset - MARKER_BYTES
-
-    @property
-    def end(self) -> int:
-        """Where the next batch of the present segment would stand."""
-        return self._offset
+        return self._header.size - self.end - MARKER_BYTES
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
         """Every segment of this epoch with its end, when all that was appended is committed."""
-        present = Cut(self._header.epoch, self._header.number, self._offset)
-        return (*self.sealed, present) if self._offset > FIRST_OFFSET or not self.sealed else self.sealed
+        present = Cut(self._header.epoch, self._header.number, self.end)
+        return (*self.sealed, present) if self.end > FIRST_OFFSET or not self.sealed else self.sealed
 
     async def name_ahead(self, spare: str) -> None:
         """Take the name of the next segment for prepared space, so that a roll needs no more room on the volume.
@@ -75,9 +73,9 @@ class EpochLog:
         await take_name(self._folder, spare, self._header.epoch, self._next)
 
     async def relog(self, batches: list[Batch]) -> list[Batch]:
-        """Copy the predecessor's last batches, with their original versions, and sync them. Nothing is committed.
+        """Copy and sync the predecessor's last batches, with their versions; return them as they stand here.
 
-        Return them as they stand here.
+        Nothing is committed by that. Raises NoSpace, FolderError, Sealed.
         """
         self._begin_step()
         needed = sum(size_of(len(batch.payload)) for batch in batches)
@@ -85,7 +83,7 @@ class EpochLog:
             raise NoSpace(f"{needed} bytes must be re-logged: segments of {self._header.size} bytes are too small")
         placed = [await self._write(batch) for batch in batches]
         await self._file.sync()
-        self._synced = self._offset
+        self._synced = self.end
         self._ended = False
         return placed
 
@@ -110,20 +108,20 @@ class EpochLog:
         """Return the commit position after the first check of this epoch: what was re-logged is now committed."""
         self._begin_step()
         await self._watch.check()
-        self.committed = Position(self._header.epoch, self._header.number, self._offset)
+        self.committed = Position(self._header.epoch, self._header.number, self.end)
         self._ended = False
         return self.committed
 
     def check_invariants(self) -> None:
         """Assert what must hold between two steps: committed is synced, synced is written, all inside the segment."""
-        assert FIRST_OFFSET <= self._synced <= self._offset <= self._header.size - MARKER_BYTES
+        assert FIRST_OFFSET <= self._synced <= self.end <= self._header.size - MARKER_BYTES
         assert [cut.number for cut in self.sealed] == sorted({cut.number for cut in self.sealed})
         assert all(cut.epoch == self._header.epoch and cut.number < self._header.number for cut in self.sealed)
         assert self._header.number < self._next
         assert (self.committed or NOWHERE) <= Position(self._header.epoch, self._header.number, self._synced)
 
     def _begin_step(self) -> None:
-        """From here on the epoch counts as ended, until the step has succeeded."""
+        """Count the epoch as ended until the step has succeeded. Raises Sealed if it has ended."""
         if self._ended:
             raise Sealed
         self._ended = True
@@ -133,23 +131,16 @@ class EpochLog:
         number = self._next
         self._next += 1  # before `spare` is empty: from then on `name_ahead` may be called
         spare, self.spare = self.spare, None
-        if spare is None:
-            raise ValueError("the batch fits into no segment: it was not measured against `room`")
+        assert spare is not None, "a batch fits into `room`"
         old = self._header
-        header = SegmentHeader(
-            old.folder_id,
-            old.epoch,
-            number,
-            new_nonce(self._folder),
-            old.size,
-            previous_end=self._offset + MARKER_BYTES,
-        )
+        nonce, end = new_nonce(self._folder), self.end + MARKER_BYTES
+        header = SegmentHeader(old.folder_id, old.epoch, number, nonce, old.size, previous_end=end)
         file = await begin_named(self._folder, spare, header)
         await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))
         await self._file.close()
-        self.sealed += (Cut(old.epoch, old.number, self._offset),)
+        self.sealed += (Cut(old.epoch, old.number, self.end),)
         self._file, self._header = file, header
-        self._offset = self._synced = FIRST_OFFSET
+        self.end = self._synced = FIRST_OFFSET
 
     async def _append(self, batch: Batch) -> Position:
         await self._write(batch)
@@ -157,19 +148,19 @@ class EpochLog:
 
     async def _sync_and_check(self) -> Position:
         await self._file.sync()
-        self._synced = self._offset
+        self._synced = self.end
         await self._watch.check()
-        self.committed = Position(self._header.epoch, self._header.number, self._offset)
+        self.committed = Position(self._header.epoch, self._header.number, self.end)
         return self.committed
 
     async def _write(self, batch: Batch) -> Batch:
         placed = batch._replace(
-            epoch=self._header.epoch, number=self._header.number, offset=self._offset, committed=self.committed
+            epoch=self._header.epoch, number=self._header.number, offset=self.end, committed=self.committed
         )
         content = encode(placed, self._header.nonce)
-        kept_free = 0 if placed.kind is Kind.CONTINUES else MARKER_BYTES
-        assert self._offset + len(content) + kept_free <= self._header.size, "a batch ends inside its segment"
-        await self._file.write(self._offset, content)
-        self._empty = (self._offset, content) if placed.count == 0 and placed.kind is Kind.RECORDS else None
-        self._offset += len(content)
+        reserve = 0 if placed.kind is Kind.CONTINUES else MARKER_BYTES
+        assert self.end + len(content) + reserve <= self._header.size, "a batch ends inside its segment"
+        await self._file.write(self.end, content)
+        self._empty = (self.end, content) if placed.count == 0 and placed.kind is Kind.RECORDS else None
+        self.end += len(content)
         return placed

@@ -41,7 +41,7 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     @property
     def start(self) -> Position:
         """Where a reader that knows nothing begins."""
-        return self._begin(self.cuts[0]) if self.cuts else start_of(self.epoch)
+        return start_of(self.cuts[0].epoch, self.cuts[0].number) if self.cuts else start_of(self.epoch)
 
     def resume(self, applied: Position) -> Position | None:
         """Return where a reader goes on that has applied everything before ``applied``; None: it must start anew.
@@ -76,12 +76,8 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     def after(self, cut: Cut) -> Position:
         """Return where the log goes on behind ``cut``."""
-        following = self.cuts.index(cut) + 1
-        return self._begin(self.cuts[following]) if following < len(self.cuts) else start_of(self.epoch)
-
-    @staticmethod
-    def _begin(cut: Cut) -> Position:
-        return start_of(cut.epoch)._replace(number=cut.number)
+        later = self.cuts[self.cuts.index(cut) + 1 :]
+        return start_of(later[0].epoch, later[0].number) if later else start_of(self.epoch)
 
 
 async def write_manifest(folder: Folder, claim: Claim, manifest: Manifest) -> Pointer:

@@ -13,7 +13,7 @@ class Position(NamedTuple):
     offset: int
 
     def __str__(self) -> str:
-        """Return ``epoch/segment/offset``, as status pages show it."""
+        """Return ``epoch/segment/offset``."""
         return f"{self.epoch}/{self.number}/{self.offset}"
 
 
@@ -32,6 +32,6 @@ NOWHERE = Position(0, 0, 0)
 """Before everything: an empty state."""
 
 
-def start_of(epoch: int) -> Position:
-    """Return the place of the first batch of an epoch: behind the header block of its first segment."""
-    return Position(epoch, 1, BLOCK_BYTES)
+def start_of(epoch: int, number: int = 1) -> Position:
+    """Return the place of the first batch of a segment: behind its header block."""
+    return Position(epoch, number, BLOCK_BYTES)

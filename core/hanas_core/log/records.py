@@ -81,8 +81,6 @@ Merged = Kept | Gone | Remembered | Reached
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Record])
 _merged_decoder = msgspec.msgpack.Decoder(list[Merged])
-
-
 _PREFIX_BYTES = 4
 
 
@@ -95,10 +93,7 @@ def encode(records: Sequence[Record] | Sequence[Merged], cells: Iterable[bytes] 
 
 
 def decode(payload: bytes) -> tuple[list[Record], int]:
-    """Return the records of a batch and where in it the cells begin.
-
-    The checksum was checked before: an error here is an error of this program.
-    """
+    """Return the records of a batch, whose checksum was checked, and where in it the cells begin."""
     if not payload:
         return [], 0
     begin = cells_at(payload)

@@ -4,9 +4,9 @@ Block 2 of a claim file is the seal. All 4096 bytes zero: unsealed. Anything els
 read, is sealed or not known, and nothing may be acknowledged.
 """
 
-from hanas_core.log.claimfile import SEAL_OFFSET, Claim, Seal, decode_seal, encode_seal
+from hanas_core.log.claimfile import SEAL_OFFSET, Claim, Seal
 from hanas_core.log.claims import read_pointer
-from hanas_core.volume import names, reading
+from hanas_core.volume import blocks, names, reading
 from hanas_core.volume.blocks import ZERO_BLOCK, Blank
 from hanas_core.volume.errors import Sealed
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
@@ -15,7 +15,7 @@ from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
 async def write_seal(folder: Folder, epoch: int, seal: Seal) -> None:
     """Write one's own seal into ``epoch``, durable when this returns."""
     file = await reading.open_recorded(folder, names.claim(epoch), "blocks")
-    await file.write_block(SEAL_OFFSET, encode_seal(seal))
+    await file.write_block(SEAL_OFFSET, blocks.encode(seal))
 
 
 async def seal_below(folder: Folder, claim: Claim) -> list[int]:
@@ -37,8 +37,9 @@ async def seal_below(folder: Folder, claim: Claim) -> list[int]:
 
 async def read_seal(folder: Folder, epoch: int) -> Seal | Blank:
     """Return what block 2 of ``epoch`` says, for reports and for planned hand-overs."""
-    file = await reading.open_recorded(folder, names.claim(epoch), "read")
-    return decode_seal(await file.read(SEAL_OFFSET, BLOCK_BYTES), epoch)
+    name = names.claim(epoch)
+    block = await (await reading.open_recorded(folder, name, "read")).read(SEAL_OFFSET, BLOCK_BYTES)
+    return blocks.decode(block, Seal, name, SEAL_OFFSET)
 
 
 class SealWatch:

@@ -47,7 +47,7 @@ async def prepare(folder: Folder, owner: str, incarnation: str, size: int, keep_
     """
     room = await folder.room()
     if room < size + keep_free + size // _OVERHEAD_PART + _OVERHEAD_BYTES:
-        raise NoSpace(f"{names.TEMPORARY}: {size} bytes and {keep_free} to spare are wanted, {room} bytes are free")
+        raise NoSpace(f"{names.TEMPORARY}: {size} bytes and {keep_free} to spare are needed, {room} bytes are free")
     name = names.temporary(owner, incarnation, folder.nonce())
     await folder.allocate(name, size)
     return name
@@ -146,16 +146,14 @@ class SegmentReader:
             length = min(max(2 * length, length_at(content, 0) + MARKER_BYTES), rest)
 
     def _decode(self, content: bytes, offset: int) -> tuple[list[Batch], int, Fault]:
+        header, at = self.header, 0
         batches: list[Batch] = []
-        at = 0
         while True:
-            found = decode(
-                content, at, offset + at, nonce=self.header.nonce, epoch=self.header.epoch, number=self.header.number
-            )
-            if isinstance(found, Fault):
-                return batches, at, found
-            batches.append(found)
-            at = found.end - offset
+            batch = decode(content, at, offset + at, nonce=header.nonce, epoch=header.epoch, number=header.number)
+            if isinstance(batch, Fault):
+                return batches, at, batch
+            batches.append(batch)
+            at = batch.end - offset
 
     async def later_batch(self, offset: int) -> int | None:
         """Return where the first valid batch behind ``offset`` stands, None if there is none: torn or rotten?"""

@@ -12,7 +12,7 @@ from collections import deque
 from hanas_core.log.batches import FIRST_OFFSET, Batch, Fault, Kind
 from hanas_core.log.claims import read_pointer
 from hanas_core.log.manifests import Cut, Manifest, read_manifest
-from hanas_core.log.positions import NOWHERE, Position
+from hanas_core.log.positions import NOWHERE, Position, start_of
 from hanas_core.log.segments import NotBegun, SegmentReader, read_header
 from hanas_core.volume import names
 from hanas_core.volume.blocks import Blank
@@ -21,7 +21,10 @@ from hanas_core.volume.folder import Folder
 
 
 class Tailer:
-    """A reader of the log. ``applied`` is the end of what was handed out."""
+    """A reader of the log. ``applied`` is the end of what was handed out.
+
+    The lane that runs a step owns it until the step returns; it is never used again after a step that was given up.
+    """
 
     def __init__(self, folder: Folder, applied: Position = NOWHERE) -> None:
         """Start from a state that holds everything before ``applied``."""
@@ -56,9 +59,10 @@ class Tailer:
         manifest = await read_manifest(self._folder, pointer)
         resumed = manifest.resume(self.applied)
         goes_on = resumed is not None or self.applied == NOWHERE
-        begin = await self._behind_marker(epoch, resumed or manifest.start)
+        self.applied = self._read_to = await self._behind_marker(epoch, resumed or manifest.start)
         self.manifest, self.committed, self._ends = manifest, NOWHERE, {}
-        self._restart(begin)
+        self._segment = None
+        self._beyond.clear()
         return goes_on
 
     async def _behind_marker(self, epoch: int, position: Position) -> Position:
@@ -73,20 +77,15 @@ class Tailer:
             following = await read_header(self._folder, epoch, number + 1)
         except (Missing, NotBegun):
             return position
-        return Position(epoch, number + 1, FIRST_OFFSET) if following.previous_end == position.offset else position
-
-    def _restart(self, position: Position) -> None:
-        self.applied = self._read_to = position
-        self._segment = None
-        self._beyond.clear()
+        return start_of(epoch, number + 1) if following.previous_end == position.offset else position
 
     def know(self, committed: Position) -> None:
-        """Take note of a commit position of the followed epoch; older ones and those of other epochs are ignored."""
+        """Take note of a commit position of the followed epoch; ignore older ones and those of other epochs."""
         if self.manifest is not None and committed.epoch == self.manifest.epoch and committed > self.committed:
             self.committed = committed
 
     def know_relogged(self) -> None:
-        """The followed epoch is dead: what it re-logged was durable before its manifest was, so it is never lost."""
+        """Count what the followed epoch, which is dead, re-logged as committed: it was durable before the manifest."""
         manifest = self._followed()
         self.know(Position(manifest.epoch, 1, manifest.relogged_end))
 
@@ -106,8 +105,9 @@ class Tailer:
             self._segment = await SegmentReader.open(self._folder, self._read_to.epoch, self._read_to.number)
         end_known = self._end_known(manifest)  # before the read: a commit that becomes known during it may be later
         batches, fault = await self._segment.take(self._read_to.offset, None if cut is None else cut.end)
-        if fault is not None and not batches:
-            self._refuse_early_end(fault, end_known)
+        if fault is not None and not batches and self._read_to.offset < end_known:
+            what = "nothing" if fault is Fault.ZERO else "a bad batch"
+            raise self._corrupt(f"{what}, but valid ones up to {end_known}")
         for batch in batches:
             self._note(batch, manifest)
         if not batches and cut is not None and self._read_to.offset >= cut.end:
@@ -116,7 +116,7 @@ class Tailer:
         return self._committed_part()
 
     async def _has_served(self, manifest: Manifest) -> bool:
-        """Whether the followed epoch passed its first check: after that it appends batches that are not re-logged."""
+        """Return whether the followed epoch passed its first check: after that it appends what is not re-logged."""
         first = await SegmentReader.open(self._folder, manifest.epoch, 1)
         batches, _ = await first.take(manifest.relogged_end)
         if batches:
@@ -149,7 +149,7 @@ class Tailer:
         except (Missing, NotBegun):  # its name is taken ahead of its use
             return None
         batches, _ = await following.take(FIRST_OFFSET)
-        return Position(epoch, number + 1, FIRST_OFFSET) if batches else None
+        return start_of(epoch, number + 1) if batches else None
 
     async def cuts(self) -> tuple[Cut, ...]:
         """Return every live segment up to ``applied``: what the followed epoch began with, then its own segments."""
@@ -163,8 +163,7 @@ class Tailer:
         return manifest.cuts + tuple(reversed(own))
 
     def _followed(self) -> Manifest:
-        if self.manifest is None:
-            raise ValueError("follow an epoch first")
+        assert self.manifest is not None, "follow an epoch first"
         return self.manifest
 
     def _note(self, batch: Batch, manifest: Manifest) -> None:
@@ -180,7 +179,7 @@ class Tailer:
     def _behind(batch: Batch, manifest: Manifest) -> Position:
         """Return where a reader goes on: behind a marker that is the next segment, the zeros there are not the end."""
         if batch.kind is Kind.CONTINUES and batch.epoch == manifest.epoch:
-            return Position(batch.epoch, batch.number + 1, FIRST_OFFSET)
+            return start_of(batch.epoch, batch.number + 1)
         return batch.position
 
     def _move_to(self, position: Position) -> None:
@@ -208,10 +207,6 @@ class Tailer:
         if self.committed[:2] == self._read_to[:2]:
             return self.committed.offset
         return self._read_to.offset + 1 if self.committed > self._read_to else 0
-
-    def _refuse_early_end(self, fault: Fault, end: int) -> None:
-        if self._read_to.offset < end:
-            raise self._corrupt(f"{'nothing' if fault is Fault.ZERO else 'a bad batch'}, but valid ones up to {end}")
 
     def _corrupt(self, what: str) -> Corruption:
         name = names.segment(self._read_to.epoch, self._read_to.number)

@@ -1,5 +1,6 @@
 """Alerts: what a person should know, raised when it lasts, cleared when it is over (docs/protocol.md, section 4)."""
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
@@ -17,28 +18,27 @@ class Condition(NamedTuple):
     message: str
     advice: str
     confirm: float = 0.0
-    """It must hold for this long before people are told, and be gone for this long before the alert is cleared."""
+    """It must hold for this long before an alert is raised, and be gone for this long before that is cleared; s."""
 
 
 _REMEMBERED_CONFIRMS = 30
 """How long the beginning of a condition is remembered, in multiples of its ``confirm``."""
 _FLAPPING_ONSETS = 3
 """A condition that began this often within what is remembered flaps."""
-
 _FLAPS = " (it comes and goes)"
 
 
+@dataclass
 class _Watched:
     """One kind of trouble about one member, from its first sight until it is forgotten."""
 
-    def __init__(self, condition: Condition) -> None:
-        self.condition = condition
-        self.onsets: list[float] = []
-        """When it began, as far as that is remembered, oldest first."""
-        self.holds = False
-        self.seen = 0.0
-        self.raised_at = 0.0
-        self.alert: Alert | None = None
+    condition: Condition
+    onsets: list[float] = field(default_factory=list)
+    """When it began, as far as that is remembered, oldest first."""
+    holds: bool = False
+    seen: float = 0.0
+    raised_at: float = 0.0
+    alert: Alert | None = None
 
     @property
     def memory(self) -> float:
@@ -57,7 +57,7 @@ class _Watched:
         return min(self.condition.confirm * 2.0**doublings, self.memory)
 
     def look(self, now: float, condition: Condition) -> None:
-        """The condition holds now."""
+        """Take note that the condition holds now."""
         self.onsets = [onset for onset in self.onsets if now - onset <= self.memory]
         if not self.holds or not self.onsets:
             self.onsets.append(now)
@@ -100,8 +100,7 @@ class AlertBook:
                     since=wall,
                 )
             if watched.alert is not None and watched.flaps and not watched.alert.message.endswith(_FLAPS):
-                message = condition.message + _FLAPS
-                watched.alert = msgspec.structs.replace(watched.alert, message=message)
+                watched.alert = msgspec.structs.replace(watched.alert, message=condition.message + _FLAPS)
         present = {(condition.kind, condition.about) for condition in conditions}
         for key, watched in list(self._watched.items()):
             if key in present:

@@ -1,5 +1,7 @@
 """The folder's identity: initialised once, explicitly, and checked by everyone (docs/protocol.md, section 1)."""
 
+import contextlib
+
 import msgspec
 
 from hanas_core.members import mailboxes
@@ -27,7 +29,9 @@ async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
     Safe to run twice at once and to repeat after a crash: every step is idempotent and ``cluster.json``, whose
     exclusive creation decides, comes last. Raises WrongFolder for a folder that holds anything else.
     """
-    claims = await _claims(folder)  # looked for before `cluster.json`, which is made before any claim
+    claims: list[str] = []
+    with contextlib.suppress(Missing):
+        claims = await folder.names(names.CLAIMS)  # looked for before `cluster.json`, which is made before any claim
     present = {name for name in await folder.names("") if name not in _IGNORED and not name.startswith(".")}
     if names.CLUSTER in present:
         return await identify(folder, folder_id)
@@ -38,9 +42,8 @@ async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
             "mount the right volume, or give an empty folder"
         )
     if claims:
-        raise WrongFolder(
-            f"the folder holds claims but no {names.CLUSTER}: it is damaged; restore the file from a backup"
-        )
+        message = f"the folder holds claims but no {names.CLUSTER}: it is damaged; restore the file from a backup"
+        raise WrongFolder(message)
     for directory in names.DIRECTORIES:
         await folder.make_directory(directory)
     await folder.sync_directory("")
@@ -48,13 +51,6 @@ async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
     content = msgspec.json.encode(Cluster(folder_id or folder.nonce())).ljust(BLOCK_BYTES - 1) + b"\n"
     temporary = names.temporary("init", folder.nonce(), folder.nonce())
     return _check(await publish(folder, temporary, names.CLUSTER, content), folder_id)
-
-
-async def _claims(folder: Folder) -> list[str]:
-    try:
-        return await folder.names(names.CLAIMS)
-    except Missing:
-        return []
 
 
 async def identify(folder: Folder, expected: str | None = None) -> Cluster:
@@ -75,9 +71,8 @@ def _check(content: bytes, expected: str | None) -> Cluster:
     except msgspec.DecodeError as error:
         raise WrongFolder(f"{names.CLUSTER} cannot be read ({error}): is this a HANas folder?") from None
     if cluster.format != FORMAT:
-        raise WrongFolder(
-            f"the folder has format {cluster.format}, this program knows {FORMAT}: install a matching one"
-        )
+        message = f"the folder has format {cluster.format}, this program knows {FORMAT}: install a matching one"
+        raise WrongFolder(message)
     if expected is not None and cluster.folder_id != expected:
         raise WrongFolder(
             f"the folder's id is {cluster.folder_id}, expected is {expected}: another volume is mounted here, "

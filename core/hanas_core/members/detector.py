@@ -17,6 +17,7 @@ A connection to the main that is closed is a hint: the probe begins at once inst
 main needs the silence all the same, so a hint makes it earlier and never another one.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -56,16 +57,16 @@ class Evidence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Since the main's end of an idle connection was closed; None if that was not seen."""
 
 
+@dataclass
 class _Probe:
     """A probe that is out."""
 
-    def __init__(self, nonce: str, now: float) -> None:
-        self.nonce = nonce
-        self.started = now
-        self.canary_at: float | None = None
-        self.canary_ok: bool | None = None
-        self.looked_since: float | None = None
-        """When the last successful look at the answers began."""
+    nonce: str
+    started: float
+    canary_at: float | None = None
+    canary_ok: bool | None = None
+    looked_since: float | None = None
+    """When the last successful look at the answers began."""
 
 
 class Detector:
@@ -108,21 +109,19 @@ class Detector:
         self._set(now, Verdict.UNKNOWN)
 
     def served(self, unserved: int = 0) -> None:
-        """The epoch that is followed has a manifest: ordinary patience is enough from here on."""
+        """Set the patience: the ordinary one is enough for an epoch that has a manifest."""
         longer = self._timing.suspect_after * 2.0 ** min(unserved, 64)
         self.patience = min(longer, max(self._timing.most_patience, self._timing.suspect_after))
 
     def restart(self, now: float) -> None:
         """Let suspicion start anew: after a pause of one's own, or a takeover that could not be asked for."""
-        self._heard_at = self._last_tick = now
+        self._heard_at = self._last_tick = self._next_probe_at = now
         self._stalled_for = 0.0
-        self._probe = None
+        self._probe = self._closed_at = None
         self._concluded = False
-        self._next_probe_at = now
-        self._closed_at = None
 
     def closed(self, now: float, epoch: int) -> None:
-        """The main's end of an idle connection was closed, as the kernel does when a process dies."""
+        """Take a hint: the main's end of an idle connection was closed, as the kernel does when a process dies."""
         if epoch == self.epoch:
             self._closed_at = now
 
@@ -136,13 +135,12 @@ class Detector:
         full: bool = False,
         progress: str | None = None,
     ) -> None:
-        """A keep-alive of the followed epoch arrived. ``stalled_for``: age of the main's oldest uncommitted batch.
+        """Take note of a keep-alive. ``stalled_for``: age of the main's oldest uncommitted batch, seconds.
 
         ``progress``: how far a main-elect is; one that makes none counts as silent.
         """
-        if (epoch, incarnation) != (self.epoch, self.incarnation):
-            return
-        if progress is not None and progress == self._progress:
+        stuck = progress is not None and progress == self._progress
+        if stuck or (epoch, incarnation) != (self.epoch, self.incarnation):
             return
         self._progress, self._excused = progress, False
         self._heard_at, self._heard = now, self._heard + 1
@@ -154,22 +152,22 @@ class Detector:
         self._set(now, Verdict.FOLDER_FULL if full else Verdict.HEALTHY)
 
     def canary(self, now: float, nonce: str, *, ok: bool) -> None:
-        """The canary that went with the probe ``nonce`` was kept by the folder, or failed."""
+        """Take note whether the folder kept the canary that went with the probe ``nonce``."""
         if self._probe is not None and self._probe.nonce == nonce and self._probe.canary_ok is None:
             self._probe.canary_at, self._probe.canary_ok = now, ok
 
     def looked(self, now: float, since: float, answered: tuple[str, int, str, bool] | None) -> None:
-        """The answers were read, by a look that began at ``since``: (nonce, epoch, incarnation, full), None if none."""
+        """Take note of the answer (nonce, epoch, incarnation, full) that a look found which began at ``since``."""
         if self._probe is None or self._concluded:
             return
         nonce, epoch, incarnation, full = answered or ("", 0, "", False)
         if (nonce, epoch, incarnation) != (self._probe.nonce, self.epoch, self.incarnation):
             self._probe.looked_since = since
             return
-        kept, self._probe = self._probe.canary_ok, None
-        self._closed_at = None
+        canary_ok = self._probe.canary_ok
+        self._probe = self._closed_at = None
         self._next_probe_at = now + self._timing.probe_interval
-        if kept is False:
+        if canary_ok is False:
             self._set(now, Verdict.FOLDER_UNAVAILABLE)
         elif full:
             self._set(now, Verdict.FOLDER_FULL)
@@ -177,15 +175,14 @@ class Detector:
             self._set(now, Verdict.LINK_FAILED if self._silent(now) else Verdict.HEALTHY)
 
     def handed_over(self, now: float) -> Conclude | None:
-        """The main has sealed its own epoch as a planned hand-over: follow at once. None if that was concluded."""
+        """Conclude at once that the main sealed its own epoch as a planned hand-over; None if that was concluded."""
         if self._concluded:
             return None
-        return self._conclude(
-            now, Verdict.HANDED_OVER, "the main handed over: it sealed its own epoch after it had served"
-        )
+        words = "the main handed over: it sealed its own epoch after it had served"
+        return self._conclude(now, Verdict.HANDED_OVER, words)
 
     def tick(self, now: float, nonce: str) -> StartProbe | Conclude | None:
-        """Time has passed; ``nonce`` is there for a probe to be started. Call it several times per `suspect_after`."""
+        """Return what to do after time has passed, with ``nonce`` for a new probe. To be called often."""
         overslept = self._last_tick is not None and now - self._last_tick > self._timing.suspect_after
         self._last_tick = now
         if self.epoch == 0 or self._concluded:
@@ -223,26 +220,24 @@ class Detector:
     def _judge(self, now: float, probe: _Probe) -> Conclude | None:
         # The main has its time from when the probe was in the folder for sure: the canary was written after it. A
         # folder that hung for all comes back for all at once, and the main must read the probe first, and answer it.
-        asked_at = probe.canary_at if probe.canary_ok and probe.canary_at is not None else probe.started
-        waited = now - asked_at
+        begin = probe.canary_at if probe.canary_ok and probe.canary_at is not None else probe.started
+        waited = now - begin
         if waited < self._timing.probe_timeout:
             return None
-        looked = probe.looked_since is not None and probe.looked_since >= asked_at + self._timing.probe_timeout
+        looked = probe.looked_since is not None and probe.looked_since >= begin + self._timing.probe_timeout
         if probe.canary_ok and looked:
             if self._silent(now):
-                closed = (
-                    "" if self._closed_at is None else f", its connection closed {now - self._closed_at:.3f} s ago,"
-                )
+                hint = "" if self._closed_at is None else f", its connection closed {now - self._closed_at:.3f} s ago,"
                 words = (
-                    f"no keep-alive for {now - self._heard_at:.3f} s{closed} and no answer in the folder within "
-                    f"{waited:.3f} s while the own canary was kept: the main failed"
+                    f"no keep-alive for {now - self._heard_at:.3f} s{hint} and no answer in the folder within "
+                    f"{waited:.3f} s while this member's own canary was kept: the main failed"
                 )
                 return self._conclude(now, Verdict.PRIMARY_FAILED, words)
             if not self._stalled:
                 return None
             words = (
                 f"keep-alives arrive, but a write has waited {self._stalled_for:.3f} s for its commit and the probe "
-                f"found no answer within {waited:.3f} s, while the own canary was kept: the main is wedged"
+                f"found no answer within {waited:.3f} s, while this member's own canary was kept: the main is wedged"
             )
             return self._conclude(now, Verdict.PRIMARY_WEDGED, words)
         if probe.canary_ok is False or waited >= self._timing.probe_timeout + self._timing.folder_grace:

@@ -6,6 +6,7 @@ member that the slot belongs to and read by all, all slots of a file with one re
 """
 
 import contextlib
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import TypeVar
 
@@ -13,9 +14,9 @@ import msgspec
 
 from hanas_core.members.documents import LOG, Presence
 from hanas_core.volume import blocks, names, reading
-from hanas_core.volume.blocks import Blank, pack, unpack
+from hanas_core.volume.blocks import Blank, unpack
 from hanas_core.volume.errors import FolderUnavailable, Missing
-from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.folder import BLOCK_BYTES, Access, File, Folder
 from hanas_core.volume.publish import give_name, publish, settle
 
 SLOTS = 256
@@ -51,7 +52,7 @@ class Probe(msgspec.Struct, frozen=True, rename="camel"):
         return next((probe for probe in self.logs if probe.log == log), None)
 
 
-class Answer(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class ProbeAnswer(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The main's answer to the probe with ``nonce``, written after a commit that began after the probe was seen."""
 
     nonce: str
@@ -63,7 +64,7 @@ class LogAnswers(msgspec.Struct, frozen=True, rename="camel"):
     """All answers of the main of ``epoch`` of a log, by slot of the asking member."""
 
     epoch: int
-    answers: dict[int, Answer]
+    answers: dict[int, ProbeAnswer]
     log: int = LOG
 
 
@@ -96,6 +97,7 @@ class Registration(msgspec.Struct, frozen=True, rename="camel"):
 MOST_ANSWERS = 64
 """How many answers fit into a block for sure."""
 
+T = TypeVar("T")
 Content = TypeVar("Content", Probe, Answers, Canary, Presence)
 _FILE_BYTES = SLOTS * BLOCK_BYTES
 
@@ -110,50 +112,43 @@ async def allocate(folder: Folder) -> None:
 
 
 class Mailboxes:
-    """Reads all blocks, writes one's own.
+    """Reads all blocks, writes one's own. Belongs to one lane: of its calls, one runs at a time.
 
-    A file that is held open and fails is opened anew at once: its mount may have been replaced, and a probe or a canary
+    A file that is kept open and fails is opened anew at once: its mount may have been replaced, and a probe or a canary
     that failed for that would cost a whole round of suspicion.
     """
 
     def __init__(self, folder: Folder) -> None:
         """Use the mailboxes in ``folder``; files are opened when they are first needed, and again after an error."""
         self._folder = folder
-        self._readers: dict[Box, File] = {}
-        self._writers: dict[Box, File] = {}
+        self._files: dict[tuple[Box, Access], File] = {}
 
     async def write(self, box: Box, slot: int, content: Content) -> None:
         """Replace the block of ``slot``, durably."""
-        block = pack(msgspec.json.encode(content))
-        held = self._writers.pop(box, None)
-        if held is not None:
-            with contextlib.suppress(Missing, FolderUnavailable):  # of a mount that was replaced, perhaps
-                await held.write_block(slot * BLOCK_BYTES, block)
-                self._writers[box] = held
-                return
-        file = await reading.open_recorded(self._folder, f"{names.MAILBOXES}/{box}", "blocks")
-        await file.write_block(slot * BLOCK_BYTES, block)
-        self._writers[box] = file
+        block = blocks.encode(content)
+        await self._use(box, "blocks", lambda file: file.write_block(slot * BLOCK_BYTES, block))
 
     async def read(self, box: Box, slots: int, kind: type[Content]) -> list[Content | None]:
         """Return the first ``slots`` blocks; None where a block says nothing."""
-        content = await self._content(box, slots * BLOCK_BYTES) if slots else b""
-        return [_decode(content[at : at + BLOCK_BYTES], kind) for at in range(0, len(content), BLOCK_BYTES)]
+        length = slots * BLOCK_BYTES
+        content = await self._use(box, "read", lambda file: file.read(0, length)) if slots else b""
+        return [_decode(content[at : at + BLOCK_BYTES], kind) for at in range(0, length, BLOCK_BYTES)]
 
-    async def _content(self, box: Box, length: int) -> bytes:
-        held = self._readers.pop(box, None)
-        if held is not None:
-            with contextlib.suppress(Missing, FolderUnavailable):
-                content = await held.read(0, length)
-                self._readers[box] = held
-                return content
-        file = await reading.open_recorded(self._folder, f"{names.MAILBOXES}/{box}", "read")
-        content = await file.read(0, length)
-        self._readers[box] = file
-        return content
+    async def _use(self, box: Box, access: Access, operation: Callable[[File], Awaitable[T]]) -> T:
+        """Run ``operation`` on the file of ``box``; after an error on one that was kept, once more on a new one."""
+        file = self._files.pop((box, access), None)
+        if file is not None:
+            with contextlib.suppress(Missing, FolderUnavailable):  # of a mount that was replaced, perhaps
+                result = await operation(file)
+                self._files[box, access] = file
+                return result
+        file = await reading.open_recorded(self._folder, f"{names.MAILBOXES}/{box}", access)
+        result = await operation(file)
+        self._files[box, access] = file
+        return result
 
     async def try_canary(self, slot: int) -> bool:
-        """Write, sync and read back one's canary; tell whether the folder kept it."""
+        """Write, sync and read back one's canary; return whether the folder kept it."""
         canary = Canary(self._folder.nonce())
         await self.write(Box.CANARIES, slot, canary)
         return (await self.read(Box.CANARIES, slot + 1, Canary))[slot] == canary
@@ -170,24 +165,25 @@ def _decode(block: bytes, kind: type[Content]) -> Content | None:
 
 
 class Registry:
-    """Who owns which slot. Registrations never change, so each is read once.
+    """Who owns which slot. Belongs to one lane: of its calls, one runs at a time.
 
-    But for one whose name the file server forgets before it was durable: nobody has been given that slot by then.
+    Registrations never change, so each is read once, but for one whose name the file server forgets before it was
+    durable: nobody has been given that slot by then.
     """
 
     def __init__(self, folder: Folder) -> None:
         """Know nobody yet."""
         self._folder = folder
-        self.known: list[Registration] = []
+        self.registrations: list[Registration] = []
 
     async def update(self) -> list[Registration]:
         """Return all registrations that can be seen, in order of slots; slots are given without gaps."""
-        while len(self.known) < SLOTS:
-            registration = await self._read(len(self.known))
+        while len(self.registrations) < SLOTS:
+            registration = await self._read(len(self.registrations))
             if registration is None:
                 break
-            self.known.append(registration)
-        return self.known
+            self.registrations.append(registration)
+        return self.registrations
 
     async def _read(self, slot: int) -> Registration | None:
         try:
@@ -197,24 +193,24 @@ class Registry:
         return _registration(await file.read(0, BLOCK_BYTES), slot)
 
     async def presence(self, mailboxes: Mailboxes) -> list[Presence | None]:
-        """Return what the known members show, in order of slots; None where a block is no word of its slot's owner.
+        """Return what the members show, in order of slots; None where a block is not its slot's owner's.
 
         A look-up that says "no such member" may be a minute old. So the block behind the last one is read as well: if
-        somebody shows itself there, its registration is asked for past the caches.
+        somebody shows itself there, its registration is looked up past the caches.
         """
         await self.update()
-        shown = await mailboxes.read(Box.PRESENCE, min(len(self.known) + 1, SLOTS), Presence)
-        while len(shown) > len(self.known) and shown[len(self.known)] is not None:
-            before = len(self.known)
-            await self._folder.refresh(names.MEMBERS)
-            await self.update()
-            if len(self.known) == before:
+        while True:
+            count = len(self.registrations)
+            presences = await mailboxes.read(Box.PRESENCE, min(count + 1, SLOTS), Presence)
+            if count == SLOTS or presences[count] is None:
                 break
-            shown = await mailboxes.read(Box.PRESENCE, min(len(self.known) + 1, SLOTS), Presence)
-        pairs = list(zip(self.known, shown, strict=False))
+            await self._folder.refresh(names.MEMBERS)
+            if len(await self.update()) == count:
+                break
+        pairs = list(zip(self.registrations, presences, strict=False))
         for owner, block in pairs:
             if block is not None and block.member != owner.member:  # the registration that was read is gone
-                del self.known[owner.slot :]
+                del self.registrations[owner.slot :]
                 await self._folder.refresh(names.MEMBERS)
                 break
         return [block if block is not None and block.member == owner.member else None for owner, block in pairs]
@@ -226,32 +222,33 @@ class Registry:
         """
         await self._folder.refresh(names.MEMBERS)
         while True:
-            found = next((known for known in await self.update() if known.member == member), None)
-            if found is not None and await self._is_for_good(found):
-                return found.slot
-            if found is not None:
+            own = next((one for one in await self.update() if one.member == member), None)
+            if own is not None:
+                if await self._is_for_good(own):
+                    return own.slot
                 continue
-            slot = len(self.known)
+            slot = len(self.registrations)
             if slot == SLOTS:
                 raise FolderUnavailable(f"all {SLOTS} member slots are taken: give workers stable ids (WORKER_ID)")
             temporary = names.temporary(member, incarnation, self._folder.nonce())
-            wanted = Registration(member, slot, advertise_url, link_url)
-            block = await publish(self._folder, temporary, names.member(slot), blocks.encode(wanted))
-            self.known.append(_registration(block, slot))
-            if self.known[slot] == wanted:
+            own = Registration(member, slot, advertise_url, link_url)
+            block = await publish(self._folder, temporary, names.member(slot), blocks.encode(own))
+            self.registrations.append(_registration(block, slot))
+            if self.registrations[slot] == own:
                 return slot
 
-    async def _is_for_good(self, found: Registration) -> bool:
+    async def _is_for_good(self, registration: Registration) -> bool:
         """Make a registration durable and look it up anew; if it is gone, forget it and those behind it."""
+        slot = registration.slot
         with contextlib.suppress(Missing):
-            if _registration(await settle(self._folder, names.member(found.slot)), found.slot) == found:
+            if _registration(await settle(self._folder, names.member(slot)), slot) == registration:
                 return True
-        del self.known[found.slot :]
+        del self.registrations[slot:]
         return False
 
 
 def _registration(block: bytes, slot: int) -> Registration:
-    found = blocks.decode(block, Registration, names.member(slot), 0)
-    if isinstance(found, Blank):
-        raise FolderUnavailable(f"{names.member(slot)}: offset 0 is {found.value}")
-    return found
+    registration = blocks.decode(block, Registration, names.member(slot), 0)
+    if isinstance(registration, Blank):
+        raise FolderUnavailable(f"{names.member(slot)}: offset 0 is {registration.value}")
+    return registration

@@ -31,14 +31,8 @@ class RoleEvent(Enum):
 
 
 _NEXT = {
-    (Role.JOINING, RoleEvent.OWN_CLAIM): Role.ELECT,
-    (Role.BACKUP, RoleEvent.OWN_CLAIM): Role.ELECT,
-    (Role.ELECT, RoleEvent.OWN_CLAIM): Role.ELECT,
-    (Role.MAIN, RoleEvent.OWN_CLAIM): Role.ELECT,
-    (Role.JOINING, RoleEvent.OTHER_CLAIM): Role.BACKUP,
-    (Role.BACKUP, RoleEvent.OTHER_CLAIM): Role.BACKUP,
-    (Role.ELECT, RoleEvent.OTHER_CLAIM): Role.BACKUP,
-    (Role.MAIN, RoleEvent.OTHER_CLAIM): Role.BACKUP,
+    **{(role, RoleEvent.OWN_CLAIM): Role.ELECT for role in Role},
+    **{(role, RoleEvent.OTHER_CLAIM): Role.BACKUP for role in Role},
     (Role.ELECT, RoleEvent.PROMOTED): Role.MAIN,
     (Role.ELECT, RoleEvent.ENDED): Role.BACKUP,
     (Role.MAIN, RoleEvent.ENDED): Role.BACKUP,
@@ -91,7 +85,7 @@ class Member:
         self.claim: Claim | None = None
         self.detector = Detector(timing)
         self.lost: tuple[str, int] | None = None
-        """The main that this one replaced because it failed, and its epoch, until it is back."""
+        """The main that this main replaced because it failed, and its epoch, until that member is back."""
         self.full = False
         """This main finds no room on the volume."""
         self.blind = False
@@ -109,7 +103,7 @@ class Member:
 
     @property
     def verdict(self) -> Verdict:
-        """What is the matter with the main, seen from here."""
+        """What is wrong with the main, seen from here."""
         if self.blind:
             return Verdict.FOLDER_UNAVAILABLE
         if self.role is Role.MAIN:
@@ -121,24 +115,24 @@ class Member:
         return Verdict.UNKNOWN
 
     def see(self, now: float, claim: Claim, unserved: int) -> list[Effect]:
-        """A claim was seen, by whatever way. ``unserved``: epochs claimed since the last one that served.
+        """Take note of a claim, seen by whatever way. ``unserved``: epochs claimed since the last one that served.
 
         Another claim of the same epoch counts as newer: the one that was seen first was lost before it was durable.
         """
         if claim.epoch < self.epoch or (self.claim is not None and claim.nonce == self.claim.nonce):
             return []
-        held = self.role in {Role.ELECT, Role.MAIN}
-        self.claim = claim
+        held_epoch = self.role in {Role.ELECT, Role.MAIN}
+        self.claim, self.lost = claim, None
         self.detector.follow(now, claim.epoch, claim.incarnation, unserved)
         if claim.incarnation == self.incarnation and claim.epoch > self._tried_epoch:
             self._tried_epoch = claim.epoch
             self.role = _NEXT[self.role, RoleEvent.OWN_CLAIM]
             return [Promote(claim)]
         self.role = _NEXT[self.role, RoleEvent.OTHER_CLAIM]
-        return [StepDown(claim) if held else Follow(claim)]
+        return [StepDown(claim) if held_epoch else Follow(claim)]
 
     def promoted(self, now: float, epoch: int) -> bool:
-        """The takeover for ``epoch`` is complete; False if a higher claim was seen meanwhile, and it must not serve."""
+        """Complete the takeover for ``epoch``; False if a higher claim was seen meanwhile, and it must not serve."""
         role = _NEXT.get((self.role, RoleEvent.PROMOTED))
         if role is None or self.claim is None or epoch != self.epoch:
             return False
@@ -150,16 +144,16 @@ class Member:
         return True
 
     def rolled(self, now: float, claim: Claim) -> None:
-        """This main began ``claim.epoch`` after its own, to compact the log."""
+        """Go on as the main of ``claim.epoch``, which this main began after its own to compact the log."""
         self.claim, self._tried_epoch = claim, claim.epoch
         self.detector.follow(now, claim.epoch, claim.incarnation, 0)
 
     def spoiled(self, epoch: int) -> None:
-        """What was begun for ``epoch`` is not known to have ended: this incarnation never takes it up again."""
+        """Never take up ``epoch``: what this incarnation began for it is not known to have ended."""
         self._tried_epoch = max(self._tried_epoch, epoch)
 
     def ended(self, now: float, epoch: int, unserved: int) -> None:
-        """One's own epoch is over, by its seal or by an error. Without a higher claim, wait for one like any other."""
+        """End one's own epoch, by its seal or by an error. Without a higher claim, wait for one like any other."""
         role = _NEXT.get((self.role, RoleEvent.ENDED))
         if role is None or self.claim is None or epoch != self.epoch:
             return
@@ -170,99 +164,87 @@ class Member:
     def check_invariants(self) -> None:
         """Assert what must hold between two events."""
         assert (self.role is Role.JOINING) == (self.claim is None)
+        assert self.lost is None or self.role is Role.MAIN, "only the main misses the one before"
         if self.role in {Role.ELECT, Role.MAIN}:
             assert self.claim is not None
             assert self.claim.incarnation == self.incarnation, "nobody serves an epoch that it did not claim"
             assert self._tried_epoch >= self.epoch, "each claim is taken up once"
 
     def reached(self, now: float) -> None:
-        """A backup or an overseer answered this main."""
+        """Take note that a backup or an overseer answered this main."""
         self._reached_at = now
 
     def returned(self, member: str) -> None:
-        """A member shows that it lives and is no main: it is lost no longer."""
+        """Stop missing ``member``: it shows that it lives and is no main."""
         if self.lost is not None and self.lost[0] == member:
             self.lost = None
 
     def tick(self, now: float, nonce: str, *, others_connected: bool = False) -> list[Effect]:
-        """Time has passed. ``others_connected``: a mailbox shows a member that is not isolated."""
+        """Return what to do after time has passed. ``others_connected``: a member shows that it is not isolated."""
         if self.role is Role.MAIN:
             was_isolated = self._isolated
             self._isolated = now - self._reached_at > self._timing.isolation_after
             leaves = was_isolated and self._isolated and others_connected
             if leaves and self._policy is IsolationPolicy.STEP_DOWN:
-                return [
-                    HandOver("isolated: no backup and no overseer is reachable, while another member is not isolated")
-                ]
-            return []
+                why = "isolated: no backup and no overseer is reachable, while another member is not isolated"
+                return [HandOver(why)]
         if self.role is Role.BACKUP:
             effect = self.detector.tick(now, nonce)
             return [] if effect is None else [effect]
         return []
 
     def conditions(self) -> list[Condition]:
-        """What is wrong just now, for the alerts."""
-        main = "" if self.claim is None else self.claim.member
-        found = []
-        match self.verdict:
-            case Verdict.LINK_FAILED:
-                found.append(
-                    Condition(
-                        Verdict.LINK_FAILED,
-                        main,
-                        Severity.NOTICE,
-                        f"link failed, primary alive: not urgent. {self.name} gets no keep-alives from {main}, "
-                        "which answers in the folder",
-                        f"check the network from {main} to {self.name}; reads and writes go on meanwhile",
-                        self._timing.link_confirm,
-                    )
-                )
-            case Verdict.FOLDER_FULL:
-                found.append(
-                    Condition(
-                        Verdict.FOLDER_FULL,
-                        main,
-                        Severity.CRITICAL,
-                        "the volume is full: writes are refused, reads go on",
-                        "make room on the volume or enlarge it; reads go on, and so do deletes for a while",
-                    )
-                )
-            case Verdict.FOLDER_UNAVAILABLE:
-                hence = (
-                    "it cannot commit, and a backup whose folder works takes over"
-                    if self.role is Role.MAIN
-                    else f"it cannot tell whether {main or 'a main'} lives, and will not take over"
-                )
-                found.append(
-                    Condition(
-                        Verdict.FOLDER_UNAVAILABLE,
-                        self.name,
-                        Severity.CRITICAL,
-                        f"{self.name} cannot use the communication folder, so {hence}",
-                        f"check the mount of the volume at {self.name} and the file server",
-                    )
-                )
-            case Verdict.PRIMARY_ISOLATED:
-                found.append(
-                    Condition(
-                        Verdict.PRIMARY_ISOLATED,
-                        self.name,
-                        Severity.URGENT,
-                        f"{self.name} is the main and reaches no backup and no overseer",
-                        f"check the network of {self.name}; clients that reach it are served",
-                    )
-                )
-            case _:
-                pass
+        """Return what is wrong now, for the alerts."""
+        condition = self._condition()
+        conditions = [] if condition is None else [condition]
         if self.lost is not None:
             member, epoch = self.lost
-            found.append(
-                Condition(
-                    Verdict.PRIMARY_FAILED,
-                    member,
-                    Severity.URGENT,
-                    f"{member} failed as the main of epoch {epoch}; {self.name} took over",
-                    f"look at the log of {member} and start it again; it will join as a backup",
+            message = f"{member} failed as the main of epoch {epoch}; {self.name} took over"
+            advice = f"look at the log of {member} and start it again; it will join as a backup"
+            conditions.append(Condition(Verdict.PRIMARY_FAILED, member, Severity.URGENT, message, advice))
+        return conditions
+
+    def _condition(self) -> Condition | None:
+        verdict, main = self.verdict, "" if self.claim is None else self.claim.member
+        match verdict:
+            case Verdict.LINK_FAILED:
+                return Condition(
+                    verdict,
+                    main,
+                    Severity.NOTICE,
+                    f"link failed, primary alive: not urgent. {self.name} gets no keep-alives from {main}, "
+                    "which answers in the folder",
+                    f"check the network from {main} to {self.name}; reads and writes go on meanwhile",
+                    self._timing.link_confirm,
                 )
-            )
-        return found
+            case Verdict.FOLDER_FULL:
+                return Condition(
+                    verdict,
+                    main,
+                    Severity.CRITICAL,
+                    "the volume is full: writes are refused, reads go on",
+                    "make room on the volume or enlarge it; deletes of keys still work for a while",
+                )
+            case Verdict.FOLDER_UNAVAILABLE:
+                consequence = (
+                    "it cannot commit, and a backup whose folder works takes over"
+                    if self.role is Role.MAIN
+                    else f"it cannot find out whether {main or 'a main'} lives, and will not take over"
+                )
+                return Condition(
+                    verdict,
+                    self.name,
+                    Severity.CRITICAL,
+                    f"{self.name} cannot use the communication folder, so {consequence}",
+                    f"check the mount of the volume at {self.name} and the file server",
+                )
+            case Verdict.PRIMARY_ISOLATED:
+                return Condition(
+                    verdict,
+                    self.name,
+                    Severity.URGENT,
+                    f"{self.name} is the main and reaches no backup and no overseer",
+                    f"check the network of {self.name}; clients that reach it are served",
+                )
+            case _:
+                return None

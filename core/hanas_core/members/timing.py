@@ -11,19 +11,19 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     suspect_after: float
     """A backup that heard nothing for this long probes the main."""
     probe_timeout: float
-    """A probe that found no answer for this long tells of a dead main."""
+    """A probe that found no answer for this long means a dead main."""
     probe_interval: float
     """While a link is down, the main is probed this long after its last answer."""
     folder_grace: float
     """The canary and the last look at the answers may take this much longer before the folder counts as unavailable."""
     link_confirm: float
-    """A link must be down this long before people are told, and up this long before the alert is cleared."""
+    """A link must be down this long before an alert is raised, and up this long before it is cleared."""
     stall_limit: float
     """A main whose oldest write waits longer than this for its commit is probed although its keep-alives arrive."""
     mailbox_interval: float
     """The mailboxes are read this often by the main, and by a backup whose probe is out."""
     tail_interval: float
-    """A backup looks for new batches this often when no keep-alive tells of them."""
+    """A backup looks for new batches this often when no keep-alive announces them."""
     watch_interval: float
     """Members and overseers look for a newer epoch this often."""
     presence_interval: float

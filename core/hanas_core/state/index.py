@@ -3,6 +3,7 @@
 Values stay on disk; the latest ones are in a cache. A key costs some 200 bytes of memory beside itself.
 """
 
+import sys
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from itertools import islice
@@ -40,7 +41,7 @@ class Done(NamedTuple):
     """The segment that tells of it."""
 
 
-class Page(NamedTuple):
+class KeyPage(NamedTuple):
     """A part of the keys, in order; ``following`` is where the next page begins after, None at the end."""
 
     entries: list[tuple[str, Entry]]
@@ -48,7 +49,7 @@ class Page(NamedTuple):
 
 
 class Index:
-    """All keys in memory. Holds committed writes only."""
+    """All keys in memory. Holds committed writes only. Changed by its `Replica` only, on the thread that owns that."""
 
     def __init__(self, cache_bytes: int = DEFAULT_BYTES) -> None:
         """Begin empty; keep ``cache_bytes`` of values in memory."""
@@ -81,7 +82,7 @@ class Index:
         return self._cache.get(key)
 
     def keep(self, key: str, entry: Entry, value: bytes) -> None:
-        """A value was read from its place: keep it at hand, if it is still what ``key`` holds."""
+        """Keep a value that was read from its place at hand, if it is still what ``key`` holds."""
         packed = self._entries.get(key)
         if packed is not None and version_of(packed) == entry.version:
             self._cache.put(key, value)
@@ -90,30 +91,30 @@ class Index:
         """Return what the write with this idempotency key did, None if it is not known (any more)."""
         return self._done.get(idempotency_key)
 
-    def page(self, prefix: str, after: str, limit: int) -> Page:
+    def page(self, prefix: str, after: str, limit: int) -> KeyPage:
         """Return up to ``limit`` keys that begin with ``prefix`` and come after ``after``, in order of code points."""
         entries: list[tuple[str, Entry]] = []
         for key in self._from(prefix, after):
             if not key.startswith(prefix):
                 break
             if len(entries) == limit:
-                return Page(entries, entries[-1][0])
+                return KeyPage(entries, entries[-1][0])
             entries.append((key, unpack(self._entries[key])))
-        return Page(entries, None)
+        return KeyPage(entries, None)
 
     def _from(self, prefix: str, after: str) -> Iterator[str]:
-        if after >= prefix and after:
+        if after and after >= prefix:
             return self._order.irange(after, inclusive=(False, True))
         return self._order.irange(prefix)
 
-    def apply(self, batch: Batch, found: list[records.Record] | None = None) -> None:
-        """Apply a committed batch, as it stands in its segment; records that were applied before only tell their place.
+    def apply(self, batch: Batch, changes: list[records.Record] | None = None) -> None:
+        """Apply a committed batch, as it stands in its segment; records that were applied before only give their place.
 
-        ``found``: what its payload holds, if that is at hand. Sequences have no gaps: Corruption if a batch before
-        this one was never applied.
+        ``changes``: the records of its payload, if they are at hand. Sequences have no gaps: Corruption if a batch
+        before this one was never applied.
         """
         if batch.kind is Kind.MERGED:
-            self._apply_merged(batch)
+            self._apply_merged(batch, self.sequence)
             return
         if batch.first_sequence > self.sequence + 1:
             raise Corruption(
@@ -122,11 +123,11 @@ class Index:
             )
         if not batch.payload:
             return
-        found, at = records.decode(batch.payload) if found is None else (found, records.cells_at(batch.payload))
+        payload, origin = batch.payload, batch.origin
+        changes, at = records.decode(payload) if changes is None else (changes, records.cells_at(payload))
         segment = (batch.epoch, batch.number)
         begin = batch.offset + HEADER_BYTES
-        payload, origin = batch.payload, batch.origin
-        for sequence, record in enumerate(found, batch.first_sequence):
+        for sequence, record in enumerate(changes, batch.first_sequence):
             new = sequence > self.sequence
             deleted = False
             if isinstance(record, records.Put):  # cheaper than a match, for every write that there is
@@ -148,56 +149,48 @@ class Index:
                 request, version = record.idempotency.request, Version(origin, sequence)
                 if new:
                     created = isinstance(record, records.Put) and record.created
-                    self._remember(record.idempotency.key, Done(request, version, created, deleted, segment))
+                    self.remember(record.idempotency.key, Done(request, version, created, deleted, segment))
                 else:
                     self.move_done(record.idempotency.key, version, segment)
             if new:
                 self.sequence = sequence
         assert at == len(payload), "the values of a batch fill the rest of it"
 
-    def _apply_merged(self, batch: Batch) -> None:
-        """Take in what compaction left of older records; a state that is further on only learns where they are now."""
-        found, at = records.decode_merged(batch.payload)
+    def relocate(self, batch: Batch) -> None:
+        """Learn from a batch of a merged segment where values are now; whatever else it says is known already."""
+        self._apply_merged(batch, sys.maxsize)
+
+    def _apply_merged(self, batch: Batch, applied: int) -> None:
+        """Take in what compaction left of older records; of those up to ``applied``, only where they are now."""
+        merged, at = records.decode_merged(batch.payload)
         segment = (batch.epoch, batch.number)
         begin = batch.offset + HEADER_BYTES
-        for record in found:
+        for record in merged:
             match record:
                 case records.Kept(origin=origin, sequence=sequence, key=key, size=size):
                     at += sums_size(size)
-                    if sequence > self.sequence:
+                    if sequence > applied:
                         fields = (origin, sequence, *segment, begin + at, size, record.checksum, record.content_type)
                         self._set(key, fields, batch.payload[at : at + size])
                     else:
                         self.move(key, Version(origin, sequence), Position(*segment, begin + at))
                     at += size
                 case records.Gone(sequence=sequence, key=key):
-                    if sequence > self.sequence:
+                    if sequence > applied:
                         self._unset(key)
                 case records.Remembered(origin=origin, sequence=sequence, idempotency=idempotency):
                     version = Version(origin, sequence)
-                    if sequence > self.sequence:
+                    if sequence > applied:
                         done = Done(idempotency.request, version, record.created, record.deleted, segment)
-                        self._remember(idempotency.key, done)
+                        self.remember(idempotency.key, done)
                     else:
                         self.move_done(idempotency.key, version, segment)
                 case records.Reached(sequence=sequence):
-                    self.sequence = max(self.sequence, sequence)
+                    if sequence > applied:
+                        self.sequence = sequence
                 case _:
                     assert_never(record)
         assert at == len(batch.payload), "the values of a batch fill the rest of it"
-
-    def relocate(self, batch: Batch) -> None:
-        """Learn from a batch of a merged segment where values are now; whatever else it says is known already."""
-        found, at = records.decode_merged(batch.payload)
-        for record in found:
-            if isinstance(record, records.Kept):
-                at += sums_size(record.size)
-                place = Position(batch.epoch, batch.number, batch.offset + HEADER_BYTES + at)
-                self.move(record.key, Version(record.origin, record.sequence), place)
-                at += record.size
-            elif isinstance(record, records.Remembered):
-                version = Version(record.origin, record.sequence)
-                self.move_done(record.idempotency.key, version, (batch.epoch, batch.number))
 
     def check_invariants(self) -> None:
         """Assert what must hold between two batches, by counting everything anew."""
@@ -228,28 +221,22 @@ class Index:
         for key, packed in zip(keys, entries, strict=True):
             self._count(key, packed, 1)
 
-    def load_done(self, idempotency_key: str, done: Done) -> None:
-        """Take in what a snapshot tells of an idempotency key."""
-        self._remember(idempotency_key, done)
-
     def loaded(self, sequence: int) -> None:
-        """The snapshot was taken in whole; it holds every write up to ``sequence``."""
+        """Complete the loading of a snapshot, which holds every write up to ``sequence``."""
         self._order = SortedList(self._entries)
         self.sequence = sequence
 
     def move(self, key: str, version: Version, place: Position) -> None:
-        """The value of ``key`` is in another place now, if it is still this version's."""
+        """Note another place of the value of ``key``, if it is still this version's."""
         packed = self._entries.get(key)
         if packed is not None and version_of(packed) == version:
             self._count(key, packed, -1)
-            moved = unpack(packed)._replace(
-                place_epoch=place.epoch, place_number=place.number, place_offset=place.offset
-            )
-            self._entries[key] = packed = pack(*moved)
+            entry = unpack(packed)
+            self._entries[key] = packed = pack(*version, *place, entry.size, entry.checksum, entry.content_type)
             self._count(key, packed, 1)
 
     def move_done(self, idempotency_key: str, version: Version, segment: Segment) -> None:
-        """What a write with an idempotency key did is recorded in another segment now."""
+        """Note another segment that records what a write with an idempotency key did."""
         done = self._done.get(idempotency_key)
         if done is not None and done.version == version:
             self._count_done(idempotency_key, done, -1)
@@ -275,7 +262,8 @@ class Index:
             self._count(key, old, -1)
             self._cache.drop(key)
 
-    def _remember(self, idempotency_key: str, done: Done) -> None:
+    def remember(self, idempotency_key: str, done: Done) -> None:
+        """Note what the latest write with an idempotency key did; forget the oldest beyond `IDEMPOTENCY_WINDOW`."""
         self._done[idempotency_key] = done
         self._count_done(idempotency_key, done, 1)
         if len(self._done) > IDEMPOTENCY_WINDOW:

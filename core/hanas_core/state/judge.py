@@ -35,30 +35,27 @@ class Write(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """Upper bound of what the write takes in a batch, bytes."""
-        texts = len(self.key) + len(self.content_type)
-        if self.idempotency_key is not None:
-            texts += len(self.idempotency_key)
+        texts = len(self.key) + len(self.content_type) + len(self.idempotency_key or "")
         cell = 0 if self.value is None else cell_size(len(self.value))
         return 4 * texts + cell + RECORD_OVERHEAD_BYTES
 
     def holds(self, version: Version | None) -> bool:
-        """Tell whether the conditions hold for a key with this version (None: not there)."""
+        """Return whether the conditions hold for a key with this version (None: not there)."""
         if self.if_match is None and self.if_none_match is None:
             return True
-        return _matches(self.if_match, version, default=True) and not _matches(
-            self.if_none_match, version, default=False
-        )
+        required = _matches(self.if_match, version, default=True)
+        return required and not _matches(self.if_none_match, version, default=False)
 
     def digest(self) -> bytes:
-        """Return a hash of everything that makes this request another one."""
+        """Return a hash of every field that distinguishes two requests."""
         parts = (self.key, self.value, self.content_type, self.if_match, self.if_none_match)
         return xxhash.xxh3_128_digest(msgspec.msgpack.encode(parts))
 
 
-def _matches(wanted: tuple[str, ...] | None, version: Version | None, *, default: bool) -> bool:
-    if wanted is None:
+def _matches(versions: tuple[str, ...] | None, version: Version | None, *, default: bool) -> bool:
+    if versions is None:
         return default
-    return version is not None and (ANY in wanted or str(version) in wanted)
+    return version is not None and (ANY in versions or str(version) in versions)
 
 
 class Result(Enum):
@@ -120,19 +117,16 @@ class Judge:
         present = self._versions[key] if key in self._versions else self._index.version(key)
         if not write.holds(present):
             return Outcome(Result.CONDITION_FAILED, present), None
+        created, deleted = present is None, write.value is None
+        if created and deleted:
+            return Outcome(Result.NOT_FOUND), None
+        self._versions[key] = None if deleted else version
+        if idempotency is not None:
+            self._done[idempotency.key] = Done(idempotency.request, version, created, deleted)
         if write.value is None:
-            if present is None:
-                return Outcome(Result.NOT_FOUND), None
-            self._versions[key] = None
-            if idempotency is not None:
-                self._done[idempotency.key] = Done(idempotency.request, version, created=False, deleted=True)
             return Outcome(Result.DELETED, version), records.Delete(key, idempotency)
-        created = present is None
         sums = sums_of(write.value)
         self.cells += (sums, write.value)
-        self._versions[key] = version
-        if idempotency is not None:
-            self._done[idempotency.key] = Done(idempotency.request, version, created=created, deleted=False)
         checksum, kind = checksum_of(write.value, sums), write.content_type
         put = records.Put(key, len(write.value), checksum, kind, idempotency, created=created)
         return Outcome(_CREATED if created else _REPLACED, version), put

@@ -34,12 +34,12 @@ class GroupCommit(Generic[Token]):
         """Judge writes against ``replica`` and apply them to it; the first write gets ``next_sequence``."""
         self._replica = replica
         self._epoch = epoch
-        self._next_sequence = next_sequence
+        self.next_sequence = next_sequence
         self._waiting: deque[_Waiting[Token]] = deque()
         self._waiting_bytes = 0
         self._in_flight: Batch | None = None
-        self._found: list[records.Record] = []
-        """The records of the batch in flight."""
+        self._records: list[records.Record] = []
+        """Those of the batch in flight."""
         self._answers: Answers[Token] = []
 
     @property
@@ -48,10 +48,7 @@ class GroupCommit(Generic[Token]):
         return len(self._waiting)
 
     def submit(self, write: Write | None, token: Token) -> bool:
-        """Queue a write; None is a no-op, which proves that commits work and waits behind nobody.
-
-        False if too many wait already: the write was not queued.
-        """
+        """Queue a write (None: a no-op, which waits behind nobody); False if it was not queued: too many wait."""
         waiting = self._waiting
         if write is None:
             waiting.appendleft((None, token, 0))
@@ -69,54 +66,45 @@ class GroupCommit(Generic[Token]):
         ``room`` is what the log can take, bytes; the last ``reserve`` of it is for deletes and no-ops. A batch may
         carry no record: it commits the check on which its answers rest.
         """
-        if self._in_flight is not None:
-            raise ValueError("a batch is in flight")
+        assert self._in_flight is None, "a batch is in flight"
         judge = Judge(self._replica.index)
         waiting = self._waiting
-        found = self._found = []
+        changes = self._records = []
         used = _EMPTY_BATCH_BYTES
-        while waiting and len(found) < _MOST_RECORDS:
+        while waiting and len(changes) < _MOST_RECORDS:
             write, token, size = waiting[0]
-            if used + _space(write, size, reserve) > room or (found and used + size > _MOST_BATCH_BYTES):
+            if used + _space(write, size, reserve) > room or (changes and used + size > _MOST_BATCH_BYTES):
                 break
             waiting.popleft()
             self._waiting_bytes -= size
-            outcome, record = judge.judge(write, Version(self._epoch, self._next_sequence + len(found)))
+            outcome, record = judge.judge(write, Version(self._epoch, self.next_sequence + len(changes)))
             if record is not None:
-                found.append(record)
+                changes.append(record)
                 used += size
             self._answers.append((token, outcome))
         if not self._answers:
             return None
-        self._in_flight = Batch(self._epoch, self._next_sequence, len(found), records.encode(found, judge.cells))
+        self._in_flight = Batch(self._epoch, self.next_sequence, len(changes), records.encode(changes, judge.cells))
         return self._in_flight
 
-    @property
-    def next_sequence(self) -> int:
-        """Sequence of the next write."""
-        return self._next_sequence
-
     def roll(self, epoch: int) -> None:
-        """The same main goes on in a new epoch of its own, with nothing in flight: what waits is done in that one."""
-        if self._in_flight is not None:
-            raise ValueError("a batch is in flight")
+        """Go on in a new epoch of the same main, with nothing in flight: what waits is done in that one."""
+        assert self._in_flight is None, "a batch is in flight"
         self._epoch = epoch
 
     def committed(self, position: Position) -> Answers[Token]:
-        """The batch in flight is committed up to ``position``: apply it and return the answers that rest on it."""
-        if self._in_flight is None:
-            raise ValueError("no batch is in flight")
+        """Apply the batch in flight, committed up to ``position``; return the answers that rest on it."""
+        assert self._in_flight is not None, "no batch is in flight"
         offset = position.offset - size_of(len(self._in_flight.payload))
-        self._replica.apply(
-            self._in_flight._replace(epoch=position.epoch, number=position.number, offset=offset), self._found
-        )
-        self._next_sequence += self._in_flight.count
+        batch = self._in_flight._replace(epoch=position.epoch, number=position.number, offset=offset)
+        self._replica.apply(batch, self._records)
+        self.next_sequence += batch.count
         self._in_flight = None
         answers, self._answers = self._answers, []
         return answers
 
     def ended(self) -> Answers[Token]:
-        """The epoch has ended: return the answers for everything in flight (unknown) and waiting (not done)."""
+        """Return the answers for everything in flight (unknown) and waiting (not done): the epoch has ended."""
         in_flight = [(token, Outcome(Result.UNKNOWN)) for token, _ in self._answers]
         waiting = [(token, Outcome(Result.NOT_MAIN)) for _, token, _ in self._waiting]
         self._in_flight, self._answers = None, []
@@ -125,7 +113,7 @@ class GroupCommit(Generic[Token]):
         return in_flight + waiting
 
     def refuse_for_space(self, room: int, reserve: int) -> Answers[Token]:
-        """There is no space for more: return the answers for the writes at the head of the queue that do not fit."""
+        """Return the answers for the writes at the head of the queue that find no space."""
         refused: Answers[Token] = []
         while self._waiting:
             write, token, size = self._waiting[0]

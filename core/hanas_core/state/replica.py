@@ -72,9 +72,9 @@ class Replica:
             self.apply(batch)
         self.applied, self._lag_bytes = step.applied, step.lag_bytes
 
-    def apply(self, batch: Batch, found: list[records.Record] | None = None) -> None:
+    def apply(self, batch: Batch, changes: list[records.Record] | None = None) -> None:
         """Take in a committed batch, see `Index.apply`: the one door for what was read, re-logged or written here."""
-        self.index.apply(batch, found)
+        self.index.apply(batch, changes)
 
     def compacted(self, manifest: Manifest) -> None:
         """A part of the log was merged: it continues as ``manifest`` says."""

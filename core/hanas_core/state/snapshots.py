@@ -153,7 +153,7 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
                 index.load(content.keys, content.entries)
             else:
                 for key, request, origin, sequence, created, deleted, epoch, number in content.done:
-                    index.load_done(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number)))
+                    index.remember(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number)))
     except msgspec.MsgspecError as error:
         raise Corruption(f"{name}: is no snapshot: {error}") from None
     index.loaded(header.sequence)

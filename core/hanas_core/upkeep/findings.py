@@ -22,7 +22,7 @@ class Finding(msgspec.Struct, frozen=True):
     """Where in it, bytes; None: it is about the whole file."""
     what: str
     keys: tuple[str, ...] = ()
-    """Keys whose present value is touched, as far as that can be told; 100 at most."""
+    """Keys whose present value is touched, as far as that is known; 100 at most."""
 
 
 class FolderReport(msgspec.Struct, rename="camel"):

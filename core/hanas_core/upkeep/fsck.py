@@ -1,7 +1,4 @@
-"""Checks a folder that nobody uses: every flipped bit, torn tail, missing segment and orphan (docs/operations.md).
-
-Everything is read and nothing is changed.
-"""
+"""Checks a folder that nobody uses, without changing it: flipped bits, torn tails, missing segments, orphans."""
 
 from hanas_core.log import claimfile
 from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer, Seal
@@ -64,22 +61,22 @@ def _pointer(block: bytes, report: FolderReport, name: str) -> Pointer | None:
     """Return the pointer of block 1; None if it is zero, or neither of its copies is good."""
     if not any(block):
         return None
-    found = [report.struct(half, name, offset, Pointer) for offset, half in claimfile.pointer_halves(block)]
-    return found[0] or found[1]
+    first, second = (report.struct(half, name, offset, Pointer) for offset, half in claimfile.pointer_halves(block))
+    return first or second
 
 
 async def _manifests(folder: Folder, pointers: dict[int, Pointer], report: FolderReport) -> dict[int, Manifest]:
-    found = {}
+    manifests = {}
     for epoch, pointer in pointers.items():
         try:
-            found[epoch] = await read_manifest(folder, pointer)
+            manifests[epoch] = await read_manifest(folder, pointer)
         except FolderError as error:
             report.error(pointer.manifest, None, f"missing, or not what its claim points to: {error}")
     named = {pointer.manifest for pointer in pointers.values()}
     for base in await folder.names(names.MANIFESTS):
         if f"{names.MANIFESTS}/{base}" not in named:
             report.note(f"{names.MANIFESTS}/{base}", None, "orphan: the manifest of a takeover that was not finished")
-    return found
+    return manifests
 
 
 async def _snapshots(folder: Folder, report: FolderReport) -> Index:

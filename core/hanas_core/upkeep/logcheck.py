@@ -18,7 +18,7 @@ class LogCheck:
     """Reads the log that a manifest names, and the epoch's own segments behind it."""
 
     def __init__(self, folder: Folder, folder_id: str, report: FolderReport, snapshot: Index) -> None:
-        """``snapshot``: the index of a good snapshot, to tell what a damaged batch held; empty if there is none."""
+        """``snapshot``: the index of a good snapshot, to name what a damaged batch held; empty if there is none."""
         self._folder = folder
         self._folder_id = folder_id
         self._report = report
@@ -32,7 +32,7 @@ class LogCheck:
         """Every segment that is a part of the log."""
 
     async def read(self, manifest: Manifest) -> None:
-        """Read it all."""
+        """Read and check it all."""
         for cut in manifest.cuts:
             await self._segment(cut.epoch, cut.number, cut)
         number: int | None = 1
@@ -65,49 +65,39 @@ class LogCheck:
 
     def _batches(self, name: str, header: SegmentHeader, content: bytes, cut: Cut | None) -> int | None:
         end = len(content) if cut is None else cut.end
+        origin = {"nonce": header.nonce, "epoch": header.epoch, "number": header.number}
         at, following = FIRST_OFFSET, None
         while at < end:
-            found = decode(content, at, at, nonce=header.nonce, epoch=header.epoch, number=header.number)
-            if isinstance(found, Batch):
-                self._batch(name, found)
-                length = HEADER_BYTES + len(found.payload)
-                self._report.zeros(content[at + length : found.end], name, at + length)
-                at = found.end
-                if found.kind is Kind.CONTINUES and cut is None:
+            batch = decode(content, at, at, **origin)
+            if isinstance(batch, Batch):
+                self._batch(name, batch)
+                length = HEADER_BYTES + len(batch.payload)
+                self._report.zeros(content[at + length : batch.end], name, at + length)
+                at = batch.end
+                if batch.kind is Kind.CONTINUES and cut is None:
                     following = header.number + 1
                 continue
-            later = find_later(
-                content[at + 1 : end], at + 1, nonce=header.nonce, epoch=header.epoch, number=header.number
-            )
+            later = find_later(content[at + 1 : end], at + 1, **origin)
             if cut is None and later is None:
                 break
-            self._damaged(name, content, at, later or end, found)
+            self._damaged(name, content, at, later or end, batch)
             at = later or end
-        self._behind(name, header, content, at)
-        return following
-
-    def _behind(self, name: str, header: SegmentHeader, content: bytes, at: int) -> None:
-        """Check what follows the log: re-logged batches, then zeros, or a batch that its main did not finish."""
-        place = {"nonce": header.nonce, "epoch": header.epoch, "number": header.number}
-        while isinstance(found := decode(content, at, at, **place), Batch):
-            at = found.end
+        # Behind the log: re-logged batches, then zeros, or a batch that its main did not finish.
+        while isinstance(batch := decode(content, at, at, **origin), Batch):
+            at = batch.end
         rest = content[at:].lstrip(b"\0")
         if rest:
-            self._report.note(
-                name,
-                len(content) - len(rest),
-                "torn tail: a write that was never acknowledged, or bytes behind the log; readers ignore it",
-                sorted(_salvaged(content, at)),
-            )
+            what = "torn tail: a write that was never acknowledged, or bytes behind the log; readers ignore it"
+            self._report.note(name, len(content) - len(rest), what, sorted(_salvaged(content, at)))
+        return following
 
     def _batch(self, name: str, batch: Batch) -> None:
         self._report.batches += 1
         if batch.kind is Kind.CONTINUES:
             return
         if batch.kind is Kind.RECORDS and batch.first_sequence > self._next_sequence and not self._bad:
-            self._report.error(
-                name, batch.offset, f"writes {self._next_sequence} to {batch.first_sequence - 1} are missing"
-            )
+            what = f"writes {self._next_sequence} to {batch.first_sequence - 1} are missing"
+            self._report.error(name, batch.offset, what)
         changes, at = _changes(batch)
         self._report.records += len(changes)
         for sequence, record in changes:
@@ -138,15 +128,12 @@ class LogCheck:
 
     def _keys_in(self, name: str, begin: int, end: int = 1 << 62) -> list[str]:
         """Return the keys whose values lie there, as the snapshot says."""
-        found, after = [], ""
+        keys, after = [], ""
         while page := self._snapshot.page("", after, 10_000).entries:
-            after = page[-1][0]
-            found += [
-                key
-                for key, entry in page
-                if names.segment(*entry.place[:2]) == name and begin <= entry.place.offset < end
-            ]
-        return found
+            for after, entry in page:
+                if names.segment(*entry.place[:2]) == name and begin <= entry.place_offset < end:
+                    keys.append(after)
+        return keys
 
 
 def _changes(batch: Batch) -> tuple[list[tuple[int, records.Record | records.Merged]], int]:
@@ -165,9 +152,5 @@ def _salvaged(content: bytes, at: int) -> dict[str, int]:
         changes, _ = ([], 0) if batch is None else _changes(batch)
     except msgspec.MsgspecError:
         return {}
-    keys = [
-        (record.key, sequence)
-        for sequence, record in changes
-        if not isinstance(record, records.Remembered | records.Reached)
-    ]
-    return dict(keys)
+    keyed = records.Put | records.Delete | records.Kept | records.Gone
+    return {record.key: sequence for sequence, record in changes if isinstance(record, keyed)}

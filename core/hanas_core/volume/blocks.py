@@ -16,7 +16,6 @@ _HEADER = struct.Struct("<4sIQ")
 
 ZERO_BLOCK = bytes(BLOCK_BYTES)
 HEAD_BYTES = _HEADER.size
-"""What stands before the payload."""
 PAYLOAD_BYTES = BLOCK_BYTES - HEAD_BYTES
 """The most that one block carries."""
 
@@ -30,7 +29,7 @@ class Blank(Enum):
 
 def pack(payload: bytes, size: int = BLOCK_BYTES) -> bytes:
     """Return ``payload`` with length and checksum, padded with zeros to ``size`` bytes; ValueError if it is longer."""
-    if len(payload) > size - _HEADER.size:
+    if len(payload) > size - HEAD_BYTES:
         raise ValueError(f"{len(payload)} bytes do not fit into a block of {size}")
     head = _HEADER.pack(_MAGIC, len(payload), xxhash.xxh3_64_intdigest(payload))
     return (head + payload).ljust(size, b"\0")
@@ -41,7 +40,7 @@ def unpack(block: bytes) -> bytes | Blank:
     if not any(block):
         return Blank.ZERO
     magic, length, checksum = _HEADER.unpack_from(block)
-    payload = block[_HEADER.size : _HEADER.size + length]
+    payload = block[HEAD_BYTES : HEAD_BYTES + length]
     if magic != _MAGIC or len(payload) != length or xxhash.xxh3_64_intdigest(payload) != checksum:
         return Blank.ROTTEN
     return payload
@@ -53,10 +52,7 @@ def encode(content: msgspec.Struct, size: int = BLOCK_BYTES) -> bytes:
 
 
 def decode(block: bytes, kind: type[T], name: str, offset: int) -> T | Blank:
-    """Return what a block at ``offset`` of ``name`` holds as JSON, or that it is zero or rotten.
-
-    Raises Corruption if it holds something else.
-    """
+    """Return what a block at ``offset`` of ``name`` holds as JSON. Raises Corruption if it is something else."""
     payload = unpack(block)
     return payload if isinstance(payload, Blank) else parse(payload, kind, name, offset)
 

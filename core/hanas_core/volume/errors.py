@@ -1,4 +1,4 @@
-"""What can go wrong with the communication folder, told apart by what may be done next."""
+"""What can go wrong with the communication folder, classified by what may be done next."""
 
 
 class FolderError(Exception):

@@ -4,6 +4,7 @@ Everything happens under temporary names, so that it is safe beside living membe
 people, and decides nothing: a slow volume is slow, not unfit.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
@@ -22,15 +23,11 @@ class Unfit(Exception):
 
 
 class Check(NamedTuple):
-    """One thing that was tried. ``trouble``: what failed, None if it was kept."""
+    """One promise of the volume that was tried. ``trouble``: what failed, None if it was kept."""
 
     what: str
     seconds: float
     trouble: str | None = None
-
-
-class _Broken(Exception):
-    """A promise was not kept; the message says how."""
 
 
 class Examination:
@@ -43,8 +40,8 @@ class Examination:
         self._clock = clock
 
     async def run(self) -> list[Check]:
-        """Return what was tried, up to the first failure. Raises NoSpace: a full volume can tell nothing."""
-        done: list[Check] = []
+        """Return the checks up to the first failure. Raises NoSpace: a full volume proves nothing."""
+        checks: list[Check] = []
         steps: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("exclusive link()", self._link),
             ("a new name is seen", self._see_name),
@@ -59,14 +56,14 @@ class Examination:
                     await step()
                 except NoSpace:
                     raise
-                except (FolderError, _Broken) as error:
+                except (FolderError, Unfit) as error:
                     trouble = str(error)
-                done.append(Check(what, self._clock() - began, trouble))
+                checks.append(Check(what, self._clock() - began, trouble))
                 if trouble is not None:
                     break
         finally:
             await self._clear()
-        return done
+        return checks
 
     async def _link(self) -> None:
         await self._expect_missing()
@@ -77,7 +74,7 @@ class Examination:
         await self._mine.link(self._second, self._target)
         linked = await (await self._mine.open(self._target, "read")).read(0, BLOCK_BYTES)
         if linked != pack(b"first"):
-            raise _Broken("of two files that were linked to one name, the first is not under it")
+            raise Unfit("of two files that were linked to one name, the first is not under it")
 
     async def _expect_missing(self) -> None:
         """Let the other view learn that the name is missing: a cache may remember it."""
@@ -85,27 +82,27 @@ class Examination:
             await self._theirs.open(self._target, "read")
         except Missing:
             return
-        raise _Broken("a name that nobody made is there")
+        raise Unfit("a name that nobody made is there")
 
     async def _see_name(self) -> None:
         await self._expect_block(await reading.open_recorded(self._theirs, self._target, "read"), pack(b"first"))
 
     async def _see_blocks(self) -> None:
-        held = await reading.open_recorded(self._theirs, self._target, "read")
+        reader = await reading.open_recorded(self._theirs, self._target, "read")
         writer = await self._mine.open(self._target, "blocks")
         for repetition in range(_REPETITIONS):
             block = pack(f"block {repetition}".encode())
             await writer.write_block(0, block)
-            await self._expect_block(held, block)
+            await self._expect_block(reader, block)
 
     async def _see_data(self) -> None:
-        held = await reading.open_recorded(self._theirs, self._target, "read")
+        reader = await reading.open_recorded(self._theirs, self._target, "read")
         writer = await self._mine.open(self._target, "append")
         for repetition in range(_REPETITIONS):
             block = pack(f"data {repetition}".encode())
             await writer.write(0, block)
             await writer.sync()
-            await self._expect_block(held, block)
+            await self._expect_block(reader, block)
 
     async def _sync_directory(self) -> None:
         await self._mine.sync_directory(self._target.rpartition("/")[0])
@@ -113,14 +110,12 @@ class Examination:
     @staticmethod
     async def _expect_block(file: File, block: bytes) -> None:
         if await file.read(0, BLOCK_BYTES) != block:
-            raise _Broken("a read that began after the write shows older content")
+            raise Unfit("a read that began after the write shows older content")
 
     async def _clear(self) -> None:
         for name in (self._target, self._second, self._first):
-            try:
+            with contextlib.suppress(FolderError):  # what is left is removed with this member's other temporary files
                 await self._mine.remove(name)
-            except FolderError:
-                continue  # what is left is removed with this member's other temporary files
 
 
 def hidden(directory: str = "") -> Callable[[str], str]:
@@ -141,9 +136,9 @@ def require(checks: list[Check]) -> None:
 
 
 async def leave_word(folder: Folder, member: str, incarnation: str) -> tuple[str, str]:
-    """Leave a word that others are asked to find; return its name and the word.
+    """Write a random word to a new file for others to read back; return the file's name and the word.
 
-    Its name is made durable: a file server that crashed and forgot it would look like one that does not show it.
+    The name is durable: a file server that crashed and forgot it would look like one that does not show it.
     """
     name, word = names.temporary(member, incarnation, folder.nonce()), folder.nonce()
     await folder.create(name, pack(word.encode()))

@@ -20,26 +20,18 @@ class File(Protocol):
 
     async def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes as the file server has them; fewer bytes are an error, never an end."""
-        ...
 
     async def write(self, offset: int, content: bytes) -> None:
-        """Write all of ``content``; it is durable only after `sync` returned. Needs access ``append``.
-
-        Only a file that still has its temporary name may grow by it.
-        """
-        ...
+        """Write all of ``content``, durable after `sync`. Needs access ``append``. Only a temporary file may grow."""
 
     async def write_block(self, offset: int, block: bytes) -> None:
         """Write one block of 4096 bytes, durable when this returns. Needs access ``blocks``."""
-        ...
 
     async def sync(self) -> None:
         """Make every write that returned before this call durable (fdatasync)."""
-        ...
 
     async def close(self) -> None:
         """Close the file, for those who must know about its errors; one that is merely dropped is closed as well."""
-        ...
 
 
 class Folder(Protocol):
@@ -47,47 +39,36 @@ class Folder(Protocol):
 
     async def open(self, name: str, access: Access) -> File:
         """Open an existing file afresh. Raises `Missing` when the look-up fails, which may be a stale cache."""
-        ...
 
     async def create(self, name: str, content: bytes) -> None:
         """Create a file that must not exist, with this content, durable when this returns (not yet its name)."""
-        ...
 
     async def allocate(self, name: str, size: int) -> None:
         """Create a file of ``size`` zero bytes that are really written and durable when this returns."""
-        ...
 
     async def room(self) -> int:
         """Return how many bytes are free on the volume, about: for what is not worth a try. Never a promise."""
-        ...
 
     async def link(self, source: str, target: str) -> bool:
         """Give ``source`` a second name if that name is free: the folder's compare-and-set. False if it is taken.
 
         The answer may be wrong when a reply was lost: read the target back before relying on it.
         """
-        ...
 
     async def remove(self, name: str) -> None:
         """Remove a name; one that is not there is no error."""
-        ...
 
     async def sync_directory(self, directory: str) -> None:
         """Make the names in ``directory`` durable."""
-        ...
 
     async def refresh(self, directory: str) -> None:
-        """Change ``directory`` (a temp file made and removed) so that cached look-ups in it are asked anew."""
-        ...
+        """Change ``directory`` (a file made and removed) so that look-ups in it go past the caches."""
 
     async def make_directory(self, directory: str) -> None:
         """Make a directory; one that is there is no error."""
-        ...
 
     def nonce(self) -> str:
-        """Return 16 random bytes in hexadecimal, for new names and for what must be told apart from all others."""
-        ...
+        """Return 16 random bytes in hexadecimal, for new names and for what must differ from all others."""
 
     async def names(self, directory: str) -> list[str]:
         """Return the names in ``directory`` (``""``: the folder itself). For clean-up and reports, never a decision."""
-        ...

@@ -4,15 +4,8 @@ import re
 import secrets
 
 CLUSTER = "cluster.json"
-CLAIMS, MANIFESTS, SEGMENTS, SNAPSHOTS, MAILBOXES, MEMBERS, TEMPORARY = (
-    "claims",
-    "manifests",
-    "segments",
-    "snapshots",
-    "mailboxes",
-    "members",
-    "tmp",
-)
+CLAIMS, MANIFESTS, SEGMENTS, SNAPSHOTS = "claims", "manifests", "segments", "snapshots"
+MAILBOXES, MEMBERS, TEMPORARY = "mailboxes", "members", "tmp"
 MERGED_FROM = 1_000_001
 """Segments with this number or a higher one were made by compaction in their epoch and are no part of its own chain."""
 DIRECTORIES = (CLAIMS, MANIFESTS, SEGMENTS, SNAPSHOTS, MAILBOXES, MEMBERS, TEMPORARY)
@@ -28,12 +21,12 @@ def nonce() -> str:
 
 
 def is_member(text: str) -> bool:
-    """Tell whether ``text`` can be a member id: 1 to 128 letters, digits, ``.``, ``_``, ``-``, no sign first."""
+    """Return whether ``text`` can be a member id: 1 to 128 letters, digits, ``.``, ``_``, ``-``, no sign first."""
     return _MEMBER.fullmatch(text) is not None
 
 
 def is_nonce(text: str) -> bool:
-    """Tell whether ``text`` can be an incarnation or a folder id: 16 to 64 lower-case hexadecimal digits."""
+    """Return whether ``text`` can be an incarnation or a folder id: 16 to 64 lower-case hexadecimal digits."""
     return _NONCE.fullmatch(text) is not None
 
 
@@ -54,8 +47,8 @@ def segment(epoch: int, number: int) -> str:
 
 def segment_of(base: str) -> tuple[int, int] | None:
     """Return (epoch, number) of a name in the directory of segments, None if it is no segment's."""
-    found = _SEGMENT.fullmatch(base)
-    return None if found is None else (int(found[1]), int(found[2]))
+    match = _SEGMENT.fullmatch(base)
+    return None if match is None else (int(match[1]), int(match[2]))
 
 
 def member(slot: int) -> str:

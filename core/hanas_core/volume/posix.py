@@ -16,47 +16,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import assert_never
 
-from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, NoSpace
+from hanas_core.volume.errors import FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, Access
 
 # Magic numbers of statfs(2) whose file systems keep one page cache for all processes of a machine.
-_COHERENT = frozenset(
-    {
-        0xEF53,  # ext2, ext3, ext4
-        0x58465342,  # xfs
-        0x9123683E,  # btrfs
-        0x01021994,  # tmpfs
-        0x794C7630,  # overlay
-        0x2FC12FC1,  # zfs
-        0xF2F52010,  # f2fs
-    }
-)
+_COHERENT = {
+    0xEF53,  # ext2, ext3, ext4
+    0x58465342,  # xfs
+    0x9123683E,  # btrfs
+    0x01021994,  # tmpfs
+    0x794C7630,  # overlay
+    0x2FC12FC1,  # zfs
+    0xF2F52010,  # f2fs
+}
+_ERRORS = {errno.ENOENT: Missing, errno.ESTALE: Missing, errno.ENOSPC: NoSpace, errno.EDQUOT: NoSpace}
 _ALLOCATE_STEP_BYTES = 1 << 20
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)
 _O_DSYNC: int = getattr(os, "O_DSYNC", os.O_SYNC)
 
 
 def is_coherent(path: Path) -> bool:
-    """Tell whether ``path`` lies on a file system with one page cache for all its users. Other systems: assumed so."""
+    """Return whether ``path`` lies on a file system with one page cache for all its users; assumed so outside Linux."""
     if not sys.platform.startswith("linux"):
         return True  # only `hanas lab` runs there, on a local disk
     answer = ctypes.create_string_buffer(512)
     library = ctypes.CDLL(None, use_errno=True)
-    if library.statfs(os.fsencode(path), answer) != 0:
-        code = ctypes.get_errno()
-        raise _translate(OSError(code, os.strerror(code)), str(path))
+    with _translated(str(path)):
+        if library.statfs(os.fsencode(path), answer) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
     return ctypes.c_uint32.from_buffer(answer).value in _COHERENT
-
-
-def _translate(error: OSError, name: str) -> FolderError:
-    message = f"{name}: {error.strerror or error}"
-    match error.errno:
-        case errno.ENOENT | errno.ESTALE:
-            return Missing(message)
-        case errno.ENOSPC | errno.EDQUOT:
-            return NoSpace(message)
-        case _:
-            return FolderUnavailable(message)
 
 
 @contextmanager
@@ -64,7 +53,8 @@ def _translated(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _translate(error, name) from error
+        kind = _ERRORS.get(error.errno or 0, FolderUnavailable)
+        raise kind(f"{name}: {error.strerror or error}") from error
 
 
 class PosixFile:
@@ -94,9 +84,7 @@ class PosixFile:
     async def write(self, offset: int, content: bytes) -> None:
         """Write ``content`` at ``offset``, not yet durable."""
         with _translated(self._name):
-            written = os.pwrite(self._descriptor, content, offset)
-            while written < len(content):
-                written += os.pwrite(self._descriptor, memoryview(content)[written:], offset + written)
+            _write_all(self._descriptor, offset, content)
 
     async def write_block(self, offset: int, block: bytes) -> None:
         """Write one block by a single ``O_DIRECT|O_DSYNC`` write, durable when this returns."""
@@ -169,10 +157,7 @@ class PosixFolder:
             self._write_new(name, [content])
 
     async def allocate(self, name: str, size: int) -> None:
-        """Create ``name`` exclusively with ``size`` zero bytes, written and synced piece by piece.
-
-        In pieces so that a commit on the same disk never waits for a whole segment.
-        """
+        """Create ``name`` with ``size`` zero bytes, synced in pieces: a commit on the same disk waits for one only."""
         pieces = (bytes(min(_ALLOCATE_STEP_BYTES, size - at)) for at in range(0, size, _ALLOCATE_STEP_BYTES))
         with _translated(name):
             self._write_new(name, pieces)
@@ -180,18 +165,16 @@ class PosixFolder:
     async def room(self) -> int:
         """Return the bytes that are free for this user."""
         with _translated(str(self.path)):
-            found = os.statvfs(self.path)
-        return found.f_bavail * found.f_frsize
+            volume = os.statvfs(self.path)
+        return volume.f_bavail * volume.f_frsize
 
     def _write_new(self, name: str, pieces: Iterable[bytes]) -> None:
         descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             offset = 0
             for piece in pieces:
-                rest = memoryview(piece)
-                while rest:
-                    count = os.pwrite(descriptor, rest, offset)
-                    rest, offset = rest[count:], offset + count
+                _write_all(descriptor, offset, piece)
+                offset += len(piece)
                 _sync_data(descriptor)
             os.fsync(descriptor)
         except OSError:
@@ -260,6 +243,12 @@ def _is_there(path: Path, directory: Path) -> bool:
     except OSError:
         pass
     return False
+
+
+def _write_all(descriptor: int, offset: int, content: bytes) -> None:
+    written = os.pwrite(descriptor, content, offset)
+    while written < len(content):
+        written += os.pwrite(descriptor, memoryview(content)[written:], offset + written)
 
 
 def _sync_data(descriptor: int) -> None:

@@ -22,9 +22,9 @@ async def publish(folder: Folder, temporary: str, name: str, content: bytes) -> 
     Raises FolderError when that is not known; the file may then be found under its name later.
     """
     await folder.create(temporary, content)
-    found = await give_name(folder, temporary, name, len(content))
+    present = await give_name(folder, temporary, name, len(content))
     await folder.remove(temporary)
-    return found
+    return present
 
 
 async def give_name(folder: Folder, temporary: str, name: str, length: int = BLOCK_BYTES) -> bytes:
@@ -34,10 +34,7 @@ async def give_name(folder: Folder, temporary: str, name: str, length: int = BLO
 
 
 async def settle(folder: Folder, name: str, length: int = BLOCK_BYTES) -> bytes:
-    """Make a name that can be seen durable and return the first ``length`` bytes under it: it may be gone since.
-
-    Raises Missing if it is gone.
-    """
+    """Make a visible name durable; return the first ``length`` bytes under it. Raises Missing if it is gone since."""
     directory = name.rpartition("/")[0]
     await folder.sync_directory(directory)
     await folder.refresh(directory)

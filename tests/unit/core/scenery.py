@@ -81,7 +81,7 @@ async def take_over(
         replica,
         spare=spare,
         segment_bytes=segment_bytes,
-        known=known,
+        commit_position=known,
         clock=lambda: 0.0,
         progress=lambda _: None,
     )

@@ -17,7 +17,6 @@ from hanas_core.epochs.arbitration import (
     arrive,
     challenge,
     handed_over,
-    history,
     main_info,
     unserved,
 )
@@ -27,7 +26,6 @@ from hanas_core.log.seals import write_seal
 from hanas_core.members.mailboxes import Registry
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocking import run
-from hanas_core.volume.errors import FolderUnavailable
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, incarnation, serve, win
 
@@ -184,7 +182,7 @@ def test_a_challenge_of_an_epoch_that_nobody_claimed_loses() -> None:
     folder = bare_folder()
     arrives(folder, "a")
     assert not challenges(folder, demand("b", 7, "a")).granted
-    assert run(history(folder, [])) == [run(read_claim(folder, 1))]
+    assert run(highest_claim(folder)) == run(read_claim(folder, 1))
 
 
 @settings(max_examples=40)
@@ -313,16 +311,3 @@ def test_epochs_that_never_served_are_counted() -> None:
     win(folder, 3)
     win(folder, 4)
     assert [run(unserved(folder, epoch)) for epoch in (1, 2, 3, 4)] == [1, 0, 1, 2]
-
-
-def test_the_history_grows() -> None:
-    folder = bare_folder()
-    assert run(history(folder, [])) == []
-    claims = [win(folder, 1), win(folder, 2, "b")]
-    known = run(history(folder, []))
-    assert known == claims
-    claims.append(win(folder, 3, "c"))
-    assert run(history(folder, known)) == claims
-    folder.at("read", before=FolderUnavailable("no answer"))
-    with pytest.raises(FolderUnavailable):
-        run(history(folder, known))

@@ -195,7 +195,7 @@ def test_a_full_log_has_no_room_without_prepared_space() -> None:
     _, main = serving()
     main.put("k", "a" * 9000)
     assert main.log.room == main.log.left < 9000
-    with pytest.raises(ValueError, match="fits into no segment"):
+    with pytest.raises(AssertionError, match="fits into `room`"):
         run(main.log.commit(batch(2, 9000)))
 
 

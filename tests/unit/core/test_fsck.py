@@ -189,7 +189,7 @@ def test_writes_that_are_missing_are_named() -> None:
     folder = initialised()
     main = serve(folder, 1)
     main.put("a", "1")
-    main.commits._next_sequence += 3  # as no main of ours would write it
+    main.commits.next_sequence += 3  # as no main of ours would write it
     main.replica.index.sequence += 3
     main.put("b", "1")
     (finding,) = errors(run(check(folder)))

@@ -99,7 +99,7 @@ def test_what_arrives_while_a_batch_is_in_flight_forms_the_next_one() -> None:
     commits.submit(put("b"), "b")
     commits.submit(put("c"), "c")
     assert commits.waiting == 2
-    with pytest.raises(ValueError, match="in flight"):
+    with pytest.raises(AssertionError, match="in flight"):
         commits.next_batch(ROOM)
     assert commits.committed(PLACE) == [("a", Outcome(Result.CREATED, V1))]
     second = commits.next_batch(ROOM)
@@ -115,7 +115,7 @@ def test_nothing_is_visible_and_nothing_answered_before_the_commit() -> None:
     assert index.get("k") is None
     commits.committed(PLACE)
     assert index.get("k") is not None
-    with pytest.raises(ValueError, match="no batch"):
+    with pytest.raises(AssertionError, match="no batch"):
         commits.committed(PLACE)
 
 

@@ -10,7 +10,6 @@ from hanas_core.members.documents import LogPresence, Presence
 from hanas_core.members.mailboxes import (
     MOST_ANSWERS,
     SLOTS,
-    Answer,
     Answers,
     Box,
     Canary,
@@ -18,6 +17,7 @@ from hanas_core.members.mailboxes import (
     LogProbe,
     Mailboxes,
     Probe,
+    ProbeAnswer,
     Registration,
     Registry,
     allocate,
@@ -66,7 +66,7 @@ def test_a_block_of_another_version_says_nothing() -> None:
 
 
 def test_the_most_answers_fit_into_a_block() -> None:
-    answers = {slot: Answer(secrets.token_hex(16)) for slot in range(SLOTS - MOST_ANSWERS, SLOTS)}
+    answers = {slot: ProbeAnswer(secrets.token_hex(16)) for slot in range(SLOTS - MOST_ANSWERS, SLOTS)}
     folder = with_mailboxes()
     boxes, written = Mailboxes(folder), Answers(incarnation("a"), (LogAnswers(10**10, answers),))
     run(boxes.write(Box.ANSWERS, 0, written))
@@ -147,7 +147,7 @@ def test_a_canary_that_the_folder_did_not_keep() -> None:
 def test_the_answers_of_one_main_fit_into_a_block() -> None:
     folder = with_mailboxes()
     boxes = Mailboxes(folder)
-    written = {slot: Answer(secrets.token_hex(16)) for slot in range(60)}
+    written = {slot: ProbeAnswer(secrets.token_hex(16)) for slot in range(60)}
     answers = Answers(incarnation("a"), (LogAnswers(3, written),))
     run(boxes.write(Box.ANSWERS, 0, answers))
     assert run(boxes.read(Box.ANSWERS, 1, Answers)) == [answers]
@@ -308,7 +308,7 @@ def test_whoever_shows_itself_is_known_although_look_ups_are_stale() -> None:
     late.stale |= {names.member(1), names.member(2)}
     registry = Registry(late)
     assert run(registry.presence(Mailboxes(late))) == [shown("a"), shown("b"), shown("c")]
-    assert [known.member for known in registry.known] == ["a", "b", "c"]
+    assert [known.member for known in registry.registrations] == ["a", "b", "c"]
 
 
 def test_a_block_in_a_slot_that_nobody_has_says_nothing() -> None:
@@ -322,14 +322,14 @@ def test_a_block_in_a_slot_that_nobody_has_says_nothing() -> None:
 def test_the_last_slot_has_nothing_behind_it() -> None:
     folder = with_mailboxes()
     registry = Registry(folder)
-    registry.known = [Registration(f"m{n}", n, *URLS) for n in range(SLOTS)]
+    registry.registrations = [Registration(f"m{n}", n, *URLS) for n in range(SLOTS)]
     assert run(registry.presence(Mailboxes(folder))) == [None] * SLOTS
 
 
 def test_all_slots_taken() -> None:
     folder = bare_folder()
     registry = Registry(folder)
-    registry.known = [Registration(f"m{n}", n, *URLS) for n in range(SLOTS)]
+    registry.registrations = [Registration(f"m{n}", n, *URLS) for n in range(SLOTS)]
     with pytest.raises(FolderUnavailable, match="slots are taken"):
         slot(folder, "a", registry)
 

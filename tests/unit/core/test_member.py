@@ -194,6 +194,13 @@ def test_the_failed_main_is_missed_until_it_is_back() -> None:
     assert worker.conditions() == []
 
 
+def test_a_main_that_is_replaced_misses_nobody_any_more() -> None:
+    worker = main_of(2, verdict="PrimaryFailed")
+    worker.see(1.0, claim(3, OTHER), 1)
+    assert role_of(worker) is Role.BACKUP
+    assert worker.conditions() == []
+
+
 def test_a_main_that_handed_over_is_not_missed() -> None:
     assert main_of(2, verdict="HandedOver").conditions() == []
 

@@ -52,7 +52,7 @@ def test_where_too_little_is_free_nothing_is_written() -> None:
     run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES, keep_free=2 * SEGMENT_BYTES))
     folder.operations.clear()
     folder.free_bytes = 3 * SEGMENT_BYTES
-    with pytest.raises(NoSpace, match="are wanted"):
+    with pytest.raises(NoSpace, match="are needed"):
         run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES, keep_free=2 * SEGMENT_BYTES))
     assert folder.log() == ["room "]
 

@@ -102,7 +102,7 @@ def test_before_anything_is_followed_nothing_is_known() -> None:
     tailer.know(Position(1, 1, 1))
     assert tailer.committed == NOWHERE
     assert tailer.lag_bytes == 0
-    with pytest.raises(ValueError, match="follow"):
+    with pytest.raises(AssertionError, match="follow"):
         run(tailer.step())
 
 

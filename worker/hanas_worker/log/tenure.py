@@ -90,7 +90,7 @@ class Tenure:
             replica,
             spare=spare,
             segment_bytes=host.settings.segment_bytes,
-            known=state.committed,
+            commit_position=state.committed,
             clock=lambda: host.now,
             progress=self._note,
             claiming=host.now - concluded_at if epoch and epoch == claim.follows else 0.0,

@@ -7,13 +7,13 @@ from hanas_core.members.detector import StartProbe
 from hanas_core.members.documents import Presence
 from hanas_core.members.mailboxes import (
     MOST_ANSWERS,
-    Answer,
     Answers,
     Box,
     LogAnswers,
     LogProbe,
     Mailboxes,
     Probe,
+    ProbeAnswer,
     Registration,
     Registry,
 )
@@ -34,7 +34,7 @@ class _Desk:
         """``registrations``: those that were read before."""
         self.mailboxes = Mailboxes(folder)
         self.registry = Registry(folder)
-        self.registry.known = list(registrations)
+        self.registry.registrations = list(registrations)
 
 
 class Mail:
@@ -139,7 +139,7 @@ class Mail:
         if not nonces or not await self._commits(service) or service.epoch != epoch:
             return None
         answers = {slot: answer for slot, answer in answers.items() if slot not in nonces}
-        answers |= {slot: Answer(nonce, service.full) for slot, nonce in nonces.items()}
+        answers |= {slot: ProbeAnswer(nonce, service.full) for slot, nonce in nonces.items()}
         return LogAnswers(epoch, dict(list(answers.items())[-MOST_ANSWERS:]), log)
 
     @staticmethod
@@ -157,9 +157,9 @@ async def _read(
     """Read everybody's presence, and the probes or the answers where they matter."""
     mailboxes, registry = desk.mailboxes, desk.registry
     presence = await registry.presence(mailboxes)
-    slots = len(registry.known)
+    slots = len(registry.registrations)
     return (
-        list(registry.known),
+        list(registry.registrations),
         presence,
         await mailboxes.read(Box.PROBES, slots, Probe) if probes else [],
         await mailboxes.read(Box.ANSWERS, slots, Answers) if answers else [],

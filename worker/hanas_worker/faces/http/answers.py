@@ -40,7 +40,7 @@ class Page(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def of_page(page: index.Page, epoch: int) -> Answer:
+def of_page(page: index.KeyPage, epoch: int) -> Answer:
     """Return the answer with a page of the list of keys."""
     keys = [Listed(key, str(entry.version), entry.size) for key, entry in page.entries]
     body = msgspec.json.encode(Page(keys, page.following))
