@@ -18,7 +18,7 @@ BACKFILL_EPOCHS = 50
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = (Corruption, Missing, msgspec.MsgspecError)
-_WORDS = {
+_WORDS: dict[str, str] = {
     Why.FIRST: "{member} was the first to claim and became the main",
     Why.FAILURE: "{member} took over from {previous}{verdict}",
     Why.HAND_OVER: "{previous} handed over to {member} as planned",

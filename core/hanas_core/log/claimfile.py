@@ -46,7 +46,8 @@ class Claim(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defa
     follows: int
     """The epoch whose main is replaced; 0 for the first."""
     previous_main: str | None = None
-    why: Why = Why.FIRST
+    why: str = Why.FIRST
+    """One of `Why`, or the word of a later version: nothing is decided by it."""
     verdict: str | None = None
     evidence: msgspec.Raw = msgspec.Raw(b"null")
     """What the detector saw, as JSON (hanas_core.members.detector.Evidence)."""

@@ -255,3 +255,9 @@ def test_a_recorded_name_is_asked_for_again_and_then_missing() -> None:
     with pytest.raises(Missing):
         run(reading.open_recorded(folder, names.claim(1), "read"))
     assert folder.log() == ["refresh claims"] * 3
+
+
+def test_a_claim_of_a_later_version_can_be_read() -> None:
+    folder = bare_folder()
+    later = msgspec.structs.replace(claim_of(1, "a"), why="another reason")
+    assert run(claim_epoch(folder, later)) == later
