@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from hanas_core.members.roles import LinkState
 from hanas_core.members.verdicts import Verdict
-from hanas_operator import cuts, durations, failures, names, pods
+from hanas_operator import cuts, durations, failures, main_label, names, pods
 from hanas_operator.objects.owner import Owner
 from hanas_operator.spec import Preset
 from hanas_operator.status import (
@@ -108,7 +108,7 @@ def _ready(world: World) -> Finding:
     main = None if view is None else view.main
     member = None if view is None or main is None else view.member(main.member)
     if view is not None and view.serving is not None and (member is None or member.alive):
-        changes = pods.role_changes(world.pods, view.serving, world.owner.name)
+        changes = main_label.changes(world.pods, view.serving, world.owner.name)
         if view.serving not in world.owner.members or any(role == names.MAIN for _, role in changes):
             return "False", "MainUnreachable", f"{view.serving} is the main, but has no pod that could be labelled"
         return "True", "MainServing", f"{view.serving} serves as the main of epoch {view.epoch}"

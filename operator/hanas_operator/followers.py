@@ -5,8 +5,8 @@ import base64
 import logging
 from collections.abc import Callable
 
-from hanas_operator import kinds, names, pods
-from hanas_operator.api import Api, ApiError, Resource
+from hanas_operator import kinds, main_label, names
+from hanas_operator.api import Api, ApiError
 from hanas_operator.follower import ClusterFollower
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import secret
@@ -57,7 +57,7 @@ class Followers:
         try:
             with self._metrics.label_seconds.time():
                 labels = names.selected({names.MANAGED_BY: names.MANAGER, **names.selector(key[1], names.WORKER)})
-                await keep_roles(self._api, key, await self._api.list(kinds.POD, key[0], labels), view)
+                await main_label.keep(self._api, key, await self._api.list(kinds.POD, key[0], labels), view)
         except ApiError as error:
             _log.warning("%s/%s: the role of the main was not labelled yet: %s", *key, error)
         self._changed(key)
@@ -71,18 +71,3 @@ class Followers:
         if not content:
             raise Unreachable(f"there is no Secret {names.of(key[1], names.SECRET)} to ask the overseer with")
         return base64.b64decode(content).decode()
-
-
-async def keep_roles(api: Api, key: Key, workers: list[Resource], view: ClusterView | None) -> None:
-    """Label the main as the main and the others as backups, in the cluster and in ``workers``, their pods."""
-    for pod, role in pods.role_changes(workers, None if view is None else view.serving, key[1]):
-        meta = pod["metadata"]
-        patch = {"metadata": {"uid": meta["uid"], "labels": {names.ROLE: role}}}
-        try:
-            await api.merge(kinds.POD, key[0], meta["name"], patch)
-        except ApiError as error:
-            if error.status not in {404, 409}:  # another pod of the same name took its place
-                raise
-        else:
-            meta.setdefault("labels", {})[names.ROLE] = role
-            _log.info("%s/%s is now labelled %s=%s", key[0], meta["name"], names.ROLE, role)

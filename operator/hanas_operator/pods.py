@@ -67,18 +67,3 @@ def _condition(pod: Pod, kind: str) -> dict[str, Any]:
 def _short(text: str) -> str:
     text = text.strip().removesuffix(":")
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-def role_changes(pods: Iterable[Pod], main: str | None, cluster: str) -> list[tuple[Pod, str]]:
-    """Return the worker pods whose role label must change, with the new role; the new main comes first.
-
-    Without a serving main nothing changes: the last main keeps the label until another one serves.
-    """
-    if main is None:
-        return []
-    roles = [
-        (pod, names.MAIN if names.member_of(cluster, pod["metadata"]["name"]) == main else names.BACKUP)
-        for pod in of(pods, names.WORKER)
-    ]
-    wrong = [(pod, role) for pod, role in roles if pod["metadata"].get("labels", {}).get(names.ROLE) != role]
-    return sorted(wrong, key=lambda entry: entry[1] != names.MAIN)

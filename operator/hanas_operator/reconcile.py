@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from hanas_operator import children, conditions, failures, kinds, names, pods, storage
+from hanas_operator import children, conditions, failures, kinds, main_label, names, pods, storage
 from hanas_operator import spec as specs
 from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Leaving, Resource
@@ -17,7 +17,7 @@ from hanas_operator.children import Children
 from hanas_operator.conditions import Obstacle, World
 from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.failures import Evaluation
-from hanas_operator.followers import Followers, keep_roles
+from hanas_operator.followers import Followers
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import cluster, secret, workloads
 from hanas_operator.objects.owner import Owner
@@ -87,7 +87,7 @@ class Reconciler:
         )
         existing = await children.read(self._api, owner)
         view, view_trouble = self._followers.latest(key)
-        await keep_roles(self._api, key, existing.pods, view)
+        await main_label.keep(self._api, key, existing.pods, view)
         folder_id = before.folder_id or _recorded_folder(existing, owner) or ("" if view is None else view.folder_id)
         owner = msgspec.structs.replace(owner, folder_id=folder_id)
         volume = await self._volume(owner, existing)

@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from hanas_core.members.verdicts import Verdict
-from hanas_operator import conditions, names, pods, storage
+from hanas_operator import conditions, main_label, names, pods, storage
 from hanas_operator.conditions import Obstacle, World
 from hanas_operator.status import AlertStatus, FailureState, FailureStatus, StatusCondition
 from hanas_operator.storage import StorageFinding
@@ -242,7 +242,7 @@ def test_what_the_folder_tells(seen: ClusterView | None, troubles: list[str], re
 
 def test_roles_change_only_when_a_main_serves_and_the_new_main_comes_first() -> None:
     found = running("worker-0")
-    assert pods.role_changes(found, None, "demo") == []
-    assert pods.role_changes(found, "worker-0", "demo") == []
-    changes = [(one["metadata"]["name"], role) for one, role in pods.role_changes(found, "worker-2", "demo")]
+    assert main_label.changes(found, None, "demo") == []
+    assert main_label.changes(found, "worker-0", "demo") == []
+    changes = [(one["metadata"]["name"], role) for one, role in main_label.changes(found, "worker-2", "demo")]
     assert changes == [("demo-worker-2", "main"), ("demo-worker-0", "backup")]
