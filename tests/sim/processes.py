@@ -160,7 +160,7 @@ class Worker:
 
     async def _live(self) -> None:
         runtime, outbound = runtime_of(self.loop), SimulatedOutbound(self.network, self.loop)
-        lane = Lane(Duty.START, runtime)
+        lane = Lane(Duty.START, runtime.thread)
         while True:
             try:
                 await lane.run(cluster.identify(self.mount, self._folder_id), TIMING.folder_timeout)

@@ -47,7 +47,7 @@ async def _run(stopping: asyncio.Event) -> None:
     settings = read_settings(os.environ)
     sockets = bind(settings.port, "PORT"), bind(settings.link_port, "LINK_PORT")
     runtime = Runtime()
-    lane = Lane(Duty.START, runtime)
+    lane = Lane(Duty.START, runtime.thread)
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
     if not settings.secrets:
