@@ -175,8 +175,8 @@ class Node:
 
     async def _send_for_ever(self) -> None:
         while True:
-            unread_for = self._mail.unread_for
-            messages = [(news, driver.heard) for driver in self.logs if (news := driver.news(unread_for)) is not None]
+            age = self._mail.unread_for
+            messages = [(news, driver.answered) for driver in self.logs if (news := driver.news(age)) is not None]
             if messages:
                 self._tell(messages)
             await asyncio.sleep(self.host.timing.keepalive_interval)
@@ -187,8 +187,8 @@ class Node:
 
         def delivered(peer: str, epochs: Epochs | None) -> None:
             del peer
-            for (_, heard), epoch in zip(messages, epochs or (), strict=False):
-                heard(epoch)
+            for (_, answered), epoch in zip(messages, epochs or (), strict=False):
+                answered(epoch)
 
         self._sender.send(keepalive, host.peers.link_urls(host.now), delivered)
 

@@ -33,7 +33,7 @@ class KeepAlive(msgspec.Struct, frozen=True, rename="camel"):
     logs: tuple[LogNews, ...]
 
 
-class Heard(msgspec.Struct, frozen=True):
+class KeepAliveAnswer(msgspec.Struct, frozen=True):
     """The answer: for each of these logs the highest epoch that the receiver knows, 0 for a log that it does not."""
 
     epochs: Epochs
@@ -78,7 +78,7 @@ class LinkEndpoint:
         folder_id = self._folder_id()
         if keepalive.folder_id != folder_id:
             raise Problem(409, f"the folder here is {folder_id}, not {keepalive.folder_id}: mount the same volume")
-        content = msgspec.json.encode(Heard(self._hear(keepalive)))
+        content = msgspec.json.encode(KeepAliveAnswer(self._hear(keepalive)))
         return Answer(200, b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content), content)
 
 
@@ -106,7 +106,7 @@ class Sender:
         with contextlib.suppress(msgspec.DecodeError, OSError):
             status, answer = await self._outbound.post(url + PATH, body, self._timeout)
             if status == 200:
-                epochs = msgspec.json.decode(answer, type=Heard).epochs
+                epochs = msgspec.json.decode(answer, type=KeepAliveAnswer).epochs
         delivered(peer, epochs)
 
     def close(self) -> None:
