@@ -226,7 +226,7 @@ class LogDriver:
 
     async def _hand_over(self, why: str) -> None:
         if await self.tenure.hand_over(why):
-            self._ways.tell([(self._news(MainState.HANDED_OVER), self.answered)])
+            self._ways.tell((self._news(MainState.HANDED_OVER),))
 
     async def leave(self) -> bool:
         """Hand over if this worker is the main; False if it is not.
