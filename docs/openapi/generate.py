@@ -20,7 +20,7 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
 from hanas_overseer import documents as overseer
 from hanas_worker.faces.http.answers import Page
-from hanas_worker.neighbours.keepalives import Heard, KeepAlive
+from hanas_worker.neighbours.keepalives import KeepAlive, KeepAliveAnswer
 from hanas_worker.ops.status import Status
 
 Schema = dict[str, Any]
@@ -31,7 +31,7 @@ _TEMPLATE = "#/components/schemas/{name}"
 REQUESTS: dict[str, tuple[type, ...]] = {"worker": (), "link": (KeepAlive,), "overseer": (Arrival, Challenge, Report)}
 ANSWERS: dict[str, tuple[type, ...]] = {
     "worker": (Status, Page),
-    "link": (Heard,),
+    "link": (KeepAliveAnswer,),
     "overseer": (
         *(Place, overseer.HighestEpoch, overseer.ClusterDocument, overseer.PoolDocument),
         *(overseer.EpochsDocument, overseer.TakeoversDocument, overseer.AlertsDocument),

@@ -68,7 +68,7 @@ async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
     values = settings.read(os.environ, _DEFAULT_PORT)
     bound, runtime = bind(values.port, "PORT"), Runtime()
-    folder, identity = await Lane("start", runtime).run(open_folder(values), _INITIALISE_SECONDS)
+    folder, identity = await Lane("start", runtime.thread).run(open_folder(values), _INITIALISE_SECONDS)
     for variable, tokens, action in (
         ("HANAS_SECRET_FILE", values.secrets, "claim and take over"),
         ("HANAS_CLIENT_TOKEN_FILE", values.client_tokens, "read the state"),

@@ -29,7 +29,7 @@ class Decisions:
         self.folder_id = folder_id
         self._timing = timing
         self._runtime = runtime
-        self._desk = Lane("decisions", runtime).owning(lambda: _Desk(folder, folder_id))
+        self._desk = Lane("decisions", runtime.thread).owning(lambda: _Desk(folder, folder_id))
 
     async def arrive(self, arrival: Arrival) -> Place:
         """Register a worker and return its place. Raises Refused, FolderError."""

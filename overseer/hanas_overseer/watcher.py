@@ -30,7 +30,7 @@ class Watcher:
         self._timing = timing
         self._clock = asyncio.get_running_loop().time
         self._runtime = runtime
-        self._observer = Lane("watcher", runtime).owning(
+        self._observer = Lane("watcher", runtime.thread).owning(
             lambda: Observer(folder, folder_id, self._observation or Observation())
         )
         self._liveness = Liveness(timing)

@@ -9,6 +9,7 @@ import logging
 import re
 from typing import ClassVar, Protocol
 
+import httptools
 import msgspec
 
 from hanas_serving.answers import Answer
@@ -18,6 +19,8 @@ log = logging.getLogger("hanas.serving")
 _MOST_HEADS = 1024
 _MOST_HEAD_BYTES = 2048
 """Heads that are remembered: 2 MiB of them at most, and the lists of their headers."""
+_MOST_BODY = 64 << 10
+"""A larger body is read piece by piece, by the ordinary way. Bytes."""
 FAILED = Answer(500, b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n", b"Internal Server Error")
 """The answer to a request over which this program made a mistake."""
 Headers = list[tuple[bytes, bytes]]
@@ -47,12 +50,24 @@ class Heads:
         self.direct = direct
         path = re.escape(direct.prefix) + rb"[A-Za-z0-9\-._~!$&'()*+,;=:@/%]+"  # what RFC 3986 allows, and no query
         methods = b"|".join(map(re.escape, sorted(direct.methods)))
-        self.methods = direct.methods
-        self.is_path = re.compile(path).fullmatch
+        self._is_path = re.compile(path).fullmatch
         self.begins = re.compile(rb"(%b) (%b) HTTP/1\.1(?=\r\n)" % (methods, path)).match
         """Matches the first line of a request without its end, which is the begin of the head's end without headers."""
         self.entries: dict[bytes, tuple[Headers, int]] = {}
         """By the lines behind the first one: the headers, and the length of the body, bytes."""
+
+    def is_plain(
+        self, parser: httptools.HttpRequestParser, target: bytes, length: int, *, chunked: bool, expects: bool
+    ) -> bool:
+        """Return whether the parser has read the head of a plain request. ``length``: of the body, bytes."""
+        return (
+            self._is_path(target) is not None
+            and parser.get_method() in self.direct.methods
+            and not (chunked or expects)
+            and length <= _MOST_BODY
+            and parser.should_keep_alive()
+            and parser.get_http_version() == "1.1"
+        )
 
     def remember(self, lines: bytes, headers: Headers, length: int) -> None:
         """Note that the parser has found ``lines`` to be the headers of a plain request with a body of this length."""

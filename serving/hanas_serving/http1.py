@@ -27,8 +27,6 @@ _MOST_PIECES = 16
 """That are parsed before others have their turn on the event loop."""
 _MOST_WAITING = 64 << 10
 """A body of which more waits to be taken is not read on. Bytes."""
-_MOST_PLAIN_BODY = 64 << 10
-"""A larger body is read piece by piece, by the ordinary way. Bytes."""
 
 
 class Server:
@@ -242,20 +240,12 @@ class Connection(Stream):
                 expects = value.lower().rstrip()
         if encodings and encodings != [b"chunked"]:
             raise Problem(501, "of all transfer encodings, only chunked is known here")
-        self._pieces.head_ended(length, chunked=bool(encodings))
-        version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
-        if (
-            self._heads is not None
-            and self._heads.is_path(self._url) is not None
-            and method in self._heads.methods
-            and not expects
-            and not encodings
-            and length <= _MOST_PLAIN_BODY
-            and keep_alive
-            and version == "1.1"
-        ):
+        heads, chunked = self._heads, bool(encodings)
+        self._pieces.head_ended(length, chunked=chunked)
+        if heads is not None and heads.is_plain(parser, self._url, length, chunked=chunked, expects=bool(expects)):
             self._cycle = Exchange(self, method, self._url, self._headers)
             return
+        version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
         scope = scope_of(self._wire, method, self._url, version, self._headers)
         cycle = Cycle(self, scope, keep_alive=keep_alive and version != "1.0", expects=expects == b"100-continue")
         self._cycle = cycle

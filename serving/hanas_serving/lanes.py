@@ -9,14 +9,67 @@ memory is `Owned` by their lane.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from queue import SimpleQueue
+from typing import Any, Generic, Protocol, TypeVar
 
+from hanas_core.volume import blocking
 from hanas_core.volume.errors import FolderUnavailable
-from hanas_serving.runtime import Runtime, Thread
 
 S = TypeVar("S")
 T = TypeVar("T")
+Procedure = Coroutine[Any, Any, Any]
+Deliver = Callable[[asyncio.Future[Any], object, BaseException | None], None]
+"""Gets the answer that was submitted with a procedure, and its result or its error; on the answer's loop."""
+
+
+class Thread(Protocol):
+    """Runs procedures on the folder, one after the other."""
+
+    def submit(self, procedure: Procedure, answer: asyncio.Future[Any]) -> None:
+        """Run ``procedure`` after those that were submitted before; then deliver ``answer`` with its result."""
+
+    def end(self) -> None:
+        """End after what was submitted. There must be no further `submit`."""
+
+
+StartThread = Callable[[str, Deliver], Thread]
+"""Starts a thread; its name is for people."""
+
+
+class SystemThread:
+    """A thread of the operating system. Only its queue is shared with the event loop.
+
+    It is a daemon: one that hangs in the kernel must not keep the process from ending.
+    """
+
+    def __init__(self, name: str, deliver: Deliver) -> None:
+        """Start. ``name`` is for people."""
+        self._deliver = deliver
+        self._calls: SimpleQueue[tuple[Procedure, asyncio.Future[Any]] | None] = SimpleQueue()
+        threading.Thread(target=self._work, name=f"folder-{name}", daemon=True).start()
+
+    def submit(self, procedure: Procedure, answer: asyncio.Future[Any]) -> None:
+        """Hand ``procedure`` to the thread, with all that it works on."""
+        self._calls.put((procedure, answer))
+
+    def end(self) -> None:
+        """End after what was submitted."""
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            procedure, answer = call
+            result, error = None, None
+            try:
+                result = blocking.run(procedure)
+            except BaseException as caught:
+                error = caught
+            try:
+                answer.get_loop().call_soon_threadsafe(self._deliver, answer, result, error)
+            except RuntimeError:
+                return  # the loop is closed: the process is ending
 
 
 class Hung(FolderUnavailable):
@@ -26,10 +79,10 @@ class Hung(FolderUnavailable):
 class Lane:
     """One thread that runs procedures on the folder, one after the other. The lane itself belongs to the event loop."""
 
-    def __init__(self, name: str, runtime: Runtime) -> None:
-        """Name the lane in messages; its thread starts with the first call."""
+    def __init__(self, name: str, start: StartThread) -> None:
+        """Name the lane in messages; ``start`` is called with the first call."""
         self._name = name
-        self._runtime = runtime
+        self._start = start
         self._thread: Thread | None = None
         self._under_way = 0
         self.hung = False
@@ -55,7 +108,7 @@ class Lane:
             procedure.close()
             raise Hung(f"the folder still hangs ({self._name})")
         if self._thread is None:
-            self._thread = self._runtime.thread(self._name, self._deliver)
+            self._thread = self._start(self._name, self._deliver)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._under_way += 1
         self._thread.submit(procedure, answer)

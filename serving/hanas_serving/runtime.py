@@ -4,30 +4,14 @@
 monotonic time, which is the loop's.
 """
 
-import asyncio
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
-from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
-from hanas_core.volume import blocking, names
-
-Procedure = Coroutine[Any, Any, Any]
-Deliver = Callable[[asyncio.Future[Any], object, BaseException | None], None]
-"""Gets the answer that was submitted with a procedure, and its result or its error; on the answer's loop."""
-
-
-class Thread(Protocol):
-    """Runs procedures on the folder, one after the other."""
-
-    def submit(self, procedure: Procedure, answer: asyncio.Future[Any]) -> None:
-        """Run ``procedure`` after those that were submitted before; then deliver ``answer`` with its result."""
-
-    def end(self) -> None:
-        """End after what was submitted. There must be no further `submit`."""
+from hanas_core.volume import names
+from hanas_serving.lanes import StartThread, SystemThread
 
 
 class Outbound(Protocol):
@@ -46,40 +30,6 @@ class Outbound(Protocol):
         """
 
 
-class SystemThread:
-    """A thread of the operating system. Only its queue is shared with the event loop.
-
-    It is a daemon: one that hangs in the kernel must not keep the process from ending.
-    """
-
-    def __init__(self, name: str, deliver: Deliver) -> None:
-        """Start. ``name`` is for people."""
-        self._deliver = deliver
-        self._calls: SimpleQueue[tuple[Procedure, asyncio.Future[Any]] | None] = SimpleQueue()
-        threading.Thread(target=self._work, name=f"folder-{name}", daemon=True).start()
-
-    def submit(self, procedure: Procedure, answer: asyncio.Future[Any]) -> None:
-        """Hand ``procedure`` to the thread, with all that it works on."""
-        self._calls.put((procedure, answer))
-
-    def end(self) -> None:
-        """End after what was submitted."""
-        self._calls.put(None)
-
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            procedure, answer = call
-            result, error = None, None
-            try:
-                result = blocking.run(procedure)
-            except BaseException as caught:
-                error = caught
-            try:
-                answer.get_loop().call_soon_threadsafe(self._deliver, answer, result, error)
-            except RuntimeError:
-                return  # the loop is closed: the process is ending
-
-
 def wall_clock() -> str:
     """Return the time of day in ISO 8601, for people."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -88,8 +38,7 @@ def wall_clock() -> str:
 class Runtime(msgspec.Struct, frozen=True):
     """Threads, entropy, and the time of day: the operating system's, if no others are given."""
 
-    thread: Callable[[str, Deliver], Thread] = SystemThread
-    """Starts a thread."""
+    thread: StartThread = SystemThread
     nonce: Callable[[], str] = names.nonce
     """Returns 16 random bytes in hexadecimal, for what is no file's: an incarnation, or the nonce of a probe."""
     wall_clock: Callable[[], str] = wall_clock

@@ -428,10 +428,10 @@ MUTANTS = (
     ),
     Mutant(
         "merged segments stand behind the rest of the log",
-        "hanas_worker.log.compactor:Compactor._compact",
+        "hanas_core.upkeep.compaction:Plan.replaced",
         _one(
-            "return before[: plan.first] + merged + before[plan.first + len(plan.cuts) :]",
-            "return before[: plan.first] + before[plan.first + len(plan.cuts) :] + merged",
+            "return log[: self.first] + merged + log[self.first + len(self.cuts) :]",
+            "return log[: self.first] + log[self.first + len(self.cuts) :] + merged",
         ),
         1000,
     ),

@@ -23,7 +23,7 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.host.leftovers import clear_temporary
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.log.driver import LogDriver
-from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint
+from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
 from hanas_worker.store import Store
@@ -128,7 +128,7 @@ class Worker:
         self.loop = ProcessLoop(self.world, self.name, rate=self._rate)
         self._keys = Keys((), VALUE_BYTES)
         self._endpoint = KeysEndpoint(self._keys)
-        self._link = LinkEndpoint((), lambda: self._folder_id if self.node else None, self._hear)
+        self._link = LinkEndpoint(())
         self._stopping = asyncio.Event()
         self.loop.spawn(self._live()).add_done_callback(self._ended)
 
@@ -160,7 +160,7 @@ class Worker:
 
     async def _live(self) -> None:
         runtime, outbound = runtime_of(self.loop), SimulatedOutbound(self.network, self.loop)
-        lane = Lane(Duty.START, runtime)
+        lane = Lane(Duty.START, runtime.thread)
         while True:
             try:
                 await lane.run(cluster.identify(self.mount, self._folder_id), TIMING.folder_timeout)
@@ -171,6 +171,7 @@ class Worker:
         node = Node(self._settings, self.mount, self._folder_id, overseers, outbound, runtime)
         await lane.run(clear_temporary(self.mount, self.name, node.host.incarnation), TIMING.folder_timeout)
         self.node, self._keys.store = node, Store(node.logs[LOG])
+        self._link.join(self._folder_id, node.hear)
         await node.run(self._stopping)
 
     def _ended(self, life: asyncio.Task[None]) -> None:
@@ -185,9 +186,6 @@ class Worker:
             self.world.after(0.5, self.start)
 
     # ------------------------------------------------------------------ what it is asked
-
-    def _hear(self, keepalive: KeepAlive) -> Epochs:
-        return () if self.node is None else self.node.hear(keepalive)
 
     async def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
         app = self._link if target.startswith("/v1/keepalive") else self._endpoint

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hanas_core.volume.errors import Corruption
-from hanas_serving.runtime import Deliver, Procedure, Runtime
+from hanas_serving.lanes import Deliver, Procedure
+from hanas_serving.runtime import Runtime
 from tests.sim.mount import Call
 from tests.sim.world import ProcessLoop
 

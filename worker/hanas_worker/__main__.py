@@ -23,7 +23,7 @@ from hanas_worker.host.host import Host
 from hanas_worker.host.leftovers import clear_temporary
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.host.settings import read as read_settings
-from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint
+from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS
 from hanas_worker.neighbours.outbound import HttpOutbound
 from hanas_worker.neighbours.overseers import Overseers, Rejected
@@ -47,17 +47,13 @@ async def _run(stopping: asyncio.Event) -> None:
     settings = read_settings(os.environ)
     sockets = bind(settings.port, "PORT"), bind(settings.link_port, "LINK_PORT")
     runtime = Runtime()
-    lane = Lane(Duty.START, runtime)
+    lane = Lane(Duty.START, runtime.thread)
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
     if not settings.secrets:
         log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
     app = WorkerApplication(settings)
-
-    def hear(keepalive: KeepAlive) -> Epochs:
-        return () if app.node is None else app.node.hear(keepalive)
-
-    link = LinkEndpoint(settings.secrets, lambda: None if app.node is None else app.node.host.folder_id, hear)
+    link = LinkEndpoint(settings.secrets)
     endpoints = [
         HttpEndpoint(app, sockets[0], direct=app.direct),
         HttpEndpoint(link, sockets[1], idle_seconds=IDLE_SECONDS),
@@ -73,6 +69,7 @@ async def _run(stopping: asyncio.Event) -> None:
             node = Node(settings, *location, overseers, outbound, runtime)
             await _prepare(node.host)
             app.join(node)
+            link.join(node.host.folder_id, node.hear)
             await node.run(stopping)
     except Rejected as refusal:
         raise SettingError(str(refusal)) from None

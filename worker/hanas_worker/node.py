@@ -12,7 +12,6 @@ Beside them the clock ticks for every log, and keep-alives are sent for each log
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 from hanas_core.epochs.arbitration import Arrival, Challenge
@@ -23,8 +22,9 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.log.driver import LogDriver
+from hanas_worker.log.news import LogNews
 from hanas_worker.log.state import LogState
-from hanas_worker.log.ways import Told, Ways
+from hanas_worker.log.ways import Ways
 from hanas_worker.neighbours.fitness import Fitness
 from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, Sender
 from hanas_worker.neighbours.lifeline import Lifeline
@@ -57,7 +57,7 @@ class Node:
         states = [LogState(self.host)]
         self._mail = Mail(self.host, states)
         timeout = settings.timing.suspect_after
-        self._sender, lifeline = Sender(outbound, timeout), Lifeline(outbound, timeout)
+        self._sender, lifeline = Sender(outbound, timeout, self._answered), Lifeline(outbound, timeout)
         ways = Ways(self._tell, self._mail.probe, self._challenge, lifeline.hold, lifeline.let_go)
         self.logs = [LogDriver(state, ways) for state in states]
         """By their ids."""
@@ -175,22 +175,19 @@ class Node:
 
     async def _send_for_ever(self) -> None:
         while True:
-            unread_for = self._mail.unread_for
-            messages = [(news, driver.heard) for driver in self.logs if (news := driver.news(unread_for)) is not None]
-            if messages:
-                self._tell(messages)
+            age = self._mail.unread_for
+            if news := tuple(filter(None, (driver.news(age) for driver in self.logs))):
+                self._tell(news)
             await asyncio.sleep(self.host.timing.keepalive_interval)
 
-    def _tell(self, messages: Sequence[Told]) -> None:
-        host, news = self.host, tuple(news for news, _ in messages)
+    def _tell(self, news: tuple[LogNews, ...]) -> None:
+        host = self.host
         keepalive = KeepAlive(host.settings.member, host.incarnation, host.folder_id, news)
+        self._sender.send(keepalive, host.peers.link_urls(host.now))
 
-        def delivered(peer: str, epochs: Epochs | None) -> None:
-            del peer
-            for (_, heard), epoch in zip(messages, epochs or (), strict=False):
-                heard(epoch)
-
-        self._sender.send(keepalive, host.peers.link_urls(host.now), delivered)
+    def _answered(self, keepalive: KeepAlive, epochs: Epochs) -> None:
+        for news, epoch in zip(keepalive.logs, epochs, strict=False):
+            self.logs[news.log].answered(epoch)
 
     def hear(self, keepalive: KeepAlive) -> Epochs:
         """Take in a keep-alive; return the highest epochs of its logs that are known here, 0 for a log that is not."""

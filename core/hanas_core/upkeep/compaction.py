@@ -37,6 +37,10 @@ class Plan(NamedTuple):
     live: int
     """What of it is live, bytes, about."""
 
+    def replaced(self, log: tuple[Cut, ...], merged: tuple[Cut, ...]) -> tuple[Cut, ...]:
+        """Return ``log`` with the ``merged`` segments in place of these."""
+        return log[: self.first] + merged + log[self.first + len(self.cuts) :]
+
 
 def plan(
     sources: Sequence[Cut],

@@ -95,7 +95,8 @@ async def compact(main: Main, first: int = 0, count: int | None = None) -> Main:
     """Merge some of the sealed segments and go on in the next epoch."""
     all_of_them = sources(main)
     chosen = all_of_them[first : None if count is None else first + count]
-    merged = await merge(main, Plan(first, chosen, 0, 0))
+    plan = Plan(first, chosen, 0, 0)
+    merged = await merge(main, plan)
     spare = await prepare(main.folder, main.claim.member, main.claim.incarnation, SEGMENT_BYTES)
     before = manifest_of(main.folder, main.claim.epoch).cuts + main.log.cuts
     claim = claim_of(main.claim.epoch + 1, main.claim.member)
@@ -104,7 +105,7 @@ async def compact(main: Main, first: int = 0, count: int | None = None) -> Main:
     promotion = await compaction.roll(
         main.folder,
         claim,
-        cuts=before[:first] + merged + before[first + len(chosen) :],
+        cuts=plan.replaced(before, merged),
         spare=spare,
         segment_bytes=SEGMENT_BYTES,
         next_sequence=main.commits.next_sequence,

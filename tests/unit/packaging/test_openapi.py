@@ -117,7 +117,7 @@ async def test_the_methods_of_keys_are_described() -> None:
 
 
 async def test_the_calls_of_the_link_port_are_described() -> None:
-    app = LinkEndpoint((), lambda: None, lambda keepalive: ())
+    app = LinkEndpoint(())
     described = calls(description("link"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as http:
         for path in (*described, "/v1/kv", "/"):

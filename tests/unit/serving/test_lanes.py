@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from hanas_core.volume.errors import FolderUnavailable, NoSpace
-from hanas_serving.lanes import Hung, Lane
-from hanas_serving.runtime import Runtime
+from hanas_serving.lanes import Hung, Lane, SystemThread
 from tests.unit.waiting import AMPLE_SECONDS, until
 
 T = TypeVar("T")
@@ -47,13 +46,13 @@ def threads() -> int:
 
 
 async def test_it_returns_what_the_procedure_returns() -> None:
-    assert await Lane("test", Runtime()).run(give(42), AMPLE_SECONDS) == 42
-    assert await Lane("test", Runtime()).run(give([None]), AMPLE_SECONDS) == [None]
+    assert await Lane("test", SystemThread).run(give(42), AMPLE_SECONDS) == 42
+    assert await Lane("test", SystemThread).run(give([None]), AMPLE_SECONDS) == [None]
 
 
 @pytest.mark.parametrize("error", [NoSpace("full"), ValueError("wrong"), KeyError("missing")])
 async def test_it_raises_what_the_procedure_raises_and_goes_on(error: Exception) -> None:
-    lane = Lane("test", Runtime())
+    lane = Lane("test", SystemThread)
     with pytest.raises(type(error)) as raised:
         await lane.run(fail(error), AMPLE_SECONDS)
     assert raised.value is error
@@ -66,11 +65,11 @@ async def test_a_procedure_that_suspends_is_a_mistake() -> None:
         await asyncio.sleep(0)
 
     with pytest.raises(RuntimeError, match="suspended"):
-        await Lane("test", Runtime()).run(sleep(), AMPLE_SECONDS)
+        await Lane("test", SystemThread).run(sleep(), AMPLE_SECONDS)
 
 
 async def test_procedures_run_one_after_the_other_in_order() -> None:
-    lane, order, running = Lane("test", Runtime()), [], threading.Lock()
+    lane, order, running = Lane("test", SystemThread), [], threading.Lock()
 
     async def step(number: int) -> int:
         assert running.acquire(blocking=False)
@@ -84,17 +83,17 @@ async def test_procedures_run_one_after_the_other_in_order() -> None:
 
 
 async def test_the_event_loop_goes_on_meanwhile() -> None:
-    lane, hang = Lane("test", Runtime()), Hang()
+    lane, hang = Lane("test", SystemThread), Hang()
     waiting = asyncio.create_task(lane.run(hang("done"), AMPLE_SECONDS))
     await until(hang.begun.is_set)
     assert not waiting.done()
-    assert await Lane("other", Runtime()).run(give("at once"), AMPLE_SECONDS) == "at once"
+    assert await Lane("other", SystemThread).run(give("at once"), AMPLE_SECONDS) == "at once"
     hang.release()
     assert await waiting == "done"
 
 
 async def test_one_that_hangs_is_given_up_and_the_lane_refuses_more_until_it_returns() -> None:
-    lane, hang, before = Lane("commit", Runtime()), Hang(), threads()
+    lane, hang, before = Lane("commit", SystemThread), Hang(), threads()
     with pytest.raises(FolderUnavailable, match=r"did not answer within 0.05 s \(commit\)"):
         await lane.run(hang("late"), SHORT_SECONDS)
     assert lane.hung
@@ -110,7 +109,7 @@ async def test_one_that_hangs_is_given_up_and_the_lane_refuses_more_until_it_ret
 
 
 async def test_those_who_queue_behind_one_that_hangs_are_given_up_as_well() -> None:
-    lane, hang, done = Lane("test", Runtime()), Hang(), []
+    lane, hang, done = Lane("test", SystemThread), Hang(), []
 
     async def note() -> None:
         done.append("late")
@@ -128,7 +127,7 @@ async def test_those_who_queue_behind_one_that_hangs_are_given_up_as_well() -> N
 
 async def test_a_stop_of_the_whole_process_during_a_call_leaves_the_lane_usable() -> None:
     """The time-out and the call's return are then seen by the event loop in one and the same moment."""
-    lane, hang = Lane("test", Runtime()), Hang()
+    lane, hang = Lane("test", SystemThread), Hang()
     waiting = asyncio.create_task(lane.run(hang("unheard"), SHORT_SECONDS))
     await until(hang.begun.is_set)
     hang.release()
@@ -141,8 +140,8 @@ async def test_a_stop_of_the_whole_process_during_a_call_leaves_the_lane_usable(
 
 
 async def test_a_closed_lane_ends_its_thread_once_its_last_call_has_returned() -> None:
-    Lane("never used", Runtime()).close()
-    lane, hang, before = Lane("test", Runtime()), Hang(), threads()
+    Lane("never used", SystemThread).close()
+    lane, hang, before = Lane("test", SystemThread), Hang(), threads()
     with pytest.raises(FolderUnavailable):
         await lane.run(hang(None), SHORT_SECONDS)
     lane.close()
@@ -153,7 +152,7 @@ async def test_a_closed_lane_ends_its_thread_once_its_last_call_has_returned() -
 
 
 async def test_a_late_error_of_one_that_was_given_up_harms_nobody() -> None:
-    lane, released = Lane("test", Runtime()), threading.Event()
+    lane, released = Lane("test", SystemThread), threading.Event()
 
     async def fail_late() -> None:
         released.wait(AMPLE_SECONDS)
@@ -167,7 +166,7 @@ async def test_a_late_error_of_one_that_was_given_up_harms_nobody() -> None:
 
 
 async def test_a_caller_that_is_cancelled_leaves_the_lane_usable() -> None:
-    lane, hang = Lane("test", Runtime()), Hang()
+    lane, hang = Lane("test", SystemThread), Hang()
     waiting = asyncio.create_task(lane.run(hang("unheard"), AMPLE_SECONDS))
     await until(hang.begun.is_set)
     waiting.cancel()
@@ -179,7 +178,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_lane_usable() -> None:
 
 async def test_a_lane_without_calls_has_no_thread_and_its_thread_keeps_no_process_alive() -> None:
     before = threads()
-    lane = Lane("quiet", Runtime())
+    lane = Lane("quiet", SystemThread)
     assert threads() == before
     await lane.run(give(None), AMPLE_SECONDS)
     [thread] = [thread for thread in threading.enumerate() if thread.name == "folder-quiet"]
@@ -191,7 +190,7 @@ def test_an_answer_after_the_end_of_the_loop_ends_the_thread() -> None:
 
     async def give_up() -> None:
         with pytest.raises(FolderUnavailable):
-            await Lane("after", Runtime()).run(hang(None), SHORT_SECONDS)
+            await Lane("after", SystemThread).run(hang(None), SHORT_SECONDS)
 
     asyncio.run(give_up())
     [thread] = [thread for thread in threading.enumerate() if thread.name == "folder-after"]
@@ -204,7 +203,7 @@ def test_what_a_lane_refuses_is_closed() -> None:
     """A coroutine that is never run would be a warning, which is an error here."""
 
     async def refuse() -> None:
-        lane, hang = Lane("test", Runtime()), Hang()
+        lane, hang = Lane("test", SystemThread), Hang()
         with pytest.raises(FolderUnavailable):
             await lane.run(hang(None), SHORT_SECONDS)
         refused: Coroutine[Any, Any, int] = give(1)
@@ -246,7 +245,7 @@ async def test_what_a_lane_owns_is_made_once_and_kept_over_calls_and_their_error
         made.append(Ledger())
         return made[-1]
 
-    owned = Lane("test", Runtime()).owning(make)
+    owned = Lane("test", SystemThread).owning(make)
     assert made == []
     assert await owned.run(lambda ledger: ledger.note("one"), AMPLE_SECONDS) == ["one"]
     with pytest.raises(FolderUnavailable, match="two"):
@@ -256,13 +255,13 @@ async def test_what_a_lane_owns_is_made_once_and_kept_over_calls_and_their_error
 
 
 async def test_its_procedures_run_one_after_the_other_in_order() -> None:
-    owned = Lane("test", Runtime()).owning(Ledger)
+    owned = Lane("test", SystemThread).owning(Ledger)
     notes = (owned.run(lambda ledger, line=line: ledger.note(line), AMPLE_SECONDS) for line in "abc")  # type: ignore[misc]  # B023
     assert await asyncio.gather(*notes) == [["a"], ["a", "b"], ["a", "b", "c"]]
 
 
 async def test_a_call_that_times_out_keeps_what_it_works_on_and_the_next_gets_another() -> None:
-    lane, hang = Lane("test", Runtime()), Hang()
+    lane, hang = Lane("test", SystemThread), Hang()
     made: list[Ledger] = []
 
     def make() -> Ledger:
@@ -284,7 +283,7 @@ async def test_a_call_that_times_out_keeps_what_it_works_on_and_the_next_gets_an
 
 
 async def test_a_call_whose_caller_is_cancelled_keeps_what_it_works_on() -> None:
-    owned, hang = Lane("test", Runtime()).owning(Ledger), Hang()
+    owned, hang = Lane("test", SystemThread).owning(Ledger), Hang()
     waiting = asyncio.create_task(owned.run(lambda ledger: ledger.note_late("unheard", hang), AMPLE_SECONDS))
     await until(hang.begun.is_set)
     following = asyncio.create_task(owned.run(lambda ledger: ledger.note("heard"), AMPLE_SECONDS))
@@ -296,7 +295,7 @@ async def test_a_call_whose_caller_is_cancelled_keeps_what_it_works_on() -> None
 
 
 async def test_one_that_is_cancelled_before_its_turn_takes_nothing_away() -> None:
-    owned, hang = Lane("test", Runtime()).owning(Ledger), Hang()
+    owned, hang = Lane("test", SystemThread).owning(Ledger), Hang()
     first = asyncio.create_task(owned.run(lambda ledger: ledger.note_late("one", hang), AMPLE_SECONDS))
     await until(hang.begun.is_set)
     second = asyncio.create_task(owned.run(lambda ledger: ledger.note("never"), AMPLE_SECONDS))
@@ -309,7 +308,7 @@ async def test_one_that_is_cancelled_before_its_turn_takes_nothing_away() -> Non
 
 async def test_a_result_that_comes_with_the_time_out_is_lost_and_so_is_what_it_was_made_of() -> None:
     """After a stop of the whole process the event loop sees both in one and the same moment."""
-    lane, hang = Lane("test", Runtime()), Hang()
+    lane, hang = Lane("test", SystemThread), Hang()
     owned = lane.owning(Ledger)
     waiting = asyncio.create_task(owned.run(lambda ledger: ledger.note_late("unheard", hang), SHORT_SECONDS))
     await until(hang.begun.is_set)

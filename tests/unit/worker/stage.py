@@ -8,8 +8,7 @@ from hanas_core.log.seals import write_seal
 from hanas_core.log.segments import prepare
 from hanas_core.state.replica import Replica
 from hanas_core.volume.blocking import run
-from hanas_serving.lanes import Lane
-from hanas_serving.runtime import Runtime
+from hanas_serving.lanes import Lane, SystemThread
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import RESERVE_BYTES, Service
 from tests.unit.core.memory_folder import MemoryFolder
@@ -54,7 +53,7 @@ async def started(timeout: float = AMPLE_SECONDS) -> Stage:
     def room_needed() -> None:
         made.asked_for_room += 1
 
-    lanes = Lane(Duty.COMMIT, Runtime()), Lane(Duty.READ_CHECK, Runtime())
+    lanes = Lane(Duty.COMMIT, SystemThread), Lane(Duty.READ_CHECK, SystemThread)
     service = Service(promotion, replica, lanes=lanes, timeout=timeout, on_end=ended, on_room_needed=room_needed)
     made = Stage(folder, claim, service)
     return made

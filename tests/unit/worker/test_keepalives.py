@@ -38,7 +38,10 @@ class Listener:
         self.heard: list[KeepAlive] = []
 
     def app(self, *secrets: str) -> LinkEndpoint:
-        return LinkEndpoint(secrets, lambda: self.folder_id, self.hear)
+        app = LinkEndpoint(secrets)
+        if self.folder_id is not None:
+            app.join(self.folder_id, self.hear)
+        return app
 
     def hear(self, keepalive: KeepAlive) -> Epochs:
         self.heard.append(keepalive)
@@ -190,18 +193,18 @@ async def raw_peer(answer: bytes = b"") -> AsyncIterator[tuple[str, list[tuple[a
             transport.abort()
 
 
-class Deliveries:
+class Answers:
     """What the sender tells of each keep-alive."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, Epochs | None]] = []
+        self.epochs: list[Epochs] = []
 
-    def __call__(self, peer: str, epochs: Epochs | None) -> None:
-        self.told.append((peer, epochs))
+    def __call__(self, keepalive: KeepAlive, epochs: Epochs) -> None:
+        assert keepalive == KEEPALIVE
+        self.epochs.append(epochs)
 
-    async def until(self, count: int) -> list[tuple[str, Epochs | None]]:
-        await until(lambda: len(self.told) >= count)
-        return sorted(self.told, key=str)
+    async def until(self, count: int) -> None:
+        await until(lambda: len(self.epochs) >= count)
 
 
 async def serving(listener: Listener, *secrets: str) -> tuple[HttpEndpoint, str]:
@@ -212,10 +215,11 @@ async def serving(listener: Listener, *secrets: str) -> tuple[HttpEndpoint, str]
 
 
 @asynccontextmanager
-async def sending(*secrets: str, timeout: float = AMPLE_SECONDS) -> AsyncIterator[Sender]:
+async def sending(*secrets: str, timeout: float = AMPLE_SECONDS) -> AsyncIterator[tuple[Sender, Answers]]:
     outbound = HttpOutbound("worker-1", secrets)
-    sender = Sender(outbound, timeout)
-    yield sender
+    answers = Answers()
+    sender = Sender(outbound, timeout, answers)
+    yield sender, answers
     sender.close()
     await outbound.close()
 
@@ -226,7 +230,6 @@ async def test_it_reaches_every_peer_that_answers_and_tells_of_the_others() -> N
     strange = Listener()
     strange.folder_id = "e" * 32
     endpoints.append(await serving(strange))
-    deliveries = Deliveries()
     peers = {
         "one": endpoints[0][1],
         "other": endpoints[1][1],
@@ -234,10 +237,10 @@ async def test_it_reaches_every_peer_that_answers_and_tells_of_the_others() -> N
         "nobody": f"http://127.0.0.1:{free_port()}",
         "no-url": "http://",
     }
-    async with sending("secret") as sender:
-        sender.send(KEEPALIVE, peers, deliveries)
-        told = await deliveries.until(5)
-    assert told == [("no-url", None), ("nobody", None), ("one", (3,)), ("other", (4,)), ("strange", None)]
+    async with sending("secret") as (sender, answers):
+        sender.send(KEEPALIVE, peers)
+        await answers.until(5)
+    assert sorted(answers.epochs) == [(), (), (), (3,), (4,)]
     assert (one.heard, other.heard) == ([KEEPALIVE], [KEEPALIVE])
     await asyncio.gather(*(endpoint.stop() for endpoint, _ in endpoints))
 
@@ -245,12 +248,11 @@ async def test_it_reaches_every_peer_that_answers_and_tells_of_the_others() -> N
 async def test_each_keepalive_has_a_connection_of_its_own_and_names_its_sender() -> None:
     body = json.dumps({"epochs": [3]}).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    async with raw_peer(head + body) as (url, connections), sending() as sender:
-        deliveries = Deliveries()
+    async with raw_peer(head + body) as (url, connections), sending() as (sender, answers):
         for count in (1, 2, 3):
-            sender.send(KEEPALIVE, {"one": url}, deliveries)
-            await deliveries.until(count)
-        assert deliveries.told == 3 * [("one", (3,))]
+            sender.send(KEEPALIVE, {"one": url})
+            await answers.until(count)
+        assert answers.epochs == 3 * [(3,)]
         assert len(connections) == 3
         assert all(b"hanas-member: worker-1\r\n" in received.lower() for _, received in connections)
 
@@ -258,12 +260,11 @@ async def test_each_keepalive_has_a_connection_of_its_own_and_names_its_sender()
 async def test_a_peer_that_never_answers_holds_up_nobody() -> None:
     listener = Listener()
     endpoint, url = await serving(listener)
-    async with raw_peer() as (dead, connections), sending() as sender:
-        deliveries = Deliveries()
+    async with raw_peer() as (dead, connections), sending() as (sender, answers):
         for count in range(1, 21):
-            sender.send(KEEPALIVE, {"dead": dead, "one": url}, deliveries)
-            await deliveries.until(count)
-        assert deliveries.told == 20 * [("one", (3,))]
+            sender.send(KEEPALIVE, {"dead": dead, "one": url})
+            await answers.until(count)
+        assert answers.epochs == 20 * [(3,)]
         # However long it lasts, only a few wait for the dead one.
         assert 1 <= len(connections) <= 4
     await endpoint.stop()
@@ -271,7 +272,7 @@ async def test_a_peer_that_never_answers_holds_up_nobody() -> None:
 
 @pytest.mark.parametrize("answer", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
 async def test_one_that_is_not_answered_well_or_in_time_is_lost(answer: bytes) -> None:
-    async with raw_peer(answer) as (url, _), sending(timeout=AMPLE_SECONDS if answer else 0.05) as sender:
-        deliveries = Deliveries()
-        sender.send(KEEPALIVE, {"dead": url}, deliveries)
-        assert await deliveries.until(1) == [("dead", None)]
+    async with raw_peer(answer) as (url, _), sending(timeout=AMPLE_SECONDS if answer else 0.05) as (sender, answers):
+        sender.send(KEEPALIVE, {"dead": url})
+        await answers.until(1)
+        assert answers.epochs == [()]

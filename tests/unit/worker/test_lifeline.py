@@ -102,7 +102,7 @@ async def test_who_lets_go_hears_nothing_more(lifeline: Lifeline) -> None:
 
 async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) -> None:
     port, closed = free_port(), []
-    link = LinkEndpoint((SECRET,), lambda: "f" * 32, lambda keepalive: ())
+    link = LinkEndpoint((SECRET,))
     asked = []
 
     async def counted(scope: Scope, receive: Receive, send: Send) -> None:

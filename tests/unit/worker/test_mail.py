@@ -12,7 +12,7 @@ from hanas_core.members.mailboxes import Answers, Box, LogProbe, Mailboxes, Prob
 from hanas_core.state.judge import Outcome, Write
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable
-from hanas_serving.lanes import Lane
+from hanas_serving.lanes import Lane, SystemThread
 from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
 from hanas_worker.host.duties import Duty
@@ -57,7 +57,7 @@ async def post() -> AsyncIterator[Post]:
     state.service = service = Service(
         promotion,
         state.replica,
-        lanes=(Lane(Duty.COMMIT, Runtime()), Lane(Duty.READ_CHECK, Runtime())),
+        lanes=(Lane(Duty.COMMIT, SystemThread), Lane(Duty.READ_CHECK, SystemThread)),
         timeout=AMPLE_SECONDS,
         on_end=lambda ended, why: None,
         on_room_needed=lambda: None,

@@ -95,7 +95,7 @@ class Host:
 
     def new_lane(self, duty: Duty) -> Lane:
         """Return a new lane, which the caller runs and closes."""
-        lane = Lane(duty, self.runtime)
+        lane = Lane(duty, self.runtime.thread)
         self.know(lane, duty)
         return lane
 

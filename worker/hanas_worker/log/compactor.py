@@ -86,12 +86,7 @@ class Compactor:
         merged = await self._merge(service, plan)
         if merged is None:
             return False
-
-        def cuts() -> tuple[Cut, ...]:
-            before = service.manifest.cuts + service.log.cuts
-            return before[: plan.first] + merged + before[plan.first + len(plan.cuts) :]
-
-        if not await self._tenure.roll(service, cuts, spare):
+        if not await self._tenure.roll(service, plan, merged, spare):
             return True
         state.replica.compacted(service.manifest)
         await self._learn()

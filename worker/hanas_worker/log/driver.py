@@ -226,7 +226,7 @@ class LogDriver:
 
     async def _hand_over(self, why: str) -> None:
         if await self.tenure.hand_over(why):
-            self._ways.tell([(self._news(MainState.HANDED_OVER), self.heard)])
+            self._ways.tell((self._news(MainState.HANDED_OVER),))
 
     async def leave(self) -> bool:
         """Hand over if this worker is the main; False if it is not.
@@ -258,7 +258,7 @@ class LogDriver:
                 state.wakers[Duty.LOG].set()
         return member.epoch
 
-    def heard(self, epoch: int) -> None:
+    def answered(self, epoch: int) -> None:
         """Process a member's answer to the news: the highest epoch that it knows."""
         self.state.member.reached(self._host.now)
         if epoch > self.state.member.epoch:

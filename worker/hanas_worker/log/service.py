@@ -168,9 +168,7 @@ class Service:
             self._wanted.set()
             await done
 
-    async def roll(
-        self, begin: Callable[[], Coroutine[Any, Any, Promotion]], on_rolled: Callable[[Promotion], None]
-    ) -> bool:
+    async def roll(self, begin: Callable[[], Coroutine[Any, Any, Promotion]]) -> bool:
         """Go on in a new epoch of the same main: between two batches and two checks, so that nobody notices.
 
         ``begin`` is called when nothing is in flight; what it returns begins that epoch. False if this one ended.
@@ -192,7 +190,6 @@ class Service:
             self.epoch = promotion.manifest.epoch
             self._watch = promotion.watch
             self._queue.roll(self.epoch)
-            on_rolled(promotion)
             return True
 
     @property

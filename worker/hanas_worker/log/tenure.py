@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from hanas_core.epochs import takeover
@@ -14,6 +14,7 @@ from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.members.roles import Role
 from hanas_core.state.replica import Replica
 from hanas_core.upkeep import compaction
+from hanas_core.upkeep.compaction import Plan
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
@@ -100,8 +101,8 @@ class Tenure:
         """Prepare space for a segment from what is kept free on a full volume. Raises NoSpace."""
         return await self._prepared(self._host.settings.segment_bytes)
 
-    async def roll(self, service: Service, cuts: Callable[[], tuple[Cut, ...]], own_spare: str | None) -> bool:
-        """Begin a new epoch of this main, whose log begins with ``cuts``, asked for when nothing is in flight.
+    async def roll(self, service: Service, plan: Plan, merged: tuple[Cut, ...], own_spare: str | None) -> bool:
+        """Begin a new epoch of this main, with ``merged`` in place of the segments of ``plan``.
 
         ``own_spare``: prepared space for it; without it, one that is at hand. False if that failed. Then both epochs
         are over: whatever was begun may still land. Raises NoSpace before anything is begun.
@@ -128,9 +129,9 @@ class Tenure:
                 spare, service.log.spare = service.log.spare, None
             if spare is None and not self._spares:
                 raise NoSpace("no segment is prepared for the next epoch")
-            return claim_and_roll(spare or self._spares.pop(), cuts())
+            return claim_and_roll(spare or self._spares.pop(), service.manifest.cuts + service.log.cuts)
 
-        async def claim_and_roll(spare: str, cuts: tuple[Cut, ...]) -> takeover.Promotion:
+        async def claim_and_roll(spare: str, log: tuple[Cut, ...]) -> takeover.Promotion:
             nonlocal won
             won = (await claim_epoch(host.folder, claim)).nonce == claim.nonce
             if not won:
@@ -138,22 +139,20 @@ class Tenure:
             return await compaction.roll(
                 host.folder,
                 claim,
-                cuts=cuts,
+                cuts=plan.replaced(log, merged),
                 spare=spare,
                 segment_bytes=host.settings.segment_bytes,
                 next_sequence=service.next_sequence,
                 clock=lambda: host.now,
             )
 
-        def rolled(_: takeover.Promotion) -> None:
-            state.member.rolled(host.now, claim)
-            host.wakers[Duty.PRESENCE].set()
-            state.wakers[Duty.PREPARE].set()
-
         self.rolling = True
         try:
             await self.make_room()
-            if await service.roll(begin, rolled):
+            if await service.roll(begin):
+                state.member.rolled(host.now, claim)
+                host.wakers[Duty.PRESENCE].set()
+                state.wakers[Duty.PREPARE].set()
                 return True
             state.member.spoiled(claim.epoch)
             if won:

@@ -1,7 +1,7 @@
 """What a log needs of the connections to other members and to overseers."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from hanas_core.epochs.arbitration import Challenge
@@ -9,15 +9,12 @@ from hanas_core.members.detector import StartProbe
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.state import LogState
 
-Told = tuple[LogNews, Callable[[int], None]]
-"""News, and the callback for each answer: the highest epoch that a member knows."""
-
 
 class Ways(NamedTuple):
     """The ways to the other members and to the overseers."""
 
-    tell: Callable[[Sequence[Told]], None]
-    """Send news to every other member, now."""
+    tell: Callable[[tuple[LogNews, ...]], None]
+    """Send news of logs to every other member, now; each one's driver gets the answers (`LogDriver.answered`)."""
     probe: Callable[[LogState, StartProbe], Coroutine[Any, Any, None]]
     """Ask the main through the folder whether it can commit; tell the detector the result of the own canary."""
     challenge: Callable[[Challenge], Coroutine[Any, Any, bool]]

@@ -21,7 +21,6 @@ _MOST_BYTES = 4096
 _MOST_PENDING = 4
 
 Epochs = tuple[int, ...]
-Delivered = Callable[[str, Epochs | None], None]
 
 
 class KeepAlive(msgspec.Struct, frozen=True, rename="camel"):
@@ -33,7 +32,7 @@ class KeepAlive(msgspec.Struct, frozen=True, rename="camel"):
     logs: tuple[LogNews, ...]
 
 
-class Heard(msgspec.Struct, frozen=True):
+class KeepAliveAnswer(msgspec.Struct, frozen=True):
     """The answer: for each of these logs the highest epoch that the receiver knows, 0 for a log that it does not."""
 
     epochs: Epochs
@@ -42,14 +41,16 @@ class Heard(msgspec.Struct, frozen=True):
 class LinkEndpoint:
     """The ASGI application on the link port."""
 
-    def __init__(
-        self, secrets: tuple[str, ...], folder_id: Callable[[], str | None], hear: Callable[[KeepAlive], Epochs]
-    ) -> None:
-        """Hand every keep-alive of this folder to ``hear``, which returns the highest epochs known here."""
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        """Take no keep-alive until `join` is called."""
         self._secrets = secrets
-        self._folder_id = folder_id
-        self._hear = hear
+        self._folder_id: str | None = None
+        self._hear: Callable[[KeepAlive], Epochs] = lambda _: ()
         self._decode = msgspec.json.Decoder(KeepAlive).decode
+
+    def join(self, folder_id: str, hear: Callable[[KeepAlive], Epochs]) -> None:
+        """Hand every keep-alive of this folder to ``hear``, which returns the highest epochs known here."""
+        self._folder_id, self._hear = folder_id, hear
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -75,39 +76,39 @@ class LinkEndpoint:
             keepalive = self._decode(await body_of(receive, _MOST_BYTES, lambda size: too_large))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Problem(400, f"this is no keep-alive: {error}") from None
-        folder_id = self._folder_id()
-        if keepalive.folder_id != folder_id:
-            raise Problem(409, f"the folder here is {folder_id}, not {keepalive.folder_id}: mount the same volume")
-        content = msgspec.json.encode(Heard(self._hear(keepalive)))
+        if keepalive.folder_id != (own := self._folder_id):
+            raise Problem(409, f"the folder here is {own}, not {keepalive.folder_id}: mount the same volume")
+        content = msgspec.json.encode(KeepAliveAnswer(self._hear(keepalive)))
         return Answer(200, b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content), content)
 
 
 class Sender:
     """Sends keep-alives to peers, and never waits for one that failed."""
 
-    def __init__(self, outbound: Outbound, timeout: float) -> None:
-        """``timeout``: seconds after which a keep-alive counts as lost."""
+    def __init__(self, outbound: Outbound, timeout: float, answered: Callable[[KeepAlive, Epochs], None]) -> None:
+        """``timeout``: seconds after which a keep-alive is lost; ``answered`` gets the epochs, none of a lost one."""
         self._outbound = outbound
         self._timeout = timeout
+        self._answered = answered
         self._pending: dict[str, set[asyncio.Task[None]]] = {}
 
-    def send(self, keepalive: KeepAlive, peers: dict[str, str], delivered: Delivered) -> None:
-        """Send to ``peers`` (member to link URL); ``delivered`` is told each peer and its epochs, None if lost."""
+    def send(self, keepalive: KeepAlive, peers: dict[str, str]) -> None:
+        """Send to ``peers`` (member to link URL)."""
         body = msgspec.json.encode(keepalive)
         for peer, url in peers.items():
             pending = self._pending.setdefault(peer, set())
             if len(pending) < _MOST_PENDING:
-                task = asyncio.create_task(self._send(peer, url, body, delivered))
+                task = asyncio.create_task(self._send(url, keepalive, body))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
 
-    async def _send(self, peer: str, url: str, body: bytes, delivered: Delivered) -> None:
-        epochs = None
+    async def _send(self, url: str, keepalive: KeepAlive, body: bytes) -> None:
+        epochs: Epochs = ()
         with contextlib.suppress(msgspec.DecodeError, OSError):
             status, answer = await self._outbound.post(url + PATH, body, self._timeout)
             if status == 200:
-                epochs = msgspec.json.decode(answer, type=Heard).epochs
-        delivered(peer, epochs)
+                epochs = msgspec.json.decode(answer, type=KeepAliveAnswer).epochs
+        self._answered(keepalive, epochs)
 
     def close(self) -> None:
         """Cancel what is pending."""

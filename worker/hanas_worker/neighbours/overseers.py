@@ -33,7 +33,7 @@ class Overseers:
         self._outbound = outbound
         self._runtime = runtime
         self._timing = timing
-        self.lane = Lane(Duty.ARBITRATION, runtime)
+        self.lane = Lane(Duty.ARBITRATION, runtime.thread)
         self.reachable = False
         """The last call reached an overseer."""
 
