@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from hanas_serving.answers import STATUS_LINES
 
-log = logging.getLogger("hanas.serving")
+_log = logging.getLogger("hanas.serving")
 
 _NO_HEADER = re.compile(rb"[\r\n\0]")
 _BODILESS = frozenset({204, 304})
@@ -92,7 +92,7 @@ class Cycle:
         except asyncio.CancelledError:
             self._wire.fail(self)
         except Exception as error:
-            log.error("an error of this program", exc_info=error)
+            _log.error("an error of this program", exc_info=error)
             self._wire.fail(self)
 
     def received(self, body: bytes, *, more_body: bool = True) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from hanas_serving.answers import Answer
 
-log = logging.getLogger("hanas.serving")
+_log = logging.getLogger("hanas.serving")
 
 _MOST_HEADS = 1024
 _MOST_HEAD_BYTES = 2048
@@ -105,7 +105,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def fail(self, error: BaseException) -> None:
         """Answer that this program made a mistake, and close the connection."""
-        log.error("an error of this program", exc_info=error)
+        _log.error("an error of this program", exc_info=error)
         self.keep_alive = False
         self.wire.answer(self, FAILED)
 

@@ -30,7 +30,7 @@ from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
 from hanas_worker.ops.app import WorkerApplication
 
-log = logging.getLogger("hanas.worker")
+_log = logging.getLogger("hanas.worker")
 
 _SWITCH_INTERVAL_SECONDS = 0.0005
 """How long the event loop may keep the interpreter from the thread that syncs the log; Python's own 5 ms is longer
@@ -51,7 +51,7 @@ async def _run(stopping: asyncio.Event) -> None:
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
     if not settings.secrets:
-        log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
+        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
     app = WorkerApplication(settings)
     link = LinkEndpoint(settings.secrets)
     endpoints = [
@@ -64,7 +64,7 @@ async def _run(stopping: asyncio.Event) -> None:
     try:
         location = await _wait_for_folder(app, settings, lane, stopping)
         if location is not None:
-            log.info("the folder %s has the id %s", settings.folder, location[1])
+            _log.info("the folder %s has the id %s", settings.folder, location[1])
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
             await _prepare(node.host)
@@ -99,7 +99,7 @@ async def _wait_for_folder(
             reason = f"waiting: {error}"
             if app.waiting_for != reason:
                 app.waiting_for = reason
-                log.warning("%s", reason)
+                _log.warning("%s", reason)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timing.watch_interval):
                 await stopping.wait()
@@ -111,7 +111,7 @@ async def _prepare(host: Host) -> None:
     member, incarnation = host.settings.member, host.incarnation
     removed = await host.in_lane(Duty.START, clear_temporary(host.folder, member, incarnation))
     if removed:
-        log.info("removed %d temporary files of earlier runs", removed)
+        _log.info("removed %d temporary files of earlier runs", removed)
 
     async def examine() -> list[Check]:
         name = fitness.temporary(member, incarnation)
@@ -120,10 +120,10 @@ async def _prepare(host: Host) -> None:
     try:
         checks = await host.in_lane(Duty.START, examine())
     except NoSpace:
-        log.warning("the volume is full, so it could not be tried whether it is fit")
+        _log.warning("the volume is full, so it could not be tried whether it is fit")
         return
     fitness.require(checks)
-    log.info("the folder is fit: %d checks, %.3f s", len(checks), sum(check.seconds for check in checks))
+    _log.info("the folder is fit: %d checks, %.3f s", len(checks), sum(check.seconds for check in checks))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from hanas_worker.neighbours.mail import Mail
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.neighbours.presence import OwnPresence
 
-log = logging.getLogger("hanas.worker")
+_log = logging.getLogger("hanas.worker")
 
 _HAND_OVER_WAIT = 3.0
 """How long a worker that leaves waits for its successor, to redirect its clients meanwhile. Seconds."""
@@ -119,7 +119,7 @@ class Node:
                 await asyncio.sleep(host.timing.watch_interval)
         host.recovered(Duty.ARRIVE)
         host.slot = place.slot
-        log.info(
+        _log.info(
             "joined as %s (incarnation %s, slot %d); the main of epoch %d is %s%s",
             settings.member,
             host.incarnation,
@@ -138,7 +138,7 @@ class Node:
             async with asyncio.timeout(most):
                 await self._leave_in_order()
         except TimeoutError:
-            log.warning("the folder did not let this worker leave in order within %g s", most)
+            _log.warning("the folder did not let this worker leave in order within %g s", most)
 
     async def _leave_in_order(self) -> None:
         """Hand over the logs whose main this worker is, redirect until the successors serve, and show that it left."""
@@ -201,7 +201,7 @@ class Node:
         try:
             await self.overseers.challenge(self.host.folder, challenge, (settings.advertise_url, settings.link_url))
         except Rejected as refusal:
-            log.warning("the takeover could not be asked for: %s", refusal)
+            _log.warning("the takeover could not be asked for: %s", refusal)
             return False
         return True
 

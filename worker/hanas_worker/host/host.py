@@ -22,7 +22,7 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.host.peers import Peers
 from hanas_worker.host.settings import WorkerSettings
 
-log = logging.getLogger("hanas.worker")
+_log = logging.getLogger("hanas.worker")
 
 T = TypeVar("T")
 
@@ -156,10 +156,10 @@ class Host:
         """Take note that the folder failed a duty; log it once for each duty and kind of error."""
         before = self._troubles.pop(duty, None)
         if type(before) is not type(error):
-            log.warning("the folder gives trouble: %s: %s", duty, error)
+            _log.warning("the folder gives trouble: %s: %s", duty, error)
         self._troubles[duty] = error
 
     def recovered(self, duty: Duty) -> None:
         """Take note that a duty was done."""
         if self._troubles.pop(duty, None) is not None:
-            log.info("the folder works again (%s)", duty)
+            _log.info("the folder works again (%s)", duty)

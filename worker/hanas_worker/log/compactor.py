@@ -17,7 +17,7 @@ from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
 from hanas_worker.log.tenure import Tenure
 
-log = logging.getLogger("hanas.worker")
+_log = logging.getLogger("hanas.worker")
 
 _REST = 3.0
 """Pause between two steps, as a multiple of the time of the last one, for the sake of commits."""
@@ -100,7 +100,7 @@ class Compactor:
         self._rest = service.epoch, max(0, remaining - live) + unused
         self.runs += 1
         self.freed_bytes += freed
-        log.info(
+        _log.info(
             "compacted %d segments into %d in %.1f s: %d of %d bytes are free again; epoch %d goes on",
             len(plan.cuts),
             len(merged),
@@ -142,7 +142,7 @@ class Compactor:
         try:
             await files.run(lambda files: files.discard(merger.cuts), self._host.timing.folder_timeout)
         except FolderError as error:
-            log.warning("files of a failed compaction stay behind: %s", error)
+            _log.warning("files of a failed compaction stay behind: %s", error)
 
 
 def _sources(service: Service) -> tuple[Cut, ...]:

@@ -41,7 +41,7 @@ from hanas_worker.log.tenure import Tenure
 from hanas_worker.log.values import Values
 from hanas_worker.log.ways import Ways
 
-log = logging.getLogger("hanas.worker")
+_log = logging.getLogger("hanas.worker")
 
 _LINK_STATES = {
     Verdict.HEALTHY: LinkState.UP,
@@ -163,14 +163,14 @@ class LogDriver:
             match effect:
                 case Follow(claim):
                     state.followed_epoch = state.served_epoch = 0
-                    log.info("epoch %d: %s is the main", claim.epoch, claim.member)
+                    _log.info("epoch %d: %s is the main", claim.epoch, claim.member)
                     self._hold_on_to(claim)
                     state.wakers[Duty.LOG].set()
                 case Promote(claim):
                     self._ways.let_go()
                     self._claim(self.tenure.take_over(claim))
                 case StepDown(claim):
-                    log.warning("epoch %d: %s took over; stepping down", claim.epoch, claim.member)
+                    _log.warning("epoch %d: %s took over; stepping down", claim.epoch, claim.member)
                     self.tenure.end(f"{claim.member} claimed epoch {claim.epoch}")
                     self._hold_on_to(claim)
                     state.wakers[Duty.LOG].set()
@@ -201,7 +201,7 @@ class LogDriver:
         host, state, claim = self._host, self.state, self.state.member.claim
         if claim is None or claim.epoch != conclusion.epoch:
             return
-        log.warning("%s: %s", conclusion.verdict, conclusion.evidence.words)
+        _log.warning("%s: %s", conclusion.verdict, conclusion.evidence.words)
         state.concluded = conclusion.epoch, host.now
         challenge = Challenge(
             member=host.settings.member,
@@ -220,7 +220,7 @@ class LogDriver:
             if accepted:
                 await self.look()
         except FolderError as error:
-            log.warning("the takeover could not be asked for: %s", error)
+            _log.warning("the takeover could not be asked for: %s", error)
         if state.member.epoch == conclusion.epoch:
             state.member.detector.restart(host.now)
 

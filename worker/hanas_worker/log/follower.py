@@ -11,7 +11,7 @@ from hanas_core.volume.errors import FolderError
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.state import LogState
 
-log = logging.getLogger("hanas.worker")
+_log = logging.getLogger("hanas.worker")
 
 LOAD_TIMEOUT = 3600.0
 """A snapshot may be large. Seconds."""
@@ -85,6 +85,6 @@ class Follower:
 
 def _log_start(course: Course) -> None:
     for trouble in course.troubles:
-        log.warning("a snapshot cannot be used: %s", trouble)
+        _log.warning("a snapshot cannot be used: %s", trouble)
     if course.fresh:
-        log.info("a snapshot gave %d keys; reading on from %s", len(course.fresh), course.applied)
+        _log.info("a snapshot gave %d keys; reading on from %s", len(course.fresh), course.applied)

@@ -23,7 +23,7 @@ from hanas_core.state.replica import Replica
 from hanas_core.volume.errors import FolderError, Sealed
 from hanas_serving.lanes import Lane
 
-log = logging.getLogger("hanas.worker")
+_log = logging.getLogger("hanas.worker")
 
 T = TypeVar("T")
 Waiter = asyncio.Future[Outcome]
@@ -215,7 +215,7 @@ class Service:
     def _stopped(self, task: asyncio.Task[None]) -> None:
         """A main that cannot commit or check any more must not stay the main."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("an error of this program", exc_info=error)
+            _log.error("an error of this program", exc_info=error)
             self.end(f"an error of this program: {error!r}")
 
     async def _commit_for_ever(self) -> None:

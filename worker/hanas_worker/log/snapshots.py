@@ -17,7 +17,7 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
 
-log = logging.getLogger("hanas.worker")
+_log = logging.getLogger("hanas.worker")
 
 _REST = 2.0
 """Pause between two frames, as a multiple of the time of the last one, for the sake of commits."""
@@ -81,13 +81,13 @@ class Snapshots:
             await self._discard(file)
             raise
         self._last = position, size
-        log.info("snapshot %s: %d bytes in %.1f s", snapshots.name_of(position), size, host.now - started)
+        _log.info("snapshot %s: %d bytes in %.1f s", snapshots.name_of(position), size, host.now - started)
 
     async def _discard(self, file: Owned[SnapshotFile]) -> None:
         try:
             await file.run(SnapshotFile.discard, self._host.timing.folder_timeout)
         except FolderError as error:
-            log.warning("the temporary file of a snapshot was not removed: %s", error)
+            _log.warning("the temporary file of a snapshot was not removed: %s", error)
 
 
 async def _newest(folder: Folder) -> tuple[Position | None, int]:

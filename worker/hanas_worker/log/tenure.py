@@ -20,7 +20,7 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
 
-log = logging.getLogger("hanas.worker")
+_log = logging.getLogger("hanas.worker")
 
 _REPLAY_TIMEOUT = 3600.0
 """A replay may take this long: the others watch its progress in the keep-alives. Seconds."""
@@ -51,7 +51,7 @@ class Tenure:
         """Become the main of ``claim``, which is one's own; if that fails, seal its epoch and be a backup again."""
         state, host = self._state, self._host
         started = host.now
-        log.info("epoch %d is ours: taking over", claim.epoch)
+        _log.info("epoch %d is ours: taking over", claim.epoch)
         self.progress = "preparing"
         await self.make_room()
         spare = await self._take_spare()
@@ -60,7 +60,7 @@ class Tenure:
                 state.followed_epoch = 0  # from here on the replica follows the predecessor, whatever comes of it
                 promotion = await state.lend(lambda replica: self._promote(claim, spare, replica), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
-            log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
+            _log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
             state.member.ended(host.now, claim.epoch, 1)
             await self._seal(claim.epoch)
             await self.discard(spare)
@@ -80,7 +80,7 @@ class Tenure:
         state.wakers[Duty.PREPARE].set()
         host.spawn(self._clear_up(promotion.manifest))
         took = host.now - started
-        log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
+        _log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
 
     def _promote(self, claim: Claim, spare: str, replica: Replica) -> Coroutine[Any, Any, takeover.Promotion]:
         state, host = self._state, self._host
@@ -172,7 +172,7 @@ class Tenure:
 
     def _ended(self, service: Service, why: str) -> None:
         state, host = self._state, self._host
-        log.warning("epoch %d ended here: %s", service.epoch, why)
+        _log.warning("epoch %d ended here: %s", service.epoch, why)
         state.service = None
         spare = service.log.spare
         if spare is not None and service.idle:
@@ -191,7 +191,7 @@ class Tenure:
         service = self._state.service
         if service is None or self._planned:
             return False
-        log.info("handing over epoch %d: %s", service.epoch, why)
+        _log.info("handing over epoch %d: %s", service.epoch, why)
         self._planned = True
         try:
             with contextlib.suppress(TimeoutError):
@@ -212,7 +212,7 @@ class Tenure:
         try:
             await host.in_lane(Duty.SEAL, seals.write_seal(host.folder, epoch, seal))
         except FolderError as error:
-            log.warning("the own epoch %d could not be sealed: %s", epoch, error)
+            _log.warning("the own epoch %d could not be sealed: %s", epoch, error)
             return False
         return True
 

@@ -15,7 +15,7 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.neighbours.mail import Mail
 
-log = logging.getLogger("hanas.worker")
+_log = logging.getLogger("hanas.worker")
 
 _MOST_MOVES = 20
 """A member that showed itself this often after it was asked, and did not answer, has not seen the question."""
@@ -67,7 +67,7 @@ class Fitness:
         try:
             await self._ask()
         except NoSpace:
-            log.warning("the volume is full, so it could not be tried together with the others")
+            _log.warning("the volume is full, so it could not be tried together with the others")
         except FolderError as error:
             self._host.trouble(Duty.FITNESS, error)
         finally:
@@ -93,7 +93,7 @@ class Fitness:
             }
         await host.in_lane(Duty.FITNESS, host.folder.remove(name))
         if before:
-            log.info("the folder was tried with %s, %.3f s", ", ".join(sorted(before)), host.now - began)
+            _log.info("the folder was tried with %s, %.3f s", ", ".join(sorted(before)), host.now - began)
 
     async def _mail_read(self) -> None:
         self._mail.read.clear()
