@@ -70,6 +70,9 @@ test-wheel: $(READY) ## install the wheel in an empty environment for each of PY
 test-mounts: $(READY) ## make folders hang, fail and fill up, one worker's at a time; needs FUSE (bindfs, fuse3)
 	HANAS_MOUNTS_REQUIRED=1 $(BIN)/python -m pytest tests/mounts
 
+test-attacks: $(READY) ## attack clusters of real processes as hostile or careless clients and failing machines do; best as root
+	HANAS_ATTACKS_REQUIRED=1 $(BIN)/python -m pytest tests/attacks
+
 test-compose: $(READY) ## run the drills of docs/compose.md; needs a Docker engine
 	HANAS_COMPOSE_REQUIRED=1 $(BIN)/python -m pytest tests/compose --timeout=900
 
