@@ -441,6 +441,20 @@ MUTANTS = (
         _one("if present is None or present.version != entry.version:", "if present is None:"),
         1000,
     ),
+    Mutant(
+        "a value is kept at hand although its key has another one by now",
+        "hanas_core.state.index:Index.keep",
+        _one("if packed is not None and version_of(packed) == entry.version:", "if packed is not None:"),
+        story="no bug yet: a value is replaced while it is read from the volume",
+    ),
+    Mutant(
+        "a list without a check", "hanas_worker.store:Store.list", _one("await service.fence()", "service.epoch"), 1000
+    ),
+    Mutant(
+        "an idempotency key gets the old answer for other content",
+        "hanas_core.state.judge:_repeated",
+        _one("if done.request != idempotency.request:", "if False:"),
+    ),
     # ------------------------------------------------------------------ telling a dead main
     Mutant(
         "a takeover on a dead folder",

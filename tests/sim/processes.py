@@ -49,6 +49,8 @@ TIMING = Timing(
     isolation_after=1.0,
     most_patience=4.0,
 )
+CACHES_BYTES = (4 << 10, 28 << 10)
+"""The smaller holds a few medium values, the other one a few large ones."""
 VALUE_BYTES = 8 << 10
 
 
@@ -97,7 +99,7 @@ class Worker:
             policy=policy,
             value_bytes=VALUE_BYTES,
             segment_bytes=segment_bytes,
-            cache_bytes=4 << 10,
+            cache_bytes=world.random.choice(CACHES_BYTES),
             snapshot_bytes=snapshot_bytes,
             compact_share=compact_share,
             compact_bytes=compact_bytes,

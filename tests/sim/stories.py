@@ -193,6 +193,22 @@ def _value_that_moves(story: Story) -> None:
         raise Violation(f"a read found {len(answer.body)} bytes that nobody wrote")
 
 
+def _value_that_is_replaced(story: Story) -> None:
+    main = story.main()
+    story.ask(main, "PUT", "k", b"o" * 280)()
+    for number in range(80):  # a cache holds fewer values of this size
+        story.ask(main, "PUT", f"other{number}", bytes(280))()
+    caught = story.catch(main, Place("read", "segments/", role=Role.MAIN), "before")
+    reading = story.ask(main, "GET", "k")
+    story.until(caught)
+    story.ask(main, "PUT", "k", b"n" * 280)()
+    main.mount.release()
+    reading()
+    if (answer := story.ask(main, "GET", "k")()).body != b"n" * 280:
+        raise Violation(f"a read after the acknowledgement of {b'n'!r} found {answer.body[:1]!r}")
+    story.clients.start(2)
+
+
 def _delete_that_is_merged(story: Story) -> None:
     main = story.main()
     assert main.log is not None
@@ -304,6 +320,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM._replace(clients=0),
         ANYTHING,
         "a value that has moved is taken for what its key holds now",
+    ),
+    "no bug yet: a value is replaced while it is read from the volume": (
+        _value_that_is_replaced,
+        CALM._replace(clients=0),
+        ANYTHING._replace(compact_bytes=1 << 20),
+        "a value is kept at hand although its key has another one by now",
     ),
     "seed 101: a backup applies what an epoch begins with that nobody knows to serve": (
         _followed_before_it_serves,
