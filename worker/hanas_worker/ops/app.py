@@ -43,6 +43,7 @@ class WorkerApplication(Starlette):
                 Route("/v1/status", self._status),
                 Route("/healthz", self._healthy),
                 Route("/readyz", self._ready),
+                Route("/mainz", self._main),
                 Route("/metrics", self._report),
             ],
             exception_handlers={Problem: problems.answer_problem, HTTPException: problems.answer_unknown},
@@ -87,6 +88,13 @@ class WorkerApplication(Starlette):
         if not self._joined().logs[LOG].ready:
             raise Problem(503, "there is no main that serves just now", TRY_AGAIN)
         return Response("ok\n", media_type="text/plain")
+
+    async def _main(self, request: Request) -> Response:
+        """Answer 200 at the main, for the health checks of load balancers that do not follow redirects."""
+        del request
+        if self._joined().logs[LOG].serving is None:
+            raise Problem(503, "this worker is not the main: GET /readyz says whether it redirects to it", TRY_AGAIN)
+        return Response("main\n", media_type="text/plain")
 
     def _joined(self) -> Node:
         if self.node is None:
