@@ -44,6 +44,8 @@ class Send:
     body: bytes | None
     connect_seconds: float
     read_seconds: float
+    whole_seconds: float
+    """For the whole attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,9 @@ class _Journey:
         headers = dict(call.headers)
         if self.token is not None:
             headers["authorization"] = f"Bearer {self.token}"
-        observed = yield Send(call.method, url, headers, call.body, min(connect, remaining), min(read, remaining))
+        connect, read = min(connect, remaining), min(read, remaining)
+        whole = self.started + self.policy.deadline - self.now
+        observed = yield Send(call.method, url, headers, call.body, connect, read, whole)
         self.now = observed.now
         assert observed.outcome is not None, "a request ends with a reply or a failure"
         if isinstance(observed.outcome, Failure):
