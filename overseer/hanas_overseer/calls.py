@@ -100,8 +100,7 @@ class Calls:
 
     async def main(self, _: Request) -> Response:
         """``GET /v1/main``."""
-        observation = await self._watcher.observation()
-        return document(HighestEpoch(epoch=observation.highest, main=observation.main))
+        return document(await self._watcher.main())
 
     async def pool(self, _: Request) -> Response:
         """``GET /v1/pool``."""
