@@ -173,7 +173,7 @@ MUTANTS = (
         "a claim without a read-back",
         "hanas_core.log.claims:claim_epoch",
         _one(
-            "return decode_claim(await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)",
+            "return _own(folder, await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)",
             "await folder.create(temporary, content)\n"
             "    await folder.link(temporary, names.claim(claim.epoch))\n"
             "    await folder.remove(temporary)\n"

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hanas_core.members.roles import LinkState, Role
 from hanas_core.members.verdicts import Severity
+from hanas_overseer.decisions import MOST_UNSEEN
 from tests.unit.overseer.stage import (
     SECONDS,
     Overseer,
@@ -95,6 +96,19 @@ async def test_arriving_again_changes_nothing(stage: Stage, overseer: Overseer) 
     first = await overseer.post("/v1/claim", stage.arrival(1))
     assert await overseer.post("/v1/claim", stage.arrival(1)) == first
     assert stage.claims() == 1
+
+
+async def test_invented_members_do_not_use_up_the_slots(stage: Stage, overseer: Overseer) -> None:
+    stage.register(1, 2)
+    stage.show(0, presence(1))
+    stage.show(1, presence(2))
+    for number in range(3, 3 + MOST_UNSEEN):
+        await overseer.post("/v1/claim", stage.arrival(number))
+    answer = await overseer.http.post("/v1/claim", json=stage.arrival(99))
+    assert "a worker that can use the folder registers itself" in check_problem(answer, 503)["detail"]
+    assert (await overseer.post("/v1/claim", stage.arrival(1)))["slot"] == 0, "who is registered may come back"
+    stage.show(2, presence(3))
+    assert (await overseer.post("/v1/claim", stage.arrival(99)))["slot"] == 2 + MOST_UNSEEN
 
 
 async def test_of_many_that_arrive_at_once_one_is_the_main(stage: Stage, overseer: Overseer) -> None:
