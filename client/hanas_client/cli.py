@@ -27,6 +27,7 @@ _EPILOG = "Begin with `hanas lab`, a whole cluster on this machine. Exit codes: 
 _MODULES = {
     "lab": ("hanas_lab.terminal", "run a whole cluster on this machine until Ctrl-C"),
     "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
+    "adopt": ("hanas_client.adopt", "make a copied folder a cluster of its own, with a new id and no members"),
     "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
 }
 

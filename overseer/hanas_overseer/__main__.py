@@ -13,7 +13,7 @@ from hanas_core.volume import fitness
 from hanas_core.volume.errors import WrongFolder
 from hanas_core.volume.fitness import Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
-from hanas_overseer.application import application
+from hanas_overseer.application import application, readers_of
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
@@ -79,6 +79,7 @@ async def serve(stopping: asyncio.Event) -> None:
     decisions = Decisions(folder, identity.folder_id, values.timing, runtime)
     calls = Calls(decisions, watcher, OverseerMetrics(watcher))
     endpoint = HttpEndpoint(application(calls, values.secrets, values.client_tokens), bound)
+    endpoint.belong_to(identity.folder_id, readers_of(values.secrets, values.client_tokens))
     watching = asyncio.create_task(watcher.run())
     await endpoint.start()
     _log.info("serving the folder %s (%s) on port %d", values.folder, identity.folder_id, values.port)

@@ -46,9 +46,14 @@ def guarded(handler: Handler, action: Action, tokens: tuple[str, ...], file: str
     return answer
 
 
+def readers_of(secrets: tuple[str, ...], client_tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tokens of those who may see the state of the cluster; none: everyone may."""
+    return (*client_tokens, *secrets) if client_tokens else ()
+
+
 def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str, ...]) -> Starlette:
     """Return the application."""
-    readers = (*client_tokens, *secrets) if client_tokens else ()
+    readers = readers_of(secrets, client_tokens)
 
     def reading(path: str, handler: Handler) -> Route:
         return Route(path, guarded(handler, Action.OBSERVE, readers, "HANAS_CLIENT_TOKEN_FILE"), methods=["GET"])

@@ -4,13 +4,13 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from hanas_core.members.documents import Report
+from hanas_core.members.documents import MainInfo, Report
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
 from hanas_overseer import alarms, picture
 from hanas_overseer.board import Board
-from hanas_overseer.documents import ClusterDocument
+from hanas_overseer.documents import ClusterDocument, HighestEpoch
 from hanas_overseer.liveness import LifeSign, Liveness
 from hanas_overseer.observer import Observation, Observer
 from hanas_overseer.reports import Reports
@@ -85,6 +85,30 @@ class Watcher:
         """Return the present document. Raises FolderUnavailable."""
         return self._compose(await self.observation())
 
+    async def main(self) -> HighestEpoch:
+        """Return the highest epoch and its main, None unless that was heard. Raises FolderUnavailable."""
+        observation = await self.observation()
+        return HighestEpoch(epoch=observation.highest, main=self._heard_main(observation, self._heard()))
+
+    def _heard(self) -> frozenset[str]:
+        """Return the incarnations that have shown to this overseer that they live, and do so still.
+
+        A block in the folder proves nothing before it changes: in a copied folder it is one of another cluster.
+        """
+        now, signs = self._clock(), self._life_signs
+        reported = self._reports.incarnations(now)
+        shown = {
+            sign.presence.incarnation
+            for sign in signs
+            if sign.presence is not None and sign.alive and (sign.moved or sign.presence.incarnation in reported)
+        }
+        return frozenset(shown | {report.incarnation for report in self._reports.of_the_silent(now, signs).values()})
+
+    @staticmethod
+    def _heard_main(observation: Observation, heard: frozenset[str]) -> MainInfo | None:
+        main = observation.main
+        return main if main is not None and main.incarnation in heard else None
+
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
@@ -126,7 +150,8 @@ class Watcher:
         own = alarms.silences(self._life_signs, observation.main, reports, now=now)
         if self.trouble:
             own.append(alarms.unreadable(self.trouble, now=now))
-        return picture.cluster(self._folder_id, observation, self._life_signs, self._openings.stamp(own), reports)
+        alerts, heard = self._openings.stamp(own), self._heard()
+        return picture.cluster(self._folder_id, observation, self._life_signs, alerts, reports, heard)
 
     def _log_epoch(self, observation: Observation) -> None:
         before = self._observation

@@ -12,7 +12,8 @@ from typing import ClassVar, Protocol
 import httptools
 import msgspec
 
-from hanas_serving.answers import Answer
+from hanas_serving import identity
+from hanas_serving.answers import STATUS_LINES, Answer
 
 _log = logging.getLogger("hanas.serving")
 
@@ -55,6 +56,14 @@ class Heads:
         """Matches the first line of a request without its end, which is the begin of the head's end without headers."""
         self.entries: dict[bytes, tuple[Headers, int]] = {}
         """By the lines behind the first one: the headers, and the length of the body, bytes."""
+        self.folder: bytes | None = None
+        """The folder that is served, once it is known: a request that is meant for another one is not plain."""
+        self.status_lines = dict(STATUS_LINES)
+
+    def belong_to(self, folder_id: str) -> None:
+        """Name the folder in every answer from now on."""
+        self.folder = folder_id.encode()
+        self.status_lines.update(identity.status_lines(folder_id))
 
     def is_plain(
         self, parser: httptools.HttpRequestParser, target: bytes, length: int, *, chunked: bool, expects: bool

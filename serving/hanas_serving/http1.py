@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from hanas_serving.answers import STATUS_LINES, Answer
 from hanas_serving.asgi import Cycle, scope_of
 from hanas_serving.direct import FAILED, Direct, Exchange, Headers, Heads
+from hanas_serving.identity import HEADER as FOLDER
 from hanas_serving.pieces import Pieces
 from hanas_serving.problems import Problem
 from hanas_serving.stream import MOST_COPIED, Stream
@@ -58,6 +59,7 @@ class Connection(Stream):
         super().__init__(server.idle_seconds, server.stall_seconds)
         self._server = server
         self._heads = server.heads
+        self._status_lines = STATUS_LINES if server.heads is None else server.heads.status_lines
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: Headers = []
@@ -230,7 +232,7 @@ class Connection(Stream):
             if method == b"CONNECT":
                 raise Problem(400, "this is no proxy: send HTTP/1.1")
             return
-        length, encodings, expects = 0, [], b""
+        length, encodings, expects, meant = 0, [], b"", None
         for name, value in self._headers:
             if name == b"content-length":
                 length = int(value)
@@ -238,11 +240,14 @@ class Connection(Stream):
                 encodings.append(value.lower().rstrip())
             elif name == b"expect":
                 expects = value.lower().rstrip()
+            elif name == FOLDER:
+                meant = value if meant in {None, value} else b""
         if encodings and encodings != [b"chunked"]:
             raise Problem(501, "of all transfer encodings, only chunked is known here")
         heads, chunked = self._heads, bool(encodings)
         self._pieces.head_ended(length, chunked=chunked)
-        if heads is not None and heads.is_plain(parser, self._url, length, chunked=chunked, expects=bool(expects)):
+        here = meant is None or (heads is not None and meant == heads.folder)
+        if here and heads and heads.is_plain(parser, self._url, length, chunked=chunked, expects=bool(expects)):
             self._cycle = Exchange(self, method, self._url, self._headers)
             return
         version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
@@ -292,7 +297,7 @@ class Connection(Stream):
         if self._cycle is not exchange or wire.is_closing():
             return
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
-        parts = (STATUS_LINES[answer.status], answer.lines, end, body)
+        parts = (self._status_lines[answer.status], answer.lines, end, body)
         if len(body) > MOST_COPIED:
             wire.writelines(parts)
         else:

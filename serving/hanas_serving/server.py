@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from hanas_serving.direct import Direct
 from hanas_serving.http1 import IDLE_SECONDS, Connection, Server
+from hanas_serving.identity import Identified
 from hanas_serving.settings import SettingError
 
 _BACKLOG = 2048
@@ -37,6 +38,12 @@ class HttpEndpoint:
         self._server = Server(app, direct, idle_seconds=idle_seconds)
         self._socket = bound
         self._listener: asyncio.Server | None = None
+
+    def belong_to(self, folder_id: str, readers: tuple[str, ...]) -> None:
+        """Serve the folder with this id, and name it to everyone, or if there are ``readers`` to those who bear one."""
+        self._server.app = Identified(self._server.app, folder_id, readers)
+        if self._server.heads is not None:
+            self._server.heads.belong_to(folder_id)
 
     async def start(self) -> None:
         """Begin to accept connections."""

@@ -11,6 +11,7 @@ from hanas_core.members.timing import PRESETS, Timing
 from hanas_core.volume.names import is_nonce
 
 FOLDER = "COMMUNICATION_FOLDER"
+_SECRET, _TOKENS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"
 _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
 _EXAMPLE_PORT = 4000
@@ -39,13 +40,19 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
 def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings:
     """Return the settings that all components have in common. Raises SettingError."""
     folder = environment.get(FOLDER)
+    own, tokens = secrets(environment, _SECRET), secrets(environment, _TOKENS)
+    if tokens and not own:
+        raise SettingError(
+            f"{_TOKENS} is set and {_SECRET} is not: anyone could act as a worker and be sent the tokens of clients; "
+            f"set {_SECRET} for all workers and overseers too"
+        )
     return ComponentSettings(
         port=port(environment, "PORT", default_port),
         folder=Path(folder or _DEFAULT_FOLDER),
         folder_is_default=not folder,
         folder_id=folder_id(environment),
-        secrets=secrets(environment, "HANAS_SECRET_FILE"),
-        client_tokens=secrets(environment, "HANAS_CLIENT_TOKEN_FILE"),
+        secrets=own,
+        client_tokens=tokens,
         timing=timing(environment),
     )
 

@@ -114,6 +114,16 @@ MUTANTS = (
         ),
         1000,
     ),
+    # ------------------------------------------------------------------ who is the main
+    Mutant(
+        "a claim counts as a word of its main",
+        "hanas_core.members.detector:Detector.follow",
+        _one(
+            "self.epoch, self.incarnation = epoch, incarnation",
+            "self.epoch, self._met = epoch, incarnation\n    self.incarnation = incarnation",
+        ),
+        story="found in use: a worker on a copied folder sends its clients to the main of the original",
+    ),
     # ------------------------------------------------------------------ the read rule
     Mutant(
         "a read without a check",
@@ -163,7 +173,7 @@ MUTANTS = (
         "a claim without a read-back",
         "hanas_core.log.claims:claim_epoch",
         _one(
-            "return decode_claim(await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)",
+            "return _own(folder, await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)",
             "await folder.create(temporary, content)\n"
             "    await folder.link(temporary, names.claim(claim.epoch))\n"
             "    await folder.remove(temporary)\n"

@@ -278,6 +278,19 @@ def _corrupt_below_a_cut(story: Story) -> None:
     story.for_seconds(4.0)
 
 
+def _claim_of_a_main_that_nobody_heard(story: Story) -> None:
+    """As in a copied folder: the claim and the manifest are those of a main that lives elsewhere, or nowhere."""
+    second = story.others(story.main())[0]
+    for worker in story.workers.values():
+        worker.kill(machine=False)
+    second.start()
+    story.until(lambda: second.log is not None and second.log.state.served_epoch == 1)
+    answer = story.ask(second, "PUT", "k0", b"x")()
+    if answer.status == 307:
+        raise Violation(f"{second.name} redirects to {answer.headers['location']}, which it has never heard")
+    story.main()
+
+
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
     "seed 92: a claim is adopted, the file server forgets it, and its epoch is claimed by another one": (
         _adopted_before_it_is_durable,
@@ -350,6 +363,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM._replace(clients=0),
         ANYTHING._replace(compact_share=0.5),
         "a compaction drops deletes that older segments need",
+    ),
+    "found in use: a worker on a copied folder sends its clients to the main of the original": (
+        _claim_of_a_main_that_nobody_heard,
+        CALM,
+        GROWING,
+        "a claim counts as a word of its main",
     ),
 }
 

@@ -68,6 +68,7 @@ async def _run(stopping: asyncio.Event) -> None:
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
             await _prepare(node.host)
+            endpoints[0].belong_to(node.host.folder_id, app.observers)
             app.join(node)
             link.join(node.host.folder_id, node.hear)
             await node.run(stopping)

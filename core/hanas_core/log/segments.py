@@ -7,7 +7,7 @@ where it is the next one of an epoch. To use it, its header block is written. It
 import msgspec
 
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, length_at, size_of
-from hanas_core.volume import blocks, names, reading
+from hanas_core.volume import blocks, identity, names, reading
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption, FolderUnavailable, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
@@ -121,6 +121,7 @@ class SegmentReader:
             raise problem(f"{name}: the header at offset 0 is {header.value}")
         if (header.epoch, header.number) != (epoch, number):
             raise NotBegun(f"{name}: the header at offset 0 is that of segment {header.epoch}/{header.number}")
+        identity.check(folder, header.folder_id, name)
         return cls(file, header, most_bytes)
 
     async def take(self, offset: int, end: int | None = None) -> tuple[list[Batch], Fault | None]:

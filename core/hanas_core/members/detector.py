@@ -86,6 +86,8 @@ class Detector:
         self._excused = False
         """The present silence began anew after a pause of one's own; that happens once for each silence."""
         self._closed_at: float | None = None
+        self._met: str | None = None
+        """The incarnation that last proved to live on this folder, to this process."""
         self.epoch = 0
         self.incarnation = ""
         self.patience = timing.suspect_after
@@ -96,6 +98,14 @@ class Detector:
     def probe(self) -> StartProbe | None:
         """The probe that is out, if any: its answer is worth looking for."""
         return StartProbe(self._probe.nonce, self.epoch) if self._probe else None
+
+    @property
+    def met(self) -> bool:
+        """Whether the main of this epoch was heard, or answered, since this process started.
+
+        A claim proves nothing by itself: in a copied folder it names the main of another cluster.
+        """
+        return self._met == self.incarnation
 
     def follow(self, now: float, epoch: int, incarnation: str, unserved: int) -> None:
         """Judge the main of a newer epoch from now on; every suspicion about an older one ends.
@@ -143,7 +153,7 @@ class Detector:
         if stuck or (epoch, incarnation) != (self.epoch, self.incarnation):
             return
         self._progress, self._excused = progress, False
-        self._heard_at, self._heard = now, self._heard + 1
+        self._heard_at, self._heard, self._met = now, self._heard + 1, incarnation
         self._stalled_for = stalled_for
         if self._suspicious(now):
             return
@@ -166,6 +176,7 @@ class Detector:
             return
         canary_ok = self._probe.canary_ok
         self._probe = self._closed_at = None
+        self._met = incarnation
         self._next_probe_at = now + self._timing.probe_interval
         if canary_ok is False:
             self._set(now, Verdict.FOLDER_UNAVAILABLE)

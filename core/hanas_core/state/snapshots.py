@@ -17,7 +17,7 @@ import xxhash
 
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.index import Done, Index, Segment
-from hanas_core.volume import blocks, names
+from hanas_core.volume import blocks, identity, names
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
@@ -139,6 +139,7 @@ async def read_header(folder: Folder, name: str) -> SnapshotHeader:
     header = blocks.decode(await (await folder.open(name, "read")).read(0, BLOCK_BYTES), SnapshotHeader, name, 0)
     if isinstance(header, Blank):
         raise Corruption(f"{name}: the header at offset 0 is {header.value}")
+    identity.check(folder, header.folder_id, name)
     return header
 
 

@@ -16,11 +16,11 @@ from hanas_core.volume.folder import BLOCK_BYTES, Folder
 
 async def check(folder: Folder) -> FolderReport:
     """Read everything in ``folder`` and return what was found. Raises WrongFolder if it is none of ours."""
-    folder_id = (await cluster.identify(folder)).folder_id
+    await cluster.identify(folder)
     report = FolderReport()
-    manifests = await _manifests(folder, await _claims(folder, folder_id, report), report)
+    manifests = await _manifests(folder, await _claims(folder, report), report)
     snapshot = await _snapshots(folder, report)
-    log = LogCheck(folder, folder_id, report, snapshot)
+    log = LogCheck(folder, report, snapshot)
     report.epoch = max(manifests, default=0)
     if report.epoch:
         await log.read(manifests[report.epoch])
@@ -33,7 +33,7 @@ async def check(folder: Folder) -> FolderReport:
     return report
 
 
-async def _claims(folder: Folder, folder_id: str, report: FolderReport) -> dict[int, Pointer]:
+async def _claims(folder: Folder, report: FolderReport) -> dict[int, Pointer]:
     """Check all claims; return the pointers by epoch."""
     pointers: dict[int, Pointer] = {}
     highest = max((int(base) for base in await folder.names(names.CLAIMS) if base.isdigit()), default=0)
@@ -46,7 +46,7 @@ async def _claims(folder: Folder, folder_id: str, report: FolderReport) -> dict[
             continue
         claim = report.struct(content[:BLOCK_BYTES], name, 0, Claim)
         if claim is not None:
-            if (claim.epoch, claim.folder_id) != (epoch, folder_id):
+            if claim.epoch != epoch or claim.folder_id not in folder.ids:
                 report.error(name, 0, f"claims epoch {claim.epoch} of folder {claim.folder_id}")
         elif not any(content[:BLOCK_BYTES]):
             report.error(name, 0, "is zero, a claim was expected")

@@ -17,10 +17,9 @@ from hanas_core.volume.folder import BLOCK_BYTES, Folder
 class LogCheck:
     """Reads the log that a manifest names, and the epoch's own segments behind it."""
 
-    def __init__(self, folder: Folder, folder_id: str, report: FolderReport, snapshot: Index) -> None:
+    def __init__(self, folder: Folder, report: FolderReport, snapshot: Index) -> None:
         """``snapshot``: the index of a good snapshot, to name what a damaged batch held; empty if there is none."""
         self._folder = folder
-        self._folder_id = folder_id
         self._report = report
         self._snapshot = snapshot
         self._latest: dict[str, int] = {}
@@ -57,7 +56,7 @@ class LogCheck:
         except FolderError as error:
             self._report.error(name, None, f"missing, or cannot be read: {error}", self._keys_in(name, 0))
             return None
-        if (header.folder_id, header.epoch, header.number) != (self._folder_id, epoch, number):
+        if (header.epoch, header.number) != (epoch, number) or header.folder_id not in self._folder.ids:
             self._report.error(name, 0, f"is segment {header.epoch}/{header.number} of folder {header.folder_id}")
         self._report.segments += 1
         self._report.log_bytes += len(content)

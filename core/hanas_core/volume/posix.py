@@ -117,6 +117,7 @@ class PosixFolder:
     def __init__(self, path: Path) -> None:
         """Use the directory ``path``. Raises Missing or FolderUnavailable when it is not a usable directory."""
         self.path = path
+        self.ids: frozenset[str] = frozenset()
         with _translated(str(path)):
             if not path.is_dir():
                 raise Missing(f"{path}: there is no such directory")

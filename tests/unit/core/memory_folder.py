@@ -171,6 +171,7 @@ class MemoryFolder:
     def __init__(self, disk: Disk | None = None, *, suspends: bool = False) -> None:
         """``suspends``: every operation begins by letting others run (see `interleave`)."""
         self.disk = disk or Disk()
+        self.ids: frozenset[str] = frozenset()
         self.operations: list[Operation] = []
         self.stale: set[str] = set()
         """Names that look-ups miss until their directory is refreshed, as cached by NFS."""

@@ -518,6 +518,31 @@ def test_a_takeover_that_could_not_be_asked_for_is_tried_again() -> None:
     assert backup.conclusion() is not None
 
 
+def test_a_claim_alone_does_not_introduce_a_main() -> None:
+    backup = Backup()
+    met = [backup.detector.met]
+    backup.hear(who=OTHER)
+    backup.hear(epoch=EPOCH + 1)
+    met.append(backup.detector.met)
+    backup.hear()
+    met.append(backup.detector.met)
+    backup.detector.follow(backup.now, EPOCH + 1, MAIN, 0)  # it began an epoch of its own
+    met.append(backup.detector.met)
+    backup.detector.follow(backup.now, EPOCH + 2, OTHER, 0)
+    met.append(backup.detector.met)
+    assert met == [False, False, True, True, False]
+
+
+def test_an_answer_in_the_folder_introduces_a_main() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    backup.look(backup.nonce(), who=OTHER)
+    met = [backup.detector.met]
+    backup.look(backup.nonce())
+    assert [*met, backup.detector.met] == [False, True]
+
+
 def test_whoever_follows_nobody_suspects_nobody() -> None:
     detector = Detector(TIMING)
     assert detector.tick(1.0, "n") is None

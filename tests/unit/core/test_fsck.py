@@ -29,8 +29,7 @@ from tests.unit.core.test_snapshots import write_snapshot
 
 def initialised() -> MemoryFolder:
     folder = MemoryFolder(Disk())
-    run(cluster.initialise(folder))
-    folder.disk.spoil(names.CLUSTER, 0, msgspec.json.encode({"folderId": FOLDER_ID, "format": cluster.FORMAT}))
+    run(cluster.initialise(folder, FOLDER_ID))
     return folder
 
 

@@ -97,7 +97,7 @@ async def test_a_challenge_needs_a_main(stage: Stage, overseer: Overseer) -> Non
 async def test_another_folder_is_a_conflict(stage: Stage, overseer: Overseer) -> None:
     foreign = {"folderId": "0" * 32}
     for path, body in (("/v1/claim", stage.arrival(1)), ("/v1/takeover", stage.challenge(1, 1, 2))):
-        problem = check_problem(await overseer.http.post(path, json=body | foreign), 409)
+        problem = check_problem(await overseer.http.post(path, json=body | foreign), 421)
         assert "same volume" in problem["detail"]
         assert "epoch" not in problem
     assert stage.claims() == 0

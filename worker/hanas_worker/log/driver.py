@@ -86,12 +86,14 @@ class LogDriver:
 
     @property
     def main_url(self) -> str | None:
-        """Where clients are redirected to; None while there is no main that serves, or it is this worker."""
+        """Where clients are redirected to; None while no main was heard to serve, or it is this worker."""
         member, own_url = self.state.member, self._host.settings.advertise_url
         if member.claim is None or member.role is not Role.BACKUP or member.detector.verdict in TAKEOVER_VERDICTS:
             return None
         if member.claim.incarnation == member.incarnation or self.state.served_epoch != member.epoch:
             return None
+        if not member.detector.met:
+            return None  # nothing proves that it is a main of this folder: the claim may be one of another cluster
         if member.claim.advertise_url == own_url:
             return None  # the main was an earlier run of this worker: clients would be sent round in a circle
         return member.claim.advertise_url

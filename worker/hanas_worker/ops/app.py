@@ -32,7 +32,8 @@ class WorkerApplication(Starlette):
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
         tokens = settings.client_tokens
-        self._observers = (*tokens, *settings.secrets) if tokens else ()
+        self.observers = (*tokens, *settings.secrets) if tokens else ()
+        """The tokens of those who may see the state of this worker; everyone may if there are none."""
         self.direct = Keys(settings.client_tokens, settings.value_bytes)
         """Answers plain requests for keys, in front of this application."""
         self._endpoint = KeysEndpoint(self.direct)
@@ -72,7 +73,7 @@ class WorkerApplication(Starlette):
         return send_on
 
     async def _status(self, request: Request) -> Response:
-        principal = principals.identify(request.headers.get("authorization", "").encode("latin-1"), self._observers)
+        principal = principals.identify(request.headers.get("authorization", "").encode("latin-1"), self.observers)
         if not principals.may(principal, Action.OBSERVE):
             raise token_needed()
         return Response(msgspec.json.encode(status.document(self._joined())), media_type="application/json")
