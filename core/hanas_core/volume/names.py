@@ -13,6 +13,8 @@ DIRECTORIES = (CLAIMS, MANIFESTS, SEGMENTS, SNAPSHOTS, MAILBOXES, MEMBERS, TEMPO
 MANIFEST_PATTERN = r"^manifests/[0-9a-z-]{1,128}$"
 _MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CLAIM = re.compile(r"[0-9]{10}")
+_MANIFEST = re.compile(r"([0-9]{10})-[0-9a-f]+")
+_MOMENTARY = re.compile(r"[.](?:refresh|check)-.*")
 _SEGMENT = re.compile(r"([0-9]{10})-([0-9]{6,7})")
 _SNAPSHOT = re.compile(r"[0-9]{10}-[0-9]{7}-[0-9]{10}")
 _REGISTRATION = re.compile(r"[0-9]{3}")
@@ -47,6 +49,17 @@ def epoch_of_claim(base: str) -> int | None:
 def manifest(epoch: int, nonce: str) -> str:
     """Name of a manifest of an epoch; ``nonce``: new."""
     return f"{MANIFESTS}/{epoch:010d}-{nonce}"
+
+
+def epoch_of_manifest(base: str) -> int | None:
+    """Return the epoch of a name in the directory of manifests, None if it is no manifest's."""
+    match = _MANIFEST.fullmatch(base)
+    return None if match is None else int(match[1])
+
+
+def is_momentary(base: str) -> bool:
+    """Return whether a file of this name, in any directory, is made to be removed at once."""
+    return _MOMENTARY.fullmatch(base) is not None
 
 
 def segment(epoch: int, number: int) -> str:
