@@ -11,10 +11,15 @@ _AT_ONCE = 100
 """Manifests that one look compares with their claims: a long history must not delay other removals."""
 
 
-async def passing_names(folder: Folder) -> list[str]:
-    """Return what no member needs for long: the temporary files, and names that exist for a moment only."""
-    found = [f"{names.TEMPORARY}/{base}" for base in await folder.names(names.TEMPORARY)]
-    found = [name for name in found if _incarnation(name)]
+async def temporary_names(folder: Folder) -> list[str]:
+    """Return the temporary files of all incarnations."""
+    present = [f"{names.TEMPORARY}/{base}" for base in await folder.names(names.TEMPORARY)]
+    return [name for name in present if _incarnation(name)]
+
+
+async def momentary_names(folder: Folder) -> list[str]:
+    """Return the names that exist for a moment only, in all directories: a long history makes this a long list."""
+    found = []
     for directory in ("", *names.DIRECTORIES):
         momentary = filter(names.is_momentary, await folder.names(directory))
         found += [f"{directory}/{base}" if directory else base for base in momentary]
@@ -45,10 +50,12 @@ class Patience:
 
 
 class Manifests:
-    """Finds the manifests of takeovers that were not finished."""
+    """Finds the manifests of takeovers that were not finished before an epoch began."""
 
     def __init__(self) -> None:
         """Have looked at none yet."""
+        self.all_named = False
+        """Every manifest was looked at, and the others are gone: later ones are those of epochs that served."""
         self._named: set[str] = set()
         """Those whose claims point to them, for ever."""
 
@@ -71,4 +78,5 @@ class Manifests:
                 unnamed.append(name)
             else:  # also where the pointer is damaged: a person may restore it
                 self._named.add(base)
+        self.all_named = not unnamed and len(earlier) <= _AT_ONCE
         return unnamed

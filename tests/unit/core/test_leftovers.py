@@ -1,7 +1,7 @@
 """What dead processes left is found, and nothing that a living one may still use."""
 
 from hanas_core.log.claimfile import POINTER_OFFSET
-from hanas_core.upkeep.leftovers import Manifests, Patience, passing_names
+from hanas_core.upkeep.leftovers import Manifests, Patience, momentary_names, temporary_names
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from tests.unit.core.memory_folder import MemoryFolder
@@ -22,7 +22,8 @@ def with_files(*files: str) -> MemoryFolder:
 def test_temporary_files_and_momentary_names_are_found_and_nothing_else() -> None:
     other = [names.claim(1), f"{names.TEMPORARY}/strange", ".hidden", f"{names.SEGMENTS}/.nfs0001"]
     folder = with_files(OF_A, REFRESH, CHECK, *other)
-    assert sorted(run(passing_names(folder))) == sorted([OF_A, REFRESH, CHECK])
+    assert run(temporary_names(folder)) == [OF_A]
+    assert sorted(run(momentary_names(folder))) == sorted([REFRESH, CHECK])
 
 
 def test_what_nobody_lives_for_is_due_after_the_whole_time() -> None:
@@ -59,11 +60,13 @@ def test_manifests_of_earlier_epochs_that_no_claim_points_to_are_found() -> None
     run(folder.create(f"{names.MANIFESTS}/strange", b""))
     manifests = Manifests()
     assert run(manifests.unnamed(folder, 3)) == [never, loser]
+    assert not manifests.all_named
     for name in (never, loser):
         run(folder.remove(name))
     folder.operations.clear()
     assert run(manifests.unnamed(folder, 3)) == []
     assert folder.log("open") == [], "each manifest is compared once"
+    assert manifests.all_named
 
 
 def test_a_manifest_of_a_damaged_pointer_is_kept() -> None:

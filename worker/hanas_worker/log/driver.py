@@ -32,7 +32,7 @@ from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_core.volume.folder import Folder
 from hanas_worker.host.duties import Duty
-from hanas_worker.log.caretaker import Caretaker
+from hanas_worker.log.caretaker import LOOKS, Caretaker
 from hanas_worker.log.compactor import Compactor
 from hanas_worker.log.follower import Follower
 from hanas_worker.log.news import LogNews
@@ -45,8 +45,6 @@ from hanas_worker.log.ways import Ways
 
 _log = logging.getLogger("hanas.worker")
 
-_LOOKS = 10
-"""How often a main looks for leftovers within the time after which it removes them."""
 _LINK_STATES = {
     Verdict.HEALTHY: LinkState.UP,
     Verdict.FOLDER_FULL: LinkState.UP,
@@ -120,7 +118,7 @@ class LogDriver:
                 (Duty.PREPARE, timing.presence_interval, self.tenure.prepare),
                 (Duty.COMPACT, timing.presence_interval, self.compactor.compact),
                 (Duty.SNAPSHOT, timing.presence_interval, self._snapshots.take),
-                (Duty.REMOVE, timing.leftovers_after / _LOOKS, self._caretaker.tidy),
+                (Duty.REMOVE, timing.leftovers_after / LOOKS, self._caretaker.tidy),
             )
         ]
 
