@@ -402,6 +402,11 @@ MUTANTS = (
         _one(" and segment not in named", ""),
     ),
     Mutant(
+        "a manifest is removed whose claim is about to point to it",
+        "hanas_core.upkeep.leftovers:Manifests.unnamed",
+        _one("< epoch", "< epoch + 10"),
+    ),
+    Mutant(
         "an epoch rolls without a seal",
         "hanas_core.upkeep.compaction:roll",
         _one("    await seal_below(folder, claim)\n", ""),

@@ -48,6 +48,7 @@ TIMING = Timing(
     overseer_timeout=0.3,
     isolation_after=1.0,
     most_patience=4.0,
+    leftovers_after=3.0,
 )
 CACHES_BYTES = (4 << 10, 28 << 10)
 """The smaller holds a few medium values, the other one a few large ones."""

@@ -232,9 +232,16 @@ class Witness:
             self.world.accuse(f"{member.name} lives in slot {slot}, which the file server may still forget")
 
     def _removed(self, name: str) -> None:
-        """Check that nothing is removed that the newest manifest names or its epoch has appended since."""
+        """Check that nothing is removed that the newest manifest names or its epoch has appended since.
+
+        Nor that manifest, nor one of a later epoch, whose claim may be about to point to it.
+        """
         segment = names.segment_of(name.rpartition("/")[2]) if name.startswith(f"{names.SEGMENTS}/") else None
         manifest = None if self.world.rotten else self._newest_manifest()
+        if name.startswith(f"{names.MANIFESTS}/") and manifest is not None:
+            epoch = names.epoch_of_manifest(name.rpartition("/")[2])
+            if epoch is not None and epoch >= manifest.epoch:
+                self.world.accuse(f"{name} was removed although nothing newer than epoch {manifest.epoch} serves")
         if segment is None or manifest is None:
             return
         own = segment[0] == manifest.epoch and segment[1] < names.MERGED_FROM

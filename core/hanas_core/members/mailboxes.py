@@ -15,7 +15,7 @@ import msgspec
 from hanas_core.members.documents import LOG, Presence
 from hanas_core.volume import blocks, names, reading
 from hanas_core.volume.blocks import Blank, unpack
-from hanas_core.volume.errors import FolderUnavailable, Missing
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, Access, File, Folder
 from hanas_core.volume.publish import give_name, publish, settle
 
@@ -251,4 +251,6 @@ def _registration(block: bytes, slot: int) -> Registration:
     registration = blocks.decode(block, Registration, names.member(slot), 0)
     if isinstance(registration, Blank):
         raise FolderUnavailable(f"{names.member(slot)}: offset 0 is {registration.value}")
+    if registration.slot != slot:
+        raise Corruption(f"{names.member(slot)}: the block at offset 0 is the registration of slot {registration.slot}")
     return registration

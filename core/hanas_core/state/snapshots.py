@@ -11,6 +11,7 @@ It is written beside the traffic, so it may contain later writes; all of them ar
 
 import struct
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 import xxhash
@@ -40,7 +41,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     merged: tuple[Segment, ...]
     """The merged segments whose values the entries know."""
     keys: int
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=BLOCK_BYTES)]
     """Of the whole file, bytes."""
 
 
@@ -131,7 +132,8 @@ def frame_of(payload: bytes) -> bytes:
 
 async def newest(folder: Folder) -> list[str]:
     """Return the names of the snapshots that can be seen, the newest first."""
-    return [f"{names.SNAPSHOTS}/{base}" for base in reversed(await folder.names(names.SNAPSHOTS))]
+    present = reversed(await folder.names(names.SNAPSHOTS))
+    return [f"{names.SNAPSHOTS}/{base}" for base in present if names.is_snapshot(base)]
 
 
 async def read_header(folder: Folder, name: str) -> SnapshotHeader:
@@ -155,7 +157,7 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
             else:
                 for key, request, origin, sequence, created, deleted, epoch, number in content.done:
                     index.remember(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number)))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, struct.error, ValueError) as error:
         raise Corruption(f"{name}: is no snapshot: {error}") from None
     index.loaded(header.sequence)
     if len(index) != header.keys:

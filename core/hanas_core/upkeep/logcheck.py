@@ -11,7 +11,7 @@ from hanas_core.state.index import Index
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
-from hanas_core.volume.folder import BLOCK_BYTES, Folder
+from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
 
 
 class LogCheck:
@@ -52,7 +52,7 @@ class LogCheck:
             if header is None:
                 self._report.error(name, 0, "without its header the segment cannot be read", self._keys_in(name, 0))
                 return None
-            content = await file.read(0, header.size)
+            content = await self._content(file, name, header, cut)
         except FolderError as error:
             self._report.error(name, None, f"missing, or cannot be read: {error}", self._keys_in(name, 0))
             return None
@@ -61,6 +61,17 @@ class LogCheck:
         self._report.segments += 1
         self._report.log_bytes += len(content)
         return self._batches(name, header, content, cut)
+
+    async def _content(self, file: File, name: str, header: SegmentHeader, cut: Cut | None) -> bytes:
+        """Return the whole segment; up to its cut, if that is all there is, since nobody reads behind it."""
+        try:
+            return await file.read(0, header.size)
+        except FolderError as error:
+            if cut is None or cut.end >= header.size:
+                raise
+            content = await file.read(0, cut.end)
+            self._report.note(name, cut.end, f"the unused end of this segment is missing: {error}")
+            return content
 
     def _batches(self, name: str, header: SegmentHeader, content: bytes, cut: Cut | None) -> int | None:
         end = len(content) if cut is None else cut.end
@@ -97,7 +108,11 @@ class LogCheck:
         if batch.kind is Kind.RECORDS and batch.first_sequence > self._next_sequence and not self._bad:
             what = f"writes {self._next_sequence} to {batch.first_sequence - 1} are missing"
             self._report.error(name, batch.offset, what)
-        changes, at = _changes(batch)
+        try:
+            changes, at = _changes(batch)
+        except msgspec.MsgspecError as error:
+            self._report.error(name, batch.offset, f"the records of this batch cannot be read: {error}")
+            return
         self._report.records += len(changes)
         for sequence, record in changes:
             if isinstance(record, records.Put | records.Kept):

@@ -10,13 +10,14 @@ import errno
 import mmap
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import assert_never
 
-from hanas_core.volume.errors import FolderUnavailable, Missing, NoSpace
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, Access
 
 # Magic numbers of statfs(2) whose file systems keep one page cache for all processes of a machine.
@@ -30,6 +31,8 @@ _COHERENT = {
     0xF2F52010,  # f2fs
 }
 _ERRORS = {errno.ENOENT: Missing, errno.ESTALE: Missing, errno.ENOSPC: NoSpace, errno.EDQUOT: NoSpace}
+_NO_FILE = {errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV}
+"""Errors of `open` that tell of a directory, a symbolic link, a socket, and a device without a driver."""
 _ALLOCATE_STEP_BYTES = 1 << 20
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)
 _O_DSYNC: int = getattr(os, "O_DSYNC", os.O_SYNC)
@@ -136,21 +139,22 @@ class PosixFolder:
                 assert_never(access)
         with _translated(name):
             try:
-                descriptor = self._open(self.path / name, flags | os.O_CLOEXEC)
+                descriptor = self._open(name, flags)
             except OSError as error:
                 # A file system without O_DIRECT: harmless where the page cache is one, else the volume is unfit.
                 if error.errno != errno.EINVAL or not self.coherent:
                     raise
-                descriptor = os.open(self.path / name, flags & ~_O_DIRECT | os.O_CLOEXEC)
+                descriptor = _open_regular(self.path / name, name, flags & ~_O_DIRECT)
         return PosixFile(descriptor, name, direct_reads=not self.coherent)
 
-    def _open(self, path: Path, flags: int) -> int:
+    def _open(self, name: str, flags: int) -> int:
+        path = self.path / name
         try:
-            return os.open(path, flags)
+            return _open_regular(path, name, flags)
         except FileNotFoundError:
             if self.coherent or not _is_there(path, self.path):
                 raise
-        return os.open(path, flags)
+        return _open_regular(path, name, flags)
 
     async def create(self, name: str, content: bytes) -> None:
         """Create ``name`` exclusively with ``content``, synced."""
@@ -229,6 +233,38 @@ class PosixFolder:
         """List a directory, in order."""
         with _translated(directory or str(self.path)):
             return sorted(os.listdir(self.path / directory))
+
+
+def _open_regular(path: Path, name: str, flags: int) -> int:
+    """Open a regular file; raise Corruption for anything else, which may hang, lead out of the folder or be a device.
+
+    That it is one is looked at after it was opened, without waiting for anybody: a FIFO would wait for its other end.
+    """
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        try:
+            descriptor = os.open(path, flags | os.O_NONBLOCK)
+        except (
+            BlockingIOError
+        ):  # a file server on this machine takes a delegation of the file back, which takes a moment
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise
+            descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise Corruption(_no_file(name)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Corruption(_no_file(name))
+    return descriptor
+
+
+def _no_file(name: str) -> str:
+    return (
+        f"{name}: is a directory, a symbolic link, a FIFO, a socket or a device, a regular file was expected; "
+        "find out who put it there, and restore the file from a backup"
+    )
 
 
 def _is_there(path: Path, directory: Path) -> bool:

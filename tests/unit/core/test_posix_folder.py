@@ -370,3 +370,24 @@ def test_rot_on_a_real_file_system_names_file_and_offset(folder: PosixFolder) ->
 def test_how_much_is_free(folder: PosixFolder, tmp_path: Path) -> None:
     found = os.statvfs(tmp_path)
     assert abs(run(folder.room()) - found.f_bavail * found.f_frsize) < 1 << 30
+
+
+def test_a_file_whose_delegation_is_taken_back_is_waited_for(
+    folder: PosixFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file server on the same machine makes an open that does not wait fail with EWOULDBLOCK."""
+    run(folder.create("a", b"x" * BLOCK_BYTES))
+    os.mkfifo(folder.path / "fifo")
+    real, asked = os.open, list[int]()
+
+    def delegated(path: Path, flags: int, *more: int) -> int:
+        asked.append(flags)
+        if flags & os.O_NONBLOCK:
+            raise BlockingIOError(errno.EAGAIN, "a delegation is out")
+        return real(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", delegated)
+    assert run(run(folder.open("a", "append")).read(0, 1)) == b"x"
+    assert len(asked) == 2
+    with pytest.raises(FolderUnavailable):  # and never for a FIFO
+        run(folder.open("fifo", "read"))

@@ -14,11 +14,14 @@ class Peers:
         """Know nobody yet."""
         self._member = member
         self._lives: dict[str, tuple[int, float]] = {}
+        self.read_at = 0.0
+        """When the mail was last processed, by the own clock."""
         self.registrations: list[Registration] = []
         self.presence: dict[str, Presence] = {}
 
     def update(self, now: float, registrations: list[Registration], presence: list[Presence | None]) -> None:
         """Process the mail; a block counts only in the slot of its own member."""
+        self.read_at = now
         self.registrations = registrations
         for registration, block in zip(registrations, presence, strict=False):
             if block is None or block.member != registration.member or block.member == self._member:

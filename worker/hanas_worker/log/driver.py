@@ -9,6 +9,7 @@ each on its interval or when it is woken:
     prepare   zero-written space for the next segment          hanas_worker.log.tenure
     compact   merging old segments, and a new epoch for that   hanas_worker.log.compactor
     snapshot  the index, for cold starts                       hanas_worker.log.snapshots
+    remove    what processes that died left behind             hanas_worker.log.caretaker
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_core.volume.folder import Folder
 from hanas_worker.host.duties import Duty
+from hanas_worker.log.caretaker import LOOKS, Caretaker
 from hanas_worker.log.compactor import Compactor
 from hanas_worker.log.follower import Follower
 from hanas_worker.log.news import LogNews
@@ -68,6 +70,7 @@ class LogDriver:
         self.tenure = Tenure(state)
         self.values = Values(state)
         self.compactor = Compactor(state, self.tenure, self._learn_places)
+        self._caretaker = Caretaker(state, self.tenure)
         self._host = state.host
         self._ways = ways
         self._snapshots = Snapshots(state)
@@ -117,6 +120,7 @@ class LogDriver:
                 (Duty.PREPARE, timing.presence_interval, self.tenure.prepare),
                 (Duty.COMPACT, timing.presence_interval, self.compactor.compact),
                 (Duty.SNAPSHOT, timing.presence_interval, self._snapshots.take),
+                (Duty.REMOVE, timing.leftovers_after / LOOKS, self._caretaker.tidy),
             )
         ]
 

@@ -221,11 +221,23 @@ class Tenure:
         if self._reserve is None and not self.rolling and self._state.member.role is not Role.ELECT:
             with contextlib.suppress(NoSpace):
                 self._reserve = await self._prepared(_RESERVE_BYTES)
+        await self._forget_lost_spares()
         if not self._spares:
             self._add_spare(await self._make_space())
         service = self._state.service
         if service is not None and service.log.spare is None:
             await self._hand_to(service)
+
+    async def _forget_lost_spares(self) -> None:
+        """Count on no space that is gone: the main removed it while this process slept, or the file server lost it."""
+        host = self._host
+        for spare in list(self._spares):
+            try:
+                await host.in_lane(Duty.PREPARE, host.folder.open(spare, "read"))
+            except Missing:
+                if spare in self._spares:
+                    self._spares.remove(spare)
+                    await self.discard(spare)
 
     async def _hand_to(self, service: Service) -> None:
         """Give prepared space to the log, under the name of its next segment. Raises FolderError; then try again."""
