@@ -11,11 +11,13 @@ import httptools
 from starlette.types import ASGIApp, Message, Scope
 
 from hanas_serving.answers import STATUS_LINES
+from hanas_serving.problems import Problem
 
 _log = logging.getLogger("hanas.serving")
 
 _NO_HEADER = re.compile(rb"[\r\n\0]")
 _BODILESS = frozenset({204, 304})
+_LEAST_ERROR = 400
 
 
 class Wire(Protocol):
@@ -30,6 +32,9 @@ class Wire(Protocol):
     def regulate(self) -> None:
         """Read from the client if there is room for what it sends."""
 
+    def refused(self, status: int) -> None:
+        """Note that an error is answered."""
+
     def completed(self, cycle: "Cycle") -> None:
         """Go on with the connection's next request: the response to this one is complete."""
 
@@ -40,9 +45,11 @@ class Wire(Protocol):
 def scope_of(
     wire: asyncio.Transport, method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]
 ) -> Scope:
-    """Return the scope of a request. Raises httptools.HttpParserError if ``url`` is malformed."""
+    """Return the scope of a request. Raises httptools.HttpParserError if ``url`` is malformed, Problem 400."""
     target = httptools.parse_url(url)
     path = target.path or b"/"
+    if not url.isascii():
+        raise Problem(400, "path and query must be ASCII: percent-encode other characters as UTF-8, such as %C3%BC")
     server, client = (wire.get_extra_info(name) for name in ("sockname", "peername"))
     return {
         "type": "http",
@@ -135,6 +142,8 @@ class Cycle:
 
     def _begin(self, status: int, headers: Any) -> None:
         """Make the head. That of a stream, whose first part may take its time, is written at once."""
+        if status >= _LEAST_ERROR:
+            self._wire.refused(status)
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         for name, value in headers:
             if _NO_HEADER.search(name + value):
