@@ -11,7 +11,6 @@ import httptools
 from starlette.types import ASGIApp, Message, Scope
 
 from hanas_serving.answers import STATUS_LINES
-from hanas_serving.problems import Problem
 
 _log = logging.getLogger("hanas.serving")
 
@@ -45,11 +44,9 @@ class Wire(Protocol):
 def scope_of(
     wire: asyncio.Transport, method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]
 ) -> Scope:
-    """Return the scope of a request. Raises httptools.HttpParserError if ``url`` is malformed, Problem 400."""
+    """Return the scope of a request. Raises httptools.HttpParserError if ``url`` is malformed."""
     target = httptools.parse_url(url)
     path = target.path or b"/"
-    if not url.isascii():
-        raise Problem(400, "path and query must be ASCII: percent-encode other characters as UTF-8, such as %C3%BC")
     server, client = (wire.get_extra_info(name) for name in ("sockname", "peername"))
     return {
         "type": "http",

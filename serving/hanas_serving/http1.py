@@ -35,6 +35,13 @@ _MOST_WAITING = 64 << 10
 """A body of which more waits to be taken is not read on. Bytes."""
 
 
+def malformed(error: httptools.HttpParserError) -> Problem:
+    """Return the answer to what the parser does not take for a request."""
+    if isinstance(error, httptools.HttpParserInvalidURLError):
+        return Problem(400, "path and query must be ASCII: percent-encode other characters as UTF-8, such as %C3%9F")
+    return Problem(400, "this is no HTTP request: send HTTP/1.1")
+
+
 def stopping(request: Exchange | Cycle) -> Problem:
     """Return the answer to a request that a process that ends does not answer any more."""
     retry = {"retry-after": "1"}
@@ -201,8 +208,7 @@ class Connection(Stream):
                 self._feed(self._pieces.next())
         except httptools.HttpParserError as error:
             cause = error.__context__
-            problem = cause if isinstance(cause, Problem) else Problem(400, "this is no HTTP request: send HTTP/1.1")
-            self._last(problem.answer())
+            self._last((cause if isinstance(cause, Problem) else malformed(error)).answer())
         except Problem as problem:
             self._last(problem.answer())
         self._parsing = False

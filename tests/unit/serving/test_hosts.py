@@ -31,7 +31,7 @@ OURS = Hosts(
         b"nas.local",
         b"hanas-0.hanas.default.svc:3001",
         b"hanas-0.hanas.default.svc.cluster.local",
-        b"hanas-0.hanas.default.svc.my.it",
+        b"hanas-0.hanas.default.svc.my.cluster",
         b"nas.corp.example:4000",
         b"node-7.example.net",
         b"overseer.example.com:80",
