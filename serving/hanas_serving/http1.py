@@ -10,12 +10,14 @@ import math
 import httptools
 from starlette.types import ASGIApp
 
-from hanas_serving.answers import STATUS_LINES, Answer
+from hanas_serving.answers import STATUS_LINES, Answer, Headers
 from hanas_serving.asgi import Cycle, scope_of
-from hanas_serving.direct import FAILED, Direct, Exchange, Headers, Heads
+from hanas_serving.direct import FAILED, Direct, Exchange, Heads
+from hanas_serving.gate import MAPPED
 from hanas_serving.identity import HEADER as FOLDER
 from hanas_serving.pieces import Pieces
 from hanas_serving.problems import Problem
+from hanas_serving.refusals import Refusals
 from hanas_serving.stream import MOST_COPIED, Stream
 from hanas_serving.upgrades import without_offer
 
@@ -24,10 +26,40 @@ IDLE_SECONDS = 5.0
 _STALL_SECONDS = 60.0
 """How long a client may neither send what it began to send, nor read what it asked for."""
 _MOST_HEADERS = 256
+_LEAST_ERROR = 400
+_READS = frozenset({"GET", "HEAD"})
+_AT_ONCE = frozenset({"DELETE"})
+"""Methods that do not wait for the end of a body."""
 _MOST_PIECES = 16
 """That are parsed before others have their turn on the event loop."""
 _MOST_WAITING = 64 << 10
 """A body of which more waits to be taken is not read on. Bytes."""
+
+
+def malformed(error: httptools.HttpParserError) -> Problem:
+    """Return the answer to what the parser does not take for a request."""
+    if isinstance(error, httptools.HttpParserInvalidURLError):
+        return Problem(400, "path and query must be ASCII: percent-encode other characters as UTF-8, such as %C3%9F")
+    return Problem(400, "this is no HTTP request: send HTTP/1.1")
+
+
+def stopping(request: Exchange | Cycle) -> Problem:
+    """Return the answer to a request that a process that ends does not answer any more."""
+    retry = {"retry-after": "1"}
+    if isinstance(request, Exchange):
+        method, begun = request.method.decode(), not request.more_body
+    else:
+        method = request.scope["method"]
+        begun = not request.more_body or method in _AT_ONCE
+    if method in _READS:
+        return Problem(503, "this process ends and answers nothing more: ask again", retry)
+    if not begun:
+        return Problem(503, "this process ends; the request did not arrive in full, nothing was done: repeat it", retry)
+    return Problem(
+        503,
+        "this process ends; whether a write was done is not known: repeat it with the same Idempotency-Key, or read",
+        {**retry, "hanas-outcome": "unknown"},
+    )
 
 
 class Server:
@@ -40,8 +72,13 @@ class Server:
         *,
         idle_seconds: float = IDLE_SECONDS,
         stall_seconds: float = _STALL_SECONDS,
+        refusals: Refusals | None = None,
     ) -> None:
-        """Answer by ``app``, and plain requests by ``direct``. Ends what is idle or makes no progress for so long."""
+        """Answer by ``app``, and plain requests by ``direct``. Ends what is idle or makes no progress for so long.
+
+        Errors that are answered are counted in ``refusals``.
+        """
+        self.refusals = refusals or Refusals()
         self.app = app
         self.heads = None if direct is None else Heads(direct)
         self.idle_seconds, self.stall_seconds = idle_seconds, stall_seconds
@@ -61,6 +98,8 @@ class Connection(Stream):
         self._heads = server.heads
         self._status_lines = STATUS_LINES if server.heads is None else server.heads.status_lines
         self._parser = httptools.HttpRequestParser(self)
+        self.address = ""
+        """The client's."""
         self._url = b""
         self._headers: Headers = []
         self._cycle: Exchange | Cycle | None = None
@@ -82,6 +121,8 @@ class Connection(Stream):
         """Begin with a new connection."""
         super().connection_made(transport)
         self._server.connections.add(self)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0].removeprefix(MAPPED) if peer else ""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -151,6 +192,12 @@ class Connection(Stream):
         elif not self._ending:
             self.end(more=False)
 
+    def dismiss(self) -> None:
+        """Answer what is not answered yet that this process ends."""
+        cycle = self._cycle
+        if cycle is not None and not cycle.response_started:
+            self._last(stopping(cycle).answer())
+
     # ------------------------------------------------------------------ what was received
 
     def _parse(self) -> None:
@@ -163,8 +210,7 @@ class Connection(Stream):
                 self._feed(self._pieces.next())
         except httptools.HttpParserError as error:
             cause = error.__context__
-            problem = cause if isinstance(cause, Problem) else Problem(400, "this is no HTTP request: send HTTP/1.1")
-            self._last(problem.answer())
+            self._last((cause if isinstance(cause, Problem) else malformed(error)).answer())
         except Problem as problem:
             self._last(problem.answer())
         self._parsing = False
@@ -247,7 +293,11 @@ class Connection(Stream):
         heads, chunked = self._heads, bool(encodings)
         self._pieces.head_ended(length, chunked=chunked)
         here = meant is None or (heads is not None and meant == heads.folder)
-        if here and heads and heads.is_plain(parser, self._url, length, chunked=chunked, expects=bool(expects)):
+        if (
+            here
+            and heads is not None
+            and heads.is_plain(parser, self._url, self._headers, length, chunked=chunked, expects=bool(expects))
+        ):
             self._cycle = Exchange(self, method, self._url, self._headers)
             return
         version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
@@ -297,6 +347,8 @@ class Connection(Stream):
         if self._cycle is not exchange or wire.is_closing():
             return
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
+        if answer.status >= _LEAST_ERROR:
+            self.refused(answer.status)
         parts = (self._status_lines[answer.status], answer.lines, end, body)
         if len(body) > MOST_COPIED:
             wire.writelines(parts)
@@ -340,9 +392,14 @@ class Connection(Stream):
         if cycle is self._cycle and not cycle.response_complete:
             self._last(FAILED)
 
+    def refused(self, status: int) -> None:
+        """Note that an error is answered."""
+        self._server.refusals.count(status, self.address)
+
     def _last(self, answer: Answer) -> None:
         """Answer what is under way, unless that has begun already, and end the connection."""
         if self._cycle is None or not self._cycle.response_started:
+            self.refused(answer.status)
             self.write((STATUS_LINES[answer.status], answer.lines, b"connection: close\r\n\r\n", answer.body))
         self.end(more=True)
 

@@ -16,6 +16,7 @@ from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.fitness import Unfit
 from hanas_overseer.decisions import Decisions
+from hanas_serving.gate import Gate
 from hanas_serving.lanes import Lane
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import Keys
@@ -129,9 +130,10 @@ class Worker:
         self.running = True
         self.node = None
         self.loop = ProcessLoop(self.world, self.name, rate=self._rate)
-        self._keys = Keys((), VALUE_BYTES)
+        gate = Gate()
+        self._keys = Keys((), VALUE_BYTES, gate)
         self._endpoint = KeysEndpoint(self._keys)
-        self._link = LinkEndpoint(())
+        self._link = LinkEndpoint((), gate)
         self._stopping = asyncio.Event()
         self.loop.spawn(self._live()).add_done_callback(self._ended)
 

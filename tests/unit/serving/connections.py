@@ -5,8 +5,9 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from hanas_serving.answers import Answer
+from hanas_serving.answers import Answer, Headers
 from hanas_serving.direct import Exchange
+from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection, Server
 
 
@@ -71,8 +72,12 @@ class Echo:
     prefix = b"/v1/kv/"
 
     def __init__(self) -> None:
+        self.gate = Gate()
         self.patient = False
         self.held: list[Exchange] = []
+
+    def is_plain(self, headers: Headers) -> bool:
+        return self.gate.is_plain(headers, anonymous=True)
 
     def __call__(self, exchange: Exchange) -> None:
         self.held.append(exchange)

@@ -9,6 +9,7 @@ import pytest
 from hanas_core.members.roles import Role
 from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
+from hanas_serving import gate
 from hanas_serving.answers import Answer
 from hanas_serving.direct import Exchange
 from hanas_worker.faces.http.endpoint import KeysEndpoint
@@ -47,6 +48,8 @@ class Values:
 class Call:
     """A wire that keeps the one answer."""
 
+    address = "10.0.0.1"
+
     def __init__(self) -> None:
         self.answers: list[Answer] = []
 
@@ -72,7 +75,7 @@ class Worker:
             ),
         )
         self.store = Store(cast("LogDriver", self.parts))
-        self.direct = Keys(tokens, MOST)
+        self.direct = Keys(tokens, MOST, gate.Gate())
         self.direct.store = self.store
         self._endpoint = KeysEndpoint(self.direct)
 

@@ -12,6 +12,7 @@ import pytest
 
 from hanas_core.log.positions import Position
 from hanas_core.members.roles import MainState
+from hanas_serving.gate import Gate
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.log.news import LogNews
 from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint, Sender
@@ -38,7 +39,7 @@ class Listener:
         self.heard: list[KeepAlive] = []
 
     def app(self, *secrets: str) -> LinkEndpoint:
-        app = LinkEndpoint(secrets)
+        app = LinkEndpoint(secrets, Gate())
         if self.folder_id is not None:
             app.join(self.folder_id, self.hear)
         return app
@@ -49,7 +50,9 @@ class Listener:
 
 
 def client(app: LinkEndpoint) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://link")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://link", headers={"Content-Type": "application/json"}
+    )
 
 
 def refusal(answer: httpx.Response, status: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from hanas_serving.gate import Gate
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.neighbours.keepalives import LIFELINE_PATH, LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS, Lifeline
@@ -102,7 +103,7 @@ async def test_who_lets_go_hears_nothing_more(lifeline: Lifeline) -> None:
 
 async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) -> None:
     port, closed = free_port(), []
-    link = LinkEndpoint((SECRET,))
+    link = LinkEndpoint((SECRET,), Gate())
     asked = []
 
     async def counted(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from hanas_serving import principals
 from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
+from hanas_serving.fields import require_json, require_no_query
+from hanas_serving.gate import Gate, caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_serving.runtime import Outbound
@@ -41,8 +42,9 @@ class KeepAliveAnswer(msgspec.Struct, frozen=True):
 class LinkEndpoint:
     """The ASGI application on the link port."""
 
-    def __init__(self, secrets: tuple[str, ...]) -> None:
+    def __init__(self, secrets: tuple[str, ...], gate: Gate) -> None:
         """Take no keep-alive until `join` is called."""
+        self._gate = gate
         self._secrets = secrets
         self._folder_id: str | None = None
         self._hear: Callable[[KeepAlive], Epochs] = lambda _: ()
@@ -66,11 +68,12 @@ class LinkEndpoint:
         call = scope["method"], scope["path"]
         if call not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
             raise Problem(404, "the link port is for the other workers; clients use the other port")
-        principal = principals.identify(dict(scope["headers"]).get(b"authorization"), self._secrets)
-        if not principals.may(principal, Action.OPERATE):
-            raise Problem(401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE")
+        headers = self._gate.examine(scope["method"], scope["headers"])
+        self._gate.admit(caller_of({**scope, "headers": headers}), self._secrets, Action.OPERATE, _secret_needed)
+        require_no_query(scope["query_string"])
         if call == ("GET", LIFELINE_PATH):
             return Answer(204, b"")
+        require_json(headers)
         too_large = Problem(413, f"a keep-alive has at most {_MOST_BYTES} bytes")
         try:
             keepalive = self._decode(await body_of(receive, _MOST_BYTES, lambda size: too_large))
@@ -80,6 +83,10 @@ class LinkEndpoint:
             raise Problem(409, f"the folder here is {own}, not {keepalive.folder_id}: mount the same volume")
         content = msgspec.json.encode(KeepAliveAnswer(self._hear(keepalive)))
         return Answer(200, b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content), content)
+
+
+def _secret_needed(_: bytes | None) -> Problem:
+    return Problem(401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE")
 
 
 class Sender:

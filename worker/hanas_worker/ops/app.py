@@ -5,13 +5,16 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from hanas_core.members.documents import LOG
-from hanas_serving import principals, problems
+from hanas_serving import problems
+from hanas_serving.fields import require_no_query
+from hanas_serving.gate import Gate, Gated, caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http.answers import TRY_AGAIN, token_needed
@@ -27,18 +30,20 @@ from hanas_worker.store import Store
 class WorkerApplication(Starlette):
     """Starlette, with the hot path taken out in front of its middleware and its router."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, gate: Gate) -> None:
         """Answer "not yet" until `join` is called."""
+        self._gate = gate
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
         tokens = settings.client_tokens
         self.observers = (*tokens, *settings.secrets) if tokens else ()
         """The tokens of those who may see the state of this worker; everyone may if there are none."""
-        self.direct = Keys(settings.client_tokens, settings.value_bytes)
+        self.direct = Keys(settings.client_tokens, settings.value_bytes, gate)
         """Answers plain requests for keys, in front of this application."""
         self._endpoint = KeysEndpoint(self.direct)
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
+        self._metrics.register(gate.refusals)
         super().__init__(
             routes=[
                 Route("/v1/status", self._status),
@@ -47,6 +52,7 @@ class WorkerApplication(Starlette):
                 Route("/mainz", self._main),
                 Route("/metrics", self._report),
             ],
+            middleware=[Middleware(Gated, gate)],
             exception_handlers={Problem: problems.answer_problem, HTTPException: problems.answer_unknown},
         )
         self.router.redirect_slashes = False
@@ -73,9 +79,8 @@ class WorkerApplication(Starlette):
         return send_on
 
     async def _status(self, request: Request) -> Response:
-        principal = principals.identify(request.headers.get("authorization", "").encode("latin-1"), self.observers)
-        if not principals.may(principal, Action.OBSERVE):
-            raise token_needed()
+        self._gate.admit(caller_of(request.scope), self.observers, Action.OBSERVE, token_needed)
+        require_no_query(request.scope["query_string"])
         return Response(msgspec.json.encode(status.document(self._joined())), media_type="application/json")
 
     async def _healthy(self, request: Request) -> Response:

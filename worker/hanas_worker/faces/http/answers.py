@@ -5,7 +5,7 @@ from typing import Protocol
 import msgspec
 
 from hanas_core.state import index
-from hanas_serving.answers import Answer
+from hanas_serving.answers import INERT, Answer
 from hanas_serving.problems import Problem
 from hanas_worker import store
 
@@ -44,7 +44,7 @@ def of_page(page: index.KeyPage, epoch: int) -> Answer:
     """Return the answer with a page of the list of keys."""
     keys = [Listed(key, str(entry.version), entry.size) for key, entry in page.entries]
     body = msgspec.json.encode(Page(keys, page.following))
-    lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n" % (len(body), epoch)
+    lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n%b" % (len(body), epoch, INERT)
     return Answer(200, lines, body)
 
 
@@ -58,9 +58,17 @@ def fail(reply: Reply, error: Exception, epoch: int | None) -> None:
         reply.fail(error)
 
 
-def token_needed() -> Problem:
-    """Return the answer to a client without a valid token."""
-    return Problem(401, "a bearer token is needed: Authorization: Bearer ...", {"www-authenticate": "Bearer"})
+def token_needed(authorization: bytes | None) -> Problem:
+    """Return the answer to a client without a valid token; ``authorization``: what it sent."""
+    challenge = {"www-authenticate": "Bearer"}
+    if authorization is not None:
+        return Problem(401, "this token is not valid here: send Authorization: Bearer and one that is", challenge)
+    return Problem(
+        401,
+        "a bearer token is needed: Authorization: Bearer ... A client that was redirected may have dropped it, as many "
+        "do to another host: use curl --location-trusted, ask the main directly, or send it anew at each redirect",
+        challenge,
+    )
 
 
 _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {

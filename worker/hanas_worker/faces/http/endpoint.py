@@ -6,10 +6,13 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
+from hanas_serving.fields import require_no_query
+from hanas_serving.gate import caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
 from hanas_worker.faces.http.answers import fail, of_page
+from hanas_worker.faces.http.digests import check, digests_of
 from hanas_worker.faces.http.keys import KeyRead, Keys, KeyWrite
 from hanas_worker.store import Store
 
@@ -59,15 +62,17 @@ class KeysEndpoint:
         await send_answer(await reply.waiter, send, bodiless=scope["method"] == "HEAD")
 
     async def _ask(self, reply: _Awaited, scope: Scope, receive: Receive) -> None:
-        method, path, headers = scope["method"], scope["raw_path"], scope["headers"]
+        method, path = scope["method"], scope["raw_path"]
+        scope = {**scope, "headers": self._keys.gate.examine(method, scope["headers"])}
+        caller = caller_of(scope)
         if path == COLLECTION:
-            store = self._keys.admit(headers, Action.LIST, b"")
+            store = self._keys.admit(caller, Action.LIST, b"")
             if method not in {"GET", "HEAD"}:
                 raise Problem(405, "the list of keys takes GET only", {"allow": "GET, HEAD"})
-            page = requests.page_of(requests.query_of(scope["query_string"]))
+            page = requests.page_of(requests.query_of(scope["query_string"], requests.OF_LISTS))
             reply.answer(of_page(*await store.list(page.prefix, page.after, page.limit, stale=page.stale)))
             return
-        store = self._keys.admit(headers, _ACTIONS.get(method, Action.READ), path[len(requests.KEY_PATH) :])
+        store = self._keys.admit(caller, _ACTIONS.get(method, Action.READ), path[len(requests.KEY_PATH) :])
         key = requests.key_of(path)
         if method not in _ACTIONS:
             raise Problem(405, f"a key takes {_METHODS}", {"allow": _METHODS})
@@ -82,17 +87,20 @@ class KeysEndpoint:
         options = requests.options_of(scope["headers"])
         if bodiless:
             options = options._replace(part=None)
-        stale = requests.is_stale(requests.query_of(scope["query_string"]))
+        stale = requests.is_stale(requests.query_of(scope["query_string"], requests.OF_READS))
         store.read(KeyRead(store, key, stale, reply, options, bodiless))
 
     async def _write(self, store: Store, key: str, scope: Scope, receive: Receive, reply: _Awaited) -> None:
         put, headers = scope["method"] == "PUT", scope["headers"]
+        require_no_query(scope["query_string"])
         write = requests.write_of(key, headers, b"" if put else None)
         if put:
+            digests = digests_of(headers)
             length = requests.length_of(headers)
             if length is not None and length > self._keys.value_bytes:
                 raise self._keys.too_large(length)
             store.require_main()  # before the body is sent for nothing
             value = await body_of(receive, self._keys.value_bytes, self._keys.too_large)
+            await check(digests, value)
             write = msgspec.structs.replace(write, value=value)
         store.write(write, KeyWrite(store, reply))
