@@ -11,7 +11,7 @@ from typing import Any
 import uvloop
 
 from hanas_core.volume.errors import FolderError
-from hanas_serving import settings
+from hanas_serving import allocator, settings
 from hanas_serving.settings import SettingError
 
 _LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
@@ -19,6 +19,7 @@ _LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
 
 def run(name: str, main: Callable[[asyncio.Event], Awaitable[Any]]) -> int:
     """Run ``main`` until it returns; the event it gets is set by SIGTERM and SIGINT. Returns the exit code."""
+    allocator.give_back_large_blocks()
     level = "HANAS_LOG_LEVEL"
     try:
         logging.basicConfig(

@@ -7,6 +7,7 @@ import socket
 
 from starlette.types import ASGIApp
 
+from hanas_serving.budget import Budget
 from hanas_serving.direct import Direct
 from hanas_serving.http1 import IDLE_SECONDS, Connection, Server
 from hanas_serving.settings import SettingError
@@ -31,10 +32,19 @@ class HttpEndpoint:
     """One application on one bound socket, over HTTP/1.1."""
 
     def __init__(
-        self, app: ASGIApp, bound: socket.socket, *, direct: Direct | None = None, idle_seconds: float = IDLE_SECONDS
+        self,
+        app: ASGIApp,
+        bound: socket.socket,
+        *,
+        direct: Direct | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        memory: Budget | None = None,
     ) -> None:
-        """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`."""
-        self._server = Server(app, direct, idle_seconds=idle_seconds)
+        """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`.
+
+        ``memory``: for what clients send and do not take; None: an own budget.
+        """
+        self._server = Server(app, direct, idle_seconds=idle_seconds, memory=memory)
         self._socket = bound
         self._listener: asyncio.Server | None = None
 

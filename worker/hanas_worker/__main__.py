@@ -55,7 +55,7 @@ async def _run(stopping: asyncio.Event) -> None:
     app = WorkerApplication(settings)
     link = LinkEndpoint(settings.secrets)
     endpoints = [
-        HttpEndpoint(app, sockets[0], direct=app.direct),
+        HttpEndpoint(app, sockets[0], direct=app.direct, memory=app.memory),
         HttpEndpoint(link, sockets[1], idle_seconds=IDLE_SECONDS),
     ]
     for endpoint in endpoints:

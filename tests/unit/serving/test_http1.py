@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -35,7 +36,7 @@ def server(handler: Echo) -> Server:
 
 @asynccontextmanager
 async def listening(
-    app: ASGIApp, direct: Direct | None = None, **limits: float
+    app: ASGIApp, direct: Direct | None = None, **limits: Any
 ) -> AsyncIterator[tuple[Server, Callable[[], "asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]"]]]:
     """Serve on a socket; the call opens a connection to it."""
     server, loop = Server(app, direct, **limits), asyncio.get_running_loop()

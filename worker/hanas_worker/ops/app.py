@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from hanas_core.members.documents import LOG
 from hanas_serving import principals, problems
+from hanas_serving.budget import Budget
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http.answers import TRY_AGAIN, token_needed
@@ -20,6 +21,7 @@ from hanas_worker.faces.http.keys import Keys
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.node import Node
 from hanas_worker.ops import status
+from hanas_worker.ops.memory import MemoryCollector, MemoryState
 from hanas_worker.ops.metrics import NodeCollector
 from hanas_worker.store import Store
 
@@ -32,10 +34,12 @@ class WorkerApplication(Starlette):
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
         tokens = settings.client_tokens
+        self.memory = Budget(settings.memory_bytes, settings.queue_bytes)
+        """For the bodies and answers on the client port."""
         self._observers = (*tokens, *settings.secrets) if tokens else ()
         self.direct = Keys(settings.client_tokens, settings.value_bytes)
         """Answers plain requests for keys, in front of this application."""
-        self._endpoint = KeysEndpoint(self.direct)
+        self._endpoint = KeysEndpoint(self.direct, self.memory)
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
         super().__init__(
@@ -52,8 +56,9 @@ class WorkerApplication(Starlette):
     def join(self, node: Node) -> None:
         """Answer for ``node`` from now on."""
         self.node = node
-        self.direct.store = Store(node.logs[LOG])
+        self.direct.store = Store(node.logs[LOG], self.memory)
         self._metrics.register(NodeCollector(node))
+        self._metrics.register(MemoryCollector(self.memory))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -74,7 +79,8 @@ class WorkerApplication(Starlette):
         principal = principals.identify(request.headers.get("authorization", "").encode("latin-1"), self._observers)
         if not principals.may(principal, Action.OBSERVE):
             raise token_needed()
-        return Response(msgspec.json.encode(status.document(self._joined())), media_type="application/json")
+        document = status.document(self._joined(), MemoryState.of(self.memory))
+        return Response(msgspec.json.encode(document), media_type="application/json")
 
     async def _healthy(self, request: Request) -> Response:
         """Answer as long as the event loop runs, whatever the folder does."""
