@@ -37,6 +37,9 @@ class Wire(asyncio.Transport):
         del data
         self.count += 1
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Do nothing: a client takes everything."""
+
     def is_closing(self) -> bool:
         """Return False."""
         return False
@@ -88,8 +91,8 @@ async def measure() -> dict[str, float]:
     """Return µs for each request, by method."""
     service, keys = Service(), Keys((), _ROOM, Gate())
     state = SimpleNamespace(service=service, replica=service.replica, member=SimpleNamespace(epoch=1))
-    keys.store = Store(cast("LogDriver", SimpleNamespace(state=state, main_url=None)))
     server = Server(cast("WorkerApplication", None), keys)
+    keys.store = Store(cast("LogDriver", SimpleNamespace(state=state, main_url=None)), server.memory)
     connections = [Connection(server) for _ in range(_CONNECTIONS)]
     wires = [Wire() for _ in connections]
     for connection, wire in zip(connections, wires, strict=True):

@@ -12,7 +12,7 @@ import uvloop
 
 from hanas_core import streams
 from hanas_core.volume.errors import FolderError
-from hanas_serving import settings
+from hanas_serving import allocator, settings
 from hanas_serving.settings import SettingError
 
 _LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
@@ -21,6 +21,7 @@ _LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
 def run(name: str, main: Callable[[asyncio.Event], Awaitable[Any]]) -> int:
     """Run ``main`` until it returns; the event it gets is set by SIGTERM, SIGINT, SIGHUP. Returns the exit code."""
     streams.open_standard()
+    allocator.give_back_large_blocks()
     level = "HANAS_LOG_LEVEL"
     try:
         logging.basicConfig(

@@ -7,6 +7,7 @@ import socket
 
 from starlette.types import ASGIApp
 
+from hanas_serving.budget import Budget
 from hanas_serving.direct import Direct
 from hanas_serving.http1 import IDLE_SECONDS, Connection, Server
 from hanas_serving.identity import Identified
@@ -41,13 +42,15 @@ class HttpEndpoint:
         *,
         direct: Direct | None = None,
         idle_seconds: float = IDLE_SECONDS,
+        memory: Budget | None = None,
         refusals: Refusals | None = None,
     ) -> None:
         """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`.
 
-        Errors that are answered are counted in ``refusals``.
+        ``memory``: for what clients send and do not take; None: an own budget. Errors that are answered are counted in
+        ``refusals``.
         """
-        self._server = Server(app, direct, idle_seconds=idle_seconds, refusals=refusals)
+        self._server = Server(app, direct, idle_seconds=idle_seconds, memory=memory, refusals=refusals)
         self._socket = bound
         self._listener: asyncio.Server | None = None
 

@@ -16,6 +16,7 @@ from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.fitness import Unfit
 from hanas_overseer.decisions import Decisions
+from hanas_serving.budget import Budget
 from hanas_serving.gate import Gate
 from hanas_serving.lanes import Lane
 from hanas_worker.faces.http.endpoint import KeysEndpoint
@@ -102,6 +103,7 @@ class Worker:
             value_bytes=VALUE_BYTES,
             segment_bytes=segment_bytes,
             cache_bytes=world.random.choice(CACHES_BYTES),
+            memory_bytes=1 << 30,
             snapshot_bytes=snapshot_bytes,
             compact_share=compact_share,
             compact_bytes=compact_bytes,
@@ -132,7 +134,8 @@ class Worker:
         self.loop = ProcessLoop(self.world, self.name, rate=self._rate)
         gate = Gate()
         self._keys = Keys((), VALUE_BYTES, gate)
-        self._endpoint = KeysEndpoint(self._keys)
+        self._memory = Budget()
+        self._endpoint = KeysEndpoint(self._keys, self._memory)
         self._link = LinkEndpoint((), gate)
         self._stopping = asyncio.Event()
         self.loop.spawn(self._live()).add_done_callback(self._ended)
@@ -175,7 +178,7 @@ class Worker:
         overseers = Overseers(self._settings.overseers, TIMING, outbound, runtime)
         node = Node(self._settings, self.mount, self._folder_id, overseers, outbound, runtime)
         await lane.run(clear_temporary(self.mount, self.name, node.host.incarnation), TIMING.folder_timeout)
-        self.node, self._keys.store = node, Store(node.logs[LOG])
+        self.node, self._keys.store = node, Store(node.logs[LOG], self._memory)
         self._link.join(self._folder_id, node.hear)
         await node.run(self._stopping)
 

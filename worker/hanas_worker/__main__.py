@@ -58,7 +58,7 @@ async def _run(stopping: asyncio.Event) -> None:
     app = WorkerApplication(settings, gate)
     link = LinkEndpoint(settings.secrets, gate)
     endpoints = [
-        HttpEndpoint(app, sockets[0], direct=app.direct, refusals=gate.refusals),
+        HttpEndpoint(app, sockets[0], direct=app.direct, memory=app.memory, refusals=gate.refusals),
         HttpEndpoint(link, sockets[1], idle_seconds=IDLE_SECONDS, refusals=gate.refusals),
     ]
     for endpoint in endpoints:

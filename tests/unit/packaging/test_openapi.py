@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from hanas_overseer.documents import MemberEntry
 from hanas_serving import problems
+from hanas_serving.budget import Budget
 from hanas_serving.gate import Caller, Gate
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
@@ -110,7 +111,7 @@ class Joined(Keys):
 
 
 async def test_the_methods_of_keys_are_described() -> None:
-    app = KeysEndpoint(Joined((), 1, Gate()))
+    app = KeysEndpoint(Joined((), 1, Gate()), Budget())
     described = calls(description("worker"))
     assert await allowed(app, "/v1/kv") == described["/v1/kv"]
     assert await allowed(app, "/v1/kv/key") == described["/v1/kv/{key}"]

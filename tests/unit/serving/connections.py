@@ -21,6 +21,7 @@ class Wire(asyncio.Transport):
         self.reading = True
         self.half_closed = False
         self.unsent = 0
+        self.limits: tuple[int | None, int | None] = (None, None)
 
     @property
     def content(self) -> bytes:
@@ -54,6 +55,9 @@ class Wire(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limits = high, low
 
     def pause_reading(self) -> None:
         self.reading = False

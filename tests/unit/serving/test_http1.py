@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -35,13 +36,10 @@ def server(handler: Echo) -> Server:
 
 @asynccontextmanager
 async def listening(
-    app: ASGIApp, direct: Direct | None = None, *, idle_seconds: float = 5.0, stall_seconds: float = 60.0
+    app: ASGIApp, direct: Direct | None = None, **limits: Any
 ) -> AsyncIterator[tuple[Server, Callable[[], "asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]"]]]:
     """Serve on a socket; the call opens a connection to it."""
-    server, loop = (
-        Server(app, direct, idle_seconds=idle_seconds, stall_seconds=stall_seconds),
-        asyncio.get_running_loop(),
-    )
+    server, loop = Server(app, direct, **limits), asyncio.get_running_loop()
     listener = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
 

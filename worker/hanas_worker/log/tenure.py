@@ -73,6 +73,7 @@ class Tenure:
             state.replica,
             lanes=(host.new_lane(Duty.COMMIT), host.new_lane(Duty.READ_CHECK)),
             timeout=host.timing.folder_timeout,
+            queue_bytes=host.settings.queue_bytes,
             on_end=self._ended,
             on_room_needed=state.wakers[Duty.PREPARE].set,
         )

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from hanas_core.members.documents import LOG
 from hanas_serving import problems
+from hanas_serving.budget import Budget
 from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Gate, Gated, caller_of
 from hanas_serving.principals import Action
@@ -23,6 +24,7 @@ from hanas_worker.faces.http.keys import Keys
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.node import Node
 from hanas_worker.ops import status
+from hanas_worker.ops.memory import MemoryCollector, MemoryState
 from hanas_worker.ops.metrics import NodeCollector
 from hanas_worker.store import Store
 
@@ -38,9 +40,11 @@ class WorkerApplication(Starlette):
         tokens = settings.client_tokens
         self.observers = (*tokens, *settings.secrets) if tokens else ()
         """The tokens of those who may see the state of this worker; everyone may if there are none."""
+        self.memory = Budget(settings.memory_bytes, settings.queue_bytes)
+        """For the bodies and answers on the client port."""
         self.direct = Keys(settings.client_tokens, settings.value_bytes, gate)
         """Answers plain requests for keys, in front of this application."""
-        self._endpoint = KeysEndpoint(self.direct)
+        self._endpoint = KeysEndpoint(self.direct, self.memory)
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
         self._metrics.register(gate.refusals)
@@ -60,8 +64,9 @@ class WorkerApplication(Starlette):
     def join(self, node: Node) -> None:
         """Answer for ``node`` from now on."""
         self.node = node
-        self.direct.store = Store(node.logs[LOG])
+        self.direct.store = Store(node.logs[LOG], self.memory)
         self._metrics.register(NodeCollector(node))
+        self._metrics.register(MemoryCollector(self.memory))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -81,7 +86,8 @@ class WorkerApplication(Starlette):
     async def _status(self, request: Request) -> Response:
         self._gate.admit(caller_of(request.scope), self.observers, Action.OBSERVE, token_needed)
         require_no_query(request.scope["query_string"])
-        return Response(msgspec.json.encode(status.document(self._joined())), media_type="application/json")
+        document = status.document(self._joined(), MemoryState.of(self.memory))
+        return Response(msgspec.json.encode(document), media_type="application/json")
 
     async def _healthy(self, request: Request) -> Response:
         """Answer as long as the event loop runs, whatever the folder does."""

@@ -51,7 +51,7 @@ def of_page(page: index.KeyPage, epoch: int) -> Answer:
 def fail(reply: Reply, error: Exception, epoch: int | None) -> None:
     """Answer with the problem that ``error`` is, or that a refusal means; ``epoch``: the highest one known."""
     if isinstance(error, store.Refusal):
-        error = _problem(error, reply.path)
+        error = problem(error, reply.path)
     if isinstance(error, Problem):
         reply.answer(error.answer(epoch))
     else:
@@ -78,6 +78,11 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
     store.KeyReused: (422, "this Idempotency-Key came with another request before: use a new one for each write", {}),
     store.Full: (507, "the volume is full and nothing was written: make room on it or enlarge it; reads go on", {}),
     store.Busy: (503, "too many requests are waiting for the volume; nothing was done: try again", TRY_AGAIN),
+    store.Crowded: (
+        503,
+        "too much of what clients send or are sent is under way (HANAS_MEMORY); nothing was done: try again",
+        TRY_AGAIN,
+    ),
     store.Unreadable: (503, "the value cannot be read just now", TRY_AGAIN),
     store.Unknown: (
         503,
@@ -91,7 +96,8 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
 """Status, detail and headers; `Elsewhere` without a main, `Conflict` without a version."""
 
 
-def _problem(refusal: store.Refusal, target: bytes) -> Problem:
+def problem(refusal: store.Refusal, target: bytes) -> Problem:
+    """Return the problem that ``refusal`` is to a request for ``target``, a path with its query."""
     status, detail, headers = _PROBLEMS[type(refusal)]
     match refusal:
         case store.Elsewhere(main=str(main)):
