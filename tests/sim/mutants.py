@@ -443,6 +443,18 @@ MUTANTS = (
     ),
     # ------------------------------------------------------------------ telling a dead main
     Mutant(
+        "a keep-alive counts whoever made it",
+        "hanas_worker.neighbours.keepalives:LinkEndpoint._answer",
+        _one("if not gate.proves(proof, _KEEPALIVE, body):", "if False:"),
+        story="found in use: an invented commit position makes every takeover fail",
+    ),
+    Mutant(
+        "a keep-alive counts however old it is",
+        "hanas_worker.neighbours.authenticity:Gate.is_fresh",
+        _one("echo is not None and 0 <= self.time - echo <= self._fresh_seconds * 1000", "True"),
+        story="found in use: repeated keep-alives of a dead main hide its death",
+    ),
+    Mutant(
         "a takeover on a dead folder",
         "hanas_core.members.detector:Detector._judge",
         _one("if probe.canary_ok and looked:", "if looked:"),

@@ -7,11 +7,13 @@ the mutant that has the bug again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from hanas_core.log.claimfile import POINTER_OFFSET
 from hanas_core.members.member import IsolationPolicy
 from hanas_core.members.roles import Role
 from hanas_core.volume import names
+from tests.sim.attacker import Trick
 from tests.sim.explore import lose_all
 from tests.sim.mount import Call
 from tests.sim.network import Answer
@@ -229,7 +231,9 @@ def _followed_before_it_serves(story: Story) -> None:
     story.until(lambda: all(worker.role in {Role.MAIN, Role.BACKUP} for worker in story.workers.values()))
     first = story.main()
     others = story.others(first)
+    story.ask(first, "PUT", "k", b"committed")()
     appended = story.catch(first, Place("sync", "segments/", role=Role.MAIN), "after")
+    unknown = story.ask(first, "PUT", "k", b"not known to be committed")
     story.until(appended)
     pointed = {
         worker: story.catch(worker, Place("write_block", "claims/", POINTER_OFFSET, Role.ELECT), "after")
@@ -244,6 +248,9 @@ def _followed_before_it_serves(story: Story) -> None:
     story.until(lambda: first.log is not None and first.log.state.followed_epoch == 3)
     story.for_seconds(0.5)
     third.mount.release()
+    with suppress(TimeoutError):
+        unknown()
+    story.clients.start(2)
     story.main()
 
 
@@ -260,6 +267,22 @@ def _corrupt_below_a_cut(story: Story) -> None:
     for worker in story.workers.values():
         worker.start()
     story.for_seconds(4.0)
+
+
+def _death_that_is_hidden(story: Story) -> None:
+    main = story.main()
+    story.for_seconds(1.0)
+    story.network.attacker.begin({Trick.REPEAT})
+    main.kill(machine=True)
+    story.main()
+
+
+def _invented_commit_position(story: Story) -> None:
+    main = story.main()
+    story.network.attacker.begin({Trick.INVENT})
+    story.for_seconds(1.0)
+    main.kill(machine=True)
+    story.main()
 
 
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
@@ -307,7 +330,7 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
     ),
     "seed 101: a backup applies what an epoch begins with that nobody knows to serve": (
         _followed_before_it_serves,
-        CALM,
+        CALM._replace(clients=0),
         GROWING,
         "an epoch is followed before it serves",
     ),
@@ -328,6 +351,18 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM._replace(clients=0),
         ANYTHING._replace(compact_share=0.5),
         "a compaction drops deletes that older segments need",
+    ),
+    "found in use: repeated keep-alives of a dead main hide its death": (
+        _death_that_is_hidden,
+        CALM,
+        GROWING,
+        "a keep-alive counts however old it is",
+    ),
+    "found in use: an invented commit position makes every takeover fail": (
+        _invented_commit_position,
+        CALM,
+        GROWING,
+        "a keep-alive counts whoever made it",
     ),
 }
 

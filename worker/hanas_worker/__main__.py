@@ -51,7 +51,7 @@ async def _run(stopping: asyncio.Event) -> None:
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
     if not settings.secrets:
-        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
+        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches an overseer can ask it for a takeover")
     app = WorkerApplication(settings)
     link = LinkEndpoint(settings.secrets)
     endpoints = [
@@ -69,7 +69,7 @@ async def _run(stopping: asyncio.Event) -> None:
             node = Node(settings, *location, overseers, outbound, runtime)
             await _prepare(node.host)
             app.join(node)
-            link.join(node.host.folder_id, node.hear)
+            link.join(node.host.folder_id, node.gate, node.hear)
             await node.run(stopping)
     except Rejected as refusal:
         raise SettingError(str(refusal)) from None

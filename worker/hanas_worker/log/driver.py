@@ -13,6 +13,7 @@ each on its interval or when it is woken:
 
 import asyncio
 import logging
+import math
 from collections.abc import Coroutine
 from typing import Any, NamedTuple, assert_never
 
@@ -74,6 +75,8 @@ class LogDriver:
         self._follower = Follower(state)
         self._claiming: set[asyncio.Task[None]] = set()
         """Tasks that ask for a takeover or carry one out."""
+        self._nudged_at = -math.inf
+        """When the link last gave reason to look at the claims."""
         self._conditions: object = None
         """What the presence block and the last report show."""
 
@@ -188,7 +191,7 @@ class LogDriver:
     def _hold_on_to(self, claim: Claim) -> None:
         """Notice at once when the main's process dies."""
         detector, host = self.state.member.detector, self._host
-        host.keep(self._ways.hold(claim.link_url, lambda: detector.closed(host.now, claim.epoch)))
+        host.keep(self._ways.hold(claim, lambda: detector.closed(host.now, claim.epoch)))
 
     def _claim(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -242,26 +245,49 @@ class LogDriver:
 
     # ------------------------------------------------------------------ what is told and shown of it
 
-    def hear(self, incarnation: str, news: LogNews) -> int:
-        """Process the news of a main; return the highest epoch that is known here."""
-        state, member, now = self.state, self.state.member, self._host.now
-        if news.epoch > member.epoch or news.state is MainState.HANDED_OVER:
-            state.wakers[Duty.WATCH].set()
-        elif news.epoch == member.epoch and member.role is Role.BACKUP:
+    def hear(self, incarnation: str, news: LogNews, *, fresh: bool) -> int:
+        """Process the news of a member; return the highest epoch that is known here.
+
+        Of an epoch only the holder of its claim has something to say, and only what it says now (``fresh``) counts.
+        """
+        member = self.state.member
+        if news.epoch > member.epoch:
+            self._look_soon()
+        elif (
+            fresh and member.claim is not None and (news.epoch, incarnation) == (member.epoch, member.claim.incarnation)
+        ):
+            self._hear_the_main(incarnation, news)
+        return member.epoch
+
+    def _hear_the_main(self, incarnation: str, news: LogNews) -> None:
+        state, member = self.state, self.state.member
+        if news.state is MainState.HANDED_OVER:
+            self._look_soon()
+        elif member.role is Role.BACKUP:
             self._note_conditions()  # a condition that ends here counts even if it began after the last tick
             member.detector.heard(
-                now, news.epoch, incarnation, stalled_for=news.stalled_for, full=news.full, progress=news.progress
+                self._host.now,
+                news.epoch,
+                incarnation,
+                stalled_for=news.stalled_for,
+                full=news.full,
+                progress=news.progress,
             )
-            of_the_main = member.claim is not None and incarnation == member.claim.incarnation
-            if of_the_main and news.committed is not None and news.committed != state.committed:
-                state.committed = news.committed
+            committed = news.committed_there
+            if committed is not None and (state.committed is None or committed > state.committed):
+                state.committed = committed
                 state.wakers[Duty.LOG].set()
-        return member.epoch
 
     def answered(self, epoch: int) -> None:
         """Process a member's answer to the news: the highest epoch that it knows."""
         self.state.member.reached(self._host.now)
         if epoch > self.state.member.epoch:
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        """Look at the claims at once, but no more often than one main gives reason to, whoever repeats its words."""
+        if self._host.now - self._nudged_at >= self._host.timing.keepalive_interval:
+            self._nudged_at = self._host.now
             self.state.wakers[Duty.WATCH].set()
 
     def news(self, unread_for: float) -> LogNews | None:
