@@ -12,6 +12,7 @@ from contextlib import suppress
 from hanas_core.log.claimfile import POINTER_OFFSET
 from hanas_core.members.member import IsolationPolicy
 from hanas_core.members.roles import Role
+from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from tests.sim.attacker import Trick
 from tests.sim.explore import lose_all
@@ -87,6 +88,11 @@ class Story(Simulation):
         main.kill(machine=False)
         self.until(caught)
         return main, self.others(main)
+
+    def has_claimed_at_most(self, epochs: int) -> None:
+        claimed = len(self.disk.directories[names.CLAIMS].seen)
+        if claimed > epochs:
+            raise Violation(f"{claimed} epochs were claimed, though no takeover could succeed")
 
     def forget(self) -> None:
         """Restart the server with what is durable only."""
@@ -285,6 +291,51 @@ def _invented_commit_position(story: Story) -> None:
     story.main()
 
 
+def _corrupt_and_restored(story: Story) -> None:
+    main = story.main()
+    segment = story.disk.find(names.segment(1, 1))
+    assert segment is not None
+    story.until(lambda: len(story.faults.pages_before_a_batch(segment, 1, 1)) > 1)
+    for worker in story.workers.values():
+        worker.kill(machine=False)
+    page = story.faults.pages_before_a_batch(segment, 1, 1)[0]
+    whole = segment.durable[page]
+    story.faults.corrupt(segment, page)
+    for worker in story.workers.values():
+        worker.start()
+    story.for_seconds(20.0)
+    story.has_claimed_at_most(1 + 1)
+    told = [alert for worker in story.workers.values() if worker.log for alert in worker.log.book.open]
+    if not any(alert.kind is Verdict.TAKEOVER_FAILED and "offset" in alert.message for alert in told):
+        raise Violation(f"nobody says why there is no main any more after {main.name}: {told}")
+    segment.seen[page] = segment.durable[page] = whole
+    story.main()
+    story.world.rotten = False
+
+
+def _no_manifest_can_be_written(story: Story) -> None:
+    main = story.main()
+    repaired = False
+
+    def break_next(worker: Worker) -> None:
+        def fail(call: Call) -> bool:
+            del call
+            worker.mount.trouble.fails_once = not repaired
+            story.world.after(0.0, lambda: break_next(worker))
+            return False
+
+        if not repaired:
+            story.ambushes.wait(worker, Place("link", "manifests/"), "before", fail)
+
+    for worker in story.others(main):
+        break_next(worker)
+    main.kill(machine=False)
+    story.for_seconds(25.0)
+    story.has_claimed_at_most(1 + 14)
+    repaired = True
+    story.main()
+
+
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
     "seed 92: a claim is adopted, the file server forgets it, and its epoch is claimed by another one": (
         _adopted_before_it_is_durable,
@@ -363,6 +414,18 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "a keep-alive counts whoever made it",
+    ),
+    "found in use: a changed byte makes every takeover fail, and each one costs an epoch": (
+        _corrupt_and_restored,
+        CALM,
+        GROWING._replace(snapshot_bytes=1 << 30),
+        "an epoch is claimed that cannot serve, again and again",
+    ),
+    "found in use: no takeover can write its manifest, and each one costs an epoch": (
+        _no_manifest_can_be_written,
+        CALM,
+        GROWING,
+        "one's own failures do not lengthen the wait",
     ),
 }
 

@@ -9,6 +9,7 @@ from hanas_core.members.member import Effect, Follow, HandOver, IsolationPolicy,
 from hanas_core.members.roles import Role
 from hanas_core.members.timing import LAN
 from hanas_core.members.verdicts import Severity, Verdict
+from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable
 
 ME, OTHER = "1" * 32, "2" * 32
 
@@ -294,3 +295,42 @@ def test_an_epoch_that_was_begun_and_given_up_is_not_taken_up_again() -> None:
     worker.ended(5.0, 1, 0)
     assert worker.see(5.1, next_one, 1) == [Follow(next_one)]
     assert role_of(worker) is Role.BACKUP
+
+
+def test_a_takeover_that_failed_makes_the_next_one_wait_as_all_the_claims_since_the_last_served_ask() -> None:
+    worker = member()
+    for unserved, patience in ((1, 0.5), (3, 2.0)):
+        worker.see(0.0, claim(unserved + 1, ME), unserved)
+        worker.failed(0.0, unserved + 1, None)
+        assert (role_of(worker), worker.detector.patience) == (Role.BACKUP, patience)
+    worker.see(0.0, claim(5, ME), 0)
+    worker.failed(0.0, 5, None)
+    assert worker.detector.patience == 0.5
+    assert worker.conditions() == [], "another one served meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "advice"),
+    [
+        (Corruption("segments/0000000001-000001: at offset 4096 there is a bad batch"), "run 'hanas fsck' on it"),
+        (
+            FolderUnavailable("segments/0000000001-000001: input/output error"),
+            "the volume and its mount at worker-1",
+        ),
+    ],
+)
+def test_an_obstacle_to_a_takeover_is_told_until_an_epoch_serves(obstacle: FolderError, advice: str) -> None:
+    worker = member()
+    worker.see(0.0, claim(2, ME), 1)
+    worker.failed(0.0, 2, obstacle)
+    (told,) = worker.conditions()
+    assert (told.kind, told.severity, told.about) == (Verdict.TAKEOVER_FAILED, Severity.CRITICAL, "worker-1")
+    assert str(obstacle) in told.message
+    assert advice in told.advice
+    worker.see(1.0, claim(3, ME), 2)
+    assert worker.conditions() == [], "it tries again"
+    worker.failed(1.0, 3, obstacle)
+    worker.see(2.0, claim(4, OTHER), 3)
+    assert len(worker.conditions()) == 1
+    worker.served()
+    assert (worker.conditions(), worker.unserved, worker.detector.patience) == ([], 0, LAN.suspect_after)

@@ -83,12 +83,13 @@ async def test_the_link_makes_nobody_look_at_the_claims_all_the_time(main: Main,
     node = backup_of(main, main.folder.other())
     driver, wakes = node.logs[LOG], 0
     wake = driver.state.wakers[Duty.WATCH]
+    began = node.host.now
     for _ in range(1000):
         node.hear(keepalive(main.claim.incarnation, **news), True)
         driver.answered(9)
         wakes += wake.is_set()
         wake.clear()
-    assert wakes == 1
+    assert 1 <= wakes <= 1 + (node.host.now - began) / node.host.timing.keepalive_interval
     await until(lambda: node.hear(keepalive(main.claim.incarnation, **news), True) == (1,) and wake.is_set())
 
 

@@ -136,7 +136,7 @@ class LogDriver:
         if claim.epoch != member.epoch or member.role is not Role.BACKUP:
             return
         if sighting.unserved == 0:
-            member.detector.served()
+            member.served()
         if sighting.handed_over and claim.incarnation != member.incarnation and not host.leaving:
             conclusion = member.detector.handed_over(host.now)
             self.do([conclusion] if conclusion else [])
@@ -215,6 +215,8 @@ class LogDriver:
             evidence=msgspec.Raw(msgspec.json.encode(conclusion.evidence)),
         )
         try:
+            if state.member.unserved:
+                await self._rehearse(claim)
             try:
                 accepted = await self._ways.challenge(challenge)
             except NoSpace:
@@ -225,7 +227,20 @@ class LogDriver:
         except FolderError as error:
             _log.warning("the takeover could not be asked for: %s", error)
         if state.member.epoch == conclusion.epoch:
-            state.member.detector.restart(host.now)
+            state.member.detector.fruitless(host.now)
+
+    async def _rehearse(self, claim: Claim) -> None:
+        """Make sure that what stopped the last takeover does not stop the next one, too. Raises FolderError.
+
+        A claim is for ever, and one that cannot serve helps nobody.
+        """
+        member = self.state.member
+        try:
+            await self.tenure.rehearse(claim)
+        except FolderError as error:
+            member.obstacle = error
+            raise
+        member.obstacle = None
 
     async def _hand_over(self, why: str) -> None:
         if await self.tenure.hand_over(why):
