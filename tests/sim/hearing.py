@@ -26,7 +26,7 @@ from hanas_core.upkeep import compaction
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import Folder
-from hanas_worker.log.driver import LogDriver
+from hanas_worker.log.hearing import Hearing
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.service import Reader, Service
 from hanas_worker.log.values import Values
@@ -41,7 +41,7 @@ def hearing(witness: Witness) -> Iterator[None]:
     """Install the hooks in the production code."""
     append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
     commit, check, see = EpochLog.commit, EpochLog.check, Member.see
-    read_value, heard, hear = Values.read, Detector.heard, LogDriver.hear
+    read_value, heard, hear = Values.read, Detector.heard, Hearing.hear
     seal_check, after_check, roll = SealWatch.check, Service.after_check, compaction.roll
 
     async def hear_append(log: EpochLog, batch: Batch) -> Position:
@@ -105,10 +105,10 @@ def hearing(witness: Witness) -> Iterator[None]:
         witness.heard(incarnation)
         heard(detector, now, epoch, incarnation, stalled_for=stalled_for, full=full, progress=progress)
 
-    def hear_news(driver: LogDriver, incarnation: str, news: LogNews, *, fresh: bool) -> int:
+    def hear_news(hearing: Hearing, incarnation: str, news: LogNews, *, fresh: bool) -> int:
         if news.sequence == FORGED:
             witness.world.accuse(f"{running_loop().name} believes a keep-alive that an attacker made")
-        return hear(driver, incarnation, news, fresh=fresh)
+        return hear(hearing, incarnation, news, fresh=fresh)
 
     def hear_see(member: Member, now: float, claim: Claim, unserved: int) -> list[Effect]:
         effects = see(member, now, claim, unserved)
@@ -156,6 +156,6 @@ def hearing(witness: Witness) -> Iterator[None]:
         patch.object(Service, "after_check", hear_after_check),
         patch.object(Values, "read", hear_value),
         patch.object(Detector, "heard", hear_heard),
-        patch.object(LogDriver, "hear", hear_news),
+        patch.object(Hearing, "hear", hear_news),
     ):
         yield

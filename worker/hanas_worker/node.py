@@ -195,7 +195,7 @@ class Node:
 
     def _answered(self, keepalive: KeepAlive, epochs: Epochs) -> None:
         for news, epoch in zip(keepalive.logs, epochs, strict=False):
-            self.logs[news.log].answered(epoch)
+            self.logs[news.log].hearing.answered(epoch)
 
     def hear(self, keepalive: KeepAlive, fresh: bool) -> Epochs:
         """Take in what a member sent, ``fresh`` if it was made just now.
@@ -204,7 +204,7 @@ class Node:
         """
         drivers = {driver.state.id: driver for driver in self.logs}
         return tuple(
-            drivers[news.log].hear(keepalive.incarnation, news, fresh=fresh) if news.log in drivers else 0
+            drivers[news.log].hearing.hear(keepalive.incarnation, news, fresh=fresh) if news.log in drivers else 0
             for news in keepalive.logs
         )
 

@@ -10,6 +10,7 @@ Nobody promotes itself without a claim. A claim counts as one's own by the incar
 each own claim is acted upon once.
 """
 
+import math
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
@@ -39,6 +40,10 @@ _NEXT = {
     (Role.MAIN, RoleEvent.ENDED): Role.BACKUP,
 }
 """Every change of a role; whatever is not here does not happen."""
+
+
+_LONGEST_STAY_SECONDS = 3600.0
+"""An isolated main that nobody could replace hands over again after at most this time."""
 
 
 class IsolationPolicy(StrEnum):
@@ -100,6 +105,9 @@ class Member:
         self._tried_epoch = 0
         self._reached_at = 0.0
         self._isolated = False
+        self._departures = 0
+        """How often this main handed over because it was isolated, since another one last served."""
+        self._stays_until = -math.inf
 
     @property
     def epoch(self) -> int:
@@ -152,6 +160,8 @@ class Member:
     def served(self) -> None:
         """Take note that the highest known epoch serves, or has served."""
         self.unserved, self.obstacle = 0, None
+        if self.claim is not None and self.claim.incarnation != self.incarnation:
+            self._departures, self._stays_until = 0, -math.inf
         self.detector.served()
 
     def rolled(self, now: float, claim: Claim) -> None:
@@ -204,7 +214,9 @@ class Member:
             was_isolated = self._isolated
             self._isolated = now - self._reached_at > self._timing.isolation_after
             leaves = was_isolated and self._isolated and others_connected
-            if leaves and self._policy is IsolationPolicy.STEP_DOWN:
+            if leaves and self._policy is IsolationPolicy.STEP_DOWN and now >= self._stays_until:
+                self._stays_until = now + min(self._timing.most_patience * 2.0**self._departures, _LONGEST_STAY_SECONDS)
+                self._departures = min(self._departures + 1, 16)
                 why = "isolated: no backup and no overseer is reachable, while another member is not isolated"
                 return [HandOver(why)]
         if self.role is Role.BACKUP:

@@ -1,5 +1,7 @@
 """What a worker becomes, and when: claims, takeovers, steps down, hand-overs."""
 
+import itertools
+
 import msgspec
 import pytest
 
@@ -334,3 +336,26 @@ def test_an_obstacle_to_a_takeover_is_told_until_an_epoch_serves(obstacle: Folde
     assert len(worker.conditions()) == 1
     worker.served()
     assert (worker.conditions(), worker.unserved, worker.detector.patience) == ([], 0, LAN.suspect_after)
+
+
+def hand_overs(worker: Member, begin: float, end: float) -> list[float]:
+    """Let an isolated main live from ``begin`` to ``end``; return when it hands over. It serves again each time."""
+    times, now = [], begin
+    while now < end:
+        now += 1.0
+        if any(isinstance(effect, HandOver) for effect in worker.tick(now, "n", others_connected=True)):
+            times.append(now)
+    return times
+
+
+def test_an_isolated_main_that_nobody_can_replace_hands_over_ever_more_rarely() -> None:
+    worker = main_of(1, IsolationPolicy.STEP_DOWN)
+    times = hand_overs(worker, 10.0, 24 * 3600.0)
+    assert [later - earlier for earlier, later in itertools.pairwise(times)][:3] == [30.0, 60.0, 120.0]
+    assert len(times) < 35
+    worker.see(times[-1], claim(2, OTHER), 0)
+    worker.served()
+    now = times[-1] + 10.0
+    worker.see(now, claim(3, ME), 1)
+    assert worker.promoted(now, 3)
+    assert len(hand_overs(worker, now, now + 10.0)) == 1, "another one served meanwhile"

@@ -86,7 +86,7 @@ async def test_the_link_makes_nobody_look_at_the_claims_all_the_time(main: Main,
     began = node.host.now
     for _ in range(1000):
         node.hear(keepalive(main.claim.incarnation, **news), True)
-        driver.answered(9)
+        driver.hearing.answered(9)
         wakes += wake.is_set()
         wake.clear()
     assert 1 <= wakes <= 1 + (node.host.now - began) / node.host.timing.keepalive_interval

@@ -13,7 +13,6 @@ each on its interval or when it is woken:
 
 import asyncio
 import logging
-import math
 from collections.abc import Coroutine
 from typing import Any, NamedTuple, assert_never
 
@@ -34,6 +33,7 @@ from hanas_core.volume.folder import Folder
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.compactor import Compactor
 from hanas_worker.log.follower import Follower
+from hanas_worker.log.hearing import Hearing
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.service import Service
 from hanas_worker.log.snapshots import Snapshots
@@ -69,14 +69,13 @@ class LogDriver:
         self.tenure = Tenure(state)
         self.values = Values(state)
         self.compactor = Compactor(state, self.tenure, self._learn_places)
+        self.hearing = Hearing(state, self._note_conditions)
         self._host = state.host
         self._ways = ways
         self._snapshots = Snapshots(state)
         self._follower = Follower(state)
         self._claiming: set[asyncio.Task[None]] = set()
         """Tasks that ask for a takeover or carry one out."""
-        self._nudged_at = -math.inf
-        """When the link last gave reason to look at the claims."""
         self._conditions: object = None
         """What the presence block and the last report show."""
 
@@ -259,51 +258,6 @@ class LogDriver:
         return True
 
     # ------------------------------------------------------------------ what is told and shown of it
-
-    def hear(self, incarnation: str, news: LogNews, *, fresh: bool) -> int:
-        """Process the news of a member; return the highest epoch that is known here.
-
-        Of an epoch only the holder of its claim has something to say, and only what it says now (``fresh``) counts.
-        """
-        member = self.state.member
-        if news.epoch > member.epoch:
-            self._look_soon()
-        elif (
-            fresh and member.claim is not None and (news.epoch, incarnation) == (member.epoch, member.claim.incarnation)
-        ):
-            self._hear_the_main(incarnation, news)
-        return member.epoch
-
-    def _hear_the_main(self, incarnation: str, news: LogNews) -> None:
-        state, member = self.state, self.state.member
-        if news.state is MainState.HANDED_OVER:
-            self._look_soon()
-        elif member.role is Role.BACKUP:
-            self._note_conditions()  # a condition that ends here counts even if it began after the last tick
-            member.detector.heard(
-                self._host.now,
-                news.epoch,
-                incarnation,
-                stalled_for=news.stalled_for,
-                full=news.full,
-                progress=news.progress,
-            )
-            committed = news.committed_there
-            if committed is not None and (state.committed is None or committed > state.committed):
-                state.committed = committed
-                state.wakers[Duty.LOG].set()
-
-    def answered(self, epoch: int) -> None:
-        """Process a member's answer to the news: the highest epoch that it knows."""
-        self.state.member.reached(self._host.now)
-        if epoch > self.state.member.epoch:
-            self._look_soon()
-
-    def _look_soon(self) -> None:
-        """Look at the claims at once, but no more often than one main gives reason to, whoever repeats its words."""
-        if self._host.now - self._nudged_at >= self._host.timing.keepalive_interval:
-            self._nudged_at = self._host.now
-            self.state.wakers[Duty.WATCH].set()
 
     def news(self, unread_for: float) -> LogNews | None:
         """Return the news of a main or main-elect. ``unread_for``: age of the mail, seconds."""

@@ -15,7 +15,7 @@ class Ways(NamedTuple):
     """The ways to the other members and to the overseers."""
 
     tell: Callable[[tuple[LogNews, ...]], None]
-    """Send news of logs to every other member, now; each one's driver gets the answers (`LogDriver.answered`)."""
+    """Send news of logs to every other member, now; each log gets the answers (`Hearing.answered`)."""
     probe: Callable[[LogState, StartProbe], Coroutine[Any, Any, None]]
     """Ask the main through the folder whether it can commit; tell the detector the result of the own canary."""
     challenge: Callable[[Challenge], Coroutine[Any, Any, bool]]
