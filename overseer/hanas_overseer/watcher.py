@@ -5,6 +5,7 @@ import logging
 from contextlib import suppress
 
 from hanas_core.members.documents import MainInfo, Report
+from hanas_core.members.roles import MainState
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
@@ -18,6 +19,9 @@ from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 
 _log = logging.getLogger(__name__)
+
+_LEADERLESS = 2.0
+"""After so many `folder_timeout` without a main that serves, a person is told."""
 
 
 class Watcher:
@@ -38,6 +42,8 @@ class Watcher:
         self._observation: Observation | None = None
         self._life_signs: tuple[LifeSign, ...] = ()
         self._seen_at: float | None = None
+        self._leaderless_since: float | None = None
+        """Since when the holder of the highest claim, whoever that was, has not served."""
         self._reports = Reports(timing)
         self.trouble = ""
         """The error of the last look; empty if it succeeded."""
@@ -139,6 +145,10 @@ class Watcher:
             self.trouble = ""
             self._life_signs = self._liveness.look(self._clock(), observation.presences)
             self._observation, self._seen_at, self._answered = observation, began, decided
+            if observation.main is None or observation.main.state is not MainState.ELECT:
+                self._leaderless_since = None
+            elif self._leaderless_since is None:
+                self._leaderless_since = began
         self._tried = decided
         self.board.show(self._clock(), self._observation, self._compose(self._observation or Observation()))
         async with self._looked:
@@ -150,6 +160,10 @@ class Watcher:
         own = alarms.silences(self._life_signs, observation.main, reports, now=now)
         if self.trouble:
             own.append(alarms.unreadable(self.trouble, now=now))
+        if observation.main is not None and self._leaderless_since is not None:
+            seconds = self._clock() - self._leaderless_since
+            if seconds > _LEADERLESS * self._timing.folder_timeout:
+                own.append(alarms.leaderless(observation.main, seconds, now=now))
         alerts, heard = self._openings.stamp(own), self._heard()
         return picture.cluster(self._folder_id, observation, self._life_signs, alerts, reports, heard)
 

@@ -254,7 +254,9 @@ MUTANTS = (
     ),
     # ------------------------------------------------------------------ what is handed on
     Mutant("the tail beyond L is not re-logged", _PROMOTE, _one("await log.relog(beyond)", "await log.relog([])")),
-    Mutant("the tail beyond L is dropped", _PROMOTE, _one("if batch.count]", "if False]"), 1000),
+    Mutant(
+        "the tail beyond L is dropped", "hanas_core.epochs.takeover:_read", _one("if batch.count]", "if False]"), 1000
+    ),
     Mutant(
         "re-logged batches are not synced", "hanas_core.log.epochlog:EpochLog.relog", _one(f"    {_SYNC}\n", ""), 1000
     ),
@@ -472,6 +474,18 @@ MUTANTS = (
     ),
     # ------------------------------------------------------------------ telling a dead main
     Mutant(
+        "a keep-alive counts whoever made it",
+        "hanas_worker.neighbours.keepalives:LinkEndpoint._answer",
+        _one("if not verifier.proves(proof, _KEEPALIVE, body):", "if False:"),
+        story="found in use: an invented commit position makes every takeover fail",
+    ),
+    Mutant(
+        "a keep-alive counts however old it is",
+        "hanas_worker.neighbours.authenticity:Verifier.is_fresh",
+        _one("echo is not None and 0 <= self.time - echo <= self._fresh_seconds * 1000", "True"),
+        story="found in use: repeated keep-alives of a dead main hide its death",
+    ),
+    Mutant(
         "a takeover on a dead folder",
         "hanas_core.members.detector:Detector._judge",
         _one("if probe.canary_ok and looked:", "if looked:"),
@@ -497,8 +511,23 @@ MUTANTS = (
     Mutant(
         "patience without a limit",
         "hanas_core.members.detector:Detector.served",
-        _one("min(longer, max(self._timing.most_patience, self._timing.suspect_after))", "60 * longer"),
+        _one(
+            "min(self._doubled(few) * 2.0**more, _LONGEST * self._most)",
+            "60 * self._timing.suspect_after * 2.0 ** min(unserved, 64)",
+        ),
         1000,
+    ),
+    Mutant(
+        "one's own failures do not lengthen the wait",
+        "hanas_core.members.member:Member.failed",
+        _one("max(1, self.unserved)", "1"),
+        story="found in use: no takeover can write its manifest, and each one costs an epoch",
+    ),
+    Mutant(
+        "an epoch is claimed that cannot serve, again and again",
+        "hanas_worker.log.driver:LogDriver.challenge",
+        _one("if state.member.unserved:", "if False:"),
+        story="found in use: a changed byte makes every takeover fail, and each one costs an epoch",
     ),
 )
 

@@ -144,6 +144,7 @@ class Worker:
         """SIGKILL the process, or cut the power of its machine."""
         self.world.note(self.name, "loses its power" if machine else "is killed")
         self.running = False
+        self._falls_silent()
         self.loop.kill()
         if machine:
             self.mount.crash()
@@ -159,12 +160,19 @@ class Worker:
 
     def pause(self) -> None:
         self.world.note(self.name, "is paused")
+        self._falls_silent()
         self.loop.pause()
 
     def resume(self) -> None:
         if self.loop.paused:
             self.world.note(self.name, "goes on")
+            if self.node is not None:
+                self.network.silent_since.pop(self.node.host.incarnation, None)
             self.loop.resume()
+
+    def _falls_silent(self) -> None:
+        if self.node is not None:
+            self.network.silent_since.setdefault(self.node.host.incarnation, self.world.now)
 
     async def _live(self) -> None:
         runtime, outbound = runtime_of(self.loop), SimulatedOutbound(self.network, self.loop)
@@ -179,11 +187,12 @@ class Worker:
         node = Node(self._settings, self.mount, self._folder_id, overseers, outbound, runtime)
         await lane.run(clear_temporary(self.mount, self.name, node.host.incarnation), TIMING.folder_timeout)
         self.node, self._keys.store = node, Store(node.logs[LOG], self._memory)
-        self._link.join(self._folder_id, node.hear)
+        self._link.join(self._folder_id, node.verifier, node.hear)
         await node.run(self._stopping)
 
     def _ended(self, life: asyncio.Task[None]) -> None:
         self.running = False
+        self._falls_silent()
         error = None if life.cancelled() else life.exception()
         self.world.note(self.name, "ends" if error is None else f"ends with {error!r}")
         if error is not None and not isinstance(error, FolderError | Rejected | Unfit):

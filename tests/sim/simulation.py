@@ -143,7 +143,7 @@ class Simulation:
         )
         self.ambushes = Ambushes(self.faults)
         self.ambushes.join()
-        self.witness = Witness(world, self.disk, self.workers)
+        self.witness = Witness(world, self.network, self.disk, self.workers)
         self.stays_quiet = chance.random() < QUIET_PART
         self._mounts = mounts
         self._report = Report(seed)

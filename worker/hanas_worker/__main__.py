@@ -53,7 +53,7 @@ async def _run(stopping: asyncio.Event) -> None:
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
     if not settings.secrets:
-        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
+        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches an overseer can ask it for a takeover")
     gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)))
     app = WorkerApplication(settings, gate)
     link = LinkEndpoint(settings.secrets, gate)
@@ -73,7 +73,7 @@ async def _run(stopping: asyncio.Event) -> None:
             await _prepare(node.host)
             endpoints[0].belong_to(node.host.folder_id, app.observers)
             app.join(node)
-            link.join(node.host.folder_id, node.hear)
+            link.join(node.host.folder_id, node.verifier, node.hear)
             await node.run(stopping)
     except Rejected as refusal:
         raise SettingError(str(refusal)) from None

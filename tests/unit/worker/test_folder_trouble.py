@@ -37,7 +37,7 @@ async def test_a_backup_goes_on_redirecting_while_its_folder_does_not_work() -> 
     follower = Follower(node.logs[LOG].state)
     await follower.catch_up()
     assert (node.logs[LOG].main_url, node.logs[LOG].ready) == (None, False), "nobody was heard yet"
-    node.logs[LOG].hear(main.claim.incarnation, LogNews(epoch=1, state=MainState.SERVING))
+    node.logs[LOG].hearing.hear(main.claim.incarnation, LogNews(epoch=1, state=MainState.SERVING), fresh=True)
     assert node.logs[LOG].main_url == main.claim.advertise_url
     for _ in range(3):
         folder.at("read", before=FolderUnavailable("transport endpoint is not connected"))
@@ -56,7 +56,7 @@ async def test_a_worker_that_was_the_main_before_its_restart_does_not_redirect_t
     node.logs[LOG].state.member.see(node.host.now, main.claim, 0)
     await Follower(node.logs[LOG].state).catch_up()
     assert node.logs[LOG].state.followed_epoch == 1
-    node.logs[LOG].hear(main.claim.incarnation, LogNews(epoch=1, state=MainState.SERVING))
+    node.logs[LOG].hearing.hear(main.claim.incarnation, LogNews(epoch=1, state=MainState.SERVING), fresh=True)
     assert node.logs[LOG].main_url is None
     assert not node.logs[LOG].ready
 

@@ -23,6 +23,8 @@ class Duty(StrEnum):
     """Looking for newer claims and planned hand-overs."""
     LOG = "log"
     """Reading the log: as a backup, or to take over."""
+    REHEARSE = "rehearse"
+    """Reading the log as a takeover would, where the last ones failed."""
     PLACES = "places"
     """Learning where values have moved."""
     PREPARE = "prepare"

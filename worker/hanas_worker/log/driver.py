@@ -35,6 +35,7 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.log.caretaker import LOOKS, Caretaker
 from hanas_worker.log.compactor import Compactor
 from hanas_worker.log.follower import Follower
+from hanas_worker.log.hearing import Hearing
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.service import Service
 from hanas_worker.log.snapshots import Snapshots
@@ -71,6 +72,7 @@ class LogDriver:
         self.values = Values(state)
         self.compactor = Compactor(state, self.tenure, self._learn_places)
         self._caretaker = Caretaker(state, self.tenure)
+        self.hearing = Hearing(state, self._note_conditions)
         self._host = state.host
         self._ways = ways
         self._snapshots = Snapshots(state)
@@ -139,7 +141,7 @@ class LogDriver:
         if claim.epoch != member.epoch or member.role is not Role.BACKUP:
             return
         if sighting.unserved == 0:
-            member.detector.served()
+            member.served()
         if sighting.handed_over and claim.incarnation != member.incarnation and not host.leaving:
             conclusion = member.detector.handed_over(host.now)
             self.do([conclusion] if conclusion else [])
@@ -194,7 +196,7 @@ class LogDriver:
     def _hold_on_to(self, claim: Claim) -> None:
         """Notice at once when the main's process dies."""
         detector, host = self.state.member.detector, self._host
-        host.keep(self._ways.hold(claim.link_url, lambda: detector.closed(host.now, claim.epoch)))
+        host.keep(self._ways.hold(claim, lambda: detector.closed(host.now, claim.epoch)))
 
     def _claim(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -218,6 +220,8 @@ class LogDriver:
             evidence=msgspec.Raw(msgspec.json.encode(conclusion.evidence)),
         )
         try:
+            if state.member.unserved:
+                await self._rehearse(claim)
             try:
                 accepted = await self._ways.challenge(challenge)
             except NoSpace:
@@ -228,7 +232,20 @@ class LogDriver:
         except FolderError as error:
             _log.warning("the takeover could not be asked for: %s", error)
         if state.member.epoch == conclusion.epoch:
-            state.member.detector.restart(host.now)
+            state.member.detector.fruitless(host.now)
+
+    async def _rehearse(self, claim: Claim) -> None:
+        """Make sure that what stopped the last takeover does not stop the next one, too. Raises FolderError.
+
+        A claim is for ever, and one that cannot serve helps nobody.
+        """
+        member = self.state.member
+        try:
+            await self.tenure.rehearse(claim)
+        except FolderError as error:
+            member.obstacle = error
+            raise
+        member.obstacle = None
 
     async def _hand_over(self, why: str) -> None:
         if await self.tenure.hand_over(why):
@@ -247,28 +264,6 @@ class LogDriver:
         return True
 
     # ------------------------------------------------------------------ what is told and shown of it
-
-    def hear(self, incarnation: str, news: LogNews) -> int:
-        """Process the news of a main; return the highest epoch that is known here."""
-        state, member, now = self.state, self.state.member, self._host.now
-        if news.epoch > member.epoch or news.state is MainState.HANDED_OVER:
-            state.wakers[Duty.WATCH].set()
-        elif news.epoch == member.epoch and member.role is Role.BACKUP:
-            self._note_conditions()  # a condition that ends here counts even if it began after the last tick
-            member.detector.heard(
-                now, news.epoch, incarnation, stalled_for=news.stalled_for, full=news.full, progress=news.progress
-            )
-            of_the_main = member.claim is not None and incarnation == member.claim.incarnation
-            if of_the_main and news.committed is not None and news.committed != state.committed:
-                state.committed = news.committed
-                state.wakers[Duty.LOG].set()
-        return member.epoch
-
-    def answered(self, epoch: int) -> None:
-        """Process a member's answer to the news: the highest epoch that it knows."""
-        self.state.member.reached(self._host.now)
-        if epoch > self.state.member.epoch:
-            self.state.wakers[Duty.WATCH].set()
 
     def news(self, unread_for: float) -> LogNews | None:
         """Return the news of a main or main-elect. ``unread_for``: age of the mail, seconds."""

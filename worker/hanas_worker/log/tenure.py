@@ -61,7 +61,7 @@ class Tenure:
                 promotion = await state.lend(lambda replica: self._promote(claim, spare, replica), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             _log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
-            state.member.ended(host.now, claim.epoch, 1)
+            state.member.failed(host.now, claim.epoch, None if isinstance(error, Sealed) else error)
             await self._seal(claim.epoch)
             await self.discard(spare)
             return
@@ -97,6 +97,14 @@ class Tenure:
             progress=self._note,
             claiming=host.now - concluded_at if epoch and epoch == claim.follows else 0.0,
         )
+
+    async def rehearse(self, claim: Claim) -> None:
+        """Find out whether a takeover that follows ``claim`` would get to its manifest. Raises FolderError if not."""
+        state, host = self._state, self._host
+        if not self._spares:
+            raise NoSpace("no segment is prepared for the next epoch")
+        procedure = takeover.rehearse(host.folder, claim.epoch, state.standing.applied, state.committed)
+        await host.in_lane(Duty.REHEARSE, procedure, _REPLAY_TIMEOUT)
 
     async def spare_on_full_volume(self) -> str:
         """Prepare space for a segment from what is kept free on a full volume. Raises NoSpace."""
