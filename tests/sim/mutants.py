@@ -124,6 +124,12 @@ MUTANTS = (
         ),
         story="found in use: a worker on a copied folder sends its clients to the main of the original",
     ),
+    Mutant(
+        "nobody compares whose folder a claim is of",
+        "hanas_core.log.claims:_own",
+        _one("    identity.check(folder, claim.folder_id, names.claim(epoch))\n", ""),
+        story="found in use: a claim of another cluster is copied into the folder",
+    ),
     # ------------------------------------------------------------------ the read rule
     Mutant(
         "a read without a check",

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from hanas_core.log.claimfile import POINTER_OFFSET
+from hanas_core.log.claimfile import POINTER_OFFSET, Claim, encode_claim
 from hanas_core.members.member import IsolationPolicy
 from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from tests.sim.attacker import Trick
+from tests.sim.disk import pages_of
 from tests.sim.explore import lose_all
 from tests.sim.mount import Call
 from tests.sim.network import Answer
@@ -365,6 +366,34 @@ def _no_manifest_can_be_written(story: Story) -> None:
     story.main()
 
 
+def _claim_of_another_cluster(story: Story) -> None:
+    """Somebody copies a claim of another cluster into the folder, and removes it again."""
+    main = story.main()
+    epoch = main.log.state.member.epoch if main.log else 0
+    claim = Claim(
+        epoch=epoch + 1,
+        member="stranger",
+        incarnation=32 * "5",
+        nonce=32 * "6",
+        advertise_url="http://stranger:3000",
+        link_url="http://stranger:4000",
+        folder_id=32 * "7",
+        follows=epoch,
+    )
+    claims, name = story.disk.directories[names.CLAIMS], names.claim(epoch + 1).rpartition("/")[2]
+    content = encode_claim(claim)
+    story.world.rotten = True
+    claims.seen[name] = claims.durable[name] = story.disk.new_inode(len(content), pages_of(content))
+    story.for_seconds(2.0)
+    if main.log is None or main.log.serving is None:
+        raise Violation(f"a claim of another cluster ended the epoch of {main.name}")
+    story.main()
+    del claims.durable[name]
+    story.disk.forget_name(claims, name)
+    story.for_seconds(1.0)
+    story.world.rotten = False
+
+
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
     "seed 92: a claim is adopted, the file server forgets it, and its epoch is claimed by another one": (
         _adopted_before_it_is_durable,
@@ -467,6 +496,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "one's own failures do not lengthen the wait",
+    ),
+    "found in use: a claim of another cluster is copied into the folder": (
+        _claim_of_another_cluster,
+        CALM,
+        GROWING,
+        "nobody compares whose folder a claim is of",
     ),
 }
 

@@ -247,6 +247,12 @@ class Registry:
         return False
 
 
+async def owner_of(folder: Folder, slot: int) -> str:
+    """Return the member that a slot belongs to, which is known to be given. Raises FolderError."""
+    file = await reading.open_recorded(folder, names.member(slot), "read")
+    return _registration(await file.read(0, BLOCK_BYTES), slot).member
+
+
 def _registration(block: bytes, slot: int) -> Registration:
     registration = blocks.decode(block, Registration, names.member(slot), 0)
     if isinstance(registration, Blank):

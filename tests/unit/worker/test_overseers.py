@@ -16,6 +16,7 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Expected, Place
 from hanas_core.log.claims import highest_claim
 from hanas_core.members import cluster
 from hanas_core.members.documents import MainInfo, Report
+from hanas_core.members.mailboxes import Registry
 from hanas_core.members.roles import MainState
 from hanas_core.members.timing import LAN
 from hanas_core.members.verdicts import Verdict
@@ -116,12 +117,27 @@ def nobody() -> str:
 
 
 async def test_the_first_overseer_that_answers_decides(stage: Stage) -> None:
+    for member in ("three", "four", "five", "six", "one"):
+        run(Registry(stage.folder).slot_of(member, "1" * 32, *ADDRESSES))
     overseer = await stage.overseer(200, msgspec.json.encode(PLACE))
     client = stage.client(nobody(), "http://", overseer.url, secrets=("new", "old"))
     assert await client.arrive(stage.folder, arrival()) == PLACE
     assert client.reachable
     assert overseer.asked == [("/v1/claim", msgspec.to_builtins(arrival()), "Bearer new")]
     assert stage.main() is None
+
+
+async def test_an_overseer_of_a_copy_of_this_folder_is_found_out(stage: Stage) -> None:
+    for member in ("three", "four", "five", "six"):
+        run(Registry(stage.folder).slot_of(member, "1" * 32, *ADDRESSES))
+    client = stage.client((await stage.overseer(200, msgspec.json.encode(PLACE))).url)
+    with pytest.raises(FolderError, match="members/004"):
+        await client.arrive(stage.folder, arrival())
+    run(Registry(stage.folder).slot_of("seven", "1" * 32, *ADDRESSES))
+    with pytest.raises(
+        Rejected, match="gave this worker slot 4, which is that of seven in this folder: it uses another"
+    ):
+        await client.arrive(stage.folder, arrival())
 
 
 @pytest.mark.parametrize("status", [500, 503])

@@ -12,7 +12,7 @@ import msgspec
 from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
-from hanas_core.members.mailboxes import Registry
+from hanas_core.members.mailboxes import Registry, owner_of
 from hanas_core.members.timing import Timing
 from hanas_core.volume.folder import Folder
 from hanas_serving.lanes import Lane
@@ -51,11 +51,18 @@ class Overseers:
             )
         url, content = answer
         try:
-            return msgspec.json.decode(content, type=Place)
+            place = msgspec.json.decode(content, type=Place)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Rejected(
                 f"the server at {url} does not answer as an overseer does ({error}): check OVERSEER_IP"
             ) from None
+        owner = await self._decide(owner_of(folder, place.slot))
+        if owner != arrival.member:
+            raise Rejected(
+                f"the overseer at {url} gave this worker slot {place.slot}, which is that of {owner} in this folder: "
+                "it uses another folder with the same id; mount the same volume, or run `hanas adopt` on the copy"
+            )
+        return place
 
     async def challenge(self, folder: Folder, challenge: Challenge, addresses: tuple[str, str]) -> None:
         """Ask to become the main. The answer is in the folder: look at the claims. Raises Rejected, FolderError.
