@@ -52,10 +52,10 @@ async def check_mailboxes(folder: Folder, slots: int, report: FolderReport) -> N
     for box, kind in _CONTENTS.items():
         name = f"{names.MAILBOXES}/{box}"
         content = await report.content(folder, name, SLOTS * BLOCK_BYTES) or b""
-        for at in range(0, len(content), BLOCK_BYTES):
+        for at in range(0, len(content.rstrip(b"\0")), BLOCK_BYTES):
             block = content[at : at + BLOCK_BYTES]
             report.struct(block, name, at, kind, torn=_TORN)
-            if at >= slots * BLOCK_BYTES and block.rstrip(b"\0"):
+            if at >= slots * BLOCK_BYTES and any(block):
                 report.note(name, at, f"slot {at // BLOCK_BYTES} belongs to nobody")
     known = {str(box) for box in Box}
     for base in await report.listed(folder, names.MAILBOXES):

@@ -33,7 +33,7 @@ _COHERENT = {
 _ERRORS = {errno.ENOENT: Missing, errno.ESTALE: Missing, errno.ENOSPC: NoSpace, errno.EDQUOT: NoSpace}
 _NO_FILE = {errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV}
 """Errors of `open` that tell of a directory, a symbolic link, a socket, and a device without a driver."""
-_ALLOCATE_STEP_BYTES = 1 << 20
+_ALLOCATE_STEP_BYTES = 512 << 10
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)
 _O_DSYNC: int = getattr(os, "O_DSYNC", os.O_SYNC)
 
@@ -162,10 +162,28 @@ class PosixFolder:
             self._write_new(name, [content])
 
     async def allocate(self, name: str, size: int) -> None:
-        """Create ``name`` with ``size`` zero bytes, synced in pieces: a commit on the same disk waits for one only."""
-        pieces = (bytes(min(_ALLOCATE_STEP_BYTES, size - at)) for at in range(0, size, _ALLOCATE_STEP_BYTES))
+        """Create ``name`` with ``size`` zero bytes, past the page cache where that can be done.
+
+        A commit on the same disk then waits for one piece at most, and for no journal: syncs of a growing file through
+        the page cache would hold it up again and again. Else each piece is synced.
+        """
+        steps = range(0, size, _ALLOCATE_STEP_BYTES)
         with _translated(name):
-            self._write_new(name, pieces)
+            try:
+                self._write_zeros(name, size)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                (self.path / name).unlink(missing_ok=True)  # some file systems make it all the same
+                self._write_new(name, (bytes(min(_ALLOCATE_STEP_BYTES, size - at)) for at in steps))
+
+    def _write_zeros(self, name: str, size: int) -> None:
+        with self._new(name, _O_DIRECT) as descriptor, mmap.mmap(-1, _ALLOCATE_STEP_BYTES) as zeros:
+            offset = 0
+            while offset < size:
+                with memoryview(zeros)[: size - offset] as piece:
+                    offset += os.pwritev(descriptor, [piece], offset)
+            os.fsync(descriptor)
 
     async def room(self) -> int:
         """Return the bytes that are free for this user."""
@@ -174,16 +192,22 @@ class PosixFolder:
         return volume.f_bavail * volume.f_frsize
 
     def _write_new(self, name: str, pieces: Iterable[bytes]) -> None:
-        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
+        with self._new(name) as descriptor:
             offset = 0
             for piece in pieces:
                 _write_all(descriptor, offset, piece)
                 offset += len(piece)
                 _sync_data(descriptor)
             os.fsync(descriptor)
+
+    @contextmanager
+    def _new(self, name: str, flags: int = 0) -> Iterator[int]:
+        """Create a file; after an error in the block remove it, since what was written would only fill the volume."""
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, 0o666)
+        try:
+            yield descriptor
         except OSError:
-            (self.path / name).unlink(missing_ok=True)  # what was written would only fill the volume
+            (self.path / name).unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)

@@ -29,6 +29,8 @@ class Duty(StrEnum):
     """Learning where values have moved."""
     PREPARE = "prepare"
     """Zero-written space for the next segment."""
+    STOCK = "stock"
+    """More such space, while the log fills fast."""
     COMPACT = "compact"
     SNAPSHOT = "snapshot"
     SEAL = "seal"

@@ -7,6 +7,7 @@ each on its interval or when it is woken:
     log       tailing as a backup                              hanas_worker.log.follower
     places    where values have moved                          hanas_worker.log.follower
     prepare   zero-written space for the next segment          hanas_worker.log.tenure
+    stock     more such space, while the log fills fast        hanas_worker.log.tenure
     compact   merging old segments, and a new epoch for that   hanas_worker.log.compactor
     snapshot  the index, for cold starts                       hanas_worker.log.snapshots
     remove    what processes that died left behind             hanas_worker.log.caretaker
@@ -120,6 +121,7 @@ class LogDriver:
                 (Duty.LOG, timing.tail_interval, self._follower.catch_up),
                 (Duty.PLACES, timing.watch_interval, self._learn_places),
                 (Duty.PREPARE, timing.presence_interval, self.tenure.prepare),
+                (Duty.STOCK, timing.presence_interval, self.tenure.stock),
                 (Duty.COMPACT, timing.presence_interval, self.compactor.compact),
                 (Duty.SNAPSHOT, timing.presence_interval, self._snapshots.take),
                 (Duty.REMOVE, timing.leftovers_after / LOOKS, self._caretaker.tidy),

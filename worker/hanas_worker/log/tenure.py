@@ -17,6 +17,7 @@ from hanas_core.upkeep import compaction
 from hanas_core.upkeep.compaction import Plan
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
 from hanas_worker.host.duties import Duty
+from hanas_worker.log.pace import Pace
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
 
@@ -43,6 +44,7 @@ class Tenure:
         self._spares: list[str] = []
         """Prepared space that no log has, by name."""
         self._spare_came = asyncio.Event()
+        self._pace = Pace()
         self._reserve: str | None = None
         self.rolling = False
         """A new epoch of this main is being begun: what the claims say meanwhile is its own doing."""
@@ -237,6 +239,22 @@ class Tenure:
         if service is not None and service.log.spare is None:
             await self._hand_to(service)
 
+    async def stock(self) -> None:
+        """Keep as much more space prepared as the log may need meanwhile, where there is room. Raises FolderError.
+
+        In a lane of its own: what is prepared can be named while more is being prepared.
+        """
+        host, serving = self._host, self._state.service is not None
+        wanted = self._pace.wanted(host.now) if serving else 1
+        if 1 <= len(self._spares) < wanted:
+            with contextlib.suppress(NoSpace):
+                size = host.settings.segment_bytes
+                self._add_spare(await self._prepared(size, keep_free=2 * size, duty=Duty.STOCK))
+                self._state.wakers[Duty.STOCK].set()
+        elif len(self._spares) > wanted and (self._pace.idle(host.now) or not serving):
+            await self.discard(self._spares.pop(0))
+            self._state.wakers[Duty.STOCK].set()
+
     async def _forget_lost_spares(self) -> None:
         """Count on no space that is gone: the main removed it while this process slept, or the file server lost it."""
         host = self._host
@@ -265,7 +283,9 @@ class Tenure:
         if service.log is log and not service.ended and spare in self._spares:
             self._spares.remove(spare)
             service.space_came(spare)
-            self._state.wakers[Duty.PREPARE].set()
+            self._pace.used(self._host.now)
+            for duty in (Duty.PREPARE, Duty.STOCK):
+                self._state.wakers[duty].set()
 
     def _full(self, service: Service) -> None:
         service.space_lacks()
@@ -312,7 +332,10 @@ class Tenure:
                 self._full(service)
             raise
 
-    async def _prepared(self, size: int, keep_free: int = 0) -> str:
-        host = self._host
+    async def _prepared(self, size: int, keep_free: int = 0, duty: Duty = Duty.PREPARE) -> str:
+        host, began = self._host, self._host.now
         preparation = segments.prepare(host.folder, host.settings.member, host.incarnation, size, keep_free)
-        return await host.in_lane(Duty.PREPARE, preparation, _SPACE_TIMEOUT)
+        name = await host.in_lane(duty, preparation, _SPACE_TIMEOUT)
+        if size == host.settings.segment_bytes:
+            self._pace.prepared(host.now - began)
+        return name
