@@ -87,7 +87,12 @@ def test_this_machines_names(tmp_path: Path) -> None:
 
 def test_the_setting() -> None:
     assert settings.hosts({}) == ()
-    assert settings.hosts({"HANAS_HOSTS": " a.example.com, *.b.org,*, c"}) == ("a.example.com", "*.b.org", "*", "c")
+    assert settings.hosts({"HANAS_HOSTS": " a.example.com, *.b.org,*, [::1]"}) == (
+        "a.example.com",
+        "*.b.org",
+        "*",
+        "[::1]",
+    )
     for wrong in ("a.example.com:80", "http://a", "*a.com", "a b", ".example.com"):
         with pytest.raises(SettingError, match=r"HANAS_HOSTS=.*must be names without a port"):
             settings.hosts({"HANAS_HOSTS": wrong})
