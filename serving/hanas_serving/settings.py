@@ -17,7 +17,7 @@ _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
 _EXAMPLE_PORT = 4000
 _MOST_DIGITS = 18
-_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
 
 
 class SettingError(Exception):

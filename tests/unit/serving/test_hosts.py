@@ -85,9 +85,23 @@ def test_this_machines_names(tmp_path: Path) -> None:
     assert all(ours.knows(host) for host in (b"listed.example", b"main.example.edu:3001", b"localhost"))
 
 
+def test_numbers_with_thousands_of_digits() -> None:
+    zeros = 5000 * "0"
+    assert settings.port({"PORT": f"{zeros}80"}, "PORT", 1) == 80
+    for wrong in (f"1{zeros}", f"{zeros}", "²"):
+        with pytest.raises(SettingError, match="must be a port number from 1 to 65535") as refused:
+            settings.port({"PORT": wrong}, "PORT", 1)
+        assert len(str(refused.value)) < 120
+
+
 def test_the_setting() -> None:
     assert settings.hosts({}) == ()
-    assert settings.hosts({"HANAS_HOSTS": " a.example.com, *.b.org,*, c"}) == ("a.example.com", "*.b.org", "*", "c")
+    assert settings.hosts({"HANAS_HOSTS": " a.example.com, *.b.org,*, [::1]"}) == (
+        "a.example.com",
+        "*.b.org",
+        "*",
+        "[::1]",
+    )
     for wrong in ("a.example.com:80", "http://a", "*a.com", "a b", ".example.com"):
         with pytest.raises(SettingError, match=r"HANAS_HOSTS=.*must be names without a port"):
             settings.hosts({"HANAS_HOSTS": wrong})
