@@ -99,14 +99,14 @@ MOST_ANSWERS = 64
 
 T = TypeVar("T")
 Content = TypeVar("Content", Probe, Answers, Canary, Presence)
-_FILE_BYTES = SLOTS * BLOCK_BYTES
+FILE_BYTES = SLOTS * BLOCK_BYTES
 
 
 async def allocate(folder: Folder) -> None:
     """Make the files, zero-written and durable; those that are there stay as they are."""
     for box in Box:
         temporary = names.temporary("init", folder.nonce(), folder.nonce())
-        await folder.allocate(temporary, _FILE_BYTES)
+        await folder.allocate(temporary, FILE_BYTES)
         await give_name(folder, temporary, f"{names.MAILBOXES}/{box}")
         await folder.remove(temporary)
 
@@ -245,6 +245,12 @@ class Registry:
                 return True
         del self.registrations[slot:]
         return False
+
+
+async def registered(folder: Folder, slot: int) -> Registration:
+    """Return the registration of a slot that is known to be taken. Raises FolderError."""
+    file = await reading.open_recorded(folder, names.member(slot), "read")
+    return _registration(await file.read(0, BLOCK_BYTES), slot)
 
 
 def _registration(block: bytes, slot: int) -> Registration:

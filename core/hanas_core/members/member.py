@@ -20,6 +20,9 @@ from hanas_core.members.roles import Role
 from hanas_core.members.timing import Timing
 from hanas_core.members.verdicts import Severity, Verdict
 
+_VOLUME = "folder"
+"""What a condition is about that concerns no member."""
+
 
 class RoleEvent(Enum):
     """What changes a role."""
@@ -90,6 +93,10 @@ class Member:
         """This main finds no room on the volume."""
         self.blind = False
         """This worker cannot read the folder or write to it, whatever keep-alives say."""
+        self.scarce = ""
+        """What this member lacks on the volume that it will need; empty while it has everything."""
+        self.damage = ""
+        """What is wrong with the folder, where that is known."""
         self._timing = timing
         self._policy = policy
         self._tried_epoch = 0
@@ -197,6 +204,13 @@ class Member:
         """Return what is wrong now, for the alerts."""
         condition = self._condition()
         conditions = [] if condition is None else [condition]
+        if self.scarce and self.verdict is not Verdict.FOLDER_FULL:
+            message = f"the volume is nearly full, seen from {self.name}: {self.scarce}; writes go on"
+            advice = (
+                "make room on the volume, of bytes and of files (df, df -i, quota), or enlarge it; writes are refused "
+                "before takeovers become impossible"
+            )
+            conditions.append(Condition(Verdict.FOLDER_FULL, _VOLUME, Severity.URGENT, message, advice))
         if self.lost is not None:
             member, epoch = self.lost
             message = f"{member} failed as the main of epoch {epoch}; {self.name} took over"
@@ -224,6 +238,15 @@ class Member:
                     Severity.CRITICAL,
                     "the volume is full: writes are refused, reads go on",
                     "make room on the volume or enlarge it; deletes of keys still work for a while",
+                )
+            case Verdict.FOLDER_UNAVAILABLE if self.damage:
+                return Condition(
+                    verdict,
+                    self.name,
+                    Severity.CRITICAL,
+                    f"{self.name} finds that the communication folder is not as it should be: {self.damage}",
+                    "put back what was there, or mount the right volume; to restore a backup, stop all workers first. "
+                    "Then run `hanas fsck` on the folder",
                 )
             case Verdict.FOLDER_UNAVAILABLE:
                 consequence = (

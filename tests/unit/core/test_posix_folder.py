@@ -369,4 +369,4 @@ def test_rot_on_a_real_file_system_names_file_and_offset(folder: PosixFolder) ->
 
 def test_how_much_is_free(folder: PosixFolder, tmp_path: Path) -> None:
     found = os.statvfs(tmp_path)
-    assert abs(run(folder.room()) - found.f_bavail * found.f_frsize) < 1 << 30
+    assert abs(run(folder.room()).bytes - found.f_bavail * found.f_frsize) < 1 << 30
