@@ -362,6 +362,8 @@ class OpenFile:
         self.mount = mount
         self.name = name
         self.inode = inode
+        self.disk = mount.disk
+        """Stays the same when another volume is mounted."""
         self.access = access
         self.identity = inode.number
         self.synced_at = 0.0
@@ -434,12 +436,12 @@ class OpenFile:
             inode = self._living()
             assert offset + BLOCK_BYTES <= inode.size
             inode.seen[page] = block
-            mount.disk.block_seen(self.name, inode, page)
+            self.disk.block_seen(self.name, inode, page)
 
         def keep() -> None:
             see()
             self.inode.durable[page] = block
-            mount.disk.block_written(self.name, self.inode, page)
+            self.disk.block_written(self.name, self.inode, page)
 
         if mount.world.chance(0.3):  # visible to others before it is durable
             await Call(mount, "write_block", self.name, offset, see)

@@ -441,6 +441,25 @@ MUTANTS = (
         _one("if present is None or present.version != entry.version:", "if present is None:"),
         1000,
     ),
+    # ------------------------------------------------------------------ a folder that is changed under its members
+    Mutant(
+        "a main goes on in a folder that is gone",
+        "hanas_worker.neighbours.custody:Custodian._displaced",
+        _one('log.service.end(f"the folder was changed under it: {error}")', "pass"),
+        story="found in use: the folder is moved away under a running cluster, and put back",
+    ),
+    Mutant(
+        "nobody checks whether the folder is still the same",
+        "hanas_core.upkeep.custody:Custody.check",
+        _one("await self._identify()", "return False"),
+        story="found in use: the folder is moved away under a running cluster, and put back",
+    ),
+    Mutant(
+        "a main seals by name in the folder of another cluster",
+        "hanas_worker.log.tenure:Tenure._seal",
+        _one("if host.displaced:", "if False:"),
+        story="found in use: another volume is mounted under a running main",
+    ),
     # ------------------------------------------------------------------ telling a dead main
     Mutant(
         "a takeover on a dead folder",

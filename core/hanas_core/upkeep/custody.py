@@ -9,9 +9,11 @@ from enum import Enum, auto
 from typing import NamedTuple, assert_never
 
 from hanas_core.epochs.arbitration import unserved
+from hanas_core.log.batches import HEADER_BYTES
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import highest_claim, read_claim
 from hanas_core.log.manifests import Cut
+from hanas_core.log.positions import Position
 from hanas_core.members import cluster
 from hanas_core.members.mailboxes import FILE_BYTES, Box, registered
 from hanas_core.volume import held, names, reading
@@ -37,8 +39,9 @@ class Reliance(NamedTuple):
     slot: int
     claim: Claim | None = None
     """The highest claim that it has seen."""
-    tail: tuple[int, int] | None = None
-    """Epoch and number of the segment that it follows, or wrote last, in the log of the last epoch that served."""
+    tail: Position | None = None
+    """The segment that it follows, or wrote last, in the log of the last epoch that served, and where a batch that it
+    has applied begins there; offset 0: it knows of none."""
     held: tuple[Held, ...] = ()
     """What a main has open for its commits and its checks, its claim among it."""
     proof: Proof | None = None
@@ -72,7 +75,7 @@ class Custody:
         elif reliance.claim is not None:
             await self._expect_claim(reliance.claim)
         if reliance.tail is not None:
-            await self._expect_tail(*reliance.tail)
+            await self._expect_tail(reliance.tail)
         replaced = False
         match _TURNS[self._turn % len(_TURNS)]:
             case Box() as box:
@@ -115,16 +118,20 @@ class Custody:
         if present.folder_id != claim.folder_id:
             raise Displaced(f"{name} is a claim of the folder {present.folder_id}, not of {claim.folder_id}")
 
-    async def _expect_tail(self, epoch: int, number: int) -> None:
+    async def _expect_tail(self, tail: Position) -> None:
         """Expect the segment as long as no later epoch served: then it may have been merged into others."""
-        folder = self._folder
-        name = names.segment(epoch, number)
+        folder, name = self._folder, names.segment(tail.epoch, tail.number)
         try:
-            await reading.open_recorded(folder, name, "read")
+            file = await reading.open_recorded(folder, name, "read")
         except Missing:
-            highest = await highest_claim(folder, epoch)
-            if highest is None or highest.epoch - await unserved(folder, highest.epoch) <= epoch:
+            highest = await highest_claim(folder, tail.epoch)
+            assert highest is not None, "that of the tail was asked for"
+            if highest.epoch - await unserved(folder, highest.epoch) <= tail.epoch:
                 raise Displaced(f"{name}, the end of the log, was removed") from None
+            return
+        # An older copy of a segment has zeros where it goes on, and is the same up to there.
+        if tail.offset and not any(await file.read(tail.offset, HEADER_BYTES)):
+            raise Displaced(f"{name} was overwritten: what was applied at offset {tail.offset} is gone")
 
     async def _is_replaced(self, box: Box) -> bool:
         file = await reading.open_recorded(self._folder, f"{names.MAILBOXES}/{box}", "blocks")

@@ -294,3 +294,23 @@ def test_an_epoch_that_was_begun_and_given_up_is_not_taken_up_again() -> None:
     worker.ended(5.0, 1, 0)
     assert worker.see(5.1, next_one, 1) == [Follow(next_one)]
     assert role_of(worker) is Role.BACKUP
+
+
+def test_a_damaged_folder_is_told_in_words() -> None:
+    worker = main_of(1)
+    worker.blind, worker.damage = True, "claims/0000000001 was removed"
+    (condition,) = worker.conditions()
+    assert (condition.kind, condition.severity) == (Verdict.FOLDER_UNAVAILABLE, Severity.CRITICAL)
+    assert condition.message.endswith("the communication folder is not as it should be: claims/0000000001 was removed")
+    assert "hanas fsck" in condition.advice
+
+
+def test_a_volume_that_is_nearly_full_is_told_by_everybody_before_it_is_full() -> None:
+    worker = member()
+    worker.scarce = "only 3 more files (inodes) find room"
+    (condition,) = worker.conditions()
+    assert (condition.kind, condition.about, condition.severity) == (Verdict.FOLDER_FULL, "folder", Severity.URGENT)
+    assert "only 3 more files (inodes) find room; writes go on" in condition.message
+    main = main_of(1)
+    main.scarce, main.full = worker.scarce, True
+    assert [condition.about for condition in main.conditions()] == ["worker-1"], "more urgent things are said"

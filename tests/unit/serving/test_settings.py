@@ -69,3 +69,13 @@ def test_the_folder(tmp_path: Path) -> None:
         run(folders.open_folder(tmp_path / "missing"))
     with pytest.raises(SettingError, match="/proc/self: cannot be written; give this user read and write permission"):
         run(folders.open_folder(Path("/proc/self")))
+
+
+def test_a_secret_that_everybody_can_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "secret"
+    file.write_text("s")
+    for mode, told in [(0o600, False), (0o640, False), (0o644, True)]:
+        file.chmod(mode)
+        caplog.clear()
+        assert settings.secrets({"X": str(file)}, "X") == ("s",)
+        assert ("every user of this machine can read the file" in caplog.text) is told

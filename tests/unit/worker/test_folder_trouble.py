@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from hanas_core.members import mailboxes
+from hanas_core.members import cluster, mailboxes
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
 from hanas_core.members.roles import Role
@@ -124,7 +124,7 @@ async def test_a_probe_that_failed_is_forgotten_when_the_folder_takes_writes_aga
 async def test_an_error_of_this_program_in_a_takeover_ends_the_worker() -> None:
     """A worker that stayed a main-elect for ever would never serve, nor suspect anyone."""
     folder = bare_folder()
-    run(mailboxes.allocate(folder))
+    run(cluster.initialise(folder, FOLDER_ID))
     node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides(), Nobody(), Runtime())
     folder.at("create", names.TEMPORARY, nth=3, before=ValueError("a mistake"))
     with pytest.raises(ValueError, match="a mistake"):

@@ -234,17 +234,25 @@ class Tenure:
 
     async def prepare(self) -> None:
         """Keep ready what an epoch will need: space for its next segment, and reserves. Raises FolderError."""
-        member, service = self._state.member, self._state.service
+        member = self._state.member
         try:
             await self._prepare()
             room = await self._host.in_lane(Duty.PREPARE, self._host.folder.room())
         except NoSpace as error:
             member.scarce = str(error)
-            if service is not None and len(self._reserves) < _RESERVE_FILES and not self.rolling:
-                service.reserve_lacks()
+            self._note_reserve()
             raise
         member.scarce = f"only {room.files} more files (inodes) find room" if room.files < _FEW_FILES else ""
-        if service is not None:
+        self._note_reserve()
+
+    def _note_reserve(self) -> None:
+        """Have the service refuse writes while there is not one reserve, and no room for one."""
+        service = self._state.service
+        if service is None or self.rolling:
+            return
+        if len(self._reserves) < _RESERVE_FILES:
+            service.reserve_lacks()
+        else:
             service.reserve_came()
 
     async def _prepare(self) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
+from hanas_core.log.positions import Position
 from hanas_core.upkeep.custody import Custody, Reliance
 from hanas_core.volume.errors import Displaced, FolderError
 from hanas_serving.lanes import Hung
@@ -25,7 +26,7 @@ class Custodian:
         self._logs = logs
         self._reopen = reopen
         self._custody = host.new_lane(Duty.CUSTODY).owning(lambda: Custody(host.folder, host.folder_id))
-        self._tails: dict[int, tuple[int, int]] = {}
+        self._tails: dict[int, Position] = {}
         """The newest segment of each log that was followed or written here."""
         self._failures = 0
         self.damage = ""
@@ -75,7 +76,8 @@ class Custodian:
         if log.service is not None:
             epoch, applied, number = log.service.epoch, *log.service.applied[:2]
         if epoch:
-            tail = epoch, number if applied == epoch else 1
+            number, last = number if applied == epoch else 1, log.standing.last
+            tail = Position(epoch, number, last.offset if last[:2] == (epoch, number) else 0)
             self._tails[log.id] = max(tail, self._tails.get(log.id, tail))
 
     def _displaced(self, error: Displaced) -> None:
