@@ -245,8 +245,8 @@ class Member:
                     self.name,
                     Severity.CRITICAL,
                     f"{self.name} finds that the communication folder is not as it should be: {self.damage}",
-                    "put back what was there, or mount the right volume; to restore a backup, stop all workers first. "
-                    "Then run `hanas fsck` on the folder",
+                    f"check the mount of the volume at {self.name} and the file server; if files were removed or "
+                    "replaced, put them back, or stop all workers, restore a backup and run `hanas fsck` on the folder",
                 )
             case Verdict.FOLDER_UNAVAILABLE:
                 consequence = (
