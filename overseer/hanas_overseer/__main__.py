@@ -40,7 +40,7 @@ async def open_folder(values: ComponentSettings) -> tuple[PosixFolder, Cluster]:
     """
     if values.folder_is_default:
         try:
-            values.folder.mkdir(exist_ok=True)
+            values.folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise SettingError(f"{FOLDER}={values.folder}: cannot be created: {error.strerror}") from None
     folder = await folders.open_folder(values.folder)

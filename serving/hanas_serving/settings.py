@@ -1,7 +1,9 @@
 """Settings from the environment, with errors that say which variable and what it may be."""
 
+import logging
 import math
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ from hanas_core.members.timing import PRESETS, Timing
 from hanas_core.volume.names import is_nonce
 
 FOLDER = "COMMUNICATION_FOLDER"
+_log = logging.getLogger(__name__)
 _SECRET, _TOKENS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"
 _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
@@ -143,6 +146,8 @@ def secrets(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     if not path:
         return ()
     try:
+        if stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IROTH:
+            _log.warning("%s=%s: every user of this machine can read the file; chmod o= it", name, path)
         lines = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

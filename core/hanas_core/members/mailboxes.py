@@ -99,14 +99,14 @@ MOST_ANSWERS = 64
 
 T = TypeVar("T")
 Content = TypeVar("Content", Probe, Answers, Canary, Presence)
-_FILE_BYTES = SLOTS * BLOCK_BYTES
+FILE_BYTES = SLOTS * BLOCK_BYTES
 
 
 async def allocate(folder: Folder) -> None:
     """Make the files, zero-written and durable; those that are there stay as they are."""
     for box in Box:
         temporary = names.temporary("init", folder.nonce(), folder.nonce())
-        await folder.allocate(temporary, _FILE_BYTES)
+        await folder.allocate(temporary, FILE_BYTES)
         await give_name(folder, temporary, f"{names.MAILBOXES}/{box}")
         await folder.remove(temporary)
 
@@ -247,10 +247,10 @@ class Registry:
         return False
 
 
-async def owner_of(folder: Folder, slot: int) -> str:
-    """Return the member that a slot belongs to, which is known to be given. Raises FolderError."""
+async def registered(folder: Folder, slot: int) -> Registration:
+    """Return the registration of a slot that is known to be taken. Raises FolderError."""
     file = await reading.open_recorded(folder, names.member(slot), "read")
-    return _registration(await file.read(0, BLOCK_BYTES), slot).member
+    return _registration(await file.read(0, BLOCK_BYTES), slot)
 
 
 def _registration(block: bytes, slot: int) -> Registration:

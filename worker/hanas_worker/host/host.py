@@ -26,6 +26,8 @@ _log = logging.getLogger("hanas.worker")
 
 T = TypeVar("T")
 
+_WITHOUT_A_FOLDER = frozenset({Duty.CUSTODY, Duty.REPORT})
+"""What goes on while the folder is not the one any more in which this worker works."""
 _PEER_SILENCE = 3.0
 """A member silent for this many presence intervals counts as gone."""
 
@@ -46,6 +48,8 @@ class Host:
         self.peers = Peers(settings.member)
         self.slot = -1
         """The own mailbox slot, set at the arrival."""
+        self.displaced = ""
+        """The folder is not the one any more in which this worker works; what has become of it. Empty while it is."""
         self.leaving = False
         """This worker is stopping and begins nothing new."""
         self.awake = 0.0
@@ -115,11 +119,15 @@ class Host:
     async def repeat(
         self, duty: Duty, interval: float, do: Callable[[], Awaitable[None]], waker: asyncio.Event
     ) -> None:
-        """Do a duty every ``interval`` seconds and when it is woken; errors of the folder do not end it."""
+        """Do a duty every ``interval`` seconds and when it is woken; errors of the folder do not end it.
+
+        Nothing is read or written by name in another folder than this worker's own.
+        """
         while True:
             waker.clear()
             try:
-                await do()
+                if not self.displaced or duty in _WITHOUT_A_FOLDER:
+                    await do()
             except FolderError as error:
                 self.trouble(duty, error)
             else:

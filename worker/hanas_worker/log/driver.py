@@ -136,6 +136,8 @@ class LogDriver:
         """Look at the claims. Raises FolderError."""
         host, member = self._host, self.state.member
         sighting = await host.in_lane(Duty.WATCH, _look(host.folder, member.epoch))
+        if sighting is not None:
+            arbitration.expect_ours(host.folder, sighting.claim, host.folder_id)
         if sighting is None or self.tenure.rolling or sighting.claim.epoch < member.epoch:
             return
         claim = sighting.claim
@@ -148,12 +150,12 @@ class LogDriver:
             conclusion = member.detector.handed_over(host.now)
             self.do([conclusion] if conclusion else [])
 
-    def tick(self, *, others_connected: bool, blind: bool) -> None:
-        """Advance the clock. ``blind``: the folder does not work here, for any log."""
+    def tick(self, *, others_connected: bool, blind: bool, damage: str = "") -> None:
+        """Advance the clock. ``blind``: the folder does not work here, for any log; ``damage``: what is wrong there."""
         host, member = self._host, self.state.member
         member.full = self.serving is not None and self.serving.full
-        member.blind = blind
-        if not host.leaving:
+        member.blind, member.damage = blind, damage
+        if not host.leaving and not host.displaced:
             self.do(member.tick(host.now, host.runtime.nonce(), others_connected=others_connected))
         self._note_conditions()
         if self._conditions != (conditions := (member.role, member.verdict, self.book.open)):
@@ -227,7 +229,7 @@ class LogDriver:
             try:
                 accepted = await self._ways.challenge(challenge)
             except NoSpace:
-                await self.tenure.make_room()
+                await self.tenure.make_room(conclusion.epoch + 1)
                 accepted = await self._ways.challenge(challenge)
             if accepted:
                 await self.look()

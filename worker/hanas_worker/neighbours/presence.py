@@ -38,6 +38,10 @@ class OwnPresence:
         """Seconds since the block could last be written, not counting pauses of this process."""
         return self._host.awake - self._shown_at
 
+    def reopen(self) -> None:
+        """Open the mailbox anew: it is another file now."""
+        self._boxes.forget()
+
     def content(self) -> Presence:
         """Return what this worker shows of itself."""
         host, logs = self._host, tuple(log.shown() for log in self._logs)
