@@ -127,10 +127,10 @@ class PendingRead(_Pending, eq=False):
             if part is None:
                 return
             value = index.cached(self.key)
-            begin, end = part
-            if value is None or (end - begin > SMALL_BYTES and not self.store.memory.fits(end - begin)):
+            if value is None or (len(value) > SMALL_BYTES and not self.store.memory.fits(part[1] - part[0])):
                 self.store.fetch(self, entry, part)
             else:
+                begin, end = part
                 self.done(value if end - begin == len(value) else value[begin:end])
         except Exception as error:
             self.fail(error)

@@ -15,7 +15,8 @@ from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
-from hanas_serving.budget import Budget
+from hanas_serving import budget
+from hanas_serving.budget import Budget, Hold
 from hanas_worker import store as stores
 from hanas_worker.log import service as services
 from hanas_worker.log.driver import LogDriver
@@ -23,6 +24,7 @@ from hanas_worker.log.values import Moved
 from hanas_worker.store import (
     Busy,
     Conflict,
+    Crowded,
     Elsewhere,
     Full,
     KeyReused,
@@ -35,7 +37,7 @@ from hanas_worker.store import (
     Unknown,
     Unreadable,
 )
-from tests.unit.waiting import until
+from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.stage import Gate, Stage, started
 
 MAIN_URL = "http://main:3001"
@@ -385,3 +387,31 @@ async def test_writes_of_an_epoch_that_ends(scene: Scene) -> None:
 async def test_a_main_is_where_one_asks(scene: Scene) -> None:
     scene.store.require_main()
     assert (scene.store.epoch, scene.store.index) == (1, scene.service.index)
+
+
+async def test_large_values_wait_for_memory_and_small_ones_do_not(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "_PATIENCE_SECONDS", 0.2)
+    large, memory = bytes(100 << 10), scene.store.memory
+    await scene.put("large", large)
+    await scene.put("small")
+    others = Hold(memory, None)
+    others.resize(memory.most - len(large))
+    assert (await scene.read("small")).ends == [b"v"]
+    refused = await scene.read("large", (0, len(large)))
+    await until(lambda: bool(refused.ends))
+    [refusal] = refused.ends
+    assert isinstance(refusal, Crowded)
+    assert (scene.values.parts, memory.refusals) == ([], 1)
+    monkeypatch.setattr(budget, "_PATIENCE_SECONDS", AMPLE_SECONDS)
+    scene.values.outcomes.append(large)
+    read = Read(scene.store, "large", False, (0, len(large)))
+    scene.store.read(read)
+    await until(lambda: bool(read.chosen))
+    assert read.ends == []
+    others.release()
+    await until(lambda: read.ends == [large])
+    assert scene.values.parts == [(0, len(large))]
+    await until(lambda: memory.used == 0)
+    assert (await scene.read("large", (0, len(large)))).ends == [large]
