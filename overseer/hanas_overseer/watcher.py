@@ -65,8 +65,10 @@ class Watcher:
         return self._timing.folder_timeout + self._timing.watch_interval
 
     def take(self, report: Report) -> None:
-        """Store a report that a worker sent over the network."""
-        self._reports.take(self._clock(), report)
+        """Store a report that a worker sent over the network; made-up members take nobody's place."""
+        known = self._observation
+        if known is None or any(entry.member == report.member for entry in known.registrations):
+            self._reports.take(self._clock(), report)
 
     def changed(self) -> None:
         """Look at once after a decision; no later answer may come from an earlier look."""

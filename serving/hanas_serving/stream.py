@@ -34,7 +34,7 @@ class Stream(asyncio.Protocol):
         """The client closed its side; nothing more is answered."""
         self._reading = True
         self._swallowed = self._unsent = 0
-        self._turns = turns
+        self._turns, self._in_turns = turns, False
         self._write_paused = False
         self._held = Hold(memory, self.abort, self._taken)
         """The memory for what waits to be sent: a large content is there until its last byte is gone."""
@@ -107,17 +107,20 @@ class Stream(asyncio.Protocol):
         self._reading = wanted
         if wanted:
             self._since = self.loop.time()
-            self._wire.resume_reading()
+            if not self._in_turns:
+                self._wire.resume_reading()
         else:
             self._wire.pause_reading()
 
     def take_turns(self) -> None:
         """Read again when it is this connection's turn: those that send much would else be read on and on."""
-        if self._reading and not self._wire.is_closing():
+        if not (self._in_turns or self._wire.is_closing()):
+            self._in_turns = True
             self._wire.pause_reading()
             self._turns.wait(self._read_again)
 
     def _read_again(self) -> None:
+        self._in_turns = False
         if self._reading and not self._wire.is_closing():
             self._wire.resume_reading()
 

@@ -12,7 +12,7 @@ from hanas_core.members.verdicts import Verdict
 from hanas_core.state.judge import Result, Write
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
-from hanas_core.volume.errors import Displaced, FolderUnavailable, WrongFolder
+from hanas_core.volume.errors import Corruption, Displaced, FolderUnavailable
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.follower import Follower
 from hanas_worker.neighbours.custody import Custodian
@@ -181,8 +181,8 @@ async def test_a_backup_misses_the_segment_that_it_follows() -> None:
 
 
 async def test_a_claim_of_another_folder_is_not_followed(scene: Scene) -> None:
-    scene.node.host.folder_id = "0" * 32
+    scene.node.host.folder_id, scene.node.host.folder.ids = "0" * 32, frozenset({"0" * 32})
     win(scene.folder, 3, "c")
-    with pytest.raises(WrongFolder, match="another volume is mounted here"):
+    with pytest.raises(Corruption, match="it was copied here from another cluster"):
         await scene.driver.look()
     assert scene.driver.serving is not None

@@ -16,6 +16,7 @@ from hanas_serving.gate import Gate
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.host.peers import LinkPeer
 from hanas_worker.log.news import LogNews
+from hanas_worker.neighbours import outbound as outbound_module
 from hanas_worker.neighbours.authenticity import Verifier, mac
 from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint, Sender
 from hanas_worker.neighbours.outbound import HttpOutbound
@@ -350,3 +351,14 @@ async def test_one_that_is_not_answered_well_or_in_time_is_lost(answer: bytes) -
         sender.send(KEEPALIVE, {"dead": LinkPeer(url, KEY)})
         await answers.until(1)
         assert answers.epochs == [()]
+
+
+async def test_an_answer_without_end_is_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint, url = await serving(Listener())
+    outbound = HttpOutbound("worker-1", ())
+    assert (await outbound.post(url, b"", AMPLE_SECONDS))[0] == 404
+    monkeypatch.setattr(outbound_module, "_MOST_BYTES", 10)
+    with pytest.raises(ConnectionError, match="more than 10 bytes"):
+        await outbound.post(url, b"", AMPLE_SECONDS)
+    await outbound.close()
+    await endpoint.stop()
