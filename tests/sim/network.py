@@ -159,7 +159,8 @@ class SimulatedOutbound:
         self._origin = origin
 
     async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
-        answer = await self._network.request(self._origin, "POST", url, body, timeout)
+        headers = {"content-type": "application/json"}
+        answer = await self._network.request(self._origin, "POST", url, body, timeout, headers)
         return answer.status, answer.body
 
     async def until_closed(self, url: str, timeout: float) -> None:
