@@ -181,8 +181,8 @@ async def test_a_backup_misses_the_segment_that_it_follows() -> None:
 
 
 async def test_a_claim_of_another_folder_is_not_followed(scene: Scene) -> None:
-    scene.node.host.folder_id, scene.node.host.folder.ids = "0" * 32, frozenset({"0" * 32})
     win(scene.folder, 3, "c")
+    scene.node.host.folder_id, scene.node.host.folder.ids = "0" * 32, frozenset({"0" * 32})
     with pytest.raises(Corruption, match="it was copied here from another cluster"):
         await scene.driver.look()
     assert scene.driver.serving is not None
