@@ -19,7 +19,10 @@ from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program, settings
+from hanas_serving.admission import Admission
+from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
+from hanas_serving.limits import Limits, descriptors
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import FOLDER, ComponentSettings, SettingError
@@ -75,10 +78,12 @@ async def serve(stopping: asyncio.Event) -> None:
     ):
         if not tokens:
             _log.warning("%s is not set: anyone who can connect to port %d can %s", variable, values.port, action)
-    watcher = Watcher(folder, identity.folder_id, values.timing, runtime)
+    limits = Limits(connections=descriptors().connections(values.connections), idle_seconds=values.idle_seconds)
+    admission = Admission[Connection](limits)
+    watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission)
     decisions = Decisions(folder, identity.folder_id, values.timing, runtime)
-    calls = Calls(decisions, watcher, OverseerMetrics(watcher))
-    endpoint = HttpEndpoint(application(calls, values.secrets, values.client_tokens), bound)
+    calls = Calls(decisions, watcher, OverseerMetrics(watcher, admission))
+    endpoint = HttpEndpoint(application(calls, values.secrets, values.client_tokens), bound, admission=admission)
     watching = asyncio.create_task(watcher.run())
     await endpoint.start()
     _log.info("serving the folder %s (%s) on port %d", values.folder, identity.folder_id, values.port)

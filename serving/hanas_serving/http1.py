@@ -5,26 +5,24 @@ written: answers and refusals come in order. After some pieces the event loop ha
 """
 
 import asyncio
-import math
 
 import httptools
 from starlette.types import ASGIApp
 
+from hanas_serving.admission import Admission
 from hanas_serving.answers import STATUS_LINES, Answer
 from hanas_serving.asgi import Cycle, scope_of
 from hanas_serving.direct import FAILED, Direct, Exchange, Headers, Heads
+from hanas_serving.limits import Limits
 from hanas_serving.pieces import Pieces
 from hanas_serving.problems import Problem
-from hanas_serving.stream import MOST_COPIED, Stream
+from hanas_serving.stream import MOST_COPIED, Phase, Stream
+from hanas_serving.turns import LOW, Turns
 from hanas_serving.upgrades import without_offer
 
-IDLE_SECONDS = 5.0
-"""How long a connection may be idle between two requests."""
-_STALL_SECONDS = 60.0
-"""How long a client may neither send what it began to send, nor read what it asked for."""
 _MOST_HEADERS = 256
 _MOST_PIECES = 16
-"""That are parsed before others have their turn on the event loop."""
+"""That one connection may have parsed before others have their turn."""
 _MOST_WAITING = 64 << 10
 """A body of which more waits to be taken is not read on. Bytes."""
 
@@ -36,15 +34,14 @@ class Server:
         self,
         app: ASGIApp,
         direct: Direct | None = None,
-        *,
-        idle_seconds: float = IDLE_SECONDS,
-        stall_seconds: float = _STALL_SECONDS,
+        admission: "Admission[Connection] | None" = None,
     ) -> None:
-        """Answer by ``app``, and plain requests by ``direct``. Ends what is idle or makes no progress for so long."""
+        """Answer by ``app``, and plain requests by ``direct``. Without an ``admission``, there is one of its own."""
         self.app = app
         self.heads = None if direct is None else Heads(direct)
-        self.idle_seconds, self.stall_seconds = idle_seconds, stall_seconds
-        self.connections: set[Connection] = set()
+        self.admission = admission or Admission[Connection](Limits())
+        self.connections = self.admission.connections
+        self.turns = Turns()
         self.tasks: set[asyncio.Task[None]] = set()
         self.unused = asyncio.Event()
         """Set when the last connection is lost."""
@@ -55,8 +52,9 @@ class Connection(Stream):
 
     def __init__(self, server: Server) -> None:
         """Prepare for a connection that is about to be made."""
-        super().__init__(server.idle_seconds, server.stall_seconds)
+        super().__init__(server.admission.limits)
         self._server = server
+        self._turns = server.turns
         self._heads = server.heads
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
@@ -65,6 +63,8 @@ class Connection(Stream):
         """The request that is received or answered; None between two, and during the next one's head."""
         self._idle = True
         """Nothing is under way: a plain request may be taken without the parser."""
+        self._used = False
+        """A request was answered."""
         self._pieces = Pieces()
         self._candidate: tuple[bytes, int] | None = None
         """Header lines, and the length of what followed, if that was the body of a whole plain request."""
@@ -79,21 +79,21 @@ class Connection(Stream):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio's own signature
         """Begin with a new connection."""
         super().connection_made(transport)
-        self._server.connections.add(self)
+        self._server.admission.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
         self._writable.set()
         del self._parser  # which knows this connection
-        self._server.connections.discard(self)
+        self._server.admission.left(self)
         if not self._server.connections:
             self._server.unused.set()
 
     def data_received(self, data: bytes) -> None:
         """Take a whole plain request with remembered headers at once, and all else by the parser."""
-        heads = self._heads
-        if self._idle and heads is not None and (line := heads.begins(data)) is not None:
+        heads, turns = self._heads, self._turns
+        if self._idle and heads is not None and turns.left > 0 and (line := heads.begins(data)) is not None:
             begin = line.end()
             end = data.find(b"\r\n\r\n", begin) + 4
             lines = data[begin:end]
@@ -102,6 +102,9 @@ class Connection(Stream):
                 self._candidate = lines, len(data) - end
             elif len(data) - end == head[1]:
                 self._idle = False
+                turns.left = left = turns.left - 1
+                if left == LOW:
+                    turns.arrange()
                 method, path = line.groups()
                 self._cycle = exchange = Exchange(self, method, path, head[0], data[end:], more_body=False)
                 heads.direct(exchange)
@@ -110,11 +113,17 @@ class Connection(Stream):
             if self.swallow(len(data)):
                 self._wire.close()
             return
+        pieces = self._pieces
+        if self._cycle is None and not (pieces.head or pieces.waiting):
+            self.since = self.loop.time()
         self._idle = False
-        self._since = self.loop.time()
-        self._pieces.add(data)
-        if not self._parsing:
+        self._received += len(data)
+        pieces.add(data)
+        if turns.left > 0 and not self._parsing:
             self._parse()
+        else:
+            self._parse_later()
+            self.regulate()
         self._candidate = None
 
     def eof_received(self) -> bool:
@@ -151,21 +160,28 @@ class Connection(Stream):
 
     # ------------------------------------------------------------------ what was received
 
+    def take_turn(self) -> None:
+        """Parse what waited for a turn."""
+        self._parse()
+
     def _parse(self) -> None:
         """Have the parser take in some pieces, and come back for more when others had their turn."""
-        self._parsing = True
+        self._parsing, turns = True, self._turns
         try:
-            for _ in range(_MOST_PIECES):
+            for _ in range(min(_MOST_PIECES, turns.left)):
                 if not self._may_parse():
                     break
+                turns.left -= 1
                 self._feed(self._pieces.next())
         except httptools.HttpParserError as error:
             cause = error.__context__
             problem = cause if isinstance(cause, Problem) else Problem(400, "this is no HTTP request: send HTTP/1.1")
-            self._last(problem.answer())
+            self.refuse(problem.answer())
         except Problem as problem:
-            self._last(problem.answer())
+            self.refuse(problem.answer())
         self._parsing = False
+        if turns.left <= LOW:
+            turns.arrange()
         if self._may_parse():
             self._parse_later()
         elif self._half_closed and not self._ending and not self._pieces.waiting:
@@ -173,13 +189,13 @@ class Connection(Stream):
                 self.end(more=False)
             elif self._cycle.more_body:
                 detail = "the body is shorter than announced; nothing was done; send the whole body"
-                self._last(Problem(400, detail).answer())
+                self.refuse(Problem(400, detail).answer())
         self.regulate()
 
     def _parse_later(self) -> None:
         if not self._parsing and self._may_parse():
             self._parsing = True
-            self.loop.call_soon(self._parse)
+            self._turns.wait(self)
 
     def _may_parse(self) -> bool:
         """Return whether there is something to parse, and it is not a request that has to wait for its turn."""
@@ -242,6 +258,8 @@ class Connection(Stream):
             raise Problem(501, "of all transfer encodings, only chunked is known here")
         heads, chunked = self._heads, bool(encodings)
         self._pieces.head_ended(length, chunked=chunked)
+        if length or chunked:
+            self.look_anew()
         if heads is not None and heads.is_plain(parser, self._url, length, chunked=chunked, expects=bool(expects)):
             self._cycle = Exchange(self, method, self._url, self._headers)
             return
@@ -294,6 +312,7 @@ class Connection(Stream):
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
         parts = (STATUS_LINES[answer.status], answer.lines, end, body)
         if len(body) > MOST_COPIED:
+            self._written += len(body)
             wire.writelines(parts)
         else:
             wire.write(b"".join(parts))
@@ -316,7 +335,7 @@ class Connection(Stream):
     def _next(self) -> None:
         """Go on with the next request: at the event loop's next turn, if it is there."""
         self._cycle = None
-        self._since = self.loop.time()
+        self._used, self.since = True, self.loop.time()
         pieces = self._pieces
         if pieces.received:
             if pieces.waiting:
@@ -333,9 +352,9 @@ class Connection(Stream):
     def fail(self, cycle: Cycle) -> None:
         """Answer that this program made a mistake, unless the response is complete, and close the connection."""
         if cycle is self._cycle and not cycle.response_complete:
-            self._last(FAILED)
+            self.refuse(FAILED)
 
-    def _last(self, answer: Answer) -> None:
+    def refuse(self, answer: Answer) -> None:
         """Answer what is under way, unless that has begun already, and end the connection."""
         if self._cycle is None or not self._cycle.response_started:
             self.write((STATUS_LINES[answer.status], answer.lines, b"connection: close\r\n\r\n", answer.body))
@@ -349,9 +368,15 @@ class Connection(Stream):
             cycle.disconnect()
         self._pieces.clear()
 
-    def patience(self) -> float:
-        """Return how long a client may send nothing: without end while it waits for its answer."""
+    def phase(self) -> Phase:
+        """Return what the connection waits for while nothing waits to be sent."""
         cycle = self._cycle
+        if self._ending:
+            return Phase.ENDING
+        if self._parsing:
+            return Phase.ANSWER
         if cycle is None:
-            return self._stall_seconds if self._pieces.head else self._idle_seconds
-        return self._stall_seconds if cycle.more_body and self._reading else math.inf
+            if self._pieces.head:
+                return Phase.HEAD
+            return Phase.IDLE if self._used else Phase.SILENT
+        return Phase.BODY if cycle.more_body and self._reading else Phase.ANSWER

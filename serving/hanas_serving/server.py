@@ -7,8 +7,10 @@ import socket
 
 from starlette.types import ASGIApp
 
+from hanas_serving.admission import Admission
 from hanas_serving.direct import Direct
-from hanas_serving.http1 import IDLE_SECONDS, Connection, Server
+from hanas_serving.http1 import Connection, Server
+from hanas_serving.listener import Listener
 from hanas_serving.settings import SettingError
 
 _BACKLOG = 2048
@@ -31,23 +33,28 @@ class HttpEndpoint:
     """One application on one bound socket, over HTTP/1.1."""
 
     def __init__(
-        self, app: ASGIApp, bound: socket.socket, *, direct: Direct | None = None, idle_seconds: float = IDLE_SECONDS
+        self,
+        app: ASGIApp,
+        bound: socket.socket,
+        *,
+        direct: Direct | None = None,
+        admission: Admission[Connection] | None = None,
     ) -> None:
         """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`."""
-        self._server = Server(app, direct, idle_seconds=idle_seconds)
-        self._socket = bound
-        self._listener: asyncio.Server | None = None
+        self._server = server = Server(app, direct, admission)
+        self._listener = Listener(bound, lambda: Connection(server), server.admission.make_room)
+        self._started = False
 
     async def start(self) -> None:
         """Begin to accept connections."""
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: Connection(self._server), sock=self._socket, backlog=_BACKLOG)
+        self._listener.start()
+        self._started = True
 
     async def stop(self) -> None:
         """Finish what is being answered, for two seconds at most, and close."""
-        if self._listener is None:
+        if not self._started:
             return
-        self._listener.close()
+        await self._listener.close()
         server = self._server
         for connection in list(server.connections):
             connection.shutdown()
@@ -63,4 +70,3 @@ class HttpEndpoint:
         await asyncio.gather(*server.tasks, return_exceptions=True)
         for connection in list(server.connections):
             connection.abort()
-        await self._listener.wait_closed()

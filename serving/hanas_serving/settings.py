@@ -14,6 +14,11 @@ FOLDER = "COMMUNICATION_FOLDER"
 _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
 _EXAMPLE_PORT = 4000
+_CONNECTIONS, _MOST_CONNECTIONS = "HANAS_CONNECTIONS", 1_000_000
+_IDLE, _IDLE_SECONDS = "HANAS_IDLE_SECONDS", 75.0
+_LEAST_IDLE_SECONDS = 10
+"""The clients of this project close their idle connections after 5 s, so that they never use one that is being
+closed."""
 
 
 class SettingError(Exception):
@@ -34,6 +39,10 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_tokens: tuple[str, ...]
     """Clients need one of these; empty: anyone may read and write."""
     timing: Timing
+    connections: int | None = None
+    """Most connections of clients; None: as many as there is room for."""
+    idle_seconds: float = _IDLE_SECONDS
+    """How long a client's connection may be idle between two requests."""
 
 
 def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings:
@@ -47,6 +56,12 @@ def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings
         secrets=secrets(environment, "HANAS_SECRET_FILE"),
         client_tokens=secrets(environment, "HANAS_CLIENT_TOKEN_FILE"),
         timing=timing(environment),
+        connections=_integer(environment, _CONNECTIONS, 0, "a number", 1, _MOST_CONNECTIONS)
+        if environment.get(_CONNECTIONS)
+        else None,
+        idle_seconds=_decimal(
+            _IDLE, environment.get(_IDLE) or str(_IDLE_SECONDS), "a number of seconds", _LEAST_IDLE_SECONDS, 86_400
+        ),
     )
 
 

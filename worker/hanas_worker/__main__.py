@@ -13,8 +13,11 @@ from hanas_core.volume.errors import NoSpace, NotInitialised
 from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving import program
+from hanas_serving.admission import Admission
 from hanas_serving.folders import open_folder
+from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
+from hanas_serving.limits import Limits, descriptors
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import FOLDER, SettingError
@@ -36,6 +39,9 @@ _SWITCH_INTERVAL_SECONDS = 0.0005
 """How long the event loop may keep the interpreter from the thread that syncs the log; Python's own 5 ms is longer
 than a commit takes."""
 
+_LINK_SLOW_SECONDS = 5.0
+"""How long a message of another worker may take to arrive: it is small."""
+
 
 def main() -> int:
     """Run a worker; return the exit code."""
@@ -54,9 +60,13 @@ async def _run(stopping: asyncio.Event) -> None:
         _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
     app = WorkerApplication(settings)
     link = LinkEndpoint(settings.secrets)
+    files = descriptors()
+    clients = Limits(connections=files.connections(settings.connections), idle_seconds=settings.idle_seconds)
+    links = Limits(connections=files.links, idle_seconds=IDLE_SECONDS, slow_seconds=_LINK_SLOW_SECONDS)
+    admissions = {"clients": Admission[Connection](clients), "link": Admission[Connection](links)}
     endpoints = [
-        HttpEndpoint(app, sockets[0], direct=app.direct),
-        HttpEndpoint(link, sockets[1], idle_seconds=IDLE_SECONDS),
+        HttpEndpoint(app, sockets[0], direct=app.direct, admission=admissions["clients"]),
+        HttpEndpoint(link, sockets[1], admission=admissions["link"]),
     ]
     for endpoint in endpoints:
         await endpoint.start()
@@ -67,6 +77,7 @@ async def _run(stopping: asyncio.Event) -> None:
             _log.info("the folder %s has the id %s", settings.folder, location[1])
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
+            node.host.admissions = admissions
             await _prepare(node.host)
             app.join(node)
             link.join(node.host.folder_id, node.hear)

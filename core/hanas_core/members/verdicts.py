@@ -14,6 +14,7 @@ class Verdict(StrEnum):
     FOLDER_FULL = "FolderFull"
     FOLDER_UNAVAILABLE = "FolderUnavailable"
     HANDED_OVER = "HandedOver"
+    CONNECTIONS_EXHAUSTED = "ConnectionsExhausted"
     UNKNOWN = "Unknown"
 
 

@@ -60,6 +60,8 @@ class LinkEndpoint:
                     answer = await self._answer(scope, receive)
                 except Problem as problem:
                     answer = problem.answer()
+                if answer.status != 204:  # only a lifeline stays open
+                    answer = msgspec.structs.replace(answer, lines=answer.lines + b"connection: close\r\n")
                 await send_answer(answer, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
