@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,19 +21,19 @@ def _statuses(content: bytes) -> list[int]:
 
 
 async def _pipeline(wire: Wire, request: bytes, seconds: float) -> int:
-    """Send 256 KiB of a request at once, again and again, and read the answers. Return the number of those."""
+    """Send 256 KiB of requests at once, again and again, and read the answers. Return the number of those."""
     reader, writer = wire
-    loop = asyncio.get_running_loop()
-    end, count = loop.time() + seconds, 0
-    batch = request * ((256 << 10) // len(request))
-    while loop.time() < end:
-        writer.write(batch)
-        seen = 0
-        while seen < len(batch) // len(request):
-            content = await reader.read(MIB)
-            assert content
-            seen += content.count(b"HTTP/1.1 ")
-        count += seen
+    count, size = 0, (256 << 10) // len(request)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                writer.write(request * size)
+                seen = 0
+                while seen < size:
+                    content = await reader.read(MIB)
+                    assert content
+                    seen += content.count(b"HTTP/1.1 ")
+                    count += content.count(b"HTTP/1.1 ")
     return count
 
 
@@ -139,7 +140,7 @@ _TOKEN = b"Authorization: Bearer secret\r\n"
 async def test_an_early_answer_to_a_large_body_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: bytes
 ) -> None:
-    """Each status, at a worker, a backup, the link port and the overseer, for bodies of 1 to 20 MiB."""
+    """At a worker, a backup, the link port and the overseer, for bodies of 1 to 20 MiB."""
     _guard(tmp_path, monkeypatch)
     async with running(tmp_path, 2) as cluster:
         cluster.http.headers["authorization"] = "Bearer secret"
@@ -156,27 +157,24 @@ async def test_an_early_answer_to_a_large_body_is_not_lost(
             (cluster.lab.overseer_url, b"/v1/claim", b"X: y\r\n" * 300, 431),
             (f"http://127.0.0.1:{link}", b"/v1/keepalive", b"", 404),
         ]
-        await _all_answered(tries, form)
-        await cluster.lab.kill(main)
-        reader, writer = await connect(cluster.url(backup))
-        with closing([(reader, writer)]):
-            await _all_answered([(cluster.url(backup), key, _TOKEN, 503)], form, times=1, mebibytes=(9,))
+        for base, path, headers, status in tries:
+            for size in (1, 4) if status == 307 else (9, 20):
+                for _ in range(2):
+                    assert await _early(base, form % (path, headers, size * MIB), size) == [status], (
+                        path,
+                        status,
+                        size,
+                    )
 
 
-async def _all_answered(
-    tries: list[tuple[str, bytes, bytes, int]],
-    form: bytes,
-    times: int = 3,
-    mebibytes: tuple[int, ...] = (9, 20),
-) -> None:
-    for base, path, headers, status in tries:
-        for size in mebibytes:
-            for _ in range(times):
-                reader, writer = await connect(base)
-                writer.write(form % (path, headers, size * MIB))
-                answer = asyncio.create_task(reader.read())
-                for _ in range(size):
-                    writer.write(bytes(MIB))
-                    await writer.drain()
-                assert _statuses(await answer) == [status], (base, path, status, size)
-                writer.close()
+async def _early(base: str, head: bytes, mebibytes: int) -> list[int]:
+    """Send a head and so much of a body, whatever is answered meanwhile; return the statuses of the answers."""
+    reader, writer = await connect(base)
+    writer.write(head)
+    answer = asyncio.create_task(reader.read())
+    for _ in range(mebibytes):
+        writer.write(bytes(MIB))
+        await writer.drain()
+    statuses = _statuses(await answer)
+    writer.close()
+    return statuses
