@@ -70,6 +70,7 @@ async def open_folder(values: ComponentSettings) -> tuple[PosixFolder, Cluster]:
 async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
     values = settings.read(os.environ, _DEFAULT_PORT)
+    limits = Limits(connections=descriptors().connections(values.connections), idle_seconds=values.idle_seconds)
     bound, runtime = bind(values.port, "PORT"), Runtime()
     folder, identity = await Lane("start", runtime.thread).run(open_folder(values), _INITIALISE_SECONDS)
     for variable, tokens, action in (
@@ -78,7 +79,6 @@ async def serve(stopping: asyncio.Event) -> None:
     ):
         if not tokens:
             _log.warning("%s is not set: anyone who can connect to port %d can %s", variable, values.port, action)
-    limits = Limits(connections=descriptors().connections(values.connections), idle_seconds=values.idle_seconds)
     admission = Admission[Connection](limits)
     watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission)
     decisions = Decisions(folder, identity.folder_id, values.timing, runtime)

@@ -50,7 +50,8 @@ def main() -> int:
 
 
 async def _run(stopping: asyncio.Event) -> None:
-    settings = read_settings(os.environ)
+    settings, files = read_settings(os.environ), descriptors()
+    clients = Limits(connections=files.connections(settings.connections), idle_seconds=settings.idle_seconds)
     sockets = bind(settings.port, "PORT"), bind(settings.link_port, "LINK_PORT")
     runtime = Runtime()
     lane = Lane(Duty.START, runtime.thread)
@@ -60,8 +61,6 @@ async def _run(stopping: asyncio.Event) -> None:
         _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
     app = WorkerApplication(settings)
     link = LinkEndpoint(settings.secrets)
-    files = descriptors()
-    clients = Limits(connections=files.connections(settings.connections), idle_seconds=settings.idle_seconds)
     links = Limits(connections=files.links, idle_seconds=IDLE_SECONDS, slow_seconds=_LINK_SLOW_SECONDS)
     admissions = {"clients": Admission[Connection](clients), "link": Admission[Connection](links)}
     endpoints = [
