@@ -67,7 +67,7 @@ async def test_pipelined_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert min(answers) > 0
         assert await cluster.epoch() == epoch
         assert client.failures == []
-        assert max(client.seconds) < 1.0
+        assert client.typical_seconds < 0.5
 
 
 async def test_pipelined_requests_to_the_overseer(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_trailers_without_end(tmp_path: Path, mebibytes: int) -> None:
         assert most - before < 24 * MIB
         assert await cluster.epoch() == epoch
         assert client.failures == []
-        assert max(client.seconds) < 1.0
+        assert client.typical_seconds < 0.5
 
 
 PUT = b"PUT /v1/kv/order HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
