@@ -13,13 +13,15 @@ from hanas_core.volume import fitness
 from hanas_core.volume.errors import WrongFolder
 from hanas_core.volume.fitness import Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
-from hanas_overseer.application import application
+from hanas_overseer.application import application, readers_of
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program, settings
 from hanas_serving.admission import Admission
+from hanas_serving.gate import Gate
+from hanas_serving.hosts import of_this_machine
 from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.limits import Limits, descriptors
@@ -79,11 +81,14 @@ async def serve(stopping: asyncio.Event) -> None:
     ):
         if not tokens:
             _log.warning("%s is not set: anyone who can connect to port %d can %s", variable, values.port, action)
+    gate = Gate(of_this_machine(values.hosts))
     admission = Admission[Connection](limits)
     watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission)
     decisions = Decisions(folder, identity.folder_id, values.timing, runtime)
-    calls = Calls(decisions, watcher, OverseerMetrics(watcher, admission))
-    endpoint = HttpEndpoint(application(calls, values.secrets, values.client_tokens), bound, admission=admission)
+    calls = Calls(decisions, watcher, OverseerMetrics(watcher, gate.refusals, admission))
+    app = application(calls, values.secrets, values.client_tokens, gate)
+    endpoint = HttpEndpoint(app, bound, admission=admission, refusals=gate.refusals)
+    endpoint.belong_to(identity.folder_id, readers_of(values.secrets, values.client_tokens))
     watching = asyncio.create_task(watcher.run())
     await endpoint.start()
     _log.info("serving the folder %s (%s) on port %d", values.folder, identity.folder_id, values.port)

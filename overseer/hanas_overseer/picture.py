@@ -26,20 +26,25 @@ def cluster(
     life_signs: Sequence[LifeSign],
     own_alerts: Iterable[Alert],
     reports: Mapping[str, Report],
+    heard: frozenset[str] = frozenset(),
 ) -> ClusterDocument:
     """Return the whole document. ``life_signs`` is parallel to the registrations; a new one may have none yet.
 
-    ``reports``: the last report of each member that is alive by its reports, but silent in the folder.
+    ``reports``: the last report of each member that is alive by its reports, but silent in the folder. ``heard``: the
+    incarnations that have shown this overseer that they live; a main that is none of them is shown as not serving.
     """
     assert len(life_signs) <= len(observation.registrations)
     signs = [*life_signs, *[UNSEEN] * (len(observation.registrations) - len(life_signs))]
+    main = observation.main
+    if main is not None and main.incarnation not in heard:
+        main = msgspec.structs.replace(main, state=MainState.ELECT)
     alive = [life_sign.presence for life_sign in signs if life_sign.alive and life_sign.presence is not None]
     return ClusterDocument(
         folder_id=folder_id,
         epoch=observation.highest,
-        main=observation.main,
+        main=main,
         members=tuple(
-            member(registration, life_sign, observation.main, reports.get(registration.member))
+            member(registration, life_sign, observation.main, reports.get(registration.member), heard)
             for registration, life_sign in zip(observation.registrations, signs, strict=True)
         ),
         links=links(alive),
@@ -49,7 +54,11 @@ def cluster(
 
 
 def member(
-    registration: Registration, life_sign: LifeSign, main: MainInfo | None, report: Report | None = None
+    registration: Registration,
+    life_sign: LifeSign,
+    main: MainInfo | None,
+    report: Report | None = None,
+    heard: frozenset[str] = frozenset(),
 ) -> MemberEntry:
     """Return the entry of one registered member."""
     presence = life_sign.presence
@@ -74,6 +83,7 @@ def member(
         link_url=presence.link_url,
         role=role(presence, main),
         alive=life_sign.alive,
+        heard=presence.incarnation in heard,
         seen_seconds_ago=None if life_sign.silent is None else round(life_sign.silent, 3),
         epoch=log.epoch,
         verdict=_verdict(life_sign, presence, report),

@@ -10,21 +10,65 @@ import httptools
 from starlette.types import ASGIApp
 
 from hanas_serving.admission import Admission
-from hanas_serving.answers import STATUS_LINES, Answer
+from hanas_serving.answers import STATUS_LINES, Answer, Headers
 from hanas_serving.asgi import Cycle, scope_of
-from hanas_serving.direct import FAILED, Direct, Exchange, Headers, Heads
+from hanas_serving.budget import Budget, Hold
+from hanas_serving.direct import FAILED, Direct, Exchange, Heads
+from hanas_serving.gate import MAPPED
+from hanas_serving.identity import HEADER as FOLDER
 from hanas_serving.limits import Limits
+from hanas_serving.pace import LOW, Pace
 from hanas_serving.pieces import Pieces
 from hanas_serving.problems import Problem
+from hanas_serving.refusals import Refusals
 from hanas_serving.stream import MOST_COPIED, Phase, Stream
-from hanas_serving.turns import LOW, Turns
+from hanas_serving.turns import Turns
 from hanas_serving.upgrades import without_offer
 
 _MOST_HEADERS = 256
+_LEAST_ERROR = 400
+_READS = frozenset({"GET", "HEAD"})
+_AT_ONCE = frozenset({"DELETE"})
+"""Methods that do not wait for the end of a body."""
 _MOST_PIECES = 16
 """That one connection may have parsed before others have their turn."""
 _MOST_WAITING = 64 << 10
 """A body of which more waits to be taken is not read on. Bytes."""
+_MOST_READ = 64 << 10
+"""After more than this was read at once, others have their turn. Bytes."""
+_UNCOUNTED = 4 << 10
+"""What a connection holds of requests that are not complete, without asking for memory. Bytes."""
+_NO_ROOM = Problem(
+    503,
+    "too much of what clients send is incomplete (HANAS_MEMORY); nothing was done: send it in one piece, or try again",
+    {"retry-after": "1"},
+)
+
+
+def malformed(error: httptools.HttpParserError) -> Problem:
+    """Return the answer to what the parser does not take for a request."""
+    if isinstance(error, httptools.HttpParserInvalidURLError):
+        return Problem(400, "path and query must be ASCII: percent-encode other characters as UTF-8, such as %C3%9F")
+    return Problem(400, "this is no HTTP request: send HTTP/1.1")
+
+
+def stopping(request: Exchange | Cycle) -> Problem:
+    """Return the answer to a request that a process that ends does not answer any more."""
+    retry = {"retry-after": "1"}
+    if isinstance(request, Exchange):
+        method, begun = request.method.decode(), not request.more_body
+    else:
+        method = request.scope["method"]
+        begun = not request.more_body or method in _AT_ONCE
+    if method in _READS:
+        return Problem(503, "this process ends and answers nothing more: ask again", retry)
+    if not begun:
+        return Problem(503, "this process ends; the request did not arrive in full, nothing was done: repeat it", retry)
+    return Problem(
+        503,
+        "this process ends; whether a write was done is not known: repeat it with the same Idempotency-Key, or read",
+        {**retry, "hanas-outcome": "unknown"},
+    )
 
 
 class Server:
@@ -35,13 +79,21 @@ class Server:
         app: ASGIApp,
         direct: Direct | None = None,
         admission: "Admission[Connection] | None" = None,
+        *,
+        memory: Budget | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
-        """Answer by ``app``, and plain requests by ``direct``. Without an ``admission``, there is one of its own."""
+        """Answer by ``app``, and plain requests by ``direct``.
+
+        ``admission``: who may connect; ``memory``: what the connections may hold together; None: their own. Errors that
+        are answered are counted in ``refusals``.
+        """
+        self.refusals = refusals or Refusals()
         self.app = app
         self.heads = None if direct is None else Heads(direct)
         self.admission = admission or Admission[Connection](Limits())
         self.connections = self.admission.connections
-        self.turns = Turns()
+        self.memory, self.turns, self.pace = memory or Budget(), Turns(), Pace()
         self.tasks: set[asyncio.Task[None]] = set()
         self.unused = asyncio.Event()
         """Set when the last connection is lost."""
@@ -52,11 +104,16 @@ class Connection(Stream):
 
     def __init__(self, server: Server) -> None:
         """Prepare for a connection that is about to be made."""
-        super().__init__(server.admission.limits)
+        super().__init__(server.admission.limits, server.memory, server.turns)
         self._server = server
-        self._turns = server.turns
+        self._pace = server.pace
+        self._received = Hold(server.memory, self._let_go_later)
+        """The memory for what was received and is not in work."""
         self._heads = server.heads
+        self._status_lines = STATUS_LINES if server.heads is None else server.heads.status_lines
         self._parser = httptools.HttpRequestParser(self)
+        self.address = ""
+        """The client's."""
         self._url = b""
         self._headers: Headers = []
         self._cycle: Exchange | Cycle | None = None
@@ -70,7 +127,6 @@ class Connection(Stream):
         """Header lines, and the length of what followed, if that was the body of a whole plain request."""
         self._parsing = False
         """The parser is at work, or will be at the event loop's next turn."""
-        self._write_paused = False
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -79,6 +135,8 @@ class Connection(Stream):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio's own signature
         """Begin with a new connection."""
         super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0].removeprefix(MAPPED) if peer else ""
         self._server.admission.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -92,8 +150,8 @@ class Connection(Stream):
 
     def data_received(self, data: bytes) -> None:
         """Take a whole plain request with remembered headers at once, and all else by the parser."""
-        heads, turns = self._heads, self._turns
-        if self._idle and heads is not None and turns.left > 0 and (line := heads.begins(data)) is not None:
+        heads, pace = self._heads, self._pace
+        if self._idle and heads is not None and pace.left > 0 and (line := heads.begins(data)) is not None:
             begin = line.end()
             end = data.find(b"\r\n\r\n", begin) + 4
             lines = data[begin:end]
@@ -102,13 +160,15 @@ class Connection(Stream):
                 self._candidate = lines, len(data) - end
             elif len(data) - end == head[1]:
                 self._idle = False
-                turns.left = left = turns.left - 1
+                pace.left = left = pace.left - 1
                 if left == LOW:
-                    turns.arrange()
+                    pace.arrange()
                 method, path = line.groups()
                 self._cycle = exchange = Exchange(self, method, path, head[0], data[end:], more_body=False)
                 heads.direct(exchange)
                 return
+        if len(data) > _MOST_READ:
+            self.take_turns()
         if self._ending:
             if self.swallow(len(data)):
                 self._wire.close()
@@ -117,9 +177,9 @@ class Connection(Stream):
         if self._cycle is None and not (pieces.head or pieces.waiting):
             self.since = self.loop.time()
         self._idle = False
-        self._received += len(data)
+        self._arrived += len(data)
         pieces.add(data)
-        if turns.left > 0 and not self._parsing:
+        if pace.left > 0 and not self._parsing:
             self._parse()
         else:
             self._parse_later()
@@ -137,12 +197,13 @@ class Connection(Stream):
 
     def pause_writing(self) -> None:
         """Parse no further request: the client does not read its answers."""
-        self._write_paused, self._idle = True, False
+        self._idle = False
         self._writable.clear()
+        super().pause_writing()
 
     def resume_writing(self) -> None:
         """Continue: the client has read."""
-        self._write_paused = False
+        super().resume_writing()
         self._writable.set()
         self._parse_later()
 
@@ -158,6 +219,12 @@ class Connection(Stream):
         elif not self._ending:
             self.end(more=False)
 
+    def dismiss(self) -> None:
+        """Answer what is not answered yet that this process ends."""
+        cycle = self._cycle
+        if cycle is not None and not cycle.response_started:
+            self.refuse(stopping(cycle).answer())
+
     # ------------------------------------------------------------------ what was received
 
     def take_turn(self) -> None:
@@ -166,22 +233,21 @@ class Connection(Stream):
 
     def _parse(self) -> None:
         """Have the parser take in some pieces, and come back for more when others had their turn."""
-        self._parsing, turns = True, self._turns
+        self._parsing, pace = True, self._pace
         try:
-            for _ in range(min(_MOST_PIECES, turns.left)):
+            for _ in range(min(_MOST_PIECES, pace.left)):
                 if not self._may_parse():
                     break
-                turns.left -= 1
+                pace.left -= 1
                 self._feed(self._pieces.next())
         except httptools.HttpParserError as error:
             cause = error.__context__
-            problem = cause if isinstance(cause, Problem) else Problem(400, "this is no HTTP request: send HTTP/1.1")
-            self.refuse(problem.answer())
+            self.refuse((cause if isinstance(cause, Problem) else malformed(error)).answer())
         except Problem as problem:
             self.refuse(problem.answer())
         self._parsing = False
-        if turns.left <= LOW:
-            turns.arrange()
+        if pace.left <= LOW:
+            pace.arrange()
         if self._may_parse():
             self._parse_later()
         elif self._half_closed and not self._ending and not self._pieces.waiting:
@@ -195,7 +261,7 @@ class Connection(Stream):
     def _parse_later(self) -> None:
         if not self._parsing and self._may_parse():
             self._parsing = True
-            self._turns.wait(self)
+            self._pace.wait(self)
 
     def _may_parse(self) -> bool:
         """Return whether there is something to parse, and it is not a request that has to wait for its turn."""
@@ -214,9 +280,29 @@ class Connection(Stream):
 
     def regulate(self) -> None:
         """Read from the client, unless what it sent before has to wait."""
+        cycle, pieces = self._cycle, self._pieces
+        pieces.drop_seen()
+        body = 0 if cycle is None or _in_work(cycle) else len(cycle.body)
+        self.read_on(wanted=not (pieces.waiting or body > _MOST_WAITING))
+        held = len(pieces.received) + body
+        if held > _UNCOUNTED or self._received.size:
+            self._received.slow = self._reading
+            self._received.resize(held)
+
+    def _let_go_later(self) -> None:
+        self.loop.call_soon(self._let_go)
+
+    def _let_go(self) -> None:
+        """Drop what was received and is not in work: others need the memory."""
         cycle = self._cycle
-        waiting = self._pieces.waiting or (cycle is not None and len(cycle.body) > _MOST_WAITING)
-        self.read_on(wanted=not waiting)
+        if not self._received.loses:
+            return  # it was taken meanwhile
+        if cycle is None or not _in_work(cycle):
+            self.refuse(_NO_ROOM.answer())
+        else:
+            cycle.keep_alive = False  # the request in work gets its answer, those behind it are never read
+            self._pieces.clear()
+            self._received.release()
 
     # ------------------------------------------------------------------ the parser's calls
 
@@ -246,7 +332,7 @@ class Connection(Stream):
             if method == b"CONNECT":
                 raise Problem(400, "this is no proxy: send HTTP/1.1")
             return
-        length, encodings, expects = 0, [], b""
+        length, encodings, expects, meant = 0, [], b"", None
         for name, value in self._headers:
             if name == b"content-length":
                 length = int(value)
@@ -254,13 +340,20 @@ class Connection(Stream):
                 encodings.append(value.lower().rstrip())
             elif name == b"expect":
                 expects = value.lower().rstrip()
+            elif name == FOLDER:
+                meant = value if meant in {None, value} else b""
         if encodings and encodings != [b"chunked"]:
             raise Problem(501, "of all transfer encodings, only chunked is known here")
         heads, chunked = self._heads, bool(encodings)
         self._pieces.head_ended(length, chunked=chunked)
         if length or chunked:
             self.look_anew()
-        if heads is not None and heads.is_plain(parser, self._url, length, chunked=chunked, expects=bool(expects)):
+        here = meant is None or (heads is not None and meant == heads.folder)
+        if (
+            here
+            and heads is not None
+            and heads.is_plain(parser, self._url, self._headers, length, chunked=chunked, expects=bool(expects))
+        ):
             self._cycle = Exchange(self, method, self._url, self._headers)
             return
         version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
@@ -310,21 +403,22 @@ class Connection(Stream):
         if self._cycle is not exchange or wire.is_closing():
             return
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
-        parts = (STATUS_LINES[answer.status], answer.lines, end, body)
+        if answer.status >= _LEAST_ERROR:
+            self.refused(answer.status)
+        parts = (self._status_lines[answer.status], answer.lines, end, body)
         if len(body) > MOST_COPIED:
-            self._written += len(body)
-            wire.writelines(parts)
+            self.write_large(parts)
         else:
             wire.write(b"".join(parts))
         if exchange.keep_alive:
             self._next()
         else:
-            self.end(more=self._pieces.waiting)
+            self.end(more=self._pieces.waiting or not self._reading)
 
     def completed(self, cycle: Cycle) -> None:
         """Go on with the next request, if the body of this one is there; else it is swallowed first."""
         if not cycle.keep_alive:
-            self.end(more=cycle.more_body or self._pieces.waiting)
+            self.end(more=cycle.more_body or self._pieces.waiting or not self._reading)
         elif cycle.more_body:
             self._swallowed = 0
             self._parse_later()
@@ -342,6 +436,8 @@ class Connection(Stream):
                 self._parse_later()
                 return
             pieces.clear()
+        if self._received.size:
+            self._received.release()
         if self._half_closed:
             self.end(more=False)
             return
@@ -354,9 +450,14 @@ class Connection(Stream):
         if cycle is self._cycle and not cycle.response_complete:
             self.refuse(FAILED)
 
+    def refused(self, status: int) -> None:
+        """Note that an error is answered."""
+        self._server.refusals.count(status, self.address)
+
     def refuse(self, answer: Answer) -> None:
         """Answer what is under way, unless that has begun already, and end the connection."""
         if self._cycle is None or not self._cycle.response_started:
+            self.refused(answer.status)
             self.write((STATUS_LINES[answer.status], answer.lines, b"connection: close\r\n\r\n", answer.body))
         self.end(more=True)
 
@@ -367,6 +468,7 @@ class Connection(Stream):
         if cycle is not None:
             cycle.disconnect()
         self._pieces.clear()
+        self._received.release()
 
     def phase(self) -> Phase:
         """Return what the connection waits for while nothing waits to be sent."""
@@ -380,3 +482,8 @@ class Connection(Stream):
                 return Phase.HEAD
             return Phase.IDLE if self._used else Phase.SILENT
         return Phase.BODY if cycle.more_body and self._reading else Phase.ANSWER
+
+
+def _in_work(cycle: Exchange | Cycle) -> bool:
+    """Return whether the whole request was handed over."""
+    return not (cycle.more_body or (isinstance(cycle, Cycle) and cycle.body))

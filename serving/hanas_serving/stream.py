@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 from hanas_serving.answers import Answer
+from hanas_serving.budget import Budget, Hold
 from hanas_serving.limits import Limits
 from hanas_serving.problems import Problem
+from hanas_serving.turns import Turns
 
 _LINGER_SECONDS = 5.0
 _MOST_SWALLOWED = 64 << 20
@@ -14,6 +16,8 @@ _MOST_SWALLOWED = 64 << 20
 lost."""
 MOST_COPIED = 64 << 10
 """A larger content is not copied behind its head. Bytes."""
+_MOST_UNSENT = 64 << 10
+"""So much may wait to be sent beside a large content before no further request is parsed. Bytes."""
 _TOO_SLOW = Problem(
     408, "the request did not come in time; nothing was done; send it again, without pauses, over a faster network"
 ).answer()
@@ -42,8 +46,11 @@ class Stream(asyncio.Protocol):
     _wire: asyncio.Transport
     _timer: asyncio.TimerHandle
 
-    def __init__(self, limits: Limits) -> None:
-        """Prepare for a connection that is about to be made."""
+    def __init__(self, limits: Limits, memory: Budget, turns: Turns) -> None:
+        """Prepare for a connection that is about to be made.
+
+        ``memory``: for what it does not take; ``turns``: for reading much.
+        """
         self.loop = asyncio.get_running_loop()
         self._limits = limits
         self._tick = min(limits.idle_seconds, limits.slow_seconds, _LINGER_SECONDS)
@@ -51,10 +58,14 @@ class Stream(asyncio.Protocol):
         """The client closed its side; nothing more is answered."""
         self._reading = True
         self._swallowed = 0
+        self._turns = turns
+        self._write_paused = False
+        self._held = Hold(memory, self.abort, self._taken)
+        """The memory for what waits to be sent: a large content is there until its last byte is gone."""
         self.since = 0.0
         """When the present phase began, or the last look at a body that moves."""
-        self._received = self._received_before = 0
-        """Bytes, now and at that time. Those of requests that are taken without the parser are not counted."""
+        self._arrived = self._arrived_before = 0
+        """Bytes received, now and at that time. Those of requests that are taken without the parser are not counted."""
         self._written = self._sent_before = 0
         """Bytes written, and what the kernel had taken of them when sending began or was last looked at. Small answers
         to plain requests are not counted: those who get further ones do read, since else no request is parsed."""
@@ -75,6 +86,7 @@ class Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio's own signature
         """Begin with a new connection."""
         self._wire = transport
+        transport.set_write_buffer_limits(_MOST_UNSENT, 0)
         self.since = self.loop.time()
         self._timer = self.loop.call_later(self._tick, self._check_progress)
 
@@ -83,18 +95,47 @@ class Stream(asyncio.Protocol):
         del exc
         self._timer.cancel()
         self.give_up()
+        self._held.release()
 
     def write(self, parts: Sequence[bytes]) -> None:
         """Write a head, in parts, and its content."""
         if self._wire.is_closing():
             return
         if len(parts[-1]) > MOST_COPIED:
-            self._written += sum(map(len, parts))
-            self._wire.writelines(parts)
+            self.write_large(parts)
         else:
             whole = b"".join(parts)
             self._written += len(whole)
             self._wire.write(whole)
+
+    def write_large(self, parts: Sequence[bytes]) -> None:
+        """Write a head, in parts, and a large content, which counts as held unless the client takes all of it at once.
+
+        The transport calls `pause_writing` while it writes, here already for a single byte that is left.
+        """
+        wire = self._wire
+        wire.set_write_buffer_limits(0)
+        self._written += sum(map(len, parts))
+        wire.writelines(parts)
+        if not self._write_paused:
+            wire.set_write_buffer_limits(_MOST_UNSENT, 0)
+        elif self._held.size < (size := len(parts[-1])):
+            self._held.resize(size)
+
+    def pause_writing(self) -> None:
+        """Hold what the client does not read."""
+        self._write_paused = True
+        self._held.resize(self._wire.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Hold nothing: the client has read everything."""
+        self._write_paused = False
+        self._held.release()
+        if not self._wire.is_closing():
+            self._wire.set_write_buffer_limits(_MOST_UNSENT, 0)
+
+    def _taken(self) -> int:
+        return self._held.size - self._wire.get_write_buffer_size()
 
     def read_on(self, *, wanted: bool) -> None:
         """Read what the client sends, or leave it in the kernel."""
@@ -109,7 +150,17 @@ class Stream(asyncio.Protocol):
 
     def look_anew(self) -> None:
         """Count time, and what is received, from now on."""
-        self.since, self._received_before = self.loop.time(), self._received
+        self.since, self._arrived_before = self.loop.time(), self._arrived
+
+    def take_turns(self) -> None:
+        """Read again when it is this connection's turn: those that send much would else be read on and on."""
+        if self._reading and not self._wire.is_closing():
+            self._wire.pause_reading()
+            self._turns.wait(self._read_again)
+
+    def _read_again(self) -> None:
+        if self._reading and not self._wire.is_closing():
+            self._wire.resume_reading()
 
     def abort(self) -> None:
         """Close at once."""
@@ -166,7 +217,7 @@ class Stream(asyncio.Protocol):
         rest = self.since + most - now
         if rest > 0:
             return rest
-        if phase is Phase.BODY and self._received - self._received_before >= most * limits.least_rate:
+        if phase is Phase.BODY and self._arrived - self._arrived_before >= most * limits.least_rate:
             self.look_anew()
         else:
             self.leave(phase)

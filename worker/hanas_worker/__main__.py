@@ -15,6 +15,8 @@ from hanas_core.volume.posix import PosixFolder
 from hanas_serving import program
 from hanas_serving.admission import Admission
 from hanas_serving.folders import open_folder
+from hanas_serving.gate import Gate
+from hanas_serving.hosts import of_this_machine
 from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.limits import Limits, descriptors
@@ -58,14 +60,22 @@ async def _run(stopping: asyncio.Event) -> None:
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
     if not settings.secrets:
-        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
-    app = WorkerApplication(settings)
-    link = LinkEndpoint(settings.secrets)
+        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches an overseer can ask it for a takeover")
+    gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)))
+    app = WorkerApplication(settings, gate)
+    link = LinkEndpoint(settings.secrets, gate)
     links = Limits(connections=files.links, idle_seconds=IDLE_SECONDS, slow_seconds=_LINK_SLOW_SECONDS)
     admissions = {"clients": Admission[Connection](clients), "link": Admission[Connection](links)}
     endpoints = [
-        HttpEndpoint(app, sockets[0], direct=app.direct, admission=admissions["clients"]),
-        HttpEndpoint(link, sockets[1], admission=admissions["link"]),
+        HttpEndpoint(
+            app,
+            sockets[0],
+            direct=app.direct,
+            admission=admissions["clients"],
+            memory=app.memory,
+            refusals=gate.refusals,
+        ),
+        HttpEndpoint(link, sockets[1], admission=admissions["link"], refusals=gate.refusals),
     ]
     for endpoint in endpoints:
         await endpoint.start()
@@ -78,8 +88,9 @@ async def _run(stopping: asyncio.Event) -> None:
             node = Node(settings, *location, overseers, outbound, runtime)
             node.host.admissions = admissions
             await _prepare(node.host)
+            endpoints[0].belong_to(node.host.folder_id, app.observers)
             app.join(node)
-            link.join(node.host.folder_id, node.hear)
+            link.join(node.host.folder_id, node.verifier, node.hear)
             await node.run(stopping)
     except Rejected as refusal:
         raise SettingError(str(refusal)) from None

@@ -15,7 +15,7 @@ import msgspec
 from hanas_core.members.documents import LOG, Presence
 from hanas_core.volume import blocks, names, reading
 from hanas_core.volume.blocks import Blank, unpack
-from hanas_core.volume.errors import FolderUnavailable, Missing
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, Access, File, Folder
 from hanas_core.volume.publish import give_name, publish, settle
 
@@ -247,8 +247,16 @@ class Registry:
         return False
 
 
+async def owner_of(folder: Folder, slot: int) -> str:
+    """Return the member that a slot belongs to, which is known to be given. Raises FolderError."""
+    file = await reading.open_recorded(folder, names.member(slot), "read")
+    return _registration(await file.read(0, BLOCK_BYTES), slot).member
+
+
 def _registration(block: bytes, slot: int) -> Registration:
     registration = blocks.decode(block, Registration, names.member(slot), 0)
     if isinstance(registration, Blank):
         raise FolderUnavailable(f"{names.member(slot)}: offset 0 is {registration.value}")
+    if registration.slot != slot:
+        raise Corruption(f"{names.member(slot)}: the block at offset 0 is the registration of slot {registration.slot}")
     return registration

@@ -15,6 +15,8 @@ class Verdict(StrEnum):
     FOLDER_UNAVAILABLE = "FolderUnavailable"
     HANDED_OVER = "HandedOver"
     CONNECTIONS_EXHAUSTED = "ConnectionsExhausted"
+    TAKEOVER_FAILED = "TakeoverFailed"
+    """Of alerts only: nobody serves, and a takeover would fail."""
     UNKNOWN = "Unknown"
 
 

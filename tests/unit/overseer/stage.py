@@ -30,6 +30,7 @@ from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving.admission import Admission
+from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection
 from hanas_serving.limits import Limits
 from hanas_serving.runtime import Runtime
@@ -175,11 +176,11 @@ class Overseer:
         secrets: Iterable[str] = (),
         tokens: Iterable[str] = (),
     ) -> None:
-        self.admission = Admission[Connection](Limits())
+        self.admission, gate = Admission[Connection](Limits()), Gate()
         self.watcher = Watcher(folder, folder_id, timing, Runtime(), self.admission)
-        self.metrics = OverseerMetrics(self.watcher, self.admission)
+        self.metrics = OverseerMetrics(self.watcher, gate.refusals, self.admission)
         calls = Calls(Decisions(folder, folder_id, timing, Runtime()), self.watcher, self.metrics)
-        self.app = application(calls, tuple(secrets), tuple(tokens))
+        self.app = application(calls, tuple(secrets), tuple(tokens), gate)
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://overseer")
 

@@ -1,12 +1,13 @@
 """A worker tells that its connections are all in use, and the link keeps only those that it is for."""
 
-import asyncio
-
 from hanas_core.members.verdicts import Severity, Verdict
+from hanas_serving.budget import Budget
+from hanas_serving.gate import Gate
 from hanas_serving.http1 import Server
 from hanas_worker.host import crowds
 from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.ops import status
+from hanas_worker.ops.memory import MemoryState
 from tests.unit.core.scenery import bare_folder, serve
 from tests.unit.serving.connections import application, connected, limited
 from tests.unit.waiting import until
@@ -27,20 +28,17 @@ async def test_a_worker_tells_which_port_has_too_many_connections() -> None:
         Severity.URGENT,
     )
     assert condition.message.startswith("b has too many connections (link: all 2 are in use")
-    shown = [(entry.port, entry.open, entry.limit, entry.displaced) for entry in status.document(node).connections]
+    document = status.document(node, MemoryState.of(Budget()))
+    shown = [(entry.port, entry.open, entry.limit, entry.displaced) for entry in document.connections]
     assert shown == [("clients", 0, 2, 0), ("link", 3, 2, 1)]
     for connection, _ in guests:
         connection.connection_lost(None)
 
 
-async def test_only_a_lifeline_stays_open() -> None:
-    server = Server(LinkEndpoint(()))
-    connection, wire = connected(server)
-    connection.data_received(b"GET /v1/lifeline HTTP/1.1\r\nHost: x\r\n\r\n")
-    await until(lambda: wire.content.startswith(b"HTTP/1.1 204 "))
-    await asyncio.sleep(0)
-    assert (wire.closed, wire.half_closed) == (False, False)
-    connection, wire = connected(server)
-    connection.data_received(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
-    await until(lambda: wire.closed)
-    assert wire.content.startswith(b"HTTP/1.1 404 ")
+async def test_a_stranger_does_not_stay_at_the_link_port() -> None:
+    server = Server(LinkEndpoint((), Gate()))
+    for path, code in ((b"/v1/lifeline", b"401"), (b"/v1/status", b"404")):
+        connection, wire = connected(server)
+        connection.data_received(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+        await until(lambda wire=wire: wire.closed)  # type: ignore[misc]
+        assert wire.content.startswith(b"HTTP/1.1 %b " % code)

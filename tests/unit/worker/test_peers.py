@@ -73,16 +73,25 @@ def test_slots() -> None:
 
 def test_keepalives_go_to_where_a_member_says_that_it_is_now() -> None:
     peers = Peers("me")
-    moved = presence("one", link_url="http://elsewhere:1")
+    moved = presence("one", link_url="http://elsewhere:1", link_key="a" * 32)
     peers.update(0.0, REGISTRATIONS, [presence("me"), moved, presence("two")])
-    assert peers.link_urls(0.0) == {"one": "http://elsewhere:1", "two": "http://two:4001"}
+    assert peers.link_peers(0.0) == {"one": ("http://elsewhere:1", "a" * 32), "two": ("http://two:4001", "")}
     # A short silence is no reason to stop: the member may only be unable to write.
-    assert set(peers.link_urls(59.0)) == {"one", "two"}
+    assert set(peers.link_peers(59.0)) == {"one", "two"}
     peers.update(59.0, REGISTRATIONS, [None, presence("one", 2, link_url="http://elsewhere:1"), None])
-    assert peers.link_urls(61.0) == {"one": "http://elsewhere:1"}
+    assert peers.link_peers(61.0) == {"one": ("http://elsewhere:1", "")}
 
 
 def test_who_has_left_gets_no_keepalives() -> None:
     peers = Peers("me")
     peers.update(0.0, REGISTRATIONS, [None, presence("one"), presence("two", left=True)])
-    assert set(peers.link_urls(0.0)) == {"one"}
+    assert set(peers.link_peers(0.0)) == {"one"}
+
+
+def test_a_key_is_that_of_one_incarnation() -> None:
+    peers = Peers("me")
+    assert peers.link_key("one", "1" * 16) is None
+    peers.update(0.0, REGISTRATIONS, [None, presence("one", link_key="a" * 32)])
+    assert (peers.link_key("one", "1" * 16), peers.link_key("one", "2" * 16)) == ("a" * 32, None)
+    peers.update(1.0, REGISTRATIONS, [None, presence("one", incarnation="2" * 16, link_key="b" * 32)])
+    assert (peers.link_key("one", "1" * 16), peers.link_key("one", "2" * 16)) == (None, "b" * 32)

@@ -43,6 +43,8 @@ class Host:
         self.folder_id = folder_id
         self.runtime = runtime
         self.incarnation = runtime.nonce()
+        self.link_key = runtime.nonce()
+        """What is sent to this process over the link is made with it (hanas_worker.neighbours.authenticity)."""
         self.peers = Peers(settings.member)
         self.slot = -1
         """The own mailbox slot, set at the arrival."""

@@ -1,4 +1,8 @@
-"""Keep-alives over the link, each on a new connection: an established one survives many network policies."""
+"""Keep-alives over the link, each on a new connection: an established one survives many network policies.
+
+A receiver believes only what proves that a member of its folder made it, and made it just now
+(`hanas_worker.neighbours.authenticity`).
+"""
 
 import asyncio
 import contextlib
@@ -7,18 +11,27 @@ from collections.abc import Callable
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from hanas_serving import principals
 from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
+from hanas_serving.fields import require_json, require_no_query
+from hanas_serving.gate import Gate, caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_serving.runtime import Outbound
+from hanas_worker.host.peers import LinkPeer
 from hanas_worker.log.news import LogNews
+from hanas_worker.neighbours.authenticity import MAC_HEADER, Verifier, is_proof, mac
 
 PATH = "/v1/keepalive"
 LIFELINE_PATH = "/v1/lifeline"
 """For the idle connection of `hanas_worker.neighbours.lifeline`."""
 _MOST_BYTES = 4096
 _MOST_PENDING = 4
+_HELD = 204
+"""The status of a lifeline, whose connection stays open."""
+_MAC = MAC_HEADER.lower().encode()
+_MEMBER = b"hanas-member"
+_KEEPALIVE, _ANSWER, _LIFELINE = "keep-alive", "answer", "lifeline"
+"""What a proof is about: one for a message of one kind is none for another."""
 
 Epochs = tuple[int, ...]
 
@@ -30,27 +43,46 @@ class KeepAlive(msgspec.Struct, frozen=True, rename="camel"):
     incarnation: str
     folder_id: str
     logs: tuple[LogNews, ...]
+    echo: int | None = None
+    """The last time that the receiver answered with; None before its first answer."""
+
+
+Hear = Callable[[KeepAlive, bool], Epochs]
+"""Takes in what a member sent, and whether it was made just now; returns the highest epochs of its logs known here."""
 
 
 class KeepAliveAnswer(msgspec.Struct, frozen=True):
     """The answer: for each of these logs the highest epoch that the receiver knows, 0 for a log that it does not."""
 
     epochs: Epochs
+    time: int = 0
+    """The receiver's clock, milliseconds: for the next echo."""
+    proof: str = ""
+    """That the receiver says so, in answer to this keep-alive."""
+
+    def content(self, asked: str) -> bytes:
+        """Return what the proof is about. ``asked``: the proof of the keep-alive."""
+        return msgspec.json.encode((asked, self.epochs, self.time))
+
+
+def lifeline_headers(member: str, key: str) -> dict[str, str]:
+    """Return the headers with which ``member`` asks the holder of ``key`` for a lifeline."""
+    return {MAC_HEADER: mac(key, _LIFELINE, member.encode())}
 
 
 class LinkEndpoint:
     """The ASGI application on the link port."""
 
-    def __init__(self, secrets: tuple[str, ...]) -> None:
+    def __init__(self, secrets: tuple[str, ...], gate: Gate) -> None:
         """Take no keep-alive until `join` is called."""
+        self._gate = gate
         self._secrets = secrets
-        self._folder_id: str | None = None
-        self._hear: Callable[[KeepAlive], Epochs] = lambda _: ()
+        self._joined: tuple[str, Verifier, Hear] | None = None
         self._decode = msgspec.json.Decoder(KeepAlive).decode
 
-    def join(self, folder_id: str, hear: Callable[[KeepAlive], Epochs]) -> None:
-        """Hand every keep-alive of this folder to ``hear``, which returns the highest epochs known here."""
-        self._folder_id, self._hear = folder_id, hear
+    def join(self, folder_id: str, verifier: Verifier, hear: Hear) -> None:
+        """Hand every keep-alive to ``hear`` that ``verifier`` knows to come from a member of this folder."""
+        self._joined = folder_id, verifier, hear
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -60,7 +92,7 @@ class LinkEndpoint:
                     answer = await self._answer(scope, receive)
                 except Problem as problem:
                     answer = problem.answer()
-                if answer.status != 204:  # only a lifeline stays open
+                if answer.status != _HELD:  # nobody else has a reason to stay
                     answer = msgspec.structs.replace(answer, lines=answer.lines + b"connection: close\r\n")
                 await send_answer(answer, send)
 
@@ -68,20 +100,44 @@ class LinkEndpoint:
         call = scope["method"], scope["path"]
         if call not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
             raise Problem(404, "the link port is for the other workers; clients use the other port")
-        principal = principals.identify(dict(scope["headers"]).get(b"authorization"), self._secrets)
-        if not principals.may(principal, Action.OPERATE):
-            raise Problem(401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE")
+        headers = self._gate.examine(scope["method"], scope["headers"])
+        self._gate.admit(caller_of({**scope, "headers": headers}), self._secrets, Action.OPERATE, _secret_needed)
+        require_no_query(scope["query_string"])
+        fields = dict(headers)
+        proof = fields.get(_MAC, b"").decode("latin-1")
         if call == ("GET", LIFELINE_PATH):
-            return Answer(204, b"")
+            if self._joined is None or not self._joined[1].proves(proof, _LIFELINE, fields.get(_MEMBER, b"")):
+                raise _stranger("a lifeline")
+            return Answer(_HELD, b"")
+        require_json(headers)
         too_large = Problem(413, f"a keep-alive has at most {_MOST_BYTES} bytes")
         try:
-            keepalive = self._decode(await body_of(receive, _MOST_BYTES, lambda size: too_large))
+            body = await body_of(receive, _MOST_BYTES, lambda size: too_large)
+            keepalive = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Problem(400, f"this is no keep-alive: {error}") from None
-        if keepalive.folder_id != (own := self._folder_id):
+        if self._joined is None or keepalive.folder_id != self._joined[0]:
+            own = None if self._joined is None else self._joined[0]
             raise Problem(409, f"the folder here is {own}, not {keepalive.folder_id}: mount the same volume")
-        content = msgspec.json.encode(KeepAliveAnswer(self._hear(keepalive)))
+        _, verifier, hear = self._joined
+        if not verifier.proves(proof, _KEEPALIVE, body):
+            raise _stranger("a keep-alive")
+        answer = KeepAliveAnswer(hear(keepalive, verifier.is_fresh(keepalive.echo)), verifier.time)
+        answer = msgspec.structs.replace(answer, proof=verifier.prove(_ANSWER, answer.content(proof)))
+        content = msgspec.json.encode(answer)
         return Answer(200, b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content), content)
+
+
+def _secret_needed(_: bytes | None) -> Problem:
+    return Problem(401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE")
+
+
+def _stranger(what: str) -> Problem:
+    return Problem(
+        401,
+        f"{what} is for the members of this folder: {MAC_HEADER} must be made with the present key of this worker; "
+        "upgrade a worker of an older version",
+    )
 
 
 class Sender:
@@ -93,23 +149,30 @@ class Sender:
         self._timeout = timeout
         self._answered = answered
         self._pending: dict[str, set[asyncio.Task[None]]] = {}
+        self._echoes: dict[str, int] = {}
+        """The last time that each peer answered with, by its key."""
 
-    def send(self, keepalive: KeepAlive, peers: dict[str, str]) -> None:
-        """Send to ``peers`` (member to link URL)."""
-        body = msgspec.json.encode(keepalive)
-        for peer, url in peers.items():
-            pending = self._pending.setdefault(peer, set())
+    def send(self, keepalive: KeepAlive, peers: dict[str, LinkPeer]) -> None:
+        """Send to ``peers``, by member."""
+        self._echoes = {peer.key: self._echoes[peer.key] for peer in peers.values() if peer.key in self._echoes}
+        for member, peer in peers.items():
+            pending = self._pending.setdefault(member, set())
             if len(pending) < _MOST_PENDING:
-                task = asyncio.create_task(self._send(url, keepalive, body))
+                task = asyncio.create_task(self._send(peer, keepalive))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
 
-    async def _send(self, url: str, keepalive: KeepAlive, body: bytes) -> None:
+    async def _send(self, peer: LinkPeer, keepalive: KeepAlive) -> None:
+        body = msgspec.json.encode(msgspec.structs.replace(keepalive, echo=self._echoes.get(peer.key)))
+        proof = mac(peer.key, _KEEPALIVE, body)
         epochs: Epochs = ()
         with contextlib.suppress(msgspec.DecodeError, OSError):
-            status, answer = await self._outbound.post(url + PATH, body, self._timeout)
+            status, content = await self._outbound.post(peer.url + PATH, body, self._timeout, {MAC_HEADER: proof})
             if status == 200:
-                epochs = msgspec.json.decode(answer, type=KeepAliveAnswer).epochs
+                answer = msgspec.json.decode(content, type=KeepAliveAnswer)
+                if is_proof(answer.proof, peer.key, _ANSWER, answer.content(proof)):
+                    epochs = answer.epochs
+                    self._echoes[peer.key] = max(answer.time, self._echoes.get(peer.key, 0))
         self._answered(keepalive, epochs)
 
     def close(self) -> None:

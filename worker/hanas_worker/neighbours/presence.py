@@ -57,6 +57,7 @@ class OwnPresence:
             alerts=self.alerts,
             inquiry=self._fitness.inquiry,
             echoes=self._fitness.echoes,
+            link_key=host.link_key,
         )
 
     async def show(self) -> None:

@@ -6,6 +6,7 @@ from hanas_core.members.documents import LEFT, LOG, Alert, Link
 from hanas_core.members.verdicts import Verdict
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.node import Node
+from hanas_worker.ops.memory import MemoryState
 
 
 class FolderHealth(msgspec.Struct, frozen=True, rename="camel"):
@@ -81,11 +82,12 @@ class Status(LogFacts, frozen=True, rename="camel", kw_only=True):
     overseer_reachable: bool
     folder: FolderHealth
     connections: tuple[Connections, ...]
+    memory: MemoryState
     logs: tuple[LogStatus, ...]
 
 
-def document(node: Node) -> Status:
-    """Return the status of ``node``."""
+def document(node: Node, memory: MemoryState) -> Status:
+    """Return the status of ``node``. ``memory``: that of its clients."""
     host, presence = node.host, node.presence.content()
     logs = tuple(_log(driver, left=presence.left) for driver in node.logs)
     first = msgspec.structs.asdict(logs[LOG])
@@ -103,6 +105,7 @@ def document(node: Node) -> Status:
             Connections(port, len(entry.connections), entry.limits.connections, entry.refused, entry.displaced)
             for port, entry in host.admissions.items()
         ),
+        memory=memory,
         logs=logs,
         **first,
     )
