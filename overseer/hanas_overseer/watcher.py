@@ -15,6 +15,8 @@ from hanas_overseer.documents import ClusterDocument, HighestEpoch
 from hanas_overseer.liveness import LifeSign, Liveness
 from hanas_overseer.observer import Observation, Observer
 from hanas_overseer.reports import Reports
+from hanas_serving.admission import Admission
+from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 
@@ -27,8 +29,11 @@ _LEADERLESS = 2.0
 class Watcher:
     """One task that looks at the folder through a lane of its own, so that a hung folder blocks nothing else."""
 
-    def __init__(self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime) -> None:
-        """Look at ``folder``, which must have this id. Needs a running event loop."""
+    def __init__(
+        self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime, admission: Admission[Connection]
+    ) -> None:
+        """Look at ``folder``, which must have this id, and at the own connections. Needs a running event loop."""
+        self._admission = admission
         self.board = Board()
         self._folder_id = folder_id
         self._timing = timing
@@ -162,6 +167,8 @@ class Watcher:
         own = alarms.silences(self._life_signs, observation.main, reports, now=now)
         if self.trouble:
             own.append(alarms.unreadable(self.trouble, now=now))
+        if trouble := self._admission.trouble:
+            own.append(alarms.crowded(trouble, now=now))
         if observation.main is not None and self._leaderless_since is not None:
             seconds = self._clock() - self._leaderless_since
             if seconds > _LEADERLESS * self._timing.folder_timeout:

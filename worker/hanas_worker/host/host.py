@@ -16,6 +16,8 @@ from hanas_core.members.documents import Presence
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
+from hanas_serving.admission import Admission
+from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 from hanas_worker.host.duties import Duty
@@ -50,6 +52,8 @@ class Host:
         """The own mailbox slot, set at the arrival."""
         self.displaced = ""
         """The folder is not the one any more in which this worker works; what has become of it. Empty while it is."""
+        self.admissions: dict[str, Admission[Connection]] = {}
+        """Who may connect, by the name of the port."""
         self.leaving = False
         """This worker is stopping and begins nothing new."""
         self.awake = 0.0
