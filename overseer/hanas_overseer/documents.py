@@ -29,7 +29,8 @@ class MemberEntry(Document, frozen=True, kw_only=True):
     link_url: str
     role: str
     """``main``, ``elect``, ``backup``, ``joining`` (registered, not yet ready) or ``left`` (stopped in order)."""
-    alive: bool
+    alive: bool | None
+    """None: this overseer has not looked for long enough to tell."""
     seen_seconds_ago: float | None
     """Seconds since its presence counter increased, as far as this overseer has seen; None: it was never present."""
     epoch: int = 0

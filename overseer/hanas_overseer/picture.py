@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from hanas_core.members.documents import LEFT, LOG, Alert, Link, MainInfo, Presence, Report
+from hanas_core.members.liveness import UNSEEN, LifeSign
 from hanas_core.members.mailboxes import Registration
 from hanas_core.members.roles import LinkState, MainState, Role
 from hanas_core.members.verdicts import Verdict
 from hanas_overseer import alarms
 from hanas_overseer.documents import ClusterDocument, MemberEntry
-from hanas_overseer.liveness import UNSEEN, LifeSign
 from hanas_overseer.observer import Observation
 
 RECENT_TAKEOVERS = 100
@@ -33,7 +33,7 @@ def cluster(
     """
     assert len(life_signs) <= len(observation.registrations)
     signs = [*life_signs, *[UNSEEN] * (len(observation.registrations) - len(life_signs))]
-    alive = [life_sign.presence for life_sign in signs if life_sign.alive and life_sign.presence is not None]
+    heard = [sign.presence for sign in signs if sign.alive is not False and sign.presence is not None]
     return ClusterDocument(
         folder_id=folder_id,
         epoch=observation.highest,
@@ -42,9 +42,9 @@ def cluster(
             member(registration, life_sign, observation.main, reports.get(registration.member))
             for registration, life_sign in zip(observation.registrations, signs, strict=True)
         ),
-        links=links(alive),
+        links=links(heard),
         takeovers=observation.takeovers[-RECENT_TAKEOVERS:],
-        alerts=alarms.union([*own_alerts, *(alert for presence in alive for alert in presence.alerts)]),
+        alerts=alarms.union([*own_alerts, *(alert for presence in heard for alert in presence.alerts)]),
     )
 
 
@@ -74,7 +74,7 @@ def member(
         link_url=presence.link_url,
         role=role(presence, main),
         alive=life_sign.alive,
-        seen_seconds_ago=None if life_sign.silent is None else round(life_sign.silent, 3),
+        seen_seconds_ago=round(life_sign.silent, 3),
         epoch=log.epoch,
         verdict=_verdict(life_sign, presence, report),
         applied=log.applied,
@@ -102,9 +102,9 @@ def _main_role(main: MainInfo) -> str:
     return Role.ELECT.value if main.state is MainState.ELECT else Role.MAIN.value
 
 
-def links(alive: Iterable[Presence]) -> tuple[Link, ...]:
+def links(heard: Iterable[Presence]) -> tuple[Link, ...]:
     """Return each link once, in order. If both ends report it, the worse state counts."""
-    reported = [link for presence in alive for link in presence.of(LOG).links]
+    reported = [link for presence in heard for link in presence.of(LOG).links]
     worst: dict[tuple[str, str], Link] = {}
     for link in sorted(reported, key=lambda link: _WORST_FIRST.index(link.state)):
         worst.setdefault((link.origin, link.to), link)

@@ -5,13 +5,13 @@ import logging
 from contextlib import suppress
 
 from hanas_core.members.documents import Report
+from hanas_core.members.liveness import LifeSign, Liveness
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
 from hanas_overseer import alarms, picture
 from hanas_overseer.board import Board
 from hanas_overseer.documents import ClusterDocument
-from hanas_overseer.liveness import LifeSign, Liveness
 from hanas_overseer.observer import Observation, Observer
 from hanas_overseer.reports import Reports
 from hanas_serving.lanes import Lane
@@ -113,7 +113,8 @@ class Watcher:
                 _log.info("the communication folder can be read again")
             self._log_epoch(observation)
             self.trouble = ""
-            self._life_signs = self._liveness.look(self._clock(), observation.presences)
+            owners = [registration.member for registration in observation.registrations]
+            self._life_signs = self._liveness.look(self._clock(), owners, observation.presences)
             self._observation, self._seen_at, self._answered = observation, began, decided
         self._tried = decided
         self.board.show(self._clock(), self._observation, self._compose(self._observation or Observation()))

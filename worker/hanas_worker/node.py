@@ -57,7 +57,8 @@ class Node:
         states = [LogState(self.host)]
         self._mail = Mail(self.host, states)
         timeout = settings.timing.suspect_after
-        self._sender, lifeline = Sender(outbound, timeout, self._answered), Lifeline(outbound, timeout)
+        interval = settings.timing.keepalive_interval
+        self._sender, lifeline = Sender(outbound, timeout, interval, self._answered), Lifeline(outbound, timeout)
         ways = Ways(self._tell, self._mail.probe, self._challenge, lifeline.hold, lifeline.let_go)
         self.logs = [LogDriver(state, ways) for state in states]
         """By their ids."""
@@ -183,7 +184,7 @@ class Node:
     def _tell(self, news: tuple[LogNews, ...]) -> None:
         host = self.host
         keepalive = KeepAlive(host.settings.member, host.incarnation, host.folder_id, news)
-        self._sender.send(keepalive, host.peers.link_urls(host.now))
+        self._sender.send(keepalive, host.link_urls())
 
     def _answered(self, keepalive: KeepAlive, epochs: Epochs) -> None:
         for news, epoch in zip(keepalive.logs, epochs, strict=False):

@@ -84,7 +84,7 @@ function sentence(document) {
   const holder = members.find((member) => main !== null && member.member === main.member);
   if (!readable(document)) return ["bad", "The overseer cannot read the folder", "This page shows the last state that it read."];
   if (main === null) return ["wait", "No main yet", "The first worker that starts becomes the main."];
-  if (members.length && !members.some((member) => member.alive)) {
+  if (members.length && members.every((member) => member.alive === false)) {
     if (counts(members).wanted === 0) return ["wait", "All workers were stopped", "Start any of them to serve again."];
     return ["bad", "No worker is alive", "No request is served. Start any worker; no acknowledged write is lost."];
   }
@@ -94,7 +94,7 @@ function sentence(document) {
   if (main.state === "handed-over") {
     return ["warn", `${main.member} has handed over`, "A backup takes over now. Writes wait."];
   }
-  const silent = holder !== undefined && !holder.alive && holder.seenSecondsAgo !== null;
+  const silent = holder !== undefined && holder.alive === false && holder.seenSecondsAgo !== null;
   if (silent) {
     return ["bad", `The main ${main.member} is silent`, "If it failed, a backup takes over as soon as it has proof."];
   }

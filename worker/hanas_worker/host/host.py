@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from hanas_core.members.documents import Presence
+from hanas_core.members.liveness import SILENT_INTERVALS
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
@@ -25,9 +26,6 @@ from hanas_worker.host.settings import WorkerSettings
 _log = logging.getLogger("hanas.worker")
 
 T = TypeVar("T")
-
-_PEER_SILENCE = 3.0
-"""A member silent for this many presence intervals counts as gone."""
 
 
 class Host:
@@ -77,8 +75,15 @@ class Host:
 
     def others(self) -> list[Presence]:
         """Return the other members that are alive and have not left."""
-        alive = self.peers.alive(self.now, _PEER_SILENCE * self.timing.presence_interval)
-        return [other for other in alive if not other.left]
+        return [other for other in self.peers.alive(self.now, self._peer_silence) if not other.left]
+
+    def link_urls(self) -> dict[str, bool]:
+        """Return the URLs for keep-alives, and whether a member at each is alive."""
+        return self.peers.link_urls(self.now, self._peer_silence)
+
+    @property
+    def _peer_silence(self) -> float:
+        return SILENT_INTERVALS * self.timing.presence_interval
 
     # ------------------------------------------------------------------ lanes
 

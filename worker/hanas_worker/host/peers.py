@@ -1,4 +1,10 @@
-"""The other members, by their presence blocks in the folder."""
+"""The other members, by their presence blocks in the folder.
+
+A block that is there proves nothing: its writer may have died long ago. Only a counter that this process saw increase
+is a sign of life.
+"""
+
+from typing import NamedTuple
 
 from hanas_core.members.documents import Presence
 from hanas_core.members.mailboxes import Registration
@@ -7,13 +13,24 @@ _FORGET_AFTER = 60.0
 """A member that is silent for this long gets no keep-alives until its counter increases again, seconds."""
 
 
+class _Pulse(NamedTuple):
+    """What was last seen of the counter of one member."""
+
+    incarnation: str
+    counter: int
+    at: float
+    """When it was first seen like this."""
+    moved: bool
+    """It was seen to increase, or to be another incarnation's."""
+
+
 class Peers:
     """The other members, and when the counter of each last increased, by the own clock."""
 
     def __init__(self, member: str) -> None:
         """Know nobody yet."""
         self._member = member
-        self._lives: dict[str, tuple[int, float]] = {}
+        self._pulses: dict[str, _Pulse] = {}
         self.registrations: list[Registration] = []
         self.presence: dict[str, Presence] = {}
 
@@ -23,9 +40,10 @@ class Peers:
         for registration, block in zip(registrations, presence, strict=False):
             if block is None or block.member != registration.member or block.member == self._member:
                 continue
-            life = hash((block.incarnation, block.counter))
-            if self._lives.get(block.member, (None, 0.0))[0] != life:
-                self._lives[block.member] = (life, now)
+            before = self._pulses.get(block.member)
+            if before is None or (before.incarnation, before.counter) != (block.incarnation, block.counter):
+                moved = before is not None
+                self._pulses[block.member] = _Pulse(block.incarnation, block.counter, now, moved)
             self.presence[block.member] = block
 
     def slot_of(self, member: str) -> int | None:
@@ -33,9 +51,20 @@ class Peers:
         return next((entry.slot for entry in self.registrations if entry.member == member), None)
 
     def alive(self, now: float, within: float) -> list[Presence]:
-        """Return the members whose counters increased within the last ``within`` seconds."""
-        return [block for member, block in self.presence.items() if now - self._lives[member][1] <= within]
+        """Return the members whose counters were seen to increase within the last ``within`` seconds."""
+        return [block for member, block in self.presence.items() if self._moved(member, now, within)]
 
-    def link_urls(self, now: float) -> dict[str, str]:
-        """Return the URLs for keep-alives, by member, without those who have left."""
-        return {block.member: block.link_url for block in self.alive(now, _FORGET_AFTER) if not block.left}
+    def _moved(self, member: str, now: float, within: float) -> bool:
+        pulse = self._pulses[member]
+        return pulse.moved and now - pulse.at <= within
+
+    def link_urls(self, now: float, within: float) -> dict[str, bool]:
+        """Return the URLs for keep-alives, and whether a member at each is alive (``within`` as above).
+
+        Without those who have left, or have been silent for a minute.
+        """
+        urls: dict[str, bool] = {}
+        for member, block in self.presence.items():
+            if not block.left and now - self._pulses[member].at <= _FORGET_AFTER:
+                urls[block.link_url] = urls.get(block.link_url, False) or self._moved(member, now, within)
+        return urls

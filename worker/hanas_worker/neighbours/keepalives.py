@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -19,6 +19,12 @@ LIFELINE_PATH = "/v1/lifeline"
 """For the idle connection of `hanas_worker.neighbours.lifeline`."""
 _MOST_BYTES = 4096
 _MOST_PENDING = 4
+"""Keep-alives under way to one peer that lives or answers."""
+_MOST_SURE = 256
+"""... and to all of them together, unless there are more of them."""
+_MOST_DOUBTFUL = 16
+"""Keep-alives under way to all other peers together."""
+_LONGEST_PAUSE_SECONDS = 4.0
 
 Epochs = tuple[int, ...]
 
@@ -82,35 +88,77 @@ class LinkEndpoint:
         return Answer(200, b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content), content)
 
 
-class Sender:
-    """Sends keep-alives to peers, and never waits for one that failed."""
+class _Peer:
+    """Where keep-alives are sent to."""
 
-    def __init__(self, outbound: Outbound, timeout: float, answered: Callable[[KeepAlive, Epochs], None]) -> None:
-        """``timeout``: seconds after which a keep-alive is lost; ``answered`` gets the epochs, none of a lost one."""
+    def __init__(self) -> None:
+        self.pending: set[asyncio.Task[None]] = set()
+        self.answers = False
+        """The last keep-alive was answered."""
+        self.pause = 0.0
+        """Seconds before the next one while it does not answer."""
+        self.next_at = 0.0
+
+
+class Sender:
+    """Sends keep-alives to peers, and never waits for one that failed.
+
+    Who is alive, or answers, gets each of them. Who does not, and is not seen to live, gets them at intervals that
+    double: most of those are processes that died, and hundreds of them would take the main's time.
+    """
+
+    def __init__(
+        self, outbound: Outbound, timeout: float, interval: float, answered: Callable[[KeepAlive, Epochs], None]
+    ) -> None:
+        """``timeout``: seconds after which a keep-alive is lost; ``interval``: the shortest back-off, seconds.
+
+        ``answered`` gets the epochs, none of a lost one. Needs a running event loop.
+        """
+        self._clock = asyncio.get_running_loop().time
         self._outbound = outbound
         self._timeout = timeout
+        self._interval = interval
         self._answered = answered
-        self._pending: dict[str, set[asyncio.Task[None]]] = {}
+        self._peers: dict[str, _Peer] = {}
 
-    def send(self, keepalive: KeepAlive, peers: dict[str, str]) -> None:
-        """Send to ``peers`` (member to link URL)."""
-        body = msgspec.json.encode(keepalive)
-        for peer, url in peers.items():
-            pending = self._pending.setdefault(peer, set())
-            if len(pending) < _MOST_PENDING:
-                task = asyncio.create_task(self._send(url, keepalive, body))
-                pending.add(task)
-                task.add_done_callback(pending.discard)
+    def send(self, keepalive: KeepAlive, urls: Mapping[str, bool]) -> None:
+        """Send to the link URLs of peers, each with whether a member there is alive."""
+        now, body = self._clock(), msgspec.json.encode(keepalive)
+        soon = now + self._interval / 2
+        for url in [url for url, peer in self._peers.items() if url not in urls and not peer.pending]:
+            del self._peers[url]
+        peers = {url: self._peers.setdefault(url, _Peer()) for url in urls}
+        sure = [url for url, peer in peers.items() if urls[url] or peer.answers]
+        most = max(1, min(_MOST_PENDING, _MOST_SURE // max(1, len(sure))))
+        for url in sure:
+            peer = peers[url]
+            peer.pause = 0.0
+            if len(peer.pending) < most:
+                self._start(peer, url, keepalive, body)
+        doubtful = [url for url in peers if url not in set(sure)]
+        room = _MOST_DOUBTFUL - sum(len(peers[url].pending) for url in doubtful)
+        due = [url for url in doubtful if peers[url].next_at <= soon and not peers[url].pending]
+        for url in sorted(due, key=lambda url: peers[url].next_at)[: max(0, room)]:
+            peer = peers[url]
+            peer.pause = min(2 * peer.pause or self._interval, _LONGEST_PAUSE_SECONDS)
+            peer.next_at = now + peer.pause
+            self._start(peer, url, keepalive, body)
 
-    async def _send(self, url: str, keepalive: KeepAlive, body: bytes) -> None:
+    def _start(self, peer: _Peer, url: str, keepalive: KeepAlive, body: bytes) -> None:
+        task = asyncio.create_task(self._send(peer, url, keepalive, body))
+        peer.pending.add(task)
+        task.add_done_callback(peer.pending.discard)
+
+    async def _send(self, peer: _Peer, url: str, keepalive: KeepAlive, body: bytes) -> None:
         epochs: Epochs = ()
         with contextlib.suppress(msgspec.DecodeError, OSError):
             status, answer = await self._outbound.post(url + PATH, body, self._timeout)
             if status == 200:
                 epochs = msgspec.json.decode(answer, type=KeepAliveAnswer).epochs
+        peer.answers = bool(epochs)
         self._answered(keepalive, epochs)
 
     def close(self) -> None:
         """Cancel what is pending."""
-        for task in [task for tasks in self._pending.values() for task in tasks]:
+        for task in [task for peer in self._peers.values() for task in peer.pending]:
             task.cancel()
