@@ -51,7 +51,7 @@ class Calls:
     async def claim(self, request: Request) -> Response:
         """``POST /v1/claim``: a worker has started."""
         arrival = await self._receive(request, Arrival)
-        return document(await self._decide(self._decisions.arrive(arrival)))
+        return document(await self._decide(self._decisions.arrive(arrival, self._watcher.vacancies)))
 
     async def takeover(self, request: Request) -> Response:
         """``POST /v1/takeover``: a backup has concluded that the main failed."""

@@ -6,7 +6,7 @@ import msgspec
 
 from hanas_core.members.documents import LEFT, LOG, Alert, Link, MainInfo, Presence, Report
 from hanas_core.members.liveness import UNSEEN, LifeSign
-from hanas_core.members.mailboxes import Registration
+from hanas_core.members.registry import Registration
 from hanas_core.members.roles import LinkState, MainState, Role
 from hanas_core.members.verdicts import Verdict
 from hanas_overseer import alarms

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from hanas_core.members.documents import Report
 from hanas_core.members.liveness import LifeSign, Liveness
+from hanas_core.members.registry import Registration, vacant
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
@@ -84,6 +85,12 @@ class Watcher:
     async def cluster(self) -> ClusterDocument:
         """Return the present document. Raises FolderUnavailable."""
         return self._compose(await self.observation())
+
+    @property
+    def vacancies(self) -> list[Registration]:
+        """The registrations whose slots may be given to another, as far as this overseer has watched them."""
+        registrations = () if self._observation is None else self._observation.registrations
+        return vacant(registrations, self._life_signs)
 
     async def run(self) -> None:
         """Look until cancelled."""

@@ -7,7 +7,8 @@ import msgspec
 
 from hanas_core.members import cluster
 from hanas_core.members.documents import LogPresence, Presence
-from hanas_core.members.mailboxes import Box, Registration
+from hanas_core.members.mailboxes import Box
+from hanas_core.members.registry import Registration
 from hanas_core.members.roles import Role
 from hanas_core.volume import blocking, names
 from hanas_core.volume.blocks import pack

@@ -22,7 +22,7 @@ def seconds_of_processor(pid: int) -> float:
 
 
 def pid_of(cluster: Cluster, name: str) -> int:
-    return next(worker["pid"] for worker in cluster.lab.status()["workers"] if worker["name"] == name)
+    return int(next(worker["pid"] for worker in cluster.lab.status()["workers"] if worker["name"] == name))
 
 
 async def test_a_fresh_start_among_dead_ids_has_one_main(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS
 from hanas_worker.neighbours.outbound import HttpOutbound
 from hanas_worker.neighbours.overseers import Overseers, Rejected
+from hanas_worker.neighbours.place import Twin
 from hanas_worker.node import Node
 from hanas_worker.ops.app import WorkerApplication
 
@@ -67,11 +68,12 @@ async def _run(stopping: asyncio.Event) -> None:
             _log.info("the folder %s has the id %s", settings.folder, location[1])
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
+            await node.places.wait_for_earlier_run()
             await _prepare(node.host)
             app.join(node)
             link.join(node.host.folder_id, node.hear)
             await node.run(stopping)
-    except Rejected as refusal:
+    except (Rejected, Twin) as refusal:
         raise SettingError(str(refusal)) from None
     except Unfit as failure:
         raise SettingError(

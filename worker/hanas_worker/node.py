@@ -14,7 +14,8 @@ import contextlib
 import logging
 from typing import Any
 
-from hanas_core.epochs.arbitration import Arrival, Challenge
+from hanas_core.epochs.arbitration import Arrival, Challenge, Place
+from hanas_core.members.registry import NoSlot
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
 from hanas_serving.runtime import Outbound, Runtime
@@ -30,6 +31,7 @@ from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, Sender
 from hanas_worker.neighbours.lifeline import Lifeline
 from hanas_worker.neighbours.mail import Mail
 from hanas_worker.neighbours.overseers import Overseers, Rejected
+from hanas_worker.neighbours.place import Places
 from hanas_worker.neighbours.presence import OwnPresence
 
 _log = logging.getLogger("hanas.worker")
@@ -63,6 +65,10 @@ class Node:
         self.logs = [LogDriver(state, ways) for state in states]
         """By their ids."""
         self._fitness = Fitness(self.host, self._mail)
+        self.places = Places(self.host)
+        self._arrival = Arrival(
+            settings.member, self.host.incarnation, folder_id, settings.advertise_url, settings.link_url
+        )
         self.presence = OwnPresence(self.host, self.logs, self._fitness, overseers)
 
     # ------------------------------------------------------------------ what the API asks
@@ -80,14 +86,14 @@ class Node:
     # ------------------------------------------------------------------ life
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Join, then live until ``stopping``; leave in order. Raises Rejected if the overseer refuses this worker."""
+        """Join, then live until ``stopping``; leave in order. Raises Rejected, Twin."""
         if not await self._arrive(stopping):
             return
         host, timing = self.host, self.host.timing
         lives = [
             *(duty for driver in self.logs for duty in driver.duties()),
             host.repeat(Duty.MAIL, timing.mailbox_interval, self._exchange, host.wakers[Duty.MAIL]),
-            host.repeat(Duty.PRESENCE, timing.presence_interval, self.presence.show, host.wakers[Duty.PRESENCE]),
+            host.repeat(Duty.PRESENCE, timing.presence_interval, self._show, host.wakers[Duty.PRESENCE]),
             host.repeat(Duty.REPORT, timing.isolation_after / 2, self.presence.report, host.wakers[Duty.REPORT]),
             self._tick_for_ever(),
             self._send_for_ever(),
@@ -108,11 +114,10 @@ class Node:
     async def _arrive(self, stopping: asyncio.Event) -> bool:
         """Find this worker's place; False if it is stopped before."""
         host, settings = self.host, self.host.settings
-        arrival = Arrival(settings.member, host.incarnation, host.folder_id, settings.advertise_url, settings.link_url)
         place = None
         while place is None:
             try:
-                place = await self.overseers.arrive(host.folder, arrival)
+                place = await self._take_place()
             except FolderError as error:
                 host.trouble(Duty.ARRIVE, error)
                 if stopping.is_set():
@@ -130,6 +135,34 @@ class Node:
             "" if self.overseers.reachable else "; no overseer could be reached, the folder decided",
         )
         return True
+
+    async def _take_place(self) -> Place:
+        """Arrive. A role comes last: who cannot show itself, and so cannot answer probes, must not become the main."""
+        host = self.host
+        slot = await self._find_slot()
+        while True:
+            host.slot = slot
+            await self.presence.show()
+            await self._mail.try_canary()
+            place = await self.overseers.arrive(host.folder, self._arrival)
+            if place.slot == slot:
+                return place
+            slot = place.slot
+
+    async def _find_slot(self) -> int:
+        try:
+            return await self.places.register(self._arrival)
+        except NoSlot:  # an overseer may have watched the others for long enough
+            return (await self.overseers.arrive(self.host.folder, self._arrival)).slot
+
+    async def _show(self) -> None:
+        """Show this worker in its slot, in a new one if another member has it."""
+        host = self.host
+        if host.place_in_doubt:
+            before, host.slot = host.slot, await self._find_slot()
+            if host.slot != before:
+                _log.warning("slot %d was given to another member; this worker has slot %d now", before, host.slot)
+        await self.presence.show()
 
     async def leave(self) -> None:
         """Leave in order, unless the folder takes too long for that: then as if killed, which loses nothing either."""
@@ -150,8 +183,9 @@ class Node:
                     self._mail.read.clear()
                     await self._mail.read.wait()
         self.presence.left = True
-        with contextlib.suppress(FolderError):
-            await self.presence.show()
+        if not self.places.yields:
+            with contextlib.suppress(FolderError):
+                await self.presence.show()
 
     # ------------------------------------------------------------------ the clock, the link and the mail
 
@@ -161,7 +195,7 @@ class Node:
             connected = any(not other.isolated for other in host.others())
             host.live_on()
             for driver in self.logs:
-                driver.tick(others_connected=connected, blind=self._blind)
+                driver.tick(others_connected=connected, blind=self._blind, twin=self.places.twin)
             await asyncio.sleep(host.timing.keepalive_interval / 2)
 
     @property
@@ -208,4 +242,5 @@ class Node:
 
     async def _exchange(self) -> None:
         await self._mail.exchange()
+        self.places.notice(self.host.peers.own_block)
         self._fitness.answer()

@@ -90,6 +90,8 @@ class Member:
         """This main finds no room on the volume."""
         self.blind = False
         """This worker cannot read the folder or write to it, whatever keep-alives say."""
+        self.twin = ""
+        """What to tell of another process that has this member's id; empty without one."""
         self._timing = timing
         self._policy = policy
         self._tried_epoch = 0
@@ -197,6 +199,9 @@ class Member:
         """Return what is wrong now, for the alerts."""
         condition = self._condition()
         conditions = [] if condition is None else [condition]
+        if self.twin:
+            advice = "the process that was started later ends by itself"
+            conditions.append(Condition(Verdict.UNKNOWN, self.name, Severity.URGENT, self.twin, advice))
         if self.lost is not None:
             member, epoch = self.lost
             message = f"{member} failed as the main of epoch {epoch}; {self.name} took over"

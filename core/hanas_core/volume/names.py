@@ -51,9 +51,9 @@ def segment_of(base: str) -> tuple[int, int] | None:
     return None if match is None else (int(match[1]), int(match[2]))
 
 
-def member(slot: int) -> str:
-    """Name of the registration that gives a mailbox slot to a member."""
-    return f"{MEMBERS}/{slot:03d}"
+def member(number: int) -> str:
+    """Name of the registration of this number, which gives a mailbox slot to a member."""
+    return f"{MEMBERS}/{number:03d}"
 
 
 def temporary(owner: str, incarnation: str, nonce: str) -> str:

@@ -294,3 +294,12 @@ def test_an_epoch_that_was_begun_and_given_up_is_not_taken_up_again() -> None:
     worker.ended(5.0, 1, 0)
     assert worker.see(5.1, next_one, 1) == [Follow(next_one)]
     assert role_of(worker) is Role.BACKUP
+
+
+def test_another_process_with_the_id_of_this_member_is_told_of() -> None:
+    worker = main_of(1)
+    worker.twin = "another process with this id runs"
+    (condition,) = worker.conditions()
+    assert (condition.about, condition.message) == ("worker-1", "another process with this id runs")
+    worker.twin = ""
+    assert worker.conditions() == []

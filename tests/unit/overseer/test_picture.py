@@ -7,7 +7,7 @@ import pytest
 
 from hanas_core.members.documents import LEFT, MainInfo, Report
 from hanas_core.members.liveness import UNSEEN, LifeSign
-from hanas_core.members.mailboxes import Registration
+from hanas_core.members.registry import Registration
 from hanas_core.members.roles import LinkState, MainState, Role
 from hanas_core.members.verdicts import Severity, Verdict
 from hanas_overseer import alarms, picture

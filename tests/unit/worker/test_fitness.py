@@ -9,7 +9,7 @@ import pytest
 
 from hanas_core.members import mailboxes
 from hanas_core.members.documents import Echo, Inquiry, LogPresence, Presence
-from hanas_core.members.mailboxes import Registration
+from hanas_core.members.registry import Registration
 from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocking import run

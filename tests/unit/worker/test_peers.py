@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from hanas_core.members.documents import LogPresence, Presence
-from hanas_core.members.mailboxes import Registration
+from hanas_core.members.registry import Registration
 from hanas_core.members.roles import Role
 from hanas_worker.host.peers import Peers
 

@@ -14,8 +14,9 @@ from weakref import WeakKeyDictionary
 
 from hanas_core.members.documents import Presence
 from hanas_core.members.liveness import SILENT_INTERVALS
+from hanas_core.members.registry import VACANT_AFTER
 from hanas_core.members.timing import Timing
-from hanas_core.volume.errors import FolderError
+from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
@@ -42,6 +43,10 @@ class Host:
         self.peers = Peers(settings.member)
         self.slot = -1
         """The own mailbox slot, set at the arrival."""
+        self.run = 1
+        """The number of this run of its member, as far as its blocks in the mailbox tell."""
+        self.shown_at = self.now
+        """When the last write of the own presence began that succeeded."""
         self.leaving = False
         """This worker is stopping and begins nothing new."""
         self.awake = 0.0
@@ -72,6 +77,20 @@ class Host:
         now = self.now
         self.awake += min(now - self._woke_at, self.timing.suspect_after)
         self._woke_at = now
+
+    @property
+    def place_in_doubt(self) -> bool:
+        """Return whether the own slot was given to another member, or may have been."""
+        owner = self.peers.owner_of(self.slot)
+        lost = owner is not None and owner != self.settings.member
+        return lost or self.now - self.shown_at > VACANT_AFTER / 2
+
+    @property
+    def own_slot(self) -> int:
+        """The slot to write into. Raises FolderUnavailable while that is in doubt."""
+        if self.place_in_doubt:
+            raise FolderUnavailable(f"slot {self.slot} may belong to another member: this worker arrives anew first")
+        return self.slot
 
     def others(self) -> list[Presence]:
         """Return the other members that are alive and have not left."""

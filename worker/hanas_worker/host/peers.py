@@ -7,7 +7,7 @@ is a sign of life.
 from typing import NamedTuple
 
 from hanas_core.members.documents import Presence
-from hanas_core.members.mailboxes import Registration
+from hanas_core.members.registry import Registration
 
 _FORGET_AFTER = 60.0
 """A member that is silent for this long gets no keep-alives until its counter increases again, seconds."""
@@ -33,12 +33,17 @@ class Peers:
         self._pulses: dict[str, _Pulse] = {}
         self.registrations: list[Registration] = []
         self.presence: dict[str, Presence] = {}
+        self.own_block: Presence | None = None
+        """What stands in the own slot."""
 
     def update(self, now: float, registrations: list[Registration], presence: list[Presence | None]) -> None:
         """Process the mail; a block counts only in the slot of its own member."""
         self.registrations = registrations
         for registration, block in zip(registrations, presence, strict=False):
-            if block is None or block.member != registration.member or block.member == self._member:
+            if block is None or block.member != registration.member:
+                continue
+            if block.member == self._member:
+                self.own_block = block
                 continue
             before = self._pulses.get(block.member)
             if before is None or (before.incarnation, before.counter) != (block.incarnation, block.counter):
@@ -49,6 +54,10 @@ class Peers:
     def slot_of(self, member: str) -> int | None:
         """Return the slot of ``member``, None if it is not known."""
         return next((entry.slot for entry in self.registrations if entry.member == member), None)
+
+    def owner_of(self, slot: int) -> str | None:
+        """Return the member that ``slot`` belongs to, None if it is not known."""
+        return self.registrations[slot].member if 0 <= slot < len(self.registrations) else None
 
     def alive(self, now: float, within: float) -> list[Presence]:
         """Return the members whose counters were seen to increase within the last ``within`` seconds."""

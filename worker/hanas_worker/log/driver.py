@@ -134,15 +134,16 @@ class LogDriver:
             return
         if sighting.unserved == 0:
             member.detector.served()
-        if sighting.handed_over and claim.incarnation != member.incarnation and not host.leaving:
+        if sighting.handed_over and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
             conclusion = member.detector.handed_over(host.now)
             self.do([conclusion] if conclusion else [])
 
-    def tick(self, *, others_connected: bool, blind: bool) -> None:
-        """Advance the clock. ``blind``: the folder does not work here, for any log."""
+    def tick(self, *, others_connected: bool, blind: bool, twin: str = "") -> None:
+        """Advance the clock. ``blind``: the folder does not work here, for any log; ``twin``: as of the member."""
         host, member = self._host, self.state.member
         member.full = self.serving is not None and self.serving.full
         member.blind = blind
+        member.twin = twin
         if not host.leaving:
             self.do(member.tick(host.now, host.runtime.nonce(), others_connected=others_connected))
         self._note_conditions()

@@ -10,7 +10,7 @@ import msgspec
 from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
-from hanas_core.members.mailboxes import Registry
+from hanas_core.members.registry import Registry
 from hanas_core.members.timing import Timing
 from hanas_core.volume.folder import Folder
 from hanas_serving.lanes import Lane
