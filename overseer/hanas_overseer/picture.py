@@ -84,7 +84,7 @@ def member(
 
 
 def _verdict(life_sign: LifeSign, presence: Presence, report: Report | None) -> Verdict:
-    if life_sign.alive:
+    if life_sign.alive is not False:
         return presence.of(LOG).verdict
     return Verdict.UNKNOWN if report is None else report.verdict
 
