@@ -73,6 +73,9 @@ test-mounts: $(READY) ## make folders hang, fail and fill up, one worker's at a 
 test-attacks: $(READY) ## attack clusters of real processes as hostile or careless clients and failing machines do; best as root
 	HANAS_ATTACKS_REQUIRED=1 $(BIN)/python -m pytest tests/attacks
 
+test-proxies: $(READY) ## run the configurations of docs/proxies.md; needs nginx and haproxy, and takes traefik if it is in PATH
+	HANAS_PROXIES_REQUIRED="nginx haproxy" $(BIN)/python -m pytest tests/proxies
+
 test-compose: $(READY) ## run the drills of docs/compose.md; needs a Docker engine
 	HANAS_COMPOSE_REQUIRED=1 $(BIN)/python -m pytest tests/compose --timeout=900
 

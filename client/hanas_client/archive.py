@@ -22,7 +22,7 @@ from typing import BinaryIO
 import msgspec
 
 from hanas_client.asynchronous import AsyncClient
-from hanas_client.commands import connect
+from hanas_client.commands import connect, standard_input
 from hanas_client.errors import HanasError, NotFound, PreconditionFailed
 
 FORMAT = 1
@@ -95,7 +95,7 @@ def export(arguments: argparse.Namespace) -> None:
 def import_(arguments: argparse.Namespace) -> None:
     """Put the keys of an archive from a file or from standard input."""
     with contextlib.ExitStack() as stack:
-        source = sys.stdin.buffer if arguments.file == "-" else stack.enter_context(open(arguments.file, "rb"))
+        source = standard_input() if arguments.file == "-" else stack.enter_context(open(arguments.file, "rb"))
         asyncio.run(_import(arguments, source))
 
 

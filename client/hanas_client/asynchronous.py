@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -79,6 +80,10 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
 
     async def _send(self, step: Send) -> Reply | Failure:
         try:
-            return transport.reply(await self._http.send(transport.request(step)))
+            async with asyncio.timeout(step.whole_seconds):
+                async with contextlib.aclosing(await self._http.send(transport.request(step), stream=True)) as response:
+                    return await transport.receive_later(step, response)
+        except TimeoutError:
+            return Failure("no whole answer within the time-out", sent=True)
         except transport.FAILURES as error:
             return transport.failure(error)

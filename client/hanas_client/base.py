@@ -50,7 +50,7 @@ class BaseClient(ABC, Generic[H]):
             bases = self._routes.overseers if typed.recipient is Recipient.OVERSEER else typed.recipient
             if not bases:
                 raise ValueError("no overseer is named, and only one can answer this")
-            reply = yield from consult(typed.call, bases, *context)
+            reply = yield from consult(typed.call, bases, *context, self._routes)
         return typed.read(reply)
 
 

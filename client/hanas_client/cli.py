@@ -13,11 +13,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from hanas_client import archive, bench, commands
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
-from hanas_core import release
+from hanas_client.plain import plain
+from hanas_core import release, streams
 from hanas_core.volume.errors import FolderError
 
 _DESCRIPTION = "Use, watch and try out HANas, a highly available key-value store on a shared folder."
@@ -26,16 +27,20 @@ _EPILOG = "Begin with `hanas lab`, a whole cluster on this machine. Exit codes: 
 _MODULES = {
     "lab": ("hanas_lab.terminal", "run a whole cluster on this machine until Ctrl-C"),
     "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
+    "adopt": ("hanas_client.adopt", "make a copied folder a cluster of its own, with a new id and no members"),
     "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
 }
 
 DONE, FAILED, USAGE = 0, 1, 2
 
-Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Parsers: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code. Expected errors show no traceback."""
+    streams.open_standard()
+    if sys.stdout is None:
+        return _fail("standard output is closed: send it to a file, a program or /dev/null", FAILED)
     try:
         options = parser().parse_args(arguments)
     except SystemExit as end:  # argparse has printed the error
@@ -45,12 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = run(options) or DONE
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of the output is gone. Python would report an error when it flushes at exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = DONE
     except (HanasError, FolderError, OSError) as error:
         code = _fail(_words(error), FAILED)
+        _drop_output()
     except ValueError as error:
         code = _fail(str(error), USAGE)
     except KeyboardInterrupt:
@@ -58,9 +62,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def parser() -> argparse.ArgumentParser:
+def _drop_output() -> None:
+    """Forget what could not be written: Python would report an error when it flushes at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what to do about a key or value that looks like an option."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the error, and end with the exit code 2."""
+        if "unrecognized arguments: -" in message or "required: KEY" in message:
+            message += "; a key or value that begins with '-' comes behind '--': hanas put -- KEY VALUE"
+        super().error(plain(message))
+
+
+def parser() -> _Parser:
     """Return the parser of all subcommands."""
-    top = argparse.ArgumentParser(prog="hanas", description=_DESCRIPTION, epilog=_EPILOG)
+    top = _Parser(prog="hanas", description=_DESCRIPTION, epilog=_EPILOG)
     top.add_argument("--version", action="version", version=f"%(prog)s {release.installed()}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = _common()
@@ -86,14 +109,14 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _common() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+def _common() -> _Parser:
+    common = _Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON, for machines")
     return common
 
 
-def _connection() -> argparse.ArgumentParser:
-    connection = argparse.ArgumentParser(add_help=False)
+def _connection() -> _Parser:
+    connection = _Parser(add_help=False)
     group = connection.add_argument_group("which cluster")
     group.add_argument(
         "--overseer",
@@ -112,7 +135,7 @@ def _connection() -> argparse.ArgumentParser:
     return connection
 
 
-def _add_key_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser]) -> None:
+def _add_key_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
     put = subparsers.add_parser("put", parents=parents, help="write a value")
     put.add_argument("key", metavar="KEY")
     put.add_argument(
@@ -141,7 +164,7 @@ def _add_key_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser
     listing.set_defaults(run=commands.list_keys)
 
 
-def _add_cluster_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser]) -> None:
+def _add_cluster_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
     status = subparsers.add_parser("status", parents=parents, help="show members, links and alerts")
     status.set_defaults(run=commands.status)
     takeovers = subparsers.add_parser("takeovers", parents=parents, help="show the history of mains, with reasons")
@@ -156,7 +179,7 @@ def _add_cluster_commands(subparsers: Parsers, parents: list[argparse.ArgumentPa
     watch.set_defaults(run=commands.watch)
 
 
-def _add_archive_commands(subparsers: Parsers, parents: list[argparse.ArgumentParser]) -> None:
+def _add_archive_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
     export = subparsers.add_parser("export", parents=parents, help="write all keys and values to a file")
     export.add_argument("file", metavar="FILE", nargs="?", default="-", help="the archive (standard output)")
     export.add_argument("--prefix", default="", help="only keys with this prefix")
@@ -202,7 +225,7 @@ def _words(error: HanasError | FolderError | OSError) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
+    line = plain(" ".join(message.split()))
     print(f"hanas: {line}", file=sys.stderr)
     return code
 

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from hanas_client import events, tables
 from hanas_client.base import BaseClient
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.narration import Narrator, Sentence, as_json_line
+from hanas_client.plain import is_obeyed, plain, plain_json
 from hanas_client.settings import Policy, addresses, client_token
 from hanas_client.sync import Client
 from hanas_core.members.cluster import initialise
@@ -45,6 +46,11 @@ def get(arguments: argparse.Namespace) -> None:
     with connect(Client, arguments) as client:
         value = client.get(arguments.key, stale=arguments.stale)
     if not arguments.json:
+        if sys.stdout.isatty() and is_obeyed(value.value):
+            raise HanasError(
+                f"the value of {arguments.key} has control characters, which a terminal would obey; "
+                "write it to a file (hanas get KEY > FILE), or use --json"
+            )
         sys.stdout.buffer.write(value.value)
         sys.stdout.buffer.flush()
         return
@@ -76,7 +82,7 @@ def list_keys(arguments: argparse.Namespace) -> None:
             tables.show(tables.console(), ("KEY", "VERSION", "SIZE"), rows)
             return
         for entry in entries:
-            print(entry.key, entry.version, entry.size, sep="\t")
+            print(plain(entry.key), entry.version, entry.size, sep="\t")
 
 
 def status(arguments: argparse.Namespace) -> None:
@@ -133,13 +139,13 @@ async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: boo
             raise Unavailable(
                 f"nothing answers ({trouble})", outcome_unknown=False, contacted=False, tries=1, elapsed=0.0
             )
-        print(f"hanas: {trouble}; connecting again", file=sys.stderr, flush=True)
+        print(f"hanas: {plain(trouble)}; connecting again", file=sys.stderr, flush=True)
 
     stream = events.follow(overseers, token=token, on_trouble=report)
     async for event in stream:
         connected = True
         if as_json:
-            print(as_json_line(event), flush=True)
+            print(plain_json(as_json_line(event)), flush=True)
             continue
         try:
             sentences = narrator.describe(event)
@@ -186,9 +192,16 @@ def connect(kind: type[C], arguments: argparse.Namespace) -> C:
     return kind(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)
 
 
+def standard_input() -> BinaryIO:
+    """Return standard input. Raises HanasError if the program was started without."""
+    if sys.stdin is None:
+        raise HanasError("standard input is closed: name a file, or send the data to this command")
+    return sys.stdin.buffer
+
+
 def _value(argument: str) -> bytes:
     if argument == "-":
-        return sys.stdin.buffer.read()
+        return standard_input().read()
     if argument.startswith("@"):
         return Path(argument[1:]).read_bytes()
     return os.fsencode(argument)
@@ -198,8 +211,8 @@ def _report(arguments: argparse.Namespace, document: dict[str, object], words: s
     if arguments.json:
         _print_json(document)
     else:
-        print(words)
+        print(plain(words))
 
 
 def _print_json(document: Any) -> None:
-    print(msgspec.json.encode(document).decode(), flush=True)
+    print(plain_json(msgspec.json.encode(document).decode()), flush=True)

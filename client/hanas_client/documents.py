@@ -30,7 +30,10 @@ class Main(LenientDocument, frozen=True):
 
 
 class Member(LenientDocument, frozen=True):
-    """One member of the pool as the overseer sees it. `lag_bytes` is the size of the log that it has not applied."""
+    """One member of the pool as the overseer sees it.
+
+    `heard`: the overseer has heard it lately. `lag_bytes` is the size of the log that it has not applied.
+    """
 
     member: str
     incarnation: str = ""
@@ -39,6 +42,7 @@ class Member(LenientDocument, frozen=True):
     link_url: str | None = None
     role: str = ""
     alive: bool | None = None
+    heard: bool = True
     seen_seconds_ago: float | None = None
     epoch: int | None = None
     verdict: str | None = None

@@ -54,6 +54,8 @@ async def follow(
                         trouble = f"{base} answered {response.status_code} to the request for events"
             except transport.FAILURES as error:
                 trouble = f"{base}: {transport.failure(error).detail}"
+            except ValueError as error:
+                trouble = f"{base}: {error}"
             if on_trouble is not None and not reported:
                 on_trouble(trouble)
             reported = True

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from hanas_client.plain import plain, plain_json
 from hanas_core.upkeep import fsck
 from hanas_core.upkeep.findings import Finding, FolderReport
 from hanas_core.volume import blocking
@@ -25,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check the folder; return the exit code, 1 if it has errors."""
     report = blocking.run(fsck.check(PosixFolder(Path(arguments.folder))))
     if arguments.json:
-        print(msgspec.json.encode(report).decode())
+        print(plain_json(msgspec.json.encode(report).decode()))
     else:
         show(report, quiet=arguments.quiet)
     return int(report.errors > 0)
@@ -35,7 +36,7 @@ def show(report: FolderReport, *, quiet: bool) -> None:
     """Print a line for each finding, and the totals."""
     for finding in report.findings:
         if finding.severity == "error" or not quiet:
-            print(_line(finding))
+            print(plain(_line(finding)))
     notes = len(report.findings) - report.errors
     print(
         f"{report.errors} errors, {notes} notes: {report.keys} keys in {report.segments} segments, "

@@ -6,9 +6,13 @@ client share every decision, and tests need neither sockets nor clocks.
 
 A round of `carry_out` starts at the last known main, or at the one that an overseer names, or (if no overseer names
 one, or that one has just failed) at any known worker. Backups answer 307. The round ends with the final reply, a
-failure, a 503, or a redirect to an address that the round has visited: two backups may redirect to one another or to a
-dead main while an epoch changes. Rounds repeat, with short waits, until the deadline. All attempts of a write carry
-one Idempotency-Key, so it happens at most once.
+failure, a 503, an answer of another cluster, or a redirect to an address that the round has visited: two backups may
+redirect to one another or to a dead main while an epoch changes. Rounds repeat, with short waits, until the deadline.
+All attempts of a write carry one Idempotency-Key, so it happens at most once.
+
+All requests carry the id of the cluster's folder, once an answer has told it, and a server of another cluster does
+nothing. A token goes to addresses only that the user named or an overseer knows; while no overseer answers, also to
+where such a server redirects.
 
 The Retry-After of a 503 is at least a second, which is longer than a takeover; so it shortens a wait and never
 lengthens it.
@@ -28,6 +32,9 @@ from hanas_client.settings import Policy
 
 MAX_HOPS = 4
 REDIRECTS = frozenset({301, 302, 307, 308})
+FOLDER = "hanas-folder"
+MISDIRECTED = 421
+"""The status of an answer of another cluster."""
 # 421, 425 and 429 request another attempt; 500 to 504 come from a failing server or proxy.
 RETRIED = frozenset({408, 421, 425, 429, 500, 502, 503, 504})
 # With these a write has certainly not started. 503 has a rule of its own, see `_was_not_begun`.
@@ -44,6 +51,8 @@ class Send:
     body: bytes | None
     connect_seconds: float
     read_seconds: float
+    whole_seconds: float
+    """For the whole attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,8 @@ class _Journey:
     tries: int = 0
     contacted: bool = False
     outcome_unknown: bool = False
+    advised: bool = False
+    """An overseer has told the main and the pool."""
     failed_base: str | None = None
     retry_after: float | None = None
     trouble: str = "no server is known"
@@ -118,15 +129,25 @@ class _Journey:
         """Attempt `call` at `url`; store a failure for the final message."""
         remaining = self.remaining()
         headers = dict(call.headers)
+        if self.routes.folder is not None:
+            headers[FOLDER] = self.routes.folder
         if self.token is not None:
             headers["authorization"] = f"Bearer {self.token}"
-        observed = yield Send(call.method, url, headers, call.body, min(connect, remaining), min(read, remaining))
+        connect, read = min(connect, remaining), min(read, remaining)
+        whole = self.started + self.policy.deadline - self.now
+        observed = yield Send(call.method, url, headers, call.body, connect, read, whole)
         self.now = observed.now
         assert observed.outcome is not None, "a request ends with a reply or a failure"
         if isinstance(observed.outcome, Failure):
             self.trouble = f"{_origin(url)}: {observed.outcome.detail}"
-        else:
-            self.contacted = True
+            return observed.outcome
+        self.contacted = True
+        folder = observed.outcome.headers.get(FOLDER)
+        if self.routes.folder is None and observed.outcome.status != MISDIRECTED:
+            self.routes.folder = folder
+        elif folder not in {None, self.routes.folder} and observed.outcome.status != MISDIRECTED:
+            self.trouble = f"{_origin(url)}: this is another cluster, that of the folder {folder}"
+            return Failure(self.trouble, sent=True)
         return observed.outcome
 
     def wait_longer(self, failure: Failure) -> None:
@@ -176,16 +197,27 @@ class _Journey:
             if document is None:
                 self.routes.overseer_failed(base, self.now)
                 continue
+            self.advised = True
             if not self.routes.pool_is_fresh(self.now):
                 pool = yield from self.look_up(base, "/v1/pool")
                 if pool is not None:
-                    urls = [member.advertise_url for member in pool.members if member.advertise_url]
+                    urls = [member.advertise_url for member in pool.members if member.advertise_url and member.heard]
                     self.routes.learn_pool(urls, self.now)
-            if document.main is None:
-                self.trouble = f"{base}: the cluster has no main yet"
+            if document.main is None or document.main.state not in {"", "serving"}:
+                self.trouble = f"{base}: the cluster has no main that serves"
                 return None
             return document.main.advertise_url.rstrip("/")
         return None
+
+    def trusts(self, base: str) -> Generator[Step, StepResult, bool]:
+        """Return whether a redirect to `base` may be followed with the token."""
+        routes = self.routes
+        if self.token is None or not routes.overseers or base in routes.workers:
+            return True
+        self.advised = False
+        routes.expire_pool()
+        main = yield from self.ask_overseers()
+        return base == main or base in routes.workers or not self.advised
 
     def look_up(self, base: str, path: str) -> Generator[Step, StepResult, Cluster | None]:
         """Return a document of an overseer, None if it has none now. Raises Refused without a valid token."""
@@ -222,13 +254,18 @@ class _Journey:
                 if following is None or following in visited or len(visited) == MAX_HOPS:
                     self.trouble = f"{_origin(url)}: the redirects lead to no main"
                     break
+                target = following.removesuffix(call.target)
+                if not (yield from self.trusts(target)):
+                    self.trouble = f"{_origin(url)} redirects to {target}, which no overseer knows as a worker"
+                    break
                 url = following
             elif outcome.status in RETRIED:
                 self.outcome_unknown |= call.writes and not _was_not_begun(outcome)
                 self.trouble = _described(_origin(url), outcome)
                 self.retry_after = _seconds(outcome.headers.get("retry-after"))
                 self.routes.forget_main(base)
-                self.failed_base = None  # it is alive: the next round may use it
+                # It is alive: the next round may use it, unless it belongs to another cluster.
+                self.failed_base = base if outcome.status == MISDIRECTED else None
                 return None
             else:
                 if url.endswith(call.target):
@@ -281,12 +318,14 @@ def consult(
     now: float,
     jitter: Callable[[], float],
     token: str | None = None,
+    routes: Routes | None = None,
 ) -> Plan:
     """Ask the servers at `bases` in turn, without following redirects, until one gives a final reply.
 
-    For documents that any of them has: those of overseers, or the status of one worker.
+    For documents that any of them has: those of overseers, or the status of one worker. `routes` has what else is
+    known of their cluster.
     """
-    journey = _Journey(Routes((), bases), policy, token, jitter, now)
+    journey = _Journey(routes or Routes((), bases), policy, token, jitter, now)
     while True:
         for base in bases:
             journey.tries += 1

@@ -20,6 +20,8 @@ class Routes:
         self.overseers = overseers
         self.servers = servers
         self.main: str | None = None
+        self.folder: str | None = None
+        """The id of the cluster's folder, once an answer has told it."""
         self._members: tuple[str, ...] = ()
         self._pool_read_at: float | None = None
         self._turn = 0
@@ -46,7 +48,11 @@ class Routes:
     def learn_pool(self, urls: Iterable[str], now: float) -> None:
         """Store the addresses of the members, for the time when no overseer answers."""
         self._members = tuple(url.rstrip("/") for url in urls)
-        self._pool_read_at = now
+        self._pool_read_at = now if self._members else None
+
+    def expire_pool(self) -> None:
+        """Let the pool be read again before it is used."""
+        self._pool_read_at = None
 
     def pool_is_fresh(self, now: float) -> bool:
         """Return whether the pool was read recently (`now` in seconds on the monotonic clock)."""

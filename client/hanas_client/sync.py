@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Concatenate, ParamSpec, Self, TypeVar
@@ -82,6 +83,7 @@ class Client(BaseClient[httpx.Client]):
 
     def _send(self, step: Send) -> Reply | Failure:
         try:
-            return transport.reply(self._http.send(transport.request(step)))
+            with contextlib.closing(self._http.send(transport.request(step), stream=True)) as response:
+                return transport.receive(step, response)
         except transport.FAILURES as error:
             return transport.failure(error)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from hanas_client.documents import Cluster, Durations, Member, Takeover
 from hanas_client.narration import Sentence, alert_sentence
+from hanas_client.plain import plain
 
 STYLES = {"good": "green", "bad": "yellow", "urgent": "bold red", "plain": ""}
 ROLE_STYLES = {"main": "bold green", "elect": "yellow", "joining": "yellow"}
@@ -23,21 +24,25 @@ def console() -> Console:
 
 def say(output: Console, sentence: Sentence) -> None:
     """Print one sentence in its colour."""
-    output.print(Text(sentence.text, style=STYLES[sentence.tone]), soft_wrap=True)
+    output.print(Text(plain(sentence.text), style=STYLES[sentence.tone]), soft_wrap=True)
 
 
 def show(output: Console, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     """Print a table."""
     if not output.is_terminal:
         for row in (columns, *rows):
-            print("\t".join(str(cell) for cell in row), file=output.file)  # rich would replace the tabs
+            print("\t".join(plain(str(cell)) for cell in row), file=output.file)  # rich would replace the tabs
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        table.add_row(*(_cell(cell) for cell in row))
     output.print(table)
+
+
+def _cell(cell: str | Text) -> Text:
+    return Text(plain(str(cell)), cell.style if isinstance(cell, Text) else "")
 
 
 def show_cluster(output: Console, cluster: Cluster) -> None:
@@ -78,7 +83,7 @@ def show_takeovers(output: Console, takeovers: Sequence[Takeover], *, verbose: b
             if takeover.evidence is not None:
                 say(output, Sentence(f"evidence for epoch {takeover.epoch}:"))
                 for line in _evidence_lines(takeover.evidence):
-                    output.out(f"  {line}", highlight=False)
+                    output.out(f"  {plain(line)}", highlight=False)
 
 
 def _member_row(member: Member) -> tuple[str | Text, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ssl
+import time
 
 import httpx
 
@@ -16,6 +17,8 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError)
 
 HEADERS = {"accept-encoding": "identity", "user-agent": "hanas-client"}
+MOST_ANSWER_BYTES = 256 << 20
+"""Several times the largest value that a worker may be set to take."""
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=256)
 
 
@@ -32,9 +35,43 @@ def request(step: Send) -> httpx.Request:
     return httpx.Request(step.method, step.url, headers=headers, content=step.body, extensions={"timeout": timeout})
 
 
-def reply(response: httpx.Response) -> Reply:
-    """Return the reply of a response whose body was read."""
-    return Reply(response.status_code, dict(response.headers), response.content)
+class Collector:
+    """The body of an answer as it arrives: neither larger than `MOST_ANSWER_BYTES`, nor later than the call's limit."""
+
+    def __init__(self, step: Send, response: httpx.Response) -> None:
+        self._ends_at = time.monotonic() + step.whole_seconds
+        self._response = response
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next piece. Raises httpx.HTTPError."""
+        self._size += len(chunk)
+        if self._size > MOST_ANSWER_BYTES:
+            raise httpx.ReadError(f"the answer has more than {MOST_ANSWER_BYTES} bytes")
+        if time.monotonic() > self._ends_at:
+            raise httpx.ReadTimeout("the answer took too long")
+        self._chunks.append(chunk)
+
+    def reply(self) -> Reply:
+        """Return the whole reply."""
+        return Reply(self._response.status_code, dict(self._response.headers), b"".join(self._chunks))
+
+
+def receive(step: Send, response: httpx.Response) -> Reply:
+    """Return the reply. Raises httpx.HTTPError."""
+    collector = Collector(step, response)
+    for chunk in response.iter_raw():
+        collector.add(chunk)
+    return collector.reply()
+
+
+async def receive_later(step: Send, response: httpx.Response) -> Reply:
+    """Return the reply. Raises httpx.HTTPError."""
+    collector = Collector(step, response)
+    async for chunk in response.aiter_raw():
+        collector.add(chunk)
+    return collector.reply()
 
 
 def failure(error: Exception) -> Failure:

@@ -17,11 +17,13 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import httpx
+from rich.markup import escape
 
 from hanas_client import transport
 from hanas_client.asynchronous import AsyncClient
 from hanas_client.documents import Alert
 from hanas_client.errors import HanasError
+from hanas_client.plain import plain
 from hanas_client.settings import Policy
 from hanas_client.tables import console
 from hanas_lab.cluster import OVERSEER, Lab
@@ -75,7 +77,7 @@ class Story:
         """Report a fact."""
         at = time.monotonic() - self._started
         if self._console is not None:
-            self._console.print(f"  [dim]{at:6.2f} s[/dim]  {sentence}", highlight=False)
+            self._console.print(f"  [dim]{at:6.2f} s[/dim]  {escape(plain(sentence))}", highlight=False)
         self._entries.append({"seconds": round(at, 3), "sentence": sentence})
 
     def end(self, failure: str | None) -> None:
@@ -85,7 +87,7 @@ class Story:
         elif failure is None:
             self._console.print("\n[bold green]All checks passed.[/bold green]")
         else:
-            self._console.print(f"\n[bold red]Failed:[/bold red] {failure}", highlight=False)
+            self._console.print(f"\n[bold red]Failed:[/bold red] {escape(plain(failure))}", highlight=False)
 
 
 async def _play(story: Story, directory: Path) -> None:
@@ -249,8 +251,8 @@ class Drill:
         return successor
 
     async def _expect_redirect(self, backup: str, main: str) -> None:
-        response = await self._http.put(f"{self._lab.urls[backup]}/v1/kv/demo?a=b", content=b"hello")
-        target = f"{self._lab.urls[main]}/v1/kv/demo?a=b"
+        response = await self._http.put(f"{self._lab.urls[backup]}/v1/kv/demo", content=b"hello")
+        target = f"{self._lab.urls[main]}/v1/kv/demo"
         _expect(
             (response.status_code, response.headers.get("location")) == (307, target),
             f"{backup} redirects to {main} (it answered {response.status_code})",

@@ -53,7 +53,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
     kind: Action
     key: str
     value: str | None = None
-    """The value of a put or a get: the text, or its digest. Different values for all puts make the check stronger."""
+    """The value of a put or a get: the text, or its digest. Different values for all puts make the check stronger.
+    None of a get with the outcome OK: a list showed that the key exists, and its version."""
     outcome: OperationOutcome
     version: str | None = None
     """The version (`epoch-sequence`) in the answer: of the write, of the value of a read, or of the value that failed a

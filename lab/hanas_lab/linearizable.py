@@ -224,6 +224,8 @@ class _Search:
                 return state if state.value is None else None
             case OperationOutcome.REFUSED, _:
                 return self._refused(operation, state)
+            case _, Action.GET if operation.value is None:  # a list: the key is there
+                return None if state.value is None else self._observed(state, operation.version)
             case _, Action.GET:
                 return self._observed(state, operation.version) if operation.value == state.value else None
             case _:

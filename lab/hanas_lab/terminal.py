@@ -147,10 +147,12 @@ def _welcome(output: Console, lab: Lab, main: str | None, arguments: argparse.Na
     name = main or "worker-1"
     other = next((worker for worker in lab.urls if worker != name), None)
     third = "add" if other is None else f"cut {name} {other}"
-    tables.say(output, Sentence("\nTry in another terminal:"))
+    output.print()
+    tables.say(output, Sentence("Try in another terminal:"))
     for command in (f"put greeting hello{there}", f"lab kill {name}{here}", f"lab {third}{here}"):
         tables.say(output, Sentence(f"  hanas {command}", "good"))
-    tables.say(output, Sentence(f"Ctrl-C ends the lab. Data and logs stay in {arguments.directory}. Events:\n"))
+    tables.say(output, Sentence(f"Ctrl-C ends the lab. Data and logs stay in {arguments.directory}. Events:"))
+    output.print()
 
 
 def _show_status(output: Console, status: dict[str, Any]) -> None:

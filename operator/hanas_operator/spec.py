@@ -21,10 +21,12 @@ PEER = r"^(worker-(0|[1-9][0-9]{0,2})|overseer|\*)$"
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 SUB_PATH = r"^[^/.][^/]*(/[^/.][^/]*)*$"
+HOST = r"^(\*|(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)$"
 SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
 Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=SUBDOMAIN)]
 SubPath = Annotated[str, Meta(min_length=1, max_length=253, pattern=SUB_PATH)]
+Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=HOST)]
 Image = Annotated[str, Meta(min_length=1, max_length=512)]
 Quantity = Annotated[str, Meta(pattern=QUANTITY, max_length=32)]
 Amount = int | Quantity
@@ -197,6 +199,13 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
     client_token_secret: Annotated[
         SecretKey | UnsetType, Meta(description="Tokens of clients; default: clients need no token.")
     ] = UNSET
+    hosts: Annotated[
+        tuple[Host, ...],
+        Meta(
+            max_length=32,
+            description="More names under which browsers may ask, such as that of an Ingress: a.example.com, *.b.org.",
+        ),
+    ] = ()
     log_level: Annotated[LogLevel, Meta(description="Log level of workers and overseers.")] = "INFO"
     pod_security_context: Annotated[PodIdentity, Meta(description="User and groups of the pods.")] = PodIdentity()
     pod_annotations: Annotated[Texts, Meta(description="Annotations of all pods.")] = {}

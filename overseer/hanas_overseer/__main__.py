@@ -13,12 +13,14 @@ from hanas_core.volume import fitness
 from hanas_core.volume.errors import WrongFolder
 from hanas_core.volume.fitness import Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
-from hanas_overseer.application import application
+from hanas_overseer.application import application, readers_of
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program, settings
+from hanas_serving.gate import Gate
+from hanas_serving.hosts import of_this_machine
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
@@ -75,10 +77,13 @@ async def serve(stopping: asyncio.Event) -> None:
     ):
         if not tokens:
             _log.warning("%s is not set: anyone who can connect to port %d can %s", variable, values.port, action)
+    gate = Gate(of_this_machine(values.hosts))
     watcher = Watcher(folder, identity.folder_id, values.timing, runtime)
     decisions = Decisions(folder, identity.folder_id, values.timing, runtime)
-    calls = Calls(decisions, watcher, OverseerMetrics(watcher))
-    endpoint = HttpEndpoint(application(calls, values.secrets, values.client_tokens), bound)
+    calls = Calls(decisions, watcher, OverseerMetrics(watcher, gate.refusals))
+    app = application(calls, values.secrets, values.client_tokens, gate)
+    endpoint = HttpEndpoint(app, bound, refusals=gate.refusals)
+    endpoint.belong_to(identity.folder_id, readers_of(values.secrets, values.client_tokens))
     watching = asyncio.create_task(watcher.run())
     await endpoint.start()
     _log.info("serving the folder %s (%s) on port %d", values.folder, identity.folder_id, values.port)

@@ -87,6 +87,24 @@ def _advice(member: str, *, is_main: bool, alone: bool) -> str:
     )
 
 
+def leaderless(main: MainInfo, seconds: float, *, now: str) -> Alert:
+    """Return the alert that no epoch has served for so many ``seconds``. ``main``: who holds the highest claim."""
+    return Alert(
+        id=f"leaderless/{OVERSEER}",
+        severity=Severity.CRITICAL,
+        kind=Verdict.TAKEOVER_FAILED,
+        member=OVERSEER,
+        about=main.member,
+        message=f"{main.member} claimed epoch {main.epoch} but does not serve; nobody has served for {seconds:.0f} s",
+        advice=(
+            f"Look at the alerts and the log of {main.member} and of the other workers. A large log takes its time to "
+            "be read; one that is damaged stops every takeover until 'hanas fsck' has named the damage and it is "
+            "restored."
+        ),
+        since=now,
+    )
+
+
 def unreadable(reason: str, *, now: str) -> Alert:
     """Return the alert that the overseer cannot read the folder. ``reason``: the text of the error."""
     return Alert(

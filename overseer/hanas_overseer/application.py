@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,7 +23,8 @@ from hanas_core.epochs.arbitration import Refused
 from hanas_core.volume.errors import FolderError
 from hanas_overseer import dashboard
 from hanas_overseer.calls import Calls, answer_refused, answer_unavailable
-from hanas_serving import principals
+from hanas_serving.fields import require_no_query
+from hanas_serving.gate import Caller, Gate, Gated, caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem, answer_problem, answer_unknown
 
@@ -30,31 +32,44 @@ COOKIE = "hanas-token"
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def guarded(handler: Handler, action: Action, tokens: tuple[str, ...], file: str) -> Handler:
+def guarded(handler: Handler, action: Action, tokens: tuple[str, ...], file: str, gate: Gate) -> Handler:
     """Return ``handler`` for those who may do ``action``. ``file``: the variable that names the file of ``tokens``."""
 
+    def needed(_: bytes | None) -> Problem:
+        detail = f"send 'Authorization: Bearer …' with a token of the overseer's {file}"
+        return Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+
     async def answer(request: Request) -> Response:
-        header = request.headers.get("authorization")
-        credentials = None if header is None else header.encode("latin-1")
-        if credentials is None and action is Action.OBSERVE and COOKIE in request.cookies:
-            credentials = b"Bearer " + unquote(request.cookies[COOKIE]).encode()
-        if not principals.may(principals.identify(credentials, tokens), action):
-            detail = f"send 'Authorization: Bearer …' with a token of the overseer's {file}"
-            raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+        headers, address = caller_of(request.scope)
+        if b"authorization" not in headers and action is Action.OBSERVE and COOKIE in request.cookies:
+            headers = {**headers, b"authorization": b"Bearer " + unquote(request.cookies[COOKIE]).encode()}
+        gate.admit(Caller(headers, address), tokens, action, needed)
+        require_no_query(request.scope["query_string"])
         return await handler(request)
 
     return answer
 
 
-def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str, ...]) -> Starlette:
+def readers_of(secrets: tuple[str, ...], client_tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tokens of those who may see the state of the cluster; none: everyone may."""
+    return (*client_tokens, *secrets) if client_tokens else ()
+
+
+def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str, ...], gate: Gate) -> Starlette:
     """Return the application."""
-    readers = (*client_tokens, *secrets) if client_tokens else ()
+
+    async def page(request: Request) -> Response:
+        if not readers:
+            gate.require_host(caller_of(request.scope).headers)
+        return await dashboard.show(request)
+
+    readers = readers_of(secrets, client_tokens)
 
     def reading(path: str, handler: Handler) -> Route:
-        return Route(path, guarded(handler, Action.OBSERVE, readers, "HANAS_CLIENT_TOKEN_FILE"), methods=["GET"])
+        return Route(path, guarded(handler, Action.OBSERVE, readers, "HANAS_CLIENT_TOKEN_FILE", gate), methods=["GET"])
 
     def deciding(path: str, handler: Handler, method: str = "POST") -> Route:
-        return Route(path, guarded(handler, Action.OPERATE, secrets, "HANAS_SECRET_FILE"), methods=[method])
+        return Route(path, guarded(handler, Action.OPERATE, secrets, "HANAS_SECRET_FILE", gate), methods=[method])
 
     app = Starlette(
         routes=[
@@ -69,11 +84,12 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
             reading("/v1/takeovers", calls.epochs),
             reading("/v1/alerts", calls.alerts),
             reading("/v1/events", calls.events),
-            Route("/", dashboard.show),
+            Route("/", page),
             Route("/healthz", calls.health),
             Route("/readyz", calls.ready),
             Route("/metrics", calls.metrics),
         ],
+        middleware=[Middleware(Gated, gate)],
         exception_handlers={
             Problem: answer_problem,
             Refused: answer_refused,

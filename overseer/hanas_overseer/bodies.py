@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from hanas_core.epochs.arbitration import Arrival, Challenge
 from hanas_core.members.documents import Report
+from hanas_serving.fields import require_json
 from hanas_serving.problems import Problem
 
 MOST_BYTES = 64 * 1024
@@ -26,9 +27,10 @@ _SHAPES = {
 
 
 async def read(request: Request) -> bytes:
-    """Return the body. Raises Problem 413 if it is too long, 408 if it is too slow, 400 if it is incomplete."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > MOST_BYTES:
+    """Return the body. Raises Problem 415 if it is not JSON, 413 too long, 408 too slow, 400 incomplete."""
+    require_json(request.scope["headers"])
+    announced = request.headers.get("content-length", "").lstrip("0")
+    if len(announced) > len(str(MOST_BYTES)) or (announced.isdecimal() and int(announced) > MOST_BYTES):
         raise _too_long()
     content = bytearray()
     try:

@@ -83,11 +83,11 @@ class Calls:
         return Response(status_code=204, headers=_FRESH)
 
     async def _receive(self, request: Request, kind: type[Body]) -> Body:
-        """Return the body. Raises Problem, 409 if it is meant for another folder."""
+        """Return the body. Raises Problem, 421 if it is meant for another folder."""
         body = bodies.decode(await bodies.read(request), kind)
         if body.folder_id != self._decisions.folder_id:
             raise Problem(
-                409,
+                421,
                 f"FolderUnavailable: the folder here is {self._decisions.folder_id}, not {body.folder_id[:80]!r}: "
                 "worker and overseer must mount the same volume",
             )
@@ -102,8 +102,7 @@ class Calls:
 
     async def main(self, _: Request) -> Response:
         """``GET /v1/main``."""
-        observation = await self._watcher.observation()
-        return document(HighestEpoch(epoch=observation.highest, main=observation.main))
+        return document(await self._watcher.main())
 
     async def pool(self, _: Request) -> Response:
         """``GET /v1/pool``."""
@@ -144,8 +143,8 @@ class Calls:
         """``GET /readyz``: the folder was read recently."""
         age = self._watcher.age
         if age is None or age > self._watcher.stale_after:
-            reason = self._watcher.trouble or "the folder has not been read yet"
-            raise Problem(503, f"FolderUnavailable: {reason}", _RETRY)
+            # this call is open: only the alerts and the log say more, which may name the folder
+            raise Problem(503, "FolderUnavailable: the folder was not read lately; the alerts say why", _RETRY)
         return Response(b"ready\n", headers=_FRESH, media_type="text/plain")
 
     async def metrics(self, _: Request) -> Response:

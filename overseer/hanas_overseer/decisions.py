@@ -12,15 +12,21 @@ from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Arrival, Challenge, Place, Ruling
 from hanas_core.members import cluster
 from hanas_core.members.documents import Presence
-from hanas_core.members.mailboxes import Box, Mailboxes
+from hanas_core.members.mailboxes import SLOTS, Box, Mailboxes
 from hanas_core.members.registry import Registration, Registry
 from hanas_core.members.timing import Timing
 from hanas_core.volume import names
+from hanas_core.volume.errors import FolderUnavailable
 from hanas_core.volume.folder import Folder
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 
 _log = logging.getLogger(__name__)
+
+
+MOST_UNSEEN = 16
+"""An overseer registers no further member while so many have never shown themselves in the folder: slots are given for
+ever, and whoever can write to the folder can also register there without an overseer."""
 
 
 class Decisions:
@@ -88,6 +94,14 @@ class _Desk:
 
     async def arrive(self, arrival: Arrival, vacancies: Sequence[Registration], now: str) -> Place:
         await cluster.identify(self._folder, self._folder_id)
+        registrations = await self._registry.update()
+        if _find(registrations, arrival.member) is None and len(registrations) < SLOTS:
+            unseen = (await self._registry.presence(self._mailboxes)).count(None)
+            if unseen >= MOST_UNSEEN:
+                raise FolderUnavailable(
+                    f"{unseen} members are registered that never showed themselves in the folder, so no further one is "
+                    "registered by its word alone: a worker that can use the folder registers itself there"
+                )
         return await arbitration.arrive(
             self._folder, self._registry, arrival, folder_id=self._folder_id, now=now, vacancies=vacancies
         )

@@ -13,7 +13,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class HighestEpoch(Document, frozen=True, kw_only=True):
-    """``GET /v1/main``, and the answer to a takeover: the highest epoch, 0 before the first, and its main."""
+    """``GET /v1/main``, and the answer to a takeover: the highest epoch, 0 before the first, and its main.
+
+    ``GET /v1/main`` names no main that this overseer has not heard: who follows it might end in another cluster.
+    """
 
     epoch: int
     main: MainInfo | None
@@ -31,6 +34,8 @@ class MemberEntry(Document, frozen=True, kw_only=True):
     """``main``, ``elect``, ``backup``, ``joining`` (registered, not yet ready) or ``left`` (stopped in order)."""
     alive: bool | None
     """None: this overseer has not looked for long enough to tell."""
+    heard: bool = False
+    """Its counter increased, or it reported, since this overseer started, and lately: it lives on this very folder."""
     seen_seconds_ago: float | None
     """Seconds since its presence counter increased, as far as this overseer has seen; None: it was never present."""
     epoch: int = 0

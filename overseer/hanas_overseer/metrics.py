@@ -14,6 +14,7 @@ from hanas_core.members.roles import LinkState, Role
 from hanas_core.members.verdicts import Severity
 from hanas_overseer.documents import ClusterDocument
 from hanas_overseer.watcher import Watcher
+from hanas_serving.refusals import Refusals
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 
@@ -21,9 +22,10 @@ Labels = TypeVar("Labels", bound=tuple[str, ...])
 class OverseerMetrics:
     """The metrics of one overseer."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        """Export the state that ``watcher`` publishes."""
+    def __init__(self, watcher: Watcher, refusals: Refusals) -> None:
+        """Export the state that ``watcher`` publishes, and the number of errors that were answered."""
         self._registry = CollectorRegistry()
+        self._registry.register(refusals)
         ProcessCollector(registry=self._registry)
         self._rulings = Counter(
             "hanas_overseer_rulings", "Takeovers that this overseer was asked for", ["granted"], registry=self._registry

@@ -26,30 +26,39 @@ def cluster(
     life_signs: Sequence[LifeSign],
     own_alerts: Iterable[Alert],
     reports: Mapping[str, Report],
+    heard: frozenset[str] = frozenset(),
 ) -> ClusterDocument:
     """Return the whole document. ``life_signs`` is parallel to the registrations; a new one may have none yet.
 
-    ``reports``: the last report of each member that is alive by its reports, but silent in the folder.
+    ``reports``: the last report of each member that is alive by its reports, but silent in the folder. ``heard``: the
+    incarnations that have shown this overseer that they live; a main that is none of them is shown as not serving.
     """
     assert len(life_signs) <= len(observation.registrations)
     signs = [*life_signs, *[UNSEEN] * (len(observation.registrations) - len(life_signs))]
-    heard = [sign.presence for sign in signs if sign.alive is not False and sign.presence is not None]
+    main = observation.main
+    if main is not None and main.incarnation not in heard:
+        main = msgspec.structs.replace(main, state=MainState.ELECT)
+    alive = [sign.presence for sign in signs if sign.alive is not False and sign.presence is not None]
     return ClusterDocument(
         folder_id=folder_id,
         epoch=observation.highest,
-        main=observation.main,
+        main=main,
         members=tuple(
-            member(registration, life_sign, observation.main, reports.get(registration.member))
+            member(registration, life_sign, observation.main, reports.get(registration.member), heard)
             for registration, life_sign in zip(observation.registrations, signs, strict=True)
         ),
-        links=links(heard),
+        links=links(alive),
         takeovers=observation.takeovers[-RECENT_TAKEOVERS:],
-        alerts=alarms.union([*own_alerts, *(alert for presence in heard for alert in presence.alerts)]),
+        alerts=alarms.union([*own_alerts, *(alert for presence in alive for alert in presence.alerts)]),
     )
 
 
 def member(
-    registration: Registration, life_sign: LifeSign, main: MainInfo | None, report: Report | None = None
+    registration: Registration,
+    life_sign: LifeSign,
+    main: MainInfo | None,
+    report: Report | None = None,
+    heard: frozenset[str] = frozenset(),
 ) -> MemberEntry:
     """Return the entry of one registered member."""
     presence = life_sign.presence
@@ -74,6 +83,7 @@ def member(
         link_url=presence.link_url,
         role=role(presence, main),
         alive=life_sign.alive,
+        heard=presence.incarnation in heard,
         seen_seconds_ago=round(life_sign.silent, 3),
         epoch=log.epoch,
         verdict=_verdict(life_sign, presence, report),
@@ -102,9 +112,9 @@ def _main_role(main: MainInfo) -> str:
     return Role.ELECT.value if main.state is MainState.ELECT else Role.MAIN.value
 
 
-def links(heard: Iterable[Presence]) -> tuple[Link, ...]:
+def links(alive: Iterable[Presence]) -> tuple[Link, ...]:
     """Return each link once, in order. If both ends report it, the worse state counts."""
-    reported = [link for presence in heard for link in presence.of(LOG).links]
+    reported = [link for presence in alive for link in presence.of(LOG).links]
     worst: dict[tuple[str, str], Link] = {}
     for link in sorted(reported, key=lambda link: _WORST_FIRST.index(link.state)):
         worst.setdefault((link.origin, link.to), link)

@@ -33,6 +33,10 @@ class Reports:
         if report.member in self._latest or len(self._latest) < _MOST_MEMBERS:
             self._latest[report.member] = now, report
 
+    def incarnations(self, now: float) -> frozenset[str]:
+        """Return the incarnations that have reported lately."""
+        return frozenset(report.incarnation for at, report in self._latest.values() if now - at <= self._fresh_for)
+
     def of_the_silent(self, now: float, life_signs: Sequence[LifeSign]) -> Mapping[str, Report]:
         """Return, by member, the reports of those that are alive but silent in the folder."""
         reports = {}

@@ -4,21 +4,25 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from hanas_core.members.documents import Report
+from hanas_core.members.documents import MainInfo, Report
 from hanas_core.members.liveness import LifeSign, Liveness
 from hanas_core.members.registry import Registration, vacant
+from hanas_core.members.roles import MainState
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
 from hanas_overseer import alarms, picture
 from hanas_overseer.board import Board
-from hanas_overseer.documents import ClusterDocument
+from hanas_overseer.documents import ClusterDocument, HighestEpoch
 from hanas_overseer.observer import Observation, Observer
 from hanas_overseer.reports import Reports
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 
 _log = logging.getLogger(__name__)
+
+_LEADERLESS = 2.0
+"""After so many `folder_timeout` without a main that serves, a person is told."""
 
 
 class Watcher:
@@ -39,6 +43,8 @@ class Watcher:
         self._observation: Observation | None = None
         self._life_signs: tuple[LifeSign, ...] = ()
         self._seen_at: float | None = None
+        self._leaderless_since: float | None = None
+        """Since when the holder of the highest claim, whoever that was, has not served."""
         self._reports = Reports(timing)
         self.trouble = ""
         """The error of the last look; empty if it succeeded."""
@@ -92,6 +98,32 @@ class Watcher:
         registrations = () if self._observation is None else self._observation.registrations
         return vacant(registrations, self._life_signs)
 
+    async def main(self) -> HighestEpoch:
+        """Return the highest epoch and its main, None unless that was heard. Raises FolderUnavailable."""
+        observation = await self.observation()
+        return HighestEpoch(epoch=observation.highest, main=self._heard_main(observation, self._heard()))
+
+    def _heard(self) -> frozenset[str]:
+        """Return the incarnations that have shown to this overseer that they live, and do so still.
+
+        A block in the folder proves nothing before it changes: in a copied folder it is one of another cluster.
+        """
+        now, signs = self._clock(), self._life_signs
+        reported = self._reports.incarnations(now)
+        shown = {
+            sign.presence.incarnation
+            for sign in signs
+            if sign.presence is not None
+            and sign.alive is not False
+            and (sign.moved or sign.presence.incarnation in reported)
+        }
+        return frozenset(shown | {report.incarnation for report in self._reports.of_the_silent(now, signs).values()})
+
+    @staticmethod
+    def _heard_main(observation: Observation, heard: frozenset[str]) -> MainInfo | None:
+        main = observation.main
+        return main if main is not None and main.incarnation in heard else None
+
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
@@ -123,6 +155,10 @@ class Watcher:
             owners = [registration.member for registration in observation.registrations]
             self._life_signs = self._liveness.look(self._clock(), owners, observation.presences)
             self._observation, self._seen_at, self._answered = observation, began, decided
+            if observation.main is None or observation.main.state is not MainState.ELECT:
+                self._leaderless_since = None
+            elif self._leaderless_since is None:
+                self._leaderless_since = began
         self._tried = decided
         self.board.show(self._clock(), self._observation, self._compose(self._observation or Observation()))
         async with self._looked:
@@ -134,7 +170,12 @@ class Watcher:
         own = alarms.silences(self._life_signs, observation.main, reports, now=now)
         if self.trouble:
             own.append(alarms.unreadable(self.trouble, now=now))
-        return picture.cluster(self._folder_id, observation, self._life_signs, self._openings.stamp(own), reports)
+        if observation.main is not None and self._leaderless_since is not None:
+            seconds = self._clock() - self._leaderless_since
+            if seconds > _LEADERLESS * self._timing.folder_timeout:
+                own.append(alarms.leaderless(observation.main, seconds, now=now))
+        alerts, heard = self._openings.stamp(own), self._heard()
+        return picture.cluster(self._folder_id, observation, self._life_signs, alerts, reports, heard)
 
     def _log_epoch(self, observation: Observation) -> None:
         before = self._observation

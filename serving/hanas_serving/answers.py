@@ -6,7 +6,22 @@ from http import HTTPStatus
 import msgspec
 from starlette.types import Receive, Send
 
+INERT = b"x-content-type-options: nosniff\r\ncontent-security-policy: sandbox; default-src 'none'\r\n"
+"""Headers of whatever clients have stored or said: a browser must neither guess its type nor run anything in it."""
 STATUS_LINES = {int(status): f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+Headers = list[tuple[bytes, bytes]]
+"""As ASGI has them: names in lower case."""
+
+
+def headers_of(lines: bytes) -> Headers:
+    """Return header lines, each with its CRLF, as ASGI has them."""
+    pairs = (line.split(b": ", 1) for line in lines.split(b"\r\n")[:-1])
+    return [(name, value) for name, value in pairs]
+
+
+INERT_HEADERS = headers_of(INERT)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -18,10 +33,9 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes = b""
 
     @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
+    def headers(self) -> Headers:
         """The headers as ASGI has them."""
-        pairs = (line.split(b": ", 1) for line in self.lines.split(b"\r\n")[:-1])
-        return [(name, value) for name, value in pairs]
+        return headers_of(self.lines)
 
 
 async def send_answer(answer: Answer, send: Send, *, bodiless: bool = False) -> None:

@@ -16,6 +16,7 @@ _log = logging.getLogger("hanas.serving")
 
 _NO_HEADER = re.compile(rb"[\r\n\0]")
 _BODILESS = frozenset({204, 304})
+_LEAST_ERROR = 400
 
 
 class Wire(Protocol):
@@ -29,6 +30,9 @@ class Wire(Protocol):
 
     def regulate(self) -> None:
         """Read from the client if there is room for what it sends."""
+
+    def refused(self, status: int) -> None:
+        """Note that an error is answered."""
 
     def completed(self, cycle: "Cycle") -> None:
         """Go on with the connection's next request: the response to this one is complete."""
@@ -135,6 +139,8 @@ class Cycle:
 
     def _begin(self, status: int, headers: Any) -> None:
         """Make the head. That of a stream, whose first part may take its time, is written at once."""
+        if status >= _LEAST_ERROR:
+            self._wire.refused(status)
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         for name, value in headers:
             if _NO_HEADER.search(name + value):

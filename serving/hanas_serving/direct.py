@@ -12,7 +12,9 @@ from typing import ClassVar, Protocol
 import httptools
 import msgspec
 
-from hanas_serving.answers import Answer
+from hanas_serving import identity
+from hanas_serving.answers import STATUS_LINES, Answer, Headers
+from hanas_serving.problems import Problem
 
 _log = logging.getLogger("hanas.serving")
 
@@ -21,10 +23,12 @@ _MOST_HEAD_BYTES = 2048
 """Heads that are remembered: 2 MiB of them at most, and the lists of their headers."""
 _MOST_BODY = 64 << 10
 """A larger body is read piece by piece, by the ordinary way. Bytes."""
-FAILED = Answer(500, b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n", b"Internal Server Error")
+FAILED = Problem(
+    500,
+    "this program made a mistake, which its log describes; whether a write was done is not known: read it",
+    {"hanas-outcome": "unknown"},
+).answer()
 """The answer to a request over which this program made a mistake."""
-Headers = list[tuple[bytes, bytes]]
-"""As ASGI has them: names in lower case."""
 
 
 class Direct(Protocol):
@@ -33,6 +37,9 @@ class Direct(Protocol):
     methods: frozenset[bytes]
     prefix: bytes
     """How the paths begin that are answered."""
+
+    def is_plain(self, headers: Headers) -> bool:
+        """Return whether nothing in the headers needs the ordinary way, whatever the method is."""
 
     def __call__(self, exchange: "Exchange") -> None:
         """Answer ``exchange``, now or later, exactly once; must not raise."""
@@ -55,9 +62,24 @@ class Heads:
         """Matches the first line of a request without its end, which is the begin of the head's end without headers."""
         self.entries: dict[bytes, tuple[Headers, int]] = {}
         """By the lines behind the first one: the headers, and the length of the body, bytes."""
+        self.folder: bytes | None = None
+        """The folder that is served, once it is known: a request that is meant for another one is not plain."""
+        self.status_lines = dict(STATUS_LINES)
+
+    def belong_to(self, folder_id: str) -> None:
+        """Name the folder in every answer from now on."""
+        self.folder = folder_id.encode()
+        self.status_lines.update(identity.status_lines(folder_id))
 
     def is_plain(
-        self, parser: httptools.HttpRequestParser, target: bytes, length: int, *, chunked: bool, expects: bool
+        self,
+        parser: httptools.HttpRequestParser,
+        target: bytes,
+        headers: Headers,
+        length: int,
+        *,
+        chunked: bool,
+        expects: bool,
     ) -> bool:
         """Return whether the parser has read the head of a plain request. ``length``: of the body, bytes."""
         return (
@@ -67,6 +89,7 @@ class Heads:
             and length <= _MOST_BODY
             and parser.should_keep_alive()
             and parser.get_http_version() == "1.1"
+            and self.direct.is_plain(headers)
         )
 
     def remember(self, lines: bytes, headers: Headers, length: int) -> None:
@@ -80,6 +103,9 @@ class Heads:
 
 class Wire(Protocol):
     """The connection that a request came over."""
+
+    address: str
+    """The client's; empty if it is gone."""
 
     def answer(self, exchange: "Exchange", answer: Answer) -> None:
         """Write the answer, and go on with the connection's next request."""

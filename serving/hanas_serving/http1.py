@@ -10,12 +10,17 @@ import math
 import httptools
 from starlette.types import ASGIApp
 
-from hanas_serving.answers import STATUS_LINES, Answer
+from hanas_serving.answers import STATUS_LINES, Answer, Headers
 from hanas_serving.asgi import Cycle, scope_of
-from hanas_serving.direct import FAILED, Direct, Exchange, Headers, Heads
+from hanas_serving.budget import Budget, Hold
+from hanas_serving.direct import FAILED, Direct, Exchange, Heads
+from hanas_serving.gate import MAPPED
+from hanas_serving.identity import HEADER as FOLDER
 from hanas_serving.pieces import Pieces
 from hanas_serving.problems import Problem
+from hanas_serving.refusals import Refusals
 from hanas_serving.stream import MOST_COPIED, Stream
+from hanas_serving.turns import Turns
 from hanas_serving.upgrades import without_offer
 
 IDLE_SECONDS = 5.0
@@ -23,10 +28,49 @@ IDLE_SECONDS = 5.0
 _STALL_SECONDS = 60.0
 """How long a client may neither send what it began to send, nor read what it asked for."""
 _MOST_HEADERS = 256
+_LEAST_ERROR = 400
+_READS = frozenset({"GET", "HEAD"})
+_AT_ONCE = frozenset({"DELETE"})
+"""Methods that do not wait for the end of a body."""
 _MOST_PIECES = 16
 """That are parsed before others have their turn on the event loop."""
 _MOST_WAITING = 64 << 10
 """A body of which more waits to be taken is not read on. Bytes."""
+_MOST_READ = 64 << 10
+"""After more than this was read at once, others have their turn. Bytes."""
+_UNCOUNTED = 4 << 10
+"""What a connection holds of requests that are not complete, without asking for memory. Bytes."""
+_NO_ROOM = Problem(
+    503,
+    "too much of what clients send is incomplete (HANAS_MEMORY); nothing was done: send it in one piece, or try again",
+    {"retry-after": "1"},
+)
+
+
+def malformed(error: httptools.HttpParserError) -> Problem:
+    """Return the answer to what the parser does not take for a request."""
+    if isinstance(error, httptools.HttpParserInvalidURLError):
+        return Problem(400, "path and query must be ASCII: percent-encode other characters as UTF-8, such as %C3%9F")
+    return Problem(400, "this is no HTTP request: send HTTP/1.1")
+
+
+def stopping(request: Exchange | Cycle) -> Problem:
+    """Return the answer to a request that a process that ends does not answer any more."""
+    retry = {"retry-after": "1"}
+    if isinstance(request, Exchange):
+        method, begun = request.method.decode(), not request.more_body
+    else:
+        method = request.scope["method"]
+        begun = not request.more_body or method in _AT_ONCE
+    if method in _READS:
+        return Problem(503, "this process ends and answers nothing more: ask again", retry)
+    if not begun:
+        return Problem(503, "this process ends; the request did not arrive in full, nothing was done: repeat it", retry)
+    return Problem(
+        503,
+        "this process ends; whether a write was done is not known: repeat it with the same Idempotency-Key, or read",
+        {**retry, "hanas-outcome": "unknown"},
+    )
 
 
 class Server:
@@ -39,11 +83,19 @@ class Server:
         *,
         idle_seconds: float = IDLE_SECONDS,
         stall_seconds: float = _STALL_SECONDS,
+        memory: Budget | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
-        """Answer by ``app``, and plain requests by ``direct``. Ends what is idle or makes no progress for so long."""
+        """Answer by ``app``, and plain requests by ``direct``. Ends what is idle or makes no progress for so long.
+
+        ``memory``: what the connections may hold together; None: an own budget. Errors that are answered are counted in
+        ``refusals``.
+        """
+        self.refusals = refusals or Refusals()
         self.app = app
         self.heads = None if direct is None else Heads(direct)
         self.idle_seconds, self.stall_seconds = idle_seconds, stall_seconds
+        self.memory, self.turns = memory or Budget(), Turns()
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.unused = asyncio.Event()
@@ -55,10 +107,15 @@ class Connection(Stream):
 
     def __init__(self, server: Server) -> None:
         """Prepare for a connection that is about to be made."""
-        super().__init__(server.idle_seconds, server.stall_seconds)
+        super().__init__(server.idle_seconds, server.stall_seconds, server.memory, server.turns)
         self._server = server
+        self._received = Hold(server.memory, self._let_go_later)
+        """The memory for what was received and is not in work."""
         self._heads = server.heads
+        self._status_lines = STATUS_LINES if server.heads is None else server.heads.status_lines
         self._parser = httptools.HttpRequestParser(self)
+        self.address = ""
+        """The client's."""
         self._url = b""
         self._headers: Headers = []
         self._cycle: Exchange | Cycle | None = None
@@ -70,7 +127,6 @@ class Connection(Stream):
         """Header lines, and the length of what followed, if that was the body of a whole plain request."""
         self._parsing = False
         """The parser is at work, or will be at the event loop's next turn."""
-        self._write_paused = False
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -80,6 +136,8 @@ class Connection(Stream):
         """Begin with a new connection."""
         super().connection_made(transport)
         self._server.connections.add(self)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0].removeprefix(MAPPED) if peer else ""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -106,6 +164,8 @@ class Connection(Stream):
                 self._cycle = exchange = Exchange(self, method, path, head[0], data[end:], more_body=False)
                 heads.direct(exchange)
                 return
+        if len(data) > _MOST_READ:
+            self.take_turns()
         if self._ending:
             if self.swallow(len(data)):
                 self._wire.close()
@@ -128,12 +188,13 @@ class Connection(Stream):
 
     def pause_writing(self) -> None:
         """Parse no further request: the client does not read its answers."""
-        self._write_paused, self._idle = True, False
+        self._idle = False
         self._writable.clear()
+        super().pause_writing()
 
     def resume_writing(self) -> None:
         """Continue: the client has read."""
-        self._write_paused = False
+        super().resume_writing()
         self._writable.set()
         self._parse_later()
 
@@ -149,6 +210,12 @@ class Connection(Stream):
         elif not self._ending:
             self.end(more=False)
 
+    def dismiss(self) -> None:
+        """Answer what is not answered yet that this process ends."""
+        cycle = self._cycle
+        if cycle is not None and not cycle.response_started:
+            self._last(stopping(cycle).answer())
+
     # ------------------------------------------------------------------ what was received
 
     def _parse(self) -> None:
@@ -161,8 +228,7 @@ class Connection(Stream):
                 self._feed(self._pieces.next())
         except httptools.HttpParserError as error:
             cause = error.__context__
-            problem = cause if isinstance(cause, Problem) else Problem(400, "this is no HTTP request: send HTTP/1.1")
-            self._last(problem.answer())
+            self._last((cause if isinstance(cause, Problem) else malformed(error)).answer())
         except Problem as problem:
             self._last(problem.answer())
         self._parsing = False
@@ -198,9 +264,29 @@ class Connection(Stream):
 
     def regulate(self) -> None:
         """Read from the client, unless what it sent before has to wait."""
+        cycle, pieces = self._cycle, self._pieces
+        pieces.drop_seen()
+        body = 0 if cycle is None or _in_work(cycle) else len(cycle.body)
+        self.read_on(wanted=not (pieces.waiting or body > _MOST_WAITING))
+        held = len(pieces.received) + body
+        if held > _UNCOUNTED or self._received.size:
+            self._received.slow = self._reading
+            self._received.resize(held)
+
+    def _let_go_later(self) -> None:
+        self.loop.call_soon(self._let_go)
+
+    def _let_go(self) -> None:
+        """Drop what was received and is not in work: others need the memory."""
         cycle = self._cycle
-        waiting = self._pieces.waiting or (cycle is not None and len(cycle.body) > _MOST_WAITING)
-        self.read_on(wanted=not waiting)
+        if not self._received.loses:
+            return  # it was taken meanwhile
+        if cycle is None or not _in_work(cycle):
+            self._last(_NO_ROOM.answer())
+        else:
+            cycle.keep_alive = False  # the request in work gets its answer, those behind it are never read
+            self._pieces.clear()
+            self._received.release()
 
     # ------------------------------------------------------------------ the parser's calls
 
@@ -230,7 +316,7 @@ class Connection(Stream):
             if method == b"CONNECT":
                 raise Problem(400, "this is no proxy: send HTTP/1.1")
             return
-        length, encodings, expects = 0, [], b""
+        length, encodings, expects, meant = 0, [], b"", None
         for name, value in self._headers:
             if name == b"content-length":
                 length = int(value)
@@ -238,11 +324,18 @@ class Connection(Stream):
                 encodings.append(value.lower().rstrip())
             elif name == b"expect":
                 expects = value.lower().rstrip()
+            elif name == FOLDER:
+                meant = value if meant in {None, value} else b""
         if encodings and encodings != [b"chunked"]:
             raise Problem(501, "of all transfer encodings, only chunked is known here")
         heads, chunked = self._heads, bool(encodings)
         self._pieces.head_ended(length, chunked=chunked)
-        if heads is not None and heads.is_plain(parser, self._url, length, chunked=chunked, expects=bool(expects)):
+        here = meant is None or (heads is not None and meant == heads.folder)
+        if (
+            here
+            and heads is not None
+            and heads.is_plain(parser, self._url, self._headers, length, chunked=chunked, expects=bool(expects))
+        ):
             self._cycle = Exchange(self, method, self._url, self._headers)
             return
         version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
@@ -292,20 +385,22 @@ class Connection(Stream):
         if self._cycle is not exchange or wire.is_closing():
             return
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
-        parts = (STATUS_LINES[answer.status], answer.lines, end, body)
+        if answer.status >= _LEAST_ERROR:
+            self.refused(answer.status)
+        parts = (self._status_lines[answer.status], answer.lines, end, body)
         if len(body) > MOST_COPIED:
-            wire.writelines(parts)
+            self.write_large(parts)
         else:
             wire.write(b"".join(parts))
         if exchange.keep_alive:
             self._next()
         else:
-            self.end(more=self._pieces.waiting)
+            self.end(more=self._pieces.waiting or not self._reading)
 
     def completed(self, cycle: Cycle) -> None:
         """Go on with the next request, if the body of this one is there; else it is swallowed first."""
         if not cycle.keep_alive:
-            self.end(more=cycle.more_body or self._pieces.waiting)
+            self.end(more=cycle.more_body or self._pieces.waiting or not self._reading)
         elif cycle.more_body:
             self._swallowed = 0
             self._parse_later()
@@ -323,6 +418,8 @@ class Connection(Stream):
                 self._parse_later()
                 return
             pieces.clear()
+        if self._received.size:
+            self._received.release()
         if self._half_closed:
             self.end(more=False)
             return
@@ -335,9 +432,14 @@ class Connection(Stream):
         if cycle is self._cycle and not cycle.response_complete:
             self._last(FAILED)
 
+    def refused(self, status: int) -> None:
+        """Note that an error is answered."""
+        self._server.refusals.count(status, self.address)
+
     def _last(self, answer: Answer) -> None:
         """Answer what is under way, unless that has begun already, and end the connection."""
         if self._cycle is None or not self._cycle.response_started:
+            self.refused(answer.status)
             self.write((STATUS_LINES[answer.status], answer.lines, b"connection: close\r\n\r\n", answer.body))
         self.end(more=True)
 
@@ -348,6 +450,7 @@ class Connection(Stream):
         if cycle is not None:
             cycle.disconnect()
         self._pieces.clear()
+        self._received.release()
 
     def patience(self) -> float:
         """Return how long a client may send nothing: without end while it waits for its answer."""
@@ -355,3 +458,8 @@ class Connection(Stream):
         if cycle is None:
             return self._stall_seconds if self._pieces.head else self._idle_seconds
         return self._stall_seconds if cycle.more_body and self._reading else math.inf
+
+
+def _in_work(cycle: Exchange | Cycle) -> bool:
+    """Return whether the whole request was handed over."""
+    return not (cycle.more_body or (isinstance(cycle, Cycle) and cycle.body))

@@ -44,6 +44,11 @@ class Pieces:
         """Drop what was received."""
         self.received, self.seen = b"", 0
 
+    def drop_seen(self) -> None:
+        """Drop what was received if the parser has seen it and it is no begin of a head."""
+        if not (self.head or self.waiting):
+            self.clear()
+
     def next(self) -> bytes:
         """Return what the parser sees next. Raises Problem 431 if it is in a head, line or trailers without end."""
         received, begin = self.received, self.seen

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hanas_serving.answers import Answer
+from hanas_serving.answers import INERT, Answer
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -37,7 +37,7 @@ class Problem(Exception):
         if epoch is not None:
             headers.setdefault("hanas-epoch", str(epoch))
         lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items())
-        return Answer(self.status, lines.encode("latin-1"), body)
+        return Answer(self.status, lines.encode("latin-1") + INERT, body)
 
 
 def response(problem: Problem) -> Response:

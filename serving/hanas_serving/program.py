@@ -10,15 +10,18 @@ from typing import Any
 
 import uvloop
 
+from hanas_core import streams
 from hanas_core.volume.errors import FolderError
-from hanas_serving import settings
+from hanas_serving import allocator, settings
 from hanas_serving.settings import SettingError
 
 _LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
 
 
 def run(name: str, main: Callable[[asyncio.Event], Awaitable[Any]]) -> int:
-    """Run ``main`` until it returns; the event it gets is set by SIGTERM and SIGINT. Returns the exit code."""
+    """Run ``main`` until it returns; the event it gets is set by SIGTERM, SIGINT, SIGHUP. Returns the exit code."""
+    streams.open_standard()
+    allocator.give_back_large_blocks()
     level = "HANAS_LOG_LEVEL"
     try:
         logging.basicConfig(
@@ -38,6 +41,6 @@ def run(name: str, main: Callable[[asyncio.Event], Awaitable[Any]]) -> int:
 async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[Any]]) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
     await main(stopping)

@@ -4,7 +4,7 @@
 monotonic time, which is the loop's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -17,13 +17,15 @@ from hanas_serving.lanes import StartThread, SystemThread
 class Outbound(Protocol):
     """Requests to the other processes of a cluster, with this one's secret."""
 
-    async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
-        """Send JSON on a fresh connection; return status and body of the answer.
+    async def post(
+        self, url: str, body: bytes, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Send JSON on a fresh connection, with further ``headers``; return status and body of the answer.
 
         Raises OSError; TimeoutError, which is one, after ``timeout`` seconds.
         """
 
-    async def until_closed(self, url: str, timeout: float) -> None:
+    async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
         """Connect to ``url`` and return as soon as the other side closes the idle connection.
 
         Raises OSError if there is none, or no answer of status 204 on it, within ``timeout`` seconds.

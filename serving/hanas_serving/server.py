@@ -7,12 +7,17 @@ import socket
 
 from starlette.types import ASGIApp
 
+from hanas_serving.budget import Budget
 from hanas_serving.direct import Direct
 from hanas_serving.http1 import IDLE_SECONDS, Connection, Server
+from hanas_serving.identity import Identified
+from hanas_serving.refusals import Refusals
 from hanas_serving.settings import SettingError
 
 _BACKLOG = 2048
 _STOP_SECONDS = 2.0
+_FAREWELL_SECONDS = 1.0
+"""For clients to read that their requests are not answered any more."""
 
 
 def bind(port: int, what: str) -> socket.socket:
@@ -31,12 +36,29 @@ class HttpEndpoint:
     """One application on one bound socket, over HTTP/1.1."""
 
     def __init__(
-        self, app: ASGIApp, bound: socket.socket, *, direct: Direct | None = None, idle_seconds: float = IDLE_SECONDS
+        self,
+        app: ASGIApp,
+        bound: socket.socket,
+        *,
+        direct: Direct | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        memory: Budget | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
-        """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`."""
-        self._server = Server(app, direct, idle_seconds=idle_seconds)
+        """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`.
+
+        ``memory``: for what clients send and do not take; None: an own budget. Errors that are answered are counted in
+        ``refusals``.
+        """
+        self._server = Server(app, direct, idle_seconds=idle_seconds, memory=memory, refusals=refusals)
         self._socket = bound
         self._listener: asyncio.Server | None = None
+
+    def belong_to(self, folder_id: str, readers: tuple[str, ...]) -> None:
+        """Serve the folder with this id, and name it to everyone, or if there are ``readers`` to those who bear one."""
+        self._server.app = Identified(self._server.app, folder_id, readers)
+        if self._server.heads is not None:
+            self._server.heads.belong_to(folder_id)
 
     async def start(self) -> None:
         """Begin to accept connections."""
@@ -44,23 +66,33 @@ class HttpEndpoint:
         self._listener = await loop.create_server(lambda: Connection(self._server), sock=self._socket, backlog=_BACKLOG)
 
     async def stop(self) -> None:
-        """Finish what is being answered, for two seconds at most, and close."""
+        """Finish what is being answered, for two seconds at most; tell the others that nobody does, and close."""
         if self._listener is None:
             return
         self._listener.close()
         server = self._server
         for connection in list(server.connections):
             connection.shutdown()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                while server.connections:
-                    server.unused.clear()
-                    await server.unused.wait()
-                while server.tasks:
-                    await asyncio.wait(server.tasks)
+        if not await self._completed(_STOP_SECONDS):
+            for connection in list(server.connections):
+                connection.dismiss()
+            await self._completed(_FAREWELL_SECONDS)
         for task in server.tasks:
             task.cancel()
         await asyncio.gather(*server.tasks, return_exceptions=True)
         for connection in list(server.connections):
             connection.abort()
         await self._listener.wait_closed()
+
+    async def _completed(self, seconds: float) -> bool:
+        """Return whether all connections ended, and all answers with them, within this time."""
+        server = self._server
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while server.connections:
+                    server.unused.clear()
+                    await server.unused.wait()
+                while server.tasks:
+                    await asyncio.wait(server.tasks)
+                return True
+        return False

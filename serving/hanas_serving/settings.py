@@ -1,6 +1,7 @@
 """Settings from the environment, with errors that say which variable and what it may be."""
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,9 +12,12 @@ from hanas_core.members.timing import PRESETS, Timing
 from hanas_core.volume.names import is_nonce
 
 FOLDER = "COMMUNICATION_FOLDER"
+_SECRET, _TOKENS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"
 _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
 _EXAMPLE_PORT = 4000
+_MOST_DIGITS = 18
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
 
 
 class SettingError(Exception):
@@ -34,19 +38,28 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_tokens: tuple[str, ...]
     """Clients need one of these; empty: anyone may read and write."""
     timing: Timing
+    hosts: tuple[str, ...] = ()
+    """Names under which browsers may ask beside those that are known anyway."""
 
 
 def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings:
     """Return the settings that all components have in common. Raises SettingError."""
     folder = environment.get(FOLDER)
+    own, tokens = secrets(environment, _SECRET), secrets(environment, _TOKENS)
+    if tokens and not own:
+        raise SettingError(
+            f"{_TOKENS} is set and {_SECRET} is not: anyone could act as a worker and be sent the tokens of clients; "
+            f"set {_SECRET} for all workers and overseers too"
+        )
     return ComponentSettings(
         port=port(environment, "PORT", default_port),
         folder=Path(folder or _DEFAULT_FOLDER),
         folder_is_default=not folder,
         folder_id=folder_id(environment),
-        secrets=secrets(environment, "HANAS_SECRET_FILE"),
-        client_tokens=secrets(environment, "HANAS_CLIENT_TOKEN_FILE"),
+        secrets=own,
+        client_tokens=tokens,
         timing=timing(environment),
+        hosts=hosts(environment),
     )
 
 
@@ -62,9 +75,10 @@ def bytes_count(environment: Mapping[str, str], name: str, default: int, least: 
 
 def _integer(environment: Mapping[str, str], name: str, default: int, what: str, least: int, most: int) -> int:
     text = environment.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-        raise SettingError(f"{name}={text}: must be {what} from {least} to {most}")
-    return int(text)
+    digits = text.lstrip("0") or "0"
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS and least <= int(digits) <= most):
+        raise SettingError(f"{name}={text[:40]}: must be {what} from {least} to {most}")
+    return int(digits)
 
 
 def share(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
@@ -110,6 +124,17 @@ def urls(environment: Mapping[str, str], name: str, default: str) -> tuple[str, 
     if not parts:
         raise SettingError(f"{name} is empty: give at least one URL")
     return tuple(url({name: part if "://" in part else f"http://{part}"}, name, part) for part in parts)
+
+
+def hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return ``HANAS_HOSTS``: names, ``*.`` and a domain, or ``*``, comma-separated."""
+    names = tuple(part.strip() for part in environment.get("HANAS_HOSTS", "").split(",") if part.strip())
+    for name in names:
+        if _HOST.fullmatch(name) is None:
+            raise SettingError(
+                f"HANAS_HOSTS={name}: must be names without a port, such as a.example.com, *.b.org, or *"
+            )
+    return names
 
 
 def secrets(environment: Mapping[str, str], name: str) -> tuple[str, ...]:

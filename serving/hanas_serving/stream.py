@@ -3,12 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 
+from hanas_serving.budget import Budget, Hold
+from hanas_serving.turns import Turns
+
 _LINGER_SECONDS = 5.0
 _MOST_SWALLOWED = 64 << 20
 """Bytes that a client may still send after its answer: closed at once, the connection would be reset and the answer
 lost."""
 MOST_COPIED = 64 << 10
 """A larger content is not copied behind its head. Bytes."""
+_MOST_UNSENT = 64 << 10
+"""So much may wait to be sent beside a large content before no further request is parsed. Bytes."""
 
 
 class Stream(asyncio.Protocol):
@@ -17,8 +22,11 @@ class Stream(asyncio.Protocol):
     _wire: asyncio.Transport
     _timer: asyncio.TimerHandle
 
-    def __init__(self, idle_seconds: float, stall_seconds: float) -> None:
-        """Prepare for a connection that is about to be made."""
+    def __init__(self, idle_seconds: float, stall_seconds: float, memory: Budget, turns: Turns) -> None:
+        """Prepare for a connection that is about to be made.
+
+        ``memory``: for what it does not take; ``turns``: for reading much.
+        """
         self.loop = asyncio.get_running_loop()
         self._idle_seconds, self._stall_seconds = idle_seconds, stall_seconds
         self._tick = min(idle_seconds, stall_seconds, _LINGER_SECONDS)
@@ -26,6 +34,10 @@ class Stream(asyncio.Protocol):
         """The client closed its side; nothing more is answered."""
         self._reading = True
         self._swallowed = self._unsent = 0
+        self._turns = turns
+        self._write_paused = False
+        self._held = Hold(memory, self.abort, self._taken)
+        """The memory for what waits to be sent: a large content is there until its last byte is gone."""
         self._since = 0.0
         """When there was progress, or the connection became idle."""
 
@@ -40,6 +52,7 @@ class Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio's own signature
         """Begin with a new connection. Its first request may take as long as any may make no progress."""
         self._wire = transport
+        transport.set_write_buffer_limits(_MOST_UNSENT, 0)
         self._since = self.loop.time() + self._stall_seconds - self._idle_seconds
         self._timer = self.loop.call_later(self._tick, self._check_progress)
 
@@ -48,15 +61,44 @@ class Stream(asyncio.Protocol):
         del exc
         self._timer.cancel()
         self.give_up()
+        self._held.release()
 
     def write(self, parts: Sequence[bytes]) -> None:
         """Write a head, in parts, and its content."""
         if self._wire.is_closing():
             return
         if len(parts[-1]) > MOST_COPIED:
-            self._wire.writelines(parts)
+            self.write_large(parts)
         else:
             self._wire.write(b"".join(parts))
+
+    def write_large(self, parts: Sequence[bytes]) -> None:
+        """Write a head, in parts, and a large content, which counts as held unless the client takes all of it at once.
+
+        The transport calls `pause_writing` while it writes, here already for a single byte that is left.
+        """
+        wire = self._wire
+        wire.set_write_buffer_limits(0)
+        wire.writelines(parts)
+        if not self._write_paused:
+            wire.set_write_buffer_limits(_MOST_UNSENT, 0)
+        elif self._held.size < (size := len(parts[-1])):
+            self._held.resize(size)
+
+    def pause_writing(self) -> None:
+        """Hold what the client does not read."""
+        self._write_paused = True
+        self._held.resize(self._wire.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Hold nothing: the client has read everything."""
+        self._write_paused = False
+        self._held.release()
+        if not self._wire.is_closing():
+            self._wire.set_write_buffer_limits(_MOST_UNSENT, 0)
+
+    def _taken(self) -> int:
+        return self._held.size - self._wire.get_write_buffer_size()
 
     def read_on(self, *, wanted: bool) -> None:
         """Read what the client sends, or leave it in the kernel."""
@@ -68,6 +110,16 @@ class Stream(asyncio.Protocol):
             self._wire.resume_reading()
         else:
             self._wire.pause_reading()
+
+    def take_turns(self) -> None:
+        """Read again when it is this connection's turn: those that send much would else be read on and on."""
+        if self._reading and not self._wire.is_closing():
+            self._wire.pause_reading()
+            self._turns.wait(self._read_again)
+
+    def _read_again(self) -> None:
+        if self._reading and not self._wire.is_closing():
+            self._wire.resume_reading()
 
     def abort(self) -> None:
         """Close at once."""

@@ -60,6 +60,8 @@ _TAILS = (
     b"\\",
     b"?limit=0",
     b"?limit=" + b"9" * 5000,
+    b"?limit=" + b"0" * 5000 + b"1",
+    b"?cas=0",
     b"?limit=-1",
     b"?limit=1e3",
     b"?limit=%c2%b2",
@@ -75,6 +77,20 @@ _TAILS = (
 )
 _HEADERS = (
     b"Host: x",
+    b"Host: evil.example",
+    b"Host: x\r\nHost: x",
+    b"Accept-Language: en",
+    b"Origin: http://evil.example",
+    b"Origin: http://[",
+    b"Sec-Fetch-Site: cross-site",
+    b"X-HTTP-Method-Override: DELETE",
+    b"Content-Range: bytes 0-1/2",
+    b"Content-Encoding: gzip",
+    b"Content-MD5: \xff",
+    b"Content-Digest: sha-256=:!:, md5",
+    b"If-Unmodified-Since: never",
+    b"If-None-Match: *\r\nIf-None-Match: *",
+    b"Idempotency-Key: a\r\nIdempotency-Key: a",
     b"Host: [",
     b"Host: \xff\xfe",
     b"Host: h:99999999",
@@ -239,6 +255,8 @@ def _parsed(received: bytes, perhaps_bodiless: bool) -> list[Reply]:
 def what_is_wrong(reply: Reply, *, worker: bool) -> str | None:
     """Say what no client should have to put up with in an answer, None if there is nothing."""
     dropped = reply.headers.get("connection") == "close" and reply.status in {400, 431, 501}
+    if reply.headers.get("x-content-type-options") != "nosniff" and reply.status not in {201, 204, 304}:
+        return "an answer whose type a browser may guess"
     if reply.status >= 500 and reply.status not in {503, 507} and not dropped:
         return "an error of the server that is not documented"
     if worker and not dropped and "hanas-epoch" not in reply.headers:

@@ -11,13 +11,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest.mark.parametrize("method", ["PUT", "GET", "HEAD", "DELETE"])
 @pytest.mark.parametrize(
-    "path", ["/v1/kv/a", "/v1/kv/a%2Fb/..%20?x=%2F&y", "/v1/kv/%F0%9F%94%91?consistency=linearizable"]
+    "path", ["/v1/kv/a", "/v1/kv/a%2Fb/..%20", "/v1/kv/%F0%9F%94%91?consistency=linearizable", "/v1/kv/a?"]
 )
 async def test_a_key_is_at_the_main(pair: Cluster, method: str, path: str) -> None:
+    if method in {"PUT", "DELETE"}:
+        path = path.partition("?")[0]  # writes have no parameters
     backup = await pair.a_backup()
     request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
     reply = await exchange(pair.url(backup), request)
-    assert (reply.status, reply.headers["location"]) == (307, await pair.main_url(path))
+    assert (reply.status, reply.headers["location"]) == (307, await pair.main_url(path.rstrip("?")))
     assert reply.headers["hanas-epoch"] == "1"
     if method != "HEAD":
         assert reply.problem["detail"]
@@ -78,4 +80,5 @@ async def found(cluster: Cluster, url: str) -> tuple[str, str, str, str] | None:
 
 async def test_a_write_is_never_stale(pair: Cluster) -> None:
     answer = await pair.http.put(pair.kv(await pair.a_backup(), "w?consistency=stale"), content=b"x")
-    assert answer.status_code == 307
+    assert answer.status_code == 400
+    assert (await pair.http.put(pair.kv(await pair.a_backup(), "w"), content=b"x")).status_code == 307

@@ -58,7 +58,11 @@ async def test_encoded_and_plain_are_the_same_key(alone: Cluster) -> None:
 async def test_a_query_is_no_part_of_the_key(alone: Cluster) -> None:
     await alone.client.put("plain", b"1")
     assert (await alone.http.get(await alone.main_kv("plain?consistency=linearizable"))).content == b"1"
-    assert (await alone.http.put(await alone.main_kv("plain?x=y"), content=b"2")).status_code == 204
+    for query in ("x=y", "cas=0", "recurse=true", "consistency=stale"):
+        refused = await alone.http.put(await alone.main_kv(f"plain?{query}"), content=b"2")
+        assert refused.status_code == 400
+        assert refused.json()["detail"].startswith(f"unknown parameter '{query.partition('=')[0]}'")
+    assert (await alone.http.put(await alone.main_kv("plain?"), content=b"2")).status_code == 204
     assert (await alone.client.get("plain")).value == b"2"
 
 

@@ -34,7 +34,7 @@ async def test_a_pipeline_is_answered_in_order(alone: Cluster) -> None:
             writer.write(
                 request("PUT", "/v1/kv/pipe", one)
                 + request("GET", "/v1/kv/pipe")
-                + request("PUT", "/v1/kv/pipe?x=y", other)
+                + request("PUT", "/v1/kv/pipe", other, "X: a", "X: b")
                 + request("GET", "/v1/kv/pipe?consistency=linearizable")
                 + request("GET", "/v1/kv/pipe")
                 + request("HEAD", "/v1/kv/pipe")

@@ -47,6 +47,8 @@ async def test_each_worker_tells_what_it_is(trio: Cluster) -> None:
         assert (status["alerts"], status["folder"]["ok"], status["folder"]["trouble"]) == ([], True, None)
         assert (await trio.http.get(trio.url(name, "/healthz"))).status_code == 200
         assert (await trio.http.get(trio.url(name, "/readyz"))).status_code == 200
+        answer = await trio.http.get(trio.url(name, "/mainz"))
+        assert (answer.status_code, answer.text == "main\n") == ((200, True) if name == main else (503, False))
         metrics = (await trio.http.get(trio.url(name, "/metrics"))).text
         assert f"hanas_serving {float(name == main)}" in metrics
         assert f'hanas_role{{role="{status["role"]}"}} 1.0' in metrics

@@ -1,12 +1,16 @@
 """Bearer tokens: one kind for clients, and the secret of the components."""
 
+import re
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from hanas_serving.refusals import MOST_FAILURES
 from tests.integration.cluster import Cluster, running
+from tests.integration.wire import exchange
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,6 +46,11 @@ def refusal(answer: httpx.Response) -> str:
     detail: str = answer.json()["detail"]
     assert "Authorization: Bearer" in detail
     return detail
+
+
+def chunks(path: str, method: str, *trailers: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Content-Type: application/json", "Transfer-Encoding: chunked"]
+    return "\r\n".join([*lines, "", "2", "{}", "0", *trailers, "", ""]).encode()
 
 
 async def test_the_members_find_each_other_with_the_secret(guarded: Cluster) -> None:
@@ -107,3 +116,61 @@ async def test_only_components_may_send_keepalives(guarded: Cluster) -> None:
             assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
             assert "HANAS_SECRET_FILE" in answer.json()["detail"]
         assert (await guarded.http.post(url, json={}, headers=SECRET)).status_code == 400
+
+
+@pytest.mark.parametrize("token", ["first-token", "the-secret"])
+async def test_a_token_in_a_trailer_opens_nothing(guarded: Cluster, token: str) -> None:
+    trailer = f"Authorization: Bearer {token}"
+    ports = [worker["linkPort"] for worker in guarded.lab.status()["workers"]]
+    for base, path, method in (
+        (await guarded.main_url(), "/v1/kv/trailer", "PUT"),
+        (await guarded.main_url(), "/v1/status", "GET"),
+        (guarded.lab.overseer_url, "/v1/claim", "POST"),
+        (guarded.lab.overseer_url, "/v1/main", "GET"),
+        (f"http://127.0.0.1:{ports[0]}", "/v1/keepalive", "POST"),
+    ):
+        assert (await exchange(base, chunks(path, method, trailer))).status == 401
+    assert (await guarded.http.get(await guarded.main_kv("trailer"), headers=TOKEN)).status_code == 404
+
+
+async def test_a_client_that_drops_its_token_on_a_redirect_is_told_so(guarded: Cluster) -> None:
+    """As curl --location and httpx do: the main is another host to them."""
+    url = guarded.kv(await guarded.a_backup(), "dropped")
+    answer = await guarded.http.put(url, content=b"x", headers=TOKEN, follow_redirects=True)
+    assert answer.history[0].status_code == 307
+    assert "authorization" not in answer.request.headers
+    detail = refusal(answer)
+    assert "a client that was redirected may have dropped it" in detail.lower()
+    assert "--location-trusted" in detail
+    wrong = await guarded.http.put(url, content=b"x", headers={"Authorization": "Bearer wrong"})
+    assert "redirect" not in refusal(wrong)
+
+
+async def test_who_guesses_tokens_has_to_wait_and_those_who_have_one_do_not(guarded: Cluster) -> None:
+    """The last one: from then on this machine has to wait."""
+    [port, *_] = [worker["linkPort"] for worker in guarded.lab.status()["workers"]]
+    epoch = await guarded.epoch()
+    for url in (
+        await guarded.main_kv("guess"),
+        f"{guarded.lab.overseer_url}/v1/main",
+        f"http://127.0.0.1:{port}/v1/lifeline",
+    ):
+        statuses = set()
+        for number in range(MOST_FAILURES):
+            answer = await guarded.http.get(url, headers={"Authorization": f"Bearer {number}"})
+            statuses.add(answer.status_code)
+        assert statuses <= {401, 429}
+        answer = await guarded.http.get(url)
+        assert (answer.status_code, answer.headers["content-type"]) == (429, "application/problem+json")
+        assert 0 < int(answer.headers["retry-after"]) <= 61
+        right = TOKEN if "kv" in url else SECRET
+        assert (await guarded.http.get(url, headers=right)).status_code in {200, 204, 404}
+    assert (await guarded.client.put("guess", b"x")).version
+    main = urlsplit(await guarded.main_url())
+    metrics = (await guarded.http.get(f"http://{main.netloc}/metrics")).text
+    assert re.search(r'hanas_http_errors_total\{status="429"\} \d', metrics)
+    log = guarded.lab.log_of(await guarded.main()).read_text()
+    assert 1 <= log.count("WARNING answered 401 Unauthorized") <= 3
+    assert "the-secret" not in log
+    assert "first-token" not in log
+    assert await guarded.epoch() == epoch

@@ -1,8 +1,9 @@
-"""Clients that write, read, delete and repeat, and record the answers: the history that is judged."""
+"""Clients that write, read, list, delete and repeat, and record the answers: the history that is judged."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 
 from msgspec.structs import replace
 
@@ -13,6 +14,12 @@ from tests.sim.world import ProcessLoop, World
 TIMEOUT = 0.7
 LOST_ANSWERS = 0.03
 """Part of the answers that are lost on the way to the client."""
+LISTS = 0.2
+"""Part of the reads that read a page of the list of keys instead."""
+MEDIUM = 0.3
+"""Part of the values that are not large and still fill the smaller cache."""
+REUSES = 0.1
+"""Part of the writes with an idempotency key after which the key comes again, with other content."""
 _CONDITIONS = (None, None, None, None, "version", "version", "absent")
 
 
@@ -62,9 +69,12 @@ class Clients:
         if kind is Action.GET and chance.random() < 0.15:
             await self._read_stale(key)
             return
+        if kind is Action.GET and chance.random() < LISTS:
+            await self._list(client, key)
+            return
         asking, headers = self._asking(client, kind, key)
         value = asking.value
-        body = b"" if value is None else value.encode().ljust(3000 if chance.random() < self._large else 0, b".")
+        body = b"" if value is None else value.encode().ljust(self._size(), b".")
         target = chance.choice(self._workers)
         if client in self._mains and chance.random() < 0.9:
             target = self._mains[client]
@@ -92,6 +102,8 @@ class Clients:
             if outcome not in {OperationOutcome.UNKNOWN, OperationOutcome.NOT_DONE}:
                 self.acknowledged += kind is Action.PUT and outcome is OperationOutcome.OK
                 self._mains[client] = target
+                if kind is not Action.GET and "idempotency-key" in headers and chance.random() < REUSES:
+                    await self._reuse(operation, target)
                 return
             if outcome is OperationOutcome.UNKNOWN and kind is not Action.GET and "idempotency-key" not in headers:
                 return
@@ -100,6 +112,69 @@ class Clients:
             else:
                 target = chance.choice(self._workers)
                 await asyncio.sleep(chance.uniform(0.01, 0.15))
+
+    def _size(self) -> int:
+        """Return the least size of a value: too large for a cache, medium, or small enough to be always at hand."""
+        if self.world.chance(self._large):
+            return 3000
+        return 280 if self.world.chance(MEDIUM) else 0
+
+    async def _reuse(self, first: Operation, target: str) -> None:
+        """Send the idempotency key of ``first`` with other content, which is done only if ``first`` had no effect."""
+        self._values += 1
+        second = Operation(
+            start=self.world.now,
+            client=first.client,
+            kind=Action.PUT,
+            key=first.key,
+            value=f"v{self._values}",
+            outcome=OperationOutcome.UNKNOWN,
+        )
+        place = len(self.history)
+        self.history.append(second)
+        headers = {"idempotency-key": first.idempotency_key or ""}
+        answer = await self._request(Action.PUT, target, first.key, headers, (second.value or "").encode())
+        if isinstance(answer, Answer) and answer.status == 422:
+            outcome = OperationOutcome.NOT_DONE
+        else:
+            outcome = _outcome(Action.PUT, answer)
+            if outcome is OperationOutcome.OK and first.outcome is OperationOutcome.OK:
+                raise AssertionError(f"one idempotency key had two effects: {first}, and then {second}")
+        self.history[place] = replace(
+            second, end=None if outcome is OperationOutcome.UNKNOWN else self.world.now, outcome=outcome
+        )
+
+    async def _list(self, client: str, key: str) -> None:
+        """Read one page of the list of keys: it says of each key in its range whether it exists, and its version."""
+        chance, start = self.world.random, self.world.now
+        after, limit = chance.choice((None, key)), chance.randint(1, len(self._keys) + 1)
+        target = self._mains.get(client) or chance.choice(self._workers)
+        query = f"prefix=k&limit={limit}" + ("" if after is None else f"&after={after}")
+        try:
+            answer = await self._network.request(self.loop, "GET", f"http://{target}:3000/v1/kv?{query}", b"", TIMEOUT)
+        except (OSError, TimeoutError):
+            return
+        if answer.status != 200 or self.world.chance(LOST_ANSWERS):
+            return
+        page = json.loads(answer.body)
+        versions = {entry["key"]: entry["version"] for entry in page["keys"]}
+        if len(versions) > limit or list(versions) != sorted(versions):
+            raise AssertionError(f"a page of at most {limit} keys in order: {page}")
+        last = page["next"]
+        for one in self._keys:
+            if (after is not None and one <= after) or (last is not None and one > last):
+                continue
+            self.history.append(
+                Operation(
+                    start=start,
+                    end=self.world.now,
+                    client=client,
+                    kind=Action.GET,
+                    key=one,
+                    outcome=OperationOutcome.OK if one in versions else OperationOutcome.ABSENT,
+                    version=versions.get(one),
+                )
+            )
 
     def _asking(self, client: str, kind: Action, key: str) -> tuple[Operation, dict[str, str]]:
         """An operation without an answer so far, and its headers."""

@@ -13,6 +13,7 @@ from hanas_core.log.segments import SegmentHeader
 from hanas_core.volume import names
 from hanas_core.volume.blocks import unpack
 from hanas_core.volume.folder import BLOCK_BYTES
+from tests.sim.attacker import Trick
 from tests.sim.disk import ZERO, Disk, Inode
 from tests.sim.mount import Mount
 from tests.sim.network import Network
@@ -59,6 +60,7 @@ class Faults:
             "stop": (self.stop, 1.5),
             "link cut": (self._cut_link, 3),
             "bad network": (self._bad_network, 1),
+            "attack on the link": (self._attack, 1.5),
             "overseer killed": (self._overseer_down, 1.5),
             "hang": (self._hang, 2),
             "hang for all": (self._hang_all, 0.7),
@@ -211,6 +213,13 @@ class Faults:
             self.network.loss = self.network.delay = 0.0
 
         self.later(self.duration(), heal)
+
+    def _attack(self) -> None:
+        chance = self.world.random
+        tricks = [trick for trick in Trick if chance.random() < 0.5] or [Trick.REPEAT]
+        self.note("attack on the link", "; ".join(trick.value for trick in tricks))
+        self.network.attacker.begin(tricks)
+        self.later(self.duration(1.0, 3.0), self.network.attacker.end)
 
     # ------------------------------------------------------------------ the folder
 

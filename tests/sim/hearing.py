@@ -18,6 +18,7 @@ from hanas_core.log.claimfile import Claim
 from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.positions import Position
 from hanas_core.log.seals import SealWatch
+from hanas_core.members.detector import Detector
 from hanas_core.members.member import Effect, Member
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
@@ -25,8 +26,11 @@ from hanas_core.upkeep import compaction
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import Folder
+from hanas_worker.log.hearing import Hearing
+from hanas_worker.log.news import LogNews
 from hanas_worker.log.service import Reader, Service
 from hanas_worker.log.values import Values
+from tests.sim.attacker import FORGED
 from tests.sim.mount import Mount, OpenFile
 from tests.sim.seams import running_loop
 from tests.sim.witness import Witness, payload
@@ -37,7 +41,7 @@ def hearing(witness: Witness) -> Iterator[None]:
     """Install the hooks in the production code."""
     append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
     commit, check, see = EpochLog.commit, EpochLog.check, Member.see
-    read_value = Values.read
+    read_value, heard, hear = Values.read, Detector.heard, Hearing.hear
     seal_check, after_check, roll = SealWatch.check, Service.after_check, compaction.roll
 
     async def hear_append(log: EpochLog, batch: Batch) -> Position:
@@ -95,6 +99,17 @@ def hearing(witness: Witness) -> Iterator[None]:
             witness.world.accuse(f"what was read of {key} is not its value of {entry.version}")
         return value
 
+    def hear_heard(
+        detector: Detector, now: float, epoch: int, incarnation: str, *, stalled_for: float, full: bool, progress: Any
+    ) -> None:
+        witness.heard(incarnation)
+        heard(detector, now, epoch, incarnation, stalled_for=stalled_for, full=full, progress=progress)
+
+    def hear_news(hearing: Hearing, incarnation: str, news: LogNews, *, fresh: bool) -> int:
+        if news.sequence == FORGED:
+            witness.world.accuse(f"{running_loop().name} believes a keep-alive that an attacker made")
+        return hear(hearing, incarnation, news, fresh=fresh)
+
     def hear_see(member: Member, now: float, claim: Claim, unserved: int) -> list[Effect]:
         effects = see(member, now, claim, unserved)
         member.check_invariants()
@@ -140,5 +155,7 @@ def hearing(witness: Witness) -> Iterator[None]:
         patch.object(SealWatch, "check", hear_seal_check),
         patch.object(Service, "after_check", hear_after_check),
         patch.object(Values, "read", hear_value),
+        patch.object(Detector, "heard", hear_heard),
+        patch.object(Hearing, "hear", hear_news),
     ):
         yield

@@ -81,6 +81,7 @@ class Mount:
         self.world = world
         self.disk = disk
         self.name = name
+        self.ids: frozenset[str] = frozenset()
         self.trouble = Trouble()
         self.boot = 0
         """Number of crashes of this machine."""

@@ -114,6 +114,22 @@ MUTANTS = (
         ),
         1000,
     ),
+    # ------------------------------------------------------------------ who is the main
+    Mutant(
+        "a claim counts as a word of its main",
+        "hanas_core.members.detector:Detector.follow",
+        _one(
+            "self.epoch, self.incarnation = epoch, incarnation",
+            "self.epoch, self._met = epoch, incarnation\n    self.incarnation = incarnation",
+        ),
+        story="found in use: a worker on a copied folder sends its clients to the main of the original",
+    ),
+    Mutant(
+        "nobody compares whose folder a claim is of",
+        "hanas_core.log.claims:_own",
+        _one("    identity.check(folder, claim.folder_id, names.claim(epoch))\n", ""),
+        story="found in use: a claim of another cluster is copied into the folder",
+    ),
     # ------------------------------------------------------------------ the read rule
     Mutant(
         "a read without a check",
@@ -163,7 +179,7 @@ MUTANTS = (
         "a claim without a read-back",
         "hanas_core.log.claims:claim_epoch",
         _one(
-            "return decode_claim(await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)",
+            "return _own(folder, await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)",
             "await folder.create(temporary, content)\n"
             "    await folder.link(temporary, names.claim(claim.epoch))\n"
             "    await folder.remove(temporary)\n"
@@ -256,7 +272,9 @@ MUTANTS = (
     ),
     # ------------------------------------------------------------------ what is handed on
     Mutant("the tail beyond L is not re-logged", _PROMOTE, _one("await log.relog(beyond)", "await log.relog([])")),
-    Mutant("the tail beyond L is dropped", _PROMOTE, _one("if batch.count]", "if False]"), 1000),
+    Mutant(
+        "the tail beyond L is dropped", "hanas_core.epochs.takeover:_read", _one("if batch.count]", "if False]"), 1000
+    ),
     Mutant(
         "re-logged batches are not synced", "hanas_core.log.epochlog:EpochLog.relog", _one(f"    {_SYNC}\n", ""), 1000
     ),
@@ -404,6 +422,11 @@ MUTANTS = (
         _one(" and segment not in named", ""),
     ),
     Mutant(
+        "a manifest is removed whose claim is about to point to it",
+        "hanas_core.upkeep.leftovers:Manifests.unnamed",
+        _one("< epoch", "< epoch + 10"),
+    ),
+    Mutant(
         "an epoch rolls without a seal",
         "hanas_core.upkeep.compaction:roll",
         _one("    await seal_below(folder, claim)\n", ""),
@@ -453,7 +476,33 @@ MUTANTS = (
         _one("if present is None or present.version != entry.version:", "if present is None:"),
         1000,
     ),
+    Mutant(
+        "a value is kept at hand although its key has another one by now",
+        "hanas_core.state.index:Index.keep",
+        _one("if packed is not None and version_of(packed) == entry.version:", "if packed is not None:"),
+        story="no bug yet: a value is replaced while it is read from the volume",
+    ),
+    Mutant(
+        "a list without a check", "hanas_worker.store:Store.list", _one("await service.fence()", "service.epoch"), 1000
+    ),
+    Mutant(
+        "an idempotency key gets the old answer for other content",
+        "hanas_core.state.judge:_repeated",
+        _one("if done.request != idempotency.request:", "if False:"),
+    ),
     # ------------------------------------------------------------------ telling a dead main
+    Mutant(
+        "a keep-alive counts whoever made it",
+        "hanas_worker.neighbours.keepalives:LinkEndpoint._answer",
+        _one("if not verifier.proves(proof, _KEEPALIVE, body):", "if False:"),
+        story="found in use: an invented commit position makes every takeover fail",
+    ),
+    Mutant(
+        "a keep-alive counts however old it is",
+        "hanas_worker.neighbours.authenticity:Verifier.is_fresh",
+        _one("echo is not None and 0 <= self.time - echo <= self._fresh_seconds * 1000", "True"),
+        story="found in use: repeated keep-alives of a dead main hide its death",
+    ),
     Mutant(
         "a takeover on a dead folder",
         "hanas_core.members.detector:Detector._judge",
@@ -480,8 +529,23 @@ MUTANTS = (
     Mutant(
         "patience without a limit",
         "hanas_core.members.detector:Detector.served",
-        _one("min(longer, max(self._timing.most_patience, self._timing.suspect_after))", "60 * longer"),
+        _one(
+            "min(self._doubled(few) * 2.0**more, _LONGEST * self._most)",
+            "60 * self._timing.suspect_after * 2.0 ** min(unserved, 64)",
+        ),
         1000,
+    ),
+    Mutant(
+        "one's own failures do not lengthen the wait",
+        "hanas_core.members.member:Member.failed",
+        _one("max(1, self.unserved)", "1"),
+        story="found in use: no takeover can write its manifest, and each one costs an epoch",
+    ),
+    Mutant(
+        "an epoch is claimed that cannot serve, again and again",
+        "hanas_worker.log.driver:LogDriver.challenge",
+        _one("if state.member.unserved:", "if False:"),
+        story="found in use: a changed byte makes every takeover fail, and each one costs an epoch",
     ),
 )
 

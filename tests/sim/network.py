@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from tests.sim.attacker import Attacker, Seen
 from tests.sim.world import ProcessLoop, World
 
 
@@ -42,12 +43,16 @@ class Network:
         self.loss = 0.0
         self.delay = 0.0
         self.lost = 0
+        self.attacker = Attacker(world, self._inject)
+        self.silent_since: dict[str, float] = {}
+        """When each incarnation that says nothing any more died or was paused."""
         self._connections: list[tuple[str, ProcessLoop, asyncio.Future[None]]] = []
         """Idle connections: target, origin, and the callback for the close."""
 
     def heal(self) -> None:
         self.cuts.clear()
         self.loss = self.delay = 0.0
+        self.attacker.end()
 
     def cut(self, origin: str, targets: Iterable[str], *, both_ways: bool) -> None:
         for target in targets:
@@ -69,11 +74,13 @@ class Network:
         waiting: asyncio.Future[Answer] = origin.create_future()
         target = parts.hostname or ""
         path = parts.path + (f"?{parts.query}" if parts.query else "")
+        held = self.attacker.sees(target, path, headers or {}, body)
         if self._passes(origin.name, target) and not (
             (target, origin.name) in self.cuts and self.world.chance(0.5)  # no connection without a reply
         ):
             self.world.after(
-                self._latency(), lambda: self._deliver(origin, target, method, path, headers or {}, body, waiting)
+                self._latency() + held,
+                lambda: self._deliver(origin, target, method, path, headers or {}, body, waiting),
             )
         async with asyncio.timeout(timeout):
             return await waiting
@@ -138,6 +145,13 @@ class Network:
         task = loop.spawn(respond())
         task.add_done_callback(_look_at)
 
+    def _inject(self, seen: Seen) -> None:
+        """Deliver what an attacker sends; nobody waits for the answer."""
+        host = self.hosts.get(seen.target)
+        if host is not None and host.loop.alive:
+            task = host.loop.spawn(host.handle("POST", "/v1/keepalive", seen.headers, seen.body))
+            task.add_done_callback(_look_at)
+
     def _back(self, origin: ProcessLoop, waiting: asyncio.Future[Answer], answer: Answer | Exception) -> None:
         def settle() -> None:
             if waiting.done():
@@ -158,16 +172,19 @@ class SimulatedOutbound:
         self._network = network
         self._origin = origin
 
-    async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
-        answer = await self._network.request(self._origin, "POST", url, body, timeout)
+    async def post(
+        self, url: str, body: bytes, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        lower = {name.lower(): value for name, value in (headers or {}).items()}
+        answer = await self._network.request(self._origin, "POST", url, body, timeout, lower)
         return answer.status, answer.body
 
-    async def until_closed(self, url: str, timeout: float) -> None:
-        del timeout  # a connection succeeds at once, or not at all
+    async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
+        del timeout, headers  # a connection succeeds at once, or not at all
         await self._network.connect(self._origin, url)
 
 
-def _look_at(task: asyncio.Task[None]) -> None:
+def _look_at(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.result()
 

@@ -16,6 +16,8 @@ from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.fitness import Unfit
 from hanas_overseer.decisions import Decisions
+from hanas_serving.budget import Budget
+from hanas_serving.gate import Gate
 from hanas_serving.lanes import Lane
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import Keys
@@ -48,7 +50,10 @@ TIMING = Timing(
     overseer_timeout=0.3,
     isolation_after=1.0,
     most_patience=4.0,
+    leftovers_after=3.0,
 )
+CACHES_BYTES = (4 << 10, 28 << 10)
+"""The smaller holds a few medium values, the other one a few large ones."""
 VALUE_BYTES = 8 << 10
 
 
@@ -97,7 +102,8 @@ class Worker:
             policy=policy,
             value_bytes=VALUE_BYTES,
             segment_bytes=segment_bytes,
-            cache_bytes=4 << 10,
+            cache_bytes=world.random.choice(CACHES_BYTES),
+            memory_bytes=1 << 30,
             snapshot_bytes=snapshot_bytes,
             compact_share=compact_share,
             compact_bytes=compact_bytes,
@@ -126,9 +132,11 @@ class Worker:
         self.running = True
         self.node = None
         self.loop = ProcessLoop(self.world, self.name, rate=self._rate)
-        self._keys = Keys((), VALUE_BYTES)
-        self._endpoint = KeysEndpoint(self._keys)
-        self._link = LinkEndpoint(())
+        gate = Gate()
+        self._keys = Keys((), VALUE_BYTES, gate)
+        self._memory = Budget()
+        self._endpoint = KeysEndpoint(self._keys, self._memory)
+        self._link = LinkEndpoint((), gate)
         self._stopping = asyncio.Event()
         self.loop.spawn(self._live()).add_done_callback(self._ended)
 
@@ -136,6 +144,7 @@ class Worker:
         """SIGKILL the process, or cut the power of its machine."""
         self.world.note(self.name, "loses its power" if machine else "is killed")
         self.running = False
+        self._falls_silent()
         self.loop.kill()
         if machine:
             self.mount.crash()
@@ -151,12 +160,19 @@ class Worker:
 
     def pause(self) -> None:
         self.world.note(self.name, "is paused")
+        self._falls_silent()
         self.loop.pause()
 
     def resume(self) -> None:
         if self.loop.paused:
             self.world.note(self.name, "goes on")
+            if self.node is not None:
+                self.network.silent_since.pop(self.node.host.incarnation, None)
             self.loop.resume()
+
+    def _falls_silent(self) -> None:
+        if self.node is not None:
+            self.network.silent_since.setdefault(self.node.host.incarnation, self.world.now)
 
     async def _live(self) -> None:
         runtime, outbound = runtime_of(self.loop), SimulatedOutbound(self.network, self.loop)
@@ -171,12 +187,13 @@ class Worker:
         node = Node(self._settings, self.mount, self._folder_id, overseers, outbound, runtime)
         await node.places.wait_for_earlier_run()
         await lane.run(clear_temporary(self.mount, self.name, node.host.incarnation), TIMING.folder_timeout)
-        self.node, self._keys.store = node, Store(node.logs[LOG])
-        self._link.join(self._folder_id, node.hear)
+        self.node, self._keys.store = node, Store(node.logs[LOG], self._memory)
+        self._link.join(self._folder_id, node.verifier, node.hear)
         await node.run(self._stopping)
 
     def _ended(self, life: asyncio.Task[None]) -> None:
         self.running = False
+        self._falls_silent()
         error = None if life.cancelled() else life.exception()
         self.world.note(self.name, "ends" if error is None else f"ends with {error!r}")
         if error is not None and not isinstance(error, FolderError | Rejected | Unfit):

@@ -143,7 +143,7 @@ class Simulation:
         )
         self.ambushes = Ambushes(self.faults)
         self.ambushes.join()
-        self.witness = Witness(world, self.disk, self.workers)
+        self.witness = Witness(world, self.network, self.disk, self.workers)
         self.stays_quiet = chance.random() < QUIET_PART
         self._mounts = mounts
         self._report = Report(seed)
@@ -216,6 +216,9 @@ class Simulation:
         world, claims = self.world, self.disk.directories["claims"].seen
         for mount in self._mounts:
             mount.unruly = 0.0
+        logs = [worker.log for worker in self.workers.values() if worker.log is not None]
+        # one that a fault held up for long may end only now, and the next one has work left
+        world.run(world.now + PEACE_SECONDS, lambda: not any(log.compactor.running for log in logs))
         world.run(world.now + QUIET_AFTER)
         before = len(claims)
         world.run(world.now + QUIET_SECONDS)

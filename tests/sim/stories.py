@@ -7,15 +7,18 @@ the mutant that has the bug again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from unittest.mock import patch
 
-from hanas_core.log.claimfile import POINTER_OFFSET
+from hanas_core.log.claimfile import POINTER_OFFSET, Claim, encode_claim
 from hanas_core.members import registry
 from hanas_core.members.member import IsolationPolicy
 from hanas_core.members.roles import Role
+from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_worker.host import host
+from tests.sim.attacker import Trick
+from tests.sim.disk import pages_of
 from tests.sim.explore import lose_all
 from tests.sim.mount import Call
 from tests.sim.network import Answer
@@ -95,6 +98,11 @@ class Story(Simulation):
         main.kill(machine=False)
         self.until(caught)
         return main, self.others(main)
+
+    def has_claimed_at_most(self, epochs: int) -> None:
+        claimed = len(self.disk.directories[names.CLAIMS].seen)
+        if claimed > epochs:
+            raise Violation(f"{claimed} epochs were claimed, though no takeover could succeed")
 
     def forget(self) -> None:
         """Restart the server with what is durable only."""
@@ -231,6 +239,22 @@ def _value_that_moves(story: Story) -> None:
         raise Violation(f"a read found {len(answer.body)} bytes that nobody wrote")
 
 
+def _value_that_is_replaced(story: Story) -> None:
+    main = story.main()
+    story.ask(main, "PUT", "k", b"o" * 280)()
+    for number in range(80):  # a cache holds fewer values of this size
+        story.ask(main, "PUT", f"other{number}", bytes(280))()
+    caught = story.catch(main, Place("read", "segments/", role=Role.MAIN), "before")
+    reading = story.ask(main, "GET", "k")
+    story.until(caught)
+    story.ask(main, "PUT", "k", b"n" * 280)()
+    main.mount.release()
+    reading()
+    if (answer := story.ask(main, "GET", "k")()).body != b"n" * 280:
+        raise Violation(f"a read after the acknowledgement of {b'n'!r} found {answer.body[:1]!r}")
+    story.clients.start(2)
+
+
 def _delete_that_is_merged(story: Story) -> None:
     main = story.main()
     assert main.log is not None
@@ -267,7 +291,9 @@ def _followed_before_it_serves(story: Story) -> None:
     story.until(lambda: all(worker.role in {Role.MAIN, Role.BACKUP} for worker in story.workers.values()))
     first = story.main()
     others = story.others(first)
+    story.ask(first, "PUT", "k", b"committed")()
     appended = story.catch(first, Place("sync", "segments/", role=Role.MAIN), "after")
+    unknown = story.ask(first, "PUT", "k", b"not known to be committed")
     story.until(appended)
     pointed = {
         worker: story.catch(worker, Place("write_block", "claims/", POINTER_OFFSET, Role.ELECT), "after")
@@ -282,6 +308,9 @@ def _followed_before_it_serves(story: Story) -> None:
     story.until(lambda: first.log is not None and first.log.state.followed_epoch == 3)
     story.for_seconds(0.5)
     third.mount.release()
+    with suppress(TimeoutError):
+        unknown()
+    story.clients.start(2)
     story.main()
 
 
@@ -298,6 +327,108 @@ def _corrupt_below_a_cut(story: Story) -> None:
     for worker in story.workers.values():
         worker.start()
     story.for_seconds(4.0)
+
+
+def _claim_of_a_main_that_nobody_heard(story: Story) -> None:
+    """As in a copied folder: the claim and the manifest are those of a main that lives elsewhere, or nowhere."""
+    second = story.others(story.main())[0]
+    for worker in story.workers.values():
+        worker.kill(machine=False)
+    second.start()
+    story.until(lambda: second.log is not None and second.log.state.served_epoch == 1)
+    answer = story.ask(second, "PUT", "k0", b"x")()
+    if answer.status == 307:
+        raise Violation(f"{second.name} redirects to {answer.headers['location']}, which it has never heard")
+    story.main()
+
+
+def _death_that_is_hidden(story: Story) -> None:
+    main = story.main()
+    story.for_seconds(1.0)
+    story.network.attacker.begin({Trick.REPEAT})
+    main.kill(machine=True)
+    story.main()
+
+
+def _invented_commit_position(story: Story) -> None:
+    main = story.main()
+    story.network.attacker.begin({Trick.INVENT})
+    story.for_seconds(1.0)
+    main.kill(machine=True)
+    story.main()
+
+
+def _corrupt_and_restored(story: Story) -> None:
+    main = story.main()
+    segment = story.disk.find(names.segment(1, 1))
+    assert segment is not None
+    story.until(lambda: len(story.faults.pages_before_a_batch(segment, 1, 1)) > 1)
+    for worker in story.workers.values():
+        worker.kill(machine=False)
+    page = story.faults.pages_before_a_batch(segment, 1, 1)[0]
+    whole = segment.durable[page]
+    story.faults.corrupt(segment, page)
+    for worker in story.workers.values():
+        worker.start()
+    story.for_seconds(20.0)
+    story.has_claimed_at_most(1 + 1)
+    told = [alert for worker in story.workers.values() if worker.log for alert in worker.log.book.open]
+    if not any(alert.kind is Verdict.TAKEOVER_FAILED and "offset" in alert.message for alert in told):
+        raise Violation(f"nobody says why there is no main any more after {main.name}: {told}")
+    segment.seen[page] = segment.durable[page] = whole
+    story.main()
+    story.world.rotten = False
+
+
+def _no_manifest_can_be_written(story: Story) -> None:
+    main = story.main()
+    repaired = False
+
+    def break_next(worker: Worker) -> None:
+        def fail(call: Call) -> bool:
+            del call
+            worker.mount.trouble.fails_once = not repaired
+            story.world.after(0.0, lambda: break_next(worker))
+            return False
+
+        if not repaired:
+            story.ambushes.wait(worker, Place("link", "manifests/"), "before", fail)
+
+    for worker in story.others(main):
+        break_next(worker)
+    main.kill(machine=False)
+    story.for_seconds(25.0)
+    story.has_claimed_at_most(1 + 14)
+    repaired = True
+    story.main()
+
+
+def _claim_of_another_cluster(story: Story) -> None:
+    """Somebody copies a claim of another cluster into the folder, and removes it again."""
+    main = story.main()
+    epoch = main.log.state.member.epoch if main.log else 0
+    claim = Claim(
+        epoch=epoch + 1,
+        member="stranger",
+        incarnation=32 * "5",
+        nonce=32 * "6",
+        advertise_url="http://stranger:3000",
+        link_url="http://stranger:4000",
+        folder_id=32 * "7",
+        follows=epoch,
+    )
+    claims, name = story.disk.directories[names.CLAIMS], names.claim(epoch + 1).rpartition("/")[2]
+    content = encode_claim(claim)
+    story.world.rotten = True
+    claims.seen[name] = claims.durable[name] = story.disk.new_inode(len(content), pages_of(content))
+    story.for_seconds(2.0)
+    if main.log is None or main.log.serving is None:
+        raise Violation(f"a claim of another cluster ended the epoch of {main.name}")
+    story.main()
+    del claims.durable[name]
+    story.disk.forget_name(claims, name)
+    story.for_seconds(1.0)
+    story.world.rotten = False
 
 
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
@@ -355,9 +486,15 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         ANYTHING,
         "a value that has moved is taken for what its key holds now",
     ),
+    "no bug yet: a value is replaced while it is read from the volume": (
+        _value_that_is_replaced,
+        CALM._replace(clients=0),
+        ANYTHING._replace(compact_bytes=1 << 20),
+        "a value is kept at hand although its key has another one by now",
+    ),
     "seed 101: a backup applies what an epoch begins with that nobody knows to serve": (
         _followed_before_it_serves,
-        CALM,
+        CALM._replace(clients=0),
         GROWING,
         "an epoch is followed before it serves",
     ),
@@ -378,6 +515,42 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM._replace(clients=0),
         ANYTHING._replace(compact_share=0.5),
         "a compaction drops deletes that older segments need",
+    ),
+    "found in use: a worker on a copied folder sends its clients to the main of the original": (
+        _claim_of_a_main_that_nobody_heard,
+        CALM,
+        GROWING,
+        "a claim counts as a word of its main",
+    ),
+    "found in use: repeated keep-alives of a dead main hide its death": (
+        _death_that_is_hidden,
+        CALM,
+        GROWING,
+        "a keep-alive counts however old it is",
+    ),
+    "found in use: an invented commit position makes every takeover fail": (
+        _invented_commit_position,
+        CALM,
+        GROWING,
+        "a keep-alive counts whoever made it",
+    ),
+    "found in use: a changed byte makes every takeover fail, and each one costs an epoch": (
+        _corrupt_and_restored,
+        CALM,
+        GROWING._replace(snapshot_bytes=1 << 30),
+        "an epoch is claimed that cannot serve, again and again",
+    ),
+    "found in use: no takeover can write its manifest, and each one costs an epoch": (
+        _no_manifest_can_be_written,
+        CALM,
+        GROWING,
+        "one's own failures do not lengthen the wait",
+    ),
+    "found in use: a claim of another cluster is copied into the folder": (
+        _claim_of_another_cluster,
+        CALM,
+        GROWING,
+        "nobody compares whose folder a claim is of",
     ),
 }
 

@@ -33,13 +33,16 @@ from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.log.service import Service
 from tests.sim.disk import ZERO, Disk, Inode
 from tests.sim.mount import OpenFile
+from tests.sim.network import Network
 from tests.sim.newcomer import read_log
-from tests.sim.processes import Worker
+from tests.sim.processes import TIMING, Worker
 from tests.sim.seams import running_loop
 from tests.sim.world import World
 
 _UNAWARE_SECONDS = 2.0
 """A member may go on in its slot for so long before it learns that it was given to another."""
+HEARD_WITHIN = 2 * TIMING.suspect_after / 0.9 + 0.05
+"""How long a keep-alive may be under way, by the slowest clock and with what the receiver has to do, seconds."""
 
 
 class Committed(NamedTuple):
@@ -52,8 +55,9 @@ class Committed(NamedTuple):
 class Witness:
     """Observes everything, and accuses the run when a rule is broken."""
 
-    def __init__(self, world: World, disk: Disk, workers: dict[str, Worker]) -> None:
+    def __init__(self, world: World, network: Network, disk: Disk, workers: dict[str, Worker]) -> None:
         self.world = world
+        self.silent_since = network.silent_since
         self.disk = disk
         self.workers = workers
         self.committed: list[Committed] = []
@@ -245,6 +249,13 @@ class Witness:
         if self.checked.get(service._watch, 0) < asked:
             self.world.accuse(f"a read in epoch {service.epoch} was answered without a check that began after it came")
 
+    def heard(self, incarnation: str) -> None:
+        """Check that a keep-alive which counts was made just now, whoever repeats it or holds it back."""
+        now = self.world.now
+        silent_for = now - self.silent_since.get(incarnation, now)
+        if silent_for > HEARD_WITHIN:
+            self.world.accuse(f"{running_loop().name} takes a main for alive that is silent for {silent_for:.3f} s")
+
     def remembers(self, member: Member, claim: Claim) -> None:
         """Check that the file server can no longer forget a claim that a member remembers."""
         worker = self.workers.get(running_loop().name)
@@ -265,9 +276,16 @@ class Witness:
             self.world.accuse(f"{member.name} lives in slot {slot}, which the file server may still forget")
 
     def _removed(self, name: str) -> None:
-        """Check that nothing is removed that the newest manifest names or its epoch has appended since."""
+        """Check that nothing is removed that the newest manifest names or its epoch has appended since.
+
+        Nor that manifest, nor one of a later epoch, whose claim may be about to point to it.
+        """
         segment = names.segment_of(name.rpartition("/")[2]) if name.startswith(f"{names.SEGMENTS}/") else None
         manifest = None if self.world.rotten else self._newest_manifest()
+        if name.startswith(f"{names.MANIFESTS}/") and manifest is not None:
+            epoch = names.epoch_of_manifest(name.rpartition("/")[2])
+            if epoch is not None and epoch >= manifest.epoch:
+                self.world.accuse(f"{name} was removed although nothing newer than epoch {manifest.epoch} serves")
         if segment is None or manifest is None:
             return
         own = segment[0] == manifest.epoch and segment[1] < names.MERGED_FROM

@@ -14,6 +14,8 @@ from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving import program
 from hanas_serving.folders import open_folder
+from hanas_serving.gate import Gate
+from hanas_serving.hosts import of_this_machine
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
@@ -52,12 +54,13 @@ async def _run(stopping: asyncio.Event) -> None:
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
     if not settings.secrets:
-        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches the link port can send keep-alives")
-    app = WorkerApplication(settings)
-    link = LinkEndpoint(settings.secrets)
+        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches an overseer can ask it for a takeover")
+    gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)))
+    app = WorkerApplication(settings, gate)
+    link = LinkEndpoint(settings.secrets, gate)
     endpoints = [
-        HttpEndpoint(app, sockets[0], direct=app.direct),
-        HttpEndpoint(link, sockets[1], idle_seconds=IDLE_SECONDS),
+        HttpEndpoint(app, sockets[0], direct=app.direct, memory=app.memory, refusals=gate.refusals),
+        HttpEndpoint(link, sockets[1], idle_seconds=IDLE_SECONDS, refusals=gate.refusals),
     ]
     for endpoint in endpoints:
         await endpoint.start()
@@ -70,8 +73,9 @@ async def _run(stopping: asyncio.Event) -> None:
             node = Node(settings, *location, overseers, outbound, runtime)
             await node.places.wait_for_earlier_run()
             await _prepare(node.host)
+            endpoints[0].belong_to(node.host.folder_id, app.observers)
             app.join(node)
-            link.join(node.host.folder_id, node.hear)
+            link.join(node.host.folder_id, node.verifier, node.hear)
             await node.run(stopping)
     except (Rejected, Twin) as refusal:
         raise SettingError(str(refusal)) from None

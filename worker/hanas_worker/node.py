@@ -12,9 +12,11 @@ Beside them the clock ticks for every log, and keep-alives are sent for each log
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from hanas_core.epochs.arbitration import Arrival, Challenge, Place
+from hanas_core.log.claimfile import Claim
 from hanas_core.members.registry import NoSlot
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
@@ -26,6 +28,7 @@ from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.state import LogState
 from hanas_worker.log.ways import Ways
+from hanas_worker.neighbours.authenticity import Verifier
 from hanas_worker.neighbours.fitness import Fitness
 from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, Sender
 from hanas_worker.neighbours.lifeline import Lifeline
@@ -38,6 +41,8 @@ _log = logging.getLogger("hanas.worker")
 
 _HAND_OVER_WAIT = 3.0
 """How long a worker that leaves waits for its successor, to redirect its clients meanwhile. Seconds."""
+_FRESH = 2.0
+"""How long a keep-alive may be under way, in multiples of `suspect_after`: an answer, the next one, and both again."""
 
 
 class Node:
@@ -59,9 +64,11 @@ class Node:
         states = [LogState(self.host)]
         self._mail = Mail(self.host, states)
         timeout = settings.timing.suspect_after
-        interval = settings.timing.keepalive_interval
-        self._sender, lifeline = Sender(outbound, timeout, interval, self._answered), Lifeline(outbound, timeout)
-        ways = Ways(self._tell, self._mail.probe, self._challenge, lifeline.hold, lifeline.let_go)
+        self._sender = Sender(outbound, timeout, settings.timing.keepalive_interval, self._answered)
+        self._lifeline = Lifeline(outbound, settings.member, timeout)
+        self.verifier = Verifier(self.host.link_key, _FRESH * timeout, lambda: self.host.now)
+        """Judges what comes over the link."""
+        ways = Ways(self._tell, self._mail.probe, self._challenge, self._hold, self._lifeline.let_go)
         self.logs = [LogDriver(state, ways) for state in states]
         """By their ids."""
         self._fitness = Fitness(self.host, self._mail)
@@ -218,18 +225,26 @@ class Node:
     def _tell(self, news: tuple[LogNews, ...]) -> None:
         host = self.host
         keepalive = KeepAlive(host.settings.member, host.incarnation, host.folder_id, news)
-        self._sender.send(keepalive, host.link_urls())
+        self._sender.send(keepalive, host.link_peers())
 
     def _answered(self, keepalive: KeepAlive, epochs: Epochs) -> None:
         for news, epoch in zip(keepalive.logs, epochs, strict=False):
-            self.logs[news.log].answered(epoch)
+            self.logs[news.log].hearing.answered(epoch)
 
-    def hear(self, keepalive: KeepAlive) -> Epochs:
-        """Take in a keep-alive; return the highest epochs of its logs that are known here, 0 for a log that is not."""
+    def hear(self, keepalive: KeepAlive, fresh: bool) -> Epochs:
+        """Take in what a member sent, ``fresh`` if it was made just now.
+
+        Return the highest epochs of its logs that are known here, 0 for a log that is not.
+        """
         drivers = {driver.state.id: driver for driver in self.logs}
         return tuple(
-            drivers[news.log].hear(keepalive.incarnation, news) if news.log in drivers else 0 for news in keepalive.logs
+            drivers[news.log].hearing.hear(keepalive.incarnation, news, fresh=fresh) if news.log in drivers else 0
+            for news in keepalive.logs
         )
+
+    def _hold(self, claim: Claim, on_closed: Callable[[], None]) -> asyncio.Task[None]:
+        peers = self.host.peers
+        return self._lifeline.hold(claim.link_url, lambda: peers.link_key(claim.member, claim.incarnation), on_closed)
 
     async def _challenge(self, challenge: Challenge) -> bool:
         settings = self.host.settings

@@ -15,6 +15,7 @@ from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index, KeyPage
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.volume.errors import FolderError
+from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import MOST_READERS
 from hanas_worker.log.values import Moved
@@ -62,6 +63,10 @@ class Full(Refusal):
 
 class Busy(Refusal):
     """Too many requests wait for the volume; nothing was done."""
+
+
+class Crowded(Refusal):
+    """Other requests' bodies and answers hold the memory; nothing was done."""
 
 
 class Unknown(Refusal):
@@ -122,10 +127,10 @@ class PendingRead(_Pending, eq=False):
             if part is None:
                 return
             value = index.cached(self.key)
-            if value is None:
+            begin, end = part
+            if value is None or (end - begin > SMALL_BYTES and not self.store.memory.fits(end - begin)):
                 self.store.fetch(self, entry, part)
             else:
-                begin, end = part
                 self.done(value if end - begin == len(value) else value[begin:end])
         except Exception as error:
             self.fail(error)
@@ -157,10 +162,13 @@ class PendingWrite(_Pending, eq=False):
 class Store:
     """The keys of one log."""
 
-    def __init__(self, log: LogDriver) -> None:
-        """Be the store of ``log``, at a main or a backup."""
+    def __init__(self, log: LogDriver, memory: Budget) -> None:
+        """Be the store of ``log``, at a main or a backup. ``memory``: for large values on their way."""
+        self.memory = memory
         self._log = log
         self._state = log.state
+        self._lists = asyncio.Lock()
+        """A long list takes milliseconds: others have their turn after each."""
         self._fetches: set[asyncio.Task[None]] = set()
 
     @property
@@ -211,7 +219,9 @@ class Store:
             epoch = await service.fence()
         if epoch is None:
             self.refuse()
-        return self.index.page(prefix, after, limit), epoch
+        async with self._lists:
+            await asyncio.sleep(0)
+            return self.index.page(prefix, after, limit), epoch
 
     def _stale_epoch(self) -> int | None:
         """Return the epoch in which this worker may be read without a check, None if it may not."""
@@ -229,11 +239,21 @@ class Store:
         task.add_done_callback(self._fetches.discard)
 
     async def _fetch(self, read: PendingRead, entry: Entry, part: Part) -> None:
+        begin, end = part
+        hold = Hold(self.memory, None)
         try:
-            read.done(await self._log.values.read(read.key, entry, part))
+            if end - begin > SMALL_BYTES:
+                await self.memory.wait(hold, end - begin)
+            value = await self._log.values.read(read.key, entry, part)
+            self.memory.leave(hold)  # whoever sends the value holds it from now on
+            read.done(value)
+        except NoMemory:
+            read.fail(Crowded())
         except Moved:
             self.read(read)  # only the main knows what became of the key meanwhile
         except FolderError as error:
             read.fail(Unreadable(error))
         except Exception as error:
             read.fail(error)
+        finally:
+            asyncio.get_running_loop().call_soon(hold.release)

@@ -16,7 +16,7 @@ from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.manifests import Cut, Manifest, write_manifest
 from hanas_core.log.positions import Position
 from hanas_core.log.seals import SealWatch, seal_below
-from hanas_core.state.reader import LogReader
+from hanas_core.state.reader import Course, LogReader, Step
 from hanas_core.state.replica import Replica
 from hanas_core.volume import names
 from hanas_core.volume.blocks import Blank
@@ -61,28 +61,17 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
     sealed = clock()
     progress("replaying")
     predecessor = await find_predecessor(folder, claim.epoch)
-    cuts: tuple[Cut, ...] = ()
-    if commit_position is not None and predecessor < commit_position.epoch < claim.epoch:
-        name = names.claim(commit_position.epoch)
-        raise Corruption(f"{name}: block 1 at offset 4096 is gone, but {commit_position} was committed")
-    beyond: list[Batch] = []
+
+    def take(step: Step) -> None:
+        replica.take(step)
+        progress(f"replaying {step.applied}")
+
     if predecessor == 0:
         replica.forget()
-    else:
-        reader = LogReader(folder, replica.cache_bytes)
-        course = await reader.follow(predecessor, replica.applied)
-        if course is None:
-            raise Corruption(f"{names.claim(predecessor)}: block 1 at offset 4096 was there a moment ago and is gone")
-        replica.install(course)
-        tailer, at_end = reader.tailer, False
-        tailer.know_relogged()
-        while not at_end:
-            step = await reader.step(commit_position)
-            replica.take(step)
-            progress(f"replaying {step.applied}")
-            at_end = step.at_end
-        beyond = [batch for batch in await tailer.finish() if batch.count]
-        cuts = await tailer.cuts()
+    reader = LogReader(folder, replica.cache_bytes)
+    beyond, cuts = await _read(
+        reader, predecessor, claim.epoch, replica.applied, commit_position, install=replica.install, take=take
+    )
     replayed = clock()
     progress("re-logging")
     log = await EpochLog.start(folder, claim.folder_id, claim.epoch, spare, segment_bytes)
@@ -109,6 +98,49 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
     for batch in relogged:
         replica.apply(batch)
     return Promotion(log, applied, next_sequence, manifest, await SealWatch.on(folder, claim.epoch))
+
+
+async def rehearse(folder: Folder, epoch: int, applied: Position, commit_position: Position | None) -> None:
+    """Read the log as a takeover would that follows ``epoch``, from what a replica has applied; change nothing.
+
+    Raises FolderError where the takeover would.
+    """
+    predecessor = await find_predecessor(folder, epoch + 1)
+    reader = LogReader(folder, 0)
+    await _read(reader, predecessor, epoch + 1, applied, commit_position, install=lambda _: None, take=lambda _: None)
+
+
+async def _read(
+    reader: LogReader,
+    predecessor: int,
+    epoch: int,
+    applied: Position,
+    commit_position: Position | None,
+    *,
+    install: Callable[[Course], None],
+    take: Callable[[Step], None],
+) -> tuple[list[Batch], tuple[Cut, ...]]:
+    """Read the log of ``predecessor`` to its end, for the takeover of ``epoch``.
+
+    Return what lies beyond its commit position, and every live segment up to there. Raises FolderError.
+    """
+    if commit_position is not None and predecessor < commit_position.epoch < epoch:
+        name = names.claim(commit_position.epoch)
+        raise Corruption(f"{name}: block 1 at offset 4096 is gone, but {commit_position} was committed")
+    if predecessor == 0:
+        return [], ()
+    course = await reader.follow(predecessor, applied)
+    if course is None:
+        raise Corruption(f"{names.claim(predecessor)}: block 1 at offset 4096 was there a moment ago and is gone")
+    install(course)
+    tailer, at_end = reader.tailer, False
+    tailer.know_relogged()
+    while not at_end:
+        step = await reader.step(commit_position)
+        take(step)
+        at_end = step.at_end
+    beyond = [batch for batch in await tailer.finish() if batch.count]
+    return beyond, await tailer.cuts()
 
 
 async def find_predecessor(folder: Folder, epoch: int) -> int:

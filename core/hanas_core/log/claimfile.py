@@ -7,7 +7,9 @@ It is three blocks, all zero but the first when its name appears:
     block 2  the seal             whoever ends the epoch; all zero: unsealed
 """
 
+import contextlib
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -22,6 +24,7 @@ FILE_BYTES = 3 * BLOCK_BYTES
 POINTER_COPY_BYTES = 512
 """Each copy of the pointer lies within one sector; the second one starts in the middle of the block."""
 _HALF_BYTES = BLOCK_BYTES // 2
+_MOST_MANIFEST_BYTES = 1 << 30
 
 
 class Why(StrEnum):
@@ -58,8 +61,8 @@ class Claim(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defa
 class Pointer(msgspec.Struct, frozen=True, rename="camel"):
     """Names the manifest of an epoch."""
 
-    manifest: str
-    size: int
+    manifest: Annotated[str, msgspec.Meta(pattern=names.MANIFEST_PATTERN)]
+    size: Annotated[int, msgspec.Meta(ge=BLOCK_BYTES, le=_MOST_MANIFEST_BYTES)]
     """Size of the manifest file, bytes."""
     checksum: int
     """xxh3-64 of the whole file."""
@@ -106,9 +109,10 @@ def decode_pointer(block: bytes, epoch: int) -> Pointer | Blank:
     if not any(block):
         return Blank.ZERO
     for offset, half in pointer_halves(block):
-        pointer = blocks.decode(half[:POINTER_COPY_BYTES], Pointer, names.claim(epoch), offset)
-        if not isinstance(pointer, Blank):
-            return pointer
+        with contextlib.suppress(Corruption):
+            pointer = blocks.decode(half[:POINTER_COPY_BYTES], Pointer, names.claim(epoch), offset)
+            if not isinstance(pointer, Blank):
+                return pointer
     return Blank.ROTTEN
 
 

@@ -2,7 +2,7 @@
 
 from hanas_core.log import claimfile
 from hanas_core.log.claimfile import POINTER_OFFSET, Claim, Pointer, decode_claim
-from hanas_core.volume import names, reading
+from hanas_core.volume import identity, names, reading
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Missing, Sealed
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
@@ -16,7 +16,7 @@ async def claim_epoch(folder: Folder, claim: Claim) -> Claim:
     """
     temporary = names.temporary(claim.member, claim.incarnation, folder.nonce())
     content = claimfile.encode_claim(claim)
-    return decode_claim(await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)
+    return _own(folder, await publish(folder, temporary, names.claim(claim.epoch), content), claim.epoch)
 
 
 async def confirm(folder: Folder, claim: Claim) -> None:
@@ -36,7 +36,7 @@ async def read_claim(folder: Folder, epoch: int, *, certain: bool = False) -> Cl
     """
     name = names.claim(epoch)
     file = await (reading.open_recorded(folder, name, "read") if certain else folder.open(name, "read"))
-    return decode_claim(await file.read(0, BLOCK_BYTES), epoch)
+    return _own(folder, await file.read(0, BLOCK_BYTES), epoch)
 
 
 async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
@@ -69,7 +69,14 @@ async def highest_claim(folder: Folder, at_least: int = 0) -> Claim | None:
 
 async def _settle(folder: Folder, epoch: int) -> Claim:
     """Make the name of a claim durable and return the claim that is under it then."""
-    return decode_claim(await settle(folder, names.claim(epoch)), epoch)
+    return _own(folder, await settle(folder, names.claim(epoch)), epoch)
+
+
+def _own(folder: Folder, content: bytes, epoch: int) -> Claim:
+    """Return the claim in the file of ``epoch``. Raises Corruption when it is none, or one of another folder."""
+    claim = decode_claim(content, epoch)
+    identity.check(folder, claim.folder_id, names.claim(epoch))
+    return claim
 
 
 async def read_pointer(folder: Folder, epoch: int) -> Pointer | Blank:

@@ -1,8 +1,11 @@
 """Manifests: which bytes of which segments are the state that an epoch starts from (docs/protocol.md, section 2)."""
 
+from typing import Annotated
+
 import msgspec
 import xxhash
 
+from hanas_core.log.batches import FIRST_OFFSET
 from hanas_core.log.claimfile import Claim, Pointer
 from hanas_core.log.positions import Position, start_of
 from hanas_core.volume import names, reading
@@ -17,9 +20,9 @@ _OVERHEAD_BYTES = 64
 class Cut(msgspec.Struct, frozen=True, array_like=True):
     """A segment of an earlier epoch and where its live part ends, bytes."""
 
-    epoch: int
-    number: int
-    end: int
+    epoch: Annotated[int, msgspec.Meta(ge=1)]
+    number: Annotated[int, msgspec.Meta(ge=1)]
+    end: Annotated[int, msgspec.Meta(ge=FIRST_OFFSET)]
 
 
 class Manifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -28,12 +31,12 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     epoch: int
     member: str
     incarnation: str
-    predecessor: int
+    predecessor: Annotated[int, msgspec.Meta(ge=0)]
     """The epoch whose log this one continues; 0 for none."""
     cuts: tuple[Cut, ...]
-    relogged_end: int
+    relogged_end: Annotated[int, msgspec.Meta(ge=FIRST_OFFSET)]
     """End of the re-logged batches in the own first segment, bytes: durable, but committed only by the first check."""
-    next_sequence: int
+    next_sequence: Annotated[int, msgspec.Meta(ge=1)]
     """Sequence of the first write of this epoch."""
     seconds: dict[str, float] = {}
     """How long the steps of the takeover took, seconds: for people."""

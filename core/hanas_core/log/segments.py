@@ -4,10 +4,12 @@ A segment is zero-written and synced under a temporary name ahead of its use, an
 where it is the next one of an epoch. To use it, its header block is written. It never changes its size.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, length_at, size_of
-from hanas_core.volume import blocks, names, reading
+from hanas_core.volume import blocks, identity, names, reading
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption, FolderUnavailable, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
@@ -19,6 +21,8 @@ _OVERHEAD_PART, _OVERHEAD_BYTES = 64, 64 << 10
 """What a file takes beside its content, about: this part of it, and this much."""
 _FIRST_READ_BYTES = BLOCK_BYTES
 _MOST_READ_BYTES = 1 << 20
+_MOST_BYTES = 1 << 31
+"""No segment is larger than this."""
 
 
 class SegmentHeader(msgspec.Struct, frozen=True, rename="camel"):
@@ -27,11 +31,11 @@ class SegmentHeader(msgspec.Struct, frozen=True, rename="camel"):
     folder_id: str
     epoch: int
     number: int
-    nonce: int
+    nonce: Annotated[int, msgspec.Meta(ge=1)]
     """Random, not zero: every batch begins with it, and its checksum is seeded with it."""
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=BLOCK_BYTES, le=_MOST_BYTES)]
     """Size of the file, bytes."""
-    previous_end: int = 0
+    previous_end: Annotated[int, msgspec.Meta(ge=0, le=_MOST_BYTES)] = 0
     """Where the epoch's segment before this one ends, behind its marker, bytes; 0 for the first."""
 
 
@@ -121,6 +125,7 @@ class SegmentReader:
             raise problem(f"{name}: the header at offset 0 is {header.value}")
         if (header.epoch, header.number) != (epoch, number):
             raise NotBegun(f"{name}: the header at offset 0 is that of segment {header.epoch}/{header.number}")
+        identity.check(folder, header.folder_id, name)
         return cls(file, header, most_bytes)
 
     async def take(self, offset: int, end: int | None = None) -> tuple[list[Batch], Fault | None]:

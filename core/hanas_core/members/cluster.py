@@ -13,6 +13,8 @@ from hanas_core.volume.publish import publish
 FORMAT = 2
 """Version of the folder's format; another one is refused."""
 
+_MOST_BYTES = 512
+"""It is written in place, once it is there, and a write within one sector is whole or not done."""
 _IGNORED = frozenset({"lost+found"})
 
 
@@ -21,6 +23,13 @@ class Cluster(msgspec.Struct, frozen=True, rename="camel"):
 
     folder_id: str
     format: int = FORMAT
+    former_ids: tuple[str, ...] = ()
+    """Those it had before it was adopted: what was written then carries them."""
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Every id that a file of this folder may carry."""
+        return frozenset({self.folder_id, *self.former_ids})
 
 
 async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
@@ -48,13 +57,27 @@ async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
         await folder.make_directory(directory)
     await folder.sync_directory("")
     await mailboxes.allocate(folder)
-    content = msgspec.json.encode(Cluster(folder_id or folder.nonce())).ljust(BLOCK_BYTES - 1) + b"\n"
     temporary = names.temporary("init", folder.nonce(), folder.nonce())
-    return _check(await publish(folder, temporary, names.CLUSTER, content), folder_id)
+    content = encode(Cluster(folder_id or folder.nonce()))
+    return _check(folder, await publish(folder, temporary, names.CLUSTER, content), folder_id)
+
+
+def encode(cluster: Cluster) -> bytes:
+    """Return the content of ``cluster.json``. Raises WrongFolder if it had too many ids before."""
+    content = msgspec.json.encode(cluster)
+    if len(content) > _MOST_BYTES:
+        raise WrongFolder(
+            f"the folder has had {len(cluster.former_ids)} ids, which is too many: "
+            "export its keys and import them into a new one"
+        )
+    return content.ljust(BLOCK_BYTES - 1) + b"\n"
 
 
 async def identify(folder: Folder, expected: str | None = None) -> Cluster:
-    """Return the folder's identity. Raises WrongFolder if there is none or it is not the ``expected`` one."""
+    """Return the folder's identity, and let its files be compared with it.
+
+    Raises WrongFolder if there is none or it is not the ``expected`` one.
+    """
     try:
         file = await folder.open(names.CLUSTER, "read")
     except Missing:
@@ -62,10 +85,10 @@ async def identify(folder: Folder, expected: str | None = None) -> Cluster:
             f"the folder has no {names.CLUSTER}: it is not initialised, or its volume is not mounted; "
             "start an overseer on it once, or run `hanas init FOLDER`"
         ) from None
-    return _check(await file.read(0, BLOCK_BYTES), expected)
+    return _check(folder, await file.read(0, BLOCK_BYTES), expected)
 
 
-def _check(content: bytes, expected: str | None) -> Cluster:
+def _check(folder: Folder, content: bytes, expected: str | None) -> Cluster:
     try:
         cluster = msgspec.json.decode(content, type=Cluster)
     except msgspec.DecodeError as error:
@@ -78,4 +101,5 @@ def _check(content: bytes, expected: str | None) -> Cluster:
             f"the folder's id is {cluster.folder_id}, expected is {expected}: another volume is mounted here, "
             "or HANAS_FOLDER_ID is that of another cluster"
         )
+    folder.ids = cluster.ids
     return cluster

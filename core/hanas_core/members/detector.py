@@ -25,6 +25,11 @@ import msgspec
 from hanas_core.members.timing import Timing
 from hanas_core.members.verdicts import Verdict
 
+_FEW_UNSERVED = 16
+"""Up to so many claims in a row that never serve, the wait for the next one stays within `most_patience`."""
+_LONGEST = 40.0
+"""The longest wait after more of them, in multiples of `most_patience`: so a day of them gives less than 100 claims."""
+
 
 class StartProbe(NamedTuple):
     """Write this probe into one's mailbox and try one's canary; report with the same nonce."""
@@ -86,6 +91,12 @@ class Detector:
         self._excused = False
         """The present silence began anew after a pause of one's own; that happens once for each silence."""
         self._closed_at: float | None = None
+        self._met: str | None = None
+        """The incarnation that last proved to live on this folder, to this process."""
+        self._fruitless = 0
+        """How many conclusions about this epoch, one after the other, led to nothing."""
+        self._not_before = 0.0
+        """No conclusion is drawn before; nothing is probed for it either."""
         self.epoch = 0
         self.incarnation = ""
         self.patience = timing.suspect_after
@@ -97,6 +108,14 @@ class Detector:
         """The probe that is out, if any: its answer is worth looking for."""
         return StartProbe(self._probe.nonce, self.epoch) if self._probe else None
 
+    @property
+    def met(self) -> bool:
+        """Whether the main of this epoch was heard, or answered, since this process started.
+
+        A claim proves nothing by itself: in a copied folder it names the main of another cluster.
+        """
+        return self._met == self.incarnation
+
     def follow(self, now: float, epoch: int, incarnation: str, unserved: int) -> None:
         """Judge the main of a newer epoch from now on; every suspicion about an older one ends.
 
@@ -104,17 +123,35 @@ class Detector:
         """
         self.epoch, self.incarnation = epoch, incarnation
         self._heard, self._progress, self._excused = 0, None, False
+        self._fruitless, self._not_before = 0, 0.0
         self.served(unserved)
         self.restart(now)
         self._set(now, Verdict.UNKNOWN)
 
     def served(self, unserved: int = 0) -> None:
-        """Set the patience: the ordinary one is enough for an epoch that has a manifest."""
-        longer = self._timing.suspect_after * 2.0 ** min(unserved, 64)
-        self.patience = min(longer, max(self._timing.most_patience, self._timing.suspect_after))
+        """Set the patience: the ordinary one is enough for an epoch that has a manifest.
+
+        It doubles with each epoch that has none: in two stretches, the second one behind `_FEW_UNSERVED`.
+        """
+        few = min(unserved, _FEW_UNSERVED)
+        more = min(unserved - few, 64)
+        self.patience = min(self._doubled(few) * 2.0**more, _LONGEST * self._most)
+
+    @property
+    def _most(self) -> float:
+        return max(self._timing.most_patience, self._timing.suspect_after)
+
+    def _doubled(self, times: int) -> float:
+        return min(self._timing.suspect_after * 2.0 ** min(times, 64), self._most)
+
+    def fruitless(self, now: float) -> None:
+        """Let suspicion start anew after a conclusion that led to no claim; the next one waits longer each time."""
+        self.restart(now)
+        self._not_before = now + self._doubled(self._fruitless)
+        self._fruitless += 1
 
     def restart(self, now: float) -> None:
-        """Let suspicion start anew: after a pause of one's own, or a takeover that could not be asked for."""
+        """Let suspicion start anew: after a pause of one's own."""
         self._heard_at = self._last_tick = self._next_probe_at = now
         self._stalled_for = 0.0
         self._probe = self._closed_at = None
@@ -143,7 +180,8 @@ class Detector:
         if stuck or (epoch, incarnation) != (self.epoch, self.incarnation):
             return
         self._progress, self._excused = progress, False
-        self._heard_at, self._heard = now, self._heard + 1
+        self._fruitless, self._not_before = 0, 0.0
+        self._heard_at, self._heard, self._met = now, self._heard + 1, incarnation
         self._stalled_for = stalled_for
         if self._suspicious(now):
             return
@@ -166,6 +204,7 @@ class Detector:
             return
         canary_ok = self._probe.canary_ok
         self._probe = self._closed_at = None
+        self._met = incarnation
         self._next_probe_at = now + self._timing.probe_interval
         if canary_ok is False:
             self._set(now, Verdict.FOLDER_UNAVAILABLE)
@@ -176,7 +215,7 @@ class Detector:
 
     def handed_over(self, now: float) -> Conclude | None:
         """Conclude at once that the main sealed its own epoch as a planned hand-over; None if that was concluded."""
-        if self._concluded:
+        if self._concluded or now < self._not_before:
             return None
         words = "the main handed over: it sealed its own epoch after it had served"
         return self._conclude(now, Verdict.HANDED_OVER, words)
@@ -197,7 +236,7 @@ class Detector:
             self._probe = None
             return None
         if self._probe is None:
-            if now < self._next_probe_at:
+            if now < max(self._next_probe_at, self._not_before):
                 return None
             self._probe = _Probe(nonce, now)
             return StartProbe(nonce, self.epoch)

@@ -10,6 +10,7 @@ Nobody promotes itself without a claim. A claim counts as one's own by the incar
 each own claim is acted upon once.
 """
 
+import math
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from hanas_core.members.detector import Conclude, Detector, StartProbe
 from hanas_core.members.roles import Role
 from hanas_core.members.timing import Timing
 from hanas_core.members.verdicts import Severity, Verdict
+from hanas_core.volume.errors import Corruption, FolderError
 
 
 class RoleEvent(Enum):
@@ -38,6 +40,10 @@ _NEXT = {
     (Role.MAIN, RoleEvent.ENDED): Role.BACKUP,
 }
 """Every change of a role; whatever is not here does not happen."""
+
+
+_LONGEST_STAY_SECONDS = 3600.0
+"""An isolated main that nobody could replace hands over again after at most this time."""
 
 
 class IsolationPolicy(StrEnum):
@@ -92,11 +98,18 @@ class Member:
         """This worker cannot read the folder or write to it, whatever keep-alives say."""
         self.twin = ""
         """What to tell of another process that has this member's id; empty without one."""
+        self.unserved = 0
+        """How many epochs were claimed since the last one that served."""
+        self.obstacle: FolderError | None = None
+        """Why a takeover by this member failed, or would fail, since an epoch last served."""
         self._timing = timing
         self._policy = policy
         self._tried_epoch = 0
         self._reached_at = 0.0
         self._isolated = False
+        self._departures = 0
+        """How often this main handed over because it was isolated, since another one last served."""
+        self._stays_until = -math.inf
 
     @property
     def epoch(self) -> int:
@@ -124,7 +137,7 @@ class Member:
         if claim.epoch < self.epoch or (self.claim is not None and claim.nonce == self.claim.nonce):
             return []
         held_epoch = self.role in {Role.ELECT, Role.MAIN}
-        self.claim, self.lost = claim, None
+        self.claim, self.lost, self.unserved = claim, None, unserved
         self.detector.follow(now, claim.epoch, claim.incarnation, unserved)
         if claim.incarnation == self.incarnation and claim.epoch > self._tried_epoch:
             self._tried_epoch = claim.epoch
@@ -139,11 +152,19 @@ class Member:
         if role is None or self.claim is None or epoch != self.epoch:
             return False
         self.role = role
+        self.served()
         self._reached_at, self._isolated, self.full = now, False, False
         failed = self.claim.verdict in {Verdict.PRIMARY_FAILED, Verdict.PRIMARY_WEDGED}
         other = self.claim.previous_main != self.name  # who takes over after its own failure is back
         self.lost = (self.claim.previous_main or "", self.claim.follows) if failed and other else None
         return True
+
+    def served(self) -> None:
+        """Take note that the highest known epoch serves, or has served."""
+        self.unserved, self.obstacle = 0, None
+        if self.claim is not None and self.claim.incarnation != self.incarnation:
+            self._departures, self._stays_until = 0, -math.inf
+        self.detector.served()
 
     def rolled(self, now: float, claim: Claim) -> None:
         """Go on as the main of ``claim.epoch``, which this main began after its own to compact the log."""
@@ -153,6 +174,14 @@ class Member:
     def spoiled(self, epoch: int) -> None:
         """Never take up ``epoch``: what this incarnation began for it is not known to have ended."""
         self._tried_epoch = max(self._tried_epoch, epoch)
+
+    def failed(self, now: float, epoch: int, obstacle: FolderError | None) -> None:
+        """End one's own epoch before it served. The next takeover, of whomever, waits as long as all these claims ask.
+
+        ``obstacle``: None if a higher epoch sealed it.
+        """
+        self.obstacle = obstacle
+        self.ended(now, epoch, max(1, self.unserved))
 
     def ended(self, now: float, epoch: int, unserved: int) -> None:
         """End one's own epoch, by its seal or by an error. Without a higher claim, wait for one like any other."""
@@ -187,7 +216,9 @@ class Member:
             was_isolated = self._isolated
             self._isolated = now - self._reached_at > self._timing.isolation_after
             leaves = was_isolated and self._isolated and others_connected
-            if leaves and self._policy is IsolationPolicy.STEP_DOWN:
+            if leaves and self._policy is IsolationPolicy.STEP_DOWN and now >= self._stays_until:
+                self._stays_until = now + min(self._timing.most_patience * 2.0**self._departures, _LONGEST_STAY_SECONDS)
+                self._departures = min(self._departures + 1, 16)
                 why = "isolated: no backup and no overseer is reachable, while another member is not isolated"
                 return [HandOver(why)]
         if self.role is Role.BACKUP:
@@ -202,12 +233,29 @@ class Member:
         if self.twin:
             advice = "the process that was started later ends by itself"
             conditions.append(Condition(Verdict.UNKNOWN, self.name, Severity.URGENT, self.twin, advice))
+        if self.obstacle is not None and self.role is Role.BACKUP:
+            conditions.append(self._hindered(self.obstacle))
         if self.lost is not None:
             member, epoch = self.lost
             message = f"{member} failed as the main of epoch {epoch}; {self.name} took over"
             advice = f"look at the log of {member} and start it again; it will join as a backup"
             conditions.append(Condition(Verdict.PRIMARY_FAILED, member, Severity.URGENT, message, advice))
         return conditions
+
+    def _hindered(self, obstacle: FolderError) -> Condition:
+        advice = (
+            "stop all workers, copy the folder, run 'hanas fsck' on it and restore what it names"
+            if isinstance(obstacle, Corruption)
+            else f"check the volume and its mount at {self.name}"
+        )
+        return Condition(
+            Verdict.TAKEOVER_FAILED,
+            self.name,
+            Severity.CRITICAL,
+            f"no request is served, and {self.name} cannot take over: {obstacle}",
+            f"{advice}; the takeover goes on by itself as soon as the log can be read",
+            self._timing.link_confirm,
+        )
 
     def _condition(self) -> Condition | None:
         verdict, main = self.verdict, "" if self.claim is None else self.claim.member

@@ -15,7 +15,7 @@ from hanas_core.members.liveness import LifeSign
 from hanas_core.members.mailboxes import SLOTS, Box, Mailboxes
 from hanas_core.volume import blocks, names, reading
 from hanas_core.volume.blocks import Blank
-from hanas_core.volume.errors import FolderUnavailable, Missing
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
 from hanas_core.volume.publish import publish, settle
 
@@ -65,6 +65,11 @@ class Registry:
         """The highest number that was seen."""
         self._strangers: dict[int, str] = {}
         """Who showed itself in a slot of another when the registrations were last read anew for that."""
+
+    @property
+    def count(self) -> int:
+        """How many registrations were seen to have been made."""
+        return self._newest + 1
 
     async def update(self) -> list[Registration]:
         """Return the present registrations that can be seen, in order of slots."""
@@ -199,8 +204,20 @@ class Registry:
         return False
 
 
+async def owner_of(folder: Folder, slot: int) -> str:
+    """Return the member that a slot belongs to, which is known to be given. Raises FolderError."""
+    await folder.refresh(names.MEMBERS)
+    registrations = await Registry(folder).update()
+    if slot >= len(registrations):
+        raise Missing(f"{names.member(slot)}: no such registration")
+    return registrations[slot].member
+
+
 def _registration(block: bytes, number: int) -> Registration:
     registration = blocks.decode(block, Registration, names.member(number), 0)
     if isinstance(registration, Blank):
         raise FolderUnavailable(f"{names.member(number)}: offset 0 is {registration.value}")
+    if not registration.given_by and registration.slot != number:
+        name = names.member(number)
+        raise Corruption(f"{name}: the block at offset 0 is the registration of slot {registration.slot}")
     return msgspec.structs.replace(registration, number=number)

@@ -36,6 +36,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """A main that has reached no backup and no overseer for this long counts as isolated."""
     most_patience: float = 30.0
     """The wait before following an epoch that never served doubles up to this."""
+    leftovers_after: float = 60.0
+    """The main removes temporary files of an incarnation that has shown no life for this long."""
 
 
 LAN = Timing(

@@ -14,6 +14,8 @@ class Verdict(StrEnum):
     FOLDER_FULL = "FolderFull"
     FOLDER_UNAVAILABLE = "FolderUnavailable"
     HANDED_OVER = "HandedOver"
+    TAKEOVER_FAILED = "TakeoverFailed"
+    """Of alerts only: nobody serves, and a takeover would fail."""
     UNKNOWN = "Unknown"
 
 

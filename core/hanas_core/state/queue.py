@@ -19,8 +19,9 @@ _EMPTY_BATCH_BYTES = HEADER_BYTES + RECORD_OVERHEAD_BYTES
 _MOST_RECORDS = 1024
 _MOST_BATCH_BYTES = 4 << 20
 MOST_WAITING = 8192
-MOST_WAITING_BYTES = 64 << 20
-"""Writes that wait for a batch, and what they take: more are refused, so that a slow volume fills no memory."""
+"""Writes that wait for a batch: more are refused, so that a slow volume fills no memory."""
+MOST_QUEUED_BYTES = 64 << 20
+"""What the writes take that wait for a batch or for their answer: more are refused."""
 
 _Waiting = tuple[Write | None, Token, int]
 """A write, its token, and what it takes in a batch, bytes."""
@@ -30,13 +31,18 @@ Answers = list[tuple[Token, Outcome]]
 class GroupCommit(Generic[Token]):
     """The main's queue of writes. Tokens are the caller's: they come back with the outcomes."""
 
-    def __init__(self, replica: Replica, epoch: int, next_sequence: int) -> None:
-        """Judge writes against ``replica`` and apply them to it; the first write gets ``next_sequence``."""
+    def __init__(self, replica: Replica, epoch: int, next_sequence: int, most_bytes: int = MOST_QUEUED_BYTES) -> None:
+        """Judge writes against ``replica`` and apply them to it; the first write gets ``next_sequence``.
+
+        ``most_bytes``: what writes may take from being queued to being answered; one may always wait.
+        """
         self._replica = replica
         self._epoch = epoch
         self.next_sequence = next_sequence
         self._waiting: deque[_Waiting[Token]] = deque()
-        self._waiting_bytes = 0
+        self._most_bytes = most_bytes
+        self._queued_bytes = self._answered_bytes = 0
+        """What the writes take that are not answered; and those of them that were judged."""
         self._in_flight: Batch | None = None
         self._records: list[records.Record] = []
         """Those of the batch in flight."""
@@ -54,10 +60,10 @@ class GroupCommit(Generic[Token]):
             waiting.appendleft((None, token, 0))
             return True
         size = write.size
-        if waiting and (len(waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES):
+        if waiting and (len(waiting) >= MOST_WAITING or self._queued_bytes + size > self._most_bytes):
             return False
         waiting.append((write, token, size))
-        self._waiting_bytes += size
+        self._queued_bytes += size
         return True
 
     def next_batch(self, room: int, reserve: int = 0) -> Batch | None:
@@ -76,7 +82,7 @@ class GroupCommit(Generic[Token]):
             if used + _space(write, size, reserve) > room or (changes and used + size > _MOST_BATCH_BYTES):
                 break
             waiting.popleft()
-            self._waiting_bytes -= size
+            self._answered_bytes += size
             outcome, record = judge.judge(write, Version(self._epoch, self.next_sequence + len(changes)))
             if record is not None:
                 changes.append(record)
@@ -100,6 +106,8 @@ class GroupCommit(Generic[Token]):
         self._replica.apply(batch, self._records)
         self.next_sequence += batch.count
         self._in_flight = None
+        self._queued_bytes -= self._answered_bytes
+        self._answered_bytes = 0
         answers, self._answers = self._answers, []
         return answers
 
@@ -109,7 +117,7 @@ class GroupCommit(Generic[Token]):
         waiting = [(token, Outcome(Result.NOT_MAIN)) for _, token, _ in self._waiting]
         self._in_flight, self._answers = None, []
         self._waiting.clear()
-        self._waiting_bytes = 0
+        self._queued_bytes = self._answered_bytes = 0
         return in_flight + waiting
 
     def refuse_for_space(self, room: int, reserve: int) -> Answers[Token]:
@@ -120,7 +128,7 @@ class GroupCommit(Generic[Token]):
             if _EMPTY_BATCH_BYTES + _space(write, size, reserve) <= room:
                 break
             self._waiting.popleft()
-            self._waiting_bytes -= size
+            self._queued_bytes -= size
             refused.append((token, Outcome(Result.NO_SPACE)))
         return refused
 

@@ -11,13 +11,14 @@ It is written beside the traffic, so it may contain later writes; all of them ar
 
 import struct
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 import xxhash
 
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.index import Done, Index, Segment
-from hanas_core.volume import blocks, names
+from hanas_core.volume import blocks, identity, names
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
@@ -40,7 +41,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     merged: tuple[Segment, ...]
     """The merged segments whose values the entries know."""
     keys: int
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=BLOCK_BYTES)]
     """Of the whole file, bytes."""
 
 
@@ -131,7 +132,8 @@ def frame_of(payload: bytes) -> bytes:
 
 async def newest(folder: Folder) -> list[str]:
     """Return the names of the snapshots that can be seen, the newest first."""
-    return [f"{names.SNAPSHOTS}/{base}" for base in reversed(await folder.names(names.SNAPSHOTS))]
+    present = reversed(await folder.names(names.SNAPSHOTS))
+    return [f"{names.SNAPSHOTS}/{base}" for base in present if names.is_snapshot(base)]
 
 
 async def read_header(folder: Folder, name: str) -> SnapshotHeader:
@@ -139,6 +141,7 @@ async def read_header(folder: Folder, name: str) -> SnapshotHeader:
     header = blocks.decode(await (await folder.open(name, "read")).read(0, BLOCK_BYTES), SnapshotHeader, name, 0)
     if isinstance(header, Blank):
         raise Corruption(f"{name}: the header at offset 0 is {header.value}")
+    identity.check(folder, header.folder_id, name)
     return header
 
 
@@ -154,7 +157,7 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
             else:
                 for key, request, origin, sequence, created, deleted, epoch, number in content.done:
                     index.remember(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number)))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, struct.error, ValueError) as error:
         raise Corruption(f"{name}: is no snapshot: {error}") from None
     index.loaded(header.sequence)
     if len(index) != header.keys:

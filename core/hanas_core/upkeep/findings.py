@@ -6,7 +6,8 @@ from typing import Literal, TypeVar
 import msgspec
 
 from hanas_core.volume.blocks import HEAD_BYTES, Blank, parse, unpack
-from hanas_core.volume.errors import Corruption
+from hanas_core.volume.errors import Corruption, FolderError
+from hanas_core.volume.folder import Folder
 
 T = TypeVar("T", bound=msgspec.Struct)
 _MOST_KEYS = 100
@@ -51,23 +52,56 @@ class FolderReport(msgspec.Struct, rename="camel"):
         """Take note of something that may be."""
         self.findings.append(Finding("note", name, offset, what, tuple(keys)[:_MOST_KEYS]))
 
-    def block(self, block: bytes, name: str, offset: int) -> bytes | None:
-        """Check a block that stands at ``offset`` of ``name``; return its payload, None if it is zero or damaged."""
+    def strange(self, name: str) -> None:
+        """Take note of a file that HANas does not make in this directory."""
+        self.note(name, None, "strange: HANas makes no file of this name, and reads none")
+
+    async def listed(self, folder: Folder, directory: str) -> list[str]:
+        """Return the names in a directory, in order; none if it cannot be listed."""
+        try:
+            present = await folder.names(directory)
+        except FolderError as error:
+            self.error(directory, None, f"missing, or cannot be listed: {error}")
+            return []
+        for base in present:
+            if base.startswith("."):
+                self.note(f"{directory}/{base}", None, "left behind by a process that was killed; the main removes it")
+        return [base for base in present if not base.startswith(".")]
+
+    async def content(self, folder: Folder, name: str, length: int) -> bytes | None:
+        """Return the first ``length`` bytes of a file; None if they cannot be read."""
+        try:
+            return await (await folder.open(name, "read")).read(0, length)
+        except FolderError as error:
+            self.error(name, None, f"missing, or cannot be read: {error}")
+            return None
+
+    def block(self, block: bytes, name: str, offset: int, torn: str | None = None) -> bytes | None:
+        """Check a block that stands at ``offset`` of ``name``; return its payload, None if it is zero or damaged.
+
+        ``torn``: what to note of a damaged one, where a loss of power may leave one; else that is an error.
+        """
         payload = unpack(block)
         if isinstance(payload, Blank):
-            if payload is Blank.ROTTEN:
+            if payload is Blank.ROTTEN and torn is None:
                 self.error(name, offset, "this block is damaged")
+            elif payload is Blank.ROTTEN:
+                self.note(name, offset, f"this block {torn}")
             return None
-        self.zeros(block[HEAD_BYTES + len(payload) :], name, offset + HEAD_BYTES + len(payload))
+        behind = offset + HEAD_BYTES + len(payload)
+        if torn is None or not block[HEAD_BYTES + len(payload) :].rstrip(b"\0"):
+            self.zeros(block[HEAD_BYTES + len(payload) :], name, behind)
+        else:
+            self.note(name, behind, "bytes behind the end of this block")
         return payload
 
-    def struct(self, block: bytes, name: str, offset: int, kind: type[T]) -> T | None:
-        """Check a block that holds JSON; return what it says, None if it is zero or damaged."""
-        payload = self.block(block, name, offset)
+    def struct(self, block: bytes, name: str, offset: int, kind: type[T], torn: str | None = None) -> T | None:
+        """Check a block that holds JSON; return what it says, None if it is zero or damaged. ``torn``: see `block`."""
+        payload = self.block(block, name, offset, torn)
         try:
             return None if payload is None else parse(payload, kind, name, offset)
-        except Corruption:
-            self.error(name, offset, f"this block holds no {kind.__name__}")
+        except Corruption as error:
+            self.error(name, offset, f"this block holds no {kind.__name__}: {error}")
             return None
 
     def zeros(self, content: bytes, name: str, offset: int) -> None:

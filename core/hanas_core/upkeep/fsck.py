@@ -1,14 +1,18 @@
-"""Checks a folder that nobody uses, without changing it: flipped bits, torn tails, missing segments, orphans."""
+"""Checks a folder that nobody uses, without changing it: flipped bits, torn tails, missing segments, orphans.
+
+Whatever keeps a worker from starting, or a takeover from succeeding, is an error that names its file. What a kill or a
+loss of power may leave behind at any moment is a note at most.
+"""
 
 from hanas_core.log import claimfile
 from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer, Seal
 from hanas_core.log.manifests import Manifest, read_manifest
 from hanas_core.members import cluster
-from hanas_core.members.mailboxes import SLOTS, Box
 from hanas_core.state import snapshots
 from hanas_core.state.index import Index
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.upkeep.logcheck import LogCheck
+from hanas_core.upkeep.membercheck import check_mailboxes, check_registrations
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
@@ -16,45 +20,72 @@ from hanas_core.volume.folder import BLOCK_BYTES, Folder
 
 async def check(folder: Folder) -> FolderReport:
     """Read everything in ``folder`` and return what was found. Raises WrongFolder if it is none of ours."""
-    folder_id = (await cluster.identify(folder)).folder_id
+    await cluster.identify(folder)
     report = FolderReport()
-    manifests = await _manifests(folder, await _claims(folder, folder_id, report), report)
+    pointers, highest = await _claims(folder, report)
+    manifests = await _manifests(folder, pointers, report)
     snapshot = await _snapshots(folder, report)
-    log = LogCheck(folder, folder_id, report, snapshot)
+    log = LogCheck(folder, report, snapshot)
     report.epoch = max(manifests, default=0)
     if report.epoch:
         await log.read(manifests[report.epoch])
-    for base in await folder.names(names.SEGMENTS):
-        if f"{names.SEGMENTS}/{base}" not in log.named:
-            report.note(f"{names.SEGMENTS}/{base}", None, "orphan: no part of the log; the next main removes it")
-    for base in await folder.names(names.TEMPORARY):
-        report.note(f"{names.TEMPORARY}/{base}", None, "temporary: its worker removes it at its next start")
-    await _mailboxes(folder, report)
+    for base in await report.listed(folder, names.SEGMENTS):
+        segment, name = names.segment_of(base), f"{names.SEGMENTS}/{base}"
+        if segment is None:
+            report.strange(name)
+        elif name not in log.named:
+            report.note(name, None, "orphan: no part of the log; the main removes it")
+        if segment is not None and segment[0] > highest:  # made by whoever had seen its claim durable
+            report.error(names.claim(segment[0]), None, f"missing: the main of this epoch made {name}")
+            highest = segment[0]
+    for base in await report.listed(folder, names.TEMPORARY):
+        report.note(
+            f"{names.TEMPORARY}/{base}", None, "temporary: its worker removes it at its next start, or the main"
+        )
+    await check_mailboxes(folder, await check_registrations(folder, report), report)
     return report
 
 
-async def _claims(folder: Folder, folder_id: str, report: FolderReport) -> dict[int, Pointer]:
-    """Check all claims; return the pointers by epoch."""
+async def _claims(folder: Folder, report: FolderReport) -> tuple[dict[int, Pointer], int]:
+    """Check all claims; return the pointers by epoch, and the highest epoch."""
     pointers: dict[int, Pointer] = {}
-    highest = max((int(base) for base in await folder.names(names.CLAIMS) if base.isdigit()), default=0)
-    for epoch in range(1, highest + 1):
-        name = names.claim(epoch)
-        try:
-            content = await (await folder.open(name, "read")).read(0, claimfile.FILE_BYTES)
-        except FolderError as error:
-            report.error(name, None, f"missing, or cannot be read: {error}")
+    seals: dict[int, bytes] = {}
+    owners: set[str] = set()
+    before = 0
+    for base in await report.listed(folder, names.CLAIMS):
+        epoch, name = names.epoch_of_claim(base), f"{names.CLAIMS}/{base}"
+        if not epoch:
+            report.strange(name)
+            continue
+        if epoch > before + 1:
+            gap = f"missing: there is no claim of the epochs {before + 1} to {epoch - 1}"
+            report.error(names.claim(before + 1), None, gap)
+        before = epoch
+        content = await report.content(folder, name, claimfile.FILE_BYTES)
+        if content is None:
             continue
         claim = report.struct(content[:BLOCK_BYTES], name, 0, Claim)
         if claim is not None:
-            if (claim.epoch, claim.folder_id) != (epoch, folder_id):
+            owners.add(claim.folder_id)
+            if claim.epoch != epoch or claim.folder_id not in folder.ids:
                 report.error(name, 0, f"claims epoch {claim.epoch} of folder {claim.folder_id}")
         elif not any(content[:BLOCK_BYTES]):
             report.error(name, 0, "is zero, a claim was expected")
         pointer = _pointer(content[POINTER_OFFSET:SEAL_OFFSET], report, name)
         if pointer is not None:
             pointers[epoch] = pointer
-        report.struct(content[SEAL_OFFSET:], name, SEAL_OFFSET, Seal)
-    return pointers
+        seals[epoch] = content[SEAL_OFFSET:]
+    if owners and not owners & folder.ids:
+        what = f"names none of the folders whose claims are here ({', '.join(sorted(owners)[:3])})"
+        report.error(names.CLUSTER, 0, f"{what}: the file is damaged, or all claims are of another folder")
+    newest = max(pointers, default=0)
+    for epoch, seal in seals.items():
+        if epoch < newest:  # whoever followed has written it anew, durably
+            report.struct(seal, names.claim(epoch), SEAL_OFFSET, Seal)
+        else:
+            torn = "torn: it ends the epoch all the same, and the next main writes it anew"
+            report.struct(seal, names.claim(epoch), SEAL_OFFSET, Seal, torn=torn)
+    return pointers, before
 
 
 def _pointer(block: bytes, report: FolderReport, name: str) -> Pointer | None:
@@ -73,35 +104,30 @@ async def _manifests(folder: Folder, pointers: dict[int, Pointer], report: Folde
         except FolderError as error:
             report.error(pointer.manifest, None, f"missing, or not what its claim points to: {error}")
     named = {pointer.manifest for pointer in pointers.values()}
-    for base in await folder.names(names.MANIFESTS):
+    for base in await report.listed(folder, names.MANIFESTS):
         if f"{names.MANIFESTS}/{base}" not in named:
-            report.note(f"{names.MANIFESTS}/{base}", None, "orphan: the manifest of a takeover that was not finished")
+            what = "orphan: the manifest of a takeover that was not finished; the main removes it"
+            report.note(f"{names.MANIFESTS}/{base}", None, what)
     return manifests
 
 
 async def _snapshots(folder: Folder, report: FolderReport) -> Index:
     """Check all snapshots; return the index of the newest good one, else an empty one."""
     best = Index(0)
-    for name in reversed(await snapshots.newest(folder)):
-        index = Index(0)
+    for base in await report.listed(folder, names.SNAPSHOTS):
+        name, index = f"{names.SNAPSHOTS}/{base}", Index(0)
+        if not names.is_snapshot(base):
+            report.strange(name)
+            continue
         try:
             report.block(await (await folder.open(name, "read")).read(0, BLOCK_BYTES), name, 0)
-            await snapshots.load(folder, name, index)
+            header = await snapshots.load(folder, name, index)
         except FolderError as error:
             report.error(name, None, f"a damaged snapshot, which costs nothing but time: remove it ({error})")
-        else:
-            best = index
-    return best
-
-
-async def _mailboxes(folder: Folder, report: FolderReport) -> None:
-    files = [(f"{names.MAILBOXES}/{box}", SLOTS) for box in Box]
-    files += [(f"{names.MEMBERS}/{base}", 1) for base in await folder.names(names.MEMBERS)]
-    for name, blocks in files:
-        try:
-            content = await (await folder.open(name, "read")).read(0, blocks * BLOCK_BYTES)
-        except FolderError as error:
-            report.error(name, None, f"missing, or cannot be read: {error}")
             continue
-        for at in range(0, len(content), BLOCK_BYTES):
-            report.block(content[at : at + BLOCK_BYTES], name, at)
+        if header.folder_id not in folder.ids or snapshots.name_of(header.position) != name:
+            of = f"the snapshot of folder {header.folder_id} at {header.position}"
+            report.error(name, 0, f"is {of}: remove it")
+            continue
+        best = index
+    return best

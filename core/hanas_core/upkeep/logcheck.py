@@ -11,16 +11,15 @@ from hanas_core.state.index import Index
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
-from hanas_core.volume.folder import BLOCK_BYTES, Folder
+from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
 
 
 class LogCheck:
     """Reads the log that a manifest names, and the epoch's own segments behind it."""
 
-    def __init__(self, folder: Folder, folder_id: str, report: FolderReport, snapshot: Index) -> None:
+    def __init__(self, folder: Folder, report: FolderReport, snapshot: Index) -> None:
         """``snapshot``: the index of a good snapshot, to name what a damaged batch held; empty if there is none."""
         self._folder = folder
-        self._folder_id = folder_id
         self._report = report
         self._snapshot = snapshot
         self._latest: dict[str, int] = {}
@@ -53,15 +52,26 @@ class LogCheck:
             if header is None:
                 self._report.error(name, 0, "without its header the segment cannot be read", self._keys_in(name, 0))
                 return None
-            content = await file.read(0, header.size)
+            content = await self._content(file, name, header, cut)
         except FolderError as error:
             self._report.error(name, None, f"missing, or cannot be read: {error}", self._keys_in(name, 0))
             return None
-        if (header.folder_id, header.epoch, header.number) != (self._folder_id, epoch, number):
+        if (header.epoch, header.number) != (epoch, number) or header.folder_id not in self._folder.ids:
             self._report.error(name, 0, f"is segment {header.epoch}/{header.number} of folder {header.folder_id}")
         self._report.segments += 1
         self._report.log_bytes += len(content)
         return self._batches(name, header, content, cut)
+
+    async def _content(self, file: File, name: str, header: SegmentHeader, cut: Cut | None) -> bytes:
+        """Return the whole segment; up to its cut, if that is all there is, since nobody reads behind it."""
+        try:
+            return await file.read(0, header.size)
+        except FolderError as error:
+            if cut is None or cut.end >= header.size:
+                raise
+            content = await file.read(0, cut.end)
+            self._report.note(name, cut.end, f"the unused end of this segment is missing: {error}")
+            return content
 
     def _batches(self, name: str, header: SegmentHeader, content: bytes, cut: Cut | None) -> int | None:
         end = len(content) if cut is None else cut.end
@@ -98,7 +108,11 @@ class LogCheck:
         if batch.kind is Kind.RECORDS and batch.first_sequence > self._next_sequence and not self._bad:
             what = f"writes {self._next_sequence} to {batch.first_sequence - 1} are missing"
             self._report.error(name, batch.offset, what)
-        changes, at = _changes(batch)
+        try:
+            changes, at = _changes(batch)
+        except msgspec.MsgspecError as error:
+            self._report.error(name, batch.offset, f"the records of this batch cannot be read: {error}")
+            return
         self._report.records += len(changes)
         for sequence, record in changes:
             if isinstance(record, records.Put | records.Kept):

@@ -37,7 +37,7 @@ def pack(payload: bytes, size: int = BLOCK_BYTES) -> bytes:
 
 def unpack(block: bytes) -> bytes | Blank:
     """Return the payload of a block, or that it is all zero, or that it is neither."""
-    if not any(block):
+    if not block.rstrip(b"\0"):
         return Blank.ZERO
     magic, length, checksum = _HEADER.unpack_from(block)
     payload = block[HEAD_BYTES : HEAD_BYTES + length]

@@ -37,6 +37,9 @@ class File(Protocol):
 class Folder(Protocol):
     """The communication folder: what all members share."""
 
+    ids: frozenset[str]
+    """The id that its files carry, and those it had before; empty until `hanas_core.members.cluster.identify`."""
+
     async def open(self, name: str, access: Access) -> File:
         """Open an existing file afresh. Raises `Missing` when the look-up fails, which may be a stale cache."""
 

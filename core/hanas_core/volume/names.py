@@ -10,8 +10,14 @@ MERGED_FROM = 1_000_001
 """Segments with this number or a higher one were made by compaction in their epoch and are no part of its own chain."""
 DIRECTORIES = (CLAIMS, MANIFESTS, SEGMENTS, SNAPSHOTS, MAILBOXES, MEMBERS, TEMPORARY)
 
+MANIFEST_PATTERN = r"^manifests/[0-9a-z-]{1,128}$"
 _MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_SEGMENT = re.compile(r"(\d{10})-(\d{6,7})")
+_CLAIM = re.compile(r"[0-9]{10}")
+_MANIFEST = re.compile(r"([0-9]{10})-[0-9a-f]+")
+_MOMENTARY = re.compile(r"[.](?:refresh|check)-.*")
+_SEGMENT = re.compile(r"([0-9]{10})-([0-9]{6,7})")
+_SNAPSHOT = re.compile(r"[0-9]{10}-[0-9]{7}-[0-9]{10}")
+_REGISTRATION = re.compile(r"[0-9]{3}|[1-9][0-9]{3,}")
 _NONCE = re.compile(r"[0-9a-f]{16,64}")
 
 
@@ -35,9 +41,25 @@ def claim(epoch: int) -> str:
     return f"{CLAIMS}/{epoch:010d}"
 
 
+def epoch_of_claim(base: str) -> int | None:
+    """Return the epoch of a name in the directory of claims, None if it is no claim's."""
+    return int(base) if _CLAIM.fullmatch(base) else None
+
+
 def manifest(epoch: int, nonce: str) -> str:
     """Name of a manifest of an epoch; ``nonce``: new."""
     return f"{MANIFESTS}/{epoch:010d}-{nonce}"
+
+
+def epoch_of_manifest(base: str) -> int | None:
+    """Return the epoch of a name in the directory of manifests, None if it is no manifest's."""
+    match = _MANIFEST.fullmatch(base)
+    return None if match is None else int(match[1])
+
+
+def is_momentary(base: str) -> bool:
+    """Return whether a file of this name, in any directory, is made to be removed at once."""
+    return _MOMENTARY.fullmatch(base) is not None
 
 
 def segment(epoch: int, number: int) -> str:
@@ -54,6 +76,16 @@ def segment_of(base: str) -> tuple[int, int] | None:
 def member(number: int) -> str:
     """Name of the registration of this number, which gives a mailbox slot to a member."""
     return f"{MEMBERS}/{number:03d}"
+
+
+def number_of_registration(base: str) -> int | None:
+    """Return the number of a name in the directory of members, None if it is no registration's."""
+    return int(base) if _REGISTRATION.fullmatch(base) else None
+
+
+def is_snapshot(base: str) -> bool:
+    """Return whether a name in the directory of snapshots is a snapshot's."""
+    return _SNAPSHOT.fullmatch(base) is not None
 
 
 def temporary(owner: str, incarnation: str, nonce: str) -> str:

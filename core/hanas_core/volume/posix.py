@@ -10,13 +10,14 @@ import errno
 import mmap
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import assert_never
 
-from hanas_core.volume.errors import FolderUnavailable, Missing, NoSpace
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, Access
 
 # Magic numbers of statfs(2) whose file systems keep one page cache for all processes of a machine.
@@ -30,7 +31,9 @@ _COHERENT = {
     0xF2F52010,  # f2fs
 }
 _ERRORS = {errno.ENOENT: Missing, errno.ESTALE: Missing, errno.ENOSPC: NoSpace, errno.EDQUOT: NoSpace}
-_ALLOCATE_STEP_BYTES = 1 << 20
+_NO_FILE = {errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV}
+"""Errors of `open` that tell of a directory, a symbolic link, a socket, and a device without a driver."""
+_ALLOCATE_STEP_BYTES = 512 << 10
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)
 _O_DSYNC: int = getattr(os, "O_DSYNC", os.O_SYNC)
 
@@ -117,6 +120,7 @@ class PosixFolder:
     def __init__(self, path: Path) -> None:
         """Use the directory ``path``. Raises Missing or FolderUnavailable when it is not a usable directory."""
         self.path = path
+        self.ids: frozenset[str] = frozenset()
         with _translated(str(path)):
             if not path.is_dir():
                 raise Missing(f"{path}: there is no such directory")
@@ -135,21 +139,22 @@ class PosixFolder:
                 assert_never(access)
         with _translated(name):
             try:
-                descriptor = self._open(self.path / name, flags | os.O_CLOEXEC)
+                descriptor = self._open(name, flags)
             except OSError as error:
                 # A file system without O_DIRECT: harmless where the page cache is one, else the volume is unfit.
                 if error.errno != errno.EINVAL or not self.coherent:
                     raise
-                descriptor = os.open(self.path / name, flags & ~_O_DIRECT | os.O_CLOEXEC)
+                descriptor = _open_regular(self.path / name, name, flags & ~_O_DIRECT)
         return PosixFile(descriptor, name, direct_reads=not self.coherent)
 
-    def _open(self, path: Path, flags: int) -> int:
+    def _open(self, name: str, flags: int) -> int:
+        path = self.path / name
         try:
-            return os.open(path, flags)
+            return _open_regular(path, name, flags)
         except FileNotFoundError:
             if self.coherent or not _is_there(path, self.path):
                 raise
-        return os.open(path, flags)
+        return _open_regular(path, name, flags)
 
     async def create(self, name: str, content: bytes) -> None:
         """Create ``name`` exclusively with ``content``, synced."""
@@ -157,10 +162,28 @@ class PosixFolder:
             self._write_new(name, [content])
 
     async def allocate(self, name: str, size: int) -> None:
-        """Create ``name`` with ``size`` zero bytes, synced in pieces: a commit on the same disk waits for one only."""
-        pieces = (bytes(min(_ALLOCATE_STEP_BYTES, size - at)) for at in range(0, size, _ALLOCATE_STEP_BYTES))
+        """Create ``name`` with ``size`` zero bytes, past the page cache where that can be done.
+
+        A commit on the same disk then waits for one piece at most, and for no journal: syncs of a growing file through
+        the page cache would hold it up again and again. Else each piece is synced.
+        """
+        steps = range(0, size, _ALLOCATE_STEP_BYTES)
         with _translated(name):
-            self._write_new(name, pieces)
+            try:
+                self._write_zeros(name, size)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                (self.path / name).unlink(missing_ok=True)  # some file systems make it all the same
+                self._write_new(name, (bytes(min(_ALLOCATE_STEP_BYTES, size - at)) for at in steps))
+
+    def _write_zeros(self, name: str, size: int) -> None:
+        with self._new(name, _O_DIRECT) as descriptor, mmap.mmap(-1, _ALLOCATE_STEP_BYTES) as zeros:
+            offset = 0
+            while offset < size:
+                with memoryview(zeros)[: size - offset] as piece:
+                    offset += os.pwritev(descriptor, [piece], offset)
+            os.fsync(descriptor)
 
     async def room(self) -> int:
         """Return the bytes that are free for this user."""
@@ -169,16 +192,22 @@ class PosixFolder:
         return volume.f_bavail * volume.f_frsize
 
     def _write_new(self, name: str, pieces: Iterable[bytes]) -> None:
-        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
+        with self._new(name) as descriptor:
             offset = 0
             for piece in pieces:
                 _write_all(descriptor, offset, piece)
                 offset += len(piece)
                 _sync_data(descriptor)
             os.fsync(descriptor)
+
+    @contextmanager
+    def _new(self, name: str, flags: int = 0) -> Iterator[int]:
+        """Create a file; after an error in the block remove it, since what was written would only fill the volume."""
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, 0o666)
+        try:
+            yield descriptor
         except OSError:
-            (self.path / name).unlink(missing_ok=True)  # what was written would only fill the volume
+            (self.path / name).unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)
@@ -228,6 +257,38 @@ class PosixFolder:
         """List a directory, in order."""
         with _translated(directory or str(self.path)):
             return sorted(os.listdir(self.path / directory))
+
+
+def _open_regular(path: Path, name: str, flags: int) -> int:
+    """Open a regular file; raise Corruption for anything else, which may hang, lead out of the folder or be a device.
+
+    That it is one is looked at after it was opened, without waiting for anybody: a FIFO would wait for its other end.
+    """
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        try:
+            descriptor = os.open(path, flags | os.O_NONBLOCK)
+        except (
+            BlockingIOError
+        ):  # a file server on this machine takes a delegation of the file back, which takes a moment
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise
+            descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise Corruption(_no_file(name)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Corruption(_no_file(name))
+    return descriptor
+
+
+def _no_file(name: str) -> str:
+    return (
+        f"{name}: is a directory, a symbolic link, a FIFO, a socket or a device, a regular file was expected; "
+        "find out who put it there, and restore the file from a backup"
+    )
 
 
 def _is_there(path: Path, directory: Path) -> bool:

@@ -74,6 +74,8 @@ def _environment(owner: Owner) -> list[Manifest]:
     }
     if isinstance(spec.client_token_secret, SecretKey):
         variables["HANAS_CLIENT_TOKEN_FILE"] = f"{TOKENS}/{spec.client_token_secret.key}"
+    if spec.hosts:
+        variables["HANAS_HOSTS"] = ",".join(spec.hosts)
     reference = {"name": names.of(owner.name, names.FOLDER), "key": "folderId", "optional": True}
     return [
         *({"name": name, "value": value} for name, value in variables.items()),

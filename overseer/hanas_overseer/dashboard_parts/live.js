@@ -88,15 +88,15 @@ function sentence(document) {
     if (counts(members).wanted === 0) return ["wait", "All workers were stopped", "Start any of them to serve again."];
     return ["bad", "No worker is alive", "No request is served. Start any worker; no acknowledged write is lost."];
   }
+  const silent = holder !== undefined && !holder.alive && holder.seenSecondsAgo !== null;
+  if (silent) {
+    return ["bad", `The main ${main.member} is silent`, "If it failed, a backup takes over as soon as it has proof."];
+  }
   if (main.state === "elect") {
     return ["warn", `${main.member} is taking over`, `Epoch ${epoch} is claimed, but not served yet. Writes wait.`];
   }
   if (main.state === "handed-over") {
     return ["warn", `${main.member} has handed over`, "A backup takes over now. Writes wait."];
-  }
-  const silent = holder !== undefined && holder.alive === false && holder.seenSecondsAgo !== null;
-  if (silent) {
-    return ["bad", `The main ${main.member} is silent`, "If it failed, a backup takes over as soon as it has proof."];
   }
   const headline = `${main.member} is serving`;
   if (alerts.some((alert) => alert.severity === "critical")) return ["bad", headline, "A critical alert is open: act now."];

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
-from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing
+from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, Access
 
 T = TypeVar("T")
@@ -83,6 +83,8 @@ class Disk:
         """Return a file, to look at or to spoil."""
         directory, base = self.parent(name)
         found = directory.visible.get(base)
+        if isinstance(found, Directory):
+            raise Corruption(f"{name}: is a directory, a regular file was expected")
         if not isinstance(found, Content):
             raise Missing(f"{name}: no such file")
         return found
@@ -171,6 +173,7 @@ class MemoryFolder:
     def __init__(self, disk: Disk | None = None, *, suspends: bool = False) -> None:
         """``suspends``: every operation begins by letting others run (see `interleave`)."""
         self.disk = disk or Disk()
+        self.ids: frozenset[str] = frozenset()
         self.operations: list[Operation] = []
         self.stale: set[str] = set()
         """Names that look-ups miss until their directory is refreshed, as cached by NFS."""

@@ -12,7 +12,7 @@ from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable, NotInitialised, WrongFolder
 from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
-from tests.unit.core.scenery import win
+from tests.unit.core.scenery import FOLDER_ID, win
 
 
 def with_identity(cluster: dict[str, object]) -> MemoryFolder:
@@ -117,7 +117,7 @@ def test_what_file_systems_put_into_a_volume_is_nothing() -> None:
 
 def test_claims_without_an_identity_mean_damage() -> None:
     folder = MemoryFolder()
-    run(initialise(folder))
+    run(initialise(folder, FOLDER_ID))
     win(folder, 1)
     run(folder.remove(names.CLUSTER))
     with pytest.raises(WrongFolder, match="damaged"):

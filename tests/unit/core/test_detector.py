@@ -1,5 +1,7 @@
 """Dead main, dead link or dead folder: the table of verdicts, told as what a backup lives through."""
 
+import itertools
+
 import msgspec
 import pytest
 
@@ -462,12 +464,54 @@ def test_a_newer_epoch_ends_every_suspicion_about_the_older_one() -> None:
 
 
 def test_patience_doubles_with_each_epoch_that_did_not_serve_up_to_a_limit() -> None:
-    patience = [Backup(unserved=n).detector.patience for n in range(10)]
+    patience = [Backup(unserved=n).detector.patience for n in range(17)]
     assert patience[:4] == [0.25, 0.5, 1.0, 2.0]
-    assert patience[-1] == TIMING.most_patience
-    assert Backup(unserved=100_000).detector.patience == TIMING.most_patience
+    assert patience[7:] == 10 * [TIMING.most_patience]
+    assert Backup(unserved=17).detector.patience == 2 * TIMING.most_patience
+    assert Backup(unserved=100_000).detector.patience == 40 * TIMING.most_patience
     slow = msgspec.structs.replace(TIMING, suspect_after=60.0)
     assert Backup(unserved=3, timing=slow).detector.patience == 60.0
+
+
+@pytest.mark.parametrize("timing", [LAN, CLOUD])
+def test_a_day_of_takeovers_that_cannot_succeed_gives_less_than_a_hundred_claims(timing: Timing) -> None:
+    claims, seconds = 0, 0.0
+    while seconds < 24 * 3600:
+        claims += 1
+        seconds += Backup(unserved=claims, timing=timing).detector.patience
+    assert claims < 100
+
+
+def refused(backup: Backup) -> float:
+    """Let time pass until the next conclusion, which leads to nothing; return how long it took."""
+    began = backup.now
+    backup.effects.clear()
+    while backup.conclusion() is None:
+        backup.now += STEP
+        if isinstance(effect := backup.tick(), StartProbe):
+            backup.detector.canary(backup.now, effect.nonce, ok=True)
+        backup.detector.looked(backup.now, backup.now, None)
+    backup.detector.fruitless(backup.now)
+    return backup.now - began
+
+
+def test_a_conclusion_that_leads_to_nothing_is_drawn_again_ever_more_rarely() -> None:
+    backup = Backup()
+    assert [refused(backup) for _ in range(4)] == [0.5625, 0.5625, 0.8125, 1.3125]
+    assert max(refused(backup) for _ in range(8)) == TIMING.most_patience + 0.3125
+    backup.hear()
+    assert refused(backup) == 0.5625, "the main was back"
+
+
+def test_a_hand_over_that_cannot_be_followed_is_tried_again_ever_more_rarely() -> None:
+    backup = Backup()
+    times: list[float] = []
+    while len(times) < 4:
+        backup.now += STEP
+        if backup.detector.handed_over(backup.now):
+            times.append(backup.now - 100.0)
+            backup.detector.fruitless(backup.now)
+    assert [later - earlier for earlier, later in itertools.pairwise(times)] == [0.25, 0.5, 1.0]
 
 
 def test_an_elect_is_given_more_time_until_it_serves() -> None:
@@ -516,6 +560,31 @@ def test_a_takeover_that_could_not_be_asked_for_is_tried_again() -> None:
     backup.look()
     backup.tick()
     assert backup.conclusion() is not None
+
+
+def test_a_claim_alone_does_not_introduce_a_main() -> None:
+    backup = Backup()
+    met = [backup.detector.met]
+    backup.hear(who=OTHER)
+    backup.hear(epoch=EPOCH + 1)
+    met.append(backup.detector.met)
+    backup.hear()
+    met.append(backup.detector.met)
+    backup.detector.follow(backup.now, EPOCH + 1, MAIN, 0)  # it began an epoch of its own
+    met.append(backup.detector.met)
+    backup.detector.follow(backup.now, EPOCH + 2, OTHER, 0)
+    met.append(backup.detector.met)
+    assert met == [False, False, True, True, False]
+
+
+def test_an_answer_in_the_folder_introduces_a_main() -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary()
+    backup.look(backup.nonce(), who=OTHER)
+    met = [backup.detector.met]
+    backup.look(backup.nonce())
+    assert [*met, backup.detector.met] == [False, True]
 
 
 def test_whoever_follows_nobody_suspects_nobody() -> None:

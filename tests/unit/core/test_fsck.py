@@ -29,8 +29,7 @@ from tests.unit.core.test_snapshots import write_snapshot
 
 def initialised() -> MemoryFolder:
     folder = MemoryFolder(Disk())
-    run(cluster.initialise(folder))
-    folder.disk.spoil(names.CLUSTER, 0, msgspec.json.encode({"folderId": FOLDER_ID, "format": cluster.FORMAT}))
+    run(cluster.initialise(folder, FOLDER_ID))
     return folder
 
 
@@ -298,3 +297,16 @@ def test_a_value_that_is_not_what_its_checksum_says() -> None:
     run(main.log.commit(batch._replace(payload=batch.payload[:-1] + b"x")))
     (finding,) = errors(run(check(folder)))
     assert finding.keys == ("k",)
+
+
+def test_a_batch_whose_records_cannot_be_read() -> None:
+    """Likewise."""
+    folder = initialised()
+    main = serve(folder, 1)
+    main.commits.submit(Write("k", b"v"), "k")
+    batch = main.commits.next_batch(main.log.room)
+    assert batch is not None
+    run(main.log.commit(batch._replace(payload=b"\4\0\0\0\xff\xff\xff\xff")))
+    (finding,) = errors(run(check(folder)))
+    assert (finding.name, finding.offset) == (names.segment(1, 1), FIRST_OFFSET)
+    assert "cannot be read" in finding.what

@@ -297,9 +297,8 @@ def test_the_size_of_a_write_is_an_upper_bound(write: Write) -> None:
     assert size_of(len(batch.payload)) - max(before, size_of(0)) <= write.size
 
 
-def test_what_waits_is_bounded_by_its_size_but_one_write_always_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_module, "MOST_WAITING_BYTES", 1000)
-    commits = queue()
+def test_what_waits_is_bounded_by_its_size_but_one_write_always_may() -> None:
+    commits = GroupCommit[str](Replica(), 3, 1, most_bytes=1000)
     large, small = put(value=bytes(2000)), put(value=bytes(10))
     assert commits.submit(large, "large")
     assert not commits.submit(small, "small")
@@ -317,6 +316,23 @@ def test_what_waits_is_bounded_by_its_size_but_one_write_always_may(monkeypatch:
     assert commits.submit(large, "large")
     commits.ended()
     assert commits.submit(small, "small")
+
+
+def test_what_is_judged_counts_until_it_is_answered() -> None:
+    commits = GroupCommit[str](Replica(), 3, 1, most_bytes=1000)
+    refused = put(value=bytes(600), if_match=("1-1",))
+    small = put(value=bytes(10))
+    assert commits.submit(refused, "refused")
+    batch = commits.next_batch(ROOM)
+    assert batch is not None
+    assert batch.count == 0  # whoever sent the value still waits for the answer
+    assert commits.submit(small, "first")
+    assert not commits.submit(put(value=bytes(300)), "second")
+    commits.committed(PLACE)
+    assert commits.submit(put(value=bytes(300)), "second")
+    assert commits.next_batch(ROOM) is not None
+    commits.ended()
+    assert commits.submit(put(value=bytes(900)), "third")
 
 
 def test_what_waits_is_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """What a worker becomes, and when: claims, takeovers, steps down, hand-overs."""
 
+import itertools
+
 import msgspec
 import pytest
 
@@ -9,6 +11,7 @@ from hanas_core.members.member import Effect, Follow, HandOver, IsolationPolicy,
 from hanas_core.members.roles import Role
 from hanas_core.members.timing import LAN
 from hanas_core.members.verdicts import Severity, Verdict
+from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable
 
 ME, OTHER = "1" * 32, "2" * 32
 
@@ -303,3 +306,65 @@ def test_another_process_with_the_id_of_this_member_is_told_of() -> None:
     assert (condition.about, condition.message) == ("worker-1", "another process with this id runs")
     worker.twin = ""
     assert worker.conditions() == []
+
+
+def test_a_takeover_that_failed_makes_the_next_one_wait_as_all_the_claims_since_the_last_served_ask() -> None:
+    worker = member()
+    for unserved, patience in ((1, 0.5), (3, 2.0)):
+        worker.see(0.0, claim(unserved + 1, ME), unserved)
+        worker.failed(0.0, unserved + 1, None)
+        assert (role_of(worker), worker.detector.patience) == (Role.BACKUP, patience)
+    worker.see(0.0, claim(5, ME), 0)
+    worker.failed(0.0, 5, None)
+    assert worker.detector.patience == 0.5
+    assert worker.conditions() == [], "another one served meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "advice"),
+    [
+        (Corruption("segments/0000000001-000001: at offset 4096 there is a bad batch"), "run 'hanas fsck' on it"),
+        (
+            FolderUnavailable("segments/0000000001-000001: input/output error"),
+            "the volume and its mount at worker-1",
+        ),
+    ],
+)
+def test_an_obstacle_to_a_takeover_is_told_until_an_epoch_serves(obstacle: FolderError, advice: str) -> None:
+    worker = member()
+    worker.see(0.0, claim(2, ME), 1)
+    worker.failed(0.0, 2, obstacle)
+    (told,) = worker.conditions()
+    assert (told.kind, told.severity, told.about) == (Verdict.TAKEOVER_FAILED, Severity.CRITICAL, "worker-1")
+    assert str(obstacle) in told.message
+    assert advice in told.advice
+    worker.see(1.0, claim(3, ME), 2)
+    assert worker.conditions() == [], "it tries again"
+    worker.failed(1.0, 3, obstacle)
+    worker.see(2.0, claim(4, OTHER), 3)
+    assert len(worker.conditions()) == 1
+    worker.served()
+    assert (worker.conditions(), worker.unserved, worker.detector.patience) == ([], 0, LAN.suspect_after)
+
+
+def hand_overs(worker: Member, begin: float, end: float) -> list[float]:
+    """Let an isolated main live from ``begin`` to ``end``; return when it hands over. It serves again each time."""
+    times, now = [], begin
+    while now < end:
+        now += 1.0
+        if any(isinstance(effect, HandOver) for effect in worker.tick(now, "n", others_connected=True)):
+            times.append(now)
+    return times
+
+
+def test_an_isolated_main_that_nobody_can_replace_hands_over_ever_more_rarely() -> None:
+    worker = main_of(1, IsolationPolicy.STEP_DOWN)
+    times = hand_overs(worker, 10.0, 24 * 3600.0)
+    assert [later - earlier for earlier, later in itertools.pairwise(times)][:3] == [30.0, 60.0, 120.0]
+    assert len(times) < 35
+    worker.see(times[-1], claim(2, OTHER), 0)
+    worker.served()
+    now = times[-1] + 10.0
+    worker.see(now, claim(3, ME), 1)
+    assert worker.promoted(now, 3)
+    assert len(hand_overs(worker, now, now + 10.0)) == 1, "another one served meanwhile"

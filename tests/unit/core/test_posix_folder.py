@@ -198,22 +198,66 @@ def test_errors_are_told_apart(
     os.close(descriptor)
 
 
+def know_no_direct_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a file as some file systems do before they refuse O_DIRECT."""
+    real = os.open
+
+    def refuses(path: Path, flags: int, *mode: int) -> int:
+        descriptor = real(path, flags, *mode)
+        if flags & os.O_DIRECT and flags & os.O_CREAT:
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "no direct writes")
+        return descriptor
+
+    monkeypatch.setattr(os, "open", refuses)
+
+
+@pytest.mark.parametrize("write", ["pwritev", "pwrite"])
 def test_a_full_volume_is_told_when_space_is_prepared_and_nothing_is_left_behind(
-    folder: PosixFolder, monkeypatch: pytest.MonkeyPatch
+    folder: PosixFolder, monkeypatch: pytest.MonkeyPatch, write: str
 ) -> None:
     run(folder.make_directory("tmp"))
-    real, calls = os.pwrite, []
+    real, calls = getattr(os, write), []
+    if write == "pwrite":
+        know_no_direct_writes(monkeypatch)
 
-    def fills(descriptor: int, content: bytes, offset: int) -> int:
+    def fills(descriptor: int, content: Any, offset: int) -> int:
         calls.append(offset)
         if len(calls) == 3:
             raise OSError(errno.ENOSPC, "full")
-        return real(descriptor, content, offset)
+        return int(real(descriptor, content, offset))
 
-    monkeypatch.setattr(os, "pwrite", fills)
+    monkeypatch.setattr(os, write, fills)
     with pytest.raises(NoSpace):
         run(prepare(folder, "a", incarnation("a"), 8 << 20))
     assert run(folder.names("tmp")) == []
+
+
+@pytest.mark.parametrize("direct_writes", [True, False])
+def test_space_is_prepared_in_pieces_with_and_without_direct_writes(
+    folder: PosixFolder, monkeypatch: pytest.MonkeyPatch, *, direct_writes: bool
+) -> None:
+    synced: list[int] = []
+    real = os.fdatasync
+
+    def sync(descriptor: int) -> None:
+        synced.append(descriptor)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    if not direct_writes:
+        know_no_direct_writes(monkeypatch)
+    size = (2 << 20) + BLOCK_BYTES
+    run(folder.allocate("a", size))
+    assert (folder.path / "a").read_bytes() == bytes(size)
+    assert (len(synced) > 3) != direct_writes, "without them, each piece is synced"
+
+
+def test_what_keeps_space_from_being_prepared_is_told(folder: PosixFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pwritev", failing(errno.EIO))
+    with pytest.raises(FolderUnavailable):
+        run(folder.allocate("a", BLOCK_BYTES))
+    assert run(folder.names("")) == []
 
 
 def test_writes_that_are_cut_short_are_continued(folder: PosixFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,3 +415,24 @@ def test_rot_on_a_real_file_system_names_file_and_offset(folder: PosixFolder) ->
 def test_how_much_is_free(folder: PosixFolder, tmp_path: Path) -> None:
     found = os.statvfs(tmp_path)
     assert abs(run(folder.room()) - found.f_bavail * found.f_frsize) < 1 << 30
+
+
+def test_a_file_whose_delegation_is_taken_back_is_waited_for(
+    folder: PosixFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file server on the same machine makes an open that does not wait fail with EWOULDBLOCK."""
+    run(folder.create("a", b"x" * BLOCK_BYTES))
+    os.mkfifo(folder.path / "fifo")
+    real, asked = os.open, list[int]()
+
+    def delegated(path: Path, flags: int, *more: int) -> int:
+        asked.append(flags)
+        if flags & os.O_NONBLOCK:
+            raise BlockingIOError(errno.EAGAIN, "a delegation is out")
+        return real(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", delegated)
+    assert run(run(folder.open("a", "append")).read(0, 1)) == b"x"
+    assert len(asked) == 2
+    with pytest.raises(FolderUnavailable):  # and never for a FIFO
+        run(folder.open("fifo", "read"))

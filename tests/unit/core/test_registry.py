@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from hanas_core.members.liveness import LifeSign
 from hanas_core.members.mailboxes import SLOTS, Box, Mailboxes, allocate
-from hanas_core.members.registry import VACANT_AFTER, NoSlot, Registration, Registry, vacant
+from hanas_core.members.registry import VACANT_AFTER, NoSlot, Registration, Registry, owner_of, vacant
 from hanas_core.volume import blocks, names
 from hanas_core.volume.blocking import run
-from hanas_core.volume.errors import FolderUnavailable
+from hanas_core.volume.errors import FolderUnavailable, Missing
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import bare_folder, incarnation, shown
 
@@ -312,3 +312,10 @@ def test_the_slots_of_those_who_left_are_given_first_and_then_those_of_the_silen
 def test_a_registration_of_all_slots_fits_into_a_block() -> None:
     long = Registration("m" * 128, 255, "u" * 256, "u" * 256, tuple(range(10**6, 10**6 + 256)))
     assert len(blocks.encode(long)) == 4096
+
+
+def test_the_owner_of_a_slot_is_told(few: MemoryFolder) -> None:
+    give(few, "e", 1)
+    assert [run(owner_of(few, slot)) for slot in range(4)] == list("aecd")
+    with pytest.raises(Missing, match="members/004"):
+        run(owner_of(few, 4))

@@ -1,15 +1,16 @@
 """From a won claim to serving: in this order only, from the right predecessor, nothing lost and nothing invented."""
 
+import copy
 from contextlib import suppress
 
 import pytest
 
-from hanas_core.epochs.takeover import find_predecessor
+from hanas_core.epochs.takeover import find_predecessor, rehearse
 from hanas_core.log.batches import FIRST_OFFSET, size_of
 from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer, Seal
 from hanas_core.log.claims import claim_epoch, read_claim, read_pointer, write_pointer
 from hanas_core.log.manifests import Cut, Manifest, read_manifest
-from hanas_core.log.positions import Position, Version
+from hanas_core.log.positions import NOWHERE, Position, Version
 from hanas_core.log.seals import write_seal
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.volume import names
@@ -684,3 +685,22 @@ def test_steps_are_timed() -> None:
     folder = bare_folder()
     serve(folder, 1)
     assert set(manifest_of(folder, 1).seconds) == {"claim", "seals", "replay", "relog"}
+
+
+def test_a_rehearsal_finds_what_a_takeover_would_and_changes_nothing() -> None:
+    folder = bare_folder()
+    run(rehearse(folder, 0, NOWHERE, None))
+    old = rolled(folder)
+    warm = fresh_backup(folder, 1, old.log.committed).applied
+    win(folder.other(), 2, "b")
+    before = copy.deepcopy(folder.disk.root)
+    for known in (None, old.log.committed, Position(3, 1, 4096)):
+        run(rehearse(folder, 2, NOWHERE, known))
+        run(rehearse(folder, 2, warm, known))
+    assert folder.disk.root == before
+    with pytest.raises(Corruption, match="block 1 at offset 4096 is gone"):
+        run(rehearse(folder, 2, NOWHERE, Position(2, 1, 4096)))
+    folder.disk.spoil(names.segment(1, 1), BLOCK_BYTES + 80, b"\xff")
+    with pytest.raises(Corruption, match=f"{names.segment(1, 1)}: at offset {BLOCK_BYTES}"):
+        run(rehearse(folder, 2, NOWHERE, None))
+    run(rehearse(folder, 2, warm, None))

@@ -16,7 +16,9 @@ async def test_a_queue_that_stands_still_is_told() -> None:
     queue = Queue()
     transport = httpx.ASGITransport(health.application(queue, OperatorMetrics()))
     async with httpx.AsyncClient(transport=transport, base_url="http://operator") as client:
-        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/healthz")).headers["x-content-type-options"] == "nosniff"
+        for answer, status in ((await client.post("/healthz"), 405), (await client.get("/<script>"), 404)):
+            assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
         queue.alive_at = time.monotonic() - 31
         assert (await client.get("/healthz")).status_code == 503
         assert "stood still for 31 s" in (await client.get("/readyz")).text

@@ -168,6 +168,13 @@ def test_a_member_is_called_after_its_ordinal_without_a_shell() -> None:
     assert order.index("POD_INDEX") < order.index("WORKER_ID"), "variables refer only to earlier ones"
 
 
+def test_names_for_browsers_are_handed_on() -> None:
+    for hosts, value in (([], None), (["hanas.example.com", "*.example.org"], "hanas.example.com,*.example.org")):
+        for one in templates(everything(owner({"hosts": hosts}))):
+            environment = {entry["name"]: entry.get("value") for entry in one["spec"]["containers"][0]["env"]}
+            assert environment.get("HANAS_HOSTS") == value
+
+
 def test_learning_the_folder_id_restarts_no_pod() -> None:
     before, after = everything(owner()), everything(owner(folder_id=FOLDER_ID))
     assert templates(before) == templates(after)

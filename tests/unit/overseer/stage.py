@@ -30,6 +30,7 @@ from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
+from hanas_serving.gate import Gate
 from hanas_serving.runtime import Runtime
 
 FAST = msgspec.structs.replace(LAN, watch_interval=0.01, presence_interval=0.1, folder_timeout=5.0)
@@ -174,9 +175,10 @@ class Overseer:
         tokens: Iterable[str] = (),
     ) -> None:
         self.watcher = Watcher(folder, folder_id, timing, Runtime())
-        self.metrics = OverseerMetrics(self.watcher)
+        gate = Gate()
+        self.metrics = OverseerMetrics(self.watcher, gate.refusals)
         calls = Calls(Decisions(folder, folder_id, timing, Runtime()), self.watcher, self.metrics)
-        self.app = application(calls, tuple(secrets), tuple(tokens))
+        self.app = application(calls, tuple(secrets), tuple(tokens), gate)
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://overseer")
 

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hanas_core.members.roles import LinkState, Role
 from hanas_core.members.verdicts import Severity
+from hanas_overseer.decisions import MOST_UNSEEN
 from tests.unit.overseer.stage import (
     SECONDS,
     Overseer,
@@ -44,6 +45,34 @@ async def until(overseer: Overseer, condition: Any) -> dict[str, Any]:
             await asyncio.sleep(0.005)
 
 
+async def hear(stage: Stage, overseer: Overseer, number: int) -> None:
+    """Let the ``number``-th member show itself in the folder and report over the network."""
+    stage.show(number - 1, presence(number))
+    await until(overseer, lambda document: document["members"][number - 1]["incarnation"] == incarnation(number))
+    body = {"member": f"worker-{number}", "incarnation": incarnation(number), "folderId": stage.folder_id}
+    await overseer.post("/v1/report", body, 204)
+    await until(overseer, lambda document: document["members"][number - 1]["heard"])
+
+
+async def test_a_main_that_this_overseer_never_heard_is_named_to_no_client(stage: Stage) -> None:
+    """As in a copied folder, where claim and presence are those of another cluster's main."""
+    stage.register(1, 2)
+    stage.show(0, presence(1, 7, role=Role.MAIN))
+    stage.show(1, presence(2, 3))
+    stage.claim(1, 1)
+    async with running(stage) as overseer:
+        assert await overseer.get("/v1/main") == {"epoch": 1, "main": None}
+        document = await overseer.get("/v1/cluster")
+        assert document["main"]["state"] == "elect"
+        assert [(member["alive"], member["heard"]) for member in document["members"]] == [(None, False)] * 2
+        stage.show(0, presence(1, 8, role=Role.MAIN))
+        document = await until(overseer, lambda document: document["members"][0]["heard"])
+        assert document["main"]["state"] == "serving"
+        assert (await overseer.get("/v1/main"))["main"]["incarnation"] == incarnation(1)
+        await until(overseer, lambda document: not document["members"][0]["alive"])
+        assert await overseer.get("/v1/main") == {"epoch": 1, "main": None}
+
+
 async def test_the_first_to_come_is_the_main_and_later_ones_join(stage: Stage, overseer: Overseer) -> None:
     main = {
         "member": "worker-1",
@@ -55,6 +84,8 @@ async def test_the_first_to_come_is_the_main_and_later_ones_join(stage: Stage, o
     }
     assert await overseer.get("/v1/main") == {"epoch": 0, "main": None}
     assert await overseer.post("/v1/claim", stage.arrival(1)) == {"role": "main", "epoch": 1, "main": main, "slot": 0}
+    assert await overseer.get("/v1/main") == {"epoch": 1, "main": None}
+    await hear(stage, overseer, 1)
     assert await overseer.get("/v1/main") == {"epoch": 1, "main": main}
     second = await overseer.post("/v1/claim", stage.arrival(2))
     assert second == {"role": "backup", "epoch": 1, "main": main, "slot": 1}
@@ -65,6 +96,19 @@ async def test_arriving_again_changes_nothing(stage: Stage, overseer: Overseer) 
     first = await overseer.post("/v1/claim", stage.arrival(1))
     assert await overseer.post("/v1/claim", stage.arrival(1)) == first
     assert stage.claims() == 1
+
+
+async def test_invented_members_do_not_use_up_the_slots(stage: Stage, overseer: Overseer) -> None:
+    stage.register(1, 2)
+    stage.show(0, presence(1))
+    stage.show(1, presence(2))
+    for number in range(3, 3 + MOST_UNSEEN):
+        await overseer.post("/v1/claim", stage.arrival(number))
+    answer = await overseer.http.post("/v1/claim", json=stage.arrival(99))
+    assert "a worker that can use the folder registers itself" in check_problem(answer, 503)["detail"]
+    assert (await overseer.post("/v1/claim", stage.arrival(1)))["slot"] == 0, "who is registered may come back"
+    stage.show(2, presence(3))
+    assert (await overseer.post("/v1/claim", stage.arrival(99)))["slot"] == 2 + MOST_UNSEEN
 
 
 async def test_of_many_that_arrive_at_once_one_is_the_main(stage: Stage, overseer: Overseer) -> None:
@@ -85,6 +129,7 @@ async def test_a_takeover_is_granted_to_one_and_the_other_is_told_the_present_ma
     answer = await overseer.http.post("/v1/takeover", json=stage.challenge(3, 1, 1))
     problem = check_problem(answer, 409)
     assert (problem["epoch"], problem["main"]) == (2, granted["main"])
+    await hear(stage, overseer, 2)
     assert await overseer.get("/v1/main") == granted
 
 
@@ -123,6 +168,7 @@ async def test_a_hand_over_is_followed_at_once_but_only_a_real_one(stage: Stage,
     answer = await overseer.http.post("/v1/takeover", json=body)
     assert "has not handed over" in check_problem(answer, 400)["detail"]
     stage.hand_over(made)
+    await hear(stage, overseer, 1)
     await until(overseer, lambda document: document["main"]["state"] == "handed-over")
     assert (await overseer.post("/v1/takeover", body))["epoch"] == 2
     assert (await overseer.get("/v1/takeovers"))["takeovers"][1]["why"] == "hand-over"
@@ -160,6 +206,9 @@ async def test_an_epoch_serves_once_it_has_its_manifest(stage: Stage, overseer: 
     stage.serve(made)
     document = await until(overseer, lambda document: document["takeovers"][0]["served"])
     assert document["takeovers"][0]["seconds"] == SECONDS
+    assert document["main"]["state"] == "elect"
+    await hear(stage, overseer, 1)
+    document = await overseer.get("/v1/cluster")
     assert document["main"]["state"] == "serving"
 
 

@@ -18,6 +18,7 @@ from tests.unit.overseer.stage import alert, claim, incarnation, link, presence
 
 REGISTRATIONS = tuple(Registration(f"worker-{n}", n - 1, f"http://first-{n}:1", "http://first:2") for n in (1, 2, 3))
 MAIN = MainInfo("worker-1", incarnation(1), "http://host-1:3001", "http://host-1:4001", 4, MainState.SERVING)
+HEARD = frozenset({MAIN.incarnation})
 NOW = "2026-02-02T00:00:00+00:00"
 
 
@@ -31,7 +32,9 @@ def entry(epoch: int) -> EpochEntry:
 
 def test_a_living_backup_shows_what_it_says_of_itself() -> None:
     life_sign = seen(2, epoch=4, applied="4/1/8192", lag_bytes=7, keys=3)
-    assert msgspec.to_builtins(picture.member(REGISTRATIONS[1], life_sign, MAIN)) == {
+    assert msgspec.to_builtins(
+        picture.member(REGISTRATIONS[1], life_sign, MAIN, None, frozenset({incarnation(2)}))
+    ) == {
         "member": "worker-2",
         "incarnation": incarnation(2),
         "slot": 1,
@@ -39,6 +42,7 @@ def test_a_living_backup_shows_what_it_says_of_itself() -> None:
         "linkUrl": "http://host-2:4001",
         "role": "backup",
         "alive": True,
+        "heard": True,
         "seenSecondsAgo": 0.2,
         "epoch": 4,
         "verdict": "Healthy",
@@ -119,7 +123,7 @@ def test_the_cluster_document_holds_everything() -> None:
         seen(2, alerts=(alert("a"),)),
         seen(3, alive=False, links=(link(3, 1),)),
     ]
-    document = picture.cluster("f" * 16, observation, life_signs, [alert("b", Severity.CRITICAL)], {})
+    document = picture.cluster("f" * 16, observation, life_signs, [alert("b", Severity.CRITICAL)], {}, HEARD)
     assert document.folder_id == "f" * 16
     assert document.epoch == 4
     assert document.main == MAIN

@@ -100,7 +100,8 @@ async def test_a_folder_that_is_there_is_kept_and_tokens_are_asked(tmp_path: Pat
         assert answer.json()["folderId"] == stage.folder_id
         process.terminate()
         _, told = await process.communicate()
-    assert "WARNING" not in told.decode()
+    assert "is not set" not in told.decode()
+    assert told.decode().count("WARNING answered 401 Unauthorized 1 times") == 1
 
 
 async def test_a_named_folder_that_is_missing_is_one_line(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from hanas_core.volume.blocks import pack
 from hanas_overseer import bodies
 from tests.unit.overseer.stage import Overseer, Stage, check_problem, incarnation, running
 
+JSON = {"Content-Type": "application/json"}
+
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
@@ -30,7 +32,7 @@ async def overseer(stage: Stage) -> AsyncIterator[Overseer]:
 @pytest.mark.parametrize("path", ["/v1/claim", "/v1/takeover"])
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"{}", b'"\xff"', b'{"member": 1}'])
 async def test_a_body_that_is_no_request_is_refused_in_words(overseer: Overseer, path: str, body: bytes) -> None:
-    problem = check_problem(await overseer.http.post(path, content=body), 400)
+    problem = check_problem(await overseer.http.post(path, content=body, headers=JSON), 400)
     assert "send a JSON object" in problem["detail"]
 
 
@@ -86,7 +88,7 @@ async def test_evidence_must_be_sound(stage: Stage, overseer: Overseer, evidence
         f'{{"member":"worker-2","incarnation":"{incarnation(2)}","folderId":"{stage.folder_id}",'
         '"expected":{"epoch":1,"main":"worker-1"},"verdict":"PrimaryFailed","evidence":'
     )
-    check_problem(await overseer.http.post("/v1/takeover", content=head.encode() + evidence + b"}"), 400)
+    check_problem(await overseer.http.post("/v1/takeover", content=head.encode() + evidence + b"}", headers=JSON), 400)
 
 
 async def test_a_challenge_needs_a_main(stage: Stage, overseer: Overseer) -> None:
@@ -98,7 +100,7 @@ async def test_a_challenge_needs_a_main(stage: Stage, overseer: Overseer) -> Non
 async def test_another_folder_is_a_conflict(stage: Stage, overseer: Overseer) -> None:
     foreign = {"folderId": "0" * 32}
     for path, body in (("/v1/claim", stage.arrival(1)), ("/v1/takeover", stage.challenge(1, 1, 2))):
-        problem = check_problem(await overseer.http.post(path, json=body | foreign), 409)
+        problem = check_problem(await overseer.http.post(path, json=body | foreign), 421)
         assert "same volume" in problem["detail"]
         assert "epoch" not in problem
     assert stage.claims() == 0
@@ -110,13 +112,13 @@ async def test_a_long_body_is_refused(overseer: Overseer, path: str) -> None:
         for _ in range(65):
             yield b" " * 1024
 
-    check_problem(await overseer.http.post(path, content=b" " * 70_000), 413)
-    check_problem(await overseer.http.post(path, content=pieces()), 413)
+    check_problem(await overseer.http.post(path, content=b" " * 70_000, headers=JSON), 413)
+    check_problem(await overseer.http.post(path, content=pieces(), headers=JSON), 413)
 
 
 async def test_a_body_of_exactly_the_limit_is_read(stage: Stage, overseer: Overseer) -> None:
     body = str(stage.arrival(1)).replace("'", '"').encode()
-    answer = await overseer.http.post("/v1/claim", content=body.ljust(64 * 1024))
+    answer = await overseer.http.post("/v1/claim", content=body.ljust(64 * 1024), headers=JSON)
     assert answer.status_code == 200, answer.text
 
 
@@ -148,4 +150,4 @@ async def test_a_body_that_does_not_come_is_given_up(overseer: Overseer, monkeyp
         await asyncio.Event().wait()
 
     monkeypatch.setattr(bodies, "MOST_SECONDS", 0.02)
-    check_problem(await overseer.http.post("/v1/claim", content=never()), 408)
+    check_problem(await overseer.http.post("/v1/claim", content=never(), headers=JSON), 408)

@@ -103,7 +103,7 @@ async def test_a_worker_whose_folder_hangs_is_heard_over_the_network(stage: Stag
 
 
 async def test_a_report_from_another_folder_is_refused(stage: Stage, overseer: Overseer) -> None:
-    await overseer.post("/v1/report", msgspec.to_builtins(report(2, "a" * 16)), 409)
+    await overseer.post("/v1/report", msgspec.to_builtins(report(2, "a" * 16)), 421)
 
 
 async def test_a_member_that_will_not_come_back_is_forgotten_until_it_does(stage: Stage, overseer: Overseer) -> None:

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 
 from hanas_overseer.documents import MemberEntry
 from hanas_serving import problems
-from hanas_serving.direct import Headers
+from hanas_serving.budget import Budget
+from hanas_serving.gate import Caller, Gate
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http.endpoint import KeysEndpoint
@@ -59,7 +60,7 @@ def resolved(described: Description, node: Any) -> Any:
 
 
 def worker() -> WorkerApplication:
-    return WorkerApplication(settings.read({"OVERSEER_IP": "localhost:4000", "WORKER_ID": "worker-1"}))
+    return WorkerApplication(settings.read({"OVERSEER_IP": "localhost:4000", "WORKER_ID": "worker-1"}), Gate())
 
 
 def routes(app: Any) -> dict[str, set[str]]:
@@ -105,19 +106,19 @@ def test_the_workers_routes_are_described() -> None:
 class Joined(Keys):
     """Lets everybody in: methods are looked at before the store is."""
 
-    def admit(self, headers: Headers, action: Action, key: bytes) -> Store:
+    def admit(self, caller: Caller, action: Action, key: bytes) -> Store:
         return cast(Store, None)
 
 
 async def test_the_methods_of_keys_are_described() -> None:
-    app = KeysEndpoint(Joined((), 1))
+    app = KeysEndpoint(Joined((), 1, Gate()), Budget())
     described = calls(description("worker"))
     assert await allowed(app, "/v1/kv") == described["/v1/kv"]
     assert await allowed(app, "/v1/kv/key") == described["/v1/kv/{key}"]
 
 
 async def test_the_calls_of_the_link_port_are_described() -> None:
-    app = LinkEndpoint(())
+    app = LinkEndpoint((), Gate())
     described = calls(description("link"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as http:
         for path in (*described, "/v1/kv", "/"):

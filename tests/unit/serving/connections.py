@@ -5,8 +5,9 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from hanas_serving.answers import Answer
+from hanas_serving.answers import Answer, Headers
 from hanas_serving.direct import Exchange
+from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection, Server
 
 
@@ -20,6 +21,7 @@ class Wire(asyncio.Transport):
         self.reading = True
         self.half_closed = False
         self.unsent = 0
+        self.limits: tuple[int | None, int | None] = (None, None)
 
     @property
     def content(self) -> bytes:
@@ -54,6 +56,9 @@ class Wire(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limits = high, low
+
     def pause_reading(self) -> None:
         self.reading = False
 
@@ -71,8 +76,12 @@ class Echo:
     prefix = b"/v1/kv/"
 
     def __init__(self) -> None:
+        self.gate = Gate()
         self.patient = False
         self.held: list[Exchange] = []
+
+    def is_plain(self, headers: Headers) -> bool:
+        return self.gate.is_plain(headers, anonymous=True)
 
     def __call__(self, exchange: Exchange) -> None:
         self.held.append(exchange)

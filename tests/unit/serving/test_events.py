@@ -45,3 +45,13 @@ def test_fields_ids_and_a_broken_connection() -> None:
     assert not parser.feed(b"data: broken off\nda")
     parser.reset()
     assert not parser.feed(b"ta: anew\n\n")
+
+
+def test_an_event_without_an_end() -> None:
+    parser = EventParser()
+    for _ in range(17):
+        assert not parser.feed(b"x" * (1 << 20))
+    with pytest.raises(ValueError, match="an event has more than 16777216 bytes"):
+        parser.feed(b"x")
+    parser.reset()
+    assert parser.feed(b"\ndata: 1\n\n") == [Event("message", "1")]

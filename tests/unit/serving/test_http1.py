@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -35,7 +36,7 @@ def server(handler: Echo) -> Server:
 
 @asynccontextmanager
 async def listening(
-    app: ASGIApp, direct: Direct | None = None, **limits: float
+    app: ASGIApp, direct: Direct | None = None, **limits: Any
 ) -> AsyncIterator[tuple[Server, Callable[[], "asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]"]]]:
     """Serve on a socket; the call opens a connection to it."""
     server, loop = Server(app, direct, **limits), asyncio.get_running_loop()
@@ -540,11 +541,12 @@ async def test_a_wire_that_is_closing_is_not_written_to(server: Server, handler:
     assert wire.written == []
 
 
-async def test_a_server_that_stops_does_not_wait_for_ever() -> None:
+async def test_a_server_that_stops_does_not_wait_for_ever_and_says_so() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         del scope, send
-        while True:
-            await receive()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await asyncio.Event().wait()
 
     bound = bind(0, "a test")
     endpoint = HttpEndpoint(app, bound)
@@ -558,7 +560,11 @@ async def test_a_server_that_stops_does_not_wait_for_ever() -> None:
         assert await idle.read() == b""
         assert not stopping.done()
         await stopping
-        assert statuses(await reader.read()) == [500]
+        answer = await reader.read()
+        assert statuses(answer) == [503]
+        assert b"retry-after: 1\r\n" in answer
+        assert b"the request did not arrive in full, nothing was done" in answer
+        assert b"hanas-outcome" not in answer
         writer.close()
         idle_writer.close()
 

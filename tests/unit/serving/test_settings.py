@@ -69,3 +69,13 @@ def test_the_folder(tmp_path: Path) -> None:
         run(folders.open_folder(tmp_path / "missing"))
     with pytest.raises(SettingError, match="/proc/self: cannot be written; give this user read and write permission"):
         run(folders.open_folder(Path("/proc/self")))
+
+
+def test_tokens_of_clients_need_a_secret_of_the_components(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("t\n")
+    (tmp_path / "secret").write_text("s\n")
+    tokens = {"HANAS_CLIENT_TOKEN_FILE": str(tmp_path / "tokens")}
+    with pytest.raises(SettingError, match="HANAS_SECRET_FILE is not: anyone could act as a worker"):
+        settings.read(tokens, 4000)
+    assert settings.read(tokens | {"HANAS_SECRET_FILE": str(tmp_path / "secret")}, 4000).client_tokens == ("t",)
+    assert settings.read({"HANAS_SECRET_FILE": str(tmp_path / "secret")}, 4000).client_tokens == ()

@@ -1,5 +1,7 @@
 """Workers on a folder in memory."""
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from hanas_core.epochs.arbitration import Challenge
@@ -18,10 +20,12 @@ from tests.unit.waiting import AMPLE_SECONDS
 class Nobody:
     """Outbound HTTP where no other process can be reached."""
 
-    async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
+    async def post(
+        self, url: str, body: bytes, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         raise ConnectionRefusedError(url)
 
-    async def until_closed(self, url: str, timeout: float) -> None:
+    async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
         raise ConnectionRefusedError(url)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hanas_core.log.claimfile import Claim, Seal
 from hanas_core.log.seals import write_seal
 from hanas_core.log.segments import prepare
+from hanas_core.state.queue import MOST_QUEUED_BYTES
 from hanas_core.state.replica import Replica
 from hanas_core.volume.blocking import run
 from hanas_serving.lanes import Lane, SystemThread
@@ -54,7 +55,15 @@ async def started(timeout: float = AMPLE_SECONDS) -> Stage:
         made.asked_for_room += 1
 
     lanes = Lane(Duty.COMMIT, SystemThread), Lane(Duty.READ_CHECK, SystemThread)
-    service = Service(promotion, replica, lanes=lanes, timeout=timeout, on_end=ended, on_room_needed=room_needed)
+    service = Service(
+        promotion,
+        replica,
+        lanes=lanes,
+        timeout=timeout,
+        queue_bytes=MOST_QUEUED_BYTES,
+        on_end=ended,
+        on_room_needed=room_needed,
+    )
     made = Stage(folder, claim, service)
     return made
 

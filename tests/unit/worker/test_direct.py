@@ -9,7 +9,9 @@ import pytest
 from hanas_core.members.roles import Role
 from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
+from hanas_serving import gate
 from hanas_serving.answers import Answer
+from hanas_serving.budget import Budget
 from hanas_serving.direct import Exchange
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import KeyRead, Keys
@@ -47,6 +49,8 @@ class Values:
 class Call:
     """A wire that keeps the one answer."""
 
+    address = "10.0.0.1"
+
     def __init__(self) -> None:
         self.answers: list[Answer] = []
 
@@ -71,10 +75,11 @@ class Worker:
                 followed_epoch=None,
             ),
         )
-        self.store = Store(cast("LogDriver", self.parts))
-        self.direct = Keys(tokens, MOST)
+        memory = Budget()
+        self.store = Store(cast("LogDriver", self.parts), memory)
+        self.direct = Keys(tokens, MOST, gate.Gate())
         self.direct.store = self.store
-        self._endpoint = KeysEndpoint(self.direct)
+        self._endpoint = KeysEndpoint(self.direct, memory)
 
     def begin(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Call:
         """Ask the direct way."""

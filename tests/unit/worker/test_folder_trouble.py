@@ -8,7 +8,7 @@ import pytest
 from hanas_core.members import mailboxes
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
-from hanas_core.members.roles import Role
+from hanas_core.members.roles import MainState, Role
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
@@ -17,6 +17,7 @@ from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.follower import Follower
+from hanas_worker.log.news import LogNews
 from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, serve
@@ -35,6 +36,8 @@ async def test_a_backup_goes_on_redirecting_while_its_folder_does_not_work() -> 
     assert not node.logs[LOG].ready
     follower = Follower(node.logs[LOG].state)
     await follower.catch_up()
+    assert (node.logs[LOG].main_url, node.logs[LOG].ready) == (None, False), "nobody was heard yet"
+    node.logs[LOG].hearing.hear(main.claim.incarnation, LogNews(epoch=1, state=MainState.SERVING), fresh=True)
     assert node.logs[LOG].main_url == main.claim.advertise_url
     for _ in range(3):
         folder.at("read", before=FolderUnavailable("transport endpoint is not connected"))
@@ -53,6 +56,7 @@ async def test_a_worker_that_was_the_main_before_its_restart_does_not_redirect_t
     node.logs[LOG].state.member.see(node.host.now, main.claim, 0)
     await Follower(node.logs[LOG].state).catch_up()
     assert node.logs[LOG].state.followed_epoch == 1
+    node.logs[LOG].hearing.hear(main.claim.incarnation, LogNews(epoch=1, state=MainState.SERVING), fresh=True)
     assert node.logs[LOG].main_url is None
     assert not node.logs[LOG].ready
 

@@ -1,5 +1,7 @@
 """What a backup takes from a keep-alive."""
 
+from typing import Any
+
 import pytest
 
 from hanas_core.log.positions import Position
@@ -12,6 +14,7 @@ from hanas_worker.neighbours.keepalives import KeepAlive
 from hanas_worker.node import Node
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, Main, bare_folder, serve
+from tests.unit.waiting import until
 from tests.unit.worker.nodes import backup_of
 
 
@@ -20,23 +23,28 @@ def main() -> Main:
     return serve(bare_folder(), 1)
 
 
-def keepalive(incarnation: str, epoch: int = 1, log: int = LOG) -> KeepAlive:
-    return KeepAlive(
-        member="a",
-        incarnation=incarnation,
-        folder_id=FOLDER_ID,
-        logs=(LogNews(log=log, epoch=epoch, state=MainState.SERVING, committed=Position(1, 1, 1 << 40)),),
-    )
+FAR = Position(1, 1, 1 << 40)
 
 
-def told(main: Main, folder: MemoryFolder, heard: KeepAlive) -> Position | None:
+def keepalive(
+    incarnation: str,
+    epoch: int = 1,
+    log: int = LOG,
+    committed: Position | None = FAR,
+    state: MainState = MainState.SERVING,
+) -> KeepAlive:
+    news = LogNews(log=log, epoch=epoch, state=state, committed=committed)
+    return KeepAlive(member="a", incarnation=incarnation, folder_id=FOLDER_ID, logs=(news,))
+
+
+def told(main: Main, folder: MemoryFolder, heard: KeepAlive, *, fresh: bool = True) -> Position | None:
     node = backup_of(main, folder)
-    assert node.hear(heard) == (1,)
+    assert node.hear(heard, fresh) == (1,)
     return node.logs[LOG].state.committed
 
 
 async def test_the_main_tells_up_to_where_the_log_is_committed(main: Main) -> None:
-    assert told(main, main.folder.other(), keepalive(main.claim.incarnation)) == Position(1, 1, 1 << 40)
+    assert told(main, main.folder.other(), keepalive(main.claim.incarnation)) == FAR
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
@@ -44,9 +52,50 @@ async def test_nobody_else_tells(main: Main, epoch: int) -> None:
     assert told(main, main.folder.other(), keepalive("f" * 32, epoch)) is None
 
 
+async def test_what_is_repeated_tells_nothing(main: Main) -> None:
+    node = backup_of(main, main.folder.other())
+    detector = node.logs[LOG].state.member.detector
+    node.hear(keepalive(main.claim.incarnation), False)
+    node.hear(keepalive(main.claim.incarnation, state=MainState.HANDED_OVER), False)
+    assert node.logs[LOG].state.committed is None
+    assert detector.verdict is Verdict.UNKNOWN
+    assert not node.logs[LOG].state.wakers[Duty.WATCH].is_set()
+
+
+@pytest.mark.parametrize(
+    "committed", [None, Position(0, 1, 4096), Position(2, 1, 4096), Position(1, 0, 4096), Position(1, 2, 4095)]
+)
+async def test_a_commit_position_that_cannot_be_one_of_its_epoch_is_no_bound(
+    main: Main, committed: Position | None
+) -> None:
+    assert told(main, main.folder.other(), keepalive(main.claim.incarnation, committed=committed)) is None
+
+
+async def test_a_commit_position_never_goes_back(main: Main) -> None:
+    node = backup_of(main, main.folder.other())
+    for offset in (8192, 4096):
+        node.hear(keepalive(main.claim.incarnation, committed=Position(1, 1, offset)), True)
+    assert node.logs[LOG].state.committed == Position(1, 1, 8192)
+
+
+@pytest.mark.parametrize("news", [{"epoch": 2}, {"state": MainState.HANDED_OVER}])
+async def test_the_link_makes_nobody_look_at_the_claims_all_the_time(main: Main, news: dict[str, Any]) -> None:
+    node = backup_of(main, main.folder.other())
+    driver, wakes = node.logs[LOG], 0
+    wake = driver.state.wakers[Duty.WATCH]
+    began = node.host.now
+    for _ in range(1000):
+        node.hear(keepalive(main.claim.incarnation, **news), True)
+        driver.hearing.answered(9)
+        wakes += wake.is_set()
+        wake.clear()
+    assert 1 <= wakes <= 1 + (node.host.now - began) / node.host.timing.keepalive_interval
+    await until(lambda: node.hear(keepalive(main.claim.incarnation, **news), True) == (1,) and wake.is_set())
+
+
 async def test_news_of_a_log_that_is_not_known_here_is_ignored(main: Main) -> None:
     node = backup_of(main, main.folder.other())
-    assert node.hear(keepalive(main.claim.incarnation, epoch=9, log=LOG + 1)) == (0,)
+    assert node.hear(keepalive(main.claim.incarnation, epoch=9, log=LOG + 1), True) == (0,)
     assert node.logs[LOG].state.committed is None
     assert not node.logs[LOG].state.wakers[Duty.WATCH].is_set()
 
@@ -66,7 +115,7 @@ async def test_a_failure_that_ends_between_two_ticks_counts_as_one(main: Main) -
     driver = node.logs[LOG]
     for failures in (1, 2, 3):
         fail_the_link(main, node)
-        node.hear(keepalive(main.claim.incarnation))
+        node.hear(keepalive(main.claim.incarnation), True)
         assert driver.state.member.detector.verdict is Verdict.HEALTHY
         assert len(driver.book.open) == (failures == 3)
         driver.book.update(node.host.now, "", [])

@@ -8,8 +8,10 @@ import pytest
 
 from hanas_core.members.documents import LEFT, LOG
 from hanas_core.volume.errors import FolderUnavailable
+from hanas_serving.budget import Budget
 from hanas_worker.host.duties import Duty
 from hanas_worker.ops import status
+from hanas_worker.ops.memory import MemoryState
 from tests.unit.core.scenery import Main, bare_folder, serve
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.nodes import backup_of
@@ -43,7 +45,7 @@ async def test_every_lane_whose_call_hangs_is_told_until_it_returns_also_when_it
     gc.collect()
     assert host.hung_duties == [Duty.ARBITRATION, Duty.COMMIT, Duty.SEAL]
     assert not node.folder_works
-    assert status.document(node).folder.hung_duties == ["arbitration", "commit", "seal"]
+    assert status.document(node, MemoryState.of(Budget())).folder.hung_duties == ["arbitration", "commit", "seal"]
     for gate in gates:
         gate.open()
     await until(lambda: host.hung_duties == [])
@@ -52,14 +54,14 @@ async def test_every_lane_whose_call_hangs_is_told_until_it_returns_also_when_it
 
 async def test_the_status_tells_at_its_top_what_holds_of_the_first_log(main: Main) -> None:
     node = backup_of(main, main.folder.other())
-    document = status.document(node)
+    document = status.document(node, MemoryState.of(Budget()))
     [log] = document.logs
     facts = msgspec.structs.asdict(log)
     assert facts.pop("log") == LOG
     assert facts == {name: getattr(document, name) for name in facts}
     assert (log.role, log.epoch, log.main) == ("backup", 1, main.claim.member)
     node.presence.left = True
-    assert status.document(node).role == LEFT
+    assert status.document(node, MemoryState.of(Budget())).role == LEFT
 
 
 async def test_an_unlink_that_hangs_delays_no_seal(main: Main) -> None:

@@ -13,9 +13,12 @@ import pytest
 
 from hanas_core.log.positions import Position
 from hanas_core.members.roles import MainState
+from hanas_serving.gate import Gate
 from hanas_serving.server import HttpEndpoint, bind
+from hanas_worker.host.peers import LinkPeer
 from hanas_worker.log.news import LogNews
-from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint, Sender
+from hanas_worker.neighbours.authenticity import MAC_HEADER, Verifier, mac
+from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, KeepAliveAnswer, LinkEndpoint, Sender
 from hanas_worker.neighbours.outbound import HttpOutbound
 from tests.sim.world import ProcessLoop, World
 from tests.unit.waiting import AMPLE_SECONDS, until
@@ -30,6 +33,17 @@ KEEPALIVE = KeepAlive(
     logs=(LogNews(epoch=3, state=MainState.SERVING, sequence=17, committed=Position(3, 1, 4096), stalled_for=0.25),),
 )
 DOCUMENT = msgspec.json.encode(KEEPALIVE)
+KEY = "5" * 32
+FRESH_SECONDS = 0.5
+
+
+def proven(body: bytes, key: str = KEY) -> dict[str, str]:
+    """Return the headers of a member's keep-alive."""
+    return {"HANas-Mac": mac(key, "keep-alive", body)}
+
+
+def echoing(time: int | None) -> bytes:
+    return msgspec.json.encode(msgspec.structs.replace(KEEPALIVE, echo=time))
 
 
 class Listener:
@@ -39,20 +53,25 @@ class Listener:
         self.epoch = epoch
         self.folder_id: str | None = FOLDER_ID
         self.heard: list[KeepAlive] = []
+        self.fresh: list[bool] = []
+        self.now = 7.0
 
     def app(self, *secrets: str) -> LinkEndpoint:
-        app = LinkEndpoint(secrets)
+        app = LinkEndpoint(secrets, Gate())
         if self.folder_id is not None:
-            app.join(self.folder_id, self.hear)
+            app.join(self.folder_id, Verifier(KEY, FRESH_SECONDS, lambda: self.now), self.hear)
         return app
 
-    def hear(self, keepalive: KeepAlive) -> Epochs:
+    def hear(self, keepalive: KeepAlive, fresh: bool) -> Epochs:
         self.heard.append(keepalive)
+        self.fresh.append(fresh)
         return (self.epoch,)
 
 
 def client(app: LinkEndpoint) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://link")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://link", headers={"Content-Type": "application/json"}
+    )
 
 
 def refusal(answer: httpx.Response, status: int) -> str:
@@ -64,9 +83,60 @@ def refusal(answer: httpx.Response, status: int) -> str:
 async def test_a_keepalive_is_heard_and_answered_with_the_highest_epoch() -> None:
     listener = Listener(epoch=5)
     async with client(listener.app()) as http:
-        answer = await http.post("/v1/keepalive", content=DOCUMENT)
-    assert (answer.status_code, answer.json()) == (200, {"epochs": [5]})
+        answer = await http.post("/v1/keepalive", content=DOCUMENT, headers=proven(DOCUMENT))
+    told = msgspec.json.encode((proven(DOCUMENT)["HANas-Mac"], [5], 7000))
+    proof = mac(KEY, "answer", told)
+    assert (answer.status_code, answer.json()) == (200, {"epochs": [5], "time": 7000, "proof": proof})
+    assert answer.headers["connection"] == "close"
     assert listener.heard == [KEEPALIVE]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (DOCUMENT, {}),
+        (DOCUMENT, {"HANas-Mac": ""}),
+        (DOCUMENT, {"HANas-Mac": "\xe4" * 32}),
+        (DOCUMENT, proven(DOCUMENT, "6" * 32)),
+        (DOCUMENT, proven(DOCUMENT, "")),
+        (DOCUMENT, {"HANas-Mac": mac(KEY, "answer", DOCUMENT)}),
+        (DOCUMENT.replace(b"4096", b"9999"), proven(DOCUMENT)),
+    ],
+)
+async def test_what_somebody_invents_or_alters_is_not_heard(body: bytes, headers: dict[str, str]) -> None:
+    listener = Listener()
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    async with client(listener.app()) as http:
+        detail = refusal(await http.post("/v1/keepalive", content=body, headers=raw), 401)
+    assert "HANas-Mac must be made with the present key of this worker" in detail
+    assert listener.heard == []
+
+
+@pytest.mark.parametrize(
+    ("echo", "fresh"),
+    [(None, False), (7000, True), (6500, True), (6499, False), (7001, False), (-1, False), (1 << 62, False)],
+)
+async def test_what_is_repeated_or_held_back_is_not_fresh(echo: int | None, fresh: bool) -> None:
+    listener, body = Listener(), echoing(echo)
+    async with client(listener.app()) as http:
+        assert (await http.post("/v1/keepalive", content=body, headers=proven(body))).status_code == 200
+        assert listener.fresh == [fresh]
+        listener.now += FRESH_SECONDS + 0.01
+        assert (await http.post("/v1/keepalive", content=body, headers=proven(body))).status_code == 200
+    assert listener.fresh == [fresh, False]
+
+
+async def test_a_lifeline_is_for_members() -> None:
+    listener = Listener()
+    async with client(listener.app()) as http:
+        for headers in ({}, {"HANas-Mac": mac(KEY, "lifeline", b"other"), "HANas-Member": "me"}, proven(b"me")):
+            assert "a lifeline is for the members" in refusal(await http.get("/v1/lifeline", headers=headers), 401)
+        headers = {"HANas-Mac": mac(KEY, "lifeline", b"me"), "HANas-Member": "me"}
+        answer = await http.get("/v1/lifeline", headers=headers)
+        assert (answer.status_code, "connection" in answer.headers) == (204, False)
+        listener.folder_id = None
+    async with client(listener.app()) as http:
+        refusal(await http.get("/v1/lifeline", headers=headers), 401)
 
 
 async def test_only_what_must_be_there_must_be_there() -> None:
@@ -74,7 +144,8 @@ async def test_only_what_must_be_there_must_be_there() -> None:
     news: dict[str, Any] = {"epoch": 1, "state": "elect"}
     least: dict[str, Any] = {"member": "m", "incarnation": "i", "folderId": FOLDER_ID, "logs": [news]}
     async with client(listener.app()) as http:
-        assert (await http.post("/v1/keepalive", json={**least, "newer": [1]})).status_code == 200
+        body = msgspec.json.encode({**least, "newer": [1]})
+        assert (await http.post("/v1/keepalive", content=body, headers=proven(body))).status_code == 200
         for missing in least:
             part = {name: value for name, value in least.items() if name != missing}
             assert "this is no keep-alive" in refusal(await http.post("/v1/keepalive", json=part), 400)
@@ -138,7 +209,7 @@ async def test_a_secret_is_asked_for_before_anything_is_read() -> None:
             answer = await http.post("/v1/keepalive", content=b"nonsense", headers=headers)
             assert "HANAS_SECRET_FILE" in refusal(answer, 401)
         for secret in ("old", "new"):
-            headers = {"Authorization": f"Bearer {secret}"}
+            headers = {"Authorization": f"Bearer {secret}", **proven(DOCUMENT)}
             assert (await http.post("/v1/keepalive", content=DOCUMENT, headers=headers)).status_code == 200
     assert len(listener.heard) == 2
 
@@ -181,7 +252,7 @@ class Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        if self._answer and self._received.endswith(DOCUMENT):
+        if self._answer and self._received.endswith(b"}"):
             self._transport.write(self._answer)
 
 
@@ -233,24 +304,32 @@ async def test_it_reaches_every_peer_that_answers_and_tells_of_the_others() -> N
     strange = Listener()
     strange.folder_id = "e" * 32
     endpoints.append(await serving(strange))
-    urls = [*(url for _, url in endpoints), f"http://127.0.0.1:{free_port()}", "http://"]
+    peers = {
+        "one": LinkPeer(endpoints[0][1], KEY),
+        "other": LinkPeer(endpoints[1][1], KEY),
+        "strange": LinkPeer(endpoints[2][1], KEY),
+        "started anew": LinkPeer(endpoints[0][1], "6" * 32),
+        "nobody": LinkPeer(f"http://127.0.0.1:{free_port()}", KEY),
+        "no-url": LinkPeer("http://", KEY),
+    }
     async with sending("secret") as (sender, answers):
-        sender.send(KEEPALIVE, dict.fromkeys(urls, True))
-        await answers.until(5)
-    assert sorted(answers.epochs) == [(), (), (), (3,), (4,)]
+        sender.send(KEEPALIVE, dict.fromkeys(peers.values(), True))
+        await answers.until(6)
+    assert sorted(answers.epochs) == [(), (), (), (), (3,), (4,)]
     assert (one.heard, other.heard) == ([KEEPALIVE], [KEEPALIVE])
     await asyncio.gather(*(endpoint.stop() for endpoint, _ in endpoints))
 
 
 async def test_each_keepalive_has_a_connection_of_its_own_and_names_its_sender() -> None:
-    body = json.dumps({"epochs": [3]}).encode()
+    body = json.dumps({"epochs": [3], "time": 5, "proof": "a" * 64}).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     async with raw_peer(head + body) as (url, connections), sending() as (sender, answers):
         for count in (1, 2, 3):
-            sender.send(KEEPALIVE, {url: True})
+            sender.send(KEEPALIVE, {LinkPeer(url, KEY): True})
             await answers.until(count)
-        assert answers.epochs == 3 * [(3,)]
+        assert answers.epochs == 3 * [()], "whoever answers there cannot prove that it is the peer"
         assert len(connections) == 3
+        assert all(received.endswith(b'"echo":null}') for _, received in connections)
         assert all(b"hanas-member: worker-1\r\n" in received.lower() for _, received in connections)
 
 
@@ -259,9 +338,10 @@ async def test_a_peer_that_never_answers_holds_up_nobody() -> None:
     endpoint, url = await serving(listener)
     async with raw_peer() as (dead, connections), sending() as (sender, answers):
         for count in range(1, 21):
-            sender.send(KEEPALIVE, {dead: True, url: True})
+            sender.send(KEEPALIVE, {LinkPeer(dead, "6" * 32): True, LinkPeer(url, KEY): True})
             await answers.until(count)
         assert answers.epochs == 20 * [(3,)]
+        assert listener.fresh == [False, *19 * [True]]
         # However long it lasts, only a few wait for the dead one.
         assert 1 <= len(connections) <= 4
     await endpoint.stop()
@@ -270,7 +350,7 @@ async def test_a_peer_that_never_answers_holds_up_nobody() -> None:
 @pytest.mark.parametrize("answer", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
 async def test_one_that_is_not_answered_well_or_in_time_is_lost(answer: bytes) -> None:
     async with raw_peer(answer) as (url, _), sending(timeout=AMPLE_SECONDS if answer else 0.05) as (sender, answers):
-        sender.send(KEEPALIVE, {url: True})
+        sender.send(KEEPALIVE, {LinkPeer(url, KEY): True})
         await answers.until(1)
         assert answers.epochs == [()]
 
@@ -284,7 +364,9 @@ class Wires:
         self.under_way = self.most = 0
         self.dead: set[str] = set()
 
-    async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
+    async def post(
+        self, url: str, body: bytes, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         self.sent.setdefault(url.removesuffix("/v1/keepalive"), []).append(self._clock.time())
         self.under_way += 1
         self.most = max(self.most, self.under_way)
@@ -294,11 +376,13 @@ class Wires:
                 raise TimeoutError
             if "dead" in url or url.removesuffix("/v1/keepalive") in self.dead:
                 raise ConnectionRefusedError
-            return 200, b'{"epochs":[3]}'
+            answer = KeepAliveAnswer((3,), 1, "")
+            content = answer.content((headers or {})[MAC_HEADER])
+            return 200, msgspec.json.encode(msgspec.structs.replace(answer, proof=mac(KEY, "answer", content)))
         finally:
             self.under_way -= 1
 
-    async def until_closed(self, url: str, timeout: float) -> None:
+    async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
         raise NotImplementedError
 
 
@@ -312,7 +396,7 @@ def play(seconds: float, urls: Mapping[str, bool], at: Mapping[float, Mapping[st
         sender, present = Sender(wires, 0.25, INTERVAL, lambda *_: None), urls
         for step in range(round(seconds / INTERVAL)):
             present = (at or {}).get(round(step * INTERVAL, 2), present)
-            sender.send(KEEPALIVE, present)
+            sender.send(KEEPALIVE, {LinkPeer(url, KEY): alive for url, alive in present.items()})
             await asyncio.sleep(INTERVAL)
         sender.close()
 

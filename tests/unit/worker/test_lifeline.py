@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from hanas_serving.gate import Gate
 from hanas_serving.server import HttpEndpoint, bind
+from hanas_worker.neighbours.authenticity import Verifier, mac
 from hanas_worker.neighbours.keepalives import LIFELINE_PATH, LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS, Lifeline
 from hanas_worker.neighbours.outbound import HttpOutbound
@@ -16,6 +18,11 @@ from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.ports import free_port
 
 SECRET = "s" * 32
+KEY = "5" * 32
+
+
+def key() -> str | None:
+    return KEY
 
 
 class Peer:
@@ -45,7 +52,7 @@ class Peer:
 @pytest.fixture
 async def lifeline() -> AsyncIterator[Lifeline]:
     outbound = HttpOutbound("b", (SECRET,))
-    lifeline = Lifeline(outbound, 0.01)
+    lifeline = Lifeline(outbound, "b", 0.01)
     yield lifeline
     lifeline.let_go()
     await outbound.close()
@@ -54,7 +61,7 @@ async def lifeline() -> AsyncIterator[Lifeline]:
 async def test_it_tells_each_time_that_the_other_side_closes(lifeline: Lifeline) -> None:
     peer, closed = Peer(), []
     async with await peer.listen():
-        holding = lifeline.hold(peer.url, lambda: closed.append(1))
+        holding = lifeline.hold(peer.url, key, lambda: closed.append(1))
         for count in (1, 2):
             await until(lambda: len(peer.open) == 1)
             assert len(closed) == count - 1
@@ -63,12 +70,22 @@ async def test_it_tells_each_time_that_the_other_side_closes(lifeline: Lifeline)
         assert not holding.done()
     assert b"HANas-Member: b\r\n" in peer.asked[0]
     assert f"Authorization: Bearer {SECRET}\r\n".encode() in peer.asked[0]
+    assert f"HANas-Mac: {mac(KEY, 'lifeline', b'b')}\r\n".encode() in peer.asked[0]
+
+
+async def test_it_waits_until_the_key_is_known(lifeline: Lifeline) -> None:
+    peer, keys = Peer(), iter([None, None, KEY])
+    async with await peer.listen():
+        holding = lifeline.hold(peer.url, lambda: next(keys), lambda: None)
+        await until(lambda: len(peer.open) == 1)
+        peer.hang_up()
+    assert (list(keys), holding.done()) == ([], False)
 
 
 async def test_a_connection_that_cannot_be_made_tells_nothing(lifeline: Lifeline) -> None:
     peer, closed = Peer(), []
-    first = lifeline.hold(peer.url, lambda: closed.append(1))
-    second = lifeline.hold(peer.url, lambda: closed.append(1))
+    first = lifeline.hold(peer.url, key, lambda: closed.append(1))
+    second = lifeline.hold(peer.url, key, lambda: closed.append(1))
     async with await peer.listen():
         await until(lambda: len(peer.open) == 1)
         assert closed == []
@@ -81,7 +98,7 @@ async def test_a_connection_that_cannot_be_made_tells_nothing(lifeline: Lifeline
 async def test_who_does_not_know_what_it_is_asked_tells_nothing(lifeline: Lifeline, answer: bytes) -> None:
     peer, closed = Peer(answer), []
     async with await peer.listen():
-        holding = lifeline.hold(peer.url, lambda: closed.append(1))
+        holding = lifeline.hold(peer.url, key, lambda: closed.append(1))
         for count in (1, 2, 3):
             await until(lambda: len(peer.asked) >= count)  # noqa: B023
             peer.hang_up()
@@ -91,7 +108,7 @@ async def test_who_does_not_know_what_it_is_asked_tells_nothing(lifeline: Lifeli
 async def test_who_lets_go_hears_nothing_more(lifeline: Lifeline) -> None:
     peer, closed = Peer(), []
     async with await peer.listen():
-        holding = lifeline.hold(peer.url, lambda: closed.append(1))
+        holding = lifeline.hold(peer.url, key, lambda: closed.append(1))
         await until(lambda: len(peer.open) == 1)
         lifeline.let_go()
         async with asyncio.timeout(AMPLE_SECONDS):
@@ -102,7 +119,8 @@ async def test_who_lets_go_hears_nothing_more(lifeline: Lifeline) -> None:
 
 async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) -> None:
     port, closed = free_port(), []
-    link = LinkEndpoint((SECRET,))
+    link = LinkEndpoint((SECRET,), Gate())
+    link.join("f" * 32, Verifier(KEY, 1.0, asyncio.get_running_loop().time), lambda _, __: ())
     asked = []
 
     async def counted(scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +129,7 @@ async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) 
 
     endpoint = HttpEndpoint(counted, bind(port, "LINK_PORT"), idle_seconds=IDLE_SECONDS)
     await endpoint.start()
-    holding = lifeline.hold(f"http://localhost:{port}", lambda: closed.append(1))
+    holding = lifeline.hold(f"http://localhost:{port}", key, lambda: closed.append(1))
     await until(lambda: asked == [LIFELINE_PATH])
     assert closed == []
     async with asyncio.timeout(AMPLE_SECONDS):
@@ -136,13 +154,13 @@ async def test_a_name_that_nobody_knows_tells_nothing_and_leaves_no_error_behind
     outbound = HttpOutbound("b", ())
     tries, until_closed = [], outbound.until_closed
 
-    async def counted(url: str, timeout: float) -> None:
+    async def counted(url: str, timeout: float, headers: Mapping[str, str]) -> None:
         tries.append(url)
-        await until_closed(url, timeout)
+        await until_closed(url, timeout, headers)
 
     monkeypatch.setattr(outbound, "until_closed", counted)
-    lifeline = Lifeline(outbound, 0.01)
-    holding = lifeline.hold("http://nowhere.test:4001", lambda: closed.append(1))
+    lifeline = Lifeline(outbound, "b", 0.01)
+    holding = lifeline.hold("http://nowhere.test:4001", key, lambda: closed.append(1))
     await until(lambda: len(tries) == 3)
     [late] = searches  # all wait for the one that is under way
     late.set_exception(socket.gaierror(-3, "Temporary failure in name resolution"))

@@ -11,6 +11,7 @@ from hanas_core.members.documents import LOG
 from hanas_core.members.mailboxes import Answers, Box, LogProbe, Mailboxes, Probe
 from hanas_core.members.registry import Registry
 from hanas_core.state.judge import Outcome, Write
+from hanas_core.state.queue import MOST_QUEUED_BYTES
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving.lanes import Lane, SystemThread
@@ -60,6 +61,7 @@ async def post() -> AsyncIterator[Post]:
         state.replica,
         lanes=(Lane(Duty.COMMIT, SystemThread), Lane(Duty.READ_CHECK, SystemThread)),
         timeout=AMPLE_SECONDS,
+        queue_bytes=MOST_QUEUED_BYTES,
         on_end=lambda ended, why: None,
         on_room_needed=lambda: None,
     )

@@ -148,3 +148,59 @@ async def test_a_compaction_gives_up_the_reserve_for_its_claim(main: Serving) ->
     assert tenure._reserve is not None
     assert main.service.log.spare is not None
     assert await main.put() is Result.CREATED
+
+
+# ---------------------------------------------------------------------- a log that fills fast
+
+
+def stock_of(main: Serving) -> int:
+    return len(main.driver.tenure._spares)
+
+
+async def fill_fast(main: Serving) -> None:
+    """Have two segments used in a quarter of a second, where preparing one takes as long."""
+    await main.driver.tenure.prepare()
+    await main.driver.tenure.prepare()
+    now, pace = main.driver.state.host.now, main.driver.tenure._pace
+    pace.used(now - 0.25)
+    pace.used(now)
+    pace.prepared(0.25)
+
+
+async def stock_slowly(main: Serving) -> None:
+    """Prepare more, on a volume where that took long the last time."""
+    main.driver.tenure._pace.prepared(10.0)
+    await main.driver.tenure.stock()
+
+
+async def test_more_is_prepared_while_the_log_fills_fast(main: Serving) -> None:
+    await main.driver.tenure.stock()
+    assert stock_of(main) <= 1, "a log that hardly grows needs no more"
+    await fill_fast(main)
+    for stock in (2, 3, 4):
+        await stock_slowly(main)
+        assert stock_of(main) == stock
+
+
+async def test_a_volume_with_little_room_gets_no_stock_and_is_not_full_for_that(main: Serving) -> None:
+    await fill_fast(main)
+    main.folder.free_bytes = 5 << 20
+    await main.driver.tenure.stock()
+    assert (stock_of(main), main.full()) == (1, False)
+
+
+async def test_a_stock_that_nobody_needs_goes_but_for_one(main: Serving) -> None:
+    await fill_fast(main)
+    await stock_slowly(main)
+    await stock_slowly(main)
+    assert stock_of(main) == 3
+    spares = list(main.driver.tenure._spares)
+    main.service.end("another one took over")
+    while stock_of(main) > 1:
+        before = stock_of(main)
+        await main.driver.tenure.stock()
+        assert stock_of(main) == before - 1
+    await main.driver.tenure.stock()
+    assert stock_of(main) == 1
+    present = {f"{names.TEMPORARY}/{base}" for base in run(main.folder.other().names(names.TEMPORARY))}
+    assert len(present.intersection(spares)) <= 1

@@ -16,6 +16,7 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Expected, Place
 from hanas_core.log.claims import highest_claim
 from hanas_core.members import cluster
 from hanas_core.members.documents import MainInfo, Report
+from hanas_core.members.registry import Registry
 from hanas_core.members.roles import MainState
 from hanas_core.members.timing import LAN
 from hanas_core.members.verdicts import Verdict
@@ -116,12 +117,27 @@ def nobody() -> str:
 
 
 async def test_the_first_overseer_that_answers_decides(stage: Stage) -> None:
+    for member in ("three", "four", "five", "six", "one"):
+        run(Registry(stage.folder).slot_of(member, "1" * 32, *ADDRESSES))
     overseer = await stage.overseer(200, msgspec.json.encode(PLACE))
     client = stage.client(nobody(), "http://", overseer.url, secrets=("new", "old"))
     assert await client.arrive(stage.folder, arrival()) == PLACE
     assert client.reachable
     assert overseer.asked == [("/v1/claim", msgspec.to_builtins(arrival()), "Bearer new")]
     assert stage.main() is None
+
+
+async def test_an_overseer_of_a_copy_of_this_folder_is_found_out(stage: Stage) -> None:
+    for member in ("three", "four", "five", "six"):
+        run(Registry(stage.folder).slot_of(member, "1" * 32, *ADDRESSES))
+    client = stage.client((await stage.overseer(200, msgspec.json.encode(PLACE))).url)
+    with pytest.raises(FolderError, match="members/004"):
+        await client.arrive(stage.folder, arrival())
+    run(Registry(stage.folder).slot_of("seven", "1" * 32, *ADDRESSES))
+    with pytest.raises(
+        Rejected, match="gave this worker slot 4, which is that of seven in this folder: it uses another"
+    ):
+        await client.arrive(stage.folder, arrival())
 
 
 @pytest.mark.parametrize("status", [500, 503])
@@ -171,7 +187,7 @@ async def test_what_the_folder_refuses_is_a_refusal_too(stage: Stage) -> None:
 
 @pytest.mark.parametrize("status", [200, 409])
 async def test_the_answer_to_a_challenge_is_in_the_folder(stage: Stage, status: int) -> None:
-    overseer = await stage.overseer(status, b"whatever")
+    overseer = await stage.overseer(status, msgspec.json.encode({"epoch": 2, "main": PLACE.main}))
     await stage.client(overseer.url).challenge(stage.folder, challenge(1, "two"), ADDRESSES)
     [(path, told, _)] = overseer.asked
     assert (path, told["expected"]) == ("/v1/takeover", {"epoch": 1, "main": "two"})
@@ -189,11 +205,36 @@ async def test_a_challenge_without_an_overseer_is_decided_by_the_number(stage: S
 
 
 async def test_a_challenge_that_is_refused(stage: Stage) -> None:
-    overseer = await stage.overseer(400, Problem(400, "no reason for a takeover").answer().body)
-    with pytest.raises(Rejected, match="no reason for a takeover"):
-        await stage.client(overseer.url).challenge(stage.folder, challenge(1, "two"), ADDRESSES)
     with pytest.raises(Rejected, match="there is no main to replace yet"):
         await stage.client(nobody()).challenge(stage.folder, challenge(1, "two"), ADDRESSES)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (421, Problem(421, "this is another cluster").answer().body),
+        (409, Problem(409, "the folder here is another one").answer().body),
+        (409, b"<html>"),
+        (404, b"<html>"),
+        (400, Problem(400, "no").answer().body),
+        (200, b"hello"),
+    ],
+)
+async def test_a_stranger_at_the_address_of_an_overseer_forbids_no_takeover(
+    stage: Stage, status: int, body: bytes
+) -> None:
+    await stage.client(nobody()).arrive(stage.folder, arrival("two", incarnation="2" * 32))
+    client = stage.client((await stage.overseer(status, body)).url)
+    await client.challenge(stage.folder, challenge(1, "two"), ADDRESSES)
+    assert stage.main() == (2, "one")
+    assert not client.reachable
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 421])
+async def test_a_stranger_at_the_address_of_an_overseer_is_none(stage: Stage, status: int) -> None:
+    client = stage.client((await stage.overseer(status, b"{}")).url)
+    assert not await client.report(REPORT)
+    assert not client.reachable
 
 
 async def test_any_answer_shows_that_an_overseer_can_be_reached(stage: Stage) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from hanas_core.members.documents import LogPresence, Presence
 from hanas_core.members.registry import Registration
 from hanas_core.members.roles import Role
-from hanas_worker.host.peers import Peers
+from hanas_worker.host.peers import LinkPeer, Peers
 
 
 def registration(member: str, slot: int) -> Registration:
@@ -71,35 +71,32 @@ def test_slots() -> None:
     assert (peers.slot_of("me"), peers.slot_of("one"), peers.slot_of("two")) == (0, 1, None)
 
 
-def urls(peers: Peers, now: float) -> dict[str, bool]:
-    return peers.link_urls(now, 3.0)
+def peers_of(peers: Peers, now: float) -> dict[LinkPeer, bool]:
+    return peers.link_peers(now, 3.0)
 
 
 def test_keepalives_go_to_where_a_member_says_that_it_is_now() -> None:
     peers = Peers("me")
-    moved = presence("one", link_url="http://elsewhere:1")
+    moved = presence("one", link_url="http://elsewhere:1", link_key="a" * 32)
     peers.update(0.0, REGISTRATIONS, [presence("me"), moved, presence("two")])
-    assert urls(peers, 0.0) == {"http://elsewhere:1": False, "http://two:4001": False}
+    assert peers_of(peers, 0.0) == {("http://elsewhere:1", "a" * 32): False, ("http://two:4001", ""): False}
     # A short silence is no reason to stop: the member may only be unable to write.
-    assert set(urls(peers, 59.0)) == {"http://elsewhere:1", "http://two:4001"}
+    assert len(peers_of(peers, 59.0)) == 2
     peers.update(59.0, REGISTRATIONS, [None, presence("one", 2, link_url="http://elsewhere:1"), None])
-    assert urls(peers, 61.0) == {"http://elsewhere:1": True}
-    assert urls(peers, 62.1) == {"http://elsewhere:1": False}
-
-
-def test_members_with_one_address_get_one_keepalive() -> None:
-    """Each worker on a machine that got a new id at every start left a block with the address of the present one."""
-    peers = Peers("me")
-    for counter in (1, 2):
-        peers.update(
-            0.0,
-            REGISTRATIONS,
-            [None, presence("one", 1, link_url="http://same:1"), presence("two", counter, link_url="http://same:1")],
-        )
-    assert urls(peers, 0.0) == {"http://same:1": True}
+    assert peers_of(peers, 61.0) == {("http://elsewhere:1", ""): True}
+    assert peers_of(peers, 62.1) == {("http://elsewhere:1", ""): False}
 
 
 def test_who_has_left_gets_no_keepalives() -> None:
     peers = Peers("me")
     peers.update(0.0, REGISTRATIONS, [None, presence("one"), presence("two", left=True)])
-    assert set(urls(peers, 0.0)) == {"http://one:4001"}
+    assert set(peers_of(peers, 0.0)) == {("http://one:4001", "")}
+
+
+def test_a_key_is_that_of_one_incarnation() -> None:
+    peers = Peers("me")
+    assert peers.link_key("one", "1" * 16) is None
+    peers.update(0.0, REGISTRATIONS, [None, presence("one", link_key="a" * 32)])
+    assert (peers.link_key("one", "1" * 16), peers.link_key("one", "2" * 16)) == ("a" * 32, None)
+    peers.update(1.0, REGISTRATIONS, [None, presence("one", incarnation="2" * 16, link_key="b" * 32)])
+    assert (peers.link_key("one", "1" * 16), peers.link_key("one", "2" * 16)) == (None, "b" * 32)

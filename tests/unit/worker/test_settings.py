@@ -3,8 +3,12 @@
 import socket
 from pathlib import Path
 
+import pytest
+
 from hanas_core.members.member import IsolationPolicy
 from hanas_core.members.timing import CLOUD, LAN
+from hanas_serving import machine
+from hanas_serving.settings import SettingError
 from hanas_worker.host import settings
 
 
@@ -62,3 +66,23 @@ def test_everything_said(tmp_path: Path) -> None:
     assert (read.secrets, read.client_tokens) == (("s",), ("a", "b"))
     assert (read.timing, read.policy) == (CLOUD, IsolationPolicy.STEP_DOWN)
     assert (read.value_bytes, read.segment_bytes) == (1 << 20, 2 << 20)
+
+
+def test_the_memory_for_bodies_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    mib = 1 << 20
+    for limit, default, cache in ((512, 128, 128), (64, 32, 16), (1 << 20, 1024, 256)):
+        monkeypatch.setattr(machine, "memory_limit", lambda limit=limit: limit * mib)
+        read = settings.read({})
+        assert (read.memory_bytes, read.cache_bytes) == (default * mib, cache * mib)
+        assert read.queue_bytes == min(64, default // 4) * mib
+    monkeypatch.setattr(machine, "memory_limit", lambda: 512 * mib)
+    large = {"HANAS_VALUE_BYTES": str(64 * mib), "HANAS_SEGMENT_BYTES": str(128 * mib)}
+    assert settings.read(large).memory_bytes == 256 * mib
+    assert settings.read({"HANAS_MEMORY": str(32 * mib)}).memory_bytes == 32 * mib
+    for wrong in (
+        {"HANAS_MEMORY": str(32 * mib - 1)},
+        {**large, "HANAS_MEMORY": str(255 * mib)},
+        {"HANAS_MEMORY": "1G"},
+    ):
+        with pytest.raises(SettingError, match="HANAS_MEMORY="):
+            settings.read(wrong)

@@ -15,6 +15,7 @@ from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
+from hanas_serving.budget import Budget
 from hanas_worker import store as stores
 from hanas_worker.log import service as services
 from hanas_worker.log.driver import LogDriver
@@ -111,7 +112,7 @@ class Scene:
                 followed_epoch=0,
             ),
         )
-        self.store = Store(cast("LogDriver", self.node))
+        self.store = Store(cast("LogDriver", self.node), Budget())
 
     @property
     def index(self) -> Index:

@@ -21,7 +21,7 @@ from hanas_core.volume.folder import Folder
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 from hanas_worker.host.duties import Duty
-from hanas_worker.host.peers import Peers
+from hanas_worker.host.peers import LinkPeer, Peers
 from hanas_worker.host.settings import WorkerSettings
 
 _log = logging.getLogger("hanas.worker")
@@ -40,6 +40,8 @@ class Host:
         self.folder_id = folder_id
         self.runtime = runtime
         self.incarnation = runtime.nonce()
+        self.link_key = runtime.nonce()
+        """What is sent to this process over the link is made with it (hanas_worker.neighbours.authenticity)."""
         self.peers = Peers(settings.member)
         self.slot = -1
         """The own mailbox slot, set at the arrival."""
@@ -96,9 +98,9 @@ class Host:
         """Return the other members that are alive and have not left."""
         return [other for other in self.peers.alive(self.now, self._peer_silence) if not other.left]
 
-    def link_urls(self) -> dict[str, bool]:
-        """Return the URLs for keep-alives, and whether a member at each is alive."""
-        return self.peers.link_urls(self.now, self._peer_silence)
+    def link_peers(self) -> dict[LinkPeer, bool]:
+        """Return who gets keep-alives, and whether it is alive."""
+        return self.peers.link_peers(self.now, self._peer_silence)
 
     @property
     def _peer_silence(self) -> float:

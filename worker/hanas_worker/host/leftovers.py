@@ -1,6 +1,9 @@
 """What earlier processes of a worker left behind in the folder."""
 
+import contextlib
+
 from hanas_core.volume import names
+from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
 
 
@@ -12,5 +15,6 @@ async def clear_temporary(folder: Folder, member: str, incarnation: str) -> int:
         if (owner := names.owner_of_temporary(name)) and owner[0] == member and owner[1] != incarnation
     ]
     for name in leftovers:
-        await folder.remove(f"{names.TEMPORARY}/{name}")
+        with contextlib.suppress(FolderError):  # one that is no file stops no start
+            await folder.remove(f"{names.TEMPORARY}/{name}")
     return len(leftovers)

@@ -24,6 +24,13 @@ class _Pulse(NamedTuple):
     """It was seen to increase, or to be another incarnation's."""
 
 
+class LinkPeer(NamedTuple):
+    """Where a member takes keep-alives, and the key that they are made with."""
+
+    url: str
+    key: str
+
+
 class Peers:
     """The other members, and when the counter of each last increased, by the own clock."""
 
@@ -31,6 +38,8 @@ class Peers:
         """Know nobody yet."""
         self._member = member
         self._pulses: dict[str, _Pulse] = {}
+        self.read_at = 0.0
+        """When the mail was last processed, by the own clock."""
         self.registrations: list[Registration] = []
         self.presence: dict[str, Presence] = {}
         self.own_block: Presence | None = None
@@ -38,6 +47,7 @@ class Peers:
 
     def update(self, now: float, registrations: list[Registration], presence: list[Presence | None]) -> None:
         """Process the mail; a block counts only in the slot of its own member."""
+        self.read_at = now
         self.registrations = registrations
         for registration, block in zip(registrations, presence, strict=False):
             if block is None or block.member != registration.member:
@@ -67,13 +77,18 @@ class Peers:
         pulse = self._pulses[member]
         return pulse.moved and now - pulse.at <= within
 
-    def link_urls(self, now: float, within: float) -> dict[str, bool]:
-        """Return the URLs for keep-alives, and whether a member at each is alive (``within`` as above).
+    def link_key(self, member: str, incarnation: str) -> str | None:
+        """Return the key for what is sent to this incarnation of ``member``; None while it does not show itself."""
+        block = self.presence.get(member)
+        return None if block is None or block.incarnation != incarnation else block.link_key
+
+    def link_peers(self, now: float, within: float) -> dict[LinkPeer, bool]:
+        """Return who gets keep-alives, and whether it is alive (``within`` as above).
 
         Without those who have left, or have been silent for a minute.
         """
-        urls: dict[str, bool] = {}
-        for member, block in self.presence.items():
-            if not block.left and now - self._pulses[member].at <= _FORGET_AFTER:
-                urls[block.link_url] = urls.get(block.link_url, False) or self._moved(member, now, within)
-        return urls
+        return {
+            LinkPeer(block.link_url, block.link_key): self._moved(member, now, within)
+            for member, block in self.presence.items()
+            if not block.left and now - self._pulses[member].at <= _FORGET_AFTER
+        }

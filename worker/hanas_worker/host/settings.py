@@ -7,12 +7,17 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hanas_core.members.member import IsolationPolicy
+from hanas_core.state.queue import MOST_QUEUED_BYTES
 from hanas_core.state.valuecache import DEFAULT_BYTES
 from hanas_core.volume import names
-from hanas_serving import settings
+from hanas_serving import machine, settings
 from hanas_serving.settings import ComponentSettings, SettingError
 
 MIB = 1 << 20
+_LEAST_MEMORY = 32 * MIB
+_MOST_DEFAULT_MEMORY = 1024 * MIB
+_VALUES_IN_MEMORY = 4
+"""So many of the largest values fit into the memory for bodies and answers, at least."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -31,12 +36,19 @@ class WorkerSettings(ComponentSettings, frozen=True, kw_only=True):
     """Size of a segment file, bytes."""
     cache_bytes: int
     """Values kept in memory, bytes."""
+    memory_bytes: int
+    """For bodies and answers under way, bytes."""
     snapshot_bytes: int
     """The main takes a snapshot of its index after this much log, bytes."""
     compact_share: float
     """The log is compacted when this share of its space is garbage, 0 to 1."""
     compact_bytes: int
     """... and at least this much, bytes."""
+
+    @property
+    def queue_bytes(self) -> int:
+        """What of `memory_bytes` is for writes that wait for their commit, bytes."""
+        return min(MOST_QUEUED_BYTES, self.memory_bytes // 4)
 
 
 def read(environment: Mapping[str, str]) -> WorkerSettings:
@@ -60,6 +72,11 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
             f"HANAS_SEGMENT_BYTES={segment_bytes}: must be a multiple of 4096 and at least twice HANAS_VALUE_BYTES "
             f"({value_bytes})"
         )
+    limit = machine.memory_limit()
+    least = max(_LEAST_MEMORY, _VALUES_IN_MEMORY * value_bytes)
+    memory_bytes = settings.bytes_count(
+        environment, "HANAS_MEMORY", max(least, min(_MOST_DEFAULT_MEMORY, limit // 4)), least, 1 << 50
+    )
     return WorkerSettings(
         **msgspec.structs.asdict(common),
         link_port=link_port,
@@ -72,7 +89,8 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
         ),
         value_bytes=value_bytes,
         segment_bytes=segment_bytes,
-        cache_bytes=settings.bytes_count(environment, "HANAS_CACHE_BYTES", DEFAULT_BYTES, 0, 1 << 50),
+        cache_bytes=settings.bytes_count(environment, "HANAS_CACHE_BYTES", min(DEFAULT_BYTES, limit // 4), 0, 1 << 50),
+        memory_bytes=memory_bytes,
         snapshot_bytes=settings.bytes_count(environment, "HANAS_SNAPSHOT_BYTES", 64 * MIB, 64 << 10, 1 << 50),
         compact_share=settings.share(environment, "HANAS_COMPACT_SHARE", 0.5, 0.1, 0.95),
         compact_bytes=settings.bytes_count(environment, "HANAS_COMPACT_BYTES", 256 * MIB, MIB, 1 << 50),

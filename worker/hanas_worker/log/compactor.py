@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 
 from hanas_core.log.batches import FIRST_OFFSET
@@ -10,7 +11,7 @@ from hanas_core.upkeep import compaction
 from hanas_core.upkeep.compaction import Plan
 from hanas_core.upkeep.merging import MergeFiles, Merger
 from hanas_core.volume import names
-from hanas_core.volume.errors import FolderError
+from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_serving.lanes import Owned
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
@@ -21,6 +22,8 @@ _log = logging.getLogger("hanas.worker")
 
 _REST = 3.0
 """Pause between two steps, as a multiple of the time of the last one, for the sake of commits."""
+_FIRST_WAIT, _LONGEST_WAIT = 60.0, 4 * 3600.0
+"""Pause after a compaction that failed, doubled by each further one: one that fails late costs two epochs. Seconds."""
 _SHARE_ON_FULL_VOLUME = 0.02
 """The share of garbage that is worth a compaction on a full volume."""
 
@@ -38,6 +41,10 @@ class Compactor:
         self._rest = (0, 0)
         """The epoch, and its garbage that the next compaction would make again, bytes: the part of the merged segments
         that is no value, and the unused rest of the segment that the roll has closed."""
+        self._failures = 0
+        """How many compactions failed, one after the other."""
+        self._not_before = -math.inf
+        self._last_error: FolderError | None = None
         self.running = False
         self.runs = 0
         """How often this worker has compacted."""
@@ -56,7 +63,13 @@ class Compactor:
     async def compact(self) -> None:
         """Compact if it is worth it. Raises FolderError."""
         service = self._state.service
-        if service is None or (plan := await self._plan(service)) is None:
+        if service is None:
+            return
+        if self._host.now < self._not_before:
+            if self._last_error is not None:
+                raise type(self._last_error)(str(self._last_error))  # it still stands
+            return
+        if (plan := await self._plan(service)) is None:
             return
         self.running = True
         spare = None
@@ -65,10 +78,21 @@ class Compactor:
                 spare = await self._tenure.spare_on_full_volume()
             if await self._compact(service, plan, spare):
                 spare = None
+        except NoSpace:
+            raise  # whatever makes room is needed at once
+        except FolderError as error:
+            self._put_off(error)
+            raise
         finally:
             self.running = False
             if spare is not None:
                 await self._tenure.discard(spare)
+
+    def _put_off(self, error: FolderError | None) -> None:
+        """Try it again later. ``error``: what the folder did, None if the epoch ended."""
+        self._not_before = self._host.now + min(_FIRST_WAIT * 2.0**self._failures, _LONGEST_WAIT)
+        self._failures = min(self._failures + 1, 16)
+        self._last_error = error
 
     async def _plan(self, service: Service) -> Plan | None:
         settings, live = self._host.settings, self._state.replica.index.live
@@ -87,7 +111,9 @@ class Compactor:
         if merged is None:
             return False
         if not await self._tenure.roll(service, plan, merged, spare):
+            self._put_off(None)
             return True
+        self._failures, self._last_error = 0, None
         state.replica.compacted(service.manifest)
         await self._learn()
         await self._tenure.remove_leftovers(service.manifest)

@@ -7,8 +7,10 @@ each on its interval or when it is woken:
     log       tailing as a backup                              hanas_worker.log.follower
     places    where values have moved                          hanas_worker.log.follower
     prepare   zero-written space for the next segment          hanas_worker.log.tenure
+    stock     more such space, while the log fills fast        hanas_worker.log.tenure
     compact   merging old segments, and a new epoch for that   hanas_worker.log.compactor
     snapshot  the index, for cold starts                       hanas_worker.log.snapshots
+    remove    what processes that died left behind             hanas_worker.log.caretaker
 """
 
 import asyncio
@@ -31,8 +33,10 @@ from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_core.volume.folder import Folder
 from hanas_worker.host.duties import Duty
+from hanas_worker.log.caretaker import LOOKS, Caretaker
 from hanas_worker.log.compactor import Compactor
 from hanas_worker.log.follower import Follower
+from hanas_worker.log.hearing import Hearing
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.service import Service
 from hanas_worker.log.snapshots import Snapshots
@@ -68,6 +72,8 @@ class LogDriver:
         self.tenure = Tenure(state)
         self.values = Values(state)
         self.compactor = Compactor(state, self.tenure, self._learn_places)
+        self._caretaker = Caretaker(state, self.tenure)
+        self.hearing = Hearing(state, self._note_conditions)
         self._host = state.host
         self._ways = ways
         self._snapshots = Snapshots(state)
@@ -86,12 +92,14 @@ class LogDriver:
 
     @property
     def main_url(self) -> str | None:
-        """Where clients are redirected to; None while there is no main that serves, or it is this worker."""
+        """Where clients are redirected to; None while no main was heard to serve, or it is this worker."""
         member, own_url = self.state.member, self._host.settings.advertise_url
         if member.claim is None or member.role is not Role.BACKUP or member.detector.verdict in TAKEOVER_VERDICTS:
             return None
         if member.claim.incarnation == member.incarnation or self.state.served_epoch != member.epoch:
             return None
+        if not member.detector.met:
+            return None  # nothing proves that it is a main of this folder: the claim may be one of another cluster
         if member.claim.advertise_url == own_url:
             return None  # the main was an earlier run of this worker: clients would be sent round in a circle
         return member.claim.advertise_url
@@ -113,8 +121,10 @@ class LogDriver:
                 (Duty.LOG, timing.tail_interval, self._follower.catch_up),
                 (Duty.PLACES, timing.watch_interval, self._learn_places),
                 (Duty.PREPARE, timing.presence_interval, self.tenure.prepare),
+                (Duty.STOCK, timing.presence_interval, self.tenure.stock),
                 (Duty.COMPACT, timing.presence_interval, self.compactor.compact),
                 (Duty.SNAPSHOT, timing.presence_interval, self._snapshots.take),
+                (Duty.REMOVE, timing.leftovers_after / LOOKS, self._caretaker.tidy),
             )
         ]
 
@@ -133,7 +143,7 @@ class LogDriver:
         if claim.epoch != member.epoch or member.role is not Role.BACKUP:
             return
         if sighting.unserved == 0:
-            member.detector.served()
+            member.served()
         if sighting.handed_over and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
             conclusion = member.detector.handed_over(host.now)
             self.do([conclusion] if conclusion else [])
@@ -189,7 +199,7 @@ class LogDriver:
     def _hold_on_to(self, claim: Claim) -> None:
         """Notice at once when the main's process dies."""
         detector, host = self.state.member.detector, self._host
-        host.keep(self._ways.hold(claim.link_url, lambda: detector.closed(host.now, claim.epoch)))
+        host.keep(self._ways.hold(claim, lambda: detector.closed(host.now, claim.epoch)))
 
     def _claim(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -213,6 +223,8 @@ class LogDriver:
             evidence=msgspec.Raw(msgspec.json.encode(conclusion.evidence)),
         )
         try:
+            if state.member.unserved:
+                await self._rehearse(claim)
             try:
                 accepted = await self._ways.challenge(challenge)
             except NoSpace:
@@ -223,7 +235,20 @@ class LogDriver:
         except FolderError as error:
             _log.warning("the takeover could not be asked for: %s", error)
         if state.member.epoch == conclusion.epoch:
-            state.member.detector.restart(host.now)
+            state.member.detector.fruitless(host.now)
+
+    async def _rehearse(self, claim: Claim) -> None:
+        """Make sure that what stopped the last takeover does not stop the next one, too. Raises FolderError.
+
+        A claim is for ever, and one that cannot serve helps nobody.
+        """
+        member = self.state.member
+        try:
+            await self.tenure.rehearse(claim)
+        except FolderError as error:
+            member.obstacle = error
+            raise
+        member.obstacle = None
 
     async def _hand_over(self, why: str) -> None:
         if await self.tenure.hand_over(why):
@@ -242,28 +267,6 @@ class LogDriver:
         return True
 
     # ------------------------------------------------------------------ what is told and shown of it
-
-    def hear(self, incarnation: str, news: LogNews) -> int:
-        """Process the news of a main; return the highest epoch that is known here."""
-        state, member, now = self.state, self.state.member, self._host.now
-        if news.epoch > member.epoch or news.state is MainState.HANDED_OVER:
-            state.wakers[Duty.WATCH].set()
-        elif news.epoch == member.epoch and member.role is Role.BACKUP:
-            self._note_conditions()  # a condition that ends here counts even if it began after the last tick
-            member.detector.heard(
-                now, news.epoch, incarnation, stalled_for=news.stalled_for, full=news.full, progress=news.progress
-            )
-            of_the_main = member.claim is not None and incarnation == member.claim.incarnation
-            if of_the_main and news.committed is not None and news.committed != state.committed:
-                state.committed = news.committed
-                state.wakers[Duty.LOG].set()
-        return member.epoch
-
-    def answered(self, epoch: int) -> None:
-        """Process a member's answer to the news: the highest epoch that it knows."""
-        self.state.member.reached(self._host.now)
-        if epoch > self.state.member.epoch:
-            self.state.wakers[Duty.WATCH].set()
 
     def news(self, unread_for: float) -> LogNews | None:
         """Return the news of a main or main-elect. ``unread_for``: age of the mail, seconds."""

@@ -51,7 +51,7 @@ class Follower:
         if applied == NOWHERE:
             _log_start(course)
         state.followed_epoch = state.served_epoch = epoch
-        state.member.detector.served()
+        state.member.served()
         return True
 
     async def _read_on(self) -> bool:

@@ -5,6 +5,7 @@ import msgspec
 from hanas_core.log.positions import Position
 from hanas_core.members.documents import LOG
 from hanas_core.members.roles import MainState
+from hanas_core.volume.folder import BLOCK_BYTES
 
 
 class LogNews(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -22,3 +23,11 @@ class LogNews(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     full: bool = False
     progress: str | None = None
     """How far a takeover is."""
+
+    @property
+    def committed_there(self) -> Position | None:
+        """The commit position, if it can be one of this epoch: no other may be a bound for a takeover."""
+        position = self.committed
+        if position is None or position.epoch != self.epoch or position.number < 1 or position.offset < BLOCK_BYTES:
+            return None
+        return position

@@ -49,10 +49,12 @@ class Service:
         *,
         lanes: tuple[Lane, Lane],
         timeout: float,
+        queue_bytes: int,
         on_end: Callable[["Service", str], None],
         on_room_needed: Callable[[], None],
     ) -> None:
         """Begin to serve. ``lanes``: for commits and for checks, closed at the end; ``timeout``: seconds.
+        ``queue_bytes``: what writes may take until they are answered, more are refused.
 
         An operation on the folder that takes longer ends the epoch.
         """
@@ -66,7 +68,7 @@ class Service:
         self.epoch = promotion.manifest.epoch
         self.full = False
         """No further segment can be prepared: the volume has no room."""
-        self._queue: GroupCommit[Written] = GroupCommit(replica, self.epoch, promotion.next_sequence)
+        self._queue: GroupCommit[Written] = GroupCommit(replica, self.epoch, promotion.next_sequence, queue_bytes)
         self._watch = promotion.watch
         self._timeout = timeout
         self._on_end = on_end

@@ -17,6 +17,7 @@ from hanas_core.upkeep import compaction
 from hanas_core.upkeep.compaction import Plan
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
 from hanas_worker.host.duties import Duty
+from hanas_worker.log.pace import Pace
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
 
@@ -43,6 +44,7 @@ class Tenure:
         self._spares: list[str] = []
         """Prepared space that no log has, by name."""
         self._spare_came = asyncio.Event()
+        self._pace = Pace()
         self._reserve: str | None = None
         self.rolling = False
         """A new epoch of this main is being begun: what the claims say meanwhile is its own doing."""
@@ -61,7 +63,7 @@ class Tenure:
                 promotion = await state.lend(lambda replica: self._promote(claim, spare, replica), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             _log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
-            state.member.ended(host.now, claim.epoch, 1)
+            state.member.failed(host.now, claim.epoch, None if isinstance(error, Sealed) else error)
             await self._seal(claim.epoch)
             await self.discard(spare)
             return
@@ -73,6 +75,7 @@ class Tenure:
             state.replica,
             lanes=(host.new_lane(Duty.COMMIT), host.new_lane(Duty.READ_CHECK)),
             timeout=host.timing.folder_timeout,
+            queue_bytes=host.settings.queue_bytes,
             on_end=self._ended,
             on_room_needed=state.wakers[Duty.PREPARE].set,
         )
@@ -96,6 +99,14 @@ class Tenure:
             progress=self._note,
             claiming=host.now - concluded_at if epoch and epoch == claim.follows else 0.0,
         )
+
+    async def rehearse(self, claim: Claim) -> None:
+        """Find out whether a takeover that follows ``claim`` would get to its manifest. Raises FolderError if not."""
+        state, host = self._state, self._host
+        if not self._spares:
+            raise NoSpace("no segment is prepared for the next epoch")
+        procedure = takeover.rehearse(host.folder, claim.epoch, state.standing.applied, state.committed)
+        await host.in_lane(Duty.REHEARSE, procedure, _REPLAY_TIMEOUT)
 
     async def spare_on_full_volume(self) -> str:
         """Prepare space for a segment from what is kept free on a full volume. Raises NoSpace."""
@@ -221,11 +232,39 @@ class Tenure:
         if self._reserve is None and not self.rolling and self._state.member.role is not Role.ELECT:
             with contextlib.suppress(NoSpace):
                 self._reserve = await self._prepared(_RESERVE_BYTES)
+        await self._forget_lost_spares()
         if not self._spares:
             self._add_spare(await self._make_space())
         service = self._state.service
         if service is not None and service.log.spare is None:
             await self._hand_to(service)
+
+    async def stock(self) -> None:
+        """Keep as much more space prepared as the log may need meanwhile, where there is room. Raises FolderError.
+
+        In a lane of its own: what is prepared can be named while more is being prepared.
+        """
+        host, serving = self._host, self._state.service is not None
+        wanted = self._pace.wanted(host.now) if serving else 1
+        if 1 <= len(self._spares) < wanted:
+            with contextlib.suppress(NoSpace):
+                size = host.settings.segment_bytes
+                self._add_spare(await self._prepared(size, keep_free=2 * size, duty=Duty.STOCK))
+                self._state.wakers[Duty.STOCK].set()
+        elif len(self._spares) > wanted and (self._pace.idle(host.now) or not serving):
+            await self.discard(self._spares.pop(0))
+            self._state.wakers[Duty.STOCK].set()
+
+    async def _forget_lost_spares(self) -> None:
+        """Count on no space that is gone: the main removed it while this process slept, or the file server lost it."""
+        host = self._host
+        for spare in list(self._spares):
+            try:
+                await host.in_lane(Duty.PREPARE, host.folder.open(spare, "read"))
+            except Missing:
+                if spare in self._spares:
+                    self._spares.remove(spare)
+                    await self.discard(spare)
 
     async def _hand_to(self, service: Service) -> None:
         """Give prepared space to the log, under the name of its next segment. Raises FolderError; then try again."""
@@ -244,7 +283,9 @@ class Tenure:
         if service.log is log and not service.ended and spare in self._spares:
             self._spares.remove(spare)
             service.space_came(spare)
-            self._state.wakers[Duty.PREPARE].set()
+            self._pace.used(self._host.now)
+            for duty in (Duty.PREPARE, Duty.STOCK):
+                self._state.wakers[duty].set()
 
     def _full(self, service: Service) -> None:
         service.space_lacks()
@@ -291,7 +332,10 @@ class Tenure:
                 self._full(service)
             raise
 
-    async def _prepared(self, size: int, keep_free: int = 0) -> str:
-        host = self._host
+    async def _prepared(self, size: int, keep_free: int = 0, duty: Duty = Duty.PREPARE) -> str:
+        host, began = self._host, self._host.now
         preparation = segments.prepare(host.folder, host.settings.member, host.incarnation, size, keep_free)
-        return await host.in_lane(Duty.PREPARE, preparation, _SPACE_TIMEOUT)
+        name = await host.in_lane(duty, preparation, _SPACE_TIMEOUT)
+        if size == host.settings.segment_bytes:
+            self._pace.prepared(host.now - began)
+        return name

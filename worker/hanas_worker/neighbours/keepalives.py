@@ -1,4 +1,8 @@
-"""Keep-alives over the link, each on a new connection: an established one survives many network policies."""
+"""Keep-alives over the link, each on a new connection: an established one survives many network policies.
+
+A receiver believes only what proves that a member of its folder made it, and made it just now
+(`hanas_worker.neighbours.authenticity`).
+"""
 
 import asyncio
 import contextlib
@@ -7,12 +11,15 @@ from collections.abc import Callable, Mapping
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from hanas_serving import principals
 from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
+from hanas_serving.fields import require_json, require_no_query
+from hanas_serving.gate import Gate, caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_serving.runtime import Outbound
+from hanas_worker.host.peers import LinkPeer
 from hanas_worker.log.news import LogNews
+from hanas_worker.neighbours.authenticity import MAC_HEADER, Verifier, is_proof, mac
 
 PATH = "/v1/keepalive"
 LIFELINE_PATH = "/v1/lifeline"
@@ -25,6 +32,12 @@ _MOST_SURE = 256
 _MOST_DOUBTFUL = 16
 """Keep-alives under way to all other peers together."""
 _LONGEST_PAUSE_SECONDS = 4.0
+_HELD = 204
+"""The status of a lifeline, whose connection stays open."""
+_MAC = MAC_HEADER.lower().encode()
+_MEMBER = b"hanas-member"
+_KEEPALIVE, _ANSWER, _LIFELINE = "keep-alive", "answer", "lifeline"
+"""What a proof is about: one for a message of one kind is none for another."""
 
 Epochs = tuple[int, ...]
 
@@ -36,27 +49,46 @@ class KeepAlive(msgspec.Struct, frozen=True, rename="camel"):
     incarnation: str
     folder_id: str
     logs: tuple[LogNews, ...]
+    echo: int | None = None
+    """The last time that the receiver answered with; None before its first answer."""
+
+
+Hear = Callable[[KeepAlive, bool], Epochs]
+"""Takes in what a member sent, and whether it was made just now; returns the highest epochs of its logs known here."""
 
 
 class KeepAliveAnswer(msgspec.Struct, frozen=True):
     """The answer: for each of these logs the highest epoch that the receiver knows, 0 for a log that it does not."""
 
     epochs: Epochs
+    time: int = 0
+    """The receiver's clock, milliseconds: for the next echo."""
+    proof: str = ""
+    """That the receiver says so, in answer to this keep-alive."""
+
+    def content(self, asked: str) -> bytes:
+        """Return what the proof is about. ``asked``: the proof of the keep-alive."""
+        return msgspec.json.encode((asked, self.epochs, self.time))
+
+
+def lifeline_headers(member: str, key: str) -> dict[str, str]:
+    """Return the headers with which ``member`` asks the holder of ``key`` for a lifeline."""
+    return {MAC_HEADER: mac(key, _LIFELINE, member.encode())}
 
 
 class LinkEndpoint:
     """The ASGI application on the link port."""
 
-    def __init__(self, secrets: tuple[str, ...]) -> None:
+    def __init__(self, secrets: tuple[str, ...], gate: Gate) -> None:
         """Take no keep-alive until `join` is called."""
+        self._gate = gate
         self._secrets = secrets
-        self._folder_id: str | None = None
-        self._hear: Callable[[KeepAlive], Epochs] = lambda _: ()
+        self._joined: tuple[str, Verifier, Hear] | None = None
         self._decode = msgspec.json.Decoder(KeepAlive).decode
 
-    def join(self, folder_id: str, hear: Callable[[KeepAlive], Epochs]) -> None:
-        """Hand every keep-alive of this folder to ``hear``, which returns the highest epochs known here."""
-        self._folder_id, self._hear = folder_id, hear
+    def join(self, folder_id: str, verifier: Verifier, hear: Hear) -> None:
+        """Hand every keep-alive to ``hear`` that ``verifier`` knows to come from a member of this folder."""
+        self._joined = folder_id, verifier, hear
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -66,30 +98,56 @@ class LinkEndpoint:
                     answer = await self._answer(scope, receive)
                 except Problem as problem:
                     answer = problem.answer()
+                if answer.status != _HELD:  # nobody else has a reason to stay
+                    answer = msgspec.structs.replace(answer, lines=answer.lines + b"connection: close\r\n")
                 await send_answer(answer, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         call = scope["method"], scope["path"]
         if call not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
             raise Problem(404, "the link port is for the other workers; clients use the other port")
-        principal = principals.identify(dict(scope["headers"]).get(b"authorization"), self._secrets)
-        if not principals.may(principal, Action.OPERATE):
-            raise Problem(401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE")
+        headers = self._gate.examine(scope["method"], scope["headers"])
+        self._gate.admit(caller_of({**scope, "headers": headers}), self._secrets, Action.OPERATE, _secret_needed)
+        require_no_query(scope["query_string"])
+        fields = dict(headers)
+        proof = fields.get(_MAC, b"").decode("latin-1")
         if call == ("GET", LIFELINE_PATH):
-            return Answer(204, b"")
+            if self._joined is None or not self._joined[1].proves(proof, _LIFELINE, fields.get(_MEMBER, b"")):
+                raise _stranger("a lifeline")
+            return Answer(_HELD, b"")
+        require_json(headers)
         too_large = Problem(413, f"a keep-alive has at most {_MOST_BYTES} bytes")
         try:
-            keepalive = self._decode(await body_of(receive, _MOST_BYTES, lambda size: too_large))
+            body = await body_of(receive, _MOST_BYTES, lambda size: too_large)
+            keepalive = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Problem(400, f"this is no keep-alive: {error}") from None
-        if keepalive.folder_id != (own := self._folder_id):
+        if self._joined is None or keepalive.folder_id != self._joined[0]:
+            own = None if self._joined is None else self._joined[0]
             raise Problem(409, f"the folder here is {own}, not {keepalive.folder_id}: mount the same volume")
-        content = msgspec.json.encode(KeepAliveAnswer(self._hear(keepalive)))
+        _, verifier, hear = self._joined
+        if not verifier.proves(proof, _KEEPALIVE, body):
+            raise _stranger("a keep-alive")
+        answer = KeepAliveAnswer(hear(keepalive, verifier.is_fresh(keepalive.echo)), verifier.time)
+        answer = msgspec.structs.replace(answer, proof=verifier.prove(_ANSWER, answer.content(proof)))
+        content = msgspec.json.encode(answer)
         return Answer(200, b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content), content)
 
 
-class _Peer:
-    """Where keep-alives are sent to."""
+def _secret_needed(_: bytes | None) -> Problem:
+    return Problem(401, "the components' secret is missing or wrong: give all of them one HANAS_SECRET_FILE")
+
+
+def _stranger(what: str) -> Problem:
+    return Problem(
+        401,
+        f"{what} is for the members of this folder: {MAC_HEADER} must be made with the present key of this worker; "
+        "upgrade a worker of an older version",
+    )
+
+
+class _Way:
+    """The way to one peer."""
 
     def __init__(self) -> None:
         self.pending: set[asyncio.Task[None]] = set()
@@ -119,46 +177,54 @@ class Sender:
         self._timeout = timeout
         self._interval = interval
         self._answered = answered
-        self._peers: dict[str, _Peer] = {}
+        self._ways: dict[LinkPeer, _Way] = {}
 
-    def send(self, keepalive: KeepAlive, urls: Mapping[str, bool]) -> None:
-        """Send to the link URLs of peers, each with whether a member there is alive."""
-        now, body = self._clock(), msgspec.json.encode(keepalive)
+        self._echoes: dict[str, int] = {}
+        """The last time that each peer answered with, by its key."""
+
+    def send(self, keepalive: KeepAlive, alive: Mapping[LinkPeer, bool]) -> None:
+        """Send to peers, each with whether it is alive."""
+        now = self._clock()
         soon = now + self._interval / 2
-        for url in [url for url, peer in self._peers.items() if url not in urls and not peer.pending]:
-            del self._peers[url]
-        peers = {url: self._peers.setdefault(url, _Peer()) for url in urls}
-        sure = [url for url, peer in peers.items() if urls[url] or peer.answers]
+        self._echoes = {peer.key: self._echoes[peer.key] for peer in alive if peer.key in self._echoes}
+        for peer in [peer for peer, way in self._ways.items() if peer not in alive and not way.pending]:
+            del self._ways[peer]
+        ways = {peer: self._ways.setdefault(peer, _Way()) for peer in alive}
+        sure = {peer: way for peer, way in ways.items() if alive[peer] or way.answers}
         most = max(1, min(_MOST_PENDING, _MOST_SURE // max(1, len(sure))))
-        for url in sure:
-            peer = peers[url]
-            peer.pause = 0.0
-            if len(peer.pending) < most:
-                self._start(peer, url, keepalive, body)
-        doubtful = [url for url in peers if url not in set(sure)]
-        room = _MOST_DOUBTFUL - sum(len(peers[url].pending) for url in doubtful)
-        due = [url for url in doubtful if peers[url].next_at <= soon and not peers[url].pending]
-        for url in sorted(due, key=lambda url: peers[url].next_at)[: max(0, room)]:
-            peer = peers[url]
-            peer.pause = min(2 * peer.pause or self._interval, _LONGEST_PAUSE_SECONDS)
-            peer.next_at = now + peer.pause
-            self._start(peer, url, keepalive, body)
+        for peer, way in sure.items():
+            way.pause = 0.0
+            if len(way.pending) < most:
+                self._start(peer, way, keepalive)
+        doubtful = [(peer, way) for peer, way in ways.items() if peer not in sure]
+        room = _MOST_DOUBTFUL - sum(len(way.pending) for _, way in doubtful)
+        due = [(peer, way) for peer, way in doubtful if way.next_at <= soon and not way.pending]
+        due.sort(key=lambda entry: entry[1].next_at)
+        for peer, way in due[: max(0, room)]:
+            way.pause = min(2 * way.pause or self._interval, _LONGEST_PAUSE_SECONDS)
+            way.next_at = now + way.pause
+            self._start(peer, way, keepalive)
 
-    def _start(self, peer: _Peer, url: str, keepalive: KeepAlive, body: bytes) -> None:
-        task = asyncio.create_task(self._send(peer, url, keepalive, body))
-        peer.pending.add(task)
-        task.add_done_callback(peer.pending.discard)
+    def _start(self, peer: LinkPeer, way: _Way, keepalive: KeepAlive) -> None:
+        task = asyncio.create_task(self._send(peer, way, keepalive))
+        way.pending.add(task)
+        task.add_done_callback(way.pending.discard)
 
-    async def _send(self, peer: _Peer, url: str, keepalive: KeepAlive, body: bytes) -> None:
+    async def _send(self, peer: LinkPeer, way: _Way, keepalive: KeepAlive) -> None:
+        body = msgspec.json.encode(msgspec.structs.replace(keepalive, echo=self._echoes.get(peer.key)))
+        proof = mac(peer.key, _KEEPALIVE, body)
         epochs: Epochs = ()
         with contextlib.suppress(msgspec.DecodeError, OSError):
-            status, answer = await self._outbound.post(url + PATH, body, self._timeout)
+            status, content = await self._outbound.post(peer.url + PATH, body, self._timeout, {MAC_HEADER: proof})
             if status == 200:
-                epochs = msgspec.json.decode(answer, type=KeepAliveAnswer).epochs
-        peer.answers = bool(epochs)
+                answer = msgspec.json.decode(content, type=KeepAliveAnswer)
+                if is_proof(answer.proof, peer.key, _ANSWER, answer.content(proof)):
+                    epochs = answer.epochs
+                    self._echoes[peer.key] = max(answer.time, self._echoes.get(peer.key, 0))
+        way.answers = bool(epochs)
         self._answered(keepalive, epochs)
 
     def close(self) -> None:
         """Cancel what is pending."""
-        for task in [task for peer in self._peers.values() for task in peer.pending]:
+        for task in [task for way in self._ways.values() for task in way.pending]:
             task.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -27,27 +28,30 @@ class HttpOutbound:
             connector=connector, headers={"Content-Type": "application/json", **self._headers}
         )
 
-    async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
+    async def post(
+        self, url: str, body: bytes, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """Send JSON on a fresh connection; return status and body of the answer. Raises OSError."""
+        limit = aiohttp.ClientTimeout(total=timeout)
         try:
-            async with self._session.post(url, data=body, timeout=aiohttp.ClientTimeout(total=timeout)) as response:
+            async with self._session.post(url, data=body, timeout=limit, headers=headers) as response:
                 return response.status, await response.read()
         except aiohttp.ClientError as error:
             raise ConnectionError(f"{url}: {error}") from error
 
-    async def until_closed(self, url: str, timeout: float) -> None:
+    async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
         """Return as soon as an idle connection to ``url`` is closed. Raises OSError if there is none.
 
         Without aiohttp, which does not report that a pooled connection was closed.
         """
         parts = urlsplit(url)
-        headers = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
+        lines = "".join(f"{name}: {value}\r\n" for name, value in {**self._headers, **headers}.items())
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(timeout):
                 addresses = await self._resolver.resolve(parts.hostname or "", parts.port or 80, socket.AF_UNSPEC)
                 reader, writer = await asyncio.open_connection(addresses[0]["host"], addresses[0]["port"])
                 stack.callback(writer.close)
-                writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{headers}\r\n".encode())
+                writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{lines}\r\n".encode())
                 try:
                     answer = await reader.readuntil(b"\r\n\r\n")
                 except (EOFError, asyncio.LimitOverrunError) as error:

@@ -54,6 +54,7 @@ class OwnPresence:
             inquiry=self._fitness.inquiry,
             echoes=self._fitness.echoes,
             run=host.run,
+            link_key=host.link_key,
         )
 
     async def show(self) -> None:

@@ -5,13 +5,17 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from hanas_core.members.documents import LOG
-from hanas_serving import principals, problems
+from hanas_serving import problems
+from hanas_serving.budget import Budget
+from hanas_serving.fields import require_no_query
+from hanas_serving.gate import Gate, Gated, caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http.answers import TRY_AGAIN, token_needed
@@ -20,6 +24,7 @@ from hanas_worker.faces.http.keys import Keys
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.node import Node
 from hanas_worker.ops import status
+from hanas_worker.ops.memory import MemoryCollector, MemoryState
 from hanas_worker.ops.metrics import NodeCollector
 from hanas_worker.store import Store
 
@@ -27,24 +32,31 @@ from hanas_worker.store import Store
 class WorkerApplication(Starlette):
     """Starlette, with the hot path taken out in front of its middleware and its router."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, gate: Gate) -> None:
         """Answer "not yet" until `join` is called."""
+        self._gate = gate
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
         tokens = settings.client_tokens
-        self._observers = (*tokens, *settings.secrets) if tokens else ()
-        self.direct = Keys(settings.client_tokens, settings.value_bytes)
+        self.observers = (*tokens, *settings.secrets) if tokens else ()
+        """The tokens of those who may see the state of this worker; everyone may if there are none."""
+        self.memory = Budget(settings.memory_bytes, settings.queue_bytes)
+        """For the bodies and answers on the client port."""
+        self.direct = Keys(settings.client_tokens, settings.value_bytes, gate)
         """Answers plain requests for keys, in front of this application."""
-        self._endpoint = KeysEndpoint(self.direct)
+        self._endpoint = KeysEndpoint(self.direct, self.memory)
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
+        self._metrics.register(gate.refusals)
         super().__init__(
             routes=[
                 Route("/v1/status", self._status),
                 Route("/healthz", self._healthy),
                 Route("/readyz", self._ready),
+                Route("/mainz", self._main),
                 Route("/metrics", self._report),
             ],
+            middleware=[Middleware(Gated, gate)],
             exception_handlers={Problem: problems.answer_problem, HTTPException: problems.answer_unknown},
         )
         self.router.redirect_slashes = False
@@ -52,8 +64,9 @@ class WorkerApplication(Starlette):
     def join(self, node: Node) -> None:
         """Answer for ``node`` from now on."""
         self.node = node
-        self.direct.store = Store(node.logs[LOG])
+        self.direct.store = Store(node.logs[LOG], self.memory)
         self._metrics.register(NodeCollector(node))
+        self._metrics.register(MemoryCollector(self.memory))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -71,10 +84,10 @@ class WorkerApplication(Starlette):
         return send_on
 
     async def _status(self, request: Request) -> Response:
-        principal = principals.identify(request.headers.get("authorization", "").encode("latin-1"), self._observers)
-        if not principals.may(principal, Action.OBSERVE):
-            raise token_needed()
-        return Response(msgspec.json.encode(status.document(self._joined())), media_type="application/json")
+        self._gate.admit(caller_of(request.scope), self.observers, Action.OBSERVE, token_needed)
+        require_no_query(request.scope["query_string"])
+        document = status.document(self._joined(), MemoryState.of(self.memory))
+        return Response(msgspec.json.encode(document), media_type="application/json")
 
     async def _healthy(self, request: Request) -> Response:
         """Answer as long as the event loop runs, whatever the folder does."""
@@ -87,6 +100,13 @@ class WorkerApplication(Starlette):
         if not self._joined().logs[LOG].ready:
             raise Problem(503, "there is no main that serves just now", TRY_AGAIN)
         return Response("ok\n", media_type="text/plain")
+
+    async def _main(self, request: Request) -> Response:
+        """Answer 200 at the main, for the health checks of load balancers that do not follow redirects."""
+        del request
+        if self._joined().logs[LOG].serving is None:
+            raise Problem(503, "this worker is not the main: GET /readyz says whether it redirects to it", TRY_AGAIN)
+        return Response("main\n", media_type="text/plain")
 
     def _joined(self) -> Node:
         if self.node is None:

@@ -6,6 +6,7 @@ from hanas_core.members.documents import LEFT, LOG, Alert, Link
 from hanas_core.members.verdicts import Verdict
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.node import Node
+from hanas_worker.ops.memory import MemoryState
 
 
 class FolderHealth(msgspec.Struct, frozen=True, rename="camel"):
@@ -67,11 +68,12 @@ class Status(LogFacts, frozen=True, rename="camel", kw_only=True):
     alerts: tuple[Alert, ...]
     overseer_reachable: bool
     folder: FolderHealth
+    memory: MemoryState
     logs: tuple[LogStatus, ...]
 
 
-def document(node: Node) -> Status:
-    """Return the status of ``node``."""
+def document(node: Node, memory: MemoryState) -> Status:
+    """Return the status of ``node``. ``memory``: that of its clients."""
     host, presence = node.host, node.presence.content()
     logs = tuple(_log(driver, left=presence.left) for driver in node.logs)
     first = msgspec.structs.asdict(logs[LOG])
@@ -85,6 +87,7 @@ def document(node: Node) -> Status:
         folder=FolderHealth(
             host.folder_id, node.folder_works, host.folder_trouble, [*host.hung_duties], node.folder_full
         ),
+        memory=memory,
         logs=logs,
         **first,
     )

@@ -5,7 +5,7 @@ from typing import Protocol
 import msgspec
 
 from hanas_core.state import index
-from hanas_serving.answers import Answer
+from hanas_serving.answers import INERT, Answer
 from hanas_serving.problems import Problem
 from hanas_worker import store
 
@@ -44,23 +44,31 @@ def of_page(page: index.KeyPage, epoch: int) -> Answer:
     """Return the answer with a page of the list of keys."""
     keys = [Listed(key, str(entry.version), entry.size) for key, entry in page.entries]
     body = msgspec.json.encode(Page(keys, page.following))
-    lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n" % (len(body), epoch)
+    lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n%b" % (len(body), epoch, INERT)
     return Answer(200, lines, body)
 
 
 def fail(reply: Reply, error: Exception, epoch: int | None) -> None:
     """Answer with the problem that ``error`` is, or that a refusal means; ``epoch``: the highest one known."""
     if isinstance(error, store.Refusal):
-        error = _problem(error, reply.path)
+        error = problem(error, reply.path)
     if isinstance(error, Problem):
         reply.answer(error.answer(epoch))
     else:
         reply.fail(error)
 
 
-def token_needed() -> Problem:
-    """Return the answer to a client without a valid token."""
-    return Problem(401, "a bearer token is needed: Authorization: Bearer ...", {"www-authenticate": "Bearer"})
+def token_needed(authorization: bytes | None) -> Problem:
+    """Return the answer to a client without a valid token; ``authorization``: what it sent."""
+    challenge = {"www-authenticate": "Bearer"}
+    if authorization is not None:
+        return Problem(401, "this token is not valid here: send Authorization: Bearer and one that is", challenge)
+    return Problem(
+        401,
+        "a bearer token is needed: Authorization: Bearer ... A client that was redirected may have dropped it, as many "
+        "do to another host: use curl --location-trusted, ask the main directly, or send it anew at each redirect",
+        challenge,
+    )
 
 
 _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
@@ -70,6 +78,11 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
     store.KeyReused: (422, "this Idempotency-Key came with another request before: use a new one for each write", {}),
     store.Full: (507, "the volume is full and nothing was written: make room on it or enlarge it; reads go on", {}),
     store.Busy: (503, "too many requests are waiting for the volume; nothing was done: try again", TRY_AGAIN),
+    store.Crowded: (
+        503,
+        "too much of what clients send or are sent is under way (HANAS_MEMORY); nothing was done: try again",
+        TRY_AGAIN,
+    ),
     store.Unreadable: (503, "the value cannot be read just now", TRY_AGAIN),
     store.Unknown: (
         503,
@@ -83,7 +96,8 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
 """Status, detail and headers; `Elsewhere` without a main, `Conflict` without a version."""
 
 
-def _problem(refusal: store.Refusal, target: bytes) -> Problem:
+def problem(refusal: store.Refusal, target: bytes) -> Problem:
+    """Return the problem that ``refusal`` is to a request for ``target``, a path with its query."""
     status, detail, headers = _PROBLEMS[type(refusal)]
     match refusal:
         case store.Elsewhere(main=str(main)):

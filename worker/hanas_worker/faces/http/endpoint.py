@@ -5,13 +5,18 @@ import asyncio
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
+from hanas_serving.answers import Answer, Disconnected, send_answer
+from hanas_serving.body import Body
+from hanas_serving.budget import SMALL_BYTES, Budget, NoMemory
+from hanas_serving.fields import require_no_query
+from hanas_serving.gate import caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
-from hanas_worker.faces.http.answers import fail, of_page
+from hanas_worker.faces.http.answers import fail, of_page, problem
+from hanas_worker.faces.http.digests import check, digests_of
 from hanas_worker.faces.http.keys import KeyRead, Keys, KeyWrite
-from hanas_worker.store import Store
+from hanas_worker.store import Crowded, Store
 
 COLLECTION = b"/v1/kv"
 _ACTIONS = {"GET": Action.READ, "HEAD": Action.READ, "PUT": Action.WRITE, "DELETE": Action.DELETE}
@@ -42,39 +47,48 @@ class _Awaited:
 class KeysEndpoint:
     """Answers every request below ``/v1/kv``."""
 
-    def __init__(self, keys: Keys) -> None:
-        """Answer for ``keys``."""
+    def __init__(self, keys: Keys, memory: Budget) -> None:
+        """Answer for ``keys``. ``memory``: for large bodies and answers."""
         self._keys = keys
+        self._memory = memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         path, query = scope["raw_path"], scope["query_string"]
         reply = _Awaited(path + b"?" + query if query else path)
-        try:
-            await self._ask(reply, scope, receive)
-        except Disconnected:
-            return
-        except Exception as error:
-            fail(reply, error, self._keys.epoch)
-        await send_answer(await reply.waiter, send, bodiless=scope["method"] == "HEAD")
+        with Body(self._memory) as body:
+            try:
+                await self._ask(reply, scope, receive, body)
+            except Disconnected:
+                return
+            except NoMemory:
+                fail(reply, Crowded(), self._keys.epoch)
+            except Exception as error:
+                fail(reply, error, self._keys.epoch)
+            answer = await reply.waiter
+        if len(answer.body) > SMALL_BYTES and not self._memory.takes(len(answer.body)):
+            answer = problem(Crowded(), path).answer(self._keys.epoch)
+        await send_answer(answer, send, bodiless=scope["method"] == "HEAD")
 
-    async def _ask(self, reply: _Awaited, scope: Scope, receive: Receive) -> None:
-        method, path, headers = scope["method"], scope["raw_path"], scope["headers"]
+    async def _ask(self, reply: _Awaited, scope: Scope, receive: Receive, body: Body) -> None:
+        method, path = scope["method"], scope["raw_path"]
+        scope = {**scope, "headers": self._keys.gate.examine(method, scope["headers"])}
+        caller = caller_of(scope)
         if path == COLLECTION:
-            store = self._keys.admit(headers, Action.LIST, b"")
+            store = self._keys.admit(caller, Action.LIST, b"")
             if method not in {"GET", "HEAD"}:
                 raise Problem(405, "the list of keys takes GET only", {"allow": "GET, HEAD"})
-            page = requests.page_of(requests.query_of(scope["query_string"]))
+            page = requests.page_of(requests.query_of(scope["query_string"], requests.OF_LISTS))
             reply.answer(of_page(*await store.list(page.prefix, page.after, page.limit, stale=page.stale)))
             return
-        store = self._keys.admit(headers, _ACTIONS.get(method, Action.READ), path[len(requests.KEY_PATH) :])
+        store = self._keys.admit(caller, _ACTIONS.get(method, Action.READ), path[len(requests.KEY_PATH) :])
         key = requests.key_of(path)
         if method not in _ACTIONS:
             raise Problem(405, f"a key takes {_METHODS}", {"allow": _METHODS})
         if method in {"GET", "HEAD"}:
             self._read(store, key, scope, reply)
         else:
-            await self._write(store, key, scope, receive, reply)
+            await self._write(store, key, scope, receive, reply, body)
 
     @staticmethod
     def _read(store: Store, key: str, scope: Scope, reply: _Awaited) -> None:
@@ -82,17 +96,20 @@ class KeysEndpoint:
         options = requests.options_of(scope["headers"])
         if bodiless:
             options = options._replace(part=None)
-        stale = requests.is_stale(requests.query_of(scope["query_string"]))
+        stale = requests.is_stale(requests.query_of(scope["query_string"], requests.OF_READS))
         store.read(KeyRead(store, key, stale, reply, options, bodiless))
 
-    async def _write(self, store: Store, key: str, scope: Scope, receive: Receive, reply: _Awaited) -> None:
+    async def _write(self, store: Store, key: str, scope: Scope, receive: Receive, reply: _Awaited, body: Body) -> None:
         put, headers = scope["method"] == "PUT", scope["headers"]
+        require_no_query(scope["query_string"])
         write = requests.write_of(key, headers, b"" if put else None)
         if put:
+            digests = digests_of(headers)
             length = requests.length_of(headers)
             if length is not None and length > self._keys.value_bytes:
                 raise self._keys.too_large(length)
             store.require_main()  # before the body is sent for nothing
-            value = await body_of(receive, self._keys.value_bytes, self._keys.too_large)
+            value = await body.read(receive, length, self._keys.value_bytes, self._keys.too_large)
+            await check(digests, value)
             write = msgspec.structs.replace(write, value=value)
         store.write(write, KeyWrite(store, reply))

@@ -7,9 +7,9 @@ from urllib.parse import unquote_to_bytes
 
 from hanas_core.state.entries import Entry
 from hanas_core.state.judge import ANY, Outcome, Result, Write
-from hanas_serving import principals
-from hanas_serving.answers import Answer
-from hanas_serving.direct import Exchange, Headers
+from hanas_serving.answers import INERT, Answer, Headers
+from hanas_serving.direct import Exchange
+from hanas_serving.gate import Caller, Gate
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
@@ -18,6 +18,7 @@ from hanas_worker.faces.http.requests import Options
 from hanas_worker.store import Part, PendingRead, PendingWrite, Store
 
 _ACTIONS = {b"GET": Action.READ, b"PUT": Action.WRITE, b"DELETE": Action.DELETE}
+_VALUE_LINES = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\naccept-ranges: bytes\r\n' + INERT
 _REPLACED, _DELETED = Result.REPLACED, Result.DELETED  # a member of an enumeration is slow to look up
 
 
@@ -27,8 +28,9 @@ class Keys:
     methods = frozenset(_ACTIONS)
     prefix = requests.KEY_PATH
 
-    def __init__(self, client_tokens: tuple[str, ...], value_bytes: int) -> None:
+    def __init__(self, client_tokens: tuple[str, ...], value_bytes: int, gate: Gate) -> None:
         """Allow values of ``value_bytes`` at most, and, if there are any, bearers of ``client_tokens`` only."""
+        self.gate = gate
         self.store: Store | None = None
         """Set once this worker has joined."""
         self.value_bytes = value_bytes
@@ -39,13 +41,18 @@ class Keys:
         """Highest epoch known, if any."""
         return None if self.store is None else self.store.epoch
 
+    def is_plain(self, headers: Headers) -> bool:
+        """Return whether nothing in the headers needs the ordinary way, whatever the method is."""
+        return self.gate.is_plain(headers, anonymous=not self._tokens)
+
     def __call__(self, exchange: Exchange) -> None:
         """Answer one request, now or when a check or a commit has returned."""
         try:
             method, headers = exchange.method, exchange.headers
             store = self.store
             if self._tokens or store is None:
-                store = self.admit(headers, _ACTIONS[method], exchange.path[len(self.prefix) :])
+                caller = Caller(dict(headers), exchange.wire.address)
+                store = self.admit(caller, _ACTIONS[method], exchange.path[len(self.prefix) :])
             key = requests.key_of(exchange.path)
             if method == b"GET":
                 store.read(KeyRead(store, key, False, exchange, requests.options_of(headers)))
@@ -58,12 +65,9 @@ class Keys:
         except Exception as error:
             fail(exchange, error, self.epoch)
 
-    def admit(self, headers: Headers, action: Action, key: bytes) -> Store:
-        """Return the store for ``action`` on ``key``, percent-encoded. Raises Problem: 401, 503 without a store."""
-        if self._tokens:
-            principal = principals.identify(dict(headers).get(b"authorization"), self._tokens)
-            if not principals.may(principal, action, unquote_to_bytes(key)):
-                raise token_needed()
+    def admit(self, caller: Caller, action: Action, key: bytes) -> Store:
+        """Return the store for ``action`` on ``key``, percent-encoded. Raises Problem: 401, 421, 429, 503."""
+        self.gate.admit(caller, self._tokens, action, token_needed, key=unquote_to_bytes(key))
         if self.store is None:
             raise Problem(503, "this worker has not joined yet; try again", TRY_AGAIN)
         return self.store
@@ -90,7 +94,7 @@ class KeyRead(PendingRead):
     def choose(self, entry: Entry, epoch: int) -> Part | None:
         """Answer 304, or a HEAD; else return the part of the value to answer with. Raises Problem: 412, 416."""
         origin, sequence, size = entry.origin, entry.sequence, entry.size
-        lines = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\naccept-ranges: bytes\r\n' % (origin, sequence, epoch)
+        lines = _VALUE_LINES % (origin, sequence, epoch)
         status, part = 200, (0, size)
         options = self.options
         if options is not requests.PLAIN:

@@ -1,11 +1,13 @@
 """What a client's request says: keys, conditions, ranges, pages; or a `Problem` that says what is wrong with it."""
 
+from collections import Counter
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from hanas_core.state.entries import DEFAULT_TYPE
 from hanas_core.state.judge import Write
-from hanas_serving.direct import Headers
+from hanas_serving.answers import Headers
+from hanas_serving.fields import require_identity
 from hanas_serving.problems import Problem
 
 MOST_KEY_BYTES = 1024
@@ -14,6 +16,22 @@ DEFAULT_PAGE = 100
 MOST_HEADER_CHARS = 256
 KEY_PATH = b"/v1/kv/"
 _MOST_DIGITS = 18
+_OF_PARTS = "values are written as a whole, and nothing was done: send all of it, without Content-Range and Range"
+_NO_DATES = "values have no dates, and nothing was done: use If-Match or If-None-Match with an ETag"
+_NOT_FOR_WRITES = {
+    b"content-encoding": "",
+    b"content-range": _OF_PARTS,
+    b"range": _OF_PARTS,
+    b"if-range": _OF_PARTS,
+    b"if-modified-since": _NO_DATES,
+    b"if-unmodified-since": _NO_DATES,
+    b"if": "the conditions of WebDAV are not known here, and nothing was done: use If-Match or If-None-Match",
+}
+"""Headers that would change what a write means, and what is answered to them."""
+_OF_WRITES = frozenset({b"content-type", b"if-match", b"if-none-match", b"idempotency-key", *_NOT_FOR_WRITES})
+_OF_READS = frozenset({b"range", b"if-range", b"if-match", b"if-none-match"})
+OF_READS = frozenset({"consistency"})
+OF_LISTS = frozenset({"prefix", "after", "limit", "consistency"})
 
 
 class PageQuery(NamedTuple):
@@ -42,13 +60,15 @@ def options_of(headers: Headers) -> Options:
     """Return what a read asks for."""
     options = PLAIN
     for name, value in headers:
+        if name not in _OF_READS:
+            continue
         if name == b"range":
             options = options._replace(part=value)
         elif name == b"if-range":
             options = options._replace(if_range=value)
         elif name == b"if-none-match":
             options = options._replace(if_none_match=versions_of(value, "If-None-Match"))
-        elif name == b"if-match":
+        else:
             options = options._replace(if_match=versions_of(value, "If-Match"))
     return options
 
@@ -57,6 +77,8 @@ def write_of(key: str, headers: Headers, value: bytes | None) -> Write:
     """Return the write that a PUT asks for, or a DELETE (``value`` None)."""
     content_type, if_match, if_none_match, idempotency_key = DEFAULT_TYPE, None, None, None
     for name, content in headers:
+        if name not in _OF_WRITES:
+            continue
         if name == b"content-type":
             content_type = short_text(content, "Content-Type")
         elif name == b"if-match":
@@ -65,9 +87,19 @@ def write_of(key: str, headers: Headers, value: bytes | None) -> Write:
             if_none_match = versions_of(content, "If-None-Match")
         elif name == b"idempotency-key":
             idempotency_key = short_text(content, "Idempotency-Key")
+        else:
+            _refuse(name, headers)
     if value is None:
         content_type = ""
     return Write(key, value, content_type, if_match, if_none_match, idempotency_key)
+
+
+def _refuse(name: bytes, headers: Headers) -> None:
+    """Raise Problem for a header that would change what a write means, if it were not ignored."""
+    if name == b"content-encoding":
+        require_identity(headers)
+    elif name != b"if-unmodified-since" or b"if-match" not in dict(headers):  # RFC 9110, 13.1.4: ignored beside it
+        raise Problem(400, _NOT_FOR_WRITES[name])
 
 
 def length_of(headers: Headers) -> int | None:
@@ -114,9 +146,10 @@ def short_text(header: bytes, name: str) -> str:
 
 
 def range_of(header: bytes, size: int) -> tuple[int, int] | None:
-    """Return (first, end) of the one range that is asked for; None for the whole value, and for several ranges at once.
+    """Return (first, end) of the one range that is asked for; None for the whole value.
 
-    Raises Problem: 400 for what is no range of bytes, 416 for one that begins behind the end.
+    What is no range of bytes is ignored (RFC 9110, 14.2), and so are several ranges at once. Raises Problem 416 for a
+    range that begins behind the end.
     """
     unit, _, ranges = header.decode("latin-1").partition("=")
     if "," in ranges:
@@ -124,13 +157,13 @@ def range_of(header: bytes, size: int) -> tuple[int, int] | None:
     first, dash, last = (part.strip() for part in ranges.strip().partition("-"))
     digits = all(part.isascii() and part.isdigit() for part in (first, last) if part)
     if unit.strip().lower() != "bytes" or not dash or not digits or not (first or last):
-        raise Problem(400, "Range must be like bytes=0-99, bytes=100- or bytes=-100")
+        return None
     if not first:
         begin, end = max(0, size - _number(last)), size
     else:
         begin, end = _number(first), min(size, _number(last) + 1) if last else size
         if last and _number(last) < begin:
-            raise Problem(400, "Range must not end before it begins")
+            return None
     if begin >= size or begin >= end:
         raise Problem(416, f"the value has {size} bytes", {"content-range": f"bytes */{size}"})
     return begin, end
@@ -141,12 +174,20 @@ def _number(digits: str) -> int:
     return int(digits.lstrip("0")[:_MOST_DIGITS] or "0")
 
 
-def query_of(query_string: bytes) -> dict[str, str]:
-    """Return the parameters of a query."""
+def query_of(query_string: bytes, names: frozenset[str]) -> dict[str, str]:
+    """Return the parameters of a query, of which ``names`` are known."""
     try:
-        return dict(parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=16))
+        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=16)
     except (UnicodeDecodeError, ValueError):
         raise Problem(400, "the query is not percent-encoded UTF-8 with at most 16 parameters") from None
+    parameters = dict(pairs)
+    unknown = sorted(parameters.keys() - names)
+    if unknown:
+        raise Problem(400, f"unknown parameter {unknown[0][:40]!r}: use {' and '.join(sorted(names))}")
+    if len(parameters) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise Problem(400, f"the parameter {twice} is given twice: give it once")
+    return parameters
 
 
 def is_stale(parameters: dict[str, str]) -> bool:
@@ -159,10 +200,8 @@ def is_stale(parameters: dict[str, str]) -> bool:
 
 def page_of(parameters: dict[str, str]) -> PageQuery:
     """Return what a list should show."""
-    unknown = sorted(set(parameters) - {"prefix", "after", "limit", "consistency"})
-    if unknown:
-        raise Problem(400, f"unknown parameter {unknown[0][:40]!r}: use prefix, after, limit and consistency")
     limit = parameters.get("limit", str(DEFAULT_PAGE))
-    if not (limit.isascii() and limit.isdigit() and 1 <= _number(limit) <= MOST_PAGE):
+    number = _number(limit) if limit.isascii() and limit.isdigit() else 0
+    if not 1 <= number <= MOST_PAGE:
         raise Problem(400, f"limit must be a number from 1 to {MOST_PAGE}, not {limit[:40]!r}")
-    return PageQuery(parameters.get("prefix", ""), parameters.get("after", ""), int(limit), is_stale(parameters))
+    return PageQuery(parameters.get("prefix", ""), parameters.get("after", ""), number, is_stale(parameters))

@@ -1,0 +1,52 @@
+"""`hanas adopt FOLDER`: makes a copied folder a cluster of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from hanas_client.errors import HanasError
+from hanas_core.members import adoption, cluster
+from hanas_core.volume import blocking
+from hanas_core.volume.posix import PosixFolder
+
+_WATCH_SECONDS = 5.0
+"""More than two intervals at which members show themselves, of the more patient preset."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("folder", metavar="FOLDER", help="the copied folder; nothing may run on it")
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        type=float,
+        default=_WATCH_SECONDS,
+        help="look this long whether anybody uses it (5); more than twice HANAS_PRESENCE_INTERVAL, if that was set",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Give the folder a new id, unless somebody uses it. Raises HanasError, FolderError."""
+    folder = PosixFolder(Path(arguments.folder))
+    before = blocking.run(cluster.identify(folder)).folder_id
+    signs = blocking.run(adoption.life_signs(folder))
+    if any(signs):
+        print(f"looking for {arguments.watch:g} s whether anybody uses the folder", file=sys.stderr)
+        time.sleep(max(0.0, arguments.watch))
+    later = blocking.run(adoption.life_signs(folder))
+    if signs != later:
+        moved = next(new for old, new in zip([*signs, *[None] * len(later)], later, strict=False) if old != new)
+        who = "a member that has just joined" if moved is None else moved[0]
+        raise HanasError(f"{arguments.folder} is in use by {who}: stop every worker on it, or adopt a copy of it")
+    adopted = blocking.run(adoption.adopt(folder))
+    document = {"folder": os.path.abspath(arguments.folder), "folderId": adopted.folder_id, "formerId": before}
+    if arguments.json:
+        print(msgspec.json.encode(document).decode())
+    else:
+        print(f"{arguments.folder} has the id {adopted.folder_id} now and knows no member; start an overseer on it")
