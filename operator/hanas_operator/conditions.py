@@ -107,7 +107,7 @@ def _ready(world: World) -> Finding:
     view = world.view
     main = None if view is None else view.main
     member = None if view is None or main is None else view.member(main.member)
-    if view is not None and view.serving is not None and (member is None or member.alive):
+    if view is not None and view.serving is not None and (member is None or member.alive is not False):
         changes = main_label.changes(world.pods, view.serving, world.owner.name)
         if view.serving not in world.owner.members or any(role == names.MAIN for _, role in changes):
             return "False", "MainUnreachable", f"{view.serving} is the main, but has no pod that could be labelled"
@@ -120,7 +120,7 @@ def _ready(world: World) -> Finding:
         return "False", "NoOverseer", "; ".join([_why_no_view(world), *pods.troubles(world.pods)])
     if main is None:
         return "False", "NoMain", "; ".join(["waiting for the first worker", *pods.troubles(world.pods)])
-    if member is not None and not member.alive:
+    if member is not None and member.alive is False:
         message = f"the main {main.member} has been silent; a backup takes over once that is proved"
         return "False", "MainSilent", message
     return "False", "TakeoverInProgress", f"{main.member} holds epoch {main.epoch} ({main.state})"

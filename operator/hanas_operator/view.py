@@ -15,7 +15,8 @@ class MemberView(Struct, frozen=True, rename="camel", kw_only=True):
     """One registered member."""
 
     member: str
-    alive: bool = False
+    alive: bool | None = False
+    """None: the overseer does not know yet."""
     verdict: str = Verdict.UNKNOWN
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from hanas_core.members.documents import LOG, Alert, MainInfo, Presence, Report
+from hanas_core.members.liveness import LifeSign
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
-from hanas_overseer.liveness import LifeSign
 from hanas_serving.admission import ADVICE
 
 OVERSEER = "overseer"
@@ -29,19 +29,19 @@ def silences(
 
     ``reports``: the last report of each member that is alive by its reports, but silent in the folder.
     """
-    alive = [life_sign.presence for life_sign in life_signs if life_sign.alive and life_sign.presence is not None]
+    alive = [sign.presence for sign in life_signs if sign.alive is not False and sign.presence is not None]
     suspected = any(presence.of(LOG).verdict in TAKEOVER_VERDICTS for presence in alive)
     alerts: list[Alert] = []
     for life_sign in life_signs:
         presence = life_sign.presence
-        if presence is None or life_sign.alive or presence.left:
+        if presence is None or life_sign.alive is not False or presence.left:
             continue
         if presence.member in reports:
             alerts.extend(reports[presence.member].alerts or [_mute(presence, now)])
             continue
         is_main = main is not None and presence.incarnation == main.incarnation
         name = f"the main {presence.member}" if is_main else presence.member
-        duration = f"{life_sign.silent or 0.0:.0f} s" + ("" if life_sign.moved else " or longer")
+        duration = f"{life_sign.silent:.0f} s" + ("" if life_sign.moved else " or longer")
         alerts.append(
             Alert(
                 id=f"silent/{presence.member}/{presence.incarnation}",

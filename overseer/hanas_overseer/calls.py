@@ -51,7 +51,7 @@ class Calls:
     async def claim(self, request: Request) -> Response:
         """``POST /v1/claim``: a worker has started."""
         arrival = await self._receive(request, Arrival)
-        return document(await self._decide(self._decisions.arrive(arrival)))
+        return document(await self._decide(self._decisions.arrive(arrival, self._watcher.vacancies)))
 
     async def takeover(self, request: Request) -> Response:
         """``POST /v1/takeover``: a backup has concluded that the main failed."""
@@ -77,6 +77,8 @@ class Calls:
             raise Problem(404, f"there is no member {name[:80]!r}: GET /v1/pool lists all members")
         if member.alive:
             raise Problem(409, f"{name} is alive: stop its process instead, then it leaves the pool itself")
+        if member.alive is None:
+            raise Problem(409, f"it is not known yet whether {name} is alive: try again in a few seconds", _RETRY)
         await self._decide(self._decisions.forget(name))
         return Response(status_code=204, headers=_FRESH)
 

@@ -4,6 +4,7 @@ No state is kept between calls: each decision depends only on the folder and its
 """
 
 import logging
+from collections.abc import Sequence
 
 import msgspec
 
@@ -11,7 +12,8 @@ from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Arrival, Challenge, Place, Ruling
 from hanas_core.members import cluster
 from hanas_core.members.documents import Presence
-from hanas_core.members.mailboxes import SLOTS, Box, Mailboxes, Registration, Registry
+from hanas_core.members.mailboxes import SLOTS, Box, Mailboxes
+from hanas_core.members.registry import Registration, Registry
 from hanas_core.members.timing import Timing
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderUnavailable
@@ -37,10 +39,10 @@ class Decisions:
         self._runtime = runtime
         self._desk = Lane("decisions", runtime.thread).owning(lambda: _Desk(folder, folder_id))
 
-    async def arrive(self, arrival: Arrival) -> Place:
-        """Register a worker and return its place. Raises Refused, FolderError."""
+    async def arrive(self, arrival: Arrival, vacancies: Sequence[Registration]) -> Place:
+        """Register a worker and return its place; it may replace one of ``vacancies``. Raises Refused, FolderError."""
         now = self._runtime.wall_clock()
-        place = await self._desk.run(lambda desk: desk.arrive(arrival, now), self._timing.folder_timeout)
+        place = await self._desk.run(lambda desk: desk.arrive(arrival, vacancies, now), self._timing.folder_timeout)
         _log.info("%s has arrived: role %s in epoch %d, slot %d", arrival.member, place.role, place.epoch, place.slot)
         return place
 
@@ -85,12 +87,12 @@ class _Desk:
             return
         slot = registration.slot
         presence = (await self._mailboxes.read(Box.PRESENCE, slot + 1, Presence))[slot]
-        if presence is not None:
+        if presence is not None and presence.member == member:
             logs = tuple(msgspec.structs.replace(log, links=()) for log in presence.logs)
             gone = msgspec.structs.replace(presence, logs=logs, left=True, alerts=())
             await self._mailboxes.write(Box.PRESENCE, slot, gone)
 
-    async def arrive(self, arrival: Arrival, now: str) -> Place:
+    async def arrive(self, arrival: Arrival, vacancies: Sequence[Registration], now: str) -> Place:
         await cluster.identify(self._folder, self._folder_id)
         registrations = await self._registry.update()
         if _find(registrations, arrival.member) is None and len(registrations) < SLOTS:
@@ -100,7 +102,9 @@ class _Desk:
                     f"{unseen} members are registered that never showed themselves in the folder, so no further one is "
                     "registered by its word alone: a worker that can use the folder registers itself there"
                 )
-        return await arbitration.arrive(self._folder, self._registry, arrival, folder_id=self._folder_id, now=now)
+        return await arbitration.arrive(
+            self._folder, self._registry, arrival, folder_id=self._folder_id, now=now, vacancies=vacancies
+        )
 
     async def challenge(self, challenge: Challenge, now: str) -> Ruling:
         await cluster.identify(self._folder, self._folder_id)

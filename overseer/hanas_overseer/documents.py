@@ -32,7 +32,8 @@ class MemberEntry(Document, frozen=True, kw_only=True):
     link_url: str
     role: str
     """``main``, ``elect``, ``backup``, ``joining`` (registered, not yet ready) or ``left`` (stopped in order)."""
-    alive: bool
+    alive: bool | None
+    """None: this overseer has not looked for long enough to tell."""
     heard: bool = False
     """Its counter increased, or it reported, since this overseer started, and lately: it lives on this very folder."""
     seen_seconds_ago: float | None

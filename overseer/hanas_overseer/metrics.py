@@ -86,7 +86,7 @@ def families(cluster: ClusterDocument) -> Iterator[Metric]:
     """Yield the content of the cluster document as metrics."""
     yield GaugeMetricFamily("hanas_epoch", "The highest epoch", value=cluster.epoch)
     members = [member for member in cluster.members if member.role != LEFT]  # one that left in order raises no alarm
-    alive = {(member.member,): member.alive for member in members}
+    alive = {(member.member,): member.alive is not False for member in members}
     yield _family("hanas_member_alive", "1: the member is alive", ["member"], alive)
     mains = {(member.member,): member.role in {Role.MAIN, Role.ELECT} for member in members}
     yield _family("hanas_member_main", "1: the member holds the highest epoch", ["member"], mains)

@@ -6,7 +6,8 @@ from hanas_core.epochs.arbitration import main_info
 from hanas_core.log.claims import highest_claim
 from hanas_core.members import cluster
 from hanas_core.members.documents import MainInfo, Presence
-from hanas_core.members.mailboxes import Mailboxes, Registration, Registry
+from hanas_core.members.mailboxes import Mailboxes
+from hanas_core.members.registry import Registration, Registry
 from hanas_core.volume.folder import Folder
 from hanas_overseer.documents import EpochEntry
 from hanas_overseer.history import History
@@ -40,9 +41,8 @@ class Observer:
         """Look at ``folder``, which must have this id, and go on from the ``last`` look."""
         self._folder = folder
         self._folder_id = folder_id
-        self._registry = Registry(folder)
+        self._registry = Registry(folder, last.registrations)
         self._mailboxes = Mailboxes(folder)
-        self._registry.registrations = list(last.registrations)
         self._history = History(folder, last.takeovers, last.highest, last.lowest)
         self._highest = last.highest
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from hanas_core.members.documents import LEFT, LOG, Alert, Link, MainInfo, Presence, Report
-from hanas_core.members.mailboxes import Registration
+from hanas_core.members.liveness import UNSEEN, LifeSign
+from hanas_core.members.registry import Registration
 from hanas_core.members.roles import LinkState, MainState, Role
 from hanas_core.members.verdicts import Verdict
 from hanas_overseer import alarms
 from hanas_overseer.documents import ClusterDocument, MemberEntry
-from hanas_overseer.liveness import UNSEEN, LifeSign
 from hanas_overseer.observer import Observation
 
 RECENT_TAKEOVERS = 100
@@ -38,7 +38,7 @@ def cluster(
     main = observation.main
     if main is not None and main.incarnation not in heard:
         main = msgspec.structs.replace(main, state=MainState.ELECT)
-    alive = [life_sign.presence for life_sign in signs if life_sign.alive and life_sign.presence is not None]
+    alive = [sign.presence for sign in signs if sign.alive is not False and sign.presence is not None]
     return ClusterDocument(
         folder_id=folder_id,
         epoch=observation.highest,
@@ -84,7 +84,7 @@ def member(
         role=role(presence, main),
         alive=life_sign.alive,
         heard=presence.incarnation in heard,
-        seen_seconds_ago=None if life_sign.silent is None else round(life_sign.silent, 3),
+        seen_seconds_ago=round(life_sign.silent, 3),
         epoch=log.epoch,
         verdict=_verdict(life_sign, presence, report),
         applied=log.applied,
@@ -94,7 +94,7 @@ def member(
 
 
 def _verdict(life_sign: LifeSign, presence: Presence, report: Report | None) -> Verdict:
-    if life_sign.alive:
+    if life_sign.alive is not False:
         return presence.of(LOG).verdict
     return Verdict.UNKNOWN if report is None else report.verdict
 

@@ -7,8 +7,8 @@ memory only: after a start, the overseer waits for the next ones.
 from collections.abc import Mapping, Sequence
 
 from hanas_core.members.documents import Report
+from hanas_core.members.liveness import LifeSign
 from hanas_core.members.timing import Timing
-from hanas_overseer.liveness import LifeSign
 
 _MOST_MEMBERS = 256
 _FRESH_INTERVALS = 6
@@ -41,7 +41,7 @@ class Reports:
         """Return, by member, the reports of those that are alive but silent in the folder."""
         reports = {}
         for presence, alive, silent, _ in life_signs:
-            if alive or presence is None or silent is None or presence.member not in self._latest:
+            if alive is not False or presence is None or presence.member not in self._latest:
                 continue
             at, report = self._latest[presence.member]
             age = now - at

@@ -5,6 +5,8 @@ import logging
 from contextlib import suppress
 
 from hanas_core.members.documents import MainInfo, Report
+from hanas_core.members.liveness import LifeSign, Liveness
+from hanas_core.members.registry import Registration, vacant
 from hanas_core.members.roles import MainState
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
@@ -12,7 +14,6 @@ from hanas_core.volume.folder import Folder
 from hanas_overseer import alarms, picture
 from hanas_overseer.board import Board
 from hanas_overseer.documents import ClusterDocument, HighestEpoch
-from hanas_overseer.liveness import LifeSign, Liveness
 from hanas_overseer.observer import Observation, Observer
 from hanas_overseer.reports import Reports
 from hanas_serving.admission import Admission
@@ -98,6 +99,12 @@ class Watcher:
         """Return the present document. Raises FolderUnavailable."""
         return self._compose(await self.observation())
 
+    @property
+    def vacancies(self) -> list[Registration]:
+        """The registrations whose slots may be given to another, as far as this overseer has watched them."""
+        registrations = () if self._observation is None else self._observation.registrations
+        return vacant(registrations, self._life_signs)
+
     async def main(self) -> HighestEpoch:
         """Return the highest epoch and its main, None unless that was heard. Raises FolderUnavailable."""
         observation = await self.observation()
@@ -113,7 +120,9 @@ class Watcher:
         shown = {
             sign.presence.incarnation
             for sign in signs
-            if sign.presence is not None and sign.alive and (sign.moved or sign.presence.incarnation in reported)
+            if sign.presence is not None
+            and sign.alive is not False
+            and (sign.moved or sign.presence.incarnation in reported)
         }
         return frozenset(shown | {report.incarnation for report in self._reports.of_the_silent(now, signs).values()})
 
@@ -150,7 +159,8 @@ class Watcher:
                 _log.info("the communication folder can be read again")
             self._log_epoch(observation)
             self.trouble = ""
-            self._life_signs = self._liveness.look(self._clock(), observation.presences)
+            owners = [registration.member for registration in observation.registrations]
+            self._life_signs = self._liveness.look(self._clock(), owners, observation.presences)
             self._observation, self._seen_at, self._answered = observation, began, decided
             if observation.main is None or observation.main.state is not MainState.ELECT:
                 self._leaderless_since = None

@@ -200,8 +200,20 @@ MUTANTS = (
     ),
     Mutant(
         "a slot that was found is not made durable",
-        "hanas_core.members.mailboxes:Registry.slot_of",
+        "hanas_core.members.registry:Registry.slot_of",
         _one("if await self._is_for_good(own):", "if True:"),
+    ),
+    Mutant(
+        "a member goes on in a slot that was given to another",
+        "hanas_worker.node:Node._show",
+        _one("if host.place_in_doubt:", "if False:"),
+        story="no bug yet: slots run out, and a member that was paused for long has lost its own",
+    ),
+    Mutant(
+        "the slot of a member that lives is given to another",
+        "hanas_core.members.registry:vacant",
+        _one("sign.silent >= VACANT_AFTER", "sign.silent >= 0.0"),
+        story="no bug yet: slots run out, and all belong to members that live",
     ),
     Mutant(
         "whatever seal a main wrote itself is followed at once",

@@ -185,6 +185,7 @@ class Worker:
                 await asyncio.sleep(TIMING.watch_interval)
         overseers = Overseers(self._settings.overseers, TIMING, outbound, runtime)
         node = Node(self._settings, self.mount, self._folder_id, overseers, outbound, runtime)
+        await node.places.wait_for_earlier_run()
         await lane.run(clear_temporary(self.mount, self.name, node.host.incarnation), TIMING.folder_timeout)
         self.node, self._keys.store = node, Store(node.logs[LOG], self._memory)
         self._link.join(self._folder_id, node.verifier, node.hear)
@@ -238,7 +239,7 @@ class Overseer:
         del headers
         try:
             if method == "POST" and target == "/v1/claim":
-                place = await self._decisions.arrive(msgspec.json.decode(body, type=Arrival))
+                place = await self._decisions.arrive(msgspec.json.decode(body, type=Arrival), ())
                 return Answer(200, {}, msgspec.json.encode(place))
             if method == "POST" and target == "/v1/takeover":
                 ruling = await self._decisions.challenge(msgspec.json.decode(body, type=Challenge))

@@ -7,14 +7,17 @@ the mutant that has the bug again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from unittest.mock import patch
 
 from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, encode_claim
+from hanas_core.members import registry
 from hanas_core.members.member import IsolationPolicy
 from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES
+from hanas_worker.host import host
 from tests.sim.attacker import Trick
 from tests.sim.disk import Directory, Disk, pages_of
 from tests.sim.explore import lose_all
@@ -22,7 +25,7 @@ from tests.sim.mount import Call
 from tests.sim.network import Answer
 from tests.sim.places import Place
 from tests.sim.processes import Overseer, Worker
-from tests.sim.simulation import Shape, Simulation
+from tests.sim.simulation import Report, Shape, Simulation
 from tests.sim.themes import ANYTHING, Theme
 from tests.sim.world import Violation
 
@@ -38,7 +41,13 @@ class Story(Simulation):
         super().__init__(0, shape=shape, theme=theme)
         self.stays_quiet = True
         self.witness.looks_ahead = False
+        self.changes = ExitStack()
+        """Of constants of the code, for the whole story."""
         self._script = script
+
+    def play(self) -> Report:
+        with self.changes:
+            return super().play()
 
     def _go_wrong(self) -> None:
         self._script(self)
@@ -159,20 +168,48 @@ def _found_in_a_cache_of_names(story: Story) -> None:
 
 
 def _slot_that_is_forgotten(story: Story) -> None:
-    overseer = story.overseers[0]
     story.witness.looks_ahead = True  # whether harm comes of it depends on who is the main next
 
     def fail(call: Call) -> bool:
-        del call
-        overseer.mount.trouble.fails_once = True
+        call.mount.trouble.fails_once = True
         return False
 
-    story.ambushes.wait(overseer, Place("sync_directory", "members"), "before", fail, 3)
+    for worker in story.workers.values():
+        story.ambushes.wait(worker, Place("sync_directory", "members"), "before", fail)
     story.until(lambda: all(worker.role in {Role.MAIN, Role.BACKUP} for worker in story.workers.values()))
     story.forget()
     for worker in story.workers.values():
         worker.kill(machine=True)
         worker.start()
+    story.main()
+
+
+def _slots_run_out(story: Story) -> None:
+    for place, constant, value in (
+        (registry, "SLOTS", 3),
+        (registry, "VACANT_AFTER", 3.0),
+        (host, "VACANT_AFTER", 3.0),
+    ):
+        story.changes.enter_context(patch.object(place, constant, value))
+    workers = story.workers.values()
+
+    def well() -> list[Worker]:
+        return [worker for worker in workers if worker.role in {Role.MAIN, Role.BACKUP}]
+
+    main = story.main()
+    story.until(lambda: len(well()) == 3)
+    late = next(worker for worker in workers if worker not in well())
+    paused, leaving = (worker for worker in well() if worker is not main)
+    leaving.stop()
+    story.until(lambda: late in well())
+    story.until(lambda: not leaving.running)
+    leaving.start()
+    story.for_seconds(2.0)  # all slots belong to those who live
+    paused.pause()
+    story.until(lambda: leaving in well(), 20.0)
+    paused.resume()
+    story.for_seconds(5.0)
+    main.kill(machine=False)
     story.main()
 
 
@@ -472,6 +509,18 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "a slot that was found is not made durable",
+    ),
+    "no bug yet: slots run out, and a member that was paused for long has lost its own": (
+        _slots_run_out,
+        CALM._replace(workers=4),
+        GROWING,
+        "a member goes on in a slot that was given to another",
+    ),
+    "no bug yet: slots run out, and all belong to members that live": (
+        _slots_run_out,
+        CALM._replace(workers=4),
+        GROWING,
+        "the slot of a member that lives is given to another",
     ),
     "seed 22: an idle main compacts for ever what its compactions leave behind": (
         _idle_main,

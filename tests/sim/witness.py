@@ -18,9 +18,12 @@ from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.manifests import Manifest
 from hanas_core.log.positions import Position, Version
 from hanas_core.log.seals import SealWatch
+from hanas_core.members import registry
 from hanas_core.members.detector import Evidence
+from hanas_core.members.documents import Presence
 from hanas_core.members.mailboxes import Answers, Box, LogAnswers, Probe
 from hanas_core.members.member import Member
+from hanas_core.members.registry import Registration
 from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
 from hanas_core.state.index import Index
@@ -36,6 +39,8 @@ from tests.sim.processes import TIMING, Worker
 from tests.sim.seams import running_loop
 from tests.sim.world import World
 
+_UNAWARE_SECONDS = 2.0
+"""A member may go on in its slot for so long before it learns that it was given to another."""
 HEARD_WITHIN = 2 * TIMING.suspect_after / 0.9 + 0.05
 """How long a keep-alive may be under way, by the slowest clock and with what the receiver has to do, seconds."""
 
@@ -76,6 +81,10 @@ class Witness:
         """Number of commits of each epoch, with the no-ops of probes twice."""
         self._probes: dict[str, tuple[int, int]] = {}
         """For each nonce of a probe: its epoch, and the number of commits of that epoch when it was written."""
+        self._owners: dict[int, tuple[str, float]] = {}
+        """The owner of each slot, and since when."""
+        self._shown_at: dict[int, float] = {}
+        """When the owner of each slot last showed itself in it."""
         disk.removed = self._removed
         disk.block_seen, disk.block_written, disk.linked = self._block_seen, self._block_written, self._linked
 
@@ -189,10 +198,27 @@ class Witness:
         if name == f"{names.MAILBOXES}/{Box.PROBES}":
             for probe in msgspec.json.decode(payload(inode, page), type=Probe).logs:
                 self._probes.setdefault(probe.nonce, (probe.epoch, self.commits_of[probe.epoch]))
+        elif name == f"{names.MAILBOXES}/{Box.PRESENCE}":
+            self._shown(page, msgspec.json.decode(payload(inode, page), type=Presence))
         elif name == f"{names.MAILBOXES}/{Box.ANSWERS}":
             block = msgspec.json.decode(payload(inode, page), type=Answers)
             for answers in block.logs:
                 self._answered(answers, block.incarnation)
+
+    def _shown(self, slot: int, presence: Presence) -> None:
+        """Check that nobody goes on in a slot that was given to another."""
+        owner, since = self._owners.get(slot, (presence.member, 0.0))
+        if presence.member == owner:
+            self._shown_at[slot] = -registry.VACANT_AFTER if presence.left else self.world.now
+        elif self.world.now - since > _UNAWARE_SECONDS:
+            self.world.accuse(f"{presence.member} goes on in slot {slot}, which was given to {owner}")
+
+    def _registered(self, registration: Registration) -> None:
+        """Check that a slot is taken away only from a member that is gone. Clocks may run a quarter faster."""
+        slot, now = registration.slot, self.world.now
+        if slot in self._owners and now - self._shown_at.get(slot, 0.0) < 0.75 * registry.VACANT_AFTER:
+            self.world.accuse(f"slot {slot} was taken from {self._owners[slot][0]}, which lives")
+        self._owners[slot] = registration.member, now
 
     def _block_written(self, name: str, inode: Inode, page: int) -> None:
         del inode
@@ -201,6 +227,8 @@ class Witness:
 
     def _linked(self, name: str, inode: Inode) -> None:
         """Check that a takeover rests on a planned seal, or on a folder that works at the challenger: its canary."""
+        if name.startswith(f"{names.MEMBERS}/"):
+            self._registered(msgspec.json.decode(payload(inode, 0), type=Registration))
         if not name.startswith(f"{names.CLAIMS}/"):
             return
         claim = msgspec.json.decode(payload(inode, 0), type=Claim)
@@ -240,7 +268,11 @@ class Witness:
         if found is None or msgspec.json.decode(payload(found, 0), type=Claim).nonce != claim.nonce:
             self.world.accuse(f"{member.name} remembers epoch {claim.epoch}, which the file server may still forget")
         slot = 0 if worker.node is None else worker.node.host.slot
-        if worker.node is not None and f"{slot:03d}" not in self.disk.directories[names.MEMBERS].durable:
+        registrations = [
+            msgspec.json.decode(payload(inode, 0), type=Registration)
+            for inode in self.disk.directories[names.MEMBERS].durable.values()
+        ]
+        if worker.node is not None and (member.name, slot) not in {(one.member, one.slot) for one in registrations}:
             self.world.accuse(f"{member.name} lives in slot {slot}, which the file server may still forget")
 
     def _removed(self, name: str) -> None:

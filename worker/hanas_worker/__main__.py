@@ -32,6 +32,7 @@ from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.lifeline import IDLE_SECONDS
 from hanas_worker.neighbours.outbound import HttpOutbound
 from hanas_worker.neighbours.overseers import Overseers, Rejected
+from hanas_worker.neighbours.place import Twin
 from hanas_worker.node import Node
 from hanas_worker.ops.app import WorkerApplication
 
@@ -87,12 +88,13 @@ async def _run(stopping: asyncio.Event) -> None:
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
             node.host.admissions = admissions
+            await node.places.wait_for_earlier_run()
             await _prepare(node.host)
             endpoints[0].belong_to(node.host.folder_id, app.observers)
             app.join(node)
             link.join(node.host.folder_id, node.verifier, node.hear)
             await node.run(stopping)
-    except Rejected as refusal:
+    except (Rejected, Twin) as refusal:
         raise SettingError(str(refusal)) from None
     except Unfit as failure:
         raise SettingError(

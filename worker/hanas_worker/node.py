@@ -16,8 +16,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from hanas_core.epochs.arbitration import Arrival, Challenge
+from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.log.claimfile import Claim
+from hanas_core.members.registry import NoSlot
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
 from hanas_serving.runtime import Outbound, Runtime
@@ -35,6 +36,7 @@ from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, Sender
 from hanas_worker.neighbours.lifeline import Lifeline
 from hanas_worker.neighbours.mail import Mail
 from hanas_worker.neighbours.overseers import Overseers, Rejected
+from hanas_worker.neighbours.place import Places
 from hanas_worker.neighbours.presence import OwnPresence
 
 _log = logging.getLogger("hanas.worker")
@@ -64,7 +66,7 @@ class Node:
         states = [LogState(self.host)]
         self._mail = Mail(self.host, states)
         timeout = settings.timing.suspect_after
-        self._sender = Sender(outbound, timeout, self._answered)
+        self._sender = Sender(outbound, timeout, settings.timing.keepalive_interval, self._answered)
         self._lifeline = Lifeline(outbound, settings.member, timeout)
         self.verifier = Verifier(self.host.link_key, _FRESH * timeout, lambda: self.host.now)
         """Judges what comes over the link."""
@@ -72,6 +74,10 @@ class Node:
         self.logs = [LogDriver(state, ways) for state in states]
         """By their ids."""
         self._fitness = Fitness(self.host, self._mail)
+        self.places = Places(self.host)
+        self._arrival = Arrival(
+            settings.member, self.host.incarnation, folder_id, settings.advertise_url, settings.link_url
+        )
         self.presence = OwnPresence(self.host, self.logs, self._fitness, overseers)
         self._custodian = Custodian(self.host, states, self._reopen)
 
@@ -90,7 +96,7 @@ class Node:
     # ------------------------------------------------------------------ life
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Join, then live until ``stopping``; leave in order. Raises Rejected if the overseer refuses this worker."""
+        """Join, then live until ``stopping``; leave in order. Raises Rejected, Twin."""
         if not await self._arrive(stopping):
             return
         host, timing = self.host, self.host.timing
@@ -98,7 +104,7 @@ class Node:
             *(duty for driver in self.logs for duty in driver.duties()),
             host.repeat(Duty.MAIL, timing.mailbox_interval, self._exchange, host.wakers[Duty.MAIL]),
             host.repeat(Duty.CUSTODY, timing.watch_interval, self._custodian.check, host.wakers[Duty.CUSTODY]),
-            host.repeat(Duty.PRESENCE, timing.presence_interval, self.presence.show, host.wakers[Duty.PRESENCE]),
+            host.repeat(Duty.PRESENCE, timing.presence_interval, self._show, host.wakers[Duty.PRESENCE]),
             host.repeat(Duty.REPORT, timing.isolation_after / 2, self.presence.report, host.wakers[Duty.REPORT]),
             self._tick_for_ever(),
             self._send_for_ever(),
@@ -119,11 +125,10 @@ class Node:
     async def _arrive(self, stopping: asyncio.Event) -> bool:
         """Find this worker's place; False if it is stopped before."""
         host, settings = self.host, self.host.settings
-        arrival = Arrival(settings.member, host.incarnation, host.folder_id, settings.advertise_url, settings.link_url)
         place = None
         while place is None:
             try:
-                place = await self.overseers.arrive(host.folder, arrival)
+                place = await self._take_place()
             except FolderError as error:
                 host.trouble(Duty.ARRIVE, error)
                 if stopping.is_set():
@@ -141,6 +146,34 @@ class Node:
             "" if self.overseers.reachable else "; no overseer could be reached, the folder decided",
         )
         return True
+
+    async def _take_place(self) -> Place:
+        """Arrive. A role comes last: who cannot show itself, and so cannot answer probes, must not become the main."""
+        host = self.host
+        slot = await self._find_slot()
+        while True:
+            host.slot = slot
+            await self.presence.show()
+            await self._mail.try_canary()
+            place = await self.overseers.arrive(host.folder, self._arrival)
+            if place.slot == slot:
+                return place
+            slot = place.slot
+
+    async def _find_slot(self) -> int:
+        try:
+            return await self.places.register(self._arrival)
+        except NoSlot:  # an overseer may have watched the others for long enough
+            return (await self.overseers.arrive(self.host.folder, self._arrival)).slot
+
+    async def _show(self) -> None:
+        """Show this worker in its slot, in a new one if another member has it."""
+        host = self.host
+        if host.place_in_doubt:
+            before, host.slot = host.slot, await self._find_slot()
+            if host.slot != before:
+                _log.warning("slot %d was given to another member; this worker has slot %d now", before, host.slot)
+        await self.presence.show()
 
     async def leave(self) -> None:
         """Leave in order, unless the folder takes too long for that: then as if killed, which loses nothing either."""
@@ -161,8 +194,9 @@ class Node:
                     self._mail.read.clear()
                     await self._mail.read.wait()
         self.presence.left = True
-        with contextlib.suppress(FolderError):
-            await self.presence.show()
+        if not self.places.yields:
+            with contextlib.suppress(FolderError):
+                await self.presence.show()
 
     # ------------------------------------------------------------------ the clock, the link and the mail
 
@@ -172,7 +206,12 @@ class Node:
             connected = any(not other.isolated for other in host.others())
             host.live_on()
             for driver in self.logs:
-                driver.tick(others_connected=connected, blind=self._blind, damage=self._custodian.damage)
+                driver.tick(
+                    others_connected=connected,
+                    blind=self._blind,
+                    damage=self._custodian.damage,
+                    twin=self.places.twin,
+                )
             await asyncio.sleep(host.timing.keepalive_interval / 2)
 
     @property
@@ -196,7 +235,7 @@ class Node:
     def _tell(self, news: tuple[LogNews, ...]) -> None:
         host = self.host
         keepalive = KeepAlive(host.settings.member, host.incarnation, host.folder_id, news)
-        self._sender.send(keepalive, host.peers.link_peers(host.now))
+        self._sender.send(keepalive, host.link_peers())
 
     def _answered(self, keepalive: KeepAlive, epochs: Epochs) -> None:
         for news, epoch in zip(keepalive.logs, epochs, strict=False):
@@ -232,4 +271,5 @@ class Node:
 
     async def _exchange(self) -> None:
         await self._mail.exchange()
+        self.places.notice(self.host.peers.own_block)
         self._fitness.answer()

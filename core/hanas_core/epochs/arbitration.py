@@ -5,6 +5,7 @@ state is in the folder, so that it does not matter who decides, nor how many.
 """
 
 import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,7 +14,7 @@ from hanas_core.log.claimfile import Claim, Seal, Why, fits
 from hanas_core.log.claims import claim_epoch, highest_claim, read_pointer
 from hanas_core.log.seals import read_seal
 from hanas_core.members.documents import MainInfo
-from hanas_core.members.mailboxes import Registry
+from hanas_core.members.registry import Registration, Registry
 from hanas_core.members.roles import MainState, Role
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_core.volume import names
@@ -72,10 +73,12 @@ class Refused(Exception):
     """The request makes no sense. The message says what to do."""
 
 
-async def arrive(folder: Folder, registry: Registry, arrival: Arrival, *, folder_id: str, now: str) -> Place:
-    """Register a worker and tell it the main; the very first one becomes it. ``now``: wall clock, for people.
+async def register(
+    registry: Registry, arrival: Arrival, *, folder_id: str, vacancies: Sequence[Registration] = ()
+) -> int:
+    """Return the slot of a worker, giving it one if it has none. Raises Refused, NoSlot and other FolderErrors.
 
-    Repeating the call changes nothing. Raises Refused, FolderError.
+    ``vacancies``: registrations whose members are gone, as far as they were watched.
     """
     _check(arrival.member, arrival.incarnation, arrival.folder_id, folder_id)
     for what, url in (("advertiseUrl", arrival.advertise_url), ("linkUrl", arrival.link_url)):
@@ -83,7 +86,25 @@ async def arrive(folder: Folder, registry: Registry, arrival: Arrival, *, folder
             raise Refused(
                 f"{what} must be an http:// or https:// URL of at most 256 printable ASCII characters, not {url[:80]!r}"
             )
-    slot = await registry.slot_of(arrival.member, arrival.incarnation, arrival.advertise_url, arrival.link_url)
+    return await registry.slot_of(
+        arrival.member, arrival.incarnation, arrival.advertise_url, arrival.link_url, vacancies
+    )
+
+
+async def arrive(
+    folder: Folder,
+    registry: Registry,
+    arrival: Arrival,
+    *,
+    folder_id: str,
+    now: str,
+    vacancies: Sequence[Registration] = (),
+) -> Place:
+    """Register a worker and tell it the main; the very first one becomes it. ``now``: wall clock, for people.
+
+    Repeating the call changes nothing. Raises as `register` does.
+    """
+    slot = await register(registry, arrival, folder_id=folder_id, vacancies=vacancies)
     holder = await _holder(folder, folder_id)
     if holder is None and (relic := await _relic(folder)) is not None:
         holder = await _holder(folder, folder_id)  # somebody may just have been the first

@@ -9,7 +9,8 @@ from hanas_core.log.seals import read_seal, write_seal
 from hanas_core.members import cluster
 from hanas_core.members.cluster import Cluster
 from hanas_core.members.documents import Presence
-from hanas_core.members.mailboxes import Box, Mailboxes, Registry
+from hanas_core.members.mailboxes import Box, Mailboxes
+from hanas_core.members.registry import Registry
 from hanas_core.volume import names
 from hanas_core.volume.blocks import ZERO_BLOCK, Blank
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
@@ -39,10 +40,11 @@ async def adopt(folder: Folder) -> Cluster:
         # No main of this folder that only slept acknowledges anything from now on, and the next one follows at once.
         await write_seal(folder, holder.epoch, Seal(holder.epoch, holder.member, holder.incarnation, planned=True))
     boxes = [await folder.open(f"{names.MAILBOXES}/{box}", "blocks") for box in Box]
-    for registration in reversed(registrations):  # from the last one on, so that slots stay without gaps
+    for registration in registrations:
         for box in boxes:
             await box.write_block(registration.slot * BLOCK_BYTES, ZERO_BLOCK)
-        await folder.remove(names.member(registration.slot))
+    for number in reversed(range(registry.count)):  # from the last one on, so that numbers stay without gaps
+        await folder.remove(names.member(number))
         await folder.sync_directory(names.MEMBERS)
     for base in await folder.names(names.TEMPORARY):
         await folder.remove(f"{names.TEMPORARY}/{base}")

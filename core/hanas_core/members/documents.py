@@ -82,6 +82,9 @@ class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     inquiry: Inquiry | None = None
     echoes: tuple[Echo, ...] | None = None
     """None: a program of another version, which does not answer inquiries."""
+    run: int = 1
+    """One more than that of the block which this incarnation found in its slot: of two that live, the younger has the
+    higher one."""
     link_key: str = ""
     """Whoever sends to this incarnation over the link proves with it that it can read the folder. No document, log or
     metric may show it."""

@@ -15,12 +15,12 @@ import msgspec
 from hanas_core.members.documents import LOG, Presence
 from hanas_core.volume import blocks, names, reading
 from hanas_core.volume.blocks import Blank, unpack
-from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
+from hanas_core.volume.errors import FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, Access, File, Folder
-from hanas_core.volume.publish import give_name, publish, settle
+from hanas_core.volume.publish import give_name
 
 SLOTS = 256
-"""How many member ids a folder can know over its life."""
+"""How many member ids a folder knows at a time."""
 
 
 class Box(StrEnum):
@@ -83,15 +83,6 @@ class Canary(msgspec.Struct, frozen=True):
     """What a member writes and reads back to see whether its own folder works."""
 
     nonce: str
-
-
-class Registration(msgspec.Struct, frozen=True, rename="camel"):
-    """Gives a slot to a member, for ever; the addresses are those of its first arrival."""
-
-    member: str
-    slot: int
-    advertise_url: str
-    link_url: str
 
 
 MOST_ANSWERS = 64
@@ -162,101 +153,3 @@ def _decode(block: bytes, kind: type[Content]) -> Content | None:
         return msgspec.json.decode(payload, type=kind)
     except msgspec.DecodeError:
         return None  # written by a member of another version
-
-
-class Registry:
-    """Who owns which slot. Belongs to one lane: of its calls, one runs at a time.
-
-    Registrations never change, so each is read once, but for one whose name the file server forgets before it was
-    durable: nobody has been given that slot by then.
-    """
-
-    def __init__(self, folder: Folder) -> None:
-        """Know nobody yet."""
-        self._folder = folder
-        self.registrations: list[Registration] = []
-
-    async def update(self) -> list[Registration]:
-        """Return all registrations that can be seen, in order of slots; slots are given without gaps."""
-        while len(self.registrations) < SLOTS:
-            registration = await self._read(len(self.registrations))
-            if registration is None:
-                break
-            self.registrations.append(registration)
-        return self.registrations
-
-    async def _read(self, slot: int) -> Registration | None:
-        try:
-            file = await self._folder.open(names.member(slot), "read")
-        except Missing:
-            return None
-        return _registration(await file.read(0, BLOCK_BYTES), slot)
-
-    async def presence(self, mailboxes: Mailboxes) -> list[Presence | None]:
-        """Return what the members show, in order of slots; None where a block is not its slot's owner's.
-
-        A look-up that says "no such member" may be a minute old. So the block behind the last one is read as well: if
-        somebody shows itself there, its registration is looked up past the caches.
-        """
-        await self.update()
-        while True:
-            count = len(self.registrations)
-            presences = await mailboxes.read(Box.PRESENCE, min(count + 1, SLOTS), Presence)
-            if count == SLOTS or presences[count] is None:
-                break
-            await self._folder.refresh(names.MEMBERS)
-            if len(await self.update()) == count:
-                break
-        pairs = list(zip(self.registrations, presences, strict=False))
-        for owner, block in pairs:
-            if block is not None and block.member != owner.member:  # the registration that was read is gone
-                del self.registrations[owner.slot :]
-                await self._folder.refresh(names.MEMBERS)
-                break
-        return [block if block is not None and block.member == owner.member else None for owner, block in pairs]
-
-    async def slot_of(self, member: str, incarnation: str, advertise_url: str, link_url: str) -> int:
-        """Return the slot of ``member``, giving it a free one if it has none. FolderUnavailable when none is left.
-
-        Also one that was found is made durable: it may have been given by somebody who died before that.
-        """
-        await self._folder.refresh(names.MEMBERS)
-        while True:
-            own = next((one for one in await self.update() if one.member == member), None)
-            if own is not None:
-                if await self._is_for_good(own):
-                    return own.slot
-                continue
-            slot = len(self.registrations)
-            if slot == SLOTS:
-                raise FolderUnavailable(f"all {SLOTS} member slots are taken: give workers stable ids (WORKER_ID)")
-            temporary = names.temporary(member, incarnation, self._folder.nonce())
-            own = Registration(member, slot, advertise_url, link_url)
-            block = await publish(self._folder, temporary, names.member(slot), blocks.encode(own))
-            self.registrations.append(_registration(block, slot))
-            if self.registrations[slot] == own:
-                return slot
-
-    async def _is_for_good(self, registration: Registration) -> bool:
-        """Make a registration durable and look it up anew; if it is gone, forget it and those behind it."""
-        slot = registration.slot
-        with contextlib.suppress(Missing):
-            if _registration(await settle(self._folder, names.member(slot)), slot) == registration:
-                return True
-        del self.registrations[slot:]
-        return False
-
-
-async def registered(folder: Folder, slot: int) -> Registration:
-    """Return the registration of a slot that is known to be taken. Raises FolderError."""
-    file = await reading.open_recorded(folder, names.member(slot), "read")
-    return _registration(await file.read(0, BLOCK_BYTES), slot)
-
-
-def _registration(block: bytes, slot: int) -> Registration:
-    registration = blocks.decode(block, Registration, names.member(slot), 0)
-    if isinstance(registration, Blank):
-        raise FolderUnavailable(f"{names.member(slot)}: offset 0 is {registration.value}")
-    if registration.slot != slot:
-        raise Corruption(f"{names.member(slot)}: the block at offset 0 is the registration of slot {registration.slot}")
-    return registration

@@ -99,6 +99,8 @@ class Member:
         """This main finds no room on the volume."""
         self.blind = False
         """This worker cannot read the folder or write to it, whatever keep-alives say."""
+        self.twin = ""
+        """What to tell of another process that has this member's id; empty without one."""
         self.unserved = 0
         """How many epochs were claimed since the last one that served."""
         self.obstacle: FolderError | None = None
@@ -235,6 +237,9 @@ class Member:
         """Return what is wrong now, for the alerts."""
         condition = self._condition()
         conditions = [] if condition is None else [condition]
+        if self.twin:
+            advice = "the process that was started later ends by itself"
+            conditions.append(Condition(Verdict.UNKNOWN, self.name, Severity.URGENT, self.twin, advice))
         if self.obstacle is not None and self.role is Role.BACKUP:
             conditions.append(self._hindered(self.obstacle))
         if self.scarce and self.verdict is not Verdict.FOLDER_FULL:

@@ -3,7 +3,8 @@
 import msgspec
 
 from hanas_core.members.documents import Presence
-from hanas_core.members.mailboxes import SLOTS, Answers, Box, Canary, Probe, Registration
+from hanas_core.members.mailboxes import SLOTS, Answers, Box, Canary, Probe
+from hanas_core.members.registry import Registration
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
@@ -19,32 +20,34 @@ _TORN = "is damaged: it says nothing to anyone, and its member writes it anew"
 
 async def check_registrations(folder: Folder, report: FolderReport) -> int:
     """Check who owns which slot; return how many slots were given."""
-    owners: dict[str, str] = {}
+    owners: dict[int, tuple[str, str]] = {}
     count = 0
-    for base in await report.listed(folder, names.MEMBERS):
-        slot, name = names.slot_of_registration(base), f"{names.MEMBERS}/{base}"
-        if slot is None or slot >= SLOTS:
+    for base in sorted(
+        await report.listed(folder, names.MEMBERS), key=lambda base: names.number_of_registration(base) or 0
+    ):
+        number, name = names.number_of_registration(base), f"{names.MEMBERS}/{base}"
+        if number is None:
             report.strange(name)
             continue
-        if slot > count:
-            gap = (
-                f"missing: there is no registration of the slots {count} to {slot - 1}, so nobody sees those behind it"
-            )
+        if number > count:
+            gap = f"missing: there are no registrations {count} to {number - 1}, so nobody sees those behind them"
             report.error(names.member(count), None, gap)
-        count = slot + 1
+        count = number + 1
         block = await report.content(folder, name, BLOCK_BYTES)
         registration = None if block is None else report.struct(block, name, 0, Registration)
         if registration is None:
             if block is not None and not any(block):
                 report.error(name, 0, "is zero, a registration was expected")
             continue
-        if registration.slot != slot:
+        if registration.slot != number if number < SLOTS else registration.slot >= SLOTS:
             report.error(name, 0, f"is the registration of slot {registration.slot}")
         if not names.is_member(registration.member):
             report.error(name, 0, f"registers {registration.member[:80]!r}, which is no member id")
-        if (other := owners.setdefault(registration.member, name)) != name:
-            report.error(name, 0, f"registers {registration.member}, as {other} does")
-    return count
+        present = {member: other for other, member in owners.values()}
+        owners[registration.slot] = name, registration.member
+        if (twin := present.get(registration.member)) is not None:
+            report.error(name, 0, f"registers {registration.member}, as {twin} does")
+    return min(count, SLOTS)
 
 
 async def check_mailboxes(folder: Folder, slots: int, report: FolderReport) -> None:

@@ -17,7 +17,7 @@ _MANIFEST = re.compile(r"([0-9]{10})-[0-9a-f]+")
 _MOMENTARY = re.compile(r"[.](?:refresh|check)-.*")
 _SEGMENT = re.compile(r"([0-9]{10})-([0-9]{6,7})")
 _SNAPSHOT = re.compile(r"[0-9]{10}-[0-9]{7}-[0-9]{10}")
-_REGISTRATION = re.compile(r"[0-9]{3}")
+_REGISTRATION = re.compile(r"[0-9]{3}|[1-9][0-9]{3,}")
 _NONCE = re.compile(r"[0-9a-f]{16,64}")
 
 
@@ -73,13 +73,13 @@ def segment_of(base: str) -> tuple[int, int] | None:
     return None if match is None else (int(match[1]), int(match[2]))
 
 
-def member(slot: int) -> str:
-    """Name of the registration that gives a mailbox slot to a member."""
-    return f"{MEMBERS}/{slot:03d}"
+def member(number: int) -> str:
+    """Name of the registration of this number, which gives a mailbox slot to a member."""
+    return f"{MEMBERS}/{number:03d}"
 
 
-def slot_of_registration(base: str) -> int | None:
-    """Return the slot of a name in the directory of members, None if it is no registration's."""
+def number_of_registration(base: str) -> int | None:
+    """Return the number of a name in the directory of members, None if it is no registration's."""
     return int(base) if _REGISTRATION.fullmatch(base) else None
 
 

@@ -84,7 +84,7 @@ function sentence(document) {
   const holder = members.find((member) => main !== null && member.member === main.member);
   if (!readable(document)) return ["bad", "The overseer cannot read the folder", "This page shows the last state that it read."];
   if (main === null) return ["wait", "No main yet", "The first worker that starts becomes the main."];
-  if (members.length && !members.some((member) => member.alive)) {
+  if (members.length && members.every((member) => member.alive === false)) {
     if (counts(members).wanted === 0) return ["wait", "All workers were stopped", "Start any of them to serve again."];
     return ["bad", "No worker is alive", "No request is served. Start any worker; no acknowledged write is lost."];
   }

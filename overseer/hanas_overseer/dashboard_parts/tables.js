@@ -52,13 +52,13 @@ function updateMember(row, member) {
   const [name, role, seen, epoch, verdict, lag, keys, address] = row.cells;
   setAttribute(row, "data-tone", memberTone(member));
   setText(name, member.member);
-  setText(role.firstChild, member.alive || ["joining", "left"].includes(member.role) ? member.role : `${member.role}, dead`);
+  setText(role.firstChild, member.alive !== false || ["joining", "left"].includes(member.role) ? member.role : `${member.role}, dead`);
   setText(seen, seenWords(member));
   setText(epoch, member.epoch ? String(member.epoch) : "–");
   setText(verdict.firstChild, member.verdict === "Unknown" ? "–" : member.verdict);
   setAttribute(verdict.firstChild, "data-verdict", member.verdict);
-  setText(lag, member.alive ? bytes(member.lagBytes) : "–");
-  setText(keys, member.alive ? member.keys.toLocaleString() : "–");
+  setText(lag, member.alive !== false ? bytes(member.lagBytes) : "–");
+  setText(keys, member.alive !== false ? member.keys.toLocaleString() : "–");
   const link = address.firstChild;
   const url = webAddress(member.advertiseUrl);
   setText(link, member.advertiseUrl.replace(/^http:\/\//, ""));
@@ -69,7 +69,7 @@ function updateMember(row, member) {
 function seenWords(member) {
   if (member.seenSecondsAgo === null) return "not yet";
   if (member.role === "left") return "stopped";
-  return member.alive ? "now" : `${age(member.seenSecondsAgo)} ago`;
+  return member.alive !== false ? "now" : `${age(member.seenSecondsAgo)} ago`;
 }
 
 function showMembers(members) {

@@ -85,14 +85,14 @@ function drawLink(link, space) {
 }
 
 function memberTone(member) {
-  if (!member.alive) return "gone";
+  if (member.alive === false) return "gone";
   return ["main", "elect"].includes(member.role) ? member.role : "backup";
 }
 
 function memberWords(member) {
   if (member.role === "left") return "stopped";
   if (member.seenSecondsAgo === null) return member.role === "joining" ? "joining" : `${member.role}, not seen yet`;
-  return member.alive ? member.role : `silent ${age(member.seenSecondsAgo)}`;
+  return member.alive !== false ? member.role : `silent ${age(member.seenSecondsAgo)}`;
 }
 
 function drawMember(member, space) {
@@ -142,7 +142,7 @@ function summary(cluster) {
 // A member that was stopped in order is not missed.
 function counts(members) {
   return {
-    alive: members.filter((member) => member.alive).length,
+    alive: members.filter((member) => member.alive !== false).length,
     wanted: members.filter((member) => member.role !== "left").length,
   };
 }

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from hanas_client import cli
 from hanas_core.members import cluster
 from hanas_core.members.documents import Presence
-from hanas_core.members.mailboxes import Box, Mailboxes, Registry
+from hanas_core.members.mailboxes import Box, Mailboxes
+from hanas_core.members.registry import Registry
 from hanas_core.volume.blocking import run
 from hanas_core.volume.posix import PosixFolder
 

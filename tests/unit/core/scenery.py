@@ -17,6 +17,8 @@ from hanas_core.log.positions import Position
 from hanas_core.log.records import Idempotency
 from hanas_core.log.segments import prepare
 from hanas_core.log.tailer import Tailer
+from hanas_core.members.documents import LogPresence, Presence
+from hanas_core.members.roles import Role
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Write
 from hanas_core.state.queue import GroupCommit
@@ -227,3 +229,15 @@ def fresh_backup(folder: Folder, epoch: int, known: Position | None = None) -> B
     run(replica.catch_up())
     replica.check_invariants()
     return replica
+
+
+def shown(member: str) -> Presence:
+    """Return the presence block of a backup."""
+    return Presence(
+        member=member,
+        incarnation=incarnation(member),
+        counter=1,
+        advertise_url="http://a:3001",
+        link_url="http://a:4001",
+        logs=(LogPresence(role=Role.BACKUP, epoch=1),),
+    )

@@ -13,7 +13,8 @@ from hanas_core.log.segments import SegmentReader
 from hanas_core.members import adoption, cluster
 from hanas_core.members.cluster import Cluster
 from hanas_core.members.documents import Presence
-from hanas_core.members.mailboxes import Box, Mailboxes, Registry
+from hanas_core.members.mailboxes import Box, Mailboxes
+from hanas_core.members.registry import Registry
 from hanas_core.state import snapshots
 from hanas_core.state.index import Index
 from hanas_core.upkeep import fsck

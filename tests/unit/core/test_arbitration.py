@@ -23,7 +23,7 @@ from hanas_core.epochs.arbitration import (
 from hanas_core.log.claimfile import Claim, Seal
 from hanas_core.log.claims import highest_claim, read_claim
 from hanas_core.log.seals import write_seal
-from hanas_core.members.mailboxes import Registry
+from hanas_core.members.registry import Registry
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run

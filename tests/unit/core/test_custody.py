@@ -11,7 +11,7 @@ from hanas_core.log.manifests import Cut
 from hanas_core.log.positions import Position
 from hanas_core.log.seals import SealWatch
 from hanas_core.members import cluster
-from hanas_core.members.mailboxes import Registry
+from hanas_core.members.registry import Registry
 from hanas_core.state.judge import Write
 from hanas_core.upkeep.custody import Custody, Reliance
 from hanas_core.volume import names

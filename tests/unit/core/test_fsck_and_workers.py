@@ -13,7 +13,8 @@ from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Arrival
 from hanas_core.log import claims
 from hanas_core.members import cluster
-from hanas_core.members.mailboxes import Box, Canary, Mailboxes, Registration, Registry
+from hanas_core.members.mailboxes import Box, Canary, Mailboxes
+from hanas_core.members.registry import Registration, Registry
 from hanas_core.state.replica import Replica
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.upkeep.fsck import check
@@ -226,7 +227,7 @@ def member(name: str, slot: int) -> Registration:
 def test_registrations_are_read() -> None:
     assert errors(registered(member("x", 0), member("y", 1))) == []
     (gap,) = errors(registered(member("x", 0), None))
-    assert (gap.name, "slots 1 to 1" in gap.what) == (names.member(1), True)
+    assert (gap.name, "registrations 1 to 1" in gap.what) == (names.member(1), True)
     (slot,) = errors(registered(member("x", 1)))
     assert (slot.name, slot.what) == (names.member(0), "is the registration of slot 1")
     (twice,) = errors(registered(member("x", 0), member("x", 1)))
@@ -244,7 +245,7 @@ def test_a_worker_refuses_the_registration_of_another_slot() -> None:
 
 def test_strange_names_are_notes_and_delay_nothing() -> None:
     folder = MemoryFolder(deepcopy(WELL.disk))
-    strange = ["claims/²", "claims/x", "members/256", "members/x", "mailboxes/x", "segments/x", "snapshots/x"]
+    strange = ["claims/²", "claims/x", "members/0256", "members/x", "mailboxes/x", "segments/x", "snapshots/x"]
     left = ["claims/.refresh-1", "snapshots/.refresh-2", "tmp/.refresh-3"]
     for name in (*strange, *left):
         run(folder.create(name, b""))

@@ -3,8 +3,6 @@
 import secrets
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hanas_core.members.documents import LogPresence, Presence
 from hanas_core.members.mailboxes import (
@@ -18,8 +16,6 @@ from hanas_core.members.mailboxes import (
     Mailboxes,
     Probe,
     ProbeAnswer,
-    Registration,
-    Registry,
     allocate,
 )
 from hanas_core.members.roles import Role
@@ -28,8 +24,8 @@ from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import PAYLOAD_BYTES
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_core.volume.folder import BLOCK_BYTES
-from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
-from tests.unit.core.scenery import bare_folder, incarnation
+from tests.unit.core.memory_folder import MemoryFolder
+from tests.unit.core.scenery import bare_folder, incarnation, shown
 
 URLS = ("http://a:3001", "http://a:4001")
 PROBES = "mailboxes/probes"
@@ -185,158 +181,3 @@ def test_making_the_files_again_keeps_what_is_in_them() -> None:
     assert run(folder.names("mailboxes")) == sorted(Box)
     assert run(folder.names("tmp")) == []
     assert len(folder.disk.content(PROBES).durable) == SLOTS * BLOCK_BYTES
-
-
-def slot(folder: MemoryFolder, member: str, registry: Registry | None = None) -> int:
-    return run((registry or Registry(folder)).slot_of(member, incarnation(member), *URLS))
-
-
-def test_slots_are_given_in_order_and_for_ever() -> None:
-    folder = bare_folder()
-    assert [slot(folder, member) for member in "abcab"] == [0, 1, 2, 0, 1]
-    folder.disk.crash()
-    assert slot(folder.other(), "b") == 1
-    assert [known.member for known in run(Registry(folder).update())] == ["a", "b", "c"]
-    assert run(folder.names("tmp")) == []
-
-
-def test_registrations_are_read_once() -> None:
-    folder = bare_folder()
-    registry = Registry(folder)
-    slot(folder, "a", registry)
-    slot(folder.other(), "b")
-    folder.operations.clear()
-    assert [known.member for known in run(registry.update())] == ["a", "b"]
-    assert len(folder.log("read")) == 1
-    run(registry.update())
-    assert len(folder.log("read")) == 1
-
-
-def given_but_not_durable(folder: MemoryFolder, member: str) -> None:
-    """A member is given a slot, by somebody who does not come to make its name durable."""
-    folder.at("sync_directory", names.MEMBERS, before=FolderUnavailable("input/output error"))
-    with pytest.raises(FolderUnavailable):
-        slot(folder, member)
-
-
-def test_a_slot_that_was_found_cannot_be_forgotten_any_more() -> None:
-    folder = bare_folder()
-    given_but_not_durable(folder, "a")
-    assert slot(folder, "a") == 0
-    folder.disk.crash()
-    assert [known.member for known in run(Registry(folder).update())] == ["a"]
-
-
-def test_a_slot_that_the_file_server_forgot_is_given_anew() -> None:
-    folder = bare_folder()
-    given_but_not_durable(folder, "a")
-    registry = Registry(folder)
-    run(registry.update())
-    folder.disk.crash()
-    assert slot(folder, "a", registry) == 0
-    folder.disk.crash()
-    assert [known.member for known in run(Registry(folder).update())] == ["a"]
-
-
-def test_who_shows_itself_in_a_slot_that_was_given_anew_is_seen_by_those_who_knew_the_other_one() -> None:
-    folder = with_mailboxes()
-    given_but_not_durable(folder, "a")
-    registry, mailboxes = Registry(folder), Mailboxes(folder)
-    run(registry.presence(mailboxes))
-    folder.disk.crash()
-    slot(folder, "b")
-    run(mailboxes.write(Box.PRESENCE, 0, shown("b")))
-    assert run(registry.presence(mailboxes)) == [None]
-    assert run(registry.presence(mailboxes)) == [shown("b")]
-
-
-@settings(max_examples=60)
-@given(st.lists(st.integers(0, 2), max_size=40))
-def test_arriving_at_once_gives_each_member_its_own_slot(turns: list[int]) -> None:
-    folder = bare_folder(suspends=True)
-    arrivals = [Registry(folder.other(suspends=True)).slot_of(member, incarnation(member), *URLS) for member in "abb"]
-    first, second, third = interleave(arrivals, turns)
-    assert second == third
-    assert {first, second} == {0, 1}
-
-
-def test_a_member_that_dies_while_it_arrives_leaves_no_gap() -> None:
-    def attempt(nth: int) -> bool:
-        folder = bare_folder()
-        folder.at(nth=nth, after=Died())
-        try:
-            slot(folder, "a")
-            return True
-        except Died:
-            folder.disk.crash()
-        slots = {slot(folder.other(), member) for member in "ba"}
-        assert slots == {0, 1}
-        return False
-
-    at_every_operation(attempt)
-
-
-def test_a_stale_look_up_does_not_give_a_second_slot() -> None:
-    folder = bare_folder()
-    slot(folder, "a")
-    folder.stale.add(names.member(0))
-    folder.at("refresh", before=lambda: None)
-    assert slot(folder, "a") == 0
-    late = folder.other()
-    late.at("refresh", after=lambda: late.stale.add(names.member(0)))
-    assert slot(late, "a") == 0
-
-
-def shown(member: str) -> Presence:
-    return Presence(
-        member=member,
-        incarnation=incarnation(member),
-        counter=1,
-        advertise_url=URLS[0],
-        link_url=URLS[1],
-        logs=(LogPresence(role=Role.BACKUP, epoch=1),),
-    )
-
-
-def test_whoever_shows_itself_is_known_although_look_ups_are_stale() -> None:
-    """Otherwise the main would send it no keep-alives and answer none of its probes for as long as a cache lasts."""
-    folder = with_mailboxes()
-    for number, member in enumerate("abc"):
-        slot(folder, member)
-        run(Mailboxes(folder).write(Box.PRESENCE, number, shown(member)))
-    late = folder.other()
-    late.stale |= {names.member(1), names.member(2)}
-    registry = Registry(late)
-    assert run(registry.presence(Mailboxes(late))) == [shown("a"), shown("b"), shown("c")]
-    assert [known.member for known in registry.registrations] == ["a", "b", "c"]
-
-
-def test_a_block_in_a_slot_that_nobody_has_says_nothing() -> None:
-    folder = with_mailboxes()
-    slot(folder, "a")
-    run(Mailboxes(folder).write(Box.PRESENCE, 0, shown("b")))
-    run(Mailboxes(folder).write(Box.PRESENCE, 1, shown("b")))
-    assert run(Registry(folder).presence(Mailboxes(folder))) == [None]
-
-
-def test_the_last_slot_has_nothing_behind_it() -> None:
-    folder = with_mailboxes()
-    registry = Registry(folder)
-    registry.registrations = [Registration(f"m{n}", n, *URLS) for n in range(SLOTS)]
-    assert run(registry.presence(Mailboxes(folder))) == [None] * SLOTS
-
-
-def test_all_slots_taken() -> None:
-    folder = bare_folder()
-    registry = Registry(folder)
-    registry.registrations = [Registration(f"m{n}", n, *URLS) for n in range(SLOTS)]
-    with pytest.raises(FolderUnavailable, match="slots are taken"):
-        slot(folder, "a", registry)
-
-
-def test_a_registration_that_cannot_be_read_is_not_the_end_of_the_list() -> None:
-    folder = bare_folder()
-    slot(folder, "a")
-    folder.disk.spoil(names.member(0), 20, b"\xff")
-    with pytest.raises(FolderUnavailable, match=r"members/000: offset 0 is rotten"):
-        run(Registry(folder).update())

@@ -299,6 +299,15 @@ def test_an_epoch_that_was_begun_and_given_up_is_not_taken_up_again() -> None:
     assert role_of(worker) is Role.BACKUP
 
 
+def test_another_process_with_the_id_of_this_member_is_told_of() -> None:
+    worker = main_of(1)
+    worker.twin = "another process with this id runs"
+    (condition,) = worker.conditions()
+    assert (condition.about, condition.message) == ("worker-1", "another process with this id runs")
+    worker.twin = ""
+    assert worker.conditions() == []
+
+
 def test_a_takeover_that_failed_makes_the_next_one_wait_as_all_the_claims_since_the_last_served_ask() -> None:
     worker = member()
     for unserved, patience in ((1, 0.5), (3, 2.0)):

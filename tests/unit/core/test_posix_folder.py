@@ -22,7 +22,8 @@ from hanas_core.log.claims import claim_epoch, highest_claim
 from hanas_core.log.positions import Version
 from hanas_core.log.segments import prepare
 from hanas_core.members.cluster import identify, initialise
-from hanas_core.members.mailboxes import Mailboxes, Registry
+from hanas_core.members.mailboxes import Mailboxes
+from hanas_core.members.registry import Registry
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Write
 from hanas_core.state.queue import GroupCommit

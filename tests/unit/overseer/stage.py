@@ -17,7 +17,8 @@ from hanas_core.log.manifests import Manifest, write_manifest
 from hanas_core.log.seals import write_seal
 from hanas_core.members import cluster
 from hanas_core.members.documents import Alert, Link, LogPresence, Presence
-from hanas_core.members.mailboxes import Box, Mailboxes, Registry
+from hanas_core.members.mailboxes import Box, Mailboxes
+from hanas_core.members.registry import Registry
 from hanas_core.members.roles import LinkState, Role
 from hanas_core.members.timing import LAN, Timing
 from hanas_core.members.verdicts import Severity, Verdict

@@ -64,7 +64,7 @@ async def test_a_main_that_this_overseer_never_heard_is_named_to_no_client(stage
         assert await overseer.get("/v1/main") == {"epoch": 1, "main": None}
         document = await overseer.get("/v1/cluster")
         assert document["main"]["state"] == "elect"
-        assert [(member["alive"], member["heard"]) for member in document["members"]] == [(True, False)] * 2
+        assert [(member["alive"], member["heard"]) for member in document["members"]] == [(None, False)] * 2
         stage.show(0, presence(1, 8, role=Role.MAIN))
         document = await until(overseer, lambda document: document["members"][0]["heard"])
         assert document["main"]["state"] == "serving"

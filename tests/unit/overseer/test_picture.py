@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from hanas_core.members.documents import LEFT, MainInfo, Report
-from hanas_core.members.mailboxes import Registration
+from hanas_core.members.liveness import UNSEEN, LifeSign
+from hanas_core.members.registry import Registration
 from hanas_core.members.roles import LinkState, MainState, Role
 from hanas_core.members.verdicts import Severity, Verdict
 from hanas_overseer import alarms, picture
 from hanas_overseer.documents import EpochEntry
 from hanas_overseer.history import takeover, words
-from hanas_overseer.liveness import UNSEEN, LifeSign
 from hanas_overseer.observer import Observation
 from tests.unit.overseer.stage import alert, claim, incarnation, link, presence
 

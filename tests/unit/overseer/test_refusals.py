@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hanas_core.members.mailboxes import SLOTS, Registration
+from hanas_core.members.mailboxes import SLOTS
+from hanas_core.members.registry import Registration
 from hanas_core.volume import names
 from hanas_core.volume.blocks import pack
 from hanas_overseer import bodies
@@ -138,7 +139,7 @@ async def test_the_257th_member_is_told_that_there_are_no_more_slots(stage: Stag
         registration = Registration(f"worker-{slot}", slot, "http://host:1", "http://host:2")
         (members / f"{slot:03d}").write_bytes(pack(msgspec.json.encode(registration)))
     problem = check_problem(await overseer.http.post("/v1/claim", json=stage.arrival(1000)), 503)
-    assert "all 256 member slots are taken: give workers stable ids" in problem["detail"]
+    assert "all 256 member slots are taken: stop workers" in problem["detail"]
     assert stage.claims() == 0
     assert (await overseer.http.post("/v1/claim", json=stage.arrival(7))).status_code == 200, "it has its slot"
 

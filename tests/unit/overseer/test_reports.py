@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from hanas_core.members.documents import Report
+from hanas_core.members.liveness import Liveness
 from hanas_core.members.verdicts import Severity, Verdict
-from hanas_overseer.liveness import Liveness
 from hanas_overseer.reports import Reports
 from tests.unit.overseer.stage import FAST, Overseer, Stage, alert, eventually, incarnation, presence, running
 
@@ -27,12 +27,12 @@ class Told:
 
     def __init__(self) -> None:
         self.reports, self.liveness = Reports(FAST), Liveness(FAST)
-        self.liveness.look(0.0, [presence(2)])
+        self.liveness.look(0.0, ["worker-2"], [presence(2)])
 
     def at(self, now: float) -> list[str]:
         for step in range(1, round(now * 20)):
-            self.liveness.look(step / 20, [presence(2)])
-        return list(self.reports.of_the_silent(now, self.liveness.look(now, [presence(2)])))
+            self.liveness.look(step / 20, ["worker-2"], [presence(2)])
+        return list(self.reports.of_the_silent(now, self.liveness.look(now, ["worker-2"], [presence(2)])))
 
 
 def test_who_reports_after_falling_silent_lives() -> None:

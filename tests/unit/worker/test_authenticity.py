@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from hanas_core.members.documents import LogPresence, Presence
-from hanas_core.members.mailboxes import Registration
+from hanas_core.members.liveness import LifeSign
+from hanas_core.members.registry import Registration
 from hanas_overseer import picture
-from hanas_overseer.liveness import LifeSign
 from hanas_overseer.observer import Observation
 from hanas_serving.budget import Budget
 from hanas_worker.neighbours.authenticity import Verifier, is_proof, mac

@@ -6,7 +6,7 @@ import pytest
 
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG, LogPresence, Presence
-from hanas_core.members.mailboxes import Registration
+from hanas_core.members.registry import Registration
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run

@@ -7,7 +7,7 @@ import pytest
 from hanas_core.members import cluster
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
-from hanas_core.members.mailboxes import Registry
+from hanas_core.members.registry import Registry
 from hanas_core.members.verdicts import Verdict
 from hanas_core.state.judge import Result, Write
 from hanas_core.volume import names

@@ -9,7 +9,7 @@ import pytest
 
 from hanas_core.members import mailboxes
 from hanas_core.members.documents import Echo, Inquiry, LogPresence, Presence
-from hanas_core.members.mailboxes import Registration
+from hanas_core.members.registry import Registration
 from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocking import run
@@ -18,7 +18,6 @@ from hanas_core.volume.fitness import Unfit, leave_word
 from hanas_serving.runtime import Runtime
 from hanas_worker.host import settings
 from hanas_worker.host.host import Host
-from hanas_worker.host.peers import Peers
 from hanas_worker.neighbours.fitness import Fitness
 from hanas_worker.neighbours.mail import Mail
 from tests.unit.core.memory_folder import MemoryFolder
@@ -43,12 +42,12 @@ class Member:
     """One worker's part, and what it sees of the others."""
 
     def __init__(self, name: str, folder: MemoryFolder) -> None:
-        self.host = Host(settings.read({"WORKER_ID": name}), folder, FOLDER_ID, Runtime())
+        environment = {"WORKER_ID": name, "HANAS_PRESENCE_INTERVAL": "0.05"}
+        self.host = Host(settings.read(environment), folder, FOLDER_ID, Runtime())
         self.mail = Mail(self.host, [])
         self.fitness = Fitness(self.host, self.mail)
 
     def see(self, *others: Presence) -> None:
-        self.host.peers = Peers(self.host.settings.member)
         slots = [Registration(other.member, slot, "http://x", "http://x") for slot, other in enumerate(others)]
         self.host.peers.update(self.host.now, slots, list(others))
         self.fitness.answer()
@@ -68,12 +67,15 @@ def folder_with_mail() -> MemoryFolder:
 
 @asynccontextmanager
 async def asking(joining: Member, answer: Callable[[int], list[Presence]]) -> AsyncIterator[asyncio.Task[None]]:
-    """Let ``joining`` ask, and show it again and again what ``answer`` gives for the number of the look."""
+    """Let ``joining`` ask, and show it again and again what ``answer`` gives for the number of the look.
+
+    Before it has asked, that is 0 and -1 in turn, so that it sees who moves.
+    """
     task = asyncio.create_task(joining.fitness.ask())
     async with asyncio.timeout(AMPLE_SECONDS):
         look = 0
         while not task.done():
-            look += 1
+            look = ~look if joining.fitness.inquiry is None and look <= 0 else look + 1
             joining.see(*answer(look))
             await asyncio.sleep(0)
         yield task
@@ -85,7 +87,7 @@ async def test_both_see_what_the_other_wrote() -> None:
 
     def answer(look: int) -> list[Presence]:
         old.see(new.shows(look))
-        return [old.shows()]
+        return [old.shows(look // 50)]
 
     async with asking(new, answer) as task:
         await task
@@ -105,7 +107,7 @@ async def test_a_member_of_another_version_is_not_waited_for() -> None:
 
 async def test_a_member_that_dies_is_not_waited_for() -> None:
     async with asking(
-        Member("b", folder_with_mail()), lambda look: [shown("a", counter=1)] if look < 9 else []
+        Member("b", folder_with_mail()), lambda look: [shown("a", counter=look)] if look < 9 else []
     ) as task:
         await task
 
@@ -150,8 +152,10 @@ async def test_a_member_that_did_not_find_the_word_looks_again() -> None:
     name, word = run(leave_word(new.host.folder, "b", "b" * 32))
     folder.at("open", name, before=FolderUnavailable("input/output error"))
     asks = shown("b", inquiry=Inquiry(name, "n"))
+    old.see(msgspec.structs.replace(asks, counter=0))
+    assert not old.fitness.echoes, "who is not seen to live gets no answer"
     old.see(asks)
     await until(lambda: [echo.trouble for echo in old.fitness.echoes] == ["input/output error"])
     folder.cancel()
-    old.see(asks)
+    old.see(msgspec.structs.replace(asks, counter=2))
     await until(lambda: [echo.word for echo in old.fitness.echoes] == [word])

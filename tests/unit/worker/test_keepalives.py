@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -17,13 +18,15 @@ from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.host.peers import LinkPeer
 from hanas_worker.log.news import LogNews
 from hanas_worker.neighbours import outbound as outbound_module
-from hanas_worker.neighbours.authenticity import Verifier, mac
-from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, LinkEndpoint, Sender
+from hanas_worker.neighbours.authenticity import MAC_HEADER, Verifier, mac
+from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, KeepAliveAnswer, LinkEndpoint, Sender
 from hanas_worker.neighbours.outbound import HttpOutbound
+from tests.sim.world import ProcessLoop, World
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.ports import free_port
 
 FOLDER_ID = "f" * 32
+INTERVAL = 0.05
 KEEPALIVE = KeepAlive(
     member="worker-1",
     incarnation="1" * 32,
@@ -290,7 +293,7 @@ async def serving(listener: Listener, *secrets: str) -> tuple[HttpEndpoint, str]
 async def sending(*secrets: str, timeout: float = AMPLE_SECONDS) -> AsyncIterator[tuple[Sender, Answers]]:
     outbound = HttpOutbound("worker-1", secrets)
     answers = Answers()
-    sender = Sender(outbound, timeout, answers)
+    sender = Sender(outbound, timeout, INTERVAL, answers)
     yield sender, answers
     sender.close()
     await outbound.close()
@@ -311,7 +314,7 @@ async def test_it_reaches_every_peer_that_answers_and_tells_of_the_others() -> N
         "no-url": LinkPeer("http://", KEY),
     }
     async with sending("secret") as (sender, answers):
-        sender.send(KEEPALIVE, peers)
+        sender.send(KEEPALIVE, dict.fromkeys(peers.values(), True))
         await answers.until(6)
     assert sorted(answers.epochs) == [(), (), (), (), (3,), (4,)]
     assert (one.heard, other.heard) == ([KEEPALIVE], [KEEPALIVE])
@@ -323,7 +326,7 @@ async def test_each_keepalive_has_a_connection_of_its_own_and_names_its_sender()
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     async with raw_peer(head + body) as (url, connections), sending() as (sender, answers):
         for count in (1, 2, 3):
-            sender.send(KEEPALIVE, {"one": LinkPeer(url, KEY)})
+            sender.send(KEEPALIVE, {LinkPeer(url, KEY): True})
             await answers.until(count)
         assert answers.epochs == 3 * [()], "whoever answers there cannot prove that it is the peer"
         assert len(connections) == 3
@@ -336,7 +339,7 @@ async def test_a_peer_that_never_answers_holds_up_nobody() -> None:
     endpoint, url = await serving(listener)
     async with raw_peer() as (dead, connections), sending() as (sender, answers):
         for count in range(1, 21):
-            sender.send(KEEPALIVE, {"dead": LinkPeer(dead, "6" * 32), "one": LinkPeer(url, KEY)})
+            sender.send(KEEPALIVE, {LinkPeer(dead, "6" * 32): True, LinkPeer(url, KEY): True})
             await answers.until(count)
         assert answers.epochs == 20 * [(3,)]
         assert listener.fresh == [False, *19 * [True]]
@@ -348,7 +351,7 @@ async def test_a_peer_that_never_answers_holds_up_nobody() -> None:
 @pytest.mark.parametrize("answer", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
 async def test_one_that_is_not_answered_well_or_in_time_is_lost(answer: bytes) -> None:
     async with raw_peer(answer) as (url, _), sending(timeout=AMPLE_SECONDS if answer else 0.05) as (sender, answers):
-        sender.send(KEEPALIVE, {"dead": LinkPeer(url, KEY)})
+        sender.send(KEEPALIVE, {LinkPeer(url, KEY): True})
         await answers.until(1)
         assert answers.epochs == [()]
 
@@ -362,3 +365,91 @@ async def test_an_answer_without_end_is_a_lost_one(monkeypatch: pytest.MonkeyPat
         await outbound.post(url, b"", AMPLE_SECONDS)
     await outbound.close()
     await endpoint.stop()
+
+
+class Wires:
+    """An outbound whose peers answer, refuse or never answer, by the host in their URL."""
+
+    def __init__(self, clock: ProcessLoop) -> None:
+        self._clock = clock
+        self.sent: dict[str, list[float]] = {}
+        self.under_way = self.most = 0
+        self.dead: set[str] = set()
+
+    async def post(
+        self, url: str, body: bytes, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        self.sent.setdefault(url.removesuffix("/v1/keepalive"), []).append(self._clock.time())
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            if "hangs" in url:
+                await asyncio.sleep(timeout)
+                raise TimeoutError
+            if "dead" in url or url.removesuffix("/v1/keepalive") in self.dead:
+                raise ConnectionRefusedError
+            answer = KeepAliveAnswer((3,), 1, "")
+            content = answer.content((headers or {})[MAC_HEADER])
+            return 200, msgspec.json.encode(msgspec.structs.replace(answer, proof=mac(KEY, "answer", content)))
+        finally:
+            self.under_way -= 1
+
+    async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
+        raise NotImplementedError
+
+
+def play(seconds: float, urls: Mapping[str, bool], at: Mapping[float, Mapping[str, bool]] | None = None) -> Wires:
+    """Send every `INTERVAL` to ``urls``; from a time on to those of ``at``."""
+    world = World(0)
+    loop = ProcessLoop(world, "main")
+    wires = Wires(loop)
+
+    async def send() -> None:
+        sender, present = Sender(wires, 0.25, INTERVAL, lambda *_: None), urls
+        for step in range(round(seconds / INTERVAL)):
+            present = (at or {}).get(round(step * INTERVAL, 2), present)
+            sender.send(KEEPALIVE, {LinkPeer(url, KEY): alive for url, alive in present.items()})
+            await asyncio.sleep(INTERVAL)
+        sender.close()
+
+    task = loop.spawn(send())
+    try:
+        world.run(seconds + 1.0, task.done)
+    finally:
+        asyncio._set_running_loop(None)
+        loop.kill()
+    assert task.exception() is None
+    return wires
+
+
+def test_a_peer_that_is_not_seen_to_live_and_refuses_is_asked_at_intervals_that_double() -> None:
+    times = play(30.0, {"http://dead": False}).sent["http://dead"]
+    pauses = [round(later - earlier, 2) for earlier, later in pairwise(times)]
+    assert pauses[:7] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
+    assert set(pauses[7:]) == {4.0}
+
+
+def test_a_peer_at_first_sight_that_answers_gets_each_keepalive_at_once() -> None:
+    times = play(5.0, {"http://new": False}).sent["http://new"]
+    assert len(times) == 100
+
+
+def test_a_peer_whose_counter_moves_gets_each_keepalive_although_its_link_is_cut() -> None:
+    wires = play(5.0, {"http://dead": False}, {2.0: {"http://dead": True}})
+    assert len([at for at in wires.sent["http://dead"] if at - wires.sent["http://dead"][0] > 1.99]) == 60
+
+
+def test_hundreds_of_dead_ones_take_no_time_from_the_living() -> None:
+    dead = {f"http://dead{number}": False for number in range(125)}
+    hanging = {f"http://hangs{number}": False for number in range(124)}
+    wires = play(10.0, {**dead, **hanging, "http://lives": True, "http://answers": False})
+    assert len(wires.sent["http://lives"]) == 200
+    assert len(wires.sent["http://answers"]) >= 150
+    assert wires.most <= 16 + 2
+    assert set(wires.sent) >= {*dead, *hanging}, "none is forgotten"
+
+
+def test_the_connections_under_way_are_bounded_also_to_those_that_live() -> None:
+    wires = play(3.0, {f"http://hangs{number}": True for number in range(250)})
+    assert wires.most <= 256
+    assert len(wires.sent) == 250

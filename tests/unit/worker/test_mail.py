@@ -8,7 +8,8 @@ import pytest
 
 from hanas_core.members import mailboxes
 from hanas_core.members.documents import LOG
-from hanas_core.members.mailboxes import Answers, Box, LogProbe, Mailboxes, Probe, Registry
+from hanas_core.members.mailboxes import Answers, Box, LogProbe, Mailboxes, Probe
+from hanas_core.members.registry import Registry
 from hanas_core.state.judge import Outcome, Write
 from hanas_core.state.queue import MOST_QUEUED_BYTES
 from hanas_core.volume.blocking import run

@@ -16,7 +16,7 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Expected, Place
 from hanas_core.log.claims import highest_claim
 from hanas_core.members import cluster
 from hanas_core.members.documents import MainInfo, Report
-from hanas_core.members.mailboxes import Registry
+from hanas_core.members.registry import Registry
 from hanas_core.members.roles import MainState
 from hanas_core.members.timing import LAN
 from hanas_core.members.verdicts import Verdict

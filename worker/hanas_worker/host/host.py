@@ -13,15 +13,17 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from hanas_core.members.documents import Presence
+from hanas_core.members.liveness import SILENT_INTERVALS
+from hanas_core.members.registry import VACANT_AFTER
 from hanas_core.members.timing import Timing
-from hanas_core.volume.errors import FolderError
+from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
 from hanas_serving.admission import Admission
 from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 from hanas_worker.host.duties import Duty
-from hanas_worker.host.peers import Peers
+from hanas_worker.host.peers import LinkPeer, Peers
 from hanas_worker.host.settings import WorkerSettings
 
 _log = logging.getLogger("hanas.worker")
@@ -30,8 +32,6 @@ T = TypeVar("T")
 
 _WITHOUT_A_FOLDER = frozenset({Duty.CUSTODY, Duty.REPORT})
 """What goes on while the folder is not the one any more in which this worker works."""
-_PEER_SILENCE = 3.0
-"""A member silent for this many presence intervals counts as gone."""
 
 
 class Host:
@@ -54,6 +54,10 @@ class Host:
         """The folder is not the one any more in which this worker works; what has become of it. Empty while it is."""
         self.admissions: dict[str, Admission[Connection]] = {}
         """Who may connect, by the name of the port."""
+        self.run = 1
+        """The number of this run of its member, as far as its blocks in the mailbox tell."""
+        self.shown_at = self.now
+        """When the last write of the own presence began that succeeded."""
         self.leaving = False
         """This worker is stopping and begins nothing new."""
         self.awake = 0.0
@@ -85,10 +89,31 @@ class Host:
         self.awake += min(now - self._woke_at, self.timing.suspect_after)
         self._woke_at = now
 
+    @property
+    def place_in_doubt(self) -> bool:
+        """Return whether the own slot was given to another member, or may have been."""
+        owner = self.peers.owner_of(self.slot)
+        lost = owner is not None and owner != self.settings.member
+        return lost or self.now - self.shown_at > VACANT_AFTER / 2
+
+    @property
+    def own_slot(self) -> int:
+        """The slot to write into. Raises FolderUnavailable while that is in doubt."""
+        if self.place_in_doubt:
+            raise FolderUnavailable(f"slot {self.slot} may belong to another member: this worker arrives anew first")
+        return self.slot
+
     def others(self) -> list[Presence]:
         """Return the other members that are alive and have not left."""
-        alive = self.peers.alive(self.now, _PEER_SILENCE * self.timing.presence_interval)
-        return [other for other in alive if not other.left]
+        return [other for other in self.peers.alive(self.now, self._peer_silence) if not other.left]
+
+    def link_peers(self) -> dict[LinkPeer, bool]:
+        """Return who gets keep-alives, and whether it is alive."""
+        return self.peers.link_peers(self.now, self._peer_silence)
+
+    @property
+    def _peer_silence(self) -> float:
+        return SILENT_INTERVALS * self.timing.presence_interval
 
     # ------------------------------------------------------------------ lanes
 

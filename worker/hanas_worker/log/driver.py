@@ -146,15 +146,19 @@ class LogDriver:
             return
         if sighting.unserved == 0:
             member.served()
-        if sighting.handed_over and claim.incarnation != member.incarnation and not host.leaving:
+        if sighting.handed_over and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
             conclusion = member.detector.handed_over(host.now)
             self.do([conclusion] if conclusion else [])
 
-    def tick(self, *, others_connected: bool, blind: bool, damage: str = "") -> None:
-        """Advance the clock. ``blind``: the folder does not work here, for any log; ``damage``: what is wrong there."""
+    def tick(self, *, others_connected: bool, blind: bool, damage: str = "", twin: str = "") -> None:
+        """Advance the clock. ``blind``: the folder does not work here, for any log; ``damage``: what is wrong there.
+
+        ``twin``: as of the member.
+        """
         host, member = self._host, self.state.member
         member.full = self.serving is not None and self.serving.full
         member.blind, member.damage = blind, damage
+        member.twin = twin
         if not host.leaving and not host.displaced:
             self.do(member.tick(host.now, host.runtime.nonce(), others_connected=others_connected))
         self._note_conditions()

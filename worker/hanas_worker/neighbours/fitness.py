@@ -4,6 +4,7 @@ A member that joins writes a random word to a new file and asks for it in its pr
 show it in theirs. So both directions are tried: they saw its block and its file, and it sees theirs. Nobody waits.
 """
 
+import asyncio
 import logging
 
 from hanas_core.members.documents import LOG, Echo, Inquiry, Presence
@@ -17,6 +18,8 @@ from hanas_worker.neighbours.mail import Mail
 
 _log = logging.getLogger("hanas.worker")
 
+_MOVE_INTERVALS = 2
+"""After this many presence intervals, the counter of a member that lives was seen to move."""
 _MOST_MOVES = 20
 """A member that showed itself this often after it was asked, and did not answer, has not seen the question."""
 _MOST_ECHOES = 4
@@ -75,6 +78,7 @@ class Fitness:
 
     async def _ask(self) -> None:
         host, began = self._host, self._host.now
+        await asyncio.sleep(_MOVE_INTERVALS * host.timing.presence_interval)
         await self._mail_read()
         leaving = fitness.leave_word(host.folder, host.settings.member, host.incarnation)
         name, word = await host.in_lane(Duty.FITNESS, leaving)

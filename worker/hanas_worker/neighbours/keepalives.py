@@ -6,7 +6,7 @@ A receiver believes only what proves that a member of its folder made it, and ma
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -26,6 +26,12 @@ LIFELINE_PATH = "/v1/lifeline"
 """For the idle connection of `hanas_worker.neighbours.lifeline`."""
 _MOST_BYTES = 4096
 _MOST_PENDING = 4
+"""Keep-alives under way to one peer that lives or answers."""
+_MOST_SURE = 256
+"""... and to all of them together, unless there are more of them."""
+_MOST_DOUBTFUL = 16
+"""Keep-alives under way to all other peers together."""
+_LONGEST_PAUSE_SECONDS = 4.0
 _HELD = 204
 """The status of a lifeline, whose connection stays open."""
 _MAC = MAC_HEADER.lower().encode()
@@ -140,29 +146,71 @@ def _stranger(what: str) -> Problem:
     )
 
 
-class Sender:
-    """Sends keep-alives to peers, and never waits for one that failed."""
+class _Way:
+    """The way to one peer."""
 
-    def __init__(self, outbound: Outbound, timeout: float, answered: Callable[[KeepAlive, Epochs], None]) -> None:
-        """``timeout``: seconds after which a keep-alive is lost; ``answered`` gets the epochs, none of a lost one."""
+    def __init__(self) -> None:
+        self.pending: set[asyncio.Task[None]] = set()
+        self.answers = False
+        """The last keep-alive was answered."""
+        self.pause = 0.0
+        """Seconds before the next one while it does not answer."""
+        self.next_at = 0.0
+
+
+class Sender:
+    """Sends keep-alives to peers, and never waits for one that failed.
+
+    Who is alive, or answers, gets each of them. Who does not, and is not seen to live, gets them at intervals that
+    double: most of those are processes that died, and hundreds of them would take the main's time.
+    """
+
+    def __init__(
+        self, outbound: Outbound, timeout: float, interval: float, answered: Callable[[KeepAlive, Epochs], None]
+    ) -> None:
+        """``timeout``: seconds after which a keep-alive is lost; ``interval``: the shortest back-off, seconds.
+
+        ``answered`` gets the epochs, none of a lost one. Needs a running event loop.
+        """
+        self._clock = asyncio.get_running_loop().time
         self._outbound = outbound
         self._timeout = timeout
+        self._interval = interval
         self._answered = answered
-        self._pending: dict[str, set[asyncio.Task[None]]] = {}
+        self._ways: dict[LinkPeer, _Way] = {}
+
         self._echoes: dict[str, int] = {}
         """The last time that each peer answered with, by its key."""
 
-    def send(self, keepalive: KeepAlive, peers: dict[str, LinkPeer]) -> None:
-        """Send to ``peers``, by member."""
-        self._echoes = {peer.key: self._echoes[peer.key] for peer in peers.values() if peer.key in self._echoes}
-        for member, peer in peers.items():
-            pending = self._pending.setdefault(member, set())
-            if len(pending) < _MOST_PENDING:
-                task = asyncio.create_task(self._send(peer, keepalive))
-                pending.add(task)
-                task.add_done_callback(pending.discard)
+    def send(self, keepalive: KeepAlive, alive: Mapping[LinkPeer, bool]) -> None:
+        """Send to peers, each with whether it is alive."""
+        now = self._clock()
+        soon = now + self._interval / 2
+        self._echoes = {peer.key: self._echoes[peer.key] for peer in alive if peer.key in self._echoes}
+        for peer in [peer for peer, way in self._ways.items() if peer not in alive and not way.pending]:
+            del self._ways[peer]
+        ways = {peer: self._ways.setdefault(peer, _Way()) for peer in alive}
+        sure = {peer: way for peer, way in ways.items() if alive[peer] or way.answers}
+        most = max(1, min(_MOST_PENDING, _MOST_SURE // max(1, len(sure))))
+        for peer, way in sure.items():
+            way.pause = 0.0
+            if len(way.pending) < most:
+                self._start(peer, way, keepalive)
+        doubtful = [(peer, way) for peer, way in ways.items() if peer not in sure]
+        room = _MOST_DOUBTFUL - sum(len(way.pending) for _, way in doubtful)
+        due = [(peer, way) for peer, way in doubtful if way.next_at <= soon and not way.pending]
+        due.sort(key=lambda entry: entry[1].next_at)
+        for peer, way in due[: max(0, room)]:
+            way.pause = min(2 * way.pause or self._interval, _LONGEST_PAUSE_SECONDS)
+            way.next_at = now + way.pause
+            self._start(peer, way, keepalive)
 
-    async def _send(self, peer: LinkPeer, keepalive: KeepAlive) -> None:
+    def _start(self, peer: LinkPeer, way: _Way, keepalive: KeepAlive) -> None:
+        task = asyncio.create_task(self._send(peer, way, keepalive))
+        way.pending.add(task)
+        task.add_done_callback(way.pending.discard)
+
+    async def _send(self, peer: LinkPeer, way: _Way, keepalive: KeepAlive) -> None:
         body = msgspec.json.encode(msgspec.structs.replace(keepalive, echo=self._echoes.get(peer.key)))
         proof = mac(peer.key, _KEEPALIVE, body)
         epochs: Epochs = ()
@@ -173,9 +221,10 @@ class Sender:
                 if is_proof(answer.proof, peer.key, _ANSWER, answer.content(proof)):
                     epochs = answer.epochs
                     self._echoes[peer.key] = max(answer.time, self._echoes.get(peer.key, 0))
+        way.answers = bool(epochs)
         self._answered(keepalive, epochs)
 
     def close(self) -> None:
         """Cancel what is pending."""
-        for task in [task for tasks in self._pending.values() for task in tasks]:
+        for task in [task for way in self._ways.values() for task in way.pending]:
             task.cancel()

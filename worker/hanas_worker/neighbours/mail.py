@@ -14,12 +14,11 @@ from hanas_core.members.mailboxes import (
     Mailboxes,
     Probe,
     ProbeAnswer,
-    Registration,
-    Registry,
 )
+from hanas_core.members.registry import Registration, Registry
 from hanas_core.members.roles import Role
 from hanas_core.state.judge import Result
-from hanas_core.volume.errors import FolderError
+from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
@@ -33,8 +32,7 @@ class _Desk:
     def __init__(self, folder: Folder, registrations: list[Registration]) -> None:
         """``registrations``: those that were read before."""
         self.mailboxes = Mailboxes(folder)
-        self.registry = Registry(folder)
-        self.registry.registrations = list(registrations)
+        self.registry = Registry(folder, registrations)
 
 
 class Mail:
@@ -70,7 +68,7 @@ class Mail:
         serving = [(log.id, log.service) for log in self._logs if log.service is not None]
         asking = [log for log in self._logs if log.member.role is Role.BACKUP and log.member.detector.probe is not None]
         registrations, presence, probes, answers = await self._desk.run(
-            lambda desk: _read(desk, probes=bool(serving), answers=bool(asking)), host.timing.folder_timeout
+            lambda desk: _read(desk, probes=bool(serving or asking), answers=bool(asking)), host.timing.folder_timeout
         )
         self._read_at = host.awake
         self.read.set()
@@ -81,7 +79,8 @@ class Mail:
             await self._answer(serving, probes)
         if answers:
             for log in asking:
-                self._look_for_answer(log, answers, since)
+                if self._stands(log, probes):
+                    self._look_for_answer(log, answers, since)
 
     def _see_who_is_back(self, log: LogState) -> None:
         for other in self._host.others():
@@ -98,13 +97,27 @@ class Mail:
         self._probes[log.id] = LogProbe(start.nonce, start.epoch, log.id)
         probe = Probe(host.settings.member, host.incarnation, tuple(self._probes.values()))
         try:
-            ok = await self._probe_boxes.run(lambda boxes: _send(boxes, host.slot, probe), host.timing.folder_timeout)
+            slot = host.own_slot
+            ok = await self._probe_boxes.run(lambda boxes: _send(boxes, slot, probe), host.timing.folder_timeout)
         except FolderError as error:
             host.trouble(Duty.PROBE, error)
             ok = False
         else:
             host.recovered(Duty.PROBE)
         log.member.detector.canary(host.now, start.nonce, ok=ok)
+
+    def _stands(self, log: LogState, probes: list[Probe | None]) -> bool:
+        """Return whether one's own probe can be seen: nobody answers one that another process has written over."""
+        slot, probe = self._host.slot, log.member.detector.probe
+        block = probes[slot] if slot < len(probes) else None
+        written = None if block is None else block.of(log.id)
+        return probe is not None and written is not None and written.nonce == probe.nonce
+
+    async def try_canary(self) -> None:
+        """Find out whether the folder keeps what this worker writes. Raises FolderError."""
+        slot = self._host.slot
+        if not await self._probe_boxes.run(lambda boxes: boxes.try_canary(slot), self._host.timing.folder_timeout):
+            raise FolderUnavailable("the folder did not keep this worker's canary")
 
     def _look_for_answer(self, log: LogState, answers: list[Answers | None], since: float) -> None:
         host, claim = self._host, log.member.claim
@@ -126,7 +139,7 @@ class Mail:
         if by_log == self._by_log:
             return
         block = Answers(self._host.incarnation, tuple(by_log.values()))
-        slot, timeout = self._host.slot, self._host.timing.folder_timeout
+        slot, timeout = self._host.own_slot, self._host.timing.folder_timeout
         await self._desk.run(lambda desk: desk.mailboxes.write(Box.ANSWERS, slot, block), timeout)
         self._by_log = by_log  # only now: an answer that could not be written is written again
 

@@ -61,6 +61,7 @@ class OwnPresence:
             alerts=self.alerts,
             inquiry=self._fitness.inquiry,
             echoes=self._fitness.echoes,
+            run=host.run,
             link_key=host.link_key,
         )
 
@@ -70,7 +71,9 @@ class OwnPresence:
         self._book.update(host.now, host.runtime.wall_clock(), crowds.conditions(host))
         self._counter += 1
         block = fitting(self.content(), PAYLOAD_BYTES)
-        await self._boxes.run(lambda boxes: boxes.write(Box.PRESENCE, host.slot, block), host.timing.folder_timeout)
+        began, slot = host.now, host.slot
+        await self._boxes.run(lambda boxes: boxes.write(Box.PRESENCE, slot, block), host.timing.folder_timeout)
+        host.shown_at = began
         self._shown_at = host.awake
         host.recovered(Duty.PROBE)  # that is only tried when the main is silent; this was a write of the same kind
 

@@ -1,0 +1,135 @@
+"""This worker's place among the members: its slot of the mailboxes, which nobody else may write into.
+
+A slot can be given to another member when its owner was silent for long, and two processes can be started with one id.
+Neither endangers data: claims belong to incarnations. But who does not own its slot cannot be probed, or disturbs the
+probes of another.
+"""
+
+import asyncio
+
+from hanas_core.epochs import arbitration
+from hanas_core.epochs.arbitration import Arrival
+from hanas_core.members.documents import Presence
+from hanas_core.members.liveness import Liveness
+from hanas_core.members.mailboxes import Mailboxes
+from hanas_core.members.registry import NoSlot, Registration, Registry, vacant
+from hanas_core.volume.folder import Folder
+from hanas_worker.host.duties import Duty
+from hanas_worker.host.host import Host
+from hanas_worker.neighbours.overseers import Rejected
+
+_STILL_INTERVALS = 2
+"""An earlier incarnation whose counter stands still for this many presence intervals is dead, or was paused."""
+_LOOKS_PER_INTERVAL = 8
+_TOLD_INTERVALS = 10
+"""A second process with this id is told of until it has not moved for this many presence intervals."""
+
+
+class Twin(Exception):
+    """Another process with this worker's id lives, and was there first. One line for people."""
+
+
+class _Desk:
+    """What a thread needs to look for slots."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.registry = Registry(folder)
+        self.mailboxes = Mailboxes(folder)
+
+    async def look(self) -> tuple[list[Registration], list[Presence | None]]:
+        presences = await self.registry.presence(self.mailboxes)
+        return list(self.registry.registrations), presences
+
+
+class Places:
+    """Finds this worker's slot, and the other slots that may be given away."""
+
+    def __init__(self, host: Host) -> None:
+        """Look at nothing yet."""
+        self._host = host
+        self._desk = host.new_lane(Duty.ARRIVE).owning(lambda: _Desk(host.folder))
+        self._liveness = Liveness(host.timing)
+        self._twin: Presence | None = None
+        """The last block of another incarnation of this member."""
+        self._twin_until = 0.0
+        self.yields = False
+        """This process ends because another one has its id."""
+
+    async def wait_for_earlier_run(self) -> None:
+        """Return when the last incarnation of this member has left, or stands still. Raises Twin, FolderError.
+
+        One move is no sign of life: it may be the write that was under way when the process was killed.
+        """
+        host, timing = self._host, self._host.timing
+        last, moves, since = await self._own_block(), 0, host.now
+        while last is not None and not last.left:
+            host.run = last.run + 1
+            if host.now - since >= _STILL_INTERVALS * timing.presence_interval:
+                return
+            await asyncio.sleep(timing.presence_interval / _LOOKS_PER_INTERVAL)
+            block = await self._own_block() or last
+            if (block.incarnation, block.counter) != (last.incarnation, last.counter):
+                last, moves, since = block, moves + 1, host.now
+            if moves > 1:
+                raise Twin(twin(last))
+
+    async def _own_block(self) -> Presence | None:
+        registrations, presences = await self._look()
+        member = self._host.settings.member
+        return next(
+            (block for owner, block in zip(registrations, presences, strict=True) if owner.member == member), None
+        )
+
+    def notice(self, block: Presence | None) -> None:
+        """Look at what stands in the own slot. Raises Twin if it is that of an older process that lives.
+
+        Of a younger one an alert tells, since that one ends.
+        """
+        host, before = self._host, self._twin
+        if block is None or block.incarnation == host.incarnation:
+            return
+        self._twin = block
+        if before is None or before.incarnation != block.incarnation or before.counter == block.counter:
+            return
+        if (block.run, block.incarnation) < (host.run, host.incarnation):
+            self.yields = True
+            raise Twin(twin(block))
+        self._twin_until = host.now + _TOLD_INTERVALS * host.timing.presence_interval
+
+    @property
+    def twin(self) -> str:
+        """What to tell of a younger process with this worker's id that lives; empty if there is none."""
+        return twin(self._twin) if self._twin is not None and self._host.now < self._twin_until else ""
+
+    async def register(self, arrival: Arrival) -> int:
+        """Return this worker's slot, giving it one if it has none. Raises Rejected, NoSlot and other FolderErrors.
+
+        When all are taken, look who owns them, for the next call.
+        """
+        try:
+            return await self._register(arrival, [])
+        except NoSlot:
+            registrations, presences = await self._look()
+            owners = [registration.member for registration in registrations]
+            signs = self._liveness.look(self._host.now, owners, presences)
+            return await self._register(arrival, vacant(registrations, signs))
+        except arbitration.Refused as refusal:
+            raise Rejected(str(refusal)) from None
+
+    async def _register(self, arrival: Arrival, vacancies: list[Registration]) -> int:
+        host = self._host
+        return await self._desk.run(
+            lambda desk: arbitration.register(desk.registry, arrival, folder_id=host.folder_id, vacancies=vacancies),
+            host.timing.folder_timeout,
+        )
+
+    async def _look(self) -> tuple[list[Registration], list[Presence | None]]:
+        return await self._desk.run(_Desk.look, self._host.timing.folder_timeout)
+
+
+def twin(block: Presence) -> str:
+    """Return the line that tells of another process with this worker's id."""
+    return (
+        f"WORKER_ID={block.member}: another process with this id runs (incarnation {block.incarnation}, "
+        f"{block.advertise_url}): give each worker an id of its own, or stop the other one"
+    )
