@@ -5,6 +5,7 @@ A round is 64 requests, each on a connection of its own; the best of 3000 rounds
 
 import asyncio
 import gc
+import math
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -36,6 +37,10 @@ class Wire(asyncio.Transport):
         """Count it."""
         del data
         self.count += 1
+
+    def get_write_buffer_size(self) -> int:
+        """Return that nothing waits to be sent."""
+        return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Do nothing: a client takes everything."""
@@ -108,7 +113,10 @@ async def measure() -> dict[str, float]:
     best = {}
     for method, requests, answer in calls:
         gc.collect()
-        best[method] = min(round_of(connections, requests, answer) for _ in range(_ROUNDS))
+        best[method] = math.inf
+        for _ in range(_ROUNDS):
+            best[method] = min(best[method], round_of(connections, requests, answer))
+            await asyncio.sleep(0)  # a round is a turn of the event loop
     for connection in connections:
         connection.connection_lost(None)
     assert all(wire.count == len(calls) * _ROUNDS for wire in wires)

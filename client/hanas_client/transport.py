@@ -19,7 +19,8 @@ FAILURES = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError)
 HEADERS = {"accept-encoding": "identity", "user-agent": "hanas-client"}
 MOST_ANSWER_BYTES = 256 << 20
 """Several times the largest value that a worker may be set to take."""
-LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=5.0)
+# A connection that was idle for longer is not used again: a server closes one after 10 s at the earliest.
 
 
 @functools.cache

@@ -19,6 +19,8 @@ from hanas_serving.events import EventParser
 STALE_SECONDS = 10.0
 """A view expires after this time without contact."""
 RETRY_SECONDS = 1.0
+MOST_BYTES = 16 << 20
+"""A document has fewer: that of a cluster of 256 members less than 1 MiB."""
 _log = logging.getLogger(__name__)
 
 
@@ -115,7 +117,12 @@ class ClusterFollower:
 
     async def _get(self, place: HttpInterface, path: str) -> bytes:
         async with self._reach.open(place, path, await self._token(self._key)) as response:
-            return await response.read()
+            content = bytearray()
+            async for piece in response.content.iter_any():
+                content += piece
+                if len(content) > MOST_BYTES:
+                    raise Unreachable(f"{place.url}{path} answered with more than {MOST_BYTES} bytes")
+            return bytes(content)
 
     async def _update(self, present: ClusterView) -> None:
         is_same = view.same(present, self._view)

@@ -19,9 +19,12 @@ from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program, settings
+from hanas_serving.admission import Admission
 from hanas_serving.gate import Gate
 from hanas_serving.hosts import of_this_machine
+from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
+from hanas_serving.limits import Limits, descriptors
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import FOLDER, ComponentSettings, SettingError
@@ -40,7 +43,7 @@ async def open_folder(values: ComponentSettings) -> tuple[PosixFolder, Cluster]:
     """
     if values.folder_is_default:
         try:
-            values.folder.mkdir(exist_ok=True)
+            values.folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise SettingError(f"{FOLDER}={values.folder}: cannot be created: {error.strerror}") from None
     folder = await folders.open_folder(values.folder)
@@ -69,6 +72,7 @@ async def open_folder(values: ComponentSettings) -> tuple[PosixFolder, Cluster]:
 async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
     values = settings.read(os.environ, _DEFAULT_PORT)
+    limits = Limits(connections=descriptors().connections(values.connections), idle_seconds=values.idle_seconds)
     bound, runtime = bind(values.port, "PORT"), Runtime()
     folder, identity = await Lane("start", runtime.thread).run(open_folder(values), _INITIALISE_SECONDS)
     for variable, tokens, action in (
@@ -78,11 +82,12 @@ async def serve(stopping: asyncio.Event) -> None:
         if not tokens:
             _log.warning("%s is not set: anyone who can connect to port %d can %s", variable, values.port, action)
     gate = Gate(of_this_machine(values.hosts))
-    watcher = Watcher(folder, identity.folder_id, values.timing, runtime)
+    admission = Admission[Connection](limits)
+    watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission)
     decisions = Decisions(folder, identity.folder_id, values.timing, runtime)
-    calls = Calls(decisions, watcher, OverseerMetrics(watcher, gate.refusals))
+    calls = Calls(decisions, watcher, OverseerMetrics(watcher, gate.refusals, admission))
     app = application(calls, values.secrets, values.client_tokens, gate)
-    endpoint = HttpEndpoint(app, bound, refusals=gate.refusals)
+    endpoint = HttpEndpoint(app, bound, admission=admission, refusals=gate.refusals)
     endpoint.belong_to(identity.folder_id, readers_of(values.secrets, values.client_tokens))
     watching = asyncio.create_task(watcher.run())
     await endpoint.start()

@@ -7,6 +7,7 @@ import msgspec
 from hanas_core.members.documents import LOG, Alert, MainInfo, Presence, Report
 from hanas_core.members.liveness import LifeSign
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
+from hanas_serving.admission import ADVICE
 
 OVERSEER = "overseer"
 """The ``member`` of the overseer's own alerts."""
@@ -118,6 +119,20 @@ def unreadable(reason: str, *, now: str) -> Alert:
             "The overseer shows the last state that it read. Check the volume, its mount and the file server; "
             "takeovers wait until the folder can be read."
         ),
+        since=now,
+    )
+
+
+def crowded(trouble: str, *, now: str) -> Alert:
+    """Return the alert that clients open more connections than the overseer may have. ``trouble``: how that shows."""
+    return Alert(
+        id=f"connections/{OVERSEER}",
+        severity=Severity.URGENT,
+        kind=Verdict.CONNECTIONS_EXHAUSTED,
+        member=OVERSEER,
+        about=OVERSEER,
+        message=f"the overseer has too many connections: {trouble}",
+        advice=ADVICE,
         since=now,
     )
 

@@ -131,6 +131,8 @@ class Calls:
         """``GET /v1/events``: a stream that ends when the overseer stops."""
         if request.method == "HEAD":  # a stream after a head would block the connection's next request
             return Response(headers=_STREAM, media_type="text/event-stream")
+        if not self._metrics.room_for_stream:
+            raise Problem(503, "there are too many event streams: close those that you do not need, try again", _RETRY)
         last = stream.epoch_of(request.headers.get("last-event-id"))
         content = self._metrics.counted(stream.events(self._watcher.board, last))
         return StreamingResponse(content, headers=_STREAM, media_type="text/event-stream")

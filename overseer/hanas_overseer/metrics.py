@@ -14,6 +14,9 @@ from hanas_core.members.roles import LinkState, Role
 from hanas_core.members.verdicts import Severity
 from hanas_overseer.documents import ClusterDocument
 from hanas_overseer.watcher import Watcher
+from hanas_serving.admission import Admission
+from hanas_serving.gauges import ConnectionsCollector
+from hanas_serving.http1 import Connection
 from hanas_serving.refusals import Refusals
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
@@ -22,8 +25,9 @@ Labels = TypeVar("Labels", bound=tuple[str, ...])
 class OverseerMetrics:
     """The metrics of one overseer."""
 
-    def __init__(self, watcher: Watcher, refusals: Refusals) -> None:
-        """Export the state that ``watcher`` publishes, and the number of errors that were answered."""
+    def __init__(self, watcher: Watcher, refusals: Refusals, admission: Admission[Connection]) -> None:
+        """Export the state that ``watcher`` publishes, the errors that were answered, and the connections."""
+        self._admission, self._open_streams = admission, 0
         self._registry = CollectorRegistry()
         self._registry.register(refusals)
         ProcessCollector(registry=self._registry)
@@ -32,19 +36,27 @@ class OverseerMetrics:
         )
         self._streams = Gauge("hanas_overseer_event_streams", "Open event streams", registry=self._registry)
         self._registry.register(_ClusterCollector(watcher))
+        self._registry.register(ConnectionsCollector({"clients": admission}))
 
     def ruled(self, *, granted: bool) -> None:
         """Count a ruling."""
         self._rulings.labels("yes" if granted else "no").inc()
 
+    @property
+    def room_for_stream(self) -> bool:
+        """Whether one more event stream leaves enough connections for other calls."""
+        return 2 * self._open_streams < self._admission.limits.connections
+
     async def counted(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield ``content``, an event stream, and count it as open meanwhile."""
         self._streams.inc()
+        self._open_streams += 1
         try:
             async for piece in content:
                 yield piece
         finally:
             self._streams.dec()
+            self._open_streams -= 1
 
     def response(self) -> Response:
         """Return everything in the text format."""

@@ -16,6 +16,8 @@ from hanas_overseer.board import Board
 from hanas_overseer.documents import ClusterDocument, HighestEpoch
 from hanas_overseer.observer import Observation, Observer
 from hanas_overseer.reports import Reports
+from hanas_serving.admission import Admission
+from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 
@@ -28,8 +30,11 @@ _LEADERLESS = 2.0
 class Watcher:
     """One task that looks at the folder through a lane of its own, so that a hung folder blocks nothing else."""
 
-    def __init__(self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime) -> None:
-        """Look at ``folder``, which must have this id. Needs a running event loop."""
+    def __init__(
+        self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime, admission: Admission[Connection]
+    ) -> None:
+        """Look at ``folder``, which must have this id, and at the own connections. Needs a running event loop."""
+        self._admission = admission
         self.board = Board()
         self._folder_id = folder_id
         self._timing = timing
@@ -66,8 +71,10 @@ class Watcher:
         return self._timing.folder_timeout + self._timing.watch_interval
 
     def take(self, report: Report) -> None:
-        """Store a report that a worker sent over the network."""
-        self._reports.take(self._clock(), report)
+        """Store a report that a worker sent over the network; made-up members take nobody's place."""
+        known = self._observation
+        if known is None or any(entry.member == report.member for entry in known.registrations):
+            self._reports.take(self._clock(), report)
 
     def changed(self) -> None:
         """Look at once after a decision; no later answer may come from an earlier look."""
@@ -170,6 +177,8 @@ class Watcher:
         own = alarms.silences(self._life_signs, observation.main, reports, now=now)
         if self.trouble:
             own.append(alarms.unreadable(self.trouble, now=now))
+        if trouble := self._admission.trouble:
+            own.append(alarms.crowded(trouble, now=now))
         if observation.main is not None and self._leaderless_since is not None:
             seconds = self._clock() - self._leaderless_since
             if seconds > _LEADERLESS * self._timing.folder_timeout:

@@ -5,35 +5,33 @@ written: answers and refusals come in order. After some pieces the event loop ha
 """
 
 import asyncio
-import math
 
 import httptools
 from starlette.types import ASGIApp
 
+from hanas_serving.admission import Admission
 from hanas_serving.answers import STATUS_LINES, Answer, Headers
 from hanas_serving.asgi import Cycle, scope_of
 from hanas_serving.budget import Budget, Hold
 from hanas_serving.direct import FAILED, Direct, Exchange, Heads
 from hanas_serving.gate import MAPPED
 from hanas_serving.identity import HEADER as FOLDER
+from hanas_serving.limits import Limits
+from hanas_serving.pace import LOW, Pace
 from hanas_serving.pieces import Pieces
 from hanas_serving.problems import Problem
 from hanas_serving.refusals import Refusals
-from hanas_serving.stream import MOST_COPIED, Stream
+from hanas_serving.stream import MOST_COPIED, Phase, Stream
 from hanas_serving.turns import Turns
 from hanas_serving.upgrades import without_offer
 
-IDLE_SECONDS = 5.0
-"""How long a connection may be idle between two requests."""
-_STALL_SECONDS = 60.0
-"""How long a client may neither send what it began to send, nor read what it asked for."""
 _MOST_HEADERS = 256
 _LEAST_ERROR = 400
 _READS = frozenset({"GET", "HEAD"})
 _AT_ONCE = frozenset({"DELETE"})
 """Methods that do not wait for the end of a body."""
 _MOST_PIECES = 16
-"""That are parsed before others have their turn on the event loop."""
+"""That one connection may have parsed before others have their turn."""
 _MOST_WAITING = 64 << 10
 """A body of which more waits to be taken is not read on. Bytes."""
 _MOST_READ = 64 << 10
@@ -80,23 +78,22 @@ class Server:
         self,
         app: ASGIApp,
         direct: Direct | None = None,
+        admission: "Admission[Connection] | None" = None,
         *,
-        idle_seconds: float = IDLE_SECONDS,
-        stall_seconds: float = _STALL_SECONDS,
         memory: Budget | None = None,
         refusals: Refusals | None = None,
     ) -> None:
-        """Answer by ``app``, and plain requests by ``direct``. Ends what is idle or makes no progress for so long.
+        """Answer by ``app``, and plain requests by ``direct``.
 
-        ``memory``: what the connections may hold together; None: an own budget. Errors that are answered are counted in
-        ``refusals``.
+        ``admission``: who may connect; ``memory``: what the connections may hold together; None: their own. Errors that
+        are answered are counted in ``refusals``.
         """
         self.refusals = refusals or Refusals()
         self.app = app
         self.heads = None if direct is None else Heads(direct)
-        self.idle_seconds, self.stall_seconds = idle_seconds, stall_seconds
-        self.memory, self.turns = memory or Budget(), Turns()
-        self.connections: set[Connection] = set()
+        self.admission = admission or Admission[Connection](Limits())
+        self.connections = self.admission.connections
+        self.memory, self.turns, self.pace = memory or Budget(), Turns(), Pace()
         self.tasks: set[asyncio.Task[None]] = set()
         self.unused = asyncio.Event()
         """Set when the last connection is lost."""
@@ -107,8 +104,9 @@ class Connection(Stream):
 
     def __init__(self, server: Server) -> None:
         """Prepare for a connection that is about to be made."""
-        super().__init__(server.idle_seconds, server.stall_seconds, server.memory, server.turns)
+        super().__init__(server.admission.limits, server.memory, server.turns)
         self._server = server
+        self._pace = server.pace
         self._received = Hold(server.memory, self._let_go_later)
         """The memory for what was received and is not in work."""
         self._heads = server.heads
@@ -122,6 +120,8 @@ class Connection(Stream):
         """The request that is received or answered; None between two, and during the next one's head."""
         self._idle = True
         """Nothing is under way: a plain request may be taken without the parser."""
+        self._used = False
+        """A request was answered."""
         self._pieces = Pieces()
         self._candidate: tuple[bytes, int] | None = None
         """Header lines, and the length of what followed, if that was the body of a whole plain request."""
@@ -135,23 +135,23 @@ class Connection(Stream):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio's own signature
         """Begin with a new connection."""
         super().connection_made(transport)
-        self._server.connections.add(self)
         peer = transport.get_extra_info("peername")
         self.address = peer[0].removeprefix(MAPPED) if peer else ""
+        self._server.admission.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
         self._writable.set()
         del self._parser  # which knows this connection
-        self._server.connections.discard(self)
+        self._server.admission.left(self)
         if not self._server.connections:
             self._server.unused.set()
 
     def data_received(self, data: bytes) -> None:
         """Take a whole plain request with remembered headers at once, and all else by the parser."""
-        heads = self._heads
-        if self._idle and heads is not None and (line := heads.begins(data)) is not None:
+        heads, pace = self._heads, self._pace
+        if self._idle and heads is not None and pace.left > 0 and (line := heads.begins(data)) is not None:
             begin = line.end()
             end = data.find(b"\r\n\r\n", begin) + 4
             lines = data[begin:end]
@@ -160,6 +160,9 @@ class Connection(Stream):
                 self._candidate = lines, len(data) - end
             elif len(data) - end == head[1]:
                 self._idle = False
+                pace.left = left = pace.left - 1
+                if left == LOW:
+                    pace.arrange()
                 method, path = line.groups()
                 self._cycle = exchange = Exchange(self, method, path, head[0], data[end:], more_body=False)
                 heads.direct(exchange)
@@ -170,11 +173,17 @@ class Connection(Stream):
             if self.swallow(len(data)):
                 self._wire.close()
             return
+        pieces = self._pieces
+        if self._cycle is None and not (pieces.head or pieces.waiting):
+            self.since = self.loop.time()
         self._idle = False
-        self._since = self.loop.time()
-        self._pieces.add(data)
-        if not self._parsing:
+        self._arrived += len(data)
+        pieces.add(data)
+        if pace.left > 0 and not self._parsing:
             self._parse()
+        else:
+            self._parse_later()
+            self.regulate()
         self._candidate = None
 
     def eof_received(self) -> bool:
@@ -214,24 +223,31 @@ class Connection(Stream):
         """Answer what is not answered yet that this process ends."""
         cycle = self._cycle
         if cycle is not None and not cycle.response_started:
-            self._last(stopping(cycle).answer())
+            self.refuse(stopping(cycle).answer())
 
     # ------------------------------------------------------------------ what was received
 
+    def take_turn(self) -> None:
+        """Parse what waited for a turn."""
+        self._parse()
+
     def _parse(self) -> None:
         """Have the parser take in some pieces, and come back for more when others had their turn."""
-        self._parsing = True
+        self._parsing, pace = True, self._pace
         try:
-            for _ in range(_MOST_PIECES):
+            for _ in range(min(_MOST_PIECES, pace.left)):
                 if not self._may_parse():
                     break
+                pace.left -= 1
                 self._feed(self._pieces.next())
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._last((cause if isinstance(cause, Problem) else malformed(error)).answer())
+            self.refuse((cause if isinstance(cause, Problem) else malformed(error)).answer())
         except Problem as problem:
-            self._last(problem.answer())
+            self.refuse(problem.answer())
         self._parsing = False
+        if pace.left <= LOW:
+            pace.arrange()
         if self._may_parse():
             self._parse_later()
         elif self._half_closed and not self._ending and not self._pieces.waiting:
@@ -239,13 +255,13 @@ class Connection(Stream):
                 self.end(more=False)
             elif self._cycle.more_body:
                 detail = "the body is shorter than announced; nothing was done; send the whole body"
-                self._last(Problem(400, detail).answer())
+                self.refuse(Problem(400, detail).answer())
         self.regulate()
 
     def _parse_later(self) -> None:
         if not self._parsing and self._may_parse():
             self._parsing = True
-            self.loop.call_soon(self._parse)
+            self._pace.wait(self)
 
     def _may_parse(self) -> bool:
         """Return whether there is something to parse, and it is not a request that has to wait for its turn."""
@@ -282,7 +298,7 @@ class Connection(Stream):
         if not self._received.loses:
             return  # it was taken meanwhile
         if cycle is None or not _in_work(cycle):
-            self._last(_NO_ROOM.answer())
+            self.refuse(_NO_ROOM.answer())
         else:
             cycle.keep_alive = False  # the request in work gets its answer, those behind it are never read
             self._pieces.clear()
@@ -330,6 +346,8 @@ class Connection(Stream):
             raise Problem(501, "of all transfer encodings, only chunked is known here")
         heads, chunked = self._heads, bool(encodings)
         self._pieces.head_ended(length, chunked=chunked)
+        if length or chunked:
+            self.look_anew()
         here = meant is None or (heads is not None and meant == heads.folder)
         if (
             here
@@ -411,7 +429,7 @@ class Connection(Stream):
     def _next(self) -> None:
         """Go on with the next request: at the event loop's next turn, if it is there."""
         self._cycle = None
-        self._since = self.loop.time()
+        self._used, self.since = True, self.loop.time()
         pieces = self._pieces
         if pieces.received:
             if pieces.waiting:
@@ -430,13 +448,13 @@ class Connection(Stream):
     def fail(self, cycle: Cycle) -> None:
         """Answer that this program made a mistake, unless the response is complete, and close the connection."""
         if cycle is self._cycle and not cycle.response_complete:
-            self._last(FAILED)
+            self.refuse(FAILED)
 
     def refused(self, status: int) -> None:
         """Note that an error is answered."""
         self._server.refusals.count(status, self.address)
 
-    def _last(self, answer: Answer) -> None:
+    def refuse(self, answer: Answer) -> None:
         """Answer what is under way, unless that has begun already, and end the connection."""
         if self._cycle is None or not self._cycle.response_started:
             self.refused(answer.status)
@@ -452,12 +470,18 @@ class Connection(Stream):
         self._pieces.clear()
         self._received.release()
 
-    def patience(self) -> float:
-        """Return how long a client may send nothing: without end while it waits for its answer."""
+    def phase(self) -> Phase:
+        """Return what the connection waits for while nothing waits to be sent."""
         cycle = self._cycle
+        if self._ending:
+            return Phase.ENDING
+        if self._parsing:
+            return Phase.ANSWER
         if cycle is None:
-            return self._stall_seconds if self._pieces.head else self._idle_seconds
-        return self._stall_seconds if cycle.more_body and self._reading else math.inf
+            if self._pieces.head:
+                return Phase.HEAD
+            return Phase.IDLE if self._used else Phase.SILENT
+        return Phase.BODY if cycle.more_body and self._reading else Phase.ANSWER
 
 
 def _in_work(cycle: Exchange | Cycle) -> bool:

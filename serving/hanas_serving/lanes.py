@@ -144,6 +144,10 @@ class Owned(Generic[S]):
         self._object: S | None = None
         self._turn = asyncio.Lock()
 
+    def forget(self) -> None:
+        """Have the next call make a new object; a call that is under way keeps this one until it returns."""
+        self._object = None
+
     async def run(self, procedure: Callable[[S], Coroutine[Any, Any, T]], timeout: float) -> T:
         """Run ``procedure`` on the object, after the calls before it. Raises as `Lane.run` does."""
         async with self._turn:

@@ -7,10 +7,12 @@ import socket
 
 from starlette.types import ASGIApp
 
+from hanas_serving.admission import Admission
 from hanas_serving.budget import Budget
 from hanas_serving.direct import Direct
-from hanas_serving.http1 import IDLE_SECONDS, Connection, Server
+from hanas_serving.http1 import Connection, Server
 from hanas_serving.identity import Identified
+from hanas_serving.listener import Listener
 from hanas_serving.refusals import Refusals
 from hanas_serving.settings import SettingError
 
@@ -41,18 +43,18 @@ class HttpEndpoint:
         bound: socket.socket,
         *,
         direct: Direct | None = None,
-        idle_seconds: float = IDLE_SECONDS,
+        admission: Admission[Connection] | None = None,
         memory: Budget | None = None,
         refusals: Refusals | None = None,
     ) -> None:
         """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`.
 
-        ``memory``: for what clients send and do not take; None: an own budget. Errors that are answered are counted in
-        ``refusals``.
+        ``admission``: who may connect; ``memory``: for what clients send and do not take; None: their own. Errors that
+        are answered are counted in ``refusals``.
         """
-        self._server = Server(app, direct, idle_seconds=idle_seconds, memory=memory, refusals=refusals)
-        self._socket = bound
-        self._listener: asyncio.Server | None = None
+        self._server = server = Server(app, direct, admission, memory=memory, refusals=refusals)
+        self._listener = Listener(bound, lambda: Connection(server), server.admission.make_room)
+        self._started = False
 
     def belong_to(self, folder_id: str, readers: tuple[str, ...]) -> None:
         """Serve the folder with this id, and name it to everyone, or if there are ``readers`` to those who bear one."""
@@ -62,14 +64,14 @@ class HttpEndpoint:
 
     async def start(self) -> None:
         """Begin to accept connections."""
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: Connection(self._server), sock=self._socket, backlog=_BACKLOG)
+        self._listener.start()
+        self._started = True
 
     async def stop(self) -> None:
         """Finish what is being answered, for two seconds at most; tell the others that nobody does, and close."""
-        if self._listener is None:
+        if not self._started:
             return
-        self._listener.close()
+        await self._listener.close()
         server = self._server
         for connection in list(server.connections):
             connection.shutdown()
@@ -82,7 +84,6 @@ class HttpEndpoint:
         await asyncio.gather(*server.tasks, return_exceptions=True)
         for connection in list(server.connections):
             connection.abort()
-        await self._listener.wait_closed()
 
     async def _completed(self, seconds: float) -> bool:
         """Return whether all connections ended, and all answers with them, within this time."""

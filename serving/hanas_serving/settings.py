@@ -1,7 +1,9 @@
 """Settings from the environment, with errors that say which variable and what it may be."""
 
+import logging
 import math
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,10 +14,16 @@ from hanas_core.members.timing import PRESETS, Timing
 from hanas_core.volume.names import is_nonce
 
 FOLDER = "COMMUNICATION_FOLDER"
+_log = logging.getLogger(__name__)
 _SECRET, _TOKENS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"
 _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
 _EXAMPLE_PORT = 4000
+_CONNECTIONS, _MOST_CONNECTIONS = "HANAS_CONNECTIONS", 1_000_000
+_IDLE, _IDLE_SECONDS = "HANAS_IDLE_SECONDS", 75.0
+_LEAST_IDLE_SECONDS = 10
+"""The clients of this project close their idle connections after 5 s, so that they never use one that is being
+closed."""
 _MOST_DIGITS = 18
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
 
@@ -38,6 +46,10 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_tokens: tuple[str, ...]
     """Clients need one of these; empty: anyone may read and write."""
     timing: Timing
+    connections: int | None = None
+    """Most connections of clients; None: as many as there is room for."""
+    idle_seconds: float = _IDLE_SECONDS
+    """How long a client's connection may be idle between two requests."""
     hosts: tuple[str, ...] = ()
     """Names under which browsers may ask beside those that are known anyway."""
 
@@ -59,6 +71,12 @@ def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings
         secrets=own,
         client_tokens=tokens,
         timing=timing(environment),
+        connections=_integer(environment, _CONNECTIONS, 0, "a number", 1, _MOST_CONNECTIONS)
+        if environment.get(_CONNECTIONS)
+        else None,
+        idle_seconds=_decimal(
+            _IDLE, environment.get(_IDLE) or str(_IDLE_SECONDS), "a number of seconds", _LEAST_IDLE_SECONDS, 86_400
+        ),
         hosts=hosts(environment),
     )
 
@@ -143,6 +161,8 @@ def secrets(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     if not path:
         return ()
     try:
+        if stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IROTH:
+            _log.warning("%s=%s: every user of this machine can read the file; chmod o= it", name, path)
         lines = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -24,8 +24,8 @@ def call(*arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def small_volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A lab's directory whose communication folder is a small ext4 volume."""
+def small_volume(tmp_path_factory: pytest.TempPathFactory, *options: str) -> Iterator[Path]:
+    """A lab's directory whose communication folder is a small ext4 volume; `options` are for `mkfs.ext4`."""
     directory = tmp_path_factory.mktemp("lab")
     image, mounted = tmp_path_factory.mktemp("image") / "ext4", directory / "communication"
     if not all(shutil.which(program) for program in ("mkfs.ext4", "mount", "umount")):
@@ -35,7 +35,7 @@ def small_volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     mounted.mkdir()
     try:
         # Without an index a directory is full exactly when its blocks are.
-        call("mkfs.ext4", "-q", "-m", "0", "-O", "^dir_index", str(image))
+        call("mkfs.ext4", "-q", "-m", "0", "-O", "^dir_index", *options, str(image))
         call("mount", "-o", "loop", str(image), str(mounted))
     except (subprocess.CalledProcessError, OSError) as error:
         pytest.skip(f"no loop device can be mounted here, which needs root ({error}): a full volume is not tried")

@@ -19,7 +19,7 @@ from typing import Any
 
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, NoSpace
-from hanas_core.volume.folder import BLOCK_BYTES, Access
+from hanas_core.volume.folder import BLOCK_BYTES, Access, Room
 from tests.sim.disk import ZERO, Directory, Disk, Inode, Pages, pages_of, parent
 from tests.sim.world import World
 
@@ -291,9 +291,9 @@ class Mount:
         found.seen[base] = inode
         self._learn(directory, base)
 
-    async def room(self) -> int:
+    async def room(self) -> Room:
         free: int = await Call(self, "room", "", 0, lambda: 0 if self.disk.full else 1 << 40)
-        return free
+        return Room(free, free)
 
     async def link(self, source: str, target: str) -> bool:
         def act() -> bool:
@@ -363,7 +363,10 @@ class OpenFile:
         self.mount = mount
         self.name = name
         self.inode = inode
+        self.disk = mount.disk
+        """Stays the same when another volume is mounted."""
         self.access = access
+        self.identity = inode.number
         self.synced_at = 0.0
         """Time of the effect of the last sync of this file."""
 
@@ -434,12 +437,12 @@ class OpenFile:
             inode = self._living()
             assert offset + BLOCK_BYTES <= inode.size
             inode.seen[page] = block
-            mount.disk.block_seen(self.name, inode, page)
+            self.disk.block_seen(self.name, inode, page)
 
         def keep() -> None:
             see()
             self.inode.durable[page] = block
-            mount.disk.block_written(self.name, self.inode, page)
+            self.disk.block_written(self.name, self.inode, page)
 
         if mount.world.chance(0.3):  # visible to others before it is durable
             await Call(mount, "write_block", self.name, offset, see)

@@ -490,6 +490,25 @@ MUTANTS = (
         "hanas_core.state.judge:_repeated",
         _one("if done.request != idempotency.request:", "if False:"),
     ),
+    # ------------------------------------------------------------------ a folder that is changed under its members
+    Mutant(
+        "a main goes on in a folder that is gone",
+        "hanas_worker.neighbours.custody:Custodian._displaced",
+        _one('log.service.end(f"the folder was changed under it: {error}")', "pass"),
+        story="found in use: the folder is moved away under a running cluster, and put back",
+    ),
+    Mutant(
+        "nobody checks whether the folder is still the same",
+        "hanas_core.upkeep.custody:Custody.check",
+        _one("await self._identify()", "return False"),
+        story="found in use: the folder is moved away under a running cluster, and put back",
+    ),
+    Mutant(
+        "a main seals by name in the folder of another cluster",
+        "hanas_worker.log.tenure:Tenure._seal",
+        _one("if host.displaced:", "if False:"),
+        story="found in use: another volume is mounted under a running main",
+    ),
     # ------------------------------------------------------------------ telling a dead main
     Mutant(
         "a keep-alive counts whoever made it",

@@ -175,7 +175,7 @@ class SimulatedOutbound:
     async def post(
         self, url: str, body: bytes, timeout: float, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
-        lower = {name.lower(): value for name, value in (headers or {}).items()}
+        lower = {"content-type": "application/json", **{name.lower(): value for name, value in (headers or {}).items()}}
         answer = await self._network.request(self._origin, "POST", url, body, timeout, lower)
         return answer.status, answer.body
 

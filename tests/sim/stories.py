@@ -10,15 +10,16 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from unittest.mock import patch
 
-from hanas_core.log.claimfile import POINTER_OFFSET, Claim, encode_claim
+from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, encode_claim
 from hanas_core.members import registry
 from hanas_core.members.member import IsolationPolicy
 from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
+from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host import host
 from tests.sim.attacker import Trick
-from tests.sim.disk import pages_of
+from tests.sim.disk import Directory, Disk, pages_of
 from tests.sim.explore import lose_all
 from tests.sim.mount import Call
 from tests.sim.network import Answer
@@ -431,6 +432,53 @@ def _claim_of_another_cluster(story: Story) -> None:
     story.world.rotten = False
 
 
+def _notices(worker: Worker) -> bool:
+    return worker.log is not None and bool(worker.log.state.host.displaced)
+
+
+def _all_live(story: Story) -> bool:
+    return all(worker.role in {Role.MAIN, Role.BACKUP} for worker in story.workers.values())
+
+
+def _moved_away(story: Story) -> None:
+    story.main()
+    story.until(lambda: _all_live(story))
+    kept = {name: dict(directory.seen) for name, directory in story.disk.directories.items()}
+    for directory in story.disk.directories.values():
+        directory.seen.clear()
+    story.until(lambda: all(_notices(worker) for worker in story.workers.values()), 1.0)
+    before = story.clients.acknowledged
+    story.for_seconds(3.0)
+    if story.clients.acknowledged > before:
+        raise Violation("writes were acknowledged in a folder that is gone")
+    for name, directory in story.disk.directories.items():
+        if directory.seen and name != names.TEMPORARY:  # which matter to nobody else
+            raise Violation(f"{min(directory.seen)} was made in {name or 'the folder'}, which is another one")
+        directory.seen.update(kept[name])
+    story.main()
+
+
+def _another_volume(story: Story) -> None:
+    main = story.main()
+    other = Disk(story.world.random)
+    for name, directory in story.disk.directories.items():
+        copies = {base: other.new_inode(inode.size, inode.durable) for base, inode in directory.seen.items()}
+        other.directories[name] = Directory(copies, dict(copies))
+    other.directories[""].seen.pop(names.CLUSTER)
+    del other.directories[names.TEMPORARY]
+    kept = {name: sorted(directory.seen) for name, directory in other.directories.items()}
+    seals = {inode: inode.read(SEAL_OFFSET, BLOCK_BYTES) for inode in other.directories[names.CLAIMS].seen.values()}
+    main.mount.disk = other
+    story.until(lambda: _notices(main), 1.0)
+    story.for_seconds(0.3)
+    if {name: sorted(directory.seen) for name, directory in other.directories.items()} != kept:
+        raise Violation("names were made or removed in the folder of another cluster")
+    if any(inode.read(SEAL_OFFSET, BLOCK_BYTES) != seal for inode, seal in seals.items()):
+        raise Violation("an epoch of another cluster was sealed")
+    main.mount.disk = story.disk
+    story.main()
+
+
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
     "seed 92: a claim is adopted, the file server forgets it, and its epoch is claimed by another one": (
         _adopted_before_it_is_durable,
@@ -551,6 +599,18 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "nobody compares whose folder a claim is of",
+    ),
+    "found in use: the folder is moved away under a running cluster, and put back": (
+        _moved_away,
+        CALM,
+        GROWING,
+        "a main goes on in a folder that is gone",
+    ),
+    "found in use: another volume is mounted under a running main": (
+        _another_volume,
+        CALM,
+        GROWING,
+        "a main seals by name in the folder of another cluster",
     ),
 }
 

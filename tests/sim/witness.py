@@ -93,7 +93,7 @@ class Witness:
     def batch_committed(self, log: EpochLog, batch: Batch, position: Position) -> None:
         file = log._file
         assert isinstance(file, OpenFile)
-        if file.mount.disk is not self.disk:
+        if file.disk is not self.disk:
             return
         epoch, start = position.epoch, position.offset - size_of(len(batch.payload))
         self.commits += 1

@@ -13,10 +13,13 @@ from hanas_core.volume.errors import NoSpace, NotInitialised
 from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving import program
+from hanas_serving.admission import Admission
 from hanas_serving.folders import open_folder
 from hanas_serving.gate import Gate
 from hanas_serving.hosts import of_this_machine
+from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
+from hanas_serving.limits import Limits, descriptors
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import FOLDER, SettingError
@@ -39,6 +42,9 @@ _SWITCH_INTERVAL_SECONDS = 0.0005
 """How long the event loop may keep the interpreter from the thread that syncs the log; Python's own 5 ms is longer
 than a commit takes."""
 
+_LINK_SLOW_SECONDS = 5.0
+"""How long a message of another worker may take to arrive: it is small."""
+
 
 def main() -> int:
     """Run a worker; return the exit code."""
@@ -47,7 +53,8 @@ def main() -> int:
 
 
 async def _run(stopping: asyncio.Event) -> None:
-    settings = read_settings(os.environ)
+    settings, files = read_settings(os.environ), descriptors()
+    clients = Limits(connections=files.connections(settings.connections), idle_seconds=settings.idle_seconds)
     sockets = bind(settings.port, "PORT"), bind(settings.link_port, "LINK_PORT")
     runtime = Runtime()
     lane = Lane(Duty.START, runtime.thread)
@@ -58,9 +65,18 @@ async def _run(stopping: asyncio.Event) -> None:
     gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)))
     app = WorkerApplication(settings, gate)
     link = LinkEndpoint(settings.secrets, gate)
+    links = Limits(connections=files.links, idle_seconds=IDLE_SECONDS, slow_seconds=_LINK_SLOW_SECONDS)
+    admissions = {"clients": Admission[Connection](clients), "link": Admission[Connection](links)}
     endpoints = [
-        HttpEndpoint(app, sockets[0], direct=app.direct, memory=app.memory, refusals=gate.refusals),
-        HttpEndpoint(link, sockets[1], idle_seconds=IDLE_SECONDS, refusals=gate.refusals),
+        HttpEndpoint(
+            app,
+            sockets[0],
+            direct=app.direct,
+            admission=admissions["clients"],
+            memory=app.memory,
+            refusals=gate.refusals,
+        ),
+        HttpEndpoint(link, sockets[1], admission=admissions["link"], refusals=gate.refusals),
     ]
     for endpoint in endpoints:
         await endpoint.start()
@@ -71,6 +87,7 @@ async def _run(stopping: asyncio.Event) -> None:
             _log.info("the folder %s has the id %s", settings.folder, location[1])
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
+            node.host.admissions = admissions
             await node.places.wait_for_earlier_run()
             await _prepare(node.host)
             endpoints[0].belong_to(node.host.folder_id, app.observers)

@@ -3,6 +3,7 @@
 The logs are driven by `hanas_worker.log.driver`. The duties of the process, each on its interval or when it is woken:
 
     mail      probes, answers, everybody's presence, fitness   hanas_worker.neighbours.mail, .fitness
+    custody   whether held files are under their names         hanas_worker.neighbours.custody
     presence  the own block in the folder                      hanas_worker.neighbours.presence
     report    the report to the overseers                      hanas_worker.neighbours.presence
 
@@ -29,6 +30,7 @@ from hanas_worker.log.news import LogNews
 from hanas_worker.log.state import LogState
 from hanas_worker.log.ways import Ways
 from hanas_worker.neighbours.authenticity import Verifier
+from hanas_worker.neighbours.custody import Custodian
 from hanas_worker.neighbours.fitness import Fitness
 from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, Sender
 from hanas_worker.neighbours.lifeline import Lifeline
@@ -77,6 +79,7 @@ class Node:
             settings.member, self.host.incarnation, folder_id, settings.advertise_url, settings.link_url
         )
         self.presence = OwnPresence(self.host, self.logs, self._fitness, overseers)
+        self._custodian = Custodian(self.host, states, self._reopen)
 
     # ------------------------------------------------------------------ what the API asks
 
@@ -100,6 +103,7 @@ class Node:
         lives = [
             *(duty for driver in self.logs for duty in driver.duties()),
             host.repeat(Duty.MAIL, timing.mailbox_interval, self._exchange, host.wakers[Duty.MAIL]),
+            host.repeat(Duty.CUSTODY, timing.watch_interval, self._custodian.check, host.wakers[Duty.CUSTODY]),
             host.repeat(Duty.PRESENCE, timing.presence_interval, self._show, host.wakers[Duty.PRESENCE]),
             host.repeat(Duty.REPORT, timing.isolation_after / 2, self.presence.report, host.wakers[Duty.REPORT]),
             self._tick_for_ever(),
@@ -202,15 +206,21 @@ class Node:
             connected = any(not other.isolated for other in host.others())
             host.live_on()
             for driver in self.logs:
-                driver.tick(others_connected=connected, blind=self._blind, twin=self.places.twin)
+                driver.tick(
+                    others_connected=connected,
+                    blind=self._blind,
+                    damage=self._custodian.damage,
+                    twin=self.places.twin,
+                )
             await asyncio.sleep(host.timing.keepalive_interval / 2)
 
     @property
     def _blind(self) -> bool:
-        """Return whether mailboxes were not read, or the own presence not written, for longer than is allowed."""
+        """Return whether the folder is damaged, or its mailboxes were not read or written for longer than allowed."""
         timing = self.host.timing
         return (
-            self._mail.unread_for > timing.probe_timeout + timing.folder_grace
+            bool(self._custodian.damage)
+            or self._mail.unread_for > timing.probe_timeout + timing.folder_grace
             # before an overseer misses it:
             or self.presence.unshown_for > 2 * timing.presence_interval + timing.probe_timeout
         )
@@ -254,6 +264,10 @@ class Node:
             _log.warning("the takeover could not be asked for: %s", refusal)
             return False
         return True
+
+    def _reopen(self) -> None:
+        self._mail.reopen()
+        self.presence.reopen()
 
     async def _exchange(self) -> None:
         await self._mail.exchange()

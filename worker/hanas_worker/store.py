@@ -5,6 +5,8 @@ once or when a check or a commit has returned: that costs neither a coroutine no
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 import msgspec
@@ -127,10 +129,10 @@ class PendingRead(_Pending, eq=False):
             if part is None:
                 return
             value = index.cached(self.key)
-            begin, end = part
-            if value is None or (end - begin > SMALL_BYTES and not self.store.memory.fits(end - begin)):
+            if value is None or (len(value) > SMALL_BYTES and not self.store.memory.fits(part[1] - part[0])):
                 self.store.fetch(self, entry, part)
             else:
+                begin, end = part
                 self.done(value if end - begin == len(value) else value[begin:end])
         except Exception as error:
             self.fail(error)
@@ -208,8 +210,12 @@ class Store:
         else:
             service.submit(write, pending)
 
-    async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> tuple[KeyPage, int]:
-        """Return up to ``limit`` keys with ``prefix`` behind ``after``, and the epoch. Raises Elsewhere, Busy."""
+    @asynccontextmanager
+    async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> AsyncIterator[tuple[KeyPage, int]]:
+        """Yield up to ``limit`` keys with ``prefix`` behind ``after``, and the epoch. Raises Elsewhere, Busy.
+
+        No other list is made inside the context.
+        """
         service = self._state.service
         if service is None or stale:
             epoch = self._stale_epoch() if stale else None
@@ -221,7 +227,7 @@ class Store:
             self.refuse()
         async with self._lists:
             await asyncio.sleep(0)
-            return self.index.page(prefix, after, limit), epoch
+            yield self.index.page(prefix, after, limit), epoch
 
     def _stale_epoch(self) -> int | None:
         """Return the epoch in which this worker may be read without a check, None if it may not."""

@@ -6,20 +6,23 @@ One batch at a time, no check is kept or overlapped, and whatever goes wrong on 
 write may land at any later time, so this incarnation appends nothing more.
 """
 
-from hanas_core.log.batches import FIRST_OFFSET, Batch, Kind, encode, size_of
+from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Kind, encode, size_of
 from hanas_core.log.manifests import Cut
 from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.log.seals import SealWatch
 from hanas_core.log.segments import MARKER_BYTES, SegmentHeader, begin, begin_named, capacity, new_nonce, take_name
+from hanas_core.volume import names
 from hanas_core.volume.errors import NoSpace, Sealed
 from hanas_core.volume.folder import File, Folder
+from hanas_core.volume.held import Held, Proof
 
 
 class EpochLog:
     """Appends to the segments of one epoch; the only writer they ever have.
 
     The thread that runs a step owns it until the step returns; the event loop reads it between two steps. Beside a step
-    only `name_ahead` may run, which changes nothing here, and an empty `spare` may be set.
+    only `name_ahead` may run, which changes nothing here, an empty `spare` may be set, and `held` and `proof`, which
+    are replaced as a whole, may be read.
     """
 
     def __init__(self, folder: Folder, file: File, header: SegmentHeader, watch: SealWatch) -> None:
@@ -28,6 +31,12 @@ class EpochLog:
         self._file = file
         self._header = header
         self._watch = watch
+        self.held = _held(file, header)
+        """The present segment."""
+        self.proof: Proof | None = None
+        """How the last batch begins whose commit has succeeded."""
+        self._mark: Proof | None = None
+        """How the last batch begins that was written."""
         self.end = self._synced = FIRST_OFFSET
         """Where the next batch of the present segment would stand, and the end of what is durable."""
         self._ended = False
@@ -57,6 +66,11 @@ class EpochLog:
     def left(self) -> int:
         """Bytes left in the present segment."""
         return self._header.size - self.end - MARKER_BYTES
+
+    @property
+    def files(self) -> tuple[Held, ...]:
+        """What is held open: the present segment, and the claim with the seal."""
+        return self.held, self._watch.held
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
@@ -109,6 +123,7 @@ class EpochLog:
         self._begin_step()
         await self._watch.check()
         self.committed = Position(self._header.epoch, self._header.number, self.end)
+        self.proof = self._mark
         self._ended = False
         return self.committed
 
@@ -139,7 +154,7 @@ class EpochLog:
         await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))
         await self._file.close()
         self.sealed += (Cut(old.epoch, old.number, self.end),)
-        self._file, self._header = file, header
+        self._file, self._header, self.held = file, header, _held(file, header)
         self.end = self._synced = FIRST_OFFSET
 
     async def _append(self, batch: Batch) -> Position:
@@ -151,6 +166,7 @@ class EpochLog:
         self._synced = self.end
         await self._watch.check()
         self.committed = Position(self._header.epoch, self._header.number, self.end)
+        self.proof = self._mark
         return self.committed
 
     async def _write(self, batch: Batch) -> Batch:
@@ -161,6 +177,11 @@ class EpochLog:
         reserve = 0 if placed.kind is Kind.CONTINUES else MARKER_BYTES
         assert self.end + len(content) + reserve <= self._header.size, "a batch ends inside its segment"
         await self._file.write(self.end, content)
+        self._mark = Proof(self.held.name, self.end, content[:HEADER_BYTES])
         self._empty = (self.end, content) if placed.count == 0 and placed.kind is Kind.RECORDS else None
         self.end += len(content)
         return placed
+
+
+def _held(file: File, header: SegmentHeader) -> Held:
+    return Held(names.segment(header.epoch, header.number), file.identity)

@@ -10,6 +10,7 @@ from hanas_core.volume import blocks, names, reading
 from hanas_core.volume.blocks import ZERO_BLOCK, Blank
 from hanas_core.volume.errors import Sealed
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.held import Held
 
 
 async def write_seal(folder: Folder, epoch: int, seal: Seal) -> None:
@@ -45,14 +46,15 @@ async def read_seal(folder: Folder, epoch: int) -> Seal | Blank:
 class SealWatch:
     """The main's question "is my epoch sealed?", asked of a descriptor that is kept open."""
 
-    def __init__(self, file: File) -> None:
-        """Use an open claim file."""
+    def __init__(self, file: File, epoch: int) -> None:
+        """Use the open claim file of ``epoch``."""
         self._file = file
+        self.held = Held(names.claim(epoch), file.identity, "blocks")
 
     @classmethod
     async def on(cls, folder: Folder, epoch: int) -> "SealWatch":
         """Open the claim of ``epoch``."""
-        return cls(await reading.open_recorded(folder, names.claim(epoch), "read"))
+        return cls(await reading.open_recorded(folder, names.claim(epoch), "read"), epoch)
 
     async def check(self) -> None:
         """Return if the epoch was unsealed at some moment during this call. Raises Sealed, or FolderError: not known.

@@ -12,7 +12,7 @@ from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, dec
 from hanas_core.volume import blocks, identity, names, reading
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import Corruption, FolderUnavailable, NoSpace
-from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
+from hanas_core.volume.folder import BLOCK_BYTES, NOTHING, File, Folder, Room
 from hanas_core.volume.publish import give_name
 
 MARKER_BYTES = size_of(0)
@@ -44,14 +44,20 @@ def capacity(size: int) -> int:
     return size - FIRST_OFFSET - MARKER_BYTES
 
 
-async def prepare(folder: Folder, owner: str, incarnation: str, size: int, keep_free: int = 0) -> str:
+async def prepare(folder: Folder, owner: str, incarnation: str, size: int, keep_free: Room = NOTHING) -> str:
     """Make zero-written, synced space for a later segment; return its temporary name.
 
-    Raises NoSpace, without writing anything, where less than ``keep_free`` bytes would be left.
+    Raises NoSpace, without writing anything, where less than ``keep_free`` would be left.
     """
     room = await folder.room()
-    if room < size + keep_free + size // _OVERHEAD_PART + _OVERHEAD_BYTES:
-        raise NoSpace(f"{names.TEMPORARY}: {size} bytes and {keep_free} to spare are needed, {room} bytes are free")
+    if room.bytes < size + keep_free.bytes + size // _OVERHEAD_PART + _OVERHEAD_BYTES:
+        raise NoSpace(
+            f"{names.TEMPORARY}: {size} bytes and {keep_free.bytes} to spare are needed, {room.bytes} bytes are free"
+        )
+    if room.files <= keep_free.files:
+        raise NoSpace(
+            f"{names.TEMPORARY}: a file and {keep_free.files} to spare are needed, {room.files} files (inodes) are free"
+        )
     name = names.temporary(owner, incarnation, folder.nonce())
     await folder.allocate(name, size)
     return name

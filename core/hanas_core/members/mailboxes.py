@@ -90,14 +90,14 @@ MOST_ANSWERS = 64
 
 T = TypeVar("T")
 Content = TypeVar("Content", Probe, Answers, Canary, Presence)
-_FILE_BYTES = SLOTS * BLOCK_BYTES
+FILE_BYTES = SLOTS * BLOCK_BYTES
 
 
 async def allocate(folder: Folder) -> None:
     """Make the files, zero-written and durable; those that are there stay as they are."""
     for box in Box:
         temporary = names.temporary("init", folder.nonce(), folder.nonce())
-        await folder.allocate(temporary, _FILE_BYTES)
+        await folder.allocate(temporary, FILE_BYTES)
         await give_name(folder, temporary, f"{names.MAILBOXES}/{box}")
         await folder.remove(temporary)
 

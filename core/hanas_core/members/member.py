@@ -22,6 +22,9 @@ from hanas_core.members.timing import Timing
 from hanas_core.members.verdicts import Severity, Verdict
 from hanas_core.volume.errors import Corruption, FolderError
 
+_VOLUME = "folder"
+"""What a condition is about that concerns no member."""
+
 
 class RoleEvent(Enum):
     """What changes a role."""
@@ -102,6 +105,10 @@ class Member:
         """How many epochs were claimed since the last one that served."""
         self.obstacle: FolderError | None = None
         """Why a takeover by this member failed, or would fail, since an epoch last served."""
+        self.scarce = ""
+        """What this member lacks on the volume that it will need; empty while it has everything."""
+        self.damage = ""
+        """What is wrong with the folder, where that is known."""
         self._timing = timing
         self._policy = policy
         self._tried_epoch = 0
@@ -235,6 +242,13 @@ class Member:
             conditions.append(Condition(Verdict.UNKNOWN, self.name, Severity.URGENT, self.twin, advice))
         if self.obstacle is not None and self.role is Role.BACKUP:
             conditions.append(self._hindered(self.obstacle))
+        if self.scarce and self.verdict is not Verdict.FOLDER_FULL:
+            message = f"the volume is nearly full, seen from {self.name}: {self.scarce}; writes go on"
+            advice = (
+                "make room on the volume, of bytes and of files (df, df -i, quota), or enlarge it; writes are refused "
+                "before takeovers become impossible"
+            )
+            conditions.append(Condition(Verdict.FOLDER_FULL, _VOLUME, Severity.URGENT, message, advice))
         if self.lost is not None:
             member, epoch = self.lost
             message = f"{member} failed as the main of epoch {epoch}; {self.name} took over"
@@ -277,6 +291,15 @@ class Member:
                     Severity.CRITICAL,
                     "the volume is full: writes are refused, reads go on",
                     "make room on the volume or enlarge it; deletes of keys still work for a while",
+                )
+            case Verdict.FOLDER_UNAVAILABLE if self.damage:
+                return Condition(
+                    verdict,
+                    self.name,
+                    Severity.CRITICAL,
+                    f"{self.name} finds that the communication folder is not as it should be: {self.damage}",
+                    f"check the mount of the volume at {self.name} and the file server; if files were removed or "
+                    "replaced, put them back, or stop all workers, restore a backup and run `hanas fsck` on the folder",
                 )
             case Verdict.FOLDER_UNAVAILABLE:
                 consequence = (

@@ -14,6 +14,7 @@ class Verdict(StrEnum):
     FOLDER_FULL = "FolderFull"
     FOLDER_UNAVAILABLE = "FolderUnavailable"
     HANDED_OVER = "HandedOver"
+    CONNECTIONS_EXHAUSTED = "ConnectionsExhausted"
     TAKEOVER_FAILED = "TakeoverFailed"
     """Of alerts only: nobody serves, and a takeover would fail."""
     UNKNOWN = "Unknown"

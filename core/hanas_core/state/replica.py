@@ -19,6 +19,8 @@ class Standing(NamedTuple):
     sequence: int
     keys: int
     value_bytes: int
+    last: Position = NOWHERE
+    """Where the last batch that was applied begins."""
 
 
 class Replica:
@@ -31,6 +33,7 @@ class Replica:
         self.applied = NOWHERE
         """The index holds everything before this position; set by reading and at the end of a main's epoch."""
         self._lag_bytes = 0
+        self._last = NOWHERE
         self._merged: set[Segment] = set()
         """Merged segments that the index knows the places of, or will once the reader has come past them."""
         self.unread: list[Cut] = []
@@ -42,7 +45,7 @@ class Replica:
     def standing(self) -> Standing:
         """What others are told of it."""
         index = self.index
-        return Standing(self.applied, self._lag_bytes, index.sequence, len(index), index.value_bytes)
+        return Standing(self.applied, self._lag_bytes, index.sequence, len(index), index.value_bytes, self._last)
 
     @property
     def merged(self) -> tuple[Segment, ...]:
@@ -52,7 +55,7 @@ class Replica:
     def forget(self) -> None:
         """Drop everything, also how far it was read."""
         self.index = Index(self.cache_bytes)
-        self._merged = set()
+        self._merged, self._last = set(), NOWHERE
         self.continue_from(NOWHERE)
 
     def continue_from(self, applied: Position) -> None:
@@ -75,6 +78,7 @@ class Replica:
     def apply(self, batch: Batch, changes: list[records.Record] | None = None) -> None:
         """Take in a committed batch, see `Index.apply`: the one door for what was read, re-logged or written here."""
         self.index.apply(batch, changes)
+        self._last = Position(batch.epoch, batch.number, batch.offset)
 
     def compacted(self, manifest: Manifest) -> None:
         """A part of the log was merged: it continues as ``manifest`` says."""

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 from hanas_core.epochs.takeover import Promotion
 from hanas_core.log.claimfile import Claim
-from hanas_core.log.claims import write_pointer
+from hanas_core.log.claims import read_claim, write_pointer
 from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.manifests import Cut, Manifest, write_manifest
 from hanas_core.log.pieces import PIECE_BYTES
 from hanas_core.log.seals import SealWatch, seal_below
 from hanas_core.state.index import Segment
 from hanas_core.volume import names
+from hanas_core.volume.errors import WrongFolder
 from hanas_core.volume.folder import Folder
 
 _FULL_OF_LIFE = 2
@@ -131,9 +132,13 @@ async def roll(
 async def removable(folder: Folder, manifest: Manifest) -> list[str]:
     """Return the segments of earlier epochs that ``manifest`` does not name: nobody will ever need them again.
 
+    Raises WrongFolder where the claim of that epoch is another's: then this folder, and its segments, are another's.
     To be asked only after the epoch's first check since its block 1 said "unsealed". Later manifests name what this
     one names and what is newer, so the answer stays right however late it is acted upon.
     """
+    claim = await read_claim(folder, manifest.epoch, certain=True)
+    if claim.incarnation != manifest.incarnation:
+        raise WrongFolder(f"{names.claim(manifest.epoch)} is not the claim of {manifest.member}: nothing is removed")
     named = {(cut.epoch, cut.number) for cut in manifest.cuts}
     present = [(base, names.segment_of(base)) for base in await folder.names(names.SEGMENTS)]
     return [

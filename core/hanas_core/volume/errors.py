@@ -29,5 +29,12 @@ class Corruption(FolderError):
     """Bytes that were once durable are wrong or gone. The message names the file and the offset."""
 
 
+class Displaced(FolderError):
+    """A name does not lead any more to the file that it led to, or another folder is in the place of this one.
+
+    The message names the file. Nothing may be acknowledged on what this process holds open.
+    """
+
+
 class Sealed(Exception):
     """The epoch has ended: its seal is written or cannot be ruled out. Nothing may be acknowledged in it."""

@@ -45,6 +45,7 @@ class Examination:
         steps: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("exclusive link()", self._link),
             ("a new name is seen", self._see_name),
+            ("a name leads to the same file each time", self._see_identity),
             ("a block written in place is seen at once through an open file", self._see_blocks),
             ("synced data is seen at once through an open file", self._see_data),
             ("directories can be synced", self._sync_directory),
@@ -86,6 +87,12 @@ class Examination:
 
     async def _see_name(self) -> None:
         await self._expect_block(await reading.open_recorded(self._theirs, self._target, "read"), pack(b"first"))
+
+    async def _see_identity(self) -> None:
+        first = await self._mine.open(self._target, "read")
+        second = await self._mine.open(self._target, "blocks")
+        if first.identity != second.identity:
+            raise Unfit("a file that was opened twice looks like two files")
 
     async def _see_blocks(self) -> None:
         reader = await reading.open_recorded(self._theirs, self._target, "read")

@@ -5,7 +5,7 @@ point where another process may run, hang or die; each raises `hanas_core.volume
 not known. Production: `hanas_core.volume.posix.PosixFolder`.
 """
 
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 BLOCK_BYTES = 4096
 """Unit of everything that is written in place: claim blocks, mailbox blocks, segment headers."""
@@ -15,8 +15,23 @@ Access = Literal["read", "append", "blocks"]
 ``blocks``: whole blocks, each durable when its write returns."""
 
 
+class Room(NamedTuple):
+    """What is free on a volume, about; never a promise."""
+
+    bytes: int
+    files: int
+    """How many more files it takes (inodes); very many where the volume counts none."""
+
+
+NOTHING = Room(0, 0)
+
+
 class File(Protocol):
     """An open file of fixed size."""
+
+    @property
+    def identity(self) -> object:
+        """What no other file has while this one is open, and this one has each time that it is opened."""
 
     async def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes as the file server has them; fewer bytes are an error, never an end."""
@@ -49,8 +64,8 @@ class Folder(Protocol):
     async def allocate(self, name: str, size: int) -> None:
         """Create a file of ``size`` zero bytes that are really written and durable when this returns."""
 
-    async def room(self) -> int:
-        """Return how many bytes are free on the volume, about: for what is not worth a try. Never a promise."""
+    async def room(self) -> Room:
+        """Return what is free on the volume, for what is not worth a try."""
 
     async def link(self, source: str, target: str) -> bool:
         """Give ``source`` a second name if that name is free: the folder's compare-and-set. False if it is taken.

@@ -13,12 +13,12 @@ import secrets
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import assert_never
 
 from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing, NoSpace
-from hanas_core.volume.folder import BLOCK_BYTES, Access
+from hanas_core.volume.folder import BLOCK_BYTES, Access, Room
 
 # Magic numbers of statfs(2) whose file systems keep one page cache for all processes of a machine.
 _COHERENT = {
@@ -34,6 +34,9 @@ _ERRORS = {errno.ENOENT: Missing, errno.ESTALE: Missing, errno.ENOSPC: NoSpace, 
 _NO_FILE = {errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV}
 """Errors of `open` that tell of a directory, a symbolic link, a socket, and a device without a driver."""
 _ALLOCATE_STEP_BYTES = 512 << 10
+_UNCOUNTED_FILES = 1 << 40
+_PRIVATE, _SHARED = 0o600, 0o660
+"""Modes of new files, of directories with the right to search: of one user, or of a group that shares the folder."""
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)
 _O_DSYNC: int = getattr(os, "O_DSYNC", os.O_SYNC)
 
@@ -68,6 +71,9 @@ class PosixFile:
         self._descriptor = descriptor
         self._name = name
         self._direct_reads = direct_reads
+        with _translated(name):
+            status = os.fstat(descriptor)
+        self.identity = status.st_dev, status.st_ino
 
     async def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset`` on; FolderUnavailable if there are fewer."""
@@ -124,6 +130,7 @@ class PosixFolder:
         with _translated(str(path)):
             if not path.is_dir():
                 raise Missing(f"{path}: there is no such directory")
+            self._mode = _SHARED if path.stat().st_mode & stat.S_IWGRP else _PRIVATE
         self.coherent = is_coherent(path)
 
     async def open(self, name: str, access: Access) -> PosixFile:
@@ -185,11 +192,13 @@ class PosixFolder:
                     offset += os.pwritev(descriptor, [piece], offset)
             os.fsync(descriptor)
 
-    async def room(self) -> int:
-        """Return the bytes that are free for this user."""
+    async def room(self) -> Room:
+        """Return what is free for this user."""
         with _translated(str(self.path)):
             volume = os.statvfs(self.path)
-        return volume.f_bavail * volume.f_frsize
+        # Some file systems (btrfs, ReiserFS, some of FUSE) make inodes as they need them and count none.
+        files = volume.f_favail if volume.f_files else _UNCOUNTED_FILES
+        return Room(volume.f_bavail * volume.f_frsize, files)
 
     def _write_new(self, name: str, pieces: Iterable[bytes]) -> None:
         with self._new(name) as descriptor:
@@ -203,8 +212,11 @@ class PosixFolder:
     @contextmanager
     def _new(self, name: str, flags: int = 0) -> Iterator[int]:
         """Create a file; after an error in the block remove it, since what was written would only fill the volume."""
-        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, 0o666)
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, self._mode)
         try:
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) != self._mode:  # by the umask, or by the file system
+                with suppress(PermissionError):
+                    os.fchmod(descriptor, self._mode)
             yield descriptor
         except OSError:
             (self.path / name).unlink(missing_ok=True)
@@ -241,13 +253,20 @@ class PosixFolder:
             return
         probe = self.path / directory / f".refresh-{self.nonce()}"
         with _translated(directory):
-            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _PRIVATE))
             probe.unlink(missing_ok=True)
 
     async def make_directory(self, directory: str) -> None:
         """Make ``directory`` unless it is there."""
+        path, mode = self.path / directory, self._mode | (self._mode & 0o440) >> 2
         with _translated(directory):
-            (self.path / directory).mkdir(exist_ok=True)
+            try:
+                path.mkdir(mode)
+            except FileExistsError:
+                return
+            inherited = path.stat().st_mode & stat.S_ISGID
+            with suppress(PermissionError):
+                path.chmod(mode | inherited)
 
     def nonce(self) -> str:
         """Return 16 random bytes in hexadecimal."""

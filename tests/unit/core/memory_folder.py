@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
 from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing
-from hanas_core.volume.folder import BLOCK_BYTES, Access
+from hanas_core.volume.folder import BLOCK_BYTES, Access, Room
 
 T = TypeVar("T")
 Then = Exception | Callable[[], object]
@@ -121,6 +121,7 @@ class MemoryFile:
         self._name = name
         self._content = content
         self._access = access
+        self.identity = id(content)
 
     async def read(self, offset: int, length: int) -> bytes:
         async def act() -> bytes:
@@ -180,7 +181,7 @@ class MemoryFolder:
         self.remembers = False
         """A look-up that found something is answered so again until its directory is refreshed, as cached by NFS."""
         self._found: dict[str, Content] = {}
-        self.free_bytes = 1 << 40
+        self.free_bytes = self.free_files = 1 << 40
         """What is left on the volume, as it says."""
         self._suspends = suspends
         self._events: list[_Event] = []
@@ -272,9 +273,9 @@ class MemoryFolder:
 
         await self.perform(Operation("allocate", name), act)
 
-    async def room(self) -> int:
-        async def act() -> int:
-            return self.free_bytes
+    async def room(self) -> Room:
+        async def act() -> Room:
+            return Room(self.free_bytes, self.free_files)
 
         return await self.perform(Operation("room", ""), act)
 

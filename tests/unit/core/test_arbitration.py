@@ -25,7 +25,9 @@ from hanas_core.log.claims import highest_claim, read_claim
 from hanas_core.log.seals import write_seal
 from hanas_core.members.registry import Registry
 from hanas_core.members.verdicts import Verdict
+from hanas_core.volume import names
 from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderUnavailable, WrongFolder
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, incarnation, serve, win
 
@@ -311,3 +313,39 @@ def test_epochs_that_never_served_are_counted() -> None:
     win(folder, 3)
     win(folder, 4)
     assert [run(unserved(folder, epoch)) for epoch in (1, 2, 3, 4)] == [1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("relic", [names.claim(2), f"{names.MANIFESTS}/0000000001-m", names.segment(1, 1)])
+def test_where_the_first_claim_is_gone_nobody_begins_anew(relic: str) -> None:
+    folder = bare_folder()
+    for name in (".refresh-1", ".nfs0001"):
+        run(folder.create(f"{names.CLAIMS}/{name}", b""))
+    run(folder.create(relic, b""))
+    with pytest.raises(FolderUnavailable, match=f"the first claim is gone, but there is {relic}: "):
+        arrives(folder, "a")
+    assert run(highest_claim(folder)) is None
+
+
+def test_what_is_left_of_one_who_came_first_at_the_same_time_is_no_damage() -> None:
+    folder = bare_folder()
+    folder.at("names", names.CLAIMS, before=lambda: serve(folder.other(), 1))
+    assert arrives(folder, "b").main.member == "a"
+    assert not folder.planned
+
+
+def test_a_claim_of_another_folder_is_no_claim_of_this_one() -> None:
+    folder = bare_folder()
+    win(folder, 1)
+    for ask in (
+        lambda: arrive(folder, Registry(folder), arrival("b", folder_id="0" * 32), folder_id="0" * 32, now=NOW),
+        lambda: challenge(
+            folder,
+            demand("b", 1, "a", folder_id="0" * 32),
+            folder_id="0" * 32,
+            addresses=addresses("b"),
+            now=NOW,
+        ),
+    ):
+        with pytest.raises(WrongFolder, match="another volume is mounted here"):
+            run(ask())
+    assert run(highest_claim(folder)) == run(read_claim(folder, 1))

@@ -29,7 +29,7 @@ from hanas_core.upkeep.compaction import Plan
 from hanas_core.upkeep.merging import MergeFiles, Merger
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
-from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, Sealed
+from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, Sealed, WrongFolder
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import (
     FOLDER_ID,
@@ -657,8 +657,15 @@ def test_only_segments_of_earlier_epochs_that_nobody_names_are_removed() -> None
     main = overwritten()
     disk = main.folder.disk
     run(main.folder.create("segments/README", b"what somebody left here"))
+    claim = win(main.folder, 2)
     manifest = Manifest(
-        epoch=2, member="a", incarnation="a", predecessor=1, cuts=(Cut(1, 3, 1),), relogged_end=4096, next_sequence=1
+        epoch=2,
+        member="a",
+        incarnation=claim.incarnation,
+        predecessor=1,
+        cuts=(Cut(1, 3, 1),),
+        relogged_end=4096,
+        next_sequence=1,
     )
     run(main.folder.create(names.segment(2, 1), b""))
     gone = run(compaction.removable(main.folder, manifest))
@@ -667,6 +674,17 @@ def test_only_segments_of_earlier_epochs_that_nobody_names_are_removed() -> None
     assert names.segment(1, 1) in gone
     assert "segments/README" not in gone
     assert disk.content("segments/README").visible
+
+
+def test_nothing_is_removed_where_the_claim_is_anothers() -> None:
+    main = overwritten()
+    claim = win(main.folder, 2)
+    manifest = Manifest(
+        epoch=2, member="a", incarnation="b" * 32, predecessor=1, cuts=(), relogged_end=4096, next_sequence=1
+    )
+    assert claim.incarnation != manifest.incarnation
+    with pytest.raises(WrongFolder, match="0000000002 is not the claim of a: nothing is removed"):
+        run(compaction.removable(main.folder, manifest))
 
 
 def test_a_queue_rolls_only_between_batches() -> None:

@@ -7,7 +7,8 @@ from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import pack
 from hanas_core.volume.errors import FolderUnavailable, NoSpace
 from hanas_core.volume.fitness import Check, Examination, Unfit
-from tests.unit.core.memory_folder import MemoryFolder
+from hanas_core.volume.folder import Access
+from tests.unit.core.memory_folder import MemoryFile, MemoryFolder
 from tests.unit.core.scenery import bare_folder
 
 ME = "1" * 32
@@ -26,7 +27,7 @@ def failure(checks: list[Check]) -> str:
 def test_a_fit_volume_keeps_everything_and_nothing_is_left_behind() -> None:
     folder = bare_folder()
     checks = examined(folder)
-    assert len(checks) == 5
+    assert len(checks) == 6
     fitness.require(checks)
     assert run(folder.names(names.TEMPORARY)) == []
 
@@ -156,3 +157,17 @@ def test_only_temporary_files_are_looked_for(name: str) -> None:
 
 def test_a_folder_that_is_not_initialised_is_tried_under_hidden_names() -> None:
     assert fitness.hidden("sub/")("f" * 32) == "sub/.check-" + "f" * 32
+
+
+class Renumbering(MemoryFolder):
+    """A volume that gives a file another number each time that it is looked up."""
+
+    async def open(self, name: str, access: Access) -> MemoryFile:
+        file = await super().open(name, access)
+        file.identity = len(self.operations)
+        return file
+
+
+def test_a_name_that_leads_to_another_file_each_time() -> None:
+    folder = bare_folder()
+    assert "looks like two files" in failure(examined(Renumbering(folder.disk), folder))

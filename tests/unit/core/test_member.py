@@ -368,3 +368,23 @@ def test_an_isolated_main_that_nobody_can_replace_hands_over_ever_more_rarely() 
     worker.see(now, claim(3, ME), 1)
     assert worker.promoted(now, 3)
     assert len(hand_overs(worker, now, now + 10.0)) == 1, "another one served meanwhile"
+
+
+def test_a_damaged_folder_is_told_in_words() -> None:
+    worker = main_of(1)
+    worker.blind, worker.damage = True, "claims/0000000001 was removed"
+    (condition,) = worker.conditions()
+    assert (condition.kind, condition.severity) == (Verdict.FOLDER_UNAVAILABLE, Severity.CRITICAL)
+    assert condition.message.endswith("the communication folder is not as it should be: claims/0000000001 was removed")
+    assert "hanas fsck" in condition.advice
+
+
+def test_a_volume_that_is_nearly_full_is_told_by_everybody_before_it_is_full() -> None:
+    worker = member()
+    worker.scarce = "only 3 more files (inodes) find room"
+    (condition,) = worker.conditions()
+    assert (condition.kind, condition.about, condition.severity) == (Verdict.FOLDER_FULL, "folder", Severity.URGENT)
+    assert "only 3 more files (inodes) find room; writes go on" in condition.message
+    main = main_of(1)
+    main.scarce, main.full = worker.scarce, True
+    assert [condition.about for condition in main.conditions()] == ["worker-1"], "more urgent things are said"

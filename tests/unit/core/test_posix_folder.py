@@ -414,7 +414,7 @@ def test_rot_on_a_real_file_system_names_file_and_offset(folder: PosixFolder) ->
 
 def test_how_much_is_free(folder: PosixFolder, tmp_path: Path) -> None:
     found = os.statvfs(tmp_path)
-    assert abs(run(folder.room()) - found.f_bavail * found.f_frsize) < 1 << 30
+    assert abs(run(folder.room()).bytes - found.f_bavail * found.f_frsize) < 1 << 30
 
 
 def test_a_file_whose_delegation_is_taken_back_is_waited_for(
@@ -436,3 +436,55 @@ def test_a_file_whose_delegation_is_taken_back_is_waited_for(
     assert len(asked) == 2
     with pytest.raises(FolderUnavailable):  # and never for a FIFO
         run(folder.open("fifo", "read"))
+
+
+def test_how_many_more_files_find_room(folder: PosixFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for total, free, told in [(100, 7, 7), (0, 0, 1 << 40)]:
+        answer = SimpleNamespace(f_bavail=3, f_frsize=4096, f_files=total, f_favail=free)
+        monkeypatch.setattr(os, "statvfs", lambda _, answer=answer: answer)
+        assert run(folder.room()) == (12_288, told)
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """The usual one: it takes the right to write from the group."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize(("mode", "directories", "files"), [(0o755, 0o700, 0o600), (0o2770, 0o2770, 0o660)])
+def test_who_may_write_to_the_folder_may_use_its_files_and_nobody_else(
+    tmp_path: Path, mode: int, directories: int, files: int
+) -> None:
+    tmp_path.chmod(mode)
+    folder = PosixFolder(tmp_path)
+    run(folder.make_directory("d"))
+    run(folder.create("d/a", b"1"))
+    run(folder.allocate("d/b", BLOCK_BYTES))
+    assert (tmp_path / "d").stat().st_mode & 0o7777 == directories
+    assert {path.stat().st_mode & 0o7777 for path in (tmp_path / "d").iterdir()} == {files}
+    (tmp_path / "d").chmod(0o755)
+    run(folder.make_directory("d"))
+    assert (tmp_path / "d").stat().st_mode & 0o777 == 0o755, "what is there stays as it is"
+
+
+@pytest.mark.usefixtures("umask")
+def test_modes_that_a_file_system_does_not_change_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o770)
+    folder = PosixFolder(tmp_path)
+    monkeypatch.setattr(os, "fchmod", failing(errno.EPERM))
+    monkeypatch.setattr(Path, "chmod", failing(errno.EPERM))
+    run(folder.make_directory("d"))
+    run(folder.create("d/a", b"1"))
+    assert (tmp_path / "d/a").read_bytes() == b"1"
+
+
+def test_a_file_is_told_from_all_others_while_it_is_open(folder: PosixFolder) -> None:
+    run(folder.create("a", b"1"))
+    first = run(folder.open("a", "read"))
+    assert run(folder.open("a", "append")).identity == first.identity
+    run(folder.remove("a"))
+    run(folder.create("a", b"1"))
+    assert run(folder.open("a", "read")).identity != first.identity

@@ -12,7 +12,7 @@ from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import ZERO_BLOCK, pack
 from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing, NoSpace
-from hanas_core.volume.folder import BLOCK_BYTES
+from hanas_core.volume.folder import BLOCK_BYTES, Room
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, bare_folder, claim_of, incarnation
 
@@ -49,12 +49,16 @@ def test_no_space_for_the_next_segment_is_said_when_it_is_prepared() -> None:
 def test_where_too_little_is_free_nothing_is_written() -> None:
     folder = bare_folder()
     folder.free_bytes = 3 * SEGMENT_BYTES + (1 << 20)
-    run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES, keep_free=2 * SEGMENT_BYTES))
+    run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES, keep_free=Room(2 * SEGMENT_BYTES, 3)))
     folder.operations.clear()
     folder.free_bytes = 3 * SEGMENT_BYTES
     with pytest.raises(NoSpace, match="are needed"):
-        run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES, keep_free=2 * SEGMENT_BYTES))
+        run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES, keep_free=Room(2 * SEGMENT_BYTES, 3)))
     assert folder.log() == ["room "]
+    folder.free_bytes, folder.free_files = 1 << 40, 3
+    with pytest.raises(NoSpace, match=r"a file and 3 to spare are needed, 3 files \(inodes\) are free"):
+        run(prepare(folder, "a", incarnation("a"), SEGMENT_BYTES, keep_free=Room(2 * SEGMENT_BYTES, 3)))
+    assert folder.log() == ["room "] * 2
 
 
 def test_nonces_are_random_and_never_zero() -> None:

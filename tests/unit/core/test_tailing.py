@@ -67,7 +67,9 @@ def test_a_keep_alive_may_come_before_the_batch_was_read() -> None:
     backup.tailer.know(main.log.committed)
     assert backup.tailer.lag_bytes == main.log.committed.offset - BLOCK_BYTES
     assert len(catch_up(backup)) == 4
-    assert backup.standing == Standing(main.log.committed, 0, sequence=4, keys=4, value_bytes=2000)
+    assert main.log.proof is not None
+    last = main.log.committed._replace(offset=main.log.proof.offset)
+    assert backup.standing == Standing(main.log.committed, 0, sequence=4, keys=4, value_bytes=2000, last=last)
 
 
 def test_a_commit_that_becomes_known_while_an_older_end_was_read_is_no_corruption() -> None:

@@ -150,3 +150,18 @@ async def test_garbage_from_an_overseer_is_survived() -> None:
             await asyncio.wait_for(made.run(), 0.2)
     assert made.view is None
     assert "more of it" in made.trouble
+
+
+async def test_an_answer_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower, "MOST_BYTES", 3)
+
+    async def token(key: Key) -> str:
+        return key[0]
+
+    async def changed(key: Key, present: ClusterView | None) -> None:
+        raise AssertionError(key, present)
+
+    async with answering(200) as (way, place, _):
+        following = ClusterFollower(way, KEY, token, changed)
+        with pytest.raises(Unreachable, match="more than 3 bytes"):
+            await following._get(place, "/v1/cluster")

@@ -30,7 +30,10 @@ from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
+from hanas_serving.admission import Admission
 from hanas_serving.gate import Gate
+from hanas_serving.http1 import Connection
+from hanas_serving.limits import Limits
 from hanas_serving.runtime import Runtime
 
 FAST = msgspec.structs.replace(LAN, watch_interval=0.01, presence_interval=0.1, folder_timeout=5.0)
@@ -174,9 +177,9 @@ class Overseer:
         secrets: Iterable[str] = (),
         tokens: Iterable[str] = (),
     ) -> None:
-        self.watcher = Watcher(folder, folder_id, timing, Runtime())
-        gate = Gate()
-        self.metrics = OverseerMetrics(self.watcher, gate.refusals)
+        self.admission, gate = Admission[Connection](Limits()), Gate()
+        self.watcher = Watcher(folder, folder_id, timing, Runtime(), self.admission)
+        self.metrics = OverseerMetrics(self.watcher, gate.refusals, self.admission)
         calls = Calls(Decisions(folder, folder_id, timing, Runtime()), self.watcher, self.metrics)
         self.app = application(calls, tuple(secrets), tuple(tokens), gate)
         transport = httpx.ASGITransport(self.app)

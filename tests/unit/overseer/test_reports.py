@@ -134,3 +134,13 @@ async def test_neither_the_living_nor_strangers_are_forgotten(stage: Stage, over
 async def forget(overseer: Overseer, member: str) -> int:
     answer: httpx.Response = await overseer.http.delete(f"/v1/pool/{member}")
     return answer.status_code
+
+
+async def test_members_that_are_made_up_take_nobodys_place(stage: Stage, overseer: Overseer) -> None:
+    await eventually(lambda: silent(overseer))
+    for number in range(1000, 1260):
+        await overseer.post("/v1/report", msgspec.to_builtins(report(number, stage.folder_id)), 204)
+    told = report(2, stage.folder_id, verdict=Verdict.FOLDER_UNAVAILABLE)
+    await overseer.post("/v1/report", msgspec.to_builtins(told), 204)
+    member = (await overseer.get("/v1/pool"))["members"][1]
+    assert member["verdict"] == "FolderUnavailable"

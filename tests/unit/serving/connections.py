@@ -5,10 +5,12 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from hanas_serving.admission import Admission
 from hanas_serving.answers import Answer, Headers
 from hanas_serving.direct import Exchange
 from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection, Server
+from hanas_serving.limits import Limits
 
 
 class Wire(asyncio.Transport):
@@ -107,6 +109,11 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     headers = [(b"way", b"ordinary"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def limited(**limits: Any) -> Admission[Connection]:
+    """Return an admission with some of the limits."""
+    return Admission[Connection](Limits(**limits))
 
 
 def connected(server: Server) -> tuple[Connection, Wire]:

@@ -15,7 +15,7 @@ from hanas_serving.direct import Direct
 from hanas_serving.http1 import Connection, Server
 from hanas_serving.server import HttpEndpoint, bind
 from tests.unit.packaging.documents import ROOT
-from tests.unit.serving.connections import Echo, application, connected
+from tests.unit.serving.connections import Echo, application, connected, limited
 from tests.unit.waiting import AMPLE_SECONDS, until
 
 GET = b"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -39,7 +39,7 @@ async def listening(
     app: ASGIApp, direct: Direct | None = None, **limits: Any
 ) -> AsyncIterator[tuple[Server, Callable[[], "asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]"]]]:
     """Serve on a socket; the call opens a connection to it."""
-    server, loop = Server(app, direct, **limits), asyncio.get_running_loop()
+    server, loop = Server(app, direct, limited(**limits)), asyncio.get_running_loop()
     listener = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
 
@@ -467,38 +467,63 @@ async def test_a_client_that_does_not_end_either_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    "begin",
+    ("begin", "rest"),
     [
-        b"",
-        b"GET / HTTP/1.1\r\n",
-        b"PUT / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhell",
-        b"PUT /v1/kv/a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhell",
-        CHUNKED + b"5\r\nhello\r\n",
+        (b"", b""),
+        (b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
+        (b"PUT / HTTP/1.1\r\nContent-Length: 50000\r\n\r\nhell", b"o"),
+        (b"PUT /v1/kv/a HTTP/1.1\r\nContent-Length: 50000\r\n\r\nhell", b"o"),
+        (CHUNKED + b"5\r\nhello\r\n", b"1\r\nx\r\n"),
+        (CHUNKED + b"5\r\nhello\r\n0\r\n", b"X: y\r\n"),
     ],
+    ids=["nothing", "head", "body", "direct body", "chunks", "trailers"],
 )
-async def test_a_client_that_sends_no_more_is_left(begin: bytes) -> None:
-    async with listening(application, Echo(), stall_seconds=0.1) as (server, opened):
+@pytest.mark.parametrize("drips", [False, True], ids=["silent", "slow"])
+async def test_a_client_that_is_too_slow_is_told_and_left(begin: bytes, rest: bytes, drips: bool) -> None:
+    """A head has a time to come, however many bytes of it do; a body has to move by so much in that time."""
+    async with listening(application, Echo(), slow_seconds=0.2) as (server, opened):
         reader, writer = await opened()
         writer.write(begin)
-        assert await reader.read() == b""
+        answer = asyncio.create_task(reader.read())
+        while drips and not answer.done():
+            writer.write(rest)
+            await asyncio.sleep(0.01)
+        if begin:
+            assert problem(await answer)[0] == 408
+        else:
+            assert await answer == b""
         writer.close()
         await until(lambda: not server.connections)
 
 
-async def test_a_client_that_sends_slowly_is_not() -> None:
-    async with listening(application, stall_seconds=0.3) as (_, opened):
+async def test_a_body_that_moves_takes_the_time_that_it_needs() -> None:
+    async with listening(application, slow_seconds=0.1, least_rate=1000) as (_, opened):
         reader, writer = await opened()
-        for piece in (b"PUT / HT", b"TP/1.1\r\nContent-", b"Length: 5\r\n\r\n", b"he", b"llo"):
-            writer.write(piece)
-            await asyncio.sleep(0.15)
-        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.write(b"PUT / HTTP/1.1\r\nContent-Length: 20000\r\n\r\n")
+        for _ in range(40):
+            writer.write(bytes(500))
+            await asyncio.sleep(0.01)
+        assert (await reader.readuntil(bytes(20_000))).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+
+
+async def test_an_answer_that_is_read_takes_the_time_that_it_needs() -> None:
+    async with listening(respond(bytes(8 * MIB)), slow_seconds=0.1, least_rate=1000) as (server, opened):
+        reader, writer = await opened()
+        writer.write(ORDINARY)
+        await until(lambda: bool(server.connections))
+        size = 0
+        while size < 8 * MIB:
+            size += len(await reader.read(MIB // 4))
+            await asyncio.sleep(0.02)
+        assert server.connections
         writer.close()
 
 
 @pytest.mark.parametrize("body", [bytes(32 * MIB), bytes(MIB // 32)], ids=["large", "small"])
 async def test_a_client_that_does_not_read_is_left(body: bytes) -> None:
     """Small answers pile up below what makes the application wait; they are not kept for ever either."""
-    async with listening(respond(body), stall_seconds=0.2, idle_seconds=0.1) as (server, opened):
+    async with listening(respond(body), slow_seconds=0.2, idle_seconds=0.1) as (server, opened):
         _, writer = await opened()
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(ORDINARY * 400)

@@ -254,6 +254,13 @@ async def test_what_a_lane_owns_is_made_once_and_kept_over_calls_and_their_error
     assert len(made) == 1
 
 
+async def test_what_is_forgotten_is_made_anew_with_the_next_call() -> None:
+    owned = Lane("test", SystemThread).owning(Ledger)
+    assert await owned.run(lambda ledger: ledger.note("one"), AMPLE_SECONDS) == ["one"]
+    owned.forget()
+    assert await owned.run(lambda ledger: ledger.note("two"), AMPLE_SECONDS) == ["two"]
+
+
 async def test_its_procedures_run_one_after_the_other_in_order() -> None:
     owned = Lane("test", SystemThread).owning(Ledger)
     notes = (owned.run(lambda ledger, line=line: ledger.note(line), AMPLE_SECONDS) for line in "abc")  # type: ignore[misc]  # B023

@@ -79,3 +79,13 @@ def test_tokens_of_clients_need_a_secret_of_the_components(tmp_path: Path) -> No
         settings.read(tokens, 4000)
     assert settings.read(tokens | {"HANAS_SECRET_FILE": str(tmp_path / "secret")}, 4000).client_tokens == ("t",)
     assert settings.read({"HANAS_SECRET_FILE": str(tmp_path / "secret")}, 4000).client_tokens == ()
+
+
+def test_a_secret_that_everybody_can_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "secret"
+    file.write_text("s")
+    for mode, told in [(0o600, False), (0o640, False), (0o644, True)]:
+        file.chmod(mode)
+        caplog.clear()
+        assert settings.secrets({"X": str(file)}, "X") == ("s",)
+        assert ("every user of this machine can read the file" in caplog.text) is told

@@ -17,6 +17,7 @@ from hanas_serving.gate import Gate
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.host.peers import LinkPeer
 from hanas_worker.log.news import LogNews
+from hanas_worker.neighbours import outbound as outbound_module
 from hanas_worker.neighbours.authenticity import MAC_HEADER, Verifier, mac
 from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, KeepAliveAnswer, LinkEndpoint, Sender
 from hanas_worker.neighbours.outbound import HttpOutbound
@@ -441,3 +442,14 @@ def test_the_connections_under_way_are_bounded_also_to_those_that_live() -> None
     wires = play(3.0, {f"http://hangs{number}": True for number in range(250)})
     assert wires.most <= 256
     assert len(wires.sent) == 250
+
+
+async def test_an_answer_without_end_is_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint, url = await serving(Listener())
+    outbound = HttpOutbound("worker-1", ())
+    assert (await outbound.post(url, b"", AMPLE_SECONDS))[0] == 404
+    monkeypatch.setattr(outbound_module, "_MOST_BYTES", 10)
+    with pytest.raises(ConnectionError, match="more than 10 bytes"):
+        await outbound.post(url, b"", AMPLE_SECONDS)
+    await outbound.close()
+    await endpoint.stop()

@@ -6,7 +6,7 @@ import time
 from hanas_core.log.claimfile import Pointer, Seal
 from hanas_core.log.claims import read_pointer
 from hanas_core.log.seals import read_seal
-from hanas_core.members import mailboxes
+from hanas_core.members import cluster
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
 from hanas_core.members.verdicts import Verdict
@@ -31,7 +31,7 @@ def served_and_handed_over(folder: MemoryFolder, epoch: int) -> bool:
 async def test_a_worker_that_is_stopped_while_it_takes_over_serves_and_hands_over() -> None:
     """A claim whose epoch never serves is found out only by the silence of who made it."""
     folder = bare_folder()
-    run(mailboxes.allocate(folder))
+    run(cluster.initialise(folder, FOLDER_ID))
     node = Node(settings.read({"WORKER_ID": "a"}), folder, FOLDER_ID, FolderDecides(), Nobody(), Runtime())
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
 

@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from hanas_serving.admission import Admission
 from hanas_serving.gate import Gate
+from hanas_serving.http1 import Connection
+from hanas_serving.limits import Limits
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.neighbours.authenticity import Verifier, mac
 from hanas_worker.neighbours.keepalives import LIFELINE_PATH, LinkEndpoint
@@ -127,7 +130,9 @@ async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) 
         await link(scope, receive, send)
         asked.append(scope["path"])
 
-    endpoint = HttpEndpoint(counted, bind(port, "LINK_PORT"), idle_seconds=IDLE_SECONDS)
+    endpoint = HttpEndpoint(
+        counted, bind(port, "LINK_PORT"), admission=Admission[Connection](Limits(idle_seconds=IDLE_SECONDS))
+    )
     await endpoint.start()
     holding = lifeline.hold(f"http://localhost:{port}", key, lambda: closed.append(1))
     await until(lambda: asked == [LIFELINE_PATH])

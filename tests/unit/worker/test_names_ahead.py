@@ -133,19 +133,20 @@ async def test_every_roll_has_its_name_ahead(main: Serving) -> None:
 async def test_a_compaction_gives_up_the_reserve_for_its_claim(main: Serving) -> None:
     tenure = main.driver.tenure
     await tenure.prepare()
-    reserve = tenure._reserve
-    assert reserve is not None
+    reserves = list(tenure._reserves)
+    assert len(reserves) == 6
     main.folder.operations.clear()
 
     def look() -> None:
-        assert f"remove {reserve}" in main.folder.log("remove")
+        assert main.folder.log("remove") == [f"remove {reserve}" for reserve in reserves[:3]]
 
     main.folder.at("link", names.CLAIMS, before=look)
     assert await tenure.roll(main.service, Plan(0, (), 0, 0), (), None)
     assert not main.folder.planned
     assert main.service.epoch == 3
+    assert tenure._reserves == reserves[3:]
     await tenure.prepare()
-    assert tenure._reserve is not None
+    assert len(tenure._reserves) == 6
     assert main.service.log.spare is not None
     assert await main.put() is Result.CREATED
 

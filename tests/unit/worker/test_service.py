@@ -319,6 +319,18 @@ async def test_a_write_waits_for_space_that_is_being_prepared(stage: Stage) -> N
     assert {(await soon(waiter)).result for waiter in waiting} == {Result.CREATED}
 
 
+async def test_without_a_reserve_for_a_takeover_deletes_go_on_and_writes_do_not(stage: Stage) -> None:
+    await soon(stage.service.write(put("a", 1)))
+    stage.service.reserve_lacks()
+    assert (stage.service.full, stage.service.ended) == (True, False)
+    assert await soon(stage.service.write(put("b", 1))) == Outcome(Result.NO_SPACE)
+    assert (await soon(stage.service.write(Write("a", None)))).result is Result.DELETED
+    await stage.service.fence()
+    stage.service.reserve_came()
+    assert (stage.service.full, stage.service.ended) == (False, False)
+    assert (await soon(stage.service.write(put("b", 1)))).result is Result.CREATED
+
+
 async def test_a_full_volume_refuses_what_does_not_fit_and_recovers(stage: Stage) -> None:
     await soon(stage.service.write(put("a", QUARTER)))
     await soon(stage.service.write(put("keep", 1)))

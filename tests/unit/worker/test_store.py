@@ -11,18 +11,21 @@ import pytest
 from hanas_core.log.positions import Version
 from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
-from hanas_core.state.index import Index
+from hanas_core.state.index import Index, KeyPage
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
-from hanas_serving.budget import Budget
+from hanas_serving import budget
+from hanas_serving.budget import Budget, Hold
 from hanas_worker import store as stores
+from hanas_worker.faces.http.answers import Page, of_page
 from hanas_worker.log import service as services
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.values import Moved
 from hanas_worker.store import (
     Busy,
     Conflict,
+    Crowded,
     Elsewhere,
     Full,
     KeyReused,
@@ -35,7 +38,7 @@ from hanas_worker.store import (
     Unknown,
     Unreadable,
 )
-from tests.unit.waiting import until
+from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.stage import Gate, Stage, started
 
 MAIN_URL = "http://main:3001"
@@ -125,6 +128,10 @@ class Scene:
         """Be a backup from now on."""
         self.node.state.service, self.node.main_url = None, main
         self.node.state.member.role, self.node.state.followed_epoch = Role.BACKUP, epoch
+
+    async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> tuple[KeyPage, int]:
+        async with self.store.list(prefix, after, limit, stale=stale) as listed:
+            return listed
 
     async def read(self, key: str, part: Part | None = (0, 1), *, stale: bool = False) -> Read:
         read = Read(self.store, key, stale, part)
@@ -253,14 +260,14 @@ async def test_a_backup_is_read_only_by_those_who_take_what_is_stale(scene: Scen
     assert (refusal.main, refusal.epoch) == (MAIN_URL, None)
     read = await scene.read("a", stale=True)
     assert (read.chosen, read.ends) == ([(Version(1, 1), 7)], [b"v"])
-    page, epoch = await scene.store.list("", "", 10, stale=True)
+    page, epoch = await scene.list("", "", 10, stale=True)
     assert ([key for key, _ in page.entries], epoch) == (["a"], 7)
     with pytest.raises(Elsewhere):
-        await scene.store.list("", "", 10, stale=False)
+        await scene.list("", "", 10, stale=False)
     scene.follow(0, None)
     assert isinstance(the_refusal(await scene.read("a", stale=True)), Elsewhere)
     with pytest.raises(Elsewhere) as nowhere:
-        await scene.store.list("", "", 10, stale=True)
+        await scene.list("", "", 10, stale=True)
     assert nowhere.value.main is None
 
 
@@ -270,17 +277,17 @@ async def test_a_stale_read_of_the_main_waits_for_no_check(scene: Scene) -> None
     read = Read(scene.store, "a", True)
     scene.store.read(read)
     assert (read.chosen, read.ends) == ([(Version(1, 1), 1)], [b"v"])
-    assert (await scene.store.list("", "", 10, stale=True))[1] == 1
+    assert (await scene.list("", "", 10, stale=True))[1] == 1
     assert scene.service.checks == checks
 
 
 async def test_a_list_waits_for_a_check(scene: Scene) -> None:
     for key in ("a", "b", "c"):
         await scene.put(key)
-    page, epoch = await scene.store.list("", "a", 1, stale=False)
+    page, epoch = await scene.list("", "a", 1, stale=False)
     assert ([key for key, _ in page.entries], page.following, epoch) == (["b"], "b", 1)
     assert scene.service.checks == 1
-    listing = asyncio.ensure_future(scene.store.list("", "", 1, stale=False))
+    listing = asyncio.ensure_future(scene.list("", "", 1, stale=False))
     scene.stage.seal()
     with pytest.raises(Elsewhere):
         await listing
@@ -300,7 +307,7 @@ async def test_reads_beyond_the_bound_are_refused(scene: Scene, monkeypatch: pyt
     assert isinstance(the_refusal(late), Busy)
     assert the_refusal(late).epoch == 1
     with pytest.raises(Busy):
-        await scene.store.list("", "", 1, stale=False)
+        await scene.list("", "", 1, stale=False)
     own = scene.service.fence()  # the worker's own is never refused
     stale = await scene.read("a", stale=True)
     assert stale.ends == [b"v"]
@@ -385,3 +392,58 @@ async def test_writes_of_an_epoch_that_ends(scene: Scene) -> None:
 async def test_a_main_is_where_one_asks(scene: Scene) -> None:
     scene.store.require_main()
     assert (scene.store.epoch, scene.store.index) == (1, scene.service.index)
+
+
+async def test_large_values_wait_for_memory_and_small_ones_do_not(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "_PATIENCE_SECONDS", 0.2)
+    large, memory = bytes(100 << 10), scene.store.memory
+    await scene.put("large", large)
+    await scene.put("small")
+    others = Hold(memory, None)
+    others.resize(memory.most - len(large))
+    assert (await scene.read("small")).ends == [b"v"]
+    refused = await scene.read("large", (0, len(large)))
+    await until(lambda: bool(refused.ends))
+    [refusal] = refused.ends
+    assert isinstance(refusal, Crowded)
+    assert (scene.values.parts, memory.refusals) == ([], 1)
+    monkeypatch.setattr(budget, "_PATIENCE_SECONDS", AMPLE_SECONDS)
+    scene.values.outcomes.append(large)
+    read = Read(scene.store, "large", False, (0, len(large)))
+    scene.store.read(read)
+    await until(lambda: bool(read.chosen))
+    assert read.ends == []
+    others.release()
+    await until(lambda: read.ends == [large])
+    assert scene.values.parts == [(0, len(large))]
+    await until(lambda: memory.used == 0)
+    assert (await scene.read("large", (0, len(large)))).ends == [large]
+
+
+async def test_a_long_list_is_made_alone_and_in_pieces(scene: Scene) -> None:
+    for number in range(100):
+        await scene.put(f"{number:03}" + "\1" * 900)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    async with scene.store.list("", "", 99, stale=True) as listed:
+        other = asyncio.create_task(scene.list("", "", 1, stale=True))
+        before = turns
+        answer = await of_page(*listed)
+        assert turns - before >= 2  # of 90,000 characters
+        assert not other.done()
+    await other
+    counting.cancel()
+    page = msgspec.json.decode(answer.body, type=Page)
+    assert [entry.key for entry in page.keys] == [key for key, _ in listed[0].entries]
+    assert page.next == page.keys[-1].key
+    empty = await of_page(KeyPage([], None), 1)
+    assert msgspec.json.decode(empty.body) == {"keys": [], "next": None}

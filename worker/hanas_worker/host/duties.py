@@ -15,6 +15,8 @@ class Duty(StrEnum):
     FITNESS = "fitness"
     MAIL = "mail"
     """Reading the mailboxes, and answering probes."""
+    CUSTODY = "custody"
+    """Whether the files that are held open are still under their names."""
     PROBE = "probe"
     PRESENCE = "presence"
     REPORT = "report"

@@ -18,6 +18,8 @@ from hanas_core.members.registry import VACANT_AFTER
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
+from hanas_serving.admission import Admission
+from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 from hanas_worker.host.duties import Duty
@@ -27,6 +29,9 @@ from hanas_worker.host.settings import WorkerSettings
 _log = logging.getLogger("hanas.worker")
 
 T = TypeVar("T")
+
+_WITHOUT_A_FOLDER = frozenset({Duty.CUSTODY, Duty.REPORT})
+"""What goes on while the folder is not the one any more in which this worker works."""
 
 
 class Host:
@@ -49,6 +54,10 @@ class Host:
         """The number of this run of its member, as far as its blocks in the mailbox tell."""
         self.shown_at = self.now
         """When the last write of the own presence began that succeeded."""
+        self.displaced = ""
+        """The folder is not the one any more in which this worker works; what has become of it. Empty while it is."""
+        self.admissions: dict[str, Admission[Connection]] = {}
+        """Who may connect, by the name of the port."""
         self.leaving = False
         """This worker is stopping and begins nothing new."""
         self.awake = 0.0
@@ -139,11 +148,15 @@ class Host:
     async def repeat(
         self, duty: Duty, interval: float, do: Callable[[], Awaitable[None]], waker: asyncio.Event
     ) -> None:
-        """Do a duty every ``interval`` seconds and when it is woken; errors of the folder do not end it."""
+        """Do a duty every ``interval`` seconds and when it is woken; errors of the folder do not end it.
+
+        Nothing is read or written by name in another folder than this worker's own.
+        """
         while True:
             waker.clear()
             try:
-                await do()
+                if not self.displaced or duty in _WITHOUT_A_FOLDER:
+                    await do()
             except FolderError as error:
                 self.trouble(duty, error)
             else:

@@ -100,7 +100,7 @@ class Compactor:
         share, least, room = settings.compact_share, settings.compact_bytes + rest, None
         if service.full:
             free = await self._host.in_lane(Duty.COMPACT, self._host.folder.room())
-            share, least, room = _SHARE_ON_FULL_VOLUME, settings.segment_bytes, free - settings.segment_bytes
+            share, least, room = _SHARE_ON_FULL_VOLUME, settings.segment_bytes, free.bytes - settings.segment_bytes
         return compaction.plan(_sources(service), live, settings.segment_bytes, share=share, least=least, room=room)
 
     async def _compact(self, service: Service, plan: Plan, spare: str | None) -> bool:

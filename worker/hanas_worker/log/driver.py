@@ -136,6 +136,8 @@ class LogDriver:
         """Look at the claims. Raises FolderError."""
         host, member = self._host, self.state.member
         sighting = await host.in_lane(Duty.WATCH, _look(host.folder, member.epoch))
+        if sighting is not None:
+            arbitration.expect_ours(host.folder, sighting.claim, host.folder_id)
         if sighting is None or self.tenure.rolling or sighting.claim.epoch < member.epoch:
             return
         claim = sighting.claim
@@ -148,13 +150,15 @@ class LogDriver:
             conclusion = member.detector.handed_over(host.now)
             self.do([conclusion] if conclusion else [])
 
-    def tick(self, *, others_connected: bool, blind: bool, twin: str = "") -> None:
-        """Advance the clock. ``blind``: the folder does not work here, for any log; ``twin``: as of the member."""
+    def tick(self, *, others_connected: bool, blind: bool, damage: str = "", twin: str = "") -> None:
+        """Advance the clock. ``blind``: the folder does not work here, for any log; ``damage``: what is wrong there.
+
+        ``twin``: as of the member.
+        """
         host, member = self._host, self.state.member
         member.full = self.serving is not None and self.serving.full
-        member.blind = blind
-        member.twin = twin
-        if not host.leaving:
+        member.blind, member.damage, member.twin = blind, damage, twin
+        if not host.leaving and not host.displaced:
             self.do(member.tick(host.now, host.runtime.nonce(), others_connected=others_connected))
         self._note_conditions()
         if self._conditions != (conditions := (member.role, member.verdict, self.book.open)):
@@ -228,7 +232,7 @@ class LogDriver:
             try:
                 accepted = await self._ways.challenge(challenge)
             except NoSpace:
-                await self.tenure.make_room()
+                await self.tenure.make_room(conclusion.epoch + 1)
                 accepted = await self._ways.challenge(challenge)
             if accepted:
                 await self.look()

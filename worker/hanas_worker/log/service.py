@@ -21,6 +21,7 @@ from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.queue import MOST_WAITING, Answers, GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.volume.errors import FolderError, Sealed
+from hanas_core.volume.held import Held
 from hanas_serving.lanes import Lane
 
 _log = logging.getLogger("hanas.worker")
@@ -66,8 +67,8 @@ class Service:
         self.batches = self.checks = 0
         """Batches committed, and seal checks made for reads."""
         self.epoch = promotion.manifest.epoch
-        self.full = False
-        """No further segment can be prepared: the volume has no room."""
+        self._lacks_space = self._lacks_reserve = False
+        """No further segment can be prepared; there is no room for the claim and the manifest of another main."""
         self._queue: GroupCommit[Written] = GroupCommit(replica, self.epoch, promotion.next_sequence, queue_bytes)
         self._watch = promotion.watch
         self._timeout = timeout
@@ -95,6 +96,16 @@ class Service:
         """The segments of this epoch, up to `applied`."""
         epoch, number, offset = self.applied
         return (*(cut for cut in self.log.sealed if cut.number < number), Cut(epoch, number, offset))
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """The files on which acknowledgements rest."""
+        return (*self.log.files, self._watch.held)
+
+    @property
+    def full(self) -> bool:
+        """The volume has no room, so that writes are refused or soon will be."""
+        return self._lacks_space or self._lacks_reserve
 
     @property
     def ended(self) -> bool:
@@ -152,14 +163,30 @@ class Service:
     def space_came(self, spare: str) -> None:
         """Space for the next segment has been prepared."""
         assert self.log.spare is None, "beside a commit it may only be set"
-        self.full = False
+        self._lacks_space = False
         self.log.spare = spare
         self._wanted.set()
 
     def space_lacks(self) -> None:
         """No space can be prepared: the volume is full."""
-        self.full = True
+        self._lacks_space = True
         self._wanted.set()
+
+    def reserve_lacks(self) -> None:
+        """Refuse writes: what they take may be the last room that a takeover finds. Deletes go on."""
+        self._lacks_reserve = True
+        self._wanted.set()
+
+    def reserve_came(self) -> None:
+        """Take writes again."""
+        self._lacks_reserve = False
+
+    @property
+    def _reserved(self) -> int:
+        """How much of the log's room is for deletes and no-ops only, bytes."""
+        if self._lacks_reserve:
+            return self.log.room
+        return 0 if self.log.spare else RESERVE_BYTES
 
     async def drain(self) -> None:
         """Take no more writes and wait until those taken are answered."""
@@ -233,7 +260,7 @@ class Service:
         """Commit one batch; False if what waits needs space that is not there yet."""
         async with self._turn:
             assert self.idle, "the log is the loop's until the commit begins"
-            reserve = 0 if self.log.spare else RESERVE_BYTES
+            reserve = self._reserved
             batch = self._queue.next_batch(self.log.room, reserve)
             if batch is None:
                 self._waiting_since = None  # for space that is being prepared, which is no stall

@@ -16,6 +16,7 @@ from hanas_core.state.replica import Replica
 from hanas_core.upkeep import compaction
 from hanas_core.upkeep.compaction import Plan
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
+from hanas_core.volume.folder import NOTHING, Room
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.pace import Pace
 from hanas_worker.log.service import Service
@@ -28,8 +29,17 @@ _REPLAY_TIMEOUT = 3600.0
 _SPACE_TIMEOUT = 3600.0
 """Long, since an abandoned allocation still completes and leaks space. Seconds."""
 
-_RESERVE_BYTES = 256 << 10
-"""A file that is given up for the claim and the manifest of a takeover when the volume has no other room for them."""
+_RESERVE_FILES, _RESERVE_BYTES = 3, 96 << 10
+"""Files that are given up for a takeover when the volume has no other room, and the size of each: for its claim, its
+manifest, and the names that refresh a cache of names."""
+_MOST_RESERVES = 2
+"""A takeover may fail when it has used one."""
+_FOR_RESERVES = Room(_RESERVE_FILES * _RESERVE_BYTES, _RESERVE_FILES)
+"""What making a reserve leaves free: what another worker has just given up for a takeover."""
+_FOR_OTHERS_FILES = 8
+"""How many files a main leaves free when it prepares a segment."""
+_FEW_FILES = 32
+"""With fewer free than these a person is told."""
 
 
 class Tenure:
@@ -45,7 +55,10 @@ class Tenure:
         """Prepared space that no log has, by name."""
         self._spare_came = asyncio.Event()
         self._pace = Pace()
-        self._reserve: str | None = None
+        self._reserves: list[str] = []
+        """Files that can be given up, by name."""
+        self._room_made_for = 0
+        """The last epoch for which some were."""
         self.rolling = False
         """A new epoch of this main is being begun: what the claims say meanwhile is its own doing."""
 
@@ -55,7 +68,7 @@ class Tenure:
         started = host.now
         _log.info("epoch %d is ours: taking over", claim.epoch)
         self.progress = "preparing"
-        await self.make_room()
+        await self.make_room(claim.epoch)
         spare = await self._take_spare()
         try:
             async with state.replica_lock:
@@ -159,7 +172,7 @@ class Tenure:
 
         self.rolling = True
         try:
-            await self.make_room()
+            await self.make_room(claim.epoch)
             if await service.roll(begin):
                 state.member.rolled(host.now, claim)
                 host.wakers[Duty.PRESENCE].set()
@@ -219,6 +232,9 @@ class Tenure:
     async def _seal(self, epoch: int, *, planned: bool = False) -> bool:
         """Seal an epoch of this worker; False if the folder failed."""
         host = self._host
+        if host.displaced:
+            _log.warning("the own epoch %d is not sealed: %s", epoch, host.displaced)
+            return False
         seal = Seal(epoch, host.settings.member, host.incarnation, planned)
         try:
             await host.in_lane(Duty.SEAL, seals.write_seal(host.folder, epoch, seal))
@@ -228,16 +244,43 @@ class Tenure:
         return True
 
     async def prepare(self) -> None:
-        """Keep space for one more segment prepared, and give it to the log when that has none. Raises FolderError."""
-        if self._reserve is None and not self.rolling and self._state.member.role is not Role.ELECT:
-            with contextlib.suppress(NoSpace):
-                self._reserve = await self._prepared(_RESERVE_BYTES)
+        """Keep ready what an epoch will need: space for its next segment, and reserves. Raises FolderError."""
+        member = self._state.member
+        try:
+            await self._prepare()
+            room = await self._host.in_lane(Duty.PREPARE, self._host.folder.room())
+        except NoSpace as error:
+            member.scarce = str(error)
+            self._note_reserve()
+            raise
+        member.scarce = f"only {room.files} more files (inodes) find room" if room.files < _FEW_FILES else ""
+        self._note_reserve()
+
+    def _note_reserve(self) -> None:
+        """Have the service refuse writes while there is not one reserve, and no room for one."""
+        service = self._state.service
+        if service is None or self.rolling:
+            return
+        if len(self._reserves) < _RESERVE_FILES:
+            service.reserve_lacks()
+        else:
+            service.reserve_came()
+
+    async def _prepare(self) -> None:
+        with contextlib.suppress(NoSpace):  # it is tried again below
+            await self._reserve(_RESERVE_FILES)
         await self._forget_lost_spares()
         if not self._spares:
             self._add_spare(await self._make_space())
         service = self._state.service
         if service is not None and service.log.spare is None:
             await self._hand_to(service)
+        await self._reserve(_MOST_RESERVES * _RESERVE_FILES)
+
+    async def _reserve(self, files: int) -> None:
+        """Keep so many files to give up, unless they are needed just now. Raises FolderError."""
+        while len(self._reserves) < files and not self.rolling and self._state.member.role is not Role.ELECT:
+            self._reserves.append(await self._prepared(_RESERVE_BYTES, _FOR_RESERVES))
 
     async def stock(self) -> None:
         """Keep as much more space prepared as the log may need meanwhile, where there is room. Raises FolderError.
@@ -249,7 +292,9 @@ class Tenure:
         if 1 <= len(self._spares) < wanted:
             with contextlib.suppress(NoSpace):
                 size = host.settings.segment_bytes
-                self._add_spare(await self._prepared(size, keep_free=2 * size, duty=Duty.STOCK))
+                self._add_spare(
+                    await self._prepared(size, keep_free=Room(2 * size, _FOR_OTHERS_FILES), duty=Duty.STOCK)
+                )
                 self._state.wakers[Duty.STOCK].set()
         elif len(self._spares) > wanted and (self._pace.idle(host.now) or not serving):
             await self.discard(self._spares.pop(0))
@@ -291,11 +336,14 @@ class Tenure:
         service.space_lacks()
         self._state.wakers[Duty.COMPACT].set()
 
-    async def make_room(self) -> None:
-        """Give up the reserve: a claim and a manifest must not fail because the volume is full."""
-        reserve, self._reserve = self._reserve, None
-        if reserve is not None:
-            await self.discard(reserve)
+    async def make_room(self, epoch: int) -> None:
+        """Give up one reserve for the claim and the manifest of ``epoch``, which must not fail for a full volume."""
+        if epoch == self._room_made_for:
+            return
+        self._room_made_for = epoch
+        given, self._reserves = self._reserves[:_RESERVE_FILES], self._reserves[_RESERVE_FILES:]
+        for name in given:
+            await self.discard(name)
 
     def _add_spare(self, name: str) -> None:
         self._spares.append(name)
@@ -326,13 +374,14 @@ class Tenure:
         size, service = self._host.settings.segment_bytes, self._state.service
         try:
             # What a main leaves free is for compaction, and for a worker that starts anew.
-            return await self._prepared(size, keep_free=0 if service is None else 2 * size)
+            kept = NOTHING if service is None else Room(2 * size, _FOR_OTHERS_FILES)
+            return await self._prepared(size, kept)
         except NoSpace:
             if (service := self._state.service) is not None and service.log.spare is None:
                 self._full(service)
             raise
 
-    async def _prepared(self, size: int, keep_free: int = 0, duty: Duty = Duty.PREPARE) -> str:
+    async def _prepared(self, size: int, keep_free: Room = NOTHING, duty: Duty = Duty.PREPARE) -> str:
         host, began = self._host, self._host.now
         preparation = segments.prepare(host.folder, host.settings.member, host.incarnation, size, keep_free)
         name = await host.in_lane(duty, preparation, _SPACE_TIMEOUT)

@@ -57,6 +57,11 @@ class Mail:
         """Seconds since the mailboxes could last be read, not counting pauses of this process."""
         return self._host.awake - self._read_at
 
+    def reopen(self) -> None:
+        """Open the mailboxes anew: they are other files now."""
+        self._desk.forget()
+        self._probe_boxes.forget()
+
     async def exchange(self) -> None:
         """Read the mail; answer the probes, or read the answers to one's own. Raises FolderError."""
         host, since = self._host, self._host.now

@@ -12,6 +12,8 @@ from hanas_serving import principals
 from hanas_worker.neighbours.addresses import LastKnown
 
 _MEMBER_HEADER = "HANas-Member"
+_MOST_BYTES = 1 << 20
+"""Overseers and members answer with less."""
 _ANSWER = b"HTTP/1.1 204 "
 
 
@@ -35,7 +37,12 @@ class HttpOutbound:
         limit = aiohttp.ClientTimeout(total=timeout)
         try:
             async with self._session.post(url, data=body, timeout=limit, headers=headers) as response:
-                return response.status, await response.read()
+                content = bytearray()
+                async for piece in response.content.iter_any():
+                    content += piece
+                    if len(content) > _MOST_BYTES:
+                        raise ConnectionError(f"{url}: the answer has more than {_MOST_BYTES} bytes")
+                return response.status, bytes(content)
         except aiohttp.ClientError as error:
             raise ConnectionError(f"{url}: {error}") from error
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from hanas_core.members.alerts import AlertBook
 from hanas_core.members.documents import LOG, Alert, Presence, Report, fitting
 from hanas_core.members.mailboxes import Box, Mailboxes
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocks import PAYLOAD_BYTES
+from hanas_worker.host import crowds
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.log.driver import LogDriver
@@ -23,6 +25,7 @@ class OwnPresence:
         self._fitness = fitness
         self._overseers = overseers
         self._boxes = host.new_lane(Duty.PRESENCE).owning(lambda: Mailboxes(host.folder))
+        self._book = AlertBook(host.settings.member)
         self._counter = 0
         self._shown_at = host.awake
         self.left = False
@@ -31,12 +34,17 @@ class OwnPresence:
     @property
     def alerts(self) -> tuple[Alert, ...]:
         """The open alerts of this worker."""
-        return tuple(alert for log in self._logs for alert in log.book.open)
+        books = [*(log.book for log in self._logs), self._book]
+        return tuple(alert for book in books for alert in book.open)
 
     @property
     def unshown_for(self) -> float:
         """Seconds since the block could last be written, not counting pauses of this process."""
         return self._host.awake - self._shown_at
+
+    def reopen(self) -> None:
+        """Open the mailbox anew: it is another file now."""
+        self._boxes.forget()
 
     def content(self) -> Presence:
         """Return what this worker shows of itself."""
@@ -60,6 +68,7 @@ class OwnPresence:
     async def show(self) -> None:
         """Write the block. Raises FolderError."""
         host = self._host
+        self._book.update(host.now, host.runtime.wall_clock(), crowds.conditions(host))
         self._counter += 1
         block = fitting(self.content(), PAYLOAD_BYTES)
         began, slot = host.now, host.slot

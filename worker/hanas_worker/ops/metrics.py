@@ -6,6 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from hanas_core.members.documents import LOG
+from hanas_serving.gauges import ConnectionsCollector
 from hanas_worker.node import Node
 
 
@@ -54,6 +55,7 @@ class NodeCollector(Collector):
         for alert in alerts:
             open_alerts.add_metric([alert.kind, alert.severity, alert.about], 1.0)
         yield open_alerts
+        yield from ConnectionsCollector(node.host.admissions).collect()
         for name, text, count in (
             ("hanas_batches", "Batches that this main committed in its present epoch.", batches),
             ("hanas_compactions", "How often this worker has compacted the log.", compactor.runs),

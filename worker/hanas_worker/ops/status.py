@@ -31,6 +31,19 @@ class CompactionState(msgspec.Struct, frozen=True, rename="camel"):
     """What the sealed segments take, of which the garbage is a part."""
 
 
+class Connections(msgspec.Struct, frozen=True, rename="camel"):
+    """The connections to one port."""
+
+    port: str
+    """``clients`` or ``link``."""
+    open: int
+    limit: int
+    refused: int
+    """Clients that were answered 503, for want of room."""
+    displaced: int
+    """Connections that were closed to make room for others."""
+
+
 class LogFacts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """How one log is here."""
 
@@ -68,6 +81,7 @@ class Status(LogFacts, frozen=True, rename="camel", kw_only=True):
     alerts: tuple[Alert, ...]
     overseer_reachable: bool
     folder: FolderHealth
+    connections: tuple[Connections, ...]
     memory: MemoryState
     logs: tuple[LogStatus, ...]
 
@@ -86,6 +100,10 @@ def document(node: Node, memory: MemoryState) -> Status:
         overseer_reachable=node.overseers.reachable,
         folder=FolderHealth(
             host.folder_id, node.folder_works, host.folder_trouble, [*host.hung_duties], node.folder_full
+        ),
+        connections=tuple(
+            Connections(port, len(entry.connections), entry.limits.connections, entry.refused, entry.displaced)
+            for port, entry in host.admissions.items()
         ),
         memory=memory,
         logs=logs,

@@ -1,5 +1,6 @@
 """How a list and each refusal of the store look in HTTP: statuses, headers and documents."""
 
+import asyncio
 from typing import Protocol
 
 import msgspec
@@ -10,6 +11,10 @@ from hanas_serving.problems import Problem
 from hanas_worker import store
 
 TRY_AGAIN = {"retry-after": "1"}
+
+
+_PIECE_CHARS = 32 << 10
+"""So much of keys is written into a list without a break."""
 
 
 class Reply(Protocol):
@@ -40,10 +45,19 @@ class Page(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def of_page(page: index.KeyPage, epoch: int) -> Answer:
-    """Return the answer with a page of the list of keys."""
-    keys = [Listed(key, str(entry.version), entry.size) for key, entry in page.entries]
-    body = msgspec.json.encode(Page(keys, page.following))
+async def of_page(page: index.KeyPage, epoch: int) -> Answer:
+    """Return the answer with a page of the list of keys, made in pieces: others have their turns between them."""
+    parts, keys, size = [], [], 0
+    for key, entry in page.entries:
+        keys.append(Listed(key, str(entry.version), entry.size))
+        size += len(key)
+        if size > _PIECE_CHARS:
+            parts.append(msgspec.json.encode(keys)[1:-1])
+            keys, size = [], 0
+            await asyncio.sleep(0)
+    if keys:
+        parts.append(msgspec.json.encode(keys)[1:-1])
+    body = b'{"keys":[%b],"next":%b}' % (b",".join(parts), msgspec.json.encode(page.following))
     lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n%b" % (len(body), epoch, INERT)
     return Answer(200, lines, body)
 

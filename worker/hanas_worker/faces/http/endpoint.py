@@ -79,7 +79,8 @@ class KeysEndpoint:
             if method not in {"GET", "HEAD"}:
                 raise Problem(405, "the list of keys takes GET only", {"allow": "GET, HEAD"})
             page = requests.page_of(requests.query_of(scope["query_string"], requests.OF_LISTS))
-            reply.answer(of_page(*await store.list(page.prefix, page.after, page.limit, stale=page.stale)))
+            async with store.list(page.prefix, page.after, page.limit, stale=page.stale) as listed:
+                reply.answer(await of_page(*listed))
             return
         store = self._keys.admit(caller, _ACTIONS.get(method, Action.READ), path[len(requests.KEY_PATH) :])
         key = requests.key_of(path)
