@@ -483,7 +483,10 @@ MUTANTS = (
         story="no bug yet: a value is replaced while it is read from the volume",
     ),
     Mutant(
-        "a list without a check", "hanas_worker.store:Store.list", _one("await service.fence()", "service.epoch"), 1000
+        "a list without a check",
+        "hanas_worker.store:Store.list.__wrapped__",
+        _one("await service.fence()", "service.epoch"),
+        1000,
     ),
     Mutant(
         "an idempotency key gets the old answer for other content",
