@@ -135,5 +135,5 @@ def decode(body: bytes, kind: type[D], where: str) -> D:
     """Return the document in `body`. Raises BadAnswer, which names `where`."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadAnswer(f"{where} did not answer as a HANas cluster does: {error}") from None

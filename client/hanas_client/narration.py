@@ -132,6 +132,6 @@ def as_json_line(event: Event) -> str:
     """Return an event as JSON: `{"event": …, "id": …, "data": …}`."""
     try:
         data: object = msgspec.json.decode(event.data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         data = event.data
     return msgspec.json.encode({"event": event.name, "id": event.id, "data": data}).decode()

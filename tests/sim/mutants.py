@@ -128,6 +128,12 @@ MUTANTS = (
         "nobody compares whose folder a claim is of",
         "hanas_core.log.claims:_own",
         _one("    identity.check(folder, claim.folder_id, names.claim(epoch))\n", ""),
+        also=(
+            (
+                "hanas_core.epochs.arbitration:expect_ours",
+                _one("if claim.folder_id not in folder.ids | {folder_id}:", "if False:"),
+            ),
+        ),
         story="found in use: a claim of another cluster is copied into the folder",
     ),
     # ------------------------------------------------------------------ the read rule
@@ -562,6 +568,12 @@ MUTANTS = (
         "hanas_core.members.member:Member.failed",
         _one("max(1, self.unserved)", "1"),
         story="found in use: no takeover can write its manifest, and each one costs an epoch",
+    ),
+    Mutant(
+        "epochs that commit nothing do not lengthen the wait",
+        "hanas_core.members.member:Member.withered",
+        _one("self.barren + 1, why", "0, why"),
+        story="found in use: every takeover succeeds, no commit does, and each one costs an epoch",
     ),
     Mutant(
         "an epoch is claimed that cannot serve, again and again",

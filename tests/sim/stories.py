@@ -381,8 +381,8 @@ def _corrupt_and_restored(story: Story) -> None:
     story.world.rotten = False
 
 
-def _no_manifest_can_be_written(story: Story) -> None:
-    main = story.main()
+def _always_fails(story: Story, workers: list[Worker], place: Place) -> Callable[[], None]:
+    """Let each operation of a kind fail at these workers; return what repairs it."""
     repaired = False
 
     def break_next(worker: Worker) -> None:
@@ -393,14 +393,36 @@ def _no_manifest_can_be_written(story: Story) -> None:
             return False
 
         if not repaired:
-            story.ambushes.wait(worker, Place("link", "manifests/"), "before", fail)
+            story.ambushes.wait(worker, place, "before", fail)
 
-    for worker in story.others(main):
+    def repair() -> None:
+        nonlocal repaired
+        repaired = True
+
+    for worker in workers:
         break_next(worker)
+    return repair
+
+
+def _no_manifest_can_be_written(story: Story) -> None:
+    main = story.main()
+    repair = _always_fails(story, story.others(main), Place("link", "manifests/"))
     main.kill(machine=False)
     story.for_seconds(25.0)
     story.has_claimed_at_most(1 + 14)
-    repaired = True
+    repair()
+    story.main()
+
+
+def _nothing_can_be_committed(story: Story) -> None:
+    story.main()
+    repair = _always_fails(story, list(story.workers.values()), Place("sync", "segments/", role=Role.MAIN))
+    story.for_seconds(25.0)
+    story.has_claimed_at_most(1 + 21)
+    told = [alert for worker in story.workers.values() if worker.log for alert in worker.log.book.open]
+    if not any(alert.kind is Verdict.TAKEOVER_FAILED and "could not commit" in alert.message for alert in told):
+        raise Violation(f"nobody says that nothing can be committed: {told}")
+    repair()
     story.main()
 
 
@@ -593,6 +615,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "one's own failures do not lengthen the wait",
+    ),
+    "found in use: every takeover succeeds, no commit does, and each one costs an epoch": (
+        _nothing_can_be_committed,
+        CALM,
+        GROWING,
+        "epochs that commit nothing do not lengthen the wait",
     ),
     "found in use: a claim of another cluster is copied into the folder": (
         _claim_of_another_cluster,

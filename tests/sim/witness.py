@@ -110,7 +110,7 @@ class Witness:
         if later is not None and file.synced_at > self.served_from[later]:
             self.world.accuse(f"epoch {epoch} committed a batch that was synced after epoch {later} had begun to serve")
         if batch.kind is Kind.RECORDS and batch.count:
-            for sequence, record in enumerate(records.decode(batch.payload)[0], batch.first_sequence):
+            for sequence, record in enumerate(records.decode(batch)[0], batch.first_sequence):
                 self._add(Committed(Version(batch.origin, sequence), record), f"epoch {epoch} committed")
 
     def _add(self, write: Committed, what: str) -> None:
@@ -128,7 +128,7 @@ class Witness:
 
     def relogs(self, epoch: int, batches: list[Batch]) -> None:
         for batch in batches:
-            for sequence, record in enumerate(records.decode(batch.payload)[0], batch.first_sequence):
+            for sequence, record in enumerate(records.decode(batch)[0], batch.first_sequence):
                 version = Version(batch.origin, sequence)
                 self._relogged[version] = Committed(version, record)
 

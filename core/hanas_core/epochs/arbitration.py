@@ -188,10 +188,13 @@ async def main_info(folder: Folder, claim: Claim) -> MainInfo:
     return MainInfo(claim.member, claim.incarnation, claim.advertise_url, claim.link_url, claim.epoch, state)
 
 
-async def unserved(folder: Folder, epoch: int) -> int:
-    """Return how many epochs up to ``epoch`` were claimed since the last one with a manifest: 0 when it has one."""
+async def unserved(folder: Folder, epoch: int, most: int) -> int:
+    """Return how many epochs up to ``epoch`` were claimed since the last one with a manifest, but at most ``most``.
+
+    0 when it has one.
+    """
     count = 0
-    while count < epoch and isinstance(await read_pointer(folder, epoch - count), Blank):
+    while count < min(epoch, most) and isinstance(await read_pointer(folder, epoch - count), Blank):
         count += 1
     return count
 

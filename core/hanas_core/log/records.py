@@ -6,8 +6,16 @@ So a reader finds the place of every value without touching it.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
+
+from hanas_core.log.batches import Batch
+from hanas_core.volume import names
+from hanas_core.volume.blocks import UNREADABLE
+from hanas_core.volume.errors import Corruption
+
+T = TypeVar("T")
 
 
 class Idempotency(msgspec.Struct, frozen=True, array_like=True):
@@ -92,18 +100,24 @@ def encode(records: Sequence[Record] | Sequence[Merged], cells: Iterable[bytes] 
     return b"".join((len(head).to_bytes(_PREFIX_BYTES, "little"), head, *cells))
 
 
-def decode(payload: bytes) -> tuple[list[Record], int]:
-    """Return the records of a batch, whose checksum was checked, and where in it the cells begin."""
-    if not payload:
-        return [], 0
-    begin = cells_at(payload)
-    return _decoder.decode(memoryview(payload)[_PREFIX_BYTES:begin]), begin
+def decode(batch: Batch) -> tuple[list[Record], int]:
+    """Return the records of a batch and where in its payload the cells begin. Raises Corruption if it holds none."""
+    return _decode(batch, _decoder) if batch.payload else ([], 0)
 
 
-def decode_merged(payload: bytes) -> tuple[list[Merged], int]:
-    """Return the records of a batch of a merged segment and where in it the cells begin."""
-    begin = cells_at(payload)
-    return _merged_decoder.decode(memoryview(payload)[_PREFIX_BYTES:begin]), begin
+def decode_merged(batch: Batch) -> tuple[list[Merged], int]:
+    """Return the records of a batch of a merged segment, as `decode` does."""
+    return _decode(batch, _merged_decoder)
+
+
+def _decode(batch: Batch, decoder: msgspec.msgpack.Decoder[T]) -> tuple[T, int]:
+    payload = memoryview(batch.payload)
+    begin = cells_at(batch.payload)
+    try:
+        return decoder.decode(payload[_PREFIX_BYTES:begin]), begin
+    except UNREADABLE as error:
+        name = names.segment(batch.epoch, batch.number)
+        raise Corruption(f"{name}: the records of the batch at offset {batch.offset} cannot be read: {error}") from None
 
 
 def cells_at(payload: bytes) -> int:

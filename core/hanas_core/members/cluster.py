@@ -6,6 +6,7 @@ import msgspec
 
 from hanas_core.members import mailboxes
 from hanas_core.volume import names
+from hanas_core.volume.blocks import UNREADABLE
 from hanas_core.volume.errors import Missing, NotInitialised, WrongFolder
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
 from hanas_core.volume.publish import publish
@@ -91,7 +92,7 @@ async def identify(folder: Folder, expected: str | None = None) -> Cluster:
 def _check(folder: Folder, content: bytes, expected: str | None) -> Cluster:
     try:
         cluster = msgspec.json.decode(content, type=Cluster)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise WrongFolder(f"{names.CLUSTER} cannot be read ({error}): is this a HANas folder?") from None
     if cluster.format != FORMAT:
         message = f"the folder has format {cluster.format}, this program knows {FORMAT}: install a matching one"

@@ -27,6 +27,8 @@ from hanas_core.members.verdicts import Verdict
 
 _FEW_UNSERVED = 16
 """Up to so many claims in a row that never serve, the wait for the next one stays within `most_patience`."""
+MOST_UNSERVED = 32
+"""More of them make no difference: the wait is the longest long before."""
 _LONGEST = 40.0
 """The longest wait after more of them, in multiples of `most_patience`: so a day of them gives less than 100 claims."""
 
@@ -134,7 +136,7 @@ class Detector:
         It doubles with each epoch that has none: in two stretches, the second one behind `_FEW_UNSERVED`.
         """
         few = min(unserved, _FEW_UNSERVED)
-        more = min(unserved - few, 64)
+        more = min(unserved, MOST_UNSERVED) - few
         self.patience = min(self._doubled(few) * 2.0**more, _LONGEST * self._most)
 
     @property

@@ -14,7 +14,7 @@ import msgspec
 
 from hanas_core.members.documents import LOG, Presence
 from hanas_core.volume import blocks, names, reading
-from hanas_core.volume.blocks import Blank, unpack
+from hanas_core.volume.blocks import UNREADABLE, Blank, unpack
 from hanas_core.volume.errors import FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, Access, File, Folder
 from hanas_core.volume.publish import give_name
@@ -151,5 +151,5 @@ def _decode(block: bytes, kind: type[Content]) -> Content | None:
         return None
     try:
         return msgspec.json.decode(payload, type=kind)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None  # written by a member of another version

@@ -103,6 +103,10 @@ class Member:
         """What to tell of another process that has this member's id; empty without one."""
         self.unserved = 0
         """How many epochs were claimed since the last one that served."""
+        self.barren = 0
+        """How many own epochs in a row ended while their first batch waited, since a batch was committed by anyone."""
+        self.barren_why = ""
+        """How the last of these ended."""
         self.obstacle: FolderError | None = None
         """Why a takeover by this member failed, or would fail, since an epoch last served."""
         self.scarce = ""
@@ -145,7 +149,7 @@ class Member:
             return []
         held_epoch = self.role in {Role.ELECT, Role.MAIN}
         self.claim, self.lost, self.unserved = claim, None, unserved
-        self.detector.follow(now, claim.epoch, claim.incarnation, unserved)
+        self.detector.follow(now, claim.epoch, claim.incarnation, unserved + self.barren)
         if claim.incarnation == self.incarnation and claim.epoch > self._tried_epoch:
             self._tried_epoch = claim.epoch
             self.role = _NEXT[self.role, RoleEvent.OWN_CLAIM]
@@ -171,12 +175,22 @@ class Member:
         self.unserved, self.obstacle = 0, None
         if self.claim is not None and self.claim.incarnation != self.incarnation:
             self._departures, self._stays_until = 0, -math.inf
-        self.detector.served()
+        self.detector.served(self.barren)
 
     def rolled(self, now: float, claim: Claim) -> None:
         """Go on as the main of ``claim.epoch``, which this main began after its own to compact the log."""
         self.claim, self._tried_epoch = claim, claim.epoch
         self.detector.follow(now, claim.epoch, claim.incarnation, 0)
+
+    def fruited(self) -> None:
+        """Take note that a batch was committed, by this main or by the one that it follows."""
+        if self.barren:
+            self.barren = 0
+            self.detector.served(self.unserved)
+
+    def withered(self, why: str) -> None:
+        """Take note that one's own epoch ends while its first batch waits. The next one of this member waits longer."""
+        self.barren, self.barren_why = self.barren + 1, why
 
     def spoiled(self, epoch: int) -> None:
         """Never take up ``epoch``: what this incarnation began for it is not known to have ended."""
@@ -197,7 +211,7 @@ class Member:
             return
         self.role = role
         self.lost = None
-        self.detector.follow(now, epoch, self.claim.incarnation, unserved)
+        self.detector.follow(now, epoch, self.claim.incarnation, unserved + self.barren)
 
     def check_invariants(self) -> None:
         """Assert what must hold between two events."""
@@ -242,6 +256,8 @@ class Member:
             conditions.append(Condition(Verdict.UNKNOWN, self.name, Severity.URGENT, self.twin, advice))
         if self.obstacle is not None and self.role is Role.BACKUP:
             conditions.append(self._hindered(self.obstacle))
+        elif self.barren and self.role is Role.BACKUP:
+            conditions.append(self._cannot_commit())
         if self.scarce and self.verdict is not Verdict.FOLDER_FULL:
             message = f"the volume is nearly full, seen from {self.name}: {self.scarce}; writes go on"
             advice = (
@@ -269,6 +285,15 @@ class Member:
             f"no request is served, and {self.name} cannot take over: {obstacle}",
             f"{advice}; the takeover goes on by itself as soon as the log can be read",
             self._timing.link_confirm,
+        )
+
+    def _cannot_commit(self) -> Condition:
+        return Condition(
+            Verdict.TAKEOVER_FAILED,
+            self.name,
+            Severity.CRITICAL,
+            f"{self.name} could not commit anything as the main, {self.barren} times in a row: {self.barren_why}",
+            f"check the volume and its mount at {self.name}; it becomes the main again after ever longer waits",
         )
 
     def _condition(self) -> Condition | None:

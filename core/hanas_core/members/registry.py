@@ -215,11 +215,23 @@ async def registered(folder: Folder, slot: int) -> Registration:
     return (await Registry(folder).update())[slot]
 
 
+def flaw_of(registration: Registration, number: int) -> str:
+    """Return what is wrong with the content of the registration with this number; empty if nothing is."""
+    slot, given_by = registration.slot, registration.given_by
+    if not names.is_member(registration.member):
+        return f"registers {registration.member[:80]!r}, which is no member id"
+    if slot != number if number < SLOTS else not 0 <= slot < SLOTS:
+        return f"is the registration of slot {slot}"
+    if number < SLOTS:
+        return "takes a slot from another, though not all were taken" if given_by else ""
+    whole = len(given_by) == SLOTS and given_by[slot] == number and all(0 <= giver <= number for giver in given_by)
+    return "" if whole else "does not say by which registration each slot was given"
+
+
 def _registration(block: bytes, number: int) -> Registration:
     registration = blocks.decode(block, Registration, names.member(number), 0)
     if isinstance(registration, Blank):
         raise FolderUnavailable(f"{names.member(number)}: offset 0 is {registration.value}")
-    if not registration.given_by and registration.slot != number:
-        name = names.member(number)
-        raise Corruption(f"{name}: the block at offset 0 is the registration of slot {registration.slot}")
+    if flaw := flaw_of(registration, number):
+        raise Corruption(f"{names.member(number)}: the block at offset 0 {flaw}")
     return msgspec.structs.replace(registration, number=number)

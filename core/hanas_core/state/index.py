@@ -124,7 +124,7 @@ class Index:
         if not batch.payload:
             return
         payload, origin = batch.payload, batch.origin
-        changes, at = records.decode(payload) if changes is None else (changes, records.cells_at(payload))
+        changes, at = records.decode(batch) if changes is None else (changes, records.cells_at(payload))
         segment = (batch.epoch, batch.number)
         begin = batch.offset + HEADER_BYTES
         for sequence, record in enumerate(changes, batch.first_sequence):
@@ -162,7 +162,7 @@ class Index:
 
     def _apply_merged(self, batch: Batch, applied: int) -> None:
         """Take in what compaction left of older records; of those up to ``applied``, only where they are now."""
-        merged, at = records.decode_merged(batch.payload)
+        merged, at = records.decode_merged(batch)
         segment = (batch.epoch, batch.number)
         begin = batch.offset + HEADER_BYTES
         for record in merged:

@@ -157,7 +157,7 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
             else:
                 for key, request, origin, sequence, created, deleted, epoch, number in content.done:
                     index.remember(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number)))
-    except (msgspec.MsgspecError, struct.error, ValueError) as error:
+    except (*blocks.UNREADABLE, struct.error, ValueError) as error:
         raise Corruption(f"{name}: is no snapshot: {error}") from None
     index.loaded(header.sequence)
     if len(index) != header.keys:

@@ -127,7 +127,8 @@ class Custody:
         except Missing:
             highest = await highest_claim(folder, tail.epoch)
             assert highest is not None, "that of the tail was asked for"
-            if highest.epoch - await unserved(folder, highest.epoch) <= tail.epoch:
+            later = highest.epoch - tail.epoch
+            if await unserved(folder, highest.epoch, later) == later:
                 raise Displaced(f"{name}, the end of the log, was removed") from None
             return
         # An older copy of a segment has zeros where it goes on, and is the same up to there.

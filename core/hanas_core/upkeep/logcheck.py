@@ -1,7 +1,5 @@
 """Checks the log of a folder, batch by batch (hanas_core.upkeep.fsck)."""
 
-import msgspec
-
 from hanas_core.log import records
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kind, decode, find_later, salvage
 from hanas_core.log.cells import cell_size, checksum_of, sums_size
@@ -10,7 +8,7 @@ from hanas_core.log.segments import SegmentHeader
 from hanas_core.state.index import Index
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
-from hanas_core.volume.errors import FolderError
+from hanas_core.volume.errors import Corruption, FolderError
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
 
 
@@ -110,8 +108,8 @@ class LogCheck:
             self._report.error(name, batch.offset, what)
         try:
             changes, at = _changes(batch)
-        except msgspec.MsgspecError as error:
-            self._report.error(name, batch.offset, f"the records of this batch cannot be read: {error}")
+        except Corruption as error:
+            self._report.error(name, batch.offset, str(error))
             return
         self._report.records += len(changes)
         for sequence, record in changes:
@@ -153,9 +151,9 @@ class LogCheck:
 def _changes(batch: Batch) -> tuple[list[tuple[int, records.Record | records.Merged]], int]:
     """Return the records of a batch with their sequences, and where the cells begin."""
     if batch.kind is Kind.RECORDS:
-        plain, at = records.decode(batch.payload)
+        plain, at = records.decode(batch)
         return list(enumerate(plain, batch.first_sequence)), at
-    merged, at = records.decode_merged(batch.payload)
+    merged, at = records.decode_merged(batch)
     return [(0 if isinstance(one, records.Remembered) else one.sequence, one) for one in merged], at
 
 
@@ -164,7 +162,7 @@ def _salvaged(content: bytes, at: int) -> dict[str, int]:
     batch = salvage(content, at)
     try:
         changes, _ = ([], 0) if batch is None else _changes(batch)
-    except msgspec.MsgspecError:
+    except Corruption:
         return {}
     keyed = records.Put | records.Delete | records.Kept | records.Gone
     return {record.key: sequence for sequence, record in changes if isinstance(record, keyed)}

@@ -4,7 +4,7 @@ import msgspec
 
 from hanas_core.members.documents import Presence
 from hanas_core.members.mailboxes import SLOTS, Answers, Box, Canary, Probe
-from hanas_core.members.registry import Registration
+from hanas_core.members.registry import Registration, flaw_of
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
@@ -39,10 +39,8 @@ async def check_registrations(folder: Folder, report: FolderReport) -> int:
             if block is not None and not any(block):
                 report.error(name, 0, "is zero, a registration was expected")
             continue
-        if registration.slot != number if number < SLOTS else registration.slot >= SLOTS:
-            report.error(name, 0, f"is the registration of slot {registration.slot}")
-        if not names.is_member(registration.member):
-            report.error(name, 0, f"registers {registration.member[:80]!r}, which is no member id")
+        if flaw := flaw_of(registration, number):
+            report.error(name, 0, flaw)
         present = {member: other for other, member in owners.values()}
         owners[registration.slot] = name, registration.member
         if (twin := present.get(registration.member)) is not None:

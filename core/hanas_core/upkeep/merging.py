@@ -158,13 +158,13 @@ class MergeFiles:
 def _candidates(batch: Batch) -> Iterator[_Candidate]:
     payload = batch.payload
     if batch.kind is Kind.MERGED:
-        merged, at = records.decode_merged(payload)
+        merged, at = records.decode_merged(batch)
         for record in merged:
             end = at + cell_size(record.size) if isinstance(record, records.Kept) else at
             yield record, payload[at:end]
             at = end
     elif batch.kind is Kind.RECORDS:
-        changes, at = records.decode(payload)
+        changes, at = records.decode(batch)
         for sequence, change in enumerate(changes, batch.first_sequence):
             origin, put = batch.origin, change if isinstance(change, records.Put) else None
             if change.idempotency is not None:

@@ -14,6 +14,9 @@ _MAGIC = b"HNsB"
 T = TypeVar("T", bound=msgspec.Struct)
 _HEADER = struct.Struct("<4sIQ")
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What the decoders raise at content that is something else: also bytes that are no UTF-8, and too deep a nesting."""
+
 ZERO_BLOCK = bytes(BLOCK_BYTES)
 HEAD_BYTES = _HEADER.size
 PAYLOAD_BYTES = BLOCK_BYTES - HEAD_BYTES
@@ -61,5 +64,5 @@ def parse(payload: bytes, kind: type[T], name: str, offset: int) -> T:
     """Return what the payload of such a block says. Raises Corruption if it is something else."""
     try:
         return msgspec.json.decode(payload, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Corruption(f"{name}: the block at offset {offset} holds no {kind.__name__}: {error}") from None

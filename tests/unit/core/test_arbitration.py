@@ -308,11 +308,12 @@ def test_a_seal_by_another_or_for_another_reason_is_no_hand_over() -> None:
 def test_epochs_that_never_served_are_counted() -> None:
     folder = bare_folder()
     win(folder, 1)
-    assert run(unserved(folder, 1)) == 1
+    assert run(unserved(folder, 1, 9)) == 1
     serve(folder, 2, "b")
     win(folder, 3)
     win(folder, 4)
-    assert [run(unserved(folder, epoch)) for epoch in (1, 2, 3, 4)] == [1, 0, 1, 2]
+    assert [run(unserved(folder, epoch, 9)) for epoch in (1, 2, 3, 4)] == [1, 0, 1, 2]
+    assert run(unserved(folder, 4, 1)) == 1, "nobody reads more claims than it needs"
 
 
 @pytest.mark.parametrize("relic", [names.claim(2), f"{names.MANIFESTS}/0000000001-m", names.segment(1, 1)])

@@ -18,6 +18,7 @@ from hanas_core.log.batches import (
     size_of,
 )
 from hanas_core.log.positions import Position, Version
+from hanas_core.volume.errors import Corruption
 
 NONCE = 0x1234_5678_9ABC_DEF1
 PLACE = {"nonce": NONCE, "epoch": 7, "number": 3}
@@ -144,12 +145,26 @@ merged_records = st.lists(
 )
 
 
+def holding(payload: bytes) -> Batch:
+    return Batch(1, 1, 1, payload, epoch=1, number=1, offset=4096)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xc1", b"\x91\x96\xa1p\xa1\xff\x01\x01\xa0\xc0", b"\x91" * 4000], ids=["odd", "no UTF-8", "deep"]
+)
+def test_a_batch_whose_records_are_something_else_is_named(content: bytes) -> None:
+    batch = holding(len(content).to_bytes(4, "little") + content)
+    for decode_some in (records.decode, records.decode_merged):
+        with pytest.raises(Corruption, match="segments/0000000001-000001: the records of the batch at offset 4096 "):
+            decode_some(batch)
+
+
 @given(some_records, st.binary(max_size=20))
 def test_records_are_read_as_they_were_written_and_the_cells_behind_them(
     some: list[records.Record], cells: bytes
 ) -> None:
     payload = records.encode(some, [cells])
-    found, cells_at = records.decode(payload)
+    found, cells_at = records.decode(holding(payload))
     assert found == some
     assert payload[cells_at:] == (cells if some else b"")
 
@@ -157,7 +172,7 @@ def test_records_are_read_as_they_were_written_and_the_cells_behind_them(
 @given(merged_records, st.binary(max_size=20))
 def test_merged_records_are_read_as_they_were_written(some: list[records.Merged], cells: bytes) -> None:
     payload = records.encode(some, [cells])
-    found, cells_at = records.decode_merged(payload)
+    found, cells_at = records.decode_merged(holding(payload))
     assert found == some
     assert payload[cells_at:] == cells
 

@@ -23,6 +23,16 @@ def test_what_is_packed_is_unpacked(payload: bytes) -> None:
     assert unpack(block) == payload
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"[]", b'{"member":"\xff"}', b'{"x":' + b"[" * 2000 + b"]" * 2000 + b"}"],
+    ids=["empty", "other kind", "no UTF-8", "too deep"],
+)
+def test_a_block_with_a_right_checksum_that_says_something_else_is_named(payload: bytes) -> None:
+    with pytest.raises(Corruption, match="claims/1: the block at offset 8192 holds no Seal: "):
+        decode(pack(payload), Seal, "claims/1", 8192)
+
+
 @given(st.binary(min_size=1, max_size=100), st.data())
 def test_a_changed_byte_makes_it_rotten(payload: bytes, data: st.DataObject) -> None:
     block = bytearray(pack(payload))

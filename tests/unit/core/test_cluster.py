@@ -139,6 +139,10 @@ def test_another_id_another_format_or_rubbish_is_refused() -> None:
         run(identify(with_identity({"folderId": "a" * 32, "format": FORMAT + 1})))
     with pytest.raises(WrongFolder, match="cannot be read"):
         run(identify(with_identity({"folder": "?"})))
+    for odd in (b'{"folderId":"\xff"}', b'{"x":' + b"[" * 2000 + b"]" * 2000 + b"}"):
+        folder.disk.spoil(names.CLUSTER, 0, odd)
+        with pytest.raises(WrongFolder, match="cannot be read"):
+            run(identify(folder))
 
 
 def test_an_identity_that_cannot_be_read_is_not_a_missing_one() -> None:

@@ -200,7 +200,7 @@ def merged_batches(folder: MemoryFolder, epoch: int) -> list[Batch]:
 
 
 def merged_records(folder: MemoryFolder, epoch: int) -> list[Merged]:
-    return [record for batch in merged_batches(folder, epoch) for record in decode_merged(batch.payload)[0]]
+    return [record for batch in merged_batches(folder, epoch) for record in decode_merged(batch)[0]]
 
 
 def learn(backup: Backup) -> None:

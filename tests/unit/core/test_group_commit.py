@@ -283,7 +283,7 @@ def test_a_batch_never_takes_more_than_its_room(some: list[Write], room: int) ->
     batch = commits.next_batch(room)
     if batch is not None:
         assert size_of(len(batch.payload)) <= room
-        assert len(records.decode(batch.payload)[0]) == batch.count
+        assert len(records.decode(batch)[0]) == batch.count
 
 
 @given(writes)

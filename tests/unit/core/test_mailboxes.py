@@ -21,7 +21,7 @@ from hanas_core.members.mailboxes import (
 from hanas_core.members.roles import Role
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
-from hanas_core.volume.blocks import PAYLOAD_BYTES
+from hanas_core.volume.blocks import PAYLOAD_BYTES, pack
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import MemoryFolder
@@ -54,11 +54,18 @@ def test_a_box_is_read_whole_with_one_read() -> None:
     assert run(mine.read(Box.PROBES, 0, Probe)) == []
 
 
+ODD = (b"", b"[]", b'{"member":"\xff"}', b'{"x":' + b"[" * 2000 + b"]" * 2000 + b"}")
+"""No JSON, another kind, no UTF-8, too deep."""
+
+
 def test_a_block_of_another_version_says_nothing() -> None:
     folder = with_mailboxes()
     boxes = Mailboxes(folder)
     run(boxes.write(Box.PROBES, 0, Canary("a canary is no probe")))
     assert run(boxes.read(Box.PROBES, 1, Probe)) == [None]
+    for odd in ODD:
+        folder.disk.spoil(PROBES, 0, pack(odd))
+        assert run(boxes.read(Box.PROBES, 1, Probe)) == [None]
 
 
 def test_the_most_answers_fit_into_a_block() -> None:

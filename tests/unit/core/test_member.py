@@ -388,3 +388,25 @@ def test_a_volume_that_is_nearly_full_is_told_by_everybody_before_it_is_full() -
     main = main_of(1)
     main.scarce, main.full = worker.scarce, True
     assert [condition.about for condition in main.conditions()] == ["worker-1"], "more urgent things are said"
+
+
+def test_epochs_of_ones_own_that_commit_nothing_make_the_next_one_wait_until_anyone_commits() -> None:
+    worker = member()
+    for epoch, patience in ((1, 0.5), (2, 1.0), (3, 2.0)):
+        worker.see(0.0, claim(epoch, ME), 1)
+        assert worker.promoted(0.0, epoch)
+        assert worker.conditions() == []
+        worker.withered("a commit failed: input/output error")
+        worker.ended(0.0, epoch, 0)
+        worker.served()
+        assert worker.detector.patience == patience
+    (told,) = worker.conditions()
+    assert (told.kind, told.severity, told.about) == (Verdict.TAKEOVER_FAILED, Severity.CRITICAL, "worker-1")
+    assert "could not commit anything as the main, 3 times in a row: a commit failed: input/output" in told.message
+    worker.see(0.0, claim(5, OTHER), 1)
+    assert worker.detector.patience == 4.0, "both count"
+    worker.served()
+    assert worker.detector.patience == 2.0, "another one that serves proves nothing"
+    worker.fruited()
+    worker.fruited()
+    assert (worker.conditions(), worker.detector.patience) == ([], LAN.suspect_after)

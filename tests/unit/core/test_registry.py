@@ -10,7 +10,7 @@ from hanas_core.members.mailboxes import SLOTS, Box, Mailboxes, allocate
 from hanas_core.members.registry import VACANT_AFTER, NoSlot, Registration, Registry, registered, vacant
 from hanas_core.volume import blocks, names
 from hanas_core.volume.blocking import run
-from hanas_core.volume.errors import FolderUnavailable, Missing
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import bare_folder, incarnation, shown
 
@@ -194,6 +194,32 @@ def give(folder: MemoryFolder, member: str, *slots: int) -> int:
     present = run(registry.update())
     vacancies = [present[slot] for slot in slots]
     return run(registry.slot_of(member, incarnation(member), *URLS, vacancies))
+
+
+@pytest.mark.parametrize(
+    ("number", "registration", "flaw"),
+    [
+        (1, Registration("b", 3, *URLS), "is the registration of slot 3"),
+        (1, Registration("../b", 1, *URLS), "registers '../b', which is no member id"),
+        (1, Registration("b", 1, *URLS, given_by=(0, 1)), "takes a slot from another"),
+        (4, Registration("e", 4, *URLS, given_by=(0, 1, 2, 3)), "is the registration of slot 4"),
+        (4, Registration("e", -1, *URLS, given_by=(0, 1, 2, 4)), "is the registration of slot -1"),
+        (4, Registration("e", 1, *URLS), "by which registration"),
+        (4, Registration("e", 1, *URLS, given_by=(0, 4, 2, 3, 3)), "by which registration"),
+        (4, Registration("e", 1, *URLS, given_by=(0, 4, 2, 7)), "by which registration"),
+        (4, Registration("e", 1, *URLS, given_by=(0, 4, 2, -1)), "by which registration"),
+        (4, Registration("e", 1, *URLS, given_by=(4, 1, 2, 3)), "by which registration"),
+    ],
+)
+def test_a_registration_that_says_what_none_can_say_is_named(
+    few: MemoryFolder, number: int, registration: Registration, flaw: str
+) -> None:
+    if number == 1:
+        few.disk.spoil(names.member(number), 0, blocks.encode(registration))
+    else:
+        run(few.create(names.member(number), blocks.encode(registration)))
+    with pytest.raises(Corruption, match=f"{names.member(number)}: the block at offset 0 .*{flaw}"):
+        run(Registry(few).update())
 
 
 def test_the_slot_of_a_member_that_is_gone_is_given_to_another(few: MemoryFolder) -> None:

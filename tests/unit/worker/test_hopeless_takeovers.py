@@ -6,8 +6,10 @@ from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
 from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
+from hanas_core.state.judge import Result
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
+from hanas_core.volume.errors import FolderUnavailable
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.log.driver import LogDriver
 from tests.unit.core.memory_folder import MemoryFolder
@@ -91,3 +93,29 @@ async def test_the_first_takeover_that_fails_tells_why_and_lengthens_the_wait() 
     (told,) = driver.state.member.conditions()
     assert (told.kind, told.about) == (Verdict.TAKEOVER_FAILED, "b")
     assert driver.state.member.detector.patience == 2 * node.host.timing.suspect_after
+
+
+async def test_a_main_that_can_commit_nothing_becomes_the_main_again_after_ever_longer_waits() -> None:
+    main = serve(bare_folder(), 1)
+    folder = main.folder.other()
+    node = backup_of(main, folder)
+    driver = node.logs[LOG]
+    member = driver.state.member
+    for times in (1, 2):
+        await driver.tenure.prepare()
+        await conclude(driver)
+        await until(lambda: driver.serving is not None)
+        service = driver.serving
+        assert service is not None
+        folder.at("sync", names.segment(service.epoch, 1), before=FolderUnavailable("input/output error"))
+        outcome = await service.write(None)
+        assert outcome.result is Result.UNKNOWN
+        assert (member.role, member.barren) == (Role.BACKUP, times)
+        assert member.detector.patience == node.host.timing.suspect_after * 2**times
+    await driver.tenure.prepare()
+    await conclude(driver)
+    await until(lambda: driver.serving is not None)
+    assert driver.serving is not None
+    await driver.serving.write(None)
+    driver.serving.end("the test is over")
+    assert member.barren == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -348,12 +349,32 @@ async def test_a_peer_that_never_answers_holds_up_nobody() -> None:
     await endpoint.stop()
 
 
-@pytest.mark.parametrize("answer", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"hello\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"proof":"\xff"}',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4005\r\n\r\n" + b'{"x":' + b"[" * 4000,
+    ],
+    ids=["none", "no HTTP", "other JSON", "no UTF-8", "too deep"],
+)
 async def test_one_that_is_not_answered_well_or_in_time_is_lost(answer: bytes) -> None:
     async with raw_peer(answer) as (url, _), sending(timeout=AMPLE_SECONDS if answer else 0.05) as (sender, answers):
         sender.send(KEEPALIVE, {LinkPeer(url, KEY): True})
         await answers.until(1)
         assert answers.epochs == [()]
+
+
+@pytest.mark.parametrize("url", ["http://[", f"http://{'a' * 64}:4001", "http://localhost:99999"])
+async def test_an_address_that_is_none_is_an_address_where_nobody_answers(url: str) -> None:
+    outbound = HttpOutbound("worker-1", ())
+    with pytest.raises(OSError, match=re.escape(url)):
+        await outbound.post(url, b"", AMPLE_SECONDS)
+    with pytest.raises(OSError, match=re.escape(url)):
+        await outbound.until_closed(url, AMPLE_SECONDS, {})
+    await outbound.close()
 
 
 async def test_an_answer_without_end_is_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:

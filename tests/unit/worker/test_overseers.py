@@ -172,7 +172,11 @@ async def test_a_refusal_is_final_and_tells_whose_it_was_and_why(stage: Stage) -
     assert stage.main() is None
 
 
-@pytest.mark.parametrize("body", [b"hello", b"{}", b"[]", b"\xff", b""])
+@pytest.mark.parametrize(
+    "body",
+    [b"hello", b"{}", b"[]", b"\xff", b"", b'{"x":' + 4000 * b"["],
+    ids=["text", "{}", "[]", "no UTF-8", "empty", "deep"],
+)
 async def test_something_that_is_no_overseer(stage: Stage, body: bytes) -> None:
     overseer = await stage.overseer(200, body)
     with pytest.raises(Rejected, match=f"the server at {overseer.url} does not answer as an overseer does"):

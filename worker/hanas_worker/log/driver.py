@@ -25,7 +25,7 @@ from hanas_core.epochs.arbitration import Challenge, Expected
 from hanas_core.log import claims
 from hanas_core.log.claimfile import Claim
 from hanas_core.members.alerts import AlertBook
-from hanas_core.members.detector import Conclude, StartProbe
+from hanas_core.members.detector import MOST_UNSERVED, Conclude, StartProbe
 from hanas_core.members.documents import Link, LogPresence
 from hanas_core.members.member import Effect, Follow, HandOver, Promote, StepDown
 from hanas_core.members.roles import LinkState, MainState, Role
@@ -55,7 +55,7 @@ _LINK_STATES = {
 
 
 class Sighting(NamedTuple):
-    """The highest claim, how many claims before it never served, and whether its epoch was handed over."""
+    """The highest claim, how many up to it never served as far as it matters, and whether its epoch was handed over."""
 
     claim: Claim
     unserved: int
@@ -314,5 +314,5 @@ async def _look(folder: Folder, at_least: int) -> Sighting | None:
     claim = await claims.highest_claim(folder, at_least)
     if claim is None:
         return None
-    unserved = await arbitration.unserved(folder, claim.epoch)
+    unserved = await arbitration.unserved(folder, claim.epoch, MOST_UNSERVED)
     return Sighting(claim, unserved, unserved == 0 and await arbitration.handed_over(folder, claim))

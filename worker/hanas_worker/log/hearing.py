@@ -49,6 +49,8 @@ class Hearing:
             )
             committed = news.committed_there
             if committed is not None and (state.committed is None or committed > state.committed):
+                if state.committed is not None and committed.epoch == state.committed.epoch:
+                    member.fruited()
                 state.committed = committed
                 state.wakers[Duty.LOG].set()
 

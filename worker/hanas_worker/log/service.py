@@ -108,6 +108,11 @@ class Service:
         return self._lacks_space or self._lacks_reserve
 
     @property
+    def barren(self) -> bool:
+        """Nothing was committed, and something waits for it."""
+        return self.batches == 0 and self._waiting_since is not None
+
+    @property
     def ended(self) -> bool:
         """Nothing is served any more."""
         return self._ended

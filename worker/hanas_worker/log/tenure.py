@@ -204,6 +204,10 @@ class Tenure:
         elif spare is not None:  # a commit that was given up on may still begin it
             host.spawn(self.discard(spare))
         state.replica.continue_from(service.applied)
+        if service.batches:
+            state.member.fruited()
+        elif service.barren:
+            state.member.withered(why)
         state.member.ended(host.now, service.epoch, 0)
         if not self._planned:
             host.spawn(self._seal(service.epoch))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from hanas_core.volume.blocks import UNREADABLE
 from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
 from hanas_serving.fields import require_json, require_no_query
 from hanas_serving.gate import Gate, caller_of
@@ -120,7 +121,7 @@ class LinkEndpoint:
         try:
             body = await body_of(receive, _MOST_BYTES, lambda size: too_large)
             keepalive = self._decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise Problem(400, f"this is no keep-alive: {error}") from None
         if self._joined is None or keepalive.folder_id != self._joined[0]:
             own = None if self._joined is None else self._joined[0]
@@ -214,7 +215,7 @@ class Sender:
         body = msgspec.json.encode(msgspec.structs.replace(keepalive, echo=self._echoes.get(peer.key)))
         proof = mac(peer.key, _KEEPALIVE, body)
         epochs: Epochs = ()
-        with contextlib.suppress(msgspec.DecodeError, OSError):
+        with contextlib.suppress(*UNREADABLE, OSError):
             status, content = await self._outbound.post(peer.url + PATH, body, self._timeout, {MAC_HEADER: proof})
             if status == 200:
                 answer = msgspec.json.decode(content, type=KeepAliveAnswer)

@@ -43,7 +43,7 @@ class HttpOutbound:
                     if len(content) > _MOST_BYTES:
                         raise ConnectionError(f"{url}: the answer has more than {_MOST_BYTES} bytes")
                 return response.status, bytes(content)
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, ValueError) as error:  # or the address is none
             raise ConnectionError(f"{url}: {error}") from error
 
     async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
@@ -51,11 +51,15 @@ class HttpOutbound:
 
         Without aiohttp, which does not report that a pooled connection was closed.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").encode("idna").decode(), parts.port or 80
+        except ValueError as error:
+            raise ConnectionError(f"{url}: {error}") from error
         lines = "".join(f"{name}: {value}\r\n" for name, value in {**self._headers, **headers}.items())
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(timeout):
-                addresses = await self._resolver.resolve(parts.hostname or "", parts.port or 80, socket.AF_UNSPEC)
+                addresses = await self._resolver.resolve(host, port, socket.AF_UNSPEC)
                 reader, writer = await asyncio.open_connection(addresses[0]["host"], addresses[0]["port"])
                 stack.callback(writer.close)
                 writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{lines}\r\n".encode())

@@ -14,6 +14,7 @@ from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
 from hanas_core.members.registry import Registry, registered
 from hanas_core.members.timing import Timing
+from hanas_core.volume.blocks import UNREADABLE
 from hanas_core.volume.folder import Folder
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Outbound, Runtime
@@ -52,7 +53,7 @@ class Overseers:
         url, content = answer
         try:
             place = msgspec.json.decode(content, type=Place)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise Rejected(
                 f"the server at {url} does not answer as an overseer does ({error}): check OVERSEER_IP"
             ) from None
@@ -136,5 +137,5 @@ class _Answer(msgspec.Struct):
 def _decoded(answer: bytes) -> _Answer:
     try:
         return msgspec.json.decode(answer, type=_Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return _Answer()
