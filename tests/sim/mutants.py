@@ -128,12 +128,6 @@ MUTANTS = (
         "nobody compares whose folder a claim is of",
         "hanas_core.log.claims:_own",
         _one("    identity.check(folder, claim.folder_id, names.claim(epoch))\n", ""),
-        also=(
-            (
-                "hanas_core.epochs.arbitration:expect_ours",
-                _one("if claim.folder_id not in folder.ids | {folder_id}:", "if False:"),
-            ),
-        ),
         story="found in use: a claim of another cluster is copied into the folder",
     ),
     # ------------------------------------------------------------------ the read rule
