@@ -17,6 +17,7 @@ from hanas_core.volume.posix import PosixFolder
 
 _WATCH_SECONDS = 5.0
 """More than two intervals at which members show themselves, of the more patient preset."""
+_MOST_SECONDS = 3600
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +26,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch",
         metavar="SECONDS",
-        type=float,
+        type=_seconds,
         default=_WATCH_SECONDS,
         help="look this long whether anybody uses it (5); more than twice HANAS_PRESENCE_INTERVAL, if that was set",
     )
+
+
+def _seconds(text: str) -> float:
+    """Return how long to look. Not to look at all would adopt a folder that is in use."""
+    seconds = float(text)
+    if not 0 < seconds <= _MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be more than 0 and at most {_MOST_SECONDS} seconds")
+    return seconds
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -38,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     signs = blocking.run(adoption.life_signs(folder))
     if any(signs):
         print(f"looking for {arguments.watch:g} s whether anybody uses the folder", file=sys.stderr)
-        time.sleep(max(0.0, arguments.watch))
+        time.sleep(arguments.watch)
     later = blocking.run(adoption.life_signs(folder))
     if signs != later:
         moved = next(new for old, new in zip([*signs, *[None] * len(later)], later, strict=False) if old != new)

@@ -111,6 +111,8 @@ class Member:
         """Why a takeover by this member failed, or would fail, since an epoch last served."""
         self.scarce = ""
         """What this member lacks on the volume that it will need; empty while it has everything."""
+        self.unprepared = ""
+        """Why this member cannot prepare what its next epoch, or the present one, will need; empty while it can."""
         self.damage = ""
         """What is wrong with the folder, where that is known."""
         self._timing = timing
@@ -265,6 +267,8 @@ class Member:
                 "before takeovers become impossible"
             )
             conditions.append(Condition(Verdict.FOLDER_FULL, _VOLUME, Severity.URGENT, message, advice))
+        if self.unprepared and self.verdict not in {Verdict.FOLDER_UNAVAILABLE, Verdict.FOLDER_FULL}:
+            conditions.append(self._short_of_segments("writes go on in the present one"))
         if self.lost is not None:
             member, epoch = self.lost
             message = f"{member} failed as the main of epoch {epoch}; {self.name} took over"
@@ -296,6 +300,16 @@ class Member:
             f"check the volume and its mount at {self.name}; it becomes the main again after ever longer waits",
         )
 
+    def _short_of_segments(self, consequence: str) -> Condition:
+        return Condition(
+            Verdict.FOLDER_UNAVAILABLE,
+            self.name,
+            Severity.CRITICAL,
+            f"{self.name} can prepare no further segment: {self.unprepared}; {consequence}",
+            f"check the volume and its mount at {self.name}; it is tried again all the time",
+            self._timing.link_confirm,
+        )
+
     def _condition(self) -> Condition | None:
         verdict, main = self.verdict, "" if self.claim is None else self.claim.member
         match verdict:
@@ -309,6 +323,8 @@ class Member:
                     f"check the network from {main} to {self.name}; reads and writes go on meanwhile",
                     self._timing.link_confirm,
                 )
+            case Verdict.FOLDER_FULL if self.unprepared:
+                return self._short_of_segments("writes are refused, reads go on")
             case Verdict.FOLDER_FULL:
                 return Condition(
                     verdict,

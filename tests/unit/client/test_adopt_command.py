@@ -63,3 +63,12 @@ def test_a_folder_in_use_is_left_alone(
 def test_what_is_no_folder_of_ours(tmp_path: Path, capsys: Capture) -> None:
     assert cli.main(["adopt", str(tmp_path)]) == 1
     assert "it is not initialised" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e400", "soon"])
+def test_nobody_adopts_without_a_look(folder: PosixFolder, capsys: Capture, seconds: str) -> None:
+    show(folder, SHOWN)
+    before = run(cluster.identify(folder))
+    assert cli.main(["adopt", str(folder.path), "--watch", seconds]) == 2
+    assert "--watch" in capsys.readouterr().err
+    assert run(cluster.identify(folder)) == before

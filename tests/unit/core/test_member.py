@@ -410,3 +410,16 @@ def test_epochs_of_ones_own_that_commit_nothing_make_the_next_one_wait_until_any
     worker.fruited()
     worker.fruited()
     assert (worker.conditions(), worker.detector.patience) == ([], LAN.suspect_after)
+
+
+def test_a_segment_that_cannot_be_prepared_is_told_before_and_after_writes_are_refused() -> None:
+    worker = main_of(1)
+    worker.unprepared = "tmp/: no such file"
+    for full, consequence in ((False, "writes go on in the present one"), (True, "writes are refused, reads go on")):
+        worker.full = full
+        (condition,) = worker.conditions()
+        assert (condition.kind, condition.severity) == (Verdict.FOLDER_UNAVAILABLE, Severity.CRITICAL)
+        assert condition.message == f"worker-1 can prepare no further segment: tmp/: no such file; {consequence}"
+    worker.blind = True
+    (condition,) = worker.conditions()
+    assert "cannot use the communication folder" in condition.message

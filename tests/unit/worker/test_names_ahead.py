@@ -1,11 +1,13 @@
 """A main on a full volume takes names ahead, refuses what finds no room, and stays the main; on a folder in memory."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
+from hanas_core.members.timing import LAN
 from hanas_core.members.verdicts import Verdict
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.upkeep.compaction import Plan
@@ -101,6 +103,37 @@ async def test_no_room_for_the_next_name_is_a_full_volume_and_not_the_end(main: 
     assert await main.put(b"the first of the next segment" + LARGE) is Result.CREATED
     assert main.service.applied[:2] == (2, 2)
     assert len(fresh_backup(main.folder.other(), 2, main.service.applied).index) == 3
+
+
+async def test_a_write_that_waits_for_a_segment_that_cannot_be_prepared_is_refused(
+    main: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = FolderUnavailable(f"{SECOND}: is a directory")
+
+    async def prepare() -> None:
+        main.folder.at("link", SECOND, before=taken)
+        with pytest.raises(FolderUnavailable):
+            await main.driver.tenure.prepare()
+
+    await prepare()
+    assert not main.full()
+    assert await main.put() is Result.CREATED
+    waiting = asyncio.create_task(main.put())
+    await until(lambda: main.service.starving_for > 0)
+    await prepare()
+    assert not main.full(), "it may come yet"
+    told = [condition.message for condition in main.driver.state.member.conditions()]
+    assert [message for message in told if f"no further segment: {SECOND}: is a directory; writes go on" in message]
+    monkeypatch.setattr(Service, "starving_for", 1.5 * LAN.stall_limit)
+    await prepare()
+    assert main.full()
+    assert await waiting is Result.NO_SPACE
+    monkeypatch.undo()
+    assert (await main.service.write(None)).result is Result.COMMITTED
+    assert (main.service.ended, main.service.starving_for) == (False, 0.0)
+    await main.driver.tenure.prepare()
+    assert (main.full(), main.driver.state.member.unprepared) == (False, "")
+    assert await main.put() is Result.CREATED
 
 
 async def test_space_that_was_lost_is_made_anew(main: Serving) -> None:

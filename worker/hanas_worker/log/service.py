@@ -81,6 +81,8 @@ class Service:
         self._reading_since: float | None = None
         self._turn, self._check_turn = asyncio.Lock(), asyncio.Lock()
         """Held while a batch, or a check for reads, is under way; both while the epoch rolls."""
+        self._starving_since: float | None = None
+        """Since when a write has waited for a segment that is being prepared."""
         self._readers: list[Reader] = []
         self._checked: list[Reader] = []
         """The readers that wait for the check that is under way."""
@@ -127,6 +129,11 @@ class Service:
         """Age of the oldest write that is not committed, or of the oldest read that waits for its check, seconds."""
         since = [moment for moment in (self._waiting_since, self._reading_since) if moment is not None]
         return self._loop.time() - min(since) if since else 0.0
+
+    @property
+    def starving_for(self) -> float:
+        """How long a write has waited for a segment that is being prepared, seconds."""
+        return 0.0 if self._starving_since is None else self._loop.time() - self._starving_since
 
     def write(self, write: Write | None) -> Waiter:
         """Queue a write (None: a no-op) and return the future of its outcome."""
@@ -269,11 +276,13 @@ class Service:
             batch = self._queue.next_batch(self.log.room, reserve)
             if batch is None:
                 self._waiting_since = None  # for space that is being prepared, which is no stall
+                if self._starving_since is None:
+                    self._starving_since = self._loop.time()
                 self._on_room_needed()
                 if self.full:
                     self._answer(self._queue.refuse_for_space(self.log.room, reserve))
                 return self.full
-            self._waiting_since = self._loop.time()
+            self._waiting_since, self._starving_since = self._loop.time(), None
             try:
                 position = await self._commit_lane.run(self.log.commit(batch), self._timeout)
             except (Sealed, FolderError) as error:

@@ -254,9 +254,16 @@ class Tenure:
             await self._prepare()
             room = await self._host.in_lane(Duty.PREPARE, self._host.folder.room())
         except NoSpace as error:
-            member.scarce = str(error)
+            member.scarce, member.unprepared = str(error), ""
             self._note_reserve()
             raise
+        except FolderError as error:
+            member.unprepared = str(error)
+            service = self._state.service
+            if service is not None and service.starving_for > self._host.timing.stall_limit:
+                service.space_lacks()
+            raise
+        member.unprepared = ""
         member.scarce = f"only {room.files} more files (inodes) find room" if room.files < _FEW_FILES else ""
         self._note_reserve()
 
