@@ -1,5 +1,6 @@
 """What workers tell over the network explains a silence in the folder, and only that."""
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -120,10 +121,10 @@ async def test_a_member_that_will_not_come_back_is_forgotten_until_it_does(stage
 
 
 async def test_neither_the_living_nor_strangers_are_forgotten(stage: Stage, overseer: Overseer) -> None:
-    stage.show(1, presence(2, 7))
+    counters = itertools.count(7)
 
     async def alive() -> bool:
-        stage.show(1, presence(2, 8))
+        stage.show(1, presence(2, next(counters)))
         return bool((await overseer.get("/v1/pool"))["members"][1]["alive"])
 
     await eventually(alive)
