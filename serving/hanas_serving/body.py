@@ -30,7 +30,7 @@ class Body:
         Raises Disconnected; ``too_large`` of its size so far beyond ``most`` bytes; NoMemory; Problem 408 if it came
         so slowly that others got its memory.
         """
-        parts, more = [], True
+        content, more = bytearray(), True
         try:
             async with self._limit:
                 if announced is not None and announced > SMALL_BYTES:
@@ -39,9 +39,9 @@ class Body:
                     message = await receive()
                     if message["type"] != "http.request":
                         raise Disconnected
-                    parts.append(message.get("body", b""))
+                    content += message.get("body", b"")
                     more = message.get("more_body", False)
-                    self._size += len(parts[-1])
+                    self._size = len(content)
                     if self._size > most:
                         raise too_large(self._size)
                     if self._size > self._hold.size:
@@ -53,7 +53,7 @@ class Body:
             raise Problem(408, detail) from None
         self._hold.lose = None
         self._hold.resize(self._size)
-        return b"".join(parts)
+        return bytes(content)
 
     def __enter__(self) -> Self:
         """Hold nothing yet."""

@@ -21,6 +21,8 @@ _log = logging.getLogger("hanas.serving")
 _MOST_HEADS = 1024
 _MOST_HEAD_BYTES = 2048
 """Heads that are remembered: 2 MiB of them at most, and the lists of their headers."""
+MOST_TARGET = 8192
+"""Path and query of any request. Bytes."""
 _MOST_BODY = 64 << 10
 """A larger body is read piece by piece, by the ordinary way. Bytes."""
 FAILED = Problem(
@@ -55,7 +57,9 @@ class Heads:
     def __init__(self, direct: Direct) -> None:
         """Begin without entries."""
         self.direct = direct
-        path = re.escape(direct.prefix) + rb"[A-Za-z0-9\-._~!$&'()*+,;=:@/%]+"  # what RFC 3986 allows, and no query
+        path = (
+            re.escape(direct.prefix) + rb"[A-Za-z0-9\-._~!$&'()*+,;=:@/%]{1,8000}"
+        )  # what RFC 3986 allows, and no query
         methods = b"|".join(map(re.escape, sorted(direct.methods)))
         self._is_path = re.compile(path).fullmatch
         self.begins = re.compile(rb"(%b) (%b) HTTP/1\.1(?=\r\n)" % (methods, path)).match

@@ -13,7 +13,7 @@ from hanas_serving.admission import Admission
 from hanas_serving.answers import STATUS_LINES, Answer, Headers
 from hanas_serving.asgi import Cycle, scope_of
 from hanas_serving.budget import Budget, Hold
-from hanas_serving.direct import FAILED, Direct, Exchange, Heads
+from hanas_serving.direct import FAILED, MOST_TARGET, Direct, Exchange, Heads
 from hanas_serving.gate import MAPPED
 from hanas_serving.identity import HEADER as FOLDER
 from hanas_serving.limits import Limits
@@ -38,6 +38,12 @@ _MOST_READ = 64 << 10
 """After more than this was read at once, others have their turn. Bytes."""
 _UNCOUNTED = 4 << 10
 """What a connection holds of requests that are not complete, without asking for memory. Bytes."""
+_OF_HEADER = 192
+"""What a header takes in memory beside its text. Bytes."""
+_OF_PIECE = 256
+"""So much of a head is as much work as a piece of another kind. Bytes."""
+_OF_CYCLE = 16
+"""An ordinary request is as much work as so many pieces, at least."""
 _NO_ROOM = Problem(
     503,
     "too much of what clients send is incomplete (HANAS_MEMORY); nothing was done: send it in one piece, or try again",
@@ -116,6 +122,9 @@ class Connection(Stream):
         """The client's."""
         self._url = b""
         self._headers: Headers = []
+        """Of the head that is received."""
+        self._head_bytes = 0
+        """What the head that the parser read last takes in memory."""
         self._cycle: Exchange | Cycle | None = None
         """The request that is received or answered; None between two, and during the next one's head."""
         self._idle = True
@@ -235,11 +244,12 @@ class Connection(Stream):
         """Have the parser take in some pieces, and come back for more when others had their turn."""
         self._parsing, pace = True, self._pace
         try:
-            for _ in range(min(_MOST_PIECES, pace.left)):
-                if not self._may_parse():
+            for _ in range(_MOST_PIECES):
+                if pace.left <= 0 or not self._may_parse():
                     break
-                pace.left -= 1
-                self._feed(self._pieces.next())
+                piece = self._pieces.next()
+                pace.left -= 1 + (len(piece) // _OF_PIECE if self._pieces.head else 0)
+                self._feed(piece)
         except httptools.HttpParserError as error:
             cause = error.__context__
             self.refuse((cause if isinstance(cause, Problem) else malformed(error)).answer())
@@ -280,11 +290,14 @@ class Connection(Stream):
 
     def regulate(self) -> None:
         """Read from the client, unless what it sent before has to wait."""
+        if self._ending:
+            return
         cycle, pieces = self._cycle, self._pieces
         pieces.drop_seen()
         body = 0 if cycle is None or _in_work(cycle) else len(cycle.body)
         self.read_on(wanted=not (pieces.waiting or body > _MOST_WAITING))
-        held = len(pieces.received) + body
+        head = pieces.head + _OF_HEADER * len(self._headers) if cycle is None else self._head_bytes
+        held = len(pieces.received) + head + body
         if held > _UNCOUNTED or self._received.size:
             self._received.slow = self._reading
             self._received.resize(held)
@@ -316,6 +329,8 @@ class Connection(Stream):
     def on_url(self, url: bytes) -> None:
         """Collect a part of the request's target."""
         self._url += url
+        if len(self._url) > MOST_TARGET:
+            raise Problem(414, f"path and query may have at most {MOST_TARGET} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header. Trailers of a chunked body come too late to count for anything."""
@@ -344,7 +359,9 @@ class Connection(Stream):
                 meant = value if meant in {None, value} else b""
         if encodings and encodings != [b"chunked"]:
             raise Problem(501, "of all transfer encodings, only chunked is known here")
-        heads, chunked = self._heads, bool(encodings)
+        heads, chunked, headers = self._heads, bool(encodings), self._headers
+        self._head_bytes = self._pieces.head + _OF_HEADER * len(headers)
+        self._headers = []
         self._pieces.head_ended(length, chunked=chunked)
         if length or chunked:
             self.look_anew()
@@ -352,12 +369,13 @@ class Connection(Stream):
         if (
             here
             and heads is not None
-            and heads.is_plain(parser, self._url, self._headers, length, chunked=chunked, expects=bool(expects))
+            and heads.is_plain(parser, self._url, headers, length, chunked=chunked, expects=bool(expects))
         ):
-            self._cycle = Exchange(self, method, self._url, self._headers)
+            self._cycle = Exchange(self, method, self._url, headers)
             return
+        self._pace.left -= _OF_CYCLE
         version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
-        scope = scope_of(self._wire, method, self._url, version, self._headers)
+        scope = scope_of(self._wire, method, self._url, version, headers)
         cycle = Cycle(self, scope, keep_alive=keep_alive and version != "1.0", expects=expects == b"100-continue")
         self._cycle = cycle
         task = self.loop.create_task(cycle.run(self._server.app))

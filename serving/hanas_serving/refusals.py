@@ -16,7 +16,7 @@ MOST_FAILURES = 100
 """Failed authentications of one address within a minute; further ones are answered 429."""
 _MINUTE = 60.0
 _MOST_ADDRESSES = 4096
-_LOGGED = frozenset({400, 401, 403, 413, 415, 417, 421, 429, 431, 501})
+_LOGGED = frozenset({400, 401, 403, 413, 414, 415, 417, 421, 429, 431, 501})
 """What careless or hostile clients are answered, and not what happens in normal use, as 404 and 412 do."""
 _IPV6_NETWORK_BITS = 64
 

@@ -70,6 +70,65 @@ async def test_pipelined_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert client.typical_seconds < 0.5
 
 
+_COSTLY = {
+    "metrics": b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+    "headers": b"GET /v1/kv/a?x HTTP/1.1\r\nHost: x\r\n" + b"a:b\r\n" * 250 + b"\r\n",
+    "etags": b"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\nIf-None-Match: " + b",".join([b'"1-1"'] * 10_000) + b"\r\n\r\n",
+    "query": b"GET /v1/kv?prefix=" + b"%41" * 2700 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+async def _costly(wire: Wire, request: bytes, seconds: float) -> None:
+    """Send 64 KiB of requests again and again, and read what is answered."""
+    reader, writer = wire
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            reading = asyncio.create_task(_read_on(reader))
+            try:
+                while True:
+                    writer.write(request * max(1, (64 << 10) // len(request)))
+                    await writer.drain()
+            finally:
+                reading.cancel()
+
+
+async def _read_on(reader: asyncio.StreamReader) -> None:
+    while await reader.read(MIB):
+        pass
+
+
+@pytest.mark.parametrize("request_", _COSTLY.values(), ids=_COSTLY)
+async def test_costly_requests(tmp_path: Path, request_: bytes) -> None:
+    """Requests that take a multiple of a plain one's time, from 300 connections at once."""
+    async with running(tmp_path, 2) as cluster:
+        main = await cluster.settle()
+        epoch = await cluster.epoch()
+        async with polite(cluster, main) as client:
+            wires = [await connect(cluster.url(main)) for _ in range(300)]
+            with closing(wires):
+                await asyncio.gather(*(_costly(wire, request_, _SECONDS) for wire in wires))
+        assert await cluster.epoch() == epoch
+        assert client.failures == []
+
+
+@pytest.mark.parametrize("behind", [b"Content-Length: 10\r\n\r\n", b"", b"\r\n"], ids=["body", "head", "idle"])
+async def test_heads_in_memory(tmp_path: Path, behind: bytes) -> None:
+    """2,000 connections with large heads, whose bodies or ends do not come, or that are idle afterwards."""
+    async with running(tmp_path, 2, HANAS_MEMORY=str(32 * MIB)) as cluster:
+        main = await cluster.settle()
+        before = await _resident_bytes(cluster, main)
+        head = b"GET /v1/kv/a?x HTTP/1.1\r\nHost: x\r\n" + b"".join(
+            b"n%03d: %b\r\n" % (number, b"v" * 240) for number in range(250)
+        )
+        wires: list[Wire] = []
+        with closing(wires):
+            for _ in range(2000):
+                wires.append(await connect(cluster.url(main)))
+                wires[-1][1].write(head + behind)
+            assert (await cluster.http.get(cluster.url(main, "/healthz"))).status_code == 200
+            assert await _resident_bytes(cluster, main) - before < 80 * MIB
+
+
 async def test_pipelined_requests_to_the_overseer(tmp_path: Path) -> None:
     """A main that dies meanwhile is replaced in time."""
     async with running(tmp_path, 2) as cluster:

@@ -59,12 +59,15 @@ async def proxied(name: str, cluster: Cluster, directory: Path) -> AsyncIterator
         started = Proxied(name, cluster, f"http://127.0.0.1:{ports[8080]}", f"http://127.0.0.1:{ports[8081]}")
 
         async def serves() -> bool:
+            """Return whether every worker was checked: Traefik takes all for healthy before."""
             assert process.returncode is None, (directory / "log").read_text()
             try:
-                answer = await cluster.http.put(f"{started.clients}/v1/kv/ready", content=b"1")
+                answers = [
+                    await cluster.http.put(f"{started.clients}/v1/kv/ready", content=b"1") for _ in cluster.names * 2
+                ]
             except httpx.HTTPError:
                 return False
-            return answer.is_success
+            return all(answer.is_success for answer in answers)
 
         await eventually(serves)
         yield started

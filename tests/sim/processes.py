@@ -52,8 +52,6 @@ TIMING = Timing(
     most_patience=4.0,
     leftovers_after=3.0,
 )
-CACHES_BYTES = (4 << 10, 28 << 10)
-"""The smaller holds a few medium values, the other one a few large ones."""
 VALUE_BYTES = 8 << 10
 
 
@@ -74,6 +72,7 @@ class Worker:
         compact_bytes: int,
         compact_share: float,
         snapshot_bytes: int,
+        cache_bytes: int,
         rate: float,
     ) -> None:
         self.world = world
@@ -102,7 +101,7 @@ class Worker:
             policy=policy,
             value_bytes=VALUE_BYTES,
             segment_bytes=segment_bytes,
-            cache_bytes=world.random.choice(CACHES_BYTES),
+            cache_bytes=cache_bytes,
             memory_bytes=1 << 30,
             snapshot_bytes=snapshot_bytes,
             compact_share=compact_share,
@@ -116,6 +115,11 @@ class Worker:
     def role(self) -> Role | None:
         """Its current role; None if it does not run or has none yet."""
         return self.log.state.member.role if self.running and self.log else None
+
+    @property
+    def serves(self) -> bool:
+        """Whether it runs and is a main that serves."""
+        return self.running and self.log is not None and self.log.serving is not None
 
     @property
     def log(self) -> LogDriver | None:

@@ -122,6 +122,7 @@ class Simulation:
                 compact_bytes=theme.compact_bytes,
                 compact_share=theme.compact_share,
                 snapshot_bytes=theme.snapshot_bytes,
+                cache_bytes=chance.choice(theme.cache_bytes),
                 rate=chance.choice((1.0, 1.0, 0.9, 1.2)),
             )
             for name in (f"w{number}" for number in range(shape.workers))

@@ -62,10 +62,10 @@ class Story(Simulation):
 
     def main(self) -> Worker:
         """Wait for a main that serves, and for a write that it acknowledged."""
-        self.until(lambda: any(worker.log and worker.log.serving for worker in self.workers.values()))
+        self.until(lambda: any(worker.serves for worker in self.workers.values()))
         before = self.clients.acknowledged
         self.until(lambda: self.clients.acknowledged > before or not self.shape.clients)
-        return next(worker for worker in self.workers.values() if worker.log and worker.log.serving)
+        return next(worker for worker in self.workers.values() if worker.serves)
 
     def ask(self, worker: Worker, method: str, key: str, body: bytes = b"") -> Callable[[], Answer]:
         """Send a request; return a task that waits for its answer."""
@@ -445,7 +445,7 @@ def _claim_of_another_cluster(story: Story) -> None:
     story.world.rotten = True
     claims.seen[name] = claims.durable[name] = story.disk.new_inode(len(content), pages_of(content))
     story.for_seconds(2.0)
-    if main.log is None or main.log.serving is None or main.log.state.member.epoch != epoch:
+    if main.log is None or main.log.serving is None or main.log.serving.epoch != epoch:
         raise Violation(f"a claim of another cluster ended the epoch of {main.name}")
     story.main()
     del claims.durable[name]
@@ -553,13 +553,13 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
     "seed 1489: a value that has moved is taken for what its key holds now": (
         _value_that_moves,
         CALM._replace(clients=0),
-        ANYTHING,
+        ANYTHING._replace(cache_bytes=(4 << 10,)),
         "a value that has moved is taken for what its key holds now",
     ),
     "no bug yet: a value is replaced while it is read from the volume": (
         _value_that_is_replaced,
         CALM._replace(clients=0),
-        ANYTHING._replace(compact_bytes=1 << 20),
+        ANYTHING._replace(compact_bytes=1 << 20, cache_bytes=(28 << 10,)),
         "a value is kept at hand although its key has another one by now",
     ),
     "seed 101: a backup applies what an epoch begins with that nobody knows to serve": (

@@ -227,6 +227,8 @@ class Store:
             self.refuse()
         async with self._lists:
             await asyncio.sleep(0)
+            if self._state.service is not service or (service is None and self._stale_epoch() != epoch):
+                self.refuse()  # the copy may be made anew since the check
             yield self.index.page(prefix, after, limit), epoch
 
     def _stale_epoch(self) -> int | None:

@@ -19,7 +19,7 @@ from hanas_core.members.roles import MainState, Role
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocks import Blank
-from hanas_core.volume.errors import FolderUnavailable, WrongFolder
+from hanas_core.volume.errors import FolderUnavailable
 from hanas_core.volume.folder import Folder
 
 _URL = re.compile(r"(?=.{1,256}\Z)https?://[!-~]+")
@@ -105,9 +105,9 @@ async def arrive(
     Repeating the call changes nothing. Raises as `register` does.
     """
     slot = await register(registry, arrival, folder_id=folder_id, vacancies=vacancies)
-    holder = await _holder(folder, folder_id)
+    holder = await highest_claim(folder)
     if holder is None and (relic := await _relic(folder)) is not None:
-        holder = await _holder(folder, folder_id)  # somebody may just have been the first
+        holder = await highest_claim(folder)  # somebody may just have been the first
         if holder is None:
             raise FolderUnavailable(
                 f"the first claim is gone, but there is {relic}: the folder is damaged; "
@@ -145,7 +145,7 @@ async def challenge(
     if addresses is None:
         raise Refused(f"{challenge.member} is not in the pool: POST /v1/claim first")
     expected = challenge.expected
-    present = await _holder(folder, folder_id)
+    present = await highest_claim(folder)
     if present is None:
         raise Refused("there is no main to replace yet: POST /v1/claim to become the first one")
     if (present.epoch, present.member) != (expected.epoch, expected.main):
@@ -197,23 +197,6 @@ async def unserved(folder: Folder, epoch: int, most: int) -> int:
     while count < min(epoch, most) and isinstance(await read_pointer(folder, epoch - count), Blank):
         count += 1
     return count
-
-
-async def _holder(folder: Folder, folder_id: str) -> Claim | None:
-    """Return the highest claim. Raises WrongFolder if it is one of another folder, FolderError."""
-    claim = await highest_claim(folder)
-    if claim is not None:
-        expect_ours(folder, claim, folder_id)
-    return claim
-
-
-def expect_ours(folder: Folder, claim: Claim, folder_id: str) -> None:
-    """Raise WrongFolder unless ``claim`` is one of the folder with this id: another volume may be mounted by now."""
-    if claim.folder_id not in folder.ids | {folder_id}:
-        raise WrongFolder(
-            f"{names.claim(claim.epoch)} is a claim of the folder {claim.folder_id}, expected is {folder_id}: "
-            "another volume is mounted here"
-        )
 
 
 async def _relic(folder: Folder) -> str | None:

@@ -83,7 +83,8 @@ class Registry:
         if newest is not None:
             for slot, number in enumerate(newest.given_by):
                 if self.registrations[slot].number != number:
-                    self._take(await read_registration(self._folder, number))
+                    file = await reading.open_recorded(self._folder, names.member(number), "read")
+                    self._take(_registration(await file.read(0, BLOCK_BYTES), number))
         return self.registrations
 
     async def _newest_that_can_be_seen(self) -> Registration | None:
@@ -203,19 +204,15 @@ class Registry:
         return False
 
 
-async def owner_of(folder: Folder, slot: int) -> str:
-    """Return the member that a slot belongs to, which is known to be given. Raises FolderError."""
-    await folder.refresh(names.MEMBERS)
-    registrations = await Registry(folder).update()
-    if slot >= len(registrations):
-        raise Missing(f"{names.member(slot)}: no such registration")
-    return registrations[slot].member
-
-
-async def read_registration(folder: Folder, number: int) -> Registration:
-    """Return the registration with a number that is known to be given. Raises FolderError."""
-    file = await reading.open_recorded(folder, names.member(number), "read")
-    return _registration(await file.read(0, BLOCK_BYTES), number)
+async def registered(folder: Folder, slot: int) -> Registration:
+    """Return the present registration of a slot that is known to be taken. Raises FolderError."""
+    file = await reading.open_recorded(folder, names.member(slot), "read")
+    first = _registration(await file.read(0, BLOCK_BYTES), slot)
+    try:
+        await folder.open(names.member(SLOTS), "read")
+    except Missing:
+        return first  # no slot was ever given to another
+    return (await Registry(folder).update())[slot]
 
 
 def flaw_of(registration: Registration, number: int) -> str:

@@ -16,7 +16,7 @@ from hanas_core.log.manifests import Cut
 from hanas_core.log.positions import Position
 from hanas_core.members import cluster
 from hanas_core.members.mailboxes import FILE_BYTES, Box
-from hanas_core.members.registry import Registry, read_registration
+from hanas_core.members.registry import registered
 from hanas_core.volume import held, names, reading
 from hanas_core.volume.errors import Displaced, FolderUnavailable, Missing, NotInitialised, WrongFolder
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
@@ -61,7 +61,6 @@ class Custody:
         self._turn = self._segments = 0
         """How many looks have succeeded: at what is looked at in turn, and at older segments."""
         self._mailboxes: dict[Box, File] = {}
-        self._registry = Registry(folder)
         """As they were first seen: kept open, so that no other file can have their identity."""
 
     async def check(self, reliance: Reliance) -> bool:
@@ -146,14 +145,10 @@ class Custody:
         return True
 
     async def _expect_registration(self, member: str, slot: int) -> None:
-        owners = await self._registry.update()
-        number = next((owner.number for owner in owners if owner.member == member), slot)
-        if any(owner.slot == slot and owner.number > number for owner in owners):
-            return  # the slot was given to another, which the member notices by itself
-        registration = await read_registration(self._folder, number)
+        registration = await registered(self._folder, slot)
         if registration.member != member:
             raise FolderUnavailable(
-                f"{names.member(number)} was the registration of {member} and is now that of {registration.member}"
+                f"{names.member(slot)} was the registration of {member} and is now that of {registration.member}"
             )
 
     async def _expect_one_of(self, older: tuple[Cut, ...]) -> None:

@@ -219,7 +219,7 @@ def test_a_folder_is_checked_and_left_as_it_was(tmp_path: Path, capsys: Capture)
     assert cli.main(["check-folder", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["fit"]
-    assert [check["trouble"] for check in found["checks"]] == [None] * 5
+    assert [check["trouble"] for check in found["checks"]] == [None] * 6
     assert list(tmp_path.iterdir()) == []
     blocking.run(identity.initialise(PosixFolder(tmp_path)))
     assert cli.main(["check-folder", str(tmp_path), str(tmp_path)]) == 0

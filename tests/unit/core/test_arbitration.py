@@ -27,7 +27,7 @@ from hanas_core.members.registry import Registry
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
-from hanas_core.volume.errors import FolderUnavailable, WrongFolder
+from hanas_core.volume.errors import Corruption, FolderUnavailable
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
 from tests.unit.core.scenery import FOLDER_ID, bare_folder, incarnation, serve, win
 
@@ -337,6 +337,7 @@ def test_what_is_left_of_one_who_came_first_at_the_same_time_is_no_damage() -> N
 def test_a_claim_of_another_folder_is_no_claim_of_this_one() -> None:
     folder = bare_folder()
     win(folder, 1)
+    folder.ids = frozenset({"0" * 32})
     for ask in (
         lambda: arrive(folder, Registry(folder), arrival("b", folder_id="0" * 32), folder_id="0" * 32, now=NOW),
         lambda: challenge(
@@ -347,6 +348,7 @@ def test_a_claim_of_another_folder_is_no_claim_of_this_one() -> None:
             now=NOW,
         ),
     ):
-        with pytest.raises(WrongFolder, match="another volume is mounted here"):
+        with pytest.raises(Corruption, match="it was copied here from another cluster"):
             run(ask())
+    folder.ids = frozenset()
     assert run(highest_claim(folder)) == run(read_claim(folder, 1))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hanas_core.members.liveness import LifeSign
 from hanas_core.members.mailboxes import SLOTS, Box, Mailboxes, allocate
-from hanas_core.members.registry import VACANT_AFTER, NoSlot, Registration, Registry, owner_of, vacant
+from hanas_core.members.registry import VACANT_AFTER, NoSlot, Registration, Registry, registered, vacant
 from hanas_core.volume import blocks, names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
@@ -341,7 +341,8 @@ def test_a_registration_of_all_slots_fits_into_a_block() -> None:
 
 
 def test_the_owner_of_a_slot_is_told(few: MemoryFolder) -> None:
+    assert run(registered(few, 1)).member == "b"
     give(few, "e", 1)
-    assert [run(owner_of(few, slot)) for slot in range(4)] == list("aecd")
-    with pytest.raises(Missing, match="members/004"):
-        run(owner_of(few, 4))
+    assert [run(registered(few, slot)).member for slot in range(4)] == list("aecd")
+    with pytest.raises(Missing, match="members/005"):
+        run(registered(few, 5))

@@ -1,5 +1,6 @@
 """Who may call what."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,16 @@ async def test_reading_needs_a_token_or_the_secret(stage: Stage, path: str) -> N
             headers = {name.encode(): value.encode()}
             answer = await overseer.http.get(f"/v1/{path}", headers=headers)
             assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("cookie", ['a="' + "\\" * 40_000 + '"', "a=b;" * 10_000, "hanas-token", ";=;"])
+async def test_strange_cookies_are_answered_at_once(stage: Stage, cookie: str) -> None:
+    async with running(stage, secrets=["geheim"], tokens=["t"]) as overseer:
+        began = time.thread_time()
+        check_problem(await overseer.http.get("/v1/main", headers={"Cookie": cookie}), 401)
+        answer = await overseer.http.get("/v1/pool", headers={"Cookie": f'{cookie}; hanas-token="t"'})
+        assert answer.status_code == 200
+        assert time.thread_time() - began < 1.0
 
 
 async def test_a_client_token_decides_nothing(stage: Stage) -> None:

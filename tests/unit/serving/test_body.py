@@ -1,6 +1,7 @@
 """Bodies within a budget: what they hold, when they wait, and how they lose."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Iterable
 
 import pytest
@@ -110,3 +111,22 @@ async def test_a_whole_body_cannot_lose_its_memory(monkeypatch: pytest.MonkeyPat
         with pytest.raises(NoMemory):
             await memory.wait(Hold(memory, None), MOST)
         assert (memory.used, memory.losses) == (MOST, 0)
+
+
+async def test_many_small_pieces_take_no_more_memory_than_their_content() -> None:
+    count = 100_000
+
+    async def receive() -> Message:
+        nonlocal count
+        count -= 1
+        return {"type": "http.request", "body": b"%02d" % (count % 100), "more_body": count > 0}
+
+    tracemalloc.start()
+    try:
+        with Body(Budget()) as body:
+            content = await body.read(receive, 200_000, 1 << 20, too_large)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(content) == 200_000
+    assert peak < 3 * len(content)

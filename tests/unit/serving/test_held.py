@@ -19,6 +19,11 @@ PUT = b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 GET = b"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
+def of_head(head: bytes) -> int:
+    """What is held of a head: its text, and something for each header."""
+    return len(head) + 192 * (head.count(b"\r\n") - 2)
+
+
 class Slow(Wire):
     """A client that takes nothing, or so much of a large answer."""
 
@@ -61,12 +66,13 @@ def slow(server: Server, taken: int = 0) -> tuple[Connection, Slow]:
 
 async def test_an_incomplete_body_is_held_until_it_is_complete_or_gone(server: Server) -> None:
     connection, wire = connected(server)
-    connection.data_received(PUT % (20 * KIB) + bytes(10 * KIB))
-    assert server.memory.used == 10 * KIB
+    head = PUT % (20 * KIB)
+    connection.data_received(head + bytes(10 * KIB))
+    assert server.memory.used == 10 * KIB + of_head(head)
     connection.data_received(bytes(10 * KIB))
     assert server.memory.used == 0
     connection.data_received(PUT % (20 * KIB) + bytes(15 * KIB))
-    assert server.memory.used == 15 * KIB
+    assert server.memory.used == 15 * KIB + of_head(head)
     connection.connection_lost(None)
     assert server.memory.used == 0
     assert wire.content.count(b"200 OK") == 1
@@ -84,7 +90,7 @@ async def test_requests_that_wait_for_their_turn_are_held(server: Server, handle
     handler.patient = True
     connection, wire = connected(server)
     connection.data_received(GET * 1000)
-    assert server.memory.used == len(GET) * 1000
+    assert server.memory.used == len(GET) * 1000 + of_head(GET)
     handler.patient = False
     handler.let_go()
     await until(lambda: wire.content.count(b"200 OK") == 1000)
@@ -171,9 +177,43 @@ async def test_a_body_that_waits_for_an_application_is_held(handler: Echo) -> No
 
     server = Server(waits, handler, memory=Budget(ROOM))
     connection, wire = connected(server)
-    connection.data_received((PUT % (100 * KIB)).replace(b"/a ", b"/a?x ") + bytes(100 * KIB))
-    assert server.memory.used == 100 * KIB
+    head = (PUT % (100 * KIB)).replace(b"/a ", b"/a?x ")
+    connection.data_received(head + bytes(100 * KIB))
+    assert server.memory.used == 100 * KIB + of_head(head)
     assert not wire.reading
     reads.set()
     await until(lambda: b"200 OK" in wire.content)
+    assert server.memory.used == 0
+
+
+LARGE_HEAD = GET[:-2] + b"".join(b"n%03d: v\r\n" % number for number in range(250)) + b"\r\n"
+
+
+@pytest.mark.parametrize("behind", [b"", b"Content-Length: 9\r\n\r\n"], ids=["head", "body"])
+async def test_headers_are_held_until_the_request_is_answered_or_gone(server: Server, behind: bytes) -> None:
+    connection, wire = connected(server)
+    begin = LARGE_HEAD[:-2] + behind
+    connection.data_received(begin)
+    assert of_head(LARGE_HEAD) - 256 <= server.memory.used <= of_head(LARGE_HEAD) + len(LARGE_HEAD)
+    connection.data_received(b"123456789" if behind else b"\r\n")
+    assert wire.content.count(b"200 OK") == 1
+    assert server.memory.used == 0
+    connection.data_received(begin)
+    connection.connection_lost(None)
+    assert server.memory.used == 0
+
+
+async def test_a_crowd_of_large_heads_is_refused(server: Server) -> None:
+    crowd = [connected(server) for _ in range(100)]
+    for connection, _ in crowd:
+        connection.data_received(LARGE_HEAD[:-2])
+    await until(lambda: any(b" 503 " in wire.content for _, wire in crowd))
+    await until(lambda: server.memory.used <= ROOM)
+    assert any(wire.content == b"" for _, wire in crowd)
+
+
+async def test_nothing_is_held_for_a_head_that_was_refused(server: Server) -> None:
+    connection, wire = connected(server)
+    connection.data_received(LARGE_HEAD[:-2] + b"X: y\r\n" * 10)
+    assert b" 431 " in wire.content
     assert server.memory.used == 0

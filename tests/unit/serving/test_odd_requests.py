@@ -91,10 +91,26 @@ async def test_this_is_no_proxy(port: int, target: bytes) -> None:
     assert refusal(answer)[0] == 400
 
 
-@pytest.mark.parametrize("begin", [b"GET / HTTP/1.1\r\nX: ", b"GET /"])
-async def test_a_head_that_does_not_end_is_refused(port: int, begin: bytes) -> None:
+@pytest.mark.parametrize(
+    ("begin", "status", "detail"),
+    [
+        (b"GET / HTTP/1.1\r\nX: ", 431, "request line and headers may have at most 65536 bytes"),
+        (b"GET /", 414, "path and query may have at most 8192 bytes"),
+        (b"GET /v1/kv/", 414, "path and query may have at most 8192 bytes"),
+        (b"GET /v1/kv/a?prefix=", 414, "path and query may have at most 8192 bytes"),
+    ],
+)
+async def test_a_head_that_does_not_end_is_refused(port: int, begin: bytes, status: int, detail: str) -> None:
     answer = await exchange(port, begin, *[b"a" * 30_000] * 3)
-    assert refusal(answer) == (431, "request line and headers may have at most 65536 bytes")
+    assert refusal(answer) == (status, detail)
+
+
+@pytest.mark.parametrize(("size", "status"), [(8192, b"200"), (8193, b"414")])
+async def test_the_longest_target(port: int, size: int, status: bytes) -> None:
+    """Whether the headers were seen before or not."""
+    for _ in range(2):
+        answer = await exchange(port, b"GET /v1/kv/%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * (size - 7)))
+        assert answer.startswith(b"HTTP/1.1 " + status)
 
 
 async def test_long_bodies_are_no_heads(port: int) -> None:

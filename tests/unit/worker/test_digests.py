@@ -1,5 +1,7 @@
 """Digests that come with a value: whoever sends one is told when the value is another."""
 
+import hashlib
+
 import pytest
 
 from hanas_serving.problems import Problem
@@ -41,3 +43,21 @@ async def test_what_is_no_digest(value: str) -> None:
 async def test_algorithms_that_are_not_known_are_ignored() -> None:
     await play("Content-Digest", "crc32c=:AAAAAA==:", b"hello")
     assert digests_of([(b"content-type", b"md5=a")]) == []
+
+
+async def test_each_algorithm_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    new = hashlib.new
+
+    def counted(name: str, *, usedforsecurity: bool) -> object:
+        made.append(name)
+        return new(name, usedforsecurity=usedforsecurity)
+
+    monkeypatch.setattr(hashlib, "new", counted)
+    await play("Digest", ",".join([f"md5={MD5},sha-256={SHA256}"] * 8), b"hello")
+    assert made == ["md5", "sha256"]
+
+
+async def test_there_may_be_some_only() -> None:
+    with pytest.raises(Problem, match="at most 16 digests"):
+        await play("Digest", ",".join([f"md5={MD5}"] * 17), b"hello")

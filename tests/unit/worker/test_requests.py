@@ -89,6 +89,12 @@ def test_no_versions(header: bytes) -> None:
     assert refused.value.status == 400
 
 
+def test_a_header_may_list_some_versions_only() -> None:
+    assert len(requests.versions_of(b",".join([b'"1-1"'] * 256), "If-Match")) == 256
+    with pytest.raises(Problem, match="If-Match may list at most 256 ETags"):
+        requests.versions_of(b",".join([b'"1-1"'] * 257), "If-Match")
+
+
 def test_short_texts() -> None:
     for text in ("a", "text/plain; charset=utf-8", 256 * "x"):
         assert requests.short_text(text.encode(), "X") == text

@@ -136,8 +136,6 @@ class LogDriver:
         """Look at the claims. Raises FolderError."""
         host, member = self._host, self.state.member
         sighting = await host.in_lane(Duty.WATCH, _look(host.folder, member.epoch))
-        if sighting is not None:
-            arbitration.expect_ours(host.folder, sighting.claim, host.folder_id)
         if sighting is None or self.tenure.rolling or sighting.claim.epoch < member.epoch:
             return
         claim = sighting.claim

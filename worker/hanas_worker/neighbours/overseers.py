@@ -12,7 +12,7 @@ import msgspec
 from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
-from hanas_core.members.registry import Registry, owner_of
+from hanas_core.members.registry import Registry, registered
 from hanas_core.members.timing import Timing
 from hanas_core.volume.blocks import UNREADABLE
 from hanas_core.volume.folder import Folder
@@ -57,7 +57,7 @@ class Overseers:
             raise Rejected(
                 f"the server at {url} does not answer as an overseer does ({error}): check OVERSEER_IP"
             ) from None
-        owner = await self._decide(owner_of(folder, place.slot))
+        owner = (await self._decide(registered(folder, place.slot))).member
         if owner != arrival.member:
             raise Rejected(
                 f"the overseer at {url} gave this worker slot {place.slot}, which is that of {owner} in this folder: "

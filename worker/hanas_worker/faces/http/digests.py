@@ -11,6 +11,8 @@ from hanas_serving.fields import DIGESTS
 from hanas_serving.problems import Problem
 
 _ALGORITHMS = {"md5": "md5", "sha-256": "sha256", "sha-512": "sha512"}
+_MOST_DIGESTS = 16
+"""In one header."""
 _PIECE_BYTES = 1 << 20
 """That are hashed before others have their turn on the event loop."""
 
@@ -29,7 +31,10 @@ def digests_of(headers: Headers) -> list[Digest]:
     for name, value in headers:
         if name in DIGESTS:
             header, text = name.decode().title(), value.decode("latin-1")
-            for part in (f"md5={text}" if name == b"content-md5" else text).split(","):
+            parts = (f"md5={text}" if name == b"content-md5" else text).split(",", _MOST_DIGESTS)
+            if len(parts) > _MOST_DIGESTS:
+                raise Problem(400, f"{header} may hold at most {_MOST_DIGESTS} digests, and nothing was done")
+            for part in parts:
                 algorithm, _, encoded = part.strip().partition("=")
                 if algorithm.lower() in _ALGORITHMS:
                     digests.append(Digest(header, algorithm.lower(), _decoded(header, encoded.strip(":"))))
@@ -45,12 +50,19 @@ def _decoded(header: str, encoded: str) -> bytes:
 
 async def check(digests: list[Digest], value: bytes) -> None:
     """Raise Problem 400 if ``value`` does not have one of the digests."""
+    made: dict[str, bytes] = {}
     for digest in digests:
-        state = hashlib.new(_ALGORITHMS[digest.algorithm], usedforsecurity=False)
-        for begin in range(0, len(value), _PIECE_BYTES):
-            if begin:
-                await asyncio.sleep(0)
-            state.update(value[begin : begin + _PIECE_BYTES])
-        if state.digest() != digest.content:
+        if digest.algorithm not in made:
+            made[digest.algorithm] = await _digest_of(value, digest.algorithm)
+        if made[digest.algorithm] != digest.content:
             detail = f"the value that came has another {digest.algorithm} digest than {digest.header} says"
             raise Problem(400, f"{detail}; nothing was written; send it again")
+
+
+async def _digest_of(value: bytes, algorithm: str) -> bytes:
+    state = hashlib.new(_ALGORITHMS[algorithm], usedforsecurity=False)
+    for begin in range(0, len(value), _PIECE_BYTES):
+        if begin:
+            await asyncio.sleep(0)
+        state.update(value[begin : begin + _PIECE_BYTES])
+    return state.digest()

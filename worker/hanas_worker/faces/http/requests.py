@@ -16,6 +16,8 @@ DEFAULT_PAGE = 100
 MOST_HEADER_CHARS = 256
 KEY_PATH = b"/v1/kv/"
 _MOST_DIGITS = 18
+_MOST_VERSIONS = 256
+"""In one header."""
 _OF_PARTS = "values are written as a whole, and nothing was done: send all of it, without Content-Range and Range"
 _NO_DATES = "values have no dates, and nothing was done: use If-Match or If-None-Match with an ETag"
 _NOT_FOR_WRITES = {
@@ -124,7 +126,10 @@ def key_of(raw_path: bytes) -> str:
 def versions_of(header: bytes, name: str) -> tuple[str, ...]:
     """Return the versions in an ``If-Match`` or ``If-None-Match`` header: ``"*"`` or quoted ETags, comma-separated."""
     versions = []
-    for part in header.decode("latin-1").split(","):
+    parts = header.decode("latin-1").split(",", _MOST_VERSIONS)
+    if len(parts) > _MOST_VERSIONS:
+        raise Problem(400, f"{name} may list at most {_MOST_VERSIONS} ETags")
+    for part in parts:
         tag = part.strip().removeprefix("W/")
         if tag == "*":
             versions.append("*")
