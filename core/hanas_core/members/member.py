@@ -19,7 +19,7 @@ from hanas_core.members.alerts import Condition
 from hanas_core.members.detector import Conclude, Detector, StartProbe
 from hanas_core.members.roles import Role
 from hanas_core.members.timing import Timing
-from hanas_core.members.verdicts import Severity, Verdict
+from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
 from hanas_core.volume.errors import Corruption, FolderError
 
 _VOLUME = "folder"
@@ -109,6 +109,8 @@ class Member:
         """How the last of these ended."""
         self.obstacle: FolderError | None = None
         """Why a takeover by this member failed, or would fail, since an epoch last served."""
+        self.unasked: FolderError | None = None
+        """Why this member could not ask for the last takeover that it concluded."""
         self.scarce = ""
         """What this member lacks on the volume that it will need; empty while it has everything."""
         self.unprepared = ""
@@ -258,6 +260,8 @@ class Member:
             conditions.append(Condition(Verdict.UNKNOWN, self.name, Severity.URGENT, self.twin, advice))
         if self.obstacle is not None and self.role is Role.BACKUP:
             conditions.append(self._hindered(self.obstacle))
+        elif self.unasked is not None and self.verdict in TAKEOVER_VERDICTS:
+            conditions.append(self._hindered(self.unasked))
         elif self.barren and self.role is Role.BACKUP:
             conditions.append(self._cannot_commit())
         if self.scarce and self.verdict is not Verdict.FOLDER_FULL:

@@ -8,7 +8,7 @@ from hanas_core.log.segments import SegmentHeader
 from hanas_core.state.index import Index
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
-from hanas_core.volume.errors import Corruption, FolderError
+from hanas_core.volume.errors import Corruption, FolderError, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
 
 
@@ -32,13 +32,25 @@ class LogCheck:
         """Read and check it all."""
         for cut in manifest.cuts:
             await self._segment(cut.epoch, cut.number, cut)
-        number: int | None = 1
-        while number is not None:
-            number = await self._segment(manifest.epoch, number, None)
+        number, following = 1, await self._segment(manifest.epoch, 1, None)
+        while following is not None:
+            number, following = following, await self._segment(manifest.epoch, following, None)
+        await self._ahead(manifest.epoch, number + 1)
         for name, offset, what, touched in self._bad:
             present = [key for key, sequence in touched.items() if abs(self._latest.get(key, 0)) <= sequence]
             self._report.error(name, offset, what, sorted(present))
         self._report.keys = sum(sequence > 0 for sequence in self._latest.values())
+
+    async def _ahead(self, epoch: int, number: int) -> None:
+        """Check the segment behind the end of the log: readers look whether the log goes on there."""
+        name = names.segment(epoch, number)
+        try:
+            file = await self._folder.open(name, "read")
+            self._report.struct(await file.read(0, BLOCK_BYTES), name, 0, SegmentHeader)
+        except Missing:
+            return
+        except FolderError as error:
+            self._report.error(name, None, f"the name of the next segment is taken: {error}")
 
     async def _segment(self, epoch: int, number: int, cut: Cut | None) -> int | None:
         """Read one segment; return the number of the next one of the epoch, None at the end."""

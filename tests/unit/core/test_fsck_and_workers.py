@@ -282,6 +282,28 @@ def test_a_directory_that_is_gone_is_named() -> None:
     assert (finding.name, finding.what[:7]) == (names.MEMBERS, "missing")
 
 
+@pytest.mark.parametrize(
+    ("header", "stops"),
+    [(bytes(BLOCK_BYTES), False), (b"x" * BLOCK_BYTES, True), (pack(b"[]"), True)],
+    ids=["zero", "rotten", "of another kind"],
+)
+def test_what_stands_where_the_log_would_go_on_is_checked(header: bytes, *, stops: bool) -> None:
+    folder = MemoryFolder(deepcopy(WELL.disk))
+    number = 1 + sum(base.startswith(f"{3:010d}-") for base in run(folder.names(names.SEGMENTS)))
+    name = names.segment(3, number)
+    run(folder.create(name, header))
+    assert [(finding.name, finding.offset) for finding in errors(run(check(folder)))] == [(name, 0)] * stops
+
+
+def test_what_is_no_file_where_the_log_would_go_on_is_an_error() -> None:
+    folder = MemoryFolder(deepcopy(WELL.disk))
+    number = 1 + sum(base.startswith(f"{3:010d}-") for base in run(folder.names(names.SEGMENTS)))
+    name = names.segment(3, number)
+    folder.at("open", name, before=Corruption(f"{name}: is a directory"))
+    (finding,) = errors(run(check(folder)))
+    assert (finding.name, "the name of the next segment is taken" in finding.what) == (name, True)
+
+
 # ---------------------------------------------------------------------- what is no file
 
 

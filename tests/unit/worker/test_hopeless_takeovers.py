@@ -5,7 +5,7 @@ import pytest
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
 from hanas_core.members.roles import Role
-from hanas_core.members.verdicts import Verdict
+from hanas_core.members.verdicts import Severity, Verdict
 from hanas_core.state.judge import Result
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
@@ -119,3 +119,23 @@ async def test_a_main_that_can_commit_nothing_becomes_the_main_again_after_ever_
     await driver.serving.write(None)
     driver.serving.end("the test is over")
     assert member.barren == 0
+
+
+async def test_a_takeover_that_cannot_be_asked_for_is_told() -> None:
+    main = serve(bare_folder(), 1)
+    folder = main.folder.other()
+    driver = backup_of(main, folder).logs[LOG]
+    member = driver.state.member
+    await driver.tenure.prepare()
+    run(folder.create(names.claim(2), b""))
+    member.detector.verdict = Verdict.PRIMARY_FAILED
+    await conclude(driver)
+    (told,) = member.conditions()
+    assert (told.kind, told.severity, told.about) == (Verdict.TAKEOVER_FAILED, Severity.CRITICAL, "b")
+    assert names.claim(2) in told.message
+    run(folder.remove(names.claim(2)))
+    await conclude(driver)
+    await until(lambda: driver.serving is not None)
+    assert (member.unasked, member.conditions()[1:]) == (None, [])
+    assert driver.serving is not None
+    driver.serving.end("the test is over")

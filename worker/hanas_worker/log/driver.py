@@ -235,7 +235,9 @@ class LogDriver:
                 accepted = await self._ways.challenge(challenge)
             if accepted:
                 await self.look()
+            state.member.unasked = None
         except FolderError as error:
+            state.member.unasked = error
             _log.warning("the takeover could not be asked for: %s", error)
         if state.member.epoch == conclusion.epoch:
             state.member.detector.fruitless(host.now)
