@@ -202,6 +202,7 @@ MUTANTS = (
         "a slot that was found is not made durable",
         "hanas_core.members.registry:Registry.slot_of",
         _one("if await self._is_for_good(own):", "if True:"),
+        story="seed 500122: a member lives in a slot that the file server forgot, and the main does not know it",
     ),
     Mutant(
         "a member goes on in a slot that was given to another",
@@ -425,6 +426,7 @@ MUTANTS = (
         "a manifest is removed whose claim is about to point to it",
         "hanas_core.upkeep.leftovers:Manifests.unnamed",
         _one("< epoch", "< epoch + 10"),
+        1000,
     ),
     Mutant(
         "an epoch rolls without a seal",

@@ -125,9 +125,8 @@ async def _snapshots(folder: Folder, report: FolderReport) -> Index:
         except FolderError as error:
             report.error(name, None, f"a damaged snapshot, which costs nothing but time: remove it ({error})")
             continue
-        if header.folder_id not in folder.ids or snapshots.name_of(header.position) != name:
-            of = f"the snapshot of folder {header.folder_id} at {header.position}"
-            report.error(name, 0, f"is {of}: remove it")
+        if snapshots.name_of(header.position) != name:
+            report.error(name, 0, f"is the snapshot at {header.position}: remove it")
             continue
         best = index
     return best

@@ -310,3 +310,14 @@ def test_a_batch_whose_records_cannot_be_read() -> None:
     (finding,) = errors(run(check(folder)))
     assert (finding.name, finding.offset) == (names.segment(1, 1), FIRST_OFFSET)
     assert "cannot be read" in finding.what
+
+
+def test_a_snapshot_under_another_ones_name_is_an_error() -> None:
+    folder = eventful(snapshot=True).folder
+    (base,) = run(folder.names(names.SNAPSHOTS))
+    other = base[:-1] + ("1" if base[-1] == "0" else "0")
+    run(folder.link(f"{names.SNAPSHOTS}/{base}", f"{names.SNAPSHOTS}/{other}"))
+    run(folder.remove(f"{names.SNAPSHOTS}/{base}"))
+    (finding,) = [finding for finding in run(check(folder)).findings if finding.severity == "error"]
+    assert (finding.name, finding.offset) == (f"{names.SNAPSHOTS}/{other}", 0)
+    assert "is the snapshot at 3/" in finding.what

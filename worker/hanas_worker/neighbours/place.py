@@ -21,6 +21,8 @@ from hanas_worker.neighbours.overseers import Rejected
 _STILL_INTERVALS = 2
 """An earlier incarnation whose counter stands still for this many presence intervals is dead, or was paused."""
 _LOOKS_PER_INTERVAL = 8
+_LEAST_MOVES = 2
+"""A counter that moved this often is that of a process that lives."""
 _TOLD_INTERVALS = 10
 """A second process with this id is told of until it has not moved for this many presence intervals."""
 
@@ -51,6 +53,8 @@ class Places:
         self._liveness = Liveness(host.timing)
         self._twin: Presence | None = None
         """The last block of another incarnation of this member."""
+        self._twin_moves = 0
+        """How often its counter was seen to increase."""
         self._twin_until = 0.0
         self.yields = False
         """This process ends because another one has its id."""
@@ -70,7 +74,7 @@ class Places:
             block = await self._own_block() or last
             if (block.incarnation, block.counter) != (last.incarnation, last.counter):
                 last, moves, since = block, moves + 1, host.now
-            if moves > 1:
+            if moves == _LEAST_MOVES:
                 raise Twin(twin(last))
 
     async def _own_block(self) -> Presence | None:
@@ -83,13 +87,18 @@ class Places:
     def notice(self, block: Presence | None) -> None:
         """Look at what stands in the own slot. Raises Twin if it is that of an older process that lives.
 
-        Of a younger one an alert tells, since that one ends.
+        Of a younger one an alert tells, since that one ends. One move is no sign of life, as above.
         """
         host, before = self._host, self._twin
         if block is None or block.incarnation == host.incarnation:
             return
-        self._twin = block
-        if before is None or before.incarnation != block.incarnation or before.counter == block.counter:
+        if before is None or before.incarnation != block.incarnation:
+            self._twin, self._twin_moves = block, 0
+            return
+        if block.counter <= before.counter:
+            return
+        self._twin, self._twin_moves = block, self._twin_moves + 1
+        if self._twin_moves < _LEAST_MOVES:
             return
         if (block.run, block.incarnation) < (host.run, host.incarnation):
             self.yields = True
