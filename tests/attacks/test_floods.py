@@ -126,7 +126,9 @@ async def test_heads_in_memory(tmp_path: Path, behind: bytes) -> None:
                 wires.append(await connect(cluster.url(main)))
                 wires[-1][1].write(head + behind)
             assert (await cluster.http.get(cluster.url(main, "/healthz"))).status_code == 200
-            assert await _resident_bytes(cluster, main) - before < 80 * MIB
+            assert await _resident_bytes(cluster, main) - before < (32 + 64) * MIB, (
+                "the budget, and what Python needs beside it"
+            )
 
 
 async def test_pipelined_requests_to_the_overseer(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """On a folder on which it cannot serve a worker says which file it is, waits for nobody, and `hanas fsck` agrees."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,7 @@ async def test_a_worker_names_the_file_that_stops_it(
     async with started("hanas-worker", tmp_path, **environment) as worker:
         await worker.says(f"{name}:")
         assert worker.process.returncode is None, worker.said
-        assert await worker.stop() in {0, 1}
+        assert await worker.stop() in {0, 1, -signal.SIGTERM}, "it goes on trying, or is about to end by itself"
     assert not any("Traceback" in line or "Error(" in line for line in worker.said), worker.said
     fsck = subprocess.run(
         [COMMANDS / "hanas", "fsck", environment["COMMUNICATION_FOLDER"]],
