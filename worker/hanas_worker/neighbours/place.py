@@ -72,7 +72,9 @@ class Places:
                 return
             await asyncio.sleep(timing.presence_interval / _LOOKS_PER_INTERVAL)
             block = await self._own_block() or last
-            if (block.incarnation, block.counter) != (last.incarnation, last.counter):
+            if block.incarnation != last.incarnation:
+                last, moves, since = block, 0, host.now
+            elif block.counter > last.counter:  # an earlier write may land once more
                 last, moves, since = block, moves + 1, host.now
             if moves == _LEAST_MOVES:
                 raise Twin(twin(last))
