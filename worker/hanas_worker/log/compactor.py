@@ -22,7 +22,7 @@ _log = logging.getLogger("hanas.worker")
 
 _REST = 3.0
 """Pause between two steps, as a multiple of the time of the last one, for the sake of commits."""
-_FIRST_WAIT, _LONGEST_WAIT = 60.0, 4 * 3600.0
+_FIRST_WAIT, _LONGEST_WAIT = 5.0, 4 * 3600.0
 """Pause after a compaction that failed, doubled by each further one: one that fails late costs two epochs. Seconds."""
 _SHARE_ON_FULL_VOLUME = 0.02
 """The share of garbage that is worth a compaction on a full volume."""
