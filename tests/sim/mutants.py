@@ -426,7 +426,7 @@ MUTANTS = (
         "a manifest is removed whose claim is about to point to it",
         "hanas_core.upkeep.leftovers:Manifests.unnamed",
         _one("< epoch", "< epoch + 10"),
-        1000,
+        story="no bug yet: a paused main tidies up while its successor is about to point to its manifest",
     ),
     Mutant(
         "an epoch rolls without a seal",

@@ -18,6 +18,7 @@ from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host import host
+from hanas_worker.log.caretaker import Caretaker
 from tests.sim.attacker import Trick
 from tests.sim.disk import Directory, Disk, pages_of
 from tests.sim.explore import lose_all
@@ -501,6 +502,26 @@ def _another_volume(story: Story) -> None:
     story.main()
 
 
+def _manifest_about_to_be_pointed_to(story: Story) -> None:
+    first = story.main()
+    story.until(lambda: _all_live(story))
+    first.pause()
+    pointing = Place("write_block", names.claim(2), role=Role.ELECT)
+    caught = [story.catch(worker, pointing, "before") for worker in story.others(first)]
+    story.until(lambda: any(done() for done in caught))
+    assert first.log is not None
+    first.resume()
+    tidying = first.loop.spawn(Caretaker(first.log.state, first.log.tenure).tidy())
+    story.until(tidying.done)
+    story.until(lambda: not first.serves)
+    for worker in story.others(first):
+        worker.mount.release()
+        worker.mount.ambushes.clear()
+    second = story.main()
+    second.kill(machine=False)
+    story.main()
+
+
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
     "seed 92: a claim is adopted, the file server forgets it, and its epoch is claimed by another one": (
         _adopted_before_it_is_durable,
@@ -561,6 +582,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM._replace(clients=0),
         ANYTHING._replace(compact_bytes=1 << 20, cache_bytes=(28 << 10,)),
         "a value is kept at hand although its key has another one by now",
+    ),
+    "no bug yet: a paused main tidies up while its successor is about to point to its manifest": (
+        _manifest_about_to_be_pointed_to,
+        CALM,
+        GROWING,
+        "a manifest is removed whose claim is about to point to it",
     ),
     "seed 101: a backup applies what an epoch begins with that nobody knows to serve": (
         _followed_before_it_serves,
