@@ -87,7 +87,7 @@ async def test_both_see_what_the_other_wrote() -> None:
 
     def answer(look: int) -> list[Presence]:
         old.see(new.shows(look))
-        return [old.shows(look // 50)]
+        return [old.shows(look // 1000)]  # slowly: the thread that looks for the word has to have its turn
 
     async with asking(new, answer) as task:
         await task
