@@ -34,7 +34,8 @@ class OverseerMetrics:
         self._rulings = Counter(
             "hanas_overseer_rulings", "Takeovers that this overseer was asked for", ["granted"], registry=self._registry
         )
-        self._streams = Gauge("hanas_overseer_event_streams", "Open event streams", registry=self._registry)
+        streams = Gauge("hanas_overseer_event_streams", "Open event streams", registry=self._registry)
+        streams.set_function(lambda: self._open_streams)
         self._registry.register(_ClusterCollector(watcher))
         self._registry.register(ConnectionsCollector({"clients": admission}))
 
@@ -49,13 +50,11 @@ class OverseerMetrics:
 
     async def counted(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield ``content``, an event stream, and count it as open meanwhile."""
-        self._streams.inc()
         self._open_streams += 1
         try:
             async for piece in content:
                 yield piece
         finally:
-            self._streams.dec()
             self._open_streams -= 1
 
     def response(self) -> Response:

@@ -8,6 +8,8 @@ from starlette.types import Receive, Send
 
 INERT = b"x-content-type-options: nosniff\r\ncontent-security-policy: sandbox; default-src 'none'\r\n"
 """Headers of whatever clients have stored or said: a browser must neither guess its type nor run anything in it."""
+LEAST_ERROR = 400
+"""The lowest status of an error."""
 STATUS_LINES = {int(status): f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 

@@ -10,13 +10,12 @@ from urllib.parse import unquote
 import httptools
 from starlette.types import ASGIApp, Message, Scope
 
-from hanas_serving.answers import STATUS_LINES
+from hanas_serving.answers import LEAST_ERROR, STATUS_LINES
 
 _log = logging.getLogger("hanas.serving")
 
 _NO_HEADER = re.compile(rb"[\r\n\0]")
 _BODILESS = frozenset({204, 304})
-_LEAST_ERROR = 400
 
 
 class Wire(Protocol):
@@ -139,7 +138,7 @@ class Cycle:
 
     def _begin(self, status: int, headers: Any) -> None:
         """Make the head. That of a stream, whose first part may take its time, is written at once."""
-        if status >= _LEAST_ERROR:
+        if status >= LEAST_ERROR:
             self._wire.refused(status)
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         for name, value in headers:

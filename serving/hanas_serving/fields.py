@@ -5,9 +5,8 @@ A list may come in several lines, which are joined; what has one value must come
 
 from collections.abc import Iterable
 
+from hanas_serving.answers import Headers
 from hanas_serving.problems import Problem
-
-Fields = list[tuple[bytes, bytes]]
 
 _LISTS = frozenset({b"if-match", b"if-none-match", b"content-encoding", b"content-digest", b"repr-digest", b"digest"})
 _SINGLE = frozenset(
@@ -42,7 +41,7 @@ def are_plain(names: frozenset[bytes], count: int) -> bool:
     return len(names) == count and names.isdisjoint(_SPECIAL)
 
 
-def merged(fields: Fields) -> Fields:
+def merged(fields: Headers) -> Headers:
     """Return each field once. Raises Problem 400 if one that has a single value came twice."""
     by_name: dict[bytes, bytes] = {}
     for name, value in fields:
@@ -64,7 +63,7 @@ def check_method(method: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
             raise Problem(400, f"{_title(name)} is not understood; nothing was done; send the method itself")
 
 
-def require_json(fields: Fields) -> None:
+def require_json(fields: Headers) -> None:
     """Raise Problem 415 unless the body is plain JSON: a page of another site can send other types without asking."""
     values = dict(fields)
     if values.get(b"content-type", b"").partition(b";")[0].strip().lower() != JSON:
@@ -72,7 +71,7 @@ def require_json(fields: Fields) -> None:
     require_identity(fields)
 
 
-def require_identity(fields: Fields) -> None:
+def require_identity(fields: Headers) -> None:
     """Raise Problem 415 for a body with a content coding."""
     coding = dict(fields).get(b"content-encoding", b"identity").strip().lower()
     if coding not in {b"identity", b""}:

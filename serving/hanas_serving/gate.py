@@ -7,8 +7,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hanas_serving import fields, principals
-from hanas_serving.answers import INERT_HEADERS, send_answer
-from hanas_serving.fields import Fields
+from hanas_serving.answers import INERT_HEADERS, Headers, send_answer
 from hanas_serving.hosts import Hosts, name_of
 from hanas_serving.principals import ANONYMOUS, Action
 from hanas_serving.problems import Problem
@@ -40,7 +39,7 @@ class Gate:
         self._hosts = hosts or Hosts()
         self.refusals = Refusals()
 
-    def is_plain(self, headers: Fields, *, anonymous: bool) -> bool:
+    def is_plain(self, headers: Headers, *, anonymous: bool) -> bool:
         """Return whether `examine` and `admit` would let these headers pass as they are, whatever the method is.
 
         ``anonymous``: no tokens are asked for.
@@ -50,7 +49,7 @@ class Gate:
             return False
         return not anonymous or names.isdisjoint(fields.BROWSERS) or self._hosts.knows(dict(headers).get(b"host", b""))
 
-    def examine(self, method: str, headers: Fields) -> Fields:
+    def examine(self, method: str, headers: Headers) -> Headers:
         """Return each field once. Raises Problem: 400, 403, 417."""
         headers = fields.merged(headers)
         fields.check_method(method, headers)

@@ -10,7 +10,7 @@ import httptools
 from starlette.types import ASGIApp
 
 from hanas_serving.admission import Admission
-from hanas_serving.answers import STATUS_LINES, Answer, Headers
+from hanas_serving.answers import LEAST_ERROR, STATUS_LINES, Answer, Headers
 from hanas_serving.asgi import Cycle, scope_of
 from hanas_serving.budget import Budget, Hold
 from hanas_serving.direct import FAILED, MOST_TARGET, Direct, Exchange, Heads
@@ -26,7 +26,6 @@ from hanas_serving.turns import Turns
 from hanas_serving.upgrades import without_offer
 
 _MOST_HEADERS = 256
-_LEAST_ERROR = 400
 _READS = frozenset({"GET", "HEAD"})
 _AT_ONCE = frozenset({"DELETE"})
 """Methods that do not wait for the end of a body."""
@@ -236,10 +235,6 @@ class Connection(Stream):
 
     # ------------------------------------------------------------------ what was received
 
-    def take_turn(self) -> None:
-        """Parse what waited for a turn."""
-        self._parse()
-
     def _parse(self) -> None:
         """Have the parser take in some pieces, and come back for more when others had their turn."""
         self._parsing, pace = True, self._pace
@@ -271,7 +266,7 @@ class Connection(Stream):
     def _parse_later(self) -> None:
         if not self._parsing and self._may_parse():
             self._parsing = True
-            self._pace.wait(self)
+            self._pace.wait(self._parse)
 
     def _may_parse(self) -> bool:
         """Return whether there is something to parse, and it is not a request that has to wait for its turn."""
@@ -421,7 +416,7 @@ class Connection(Stream):
         if self._cycle is not exchange or wire.is_closing():
             return
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
-        if answer.status >= _LEAST_ERROR:
+        if answer.status >= LEAST_ERROR:
             self.refused(answer.status)
         parts = (self._status_lines[answer.status], answer.lines, end, body)
         if len(body) > MOST_COPIED:

@@ -8,7 +8,7 @@ smaller, and others let them grow again.
 import asyncio
 import time
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
 
 _MOST_PIECES = 128
 """Heads, bodies and chunks that are parsed in one turn of the event loop, in sum."""
@@ -17,13 +17,6 @@ _LONG_SECONDS = 0.005
 """A turn should not take longer. Processor time: what others on this machine take from it says nothing of clients."""
 LOW = _MOST_PIECES // 2
 """At the latest with so many left, `Pace.arrange` is called."""
-
-
-class Waiting(Protocol):
-    """A connection with something to parse."""
-
-    def take_turn(self) -> None:
-        """Parse some of it, and take that off `Pace.left`."""
 
 
 class Pace:
@@ -35,7 +28,7 @@ class Pace:
         """Begin with a whole turn."""
         self.left = self._most = _MOST_PIECES
         """Pieces that may still be parsed in this turn."""
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
         self._coming = False
         """The next turn is arranged, or the present one is under way."""
         self._began_at = 0.0
@@ -47,9 +40,9 @@ class Pace:
             self._coming, self._began_at = True, time.thread_time()
             asyncio.get_running_loop().call_soon(self._next)
 
-    def wait(self, connection: Waiting) -> None:
-        """Give ``connection`` a turn, behind those that wait."""
-        self._waiting.append(connection)
+    def wait(self, turn: Callable[[], None]) -> None:
+        """Call ``turn``, behind those that wait. It takes what it parses off `left`."""
+        self._waiting.append(turn)
         self.arrange()
 
     def _next(self) -> None:
@@ -60,7 +53,7 @@ class Pace:
         for _ in range(len(waiting)):
             if self.left <= 0:
                 break
-            waiting.popleft().take_turn()
+            waiting.popleft()()
         self._coming = bool(waiting) or self.left <= LOW
         if self._coming:
             asyncio.get_running_loop().call_soon(self._next)

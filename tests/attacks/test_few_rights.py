@@ -13,6 +13,7 @@ import pytest
 from hanas_core.members import cluster
 from hanas_core.volume import blocking, names
 from hanas_core.volume.posix import PosixFolder
+from tests.attacks.workers import environment
 from tests.integration.waiting import eventually
 from tests.unit.worker.ports import free_port
 
@@ -27,25 +28,18 @@ async def test_it_does_not_become_the_main(tmp_path: Path) -> None:
     for box in (folder / names.MAILBOXES).iterdir():
         os.chown(box, user.pw_uid, user.pw_gid)
         box.chmod(0o644)
-    port, link_port = free_port(), free_port()
+    own = environment("w1", folder, f"http://localhost:{free_port()}")
     worker = await asyncio.create_subprocess_exec(
         "setpriv",
         "--bounding-set=-dac_override",  # root without the right to write into what belongs to others
         sys.executable,
         "-m",
         "hanas_worker",
-        env={
-            **os.environ,
-            "PORT": str(port),
-            "LINK_PORT": str(link_port),
-            "WORKER_ID": "w1",
-            "OVERSEER_IP": f"http://localhost:{free_port()}",
-            "COMMUNICATION_FOLDER": str(folder),
-        },
+        env=own,
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{own['PORT']}", trust_env=False) as http:
 
             async def told() -> bool:
                 with contextlib.suppress(httpx.HTTPError):

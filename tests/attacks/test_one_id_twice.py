@@ -1,35 +1,26 @@
 """Two processes with one `WORKER_ID`."""
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from hanas_lab.writers import Writers
+from tests.attacks.workers import environment
 from tests.integration.cluster import Cluster, running
 from tests.integration.waiting import PATIENCE_SECONDS, eventually
-from tests.unit.worker.ports import free_port
 
 pytestmark = pytest.mark.timeout(180)
 
 
 async def start_twin(cluster: Cluster, name: str) -> asyncio.subprocess.Process:
     """Start a second process with the id of a worker, on ports of its own."""
-    port, link_port = free_port(), free_port()
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "hanas_worker",
-        env={
-            **os.environ,
-            "PORT": str(port),
-            "LINK_PORT": str(link_port),
-            "WORKER_ID": name,
-            "OVERSEER_IP": cluster.lab.overseer_url,
-            "COMMUNICATION_FOLDER": str(cluster.lab.communication_folder),
-        },
+        env=environment(name, cluster.lab.communication_folder, cluster.lab.overseer_url),
         stderr=asyncio.subprocess.PIPE,
     )
 

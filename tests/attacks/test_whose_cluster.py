@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ from hanas_client import AsyncClient, Policy
 from hanas_client.errors import Unavailable
 from hanas_overseer.decisions import MOST_UNSEEN
 from tests.integration.cluster import running
-from tests.integration.programs import COMMANDS, free_port, started
+from tests.integration.programs import COMMANDS, Program, free_port, started
 from tests.integration.waiting import PATIENCE_SECONDS, eventually
 
 FOLDER = "hanas-folder"
@@ -30,6 +31,14 @@ def overseer_port() -> int:
 
 def worker_port() -> int:
     return free_port(3001, 3499, also=1000)
+
+
+def worker_on(
+    folder: Path, directory: Path, member: str, port: int, overseer_url: str
+) -> AbstractAsyncContextManager[Program]:
+    """Start a worker on ``folder``."""
+    environment = {"PORT": str(port), "WORKER_ID": member, "OVERSEER_IP": overseer_url}
+    return started("hanas-worker", directory, **environment, COMMUNICATION_FOLDER=str(folder))
 
 
 async def hanas(*arguments: str) -> tuple[int, str]:
@@ -66,14 +75,7 @@ async def test_a_worker_on_a_copied_folder_sends_nobody_to_the_original(
 
         async with (
             started("hanas-overseer", tmp_path, PORT=port, COMMUNICATION_FOLDER=str(folder)),
-            started(
-                "hanas-worker",
-                tmp_path,
-                PORT=str(own),
-                OVERSEER_IP=overseer_url,
-                WORKER_ID="newcomer",
-                COMMUNICATION_FOLDER=str(folder),
-            ),
+            worker_on(folder, tmp_path, "newcomer", own, overseer_url),
         ):
             await eventually(written)
             assert seen == {201, 503}
@@ -94,14 +96,7 @@ async def test_a_copied_folder_is_adopted_and_the_original_is_not(tmp_path: Path
         base, overseer_url = f"http://localhost:{own}", f"http://localhost:{port}"
         async with (
             started("hanas-overseer", tmp_path, PORT=port, COMMUNICATION_FOLDER=str(folder)) as overseer,
-            started(
-                "hanas-worker",
-                tmp_path,
-                PORT=str(own),
-                OVERSEER_IP=overseer_url,
-                WORKER_ID="worker-1",
-                COMMUNICATION_FOLDER=str(folder),
-            ) as worker,
+            worker_on(folder, tmp_path, "worker-1", own, overseer_url) as worker,
         ):
             await worker.says("serving epoch")
             answer = await http.get(f"{base}/v1/kv/key")

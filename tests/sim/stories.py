@@ -20,7 +20,7 @@ from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host import host
 from hanas_worker.log.caretaker import Caretaker
 from tests.sim.attacker import Trick
-from tests.sim.disk import Directory, Disk, pages_of
+from tests.sim.disk import Directory, Disk, Inode, pages_of
 from tests.sim.explore import lose_all
 from tests.sim.mount import Call
 from tests.sim.network import Answer
@@ -316,11 +316,17 @@ def _followed_before_it_serves(story: Story) -> None:
     story.main()
 
 
-def _corrupt_below_a_cut(story: Story) -> None:
-    first = story.main()
+def _first_segment(story: Story) -> Inode:
+    """Wait until the first segment has some batches, and return it."""
     segment = story.disk.find(names.segment(1, 1))
     assert segment is not None
     story.until(lambda: len(story.faults.pages_before_a_batch(segment, 1, 1)) > 1)
+    return segment
+
+
+def _corrupt_below_a_cut(story: Story) -> None:
+    first = story.main()
+    segment = _first_segment(story)
     first.kill(machine=False)
     story.main()
     for worker in story.workers.values():
@@ -362,9 +368,7 @@ def _invented_commit_position(story: Story) -> None:
 
 def _corrupt_and_restored(story: Story) -> None:
     main = story.main()
-    segment = story.disk.find(names.segment(1, 1))
-    assert segment is not None
-    story.until(lambda: len(story.faults.pages_before_a_batch(segment, 1, 1)) > 1)
+    segment = _first_segment(story)
     for worker in story.workers.values():
         worker.kill(machine=False)
     page = story.faults.pages_before_a_batch(segment, 1, 1)[0]

@@ -66,12 +66,12 @@ async def promote(  # noqa: PLR0913  # each is a fact of its own
         replica.take(step)
         progress(f"replaying {step.applied}")
 
-    if predecessor == 0:
-        replica.forget()
     reader = LogReader(folder, replica.cache_bytes)
     beyond, cuts = await _read(
         reader, predecessor, claim.epoch, replica.applied, commit_position, install=replica.install, take=take
     )
+    if predecessor == 0:
+        replica.forget()
     replayed = clock()
     progress("re-logging")
     log = await EpochLog.start(folder, claim.folder_id, claim.epoch, spare, segment_bytes)

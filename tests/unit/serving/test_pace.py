@@ -31,14 +31,14 @@ class Crowd:
         end = time.thread_time() + count * self.seconds
         while time.thread_time() < end:
             pass
-        self.pace.wait(self)
+        self.pace.wait(self.take_turn)
 
 
 async def test_long_turns_make_the_next_ones_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     pace = Pace()
     crowd = Crowd(pace)
     crowd.seconds = 0.002
-    pace.wait(crowd)
+    pace.wait(crowd.take_turn)
     await until(lambda: len(crowd.turns) > 20)
     assert crowd.turns[0] == 128
     assert max(crowd.turns[8:]) <= 4

@@ -105,14 +105,15 @@ class Host:
 
     def others(self) -> list[Presence]:
         """Return the other members that are alive and have not left."""
-        return [other for other in self.peers.alive(self.now, self._peer_silence) if not other.left]
+        return [other for other in self.peers.alive(self.now, self.peer_silence) if not other.left]
 
     def link_peers(self) -> dict[LinkPeer, bool]:
         """Return who gets keep-alives, and whether it is alive."""
-        return self.peers.link_peers(self.now, self._peer_silence)
+        return self.peers.link_peers(self.now, self.peer_silence)
 
     @property
-    def _peer_silence(self) -> float:
+    def peer_silence(self) -> float:
+        """How long a counter may stand still before its member counts as gone, seconds."""
         return SILENT_INTERVALS * self.timing.presence_interval
 
     # ------------------------------------------------------------------ lanes

@@ -11,8 +11,6 @@ from hanas_worker.log.tenure import Tenure
 
 LOOKS = 10
 """How often a main looks for leftovers within the time after which it removes them."""
-_UNSEEN = 3.0
-"""Where the mailboxes were last read this many presence intervals ago, nobody can be seen to live."""
 
 
 class Caretaker:
@@ -35,7 +33,7 @@ class Caretaker:
     async def tidy(self) -> None:
         """Remove what is nobody's by now; to be called `LOOKS` times in `leftovers_after`. Raises FolderError."""
         host, service = self._host, self._state.service
-        within = _UNSEEN * host.timing.presence_interval
+        within = host.peer_silence  # where the mailboxes were not read for so long, nobody can be seen to live
         if self._service is not service or host.now - host.peers.read_at > within:
             self._service = service
             self._begin()

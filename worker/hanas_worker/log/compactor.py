@@ -67,7 +67,7 @@ class Compactor:
             return
         if self._host.now < self._not_before:
             if self._last_error is not None:
-                raise type(self._last_error)(str(self._last_error))  # it still stands
+                raise self._last_error.with_traceback(None)  # it still stands
             return
         if (plan := await self._plan(service)) is None:
             return

@@ -302,10 +302,7 @@ class Tenure:
         wanted = self._pace.wanted(host.now) if serving else 1
         if 1 <= len(self._spares) < wanted:
             with contextlib.suppress(NoSpace):
-                size = host.settings.segment_bytes
-                self._add_spare(
-                    await self._prepared(size, keep_free=Room(2 * size, _FOR_OTHERS_FILES), duty=Duty.STOCK)
-                )
+                self._add_spare(await self._prepared(host.settings.segment_bytes, self._for_others, Duty.STOCK))
                 self._state.wakers[Duty.STOCK].set()
         elif len(self._spares) > wanted and (self._pace.idle(host.now) or not serving):
             await self.discard(self._spares.pop(0))
@@ -381,12 +378,16 @@ class Tenure:
         with contextlib.suppress(FolderError):
             await self._host.in_lane(Duty.REMOVE, self._host.folder.remove(spare))
 
+    @property
+    def _for_others(self) -> Room:
+        """What a main leaves free: for compaction, and for a worker that starts anew."""
+        if self._state.service is None:
+            return NOTHING
+        return Room(2 * self._host.settings.segment_bytes, _FOR_OTHERS_FILES)
+
     async def _make_space(self) -> str:
-        size, service = self._host.settings.segment_bytes, self._state.service
         try:
-            # What a main leaves free is for compaction, and for a worker that starts anew.
-            kept = NOTHING if service is None else Room(2 * size, _FOR_OTHERS_FILES)
-            return await self._prepared(size, kept)
+            return await self._prepared(self._host.settings.segment_bytes, self._for_others)
         except NoSpace:
             if (service := self._state.service) is not None and service.log.spare is None:
                 self._full(service)

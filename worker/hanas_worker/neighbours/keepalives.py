@@ -179,7 +179,6 @@ class Sender:
         self._interval = interval
         self._answered = answered
         self._ways: dict[LinkPeer, _Way] = {}
-
         self._echoes: dict[str, int] = {}
         """The last time that each peer answered with, by its key."""
 

@@ -31,6 +31,34 @@ class Twin(Exception):
     """Another process with this worker's id lives, and was there first. One line for people."""
 
 
+class _Moves:
+    """How often the counter of one incarnation was seen to increase.
+
+    One move is no sign of life: it may be the write that was under way when the process was killed. That write may
+    land again, which is no move.
+    """
+
+    def __init__(self) -> None:
+        self.block: Presence | None = None
+        """The newest block of the incarnation that was seen last."""
+        self._count = 0
+
+    @property
+    def prove_life(self) -> bool:
+        return self._count >= _LEAST_MOVES
+
+    def see(self, block: Presence) -> bool:
+        """Take note of a block; return whether it is newer, or another incarnation's."""
+        before = self.block
+        if before is None or before.incarnation != block.incarnation:
+            self.block, self._count = block, 0
+        elif block.counter > before.counter:
+            self.block, self._count = block, self._count + 1
+        else:
+            return False
+        return True
+
+
 class _Desk:
     """What a thread needs to look for slots."""
 
@@ -51,33 +79,29 @@ class Places:
         self._host = host
         self._desk = host.new_lane(Duty.ARRIVE).owning(lambda: _Desk(host.folder))
         self._liveness = Liveness(host.timing)
-        self._twin: Presence | None = None
-        """The last block of another incarnation of this member."""
-        self._twin_moves = 0
-        """How often its counter was seen to increase."""
+        self._twin = _Moves()
+        """Of another incarnation of this member."""
         self._twin_until = 0.0
         self.yields = False
         """This process ends because another one has its id."""
 
     async def wait_for_earlier_run(self) -> None:
-        """Return when the last incarnation of this member has left, or stands still. Raises Twin, FolderError.
-
-        One move is no sign of life: it may be the write that was under way when the process was killed.
-        """
+        """Return when the last incarnation of this member has left, or stands still. Raises Twin, FolderError."""
         host, timing = self._host, self._host.timing
-        last, moves, since = await self._own_block(), 0, host.now
-        while last is not None and not last.left:
+        moves, since = _Moves(), host.now
+        while True:
+            block = await self._own_block()
+            if block is not None and moves.see(block):
+                since = host.now
+            last = moves.block
+            if last is not None and moves.prove_life:
+                raise Twin(twin(last))
+            if last is None or last.left:
+                return
             host.run = last.run + 1
             if host.now - since >= _STILL_INTERVALS * timing.presence_interval:
                 return
             await asyncio.sleep(timing.presence_interval / _LOOKS_PER_INTERVAL)
-            block = await self._own_block() or last
-            if block.incarnation != last.incarnation:
-                last, moves, since = block, 0, host.now
-            elif block.counter > last.counter:  # an earlier write may land once more
-                last, moves, since = block, moves + 1, host.now
-            if moves == _LEAST_MOVES:
-                raise Twin(twin(last))
 
     async def _own_block(self) -> Presence | None:
         registrations, presences = await self._look()
@@ -89,18 +113,12 @@ class Places:
     def notice(self, block: Presence | None) -> None:
         """Look at what stands in the own slot. Raises Twin if it is that of an older process that lives.
 
-        Of a younger one an alert tells, since that one ends. One move is no sign of life, as above.
+        Of a younger one an alert tells, since that one ends.
         """
-        host, before = self._host, self._twin
+        host = self._host
         if block is None or block.incarnation == host.incarnation:
             return
-        if before is None or before.incarnation != block.incarnation:
-            self._twin, self._twin_moves = block, 0
-            return
-        if block.counter <= before.counter:
-            return
-        self._twin, self._twin_moves = block, self._twin_moves + 1
-        if self._twin_moves < _LEAST_MOVES:
+        if not (self._twin.see(block) and self._twin.prove_life):
             return
         if (block.run, block.incarnation) < (host.run, host.incarnation):
             self.yields = True
@@ -110,7 +128,8 @@ class Places:
     @property
     def twin(self) -> str:
         """What to tell of a younger process with this worker's id that lives; empty if there is none."""
-        return twin(self._twin) if self._twin is not None and self._host.now < self._twin_until else ""
+        block = self._twin.block
+        return twin(block) if block is not None and self._host.now < self._twin_until else ""
 
     async def register(self, arrival: Arrival) -> int:
         """Return this worker's slot, giving it one if it has none. Raises Rejected, NoSlot and other FolderErrors.
