@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.faults import campaign, report
 from bench.faults.campaign import Round, Stuck
 from bench.faults.soak import soak
-from bench.faults.world import enter_namespaces, world
+from bench.faults.world import Conditions, enter_namespaces, world
 
 from hanas_lab import history
 from hanas_lab.audit import judge
@@ -33,6 +33,9 @@ def main() -> int:
     parser.add_argument("--only", metavar="KIND", action="append", default=[], help="only this kind of other fault")
     parser.add_argument("--minutes", type=float, default=120.0, help="the most minutes (120)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the faults (1)")
+    parser.add_argument("--preset", choices=("lan", "cloud"), default="lan", help="timings of the cluster (lan)")
+    parser.add_argument("--hold", type=float, default=0.0, help="the least seconds of a fault of the folder (0)")
+    parser.add_argument("--slowness", type=float, default=1.0, help="how many times slower this machine is (1)")
     parser.add_argument("--lossy-minutes", type=float, default=0.0, help="instead, only a lossy link for this long")
     parser.add_argument("--reports", type=Path, default=Path("reports/faults"), help="directory for the reports")
     arguments = parser.parse_args()
@@ -55,9 +58,11 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
         result = "ok   " if played.correct else "WRONG"
         took = "" if played.detected is None else f"  detected {played.detected:.3f} s"
         took += "" if played.failover is None else f"  failover {played.failover:.3f} s"
-        print(f"{len(rounds):4} {result} {played.fault}: {played.concluded}{took}", flush=True)
+        took += "" if played.back is None else f"  written after {played.written} s, back after {played.back} s"
+        print(f"{len(rounds):4} {result} {played.fault}: {played.concluded}{took} {played.words}", flush=True)
 
-    async with world(directory) as cluster:
+    conditions = Conditions(arguments.preset, arguments.hold, arguments.slowness)
+    async with world(directory, conditions) as cluster:
         chance = random.Random(arguments.seed)
         faults = campaign.plan(arguments.kills, arguments.faults, cluster.able, chance, arguments.only)
         able = sorted(cluster.able)
@@ -67,9 +72,12 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
         except (Stuck, TimeoutError) as error:
             stuck = str(error) or "no answer came in time"
             print(f"STUCK: {stuck}", flush=True)
+        if stuck or not all(played.correct for played in rounds):
             for log in campaign.logs_of(cluster):
                 shutil.copy(log, arguments.reports / log.name)
         await cluster.clients.stop()
+        if not stuck:
+            await cluster.cold_start()
         values = {} if stuck else await cluster.clients.last_values()
         operations = cluster.clients.history
         history.write(arguments.reports / "history.jsonl", operations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from bench.faults.world import World
 
 from hanas_client.documents import Takeover
 from hanas_client.errors import HanasError
+from hanas_lab.history import Action
 
 _LOOK_SECONDS = 0.03
 _PATIENCE_SECONDS = 15.0
@@ -23,7 +25,7 @@ _PATIENCE_SECONDS = 15.0
 _WATCH_SECONDS = 1.5
 """The time without a verdict in a healthy cluster."""
 _HOLD_SECONDS = 0.5
-"""The time without a takeover after a verdict."""
+"""The least time without a takeover after a verdict."""
 _SETTLE_SECONDS = 90.0
 _NOTHING = "nothing"
 
@@ -42,6 +44,18 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     split: dict[str, float] | None
     """The parts of that time, by the new main: detection, claim, replay."""
     words: str = ""
+    silence: float | None = None
+    """The longest time without an acknowledged write, from the injection to a healthy cluster."""
+    written: float | None = None
+    """From the return of the volume to the next acknowledged write."""
+    back: float | None = None
+    """From the return of the volume to a healthy cluster."""
+    by_hand: bool = False
+    """Whether a process had to be started or continued for that."""
+    deaf: tuple[str, ...] = ()
+    """Workers that ran and did not answer."""
+    pause: float = 0.0
+    """The longest pause of the campaign's own process: one of the machine."""
 
 
 class Stuck(Exception):
@@ -73,12 +87,35 @@ async def run(
         backups = [name for name in world.names if name != main]
         chance.shuffle(backups)
         highest = await _highest(world)
-        rounds.append(await _play(world, fault, Scene(main, *backups)))
-        await world.mend()
-        await settle(world)
-        rounds[-1] = await _afterwards(world, fault, rounds[-1], highest)
+        rounds.append(await _round(world, fault, Scene(main, *backups), highest))
         report(rounds[-1])
     return rounds
+
+
+async def _round(world: World, fault: Fault, scene: Scene, highest: int) -> Round:
+    world.pulse.take()
+    first, began = len(world.clients.history), time.monotonic()
+    played = await _play(world, fault, scene)
+    by_hand = world.running() != world.names
+    returned = await world.mend()
+    await settle(world)
+    healthy = time.monotonic()
+    await world.clients.more(1)
+    played = await _afterwards(world, fault, played, highest)
+    calls = world.clients.history[first:]
+    acknowledged = sorted(call.end for call in calls if call.kind is Action.PUT and call.end)
+    silences = itertools.pairwise([began, *acknowledged])
+    deaf, pause = world.pulse.take()
+    return msgspec.structs.replace(
+        played,
+        silence=round(max(after - before for before, after in silences), 3),
+        written=round(min(end for end in acknowledged if end > returned) - returned, 3),
+        back=round(healthy - returned, 3),
+        by_hand=by_hand,
+        deaf=deaf,
+        pause=pause,
+        correct=played.correct and not deaf,
+    )
 
 
 async def _highest(world: World) -> int:
@@ -105,8 +142,9 @@ async def _afterwards(world: World, fault: Fault, played: Round, before: int) ->
 async def settle(world: World) -> str:
     """Wait until one main serves and every other worker reports Healthy; return the main."""
     statuses: list[object] = []
+    patience = _SETTLE_SECONDS * world.conditions.slowness
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SETTLE_SECONDS):
+        async with asyncio.timeout(patience):
             while True:
                 answers = [await world.status(name) for name in world.names]
                 statuses = [status and (status["role"], status["verdict"], status["epoch"]) for status in answers]
@@ -119,8 +157,13 @@ async def settle(world: World) -> str:
                     and len({status["epoch"] for status in present}) == 1
                 ):
                     return str(mains[0])
-                await asyncio.sleep(_LOOK_SECONDS)
-    raise Stuck(f"not healthy within {_SETTLE_SECONDS:.0f} s: {statuses}")
+                await _rest(world)
+    raise Stuck(f"not healthy within {patience:.0f} s: {statuses}")
+
+
+async def _rest(world: World) -> None:
+    """Wait between two looks."""
+    await asyncio.sleep(_LOOK_SECONDS * world.conditions.slowness)
 
 
 async def _play(world: World, fault: Fault, scene: Scene) -> Round:
@@ -128,15 +171,18 @@ async def _play(world: World, fault: Fault, scene: Scene) -> Round:
     epoch = 0 if status is None else int(status["epoch"])
     began, wall = time.monotonic(), time.time()
     await fault.inject(world, scene)
-    if fault.takeover:
-        return await _expect_takeover(world, fault, epoch, began, wall)
-    return await _expect_none(world, fault, scene, epoch, began)
+    if not fault.takeover:
+        return await _expect_none(world, fault, scene, epoch, began)
+    played = await _expect_takeover(world, fault, epoch, began, wall)
+    if fault.needs:
+        await asyncio.sleep(max(0.0, began + world.conditions.hold - time.monotonic()))
+    return played
 
 
 async def _expect_takeover(world: World, fault: Fault, epoch: int, began: float, wall: float) -> Round:
     failover = None
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_PATIENCE_SECONDS * world.conditions.slowness):
             failover = await world.clients.acknowledged_after(epoch) - began
     await world.start_overseer()
     entry = await _takeover_after(world, epoch) if failover is not None else None
@@ -158,7 +204,7 @@ async def _expect_takeover(world: World, fault: Fault, epoch: int, began: float,
 
 
 async def _takeover_after(world: World, epoch: int) -> Takeover | None:
-    async with asyncio.timeout(_PATIENCE_SECONDS):
+    async with asyncio.timeout(_PATIENCE_SECONDS * world.conditions.slowness):
         while True:
             with contextlib.suppress(HanasError):
                 later = await _takeovers(world, epoch)
@@ -166,7 +212,7 @@ async def _takeover_after(world: World, epoch: int) -> Takeover | None:
                     return later[0]
                 if later and later[-1].epoch > later[0].epoch:
                     return later[0]  # it never served
-            await asyncio.sleep(_LOOK_SECONDS)
+            await _rest(world)
 
 
 async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, began: float) -> Round:
@@ -177,7 +223,8 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
     wrong: str | None = None
     highest, words = epoch, ""
     detected: float | None = None
-    end = began + (_WATCH_SECONDS if healthy else _PATIENCE_SECONDS)
+    hold, patience = world.conditions.hold, _PATIENCE_SECONDS * world.conditions.slowness
+    end = began + (max(_WATCH_SECONDS, hold) if healthy else patience)
     while (now := time.monotonic()) < end and wrong is None:
         for name in observers:
             status = await world.status(name)
@@ -196,8 +243,8 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
                 epoch = highest if wrong is None else epoch
         if detected is None and not healthy and len(verdicts) == len(observers):
             detected = round(time.monotonic() - began, 4)
-            end = min(end, now + _HOLD_SECONDS)
-        await asyncio.sleep(_LOOK_SECONDS)
+            end = max(now + _HOLD_SECONDS, began + hold)
+        await _rest(world)
     if wrong == "takeover":
         entry = await _takeover_after(world, epoch)
         words = "" if entry is None else f"{entry.verdict}: {entry.words}"

@@ -11,7 +11,7 @@ from bench.faults.catalogue import CATALOGUE, KILL
 
 from hanas_lab.audit import Judgement
 
-ALL = frozenset({"network", "mounts", "volume"})
+ALL = frozenset({"network", "mounts", "ways", "volume", "server"})
 
 
 def played(fault: str, concluded: str, **changes: object) -> Round:
