@@ -17,6 +17,7 @@ from bench.faults.world import World
 
 from hanas_client.documents import Takeover
 from hanas_client.errors import HanasError
+from hanas_core.members.timing import PRESETS
 from hanas_lab.history import Action
 
 _LOOK_SECONDS = 0.03
@@ -27,6 +28,8 @@ _WATCH_SECONDS = 1.5
 _HOLD_SECONDS = 0.5
 """The least time without a takeover after a verdict."""
 _SETTLE_SECONDS = 90.0
+HEALED_SECONDS = 10.0
+"""The longest time from the return of a volume to a healthy cluster."""
 _NOTHING = "nothing"
 
 
@@ -52,10 +55,19 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     """From the return of the volume to a healthy cluster."""
     by_hand: bool = False
     """Whether a process had to be started or continued for that."""
+    gave_up: bool = False
+    """Whether the main ended its epoch by itself, where no takeover was due: then one is."""
     deaf: tuple[str, ...] = ()
     """Workers that ran and did not answer."""
     pause: float = 0.0
     """The longest pause of the campaign's own process: one of the machine."""
+    excused: bool = False
+    """Whether it was longer than the patience of the workers: then wrong verdicts and late returns are its work."""
+
+    @property
+    def late(self) -> bool:
+        """Whether the cluster needed too long after the volume had returned."""
+        return self.back is not None and self.back > HEALED_SECONDS and not self.by_hand
 
 
 class Stuck(Exception):
@@ -97,11 +109,13 @@ async def _round(world: World, fault: Fault, scene: Scene, highest: int) -> Roun
     first, began = len(world.clients.history), time.monotonic()
     played = await _play(world, fault, scene)
     by_hand = world.running() != world.names
+    gave_up = await _gave_up(world, scene.main, highest)
     returned = await world.mend()
+    gave_up = not fault.takeover and (gave_up or await _gave_up(world, scene.main, highest))
     await settle(world)
     healthy = time.monotonic()
     await world.clients.more(1)
-    played = await _afterwards(world, fault, played, highest)
+    played = await _afterwards(world, played, highest, due=fault.takeover or gave_up)
     calls = world.clients.history[first:]
     acknowledged = sorted(call.end for call in calls if call.kind is Action.PUT and call.end)
     silences = itertools.pairwise([began, *acknowledged])
@@ -112,8 +126,10 @@ async def _round(world: World, fault: Fault, scene: Scene, highest: int) -> Roun
         written=round(min(end for end in acknowledged if end > returned) - returned, 3),
         back=round(healthy - returned, 3),
         by_hand=by_hand,
+        gave_up=gave_up,
         deaf=deaf,
         pause=pause,
+        excused=pause > PRESETS[world.conditions.preset].suspect_after,
         correct=played.correct and not deaf,
     )
 
@@ -128,11 +144,16 @@ async def _takeovers(world: World, epoch: int) -> list[Takeover]:
     return [entry for entry in await world.client.takeovers() if entry.epoch > epoch and entry.why != "compaction"]
 
 
-async def _afterwards(world: World, fault: Fault, played: Round, before: int) -> Round:
+async def _gave_up(world: World, main: str, epoch: int) -> bool:
+    """Return whether the main of `epoch` ended it although nobody followed: a write failed, or hung for too long."""
+    status = await world.status(main)
+    return status is not None and status["role"] != "main" and int(status["epoch"]) <= epoch
+
+
+async def _afterwards(world: World, played: Round, before: int, *, due: bool) -> Round:
     """Count an unexpected takeover, also one during the repair."""
-    due = 1 if fault.takeover and played.concluded != _NOTHING else 0
     later = await _takeovers(world, before)
-    if len(later) <= due:
+    if len(later) <= (due and played.concluded != _NOTHING):
         return played
     last = later[-1]
     words = f"{played.words} Then, without need: {last.verdict}: {last.words}".strip()

@@ -38,6 +38,7 @@ _ENVIRONMENT = {
 _VOLUME = "8G"
 _START_SECONDS = 30.0
 _REST_SECONDS = 0.04
+_STATUS_SECONDS = 0.5
 _BALLAST = ".ballast"
 
 
@@ -50,6 +51,8 @@ class Conditions:
     """How long at least a fault of the folder lasts, seconds."""
     slowness: float = 1.0
     """How many times slower than usual the machine is: clients rest so much longer, and all waits are longer."""
+    clients: int = 3
+    """So many write, and so many read."""
 
 
 @dataclass(slots=True)
@@ -94,9 +97,10 @@ class World:
         return running(self.lab)
 
     async def status(self, name: str) -> dict[str, Any] | None:
-        """Return the status of a worker, None without an answer within half a second."""
+        """Return the status of a worker, None without an answer within half a second on a usual machine."""
+        patience = _STATUS_SECONDS * self.conditions.slowness
         try:
-            response = await self.http.get(f"{self.lab.urls[name]}/v1/status", timeout=0.5)
+            response = await self.http.get(f"{self.lab.urls[name]}/v1/status", timeout=patience)
         except httpx.HTTPError:
             return None
         document: dict[str, Any] = response.json()
@@ -237,11 +241,15 @@ async def world(
         policy = Policy(deadline=60.0, read=1.0 * conditions.slowness)
         client = await stack.enter_async_context(AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=policy))
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        clients = await stack.enter_async_context(Clients(client, rest=_REST_SECONDS * conditions.slowness))
+        clients = await stack.enter_async_context(_clients(client, conditions))
         for view in views.values():
             stack.callback(view.go_on)  # so that the workers can stop
         pulse = await stack.enter_async_context(Pulse(lab, http))
         yield World(lab, client, http, clients, pulse, conditions, bridge, views, export, volume, small)
+
+
+def _clients(client: AsyncClient, conditions: Conditions) -> Clients:
+    return Clients(client, conditions.clients, conditions.clients, _REST_SECONDS * conditions.slowness)
 
 
 async def _small_volume(image: Path, point: Path) -> bool:

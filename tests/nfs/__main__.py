@@ -24,6 +24,7 @@ from tests.nfs import parts, together
 
 VERSIONS = ("3", "4.1", "4.2", "4.2-plain", "4.2-softerr")
 """`plain`: without delegations. `softerr`: an operation fails with ETIMEDOUT after 6 s instead of waiting for ever."""
+_FAULTS = "--kills 3 --faults 22 --hold 20 --clients 2 --strict"
 _MOUNTS = 4
 """One for each worker, and one for the overseer and the tests."""
 _VARIANTS = {
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--versions", nargs="+", default=VERSIONS[:4], choices=VERSIONS, help="%(default)s")
     parser.add_argument("--parts", nargs="+", default=tuple(parts.PARTS), choices=tuple(parts.PARTS))
     parser.add_argument("--tests", nargs="+", default=["tests/integration"], help="integration tests (all)")
-    parser.add_argument("--faults", default="--kills 3 --faults 42 --hold 20", help="for bench.faults (%(default)s)")
+    parser.add_argument("--faults", default=_FAULTS, help="for bench.faults, behind the kinds of NFS (%(default)s)")
     parser.add_argument("--preset", default="cloud", choices=("lan", "cloud"), help="timings (cloud)")
     parser.add_argument("--slowness", type=float, default=3.0, help="how many times slower the machine is (3)")
     parser.add_argument("--time-limit", type=float, default=3600, help="of each machine, seconds (3600)")
@@ -49,7 +50,7 @@ def main() -> int:
     if given.machine is None:
         return parts.run(given)
     failed = [version for version in given.versions if not _boot(given, version)]
-    print(together.write(given.reports))
+    print(together.write(given.reports, given.versions))
     print(f"failed: {', '.join(failed) or 'nothing'}")
     return 1 if failed else 0
 
@@ -57,6 +58,8 @@ def main() -> int:
 def _boot(given: argparse.Namespace, version: str) -> bool:
     reports: Path = given.reports / version
     reports.mkdir(parents=True, exist_ok=True)
+    for earlier in (*reports.glob("*.json"), *reports.glob("*.log")):
+        earlier.unlink()
     number, _, variant = version.partition("-")
     machine = [*shlex.split(given.machine), "--vers", number, *_VARIANTS[variant], "--mounts", str(_MOUNTS)]
     machine += ["--disk", "memory", "--time-limit", str(given.time_limit), "--out", str(reports), "--"]

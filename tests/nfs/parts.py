@@ -20,6 +20,21 @@ _TEST_SECONDS = 120
 # They bring a small volume of their own, which is none of NFS; the campaign fills the export.
 _NOT_ON_NFS = ("tests/integration/test_full_volume.py", "tests/integration/test_full_directory.py")
 
+KINDS = (
+    "main stopped",
+    "main's folder hung",
+    "main's and a backup's folder hung",
+    "backup's folder hung",
+    "backup's folder hung, main killed",
+    "both backups' folders hung",
+    "server stopped",
+    "server crashed and rebooted",
+    "server slow by 100 ms",
+    "export read-only",
+    "volume full",
+)
+"""The faults that differ on NFS; the others are those of links and processes."""
+
 
 def _folder(given: argparse.Namespace) -> Sequence[str]:
     return *_PYTEST, f"--timeout={_TEST_SECONDS * given.slowness}", "tests/nfs"
@@ -34,7 +49,8 @@ def _integration(given: argparse.Namespace) -> Sequence[str]:
 
 def _faults(given: argparse.Namespace) -> Sequence[str]:
     conditions = ("--preset", given.preset, "--slowness", str(given.slowness), "--reports", str(given.reports))
-    return sys.executable, "-m", "bench.faults", *conditions, *shlex.split(given.faults)
+    kinds = [f"--only={kind}" for kind in KINDS]
+    return sys.executable, "-m", "bench.faults", *conditions, *kinds, *shlex.split(given.faults)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Sequence[str]]] = {

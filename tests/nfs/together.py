@@ -6,36 +6,43 @@ import json
 from pathlib import Path
 from typing import Any
 
-_HEALED_SECONDS = 10.0
+from bench.faults import report
+
+_COLUMNS = ("verdicts right", "excused", "takeovers for nothing", "late", "deaf", "lost", "operations", "parts")
 
 
-def write(reports: Path) -> str:
+def write(reports: Path, versions: list[str]) -> str:
     """Write `nfs.md` and return it."""
-    lines = [
-        "# On NFS",
-        "",
-        "| version | verdicts right | takeovers for nothing | lost | operations | parts |",
-        "|---" * 6 + "|",
-    ]
-    campaigns = {path.parent.name: json.loads(path.read_text()) for path in sorted(reports.glob("*/faults.json"))}
-    for version, campaign in campaigns.items():
-        lines.append(_line(reports / version, version, campaign["summary"]))
-    for version, campaign in campaigns.items():
-        lines += ["", f"## NFS {version}", "", *_table(campaign["rounds"])]
-    text = "\n".join(lines) + "\n"
+    lines = ["# On NFS", "", "| version | " + " | ".join(_COLUMNS) + " |", "|---" * (len(_COLUMNS) + 1) + "|"]
+    tables: list[str] = []
+    for version in versions:
+        parts, campaign = (_read(reports / version / name) for name in ("parts.json", "faults.json"))
+        lines.append(_line(version, parts, campaign.get("summary")))
+        if campaign:
+            tables += [
+                "",
+                f"## NFS {version}",
+                "",
+                campaign["summary"]["machine"],
+                "",
+                *report.overview(campaign["summary"]),
+            ]
+    text = "\n".join([*lines, *tables]) + "\n"
     (reports / "nfs.md").write_text(text, encoding="utf-8")
     return text
 
 
-def _line(directory: Path, version: str, summary: dict[str, Any]) -> str:
-    parts = json.loads((directory / "parts.json").read_text()) if (directory / "parts.json").exists() else {}
-    said = ", ".join(f"{name} {'ok' if not part['exit code'] else 'FAILED'}" for name, part in parts.items())
+def _read(path: Path) -> dict[str, Any]:
+    """Return the document, empty if that part did not run to its end."""
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return document
+
+
+def _line(version: str, parts: dict[str, Any], summary: dict[str, Any] | None) -> str:
+    said = ", ".join(f"{name} {'failed' if part['exit code'] else 'ok'}" for name, part in parts.items())
+    if summary is None:
+        return f"| {version} |" + " |" * (len(_COLUMNS) - 1) + f" {said} |"
     order = "linearizable" if summary["linearizable"] else "NOT linearizable"
-    return (
-        f"| {version} | {summary['right']} of {summary['faults']} | {summary['false takeovers']} "
-        f"| {summary['lost writes']} | {summary['operations']}, {order} | {said} |"
-    )
-
-
-def _table(rounds: list[dict[str, Any]]) -> list[str]:
-    return [str(played["fault"]) for played in rounds]
+    cells = [f"{summary['right']} of {summary['faults']}", *(summary[name] for name in ("excused", "false takeovers"))]
+    cells += [summary["late"], summary["deaf"], summary["lost writes"], f"{summary['operations']}, {order}", said]
+    return f"| {version} | " + " | ".join(map(str, cells)) + " |"
