@@ -46,7 +46,9 @@ class Fault:
     """The workers that must reach a right verdict, if no takeover is due."""
     needs: frozenset[str] = frozenset()
     """What must be possible: `network`: packets are dropped; `mounts`: one worker's mount breaks or is read-only;
-    `ways`: one worker's folder hangs; `volume`: the volume is filled; `server`: that of NFS fails."""
+    `ways`: one worker's folder hangs, `hard`: for ever, `soft`: until an operation on it fails; `volume`: the volume is
+    filled; `server`: that of NFS fails.
+    """
 
 
 async def _kill_main(world: World, scene: Scene) -> None:
@@ -175,7 +177,7 @@ def _main_and_backup(scene: Scene) -> tuple[str, ...]:
 
 
 _PACKETS, _MOUNTS, _WAYS = frozenset({"network"}), frozenset({"mounts"}), frozenset({"ways"})
-_SERVER = frozenset({"server"})
+_HARD, _SOFT, _SERVER = frozenset({"ways", "hard"}), frozenset({"ways", "soft"}), frozenset({"server"})
 
 KILL = Fault("main killed", _kill_main, _of(FAILED), takeover=True)
 """Its failover time is the benchmark."""
@@ -183,9 +185,17 @@ KILL = Fault("main killed", _kill_main, _of(FAILED), takeover=True)
 CATALOGUE = (
     Fault("main stopped", _stop_main, _of(FAILED), takeover=True),
     Fault("main terminated", _hand_over, _of(HANDED_OVER), takeover=True),
-    Fault("main's folder hung", _folder(_main, "hung"), _of(WEDGED), takeover=True, needs=_WAYS),
+    Fault("main's folder hung", _folder(_main, "hung"), _of(WEDGED), takeover=True, needs=_HARD),
     Fault(
-        "main's and a backup's folder hung", _folder(_main_and_backup, "hung"), _of(WEDGED), takeover=True, needs=_WAYS
+        "main's and a backup's folder hung", _folder(_main_and_backup, "hung"), _of(WEDGED), takeover=True, needs=_HARD
+    ),
+    Fault("main's folder times out", _folder(_main, "hung"), _of(WEDGED, FAILED), takeover=True, needs=_SOFT),
+    Fault(
+        "main's and a backup's folder time out",
+        _folder(_main_and_backup, "hung"),
+        _of(WEDGED, FAILED),
+        takeover=True,
+        needs=_SOFT,
     ),
     Fault("main's folder gone", _folder(_main, "gone"), _of(FAILED), takeover=True, needs=_MOUNTS),
     Fault("main's folder read-only", _folder(_main, "read-only"), _of(FAILED), takeover=True, needs=_MOUNTS),

@@ -49,6 +49,12 @@ class Export:
     command: Sequence[str] = field(default_factory=lambda: shlex.split(os.environ.get("HANAS_NFS_FAULT", "")))
     _undo: list[tuple[str, ...]] = field(default_factory=list)
 
+    def is_soft(self) -> bool:
+        """Return whether an operation without an answer fails at last, by the options of the mounts."""
+        table = [line.split(" ") for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
+        options = {entry[1]: set(entry[3].split(",")) for entry in table}
+        return any(options.get(str(mount), set()) & {"soft", "softerr"} for mount in self.mounts)
+
     async def fail(self, verb: str, *words: str) -> None:
         """Inject a fault. Raises OSError with what the command said."""
         undo = _UNDO[verb]

@@ -78,10 +78,13 @@ class World:
     def able(self) -> frozenset[str]:
         """The kinds of faults that are possible here: see `bench.faults.catalogue.Fault.needs`."""
         server = self.export is not None and bool(self.export.command)
+        soft = self.export is not None and self.export.is_soft()
         possible = {
             "network": self.network is not None,
             "mounts": bool(self.mounts),
             "ways": bool(self.mounts) or server,
+            "soft": soft,
+            "hard": not soft,
             "volume": self.small or server,
             "server": server,
         }

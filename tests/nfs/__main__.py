@@ -42,11 +42,14 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", default=tuple(parts.PARTS), choices=tuple(parts.PARTS))
     parser.add_argument("--tests", nargs="+", default=["tests/integration"], help="integration tests (all)")
     parser.add_argument("--faults", default=_FAULTS, help="for bench.faults, behind the kinds of NFS (%(default)s)")
+    parser.add_argument("--short", action="store_true", help="what finds most in five minutes, of all three")
     parser.add_argument("--preset", default="cloud", choices=("lan", "cloud"), help="timings (cloud)")
     parser.add_argument("--slowness", type=float, default=3.0, help="how many times slower the machine is (3)")
     parser.add_argument("--time-limit", type=float, default=3600, help="of each machine, seconds (3600)")
     parser.add_argument("--reports", type=Path, default=Path("reports/nfs"), help="directory for the reports")
     given = parser.parse_args()
+    if given.short:
+        given.tests, given.faults = list(parts.SHORT_TESTS), parts.SHORT_FAULTS
     if given.machine is None:
         return parts.run(given)
     failed = [version for version in given.versions if not _boot(given, version)]

@@ -24,6 +24,8 @@ KINDS = (
     "main stopped",
     "main's folder hung",
     "main's and a backup's folder hung",
+    "main's folder times out",
+    "main's and a backup's folder time out",
     "backup's folder hung",
     "backup's folder hung, main killed",
     "both backups' folders hung",
@@ -34,6 +36,18 @@ KINDS = (
     "volume full",
 )
 """The faults that differ on NFS; the others are those of links and processes."""
+
+SHORT_FAULTS = " ".join(
+    (
+        "--kills 1 --faults 3 --hold 8 --clients 2 --strict",
+        *(f'--only "{kind}"' for kind in ("main's folder hung", "server stopped", "server crashed and rebooted")),
+    )
+)
+SHORT_TESTS = tuple(
+    f"tests/integration/test_{name}.py"
+    for name in ("by_hand", "cold_starts", "fence", "forget", "hand_over", "links", "restarts", "segments", "takeover")
+)
+"""Those in which the folder matters most."""
 
 
 def _folder(given: argparse.Namespace) -> Sequence[str]:
@@ -49,8 +63,9 @@ def _integration(given: argparse.Namespace) -> Sequence[str]:
 
 def _faults(given: argparse.Namespace) -> Sequence[str]:
     conditions = ("--preset", given.preset, "--slowness", str(given.slowness), "--reports", str(given.reports))
-    kinds = [f"--only={kind}" for kind in KINDS]
-    return sys.executable, "-m", "bench.faults", *conditions, *kinds, *shlex.split(given.faults)
+    options = shlex.split(given.faults)
+    kinds = [] if "--only" in options else [f"--only={kind}" for kind in KINDS]
+    return sys.executable, "-m", "bench.faults", *conditions, *kinds, *options
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Sequence[str]]] = {

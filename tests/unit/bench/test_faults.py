@@ -12,7 +12,7 @@ from bench.faults.catalogue import CATALOGUE, KILL
 from hanas_lab.audit import Judgement
 from tests.nfs.parts import KINDS
 
-ALL = frozenset({"network", "mounts", "ways", "volume", "server"})
+ALL = frozenset({"network", "mounts", "ways", "hard", "soft", "volume", "server"})
 
 
 def played(fault: str, concluded: str, **changes: object) -> Round:
@@ -110,5 +110,4 @@ def test_a_wrong_verdict_is_excused_by_a_pause_only() -> None:
 
 
 def test_the_kinds_of_nfs_are_in_the_catalogue() -> None:
-    able = frozenset({"ways", "volume", "server"})
-    assert {fault.name for fault in campaign.plan(0, len(KINDS), able, random.Random(1), KINDS)} == set(KINDS)
+    assert {fault.name for fault in campaign.plan(0, len(KINDS), ALL, random.Random(1), KINDS)} == set(KINDS)
