@@ -251,6 +251,14 @@ CATALOGUE = (
         observers=_all,
         needs=_SERVER,
     ),
+    Fault(  # its clients wait for the one that does not come back: NFSv4 has a grace time
+        "backup's folder hung, server rebooted",
+        _both(_folder(_backup, "hung"), _server("server-reboot", "2")),
+        _of(UNAVAILABLE),
+        takeover=False,
+        observers=_backup,
+        needs=_WAYS | _SERVER,
+    ),
     Fault(
         "server slow by 100 ms",
         _server("slow", "all", "100"),

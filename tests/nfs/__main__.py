@@ -4,7 +4,7 @@ The mounts are given by HANAS_NFS_MOUNTS and, to break the server and the ways t
 (bench/faults/export.py says what they mean). With `--machine` a program boots a machine for each version instead:
 
     PROGRAM --vers 3|4.1|4.2 --delegations on|off --options MOUNT_OPTIONS --mounts 4 --disk memory
-            --time-limit SECONDS --out DIR -- COMMAND
+            --disk-mib 512 --time-limit SECONDS --out DIR -- COMMAND
 
 It runs COMMAND in the present directory, with mounts /mnt/hanas-0 to /mnt/hanas-3, the command `nfs-fault`, and DIR
 writable as $OUT, and returns its exit code. Exit code 1 if anything failed.
@@ -24,9 +24,10 @@ from tests.nfs import parts, together
 
 VERSIONS = ("3", "4.1", "4.2", "4.2-plain", "4.2-softerr")
 """`plain`: without delegations. `softerr`: an operation fails with ETIMEDOUT after 6 s instead of waiting for ever."""
-_FAULTS = "--kills 3 --faults 22 --hold 20 --clients 2 --strict"
+_FAULTS = "--kills 3 --faults 24 --hold 20 --clients 2 --strict"
 _MOUNTS = 4
 """One for each worker, and one for the overseer and the tests."""
+_DISK_MIB = 512
 _VARIANTS = {
     "": (),
     "plain": ("--delegations", "off"),
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--machine", help="the program that boots a machine")
     parser.add_argument("--versions", nargs="+", default=VERSIONS[:4], choices=VERSIONS, help="%(default)s")
     parser.add_argument("--parts", nargs="+", default=tuple(parts.PARTS), choices=tuple(parts.PARTS))
-    parser.add_argument("--tests", nargs="+", default=["tests/integration"], help="integration tests (all)")
+    parser.add_argument("--tests", nargs="+", default=parts.TESTS, help="%(default)s")
     parser.add_argument("--faults", default=_FAULTS, help="for bench.faults, behind the kinds of NFS (%(default)s)")
     parser.add_argument("--short", action="store_true", help="what finds most in five minutes, of all three")
     parser.add_argument("--preset", default="cloud", choices=("lan", "cloud"), help="timings (cloud)")
@@ -65,7 +66,17 @@ def _boot(given: argparse.Namespace, version: str) -> bool:
         earlier.unlink()
     number, _, variant = version.partition("-")
     machine = [*shlex.split(given.machine), "--vers", number, *_VARIANTS[variant], "--mounts", str(_MOUNTS)]
-    machine += ["--disk", "memory", "--time-limit", str(given.time_limit), "--out", str(reports), "--"]
+    machine += [
+        "--disk",
+        "memory",
+        "--disk-mib",
+        str(_DISK_MIB),
+        "--time-limit",
+        str(given.time_limit),
+        "--out",
+        str(reports),
+        "--",
+    ]
     inside = [sys.executable, "-m", "tests.nfs", "--reports", "/out", "--parts", *given.parts, "--tests", *given.tests]
     inside += [f"--faults={given.faults}", "--preset", given.preset, "--slowness", str(given.slowness)]
     variables = {

@@ -31,12 +31,15 @@ KINDS = (
     "both backups' folders hung",
     "server stopped",
     "server crashed and rebooted",
+    "backup's folder hung, server rebooted",
     "server slow by 100 ms",
     "export read-only",
     "volume full",
 )
 """The faults that differ on NFS; the others are those of links and processes."""
 
+TESTS = ("tests/integration", "tests/attacks/test_folder_taken_away.py")
+"""On NFS, who takes files away makes handles stale."""
 SHORT_FAULTS = " ".join(
     (
         "--kills 1 --faults 3 --hold 8 --clients 2 --strict",
