@@ -19,13 +19,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 OVERSEER = "overseer"
+KEY = "/v1/kv/never-deaf"
+"""At a main, a read of it waits for the folder, until that is given up."""
 _ASK_EVERY_SECONDS = 0.25
 _MOST_SECONDS = 60.0
 _PATHS: Mapping[str, tuple[str, ...]] = {
-    "worker": ("/healthz", "/v1/status", "/metrics", "/v1/kv/never-deaf"),
+    "worker": ("/healthz", "/v1/status", "/metrics", KEY),
     OVERSEER: ("/healthz", "/readyz", "/metrics"),
 }
-"""What a process answers from memory; at a backup the last is a redirect, or 503 while there is no main."""
+"""What a process answers from memory: a backup redirects, or says 503 while there is no main."""
 
 
 def fault(*words: str) -> None:
@@ -149,7 +151,7 @@ class Listener:
 
 @contextlib.contextmanager
 def asked(cluster: Cluster, told: str) -> Iterator[dict[str, float]]:
-    """Ask every process meanwhile; at the end the longest silence of each, seconds, which is printed as well."""
+    """Ask every process meanwhile; at the end the longest silence by path, seconds. All are printed as well."""
     listeners = [Listener(name, cluster.port(name)) for name in (OVERSEER, *cluster.workers)]
     longest: dict[str, float] = {}
     try:
@@ -157,6 +159,7 @@ def asked(cluster: Cluster, told: str) -> Iterator[dict[str, float]]:
     finally:
         for listener in listeners:
             listener.stop()
-            longest[listener.name] = max(listener.longest.values())
+            for path, silence in listener.longest.items():
+                longest[path] = max(longest.get(path, 0.0), silence)
         figures = {listener.name: {k: round(v, 2) for k, v in listener.longest.items()} for listener in listeners}
         print(f"longest silence, {told}: {json.dumps(figures)}", flush=True)

@@ -49,7 +49,9 @@ _LINK_SLOW_SECONDS = 5.0
 def main() -> int:
     """Run a worker; return the exit code."""
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
-    return program.run("hanas-worker", _run)
+    code = program.run("hanas-worker", _run)
+    program.close_files()
+    return code
 
 
 async def _run(stopping: asyncio.Event) -> None:
