@@ -11,6 +11,7 @@ from hanas_core.log import seals, segments
 from hanas_core.log.claimfile import Claim, Seal, Why
 from hanas_core.log.claims import claim_epoch
 from hanas_core.log.manifests import Cut, Manifest
+from hanas_core.log.positions import Position
 from hanas_core.members.roles import Role
 from hanas_core.state.replica import Replica
 from hanas_core.upkeep import compaction
@@ -107,18 +108,24 @@ class Tenure:
             replica,
             spare=spare,
             segment_bytes=host.settings.segment_bytes,
-            commit_position=state.committed,
+            commit_position=self._committed(claim.epoch),
             clock=lambda: host.now,
             progress=self._note,
             claiming=host.now - concluded_at if epoch and epoch == claim.follows else 0.0,
         )
+
+    def _committed(self, epoch: int) -> Position | None:
+        """Return up to where the log below ``epoch`` is known to be committed, by keep-alives and by all members."""
+        known = self._state.committed, self._state.witness().committed
+        return max((position for position in known if position is not None and position.epoch < epoch), default=None)
 
     async def rehearse(self, claim: Claim) -> None:
         """Find out whether a takeover that follows ``claim`` would get to its manifest. Raises FolderError if not."""
         state, host = self._state, self._host
         if not self._spares:
             raise NoSpace("no segment is prepared for the next epoch")
-        procedure = takeover.rehearse(host.folder, claim.epoch, state.standing.applied, state.committed)
+        committed = self._committed(claim.epoch + 1)
+        procedure = takeover.rehearse(host.folder, claim.epoch, state.standing.applied, committed)
         await host.in_lane(Duty.REHEARSE, procedure, _REPLAY_TIMEOUT)
 
     async def spare_on_full_volume(self) -> str:
@@ -206,6 +213,7 @@ class Tenure:
         elif spare is not None:  # a commit that was given up on may still begin it
             host.spawn(self.discard(spare))
         state.replica.continue_from(service.applied)
+        state.read_to = service.applied
         if service.batches:
             state.member.fruited()
         elif service.barren:
