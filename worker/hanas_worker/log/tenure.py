@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from hanas_core.epochs import takeover
@@ -17,7 +17,7 @@ from hanas_core.state.replica import Replica
 from hanas_core.upkeep import compaction
 from hanas_core.upkeep.compaction import Plan
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
-from hanas_core.volume.folder import NOTHING, Room
+from hanas_core.volume.folder import NOTHING, Folder, Room
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.pace import Pace
 from hanas_worker.log.service import Service
@@ -94,7 +94,7 @@ class Tenure:
             on_room_needed=state.wakers[Duty.PREPARE].set,
         )
         host.wakers[Duty.PRESENCE].set()
-        state.wakers[Duty.PREPARE].set()
+        # Space for the next segment is prepared after the first commit: it would only hold that up.
         host.spawn(self._clear_up(promotion.manifest))
         took = host.now - started
         _log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
@@ -360,8 +360,7 @@ class Tenure:
             return
         self._room_made_for = epoch
         given, self._reserves = self._reserves[:_RESERVE_FILES], self._reserves[_RESERVE_FILES:]
-        for name in given:
-            await self.discard(name)
+        await self.discard(*given)
 
     def _add_spare(self, name: str) -> None:
         self._spares.append(name)
@@ -383,10 +382,10 @@ class Tenure:
         for name in await host.in_lane(Duty.REMOVE, compaction.removable(host.folder, manifest)):
             await host.in_lane(Duty.REMOVE, host.folder.remove(name))
 
-    async def discard(self, spare: str) -> None:
-        """Remove prepared space that nobody will use."""
+    async def discard(self, *spares: str) -> None:
+        """Remove prepared space that nobody will use, in one call: the service of a new main may wait for it."""
         with contextlib.suppress(FolderError):
-            await self._host.in_lane(Duty.REMOVE, self._host.folder.remove(spare))
+            await self._host.in_lane(Duty.REMOVE, _remove(self._host.folder, spares))
 
     @property
     def _for_others(self) -> Room:
@@ -410,3 +409,9 @@ class Tenure:
         if size == host.settings.segment_bytes:
             self._pace.prepared(host.now - began)
         return name
+
+
+async def _remove(folder: Folder, names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(FolderError):  # one that cannot be removed keeps no other
+            await folder.remove(name)
