@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _RUN_SECONDS = 0.01
 """How long a process runs between two pauses: long enough for a few operations."""
-_SLOW, _SLOWER = 60.0, 120.0
+_SLOW, _SLOWER = 75.0, 120.0
 """How many times longer each operation takes."""
 
 
@@ -62,7 +62,7 @@ def late_observers(story: Story) -> None:
     main = _settled(story)
     main.mount.trouble.slow = _SLOW
     _cut_link(story, main)
-    _starve(story, story.others(main), 5.0, 0.8 * TIMING.suspect_after)
+    _starve(story, story.others(main), 8.0, 0.8 * TIMING.suspect_after)
     _nobody_took_over(story, main)
     main.mount.trouble.slow = 1.0
 

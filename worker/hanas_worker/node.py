@@ -204,7 +204,7 @@ class Node:
         host = self.host
         while True:
             connected = any(not other.isolated for other in host.others())
-            host.own_time.turn(host.now)
+            host.turn()
             for driver in self.logs:
                 driver.tick(
                     others_connected=connected,
