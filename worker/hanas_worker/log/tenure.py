@@ -76,11 +76,11 @@ class Tenure:
                 promotion = await state.lend(lambda replica: self._promote(claim, spare, replica), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             _log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
-            state.member.failed(host.now, claim.epoch, None if isinstance(error, Sealed) else error)
+            state.member.failed(host.awake, claim.epoch, None if isinstance(error, Sealed) else error)
             await self._seal(claim.epoch)
             await self.discard(spare)
             return
-        if not state.member.promoted(host.now, claim.epoch):
+        if not state.member.promoted(host.awake, claim.epoch):
             await self._seal(claim.epoch)
             return
         state.service = Service(
@@ -174,7 +174,7 @@ class Tenure:
         try:
             await self.make_room(claim.epoch)
             if await service.roll(begin):
-                state.member.rolled(host.now, claim)
+                state.member.rolled(host.awake, claim)
                 host.wakers[Duty.PRESENCE].set()
                 state.wakers[Duty.PREPARE].set()
                 return True
@@ -196,7 +196,9 @@ class Tenure:
 
     def _ended(self, service: Service, why: str) -> None:
         state, host = self._state, self._host
-        _log.warning("epoch %d ended here: %s", service.epoch, why)
+        pause = host.own_time.longest_pause
+        paused = f"; this process was paused for {pause:.3f} s shortly before" if pause else ""
+        _log.warning("epoch %d ended here: %s%s", service.epoch, why, paused)
         state.service = None
         spare = service.log.spare
         if spare is not None and service.idle:
@@ -208,7 +210,7 @@ class Tenure:
             state.member.fruited()
         elif service.barren:
             state.member.withered(why)
-        state.member.ended(host.now, service.epoch, 0)
+        state.member.ended(host.awake, service.epoch, 0)
         if not self._planned:
             host.spawn(self._seal(service.epoch))
         state.wakers[Duty.WATCH].set()
