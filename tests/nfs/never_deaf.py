@@ -1,15 +1,12 @@
-"""A small cluster over real NFS mounts, every process of which is asked four times a second.
-
-Needs HANAS_NFS_MOUNTS and HANAS_NFS_FAULT, as the fault campaign does (bench/faults/export.py).
-"""
+"""A small cluster over real NFS mounts, every process of which is asked four times a second."""
 
 import contextlib
 import http.client
 import json
 import os
+import secrets
 import shlex
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +23,6 @@ KEY = "/v1/kv/never-deaf"
 """At a main, a read of it waits for the folder, until that is given up."""
 _ASK_EVERY_SECONDS = 0.25
 _MOST_SECONDS = 60.0
-_WORKERS = 3
 _PATHS: Mapping[str, tuple[str, ...]] = {
     "worker": ("/healthz", "/v1/status", "/metrics", KEY),
     OVERSEER: ("/healthz", "/readyz", "/metrics"),
@@ -36,27 +32,28 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
 
 def fault(*words: str) -> None:
     """Do something to the server or to a client's way to it."""
-    subprocess.run([*shlex.split(os.environ["HANAS_NFS_FAULT"]), *words], check=True, capture_output=True)
+    command = shlex.split(os.environ.get("HANAS_NFS_FAULT", "nfs-fault"))
+    subprocess.run([*command, *words], check=True, capture_output=True)
 
 
 class Cluster:
-    """An overseer and three workers, each on a mount of its own."""
+    """Three workers, each on a mount of its own, and an overseer on the last mount."""
 
-    def __init__(self, directory: Path, preset: str = "cloud") -> None:
-        """Keep logs in ``directory``."""
-        self._directory, self._preset = directory, preset
-        self._folder = Path(tempfile.mkdtemp(prefix="never-deaf-", dir=MOUNTS[-1])).name
-        self.workers = [f"w{number}" for number in range(_WORKERS)]
+    def __init__(self, directory: Path) -> None:
+        """Keep logs in ``directory``, and the folder in a new directory of the export."""
+        self._directory, self._name = directory, f"never-deaf-{secrets.token_hex(4)}"
+        (MOUNTS[-1] / self._name).mkdir(mode=0o700)
+        self.workers = [f"w{number}" for number in range(3)]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
-        """Start a process on its mount; the overseer's is the last one."""
-        number = len(MOUNTS) - 1 if name == OVERSEER else self.workers.index(name)
+        """Start a process on its mount."""
+        number = -1 if name == OVERSEER else self.workers.index(name)
         own = {"PORT": "4000"}
         if name != OVERSEER:
             own = {"PORT": f"{3000 + number}", "LINK_PORT": f"{3500 + number}", "WORKER_ID": name}
             own["OVERSEER_IP"] = "http://127.0.0.1:4000"
-        folder = {"COMMUNICATION_FOLDER": str(MOUNTS[number] / self._folder), "HANAS_PRESET": self._preset}
+        folder = {"COMMUNICATION_FOLDER": str(MOUNTS[number] / self._name), "HANAS_PRESET": "cloud"}
         others = {key: value for key, value in os.environ.items() if not key.startswith("HANAS_")}
         program = COMMANDS / ("hanas-overseer" if name == OVERSEER else "hanas-worker")
         with (self._directory / f"{name}.log").open("ab") as log:

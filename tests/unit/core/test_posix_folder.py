@@ -30,7 +30,6 @@ from hanas_core.state.replica import Replica
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import ZERO_BLOCK, pack
-from hanas_core.volume.closing import CLOSER
 from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace, Sealed
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_core.volume.posix import PosixFile, PosixFolder, is_coherent
@@ -354,7 +353,7 @@ def test_a_stale_handle_of_a_file_says_that_it_was_removed_and_one_of_a_name_say
     with monkeypatch.context() as patch:
         patch.setattr(os, "fstat", failing(errno.ESTALE))
         with pytest.raises(Missing, match="Stale file handle"):
-            PosixFile(os.dup(reader._descriptor), "a", CLOSER, direct_reads=False)
+            PosixFile(os.dup(reader._descriptor), "a", reader._closer, direct_reads=False)
 
 
 def statfs(magic: int, result: int = 0) -> SimpleNamespace:

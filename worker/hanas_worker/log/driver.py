@@ -136,7 +136,7 @@ class LogDriver:
     async def look(self) -> None:
         """Look at the claims. Raises FolderError."""
         host, member = self._host, self.state.member
-        sighting = await host.in_lane(Duty.WATCH, _look(host.folder, member.epoch))
+        sighting = await host.in_lane(Duty.WATCH, _look(host.folder, self.state.witness().claim))
         if sighting is None or self.tenure.rolling or sighting.claim.epoch < member.epoch:
             return
         claim = sighting.claim
@@ -321,6 +321,7 @@ class LogDriver:
             lag_bytes=0 if service else standing.lag_bytes,
             keys=standing.keys,
             links=links,
+            witness=self.state.witness(),
         )
 
 
