@@ -20,9 +20,7 @@ _LEAVE_SECONDS = CLOUD.folder_timeout + 10.0
 """A second of that is for closing files, the rest is what four processes take from one processor as they end."""
 
 pytestmark = [
-    pytest.mark.skipif(
-        "HANAS_NFS_FAULT" not in os.environ, reason="HANAS_NFS_FAULT is not set: nothing breaks the server"
-    ),
+    pytest.mark.skipif("HANAS_NFS_FAULT" not in os.environ, reason="HANAS_NFS_FAULT is not set: no faults"),
     pytest.mark.timeout(600),
 ]
 
