@@ -175,6 +175,9 @@ class PosixFolder:
         except FileNotFoundError:
             if self.coherent or not _is_there(path, self.path):
                 raise
+        except OSError as error:  # an NFS client opens a removed file that it has open, and forgets it only then
+            if error.errno != errno.ESTALE:
+                raise
         return _open_regular(path, name, flags)
 
     async def create(self, name: str, content: bytes) -> None:
@@ -313,7 +316,12 @@ def _open_regular(path: Path, name: str, flags: int) -> int:
         if error.errno in _NO_FILE:
             raise Corruption(_no_file(name)) from None
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    if not regular:
         os.close(descriptor)
         raise Corruption(_no_file(name))
     return descriptor

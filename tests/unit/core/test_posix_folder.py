@@ -358,6 +358,24 @@ def test_a_stale_handle_of_a_file_says_that_it_was_removed_and_one_of_a_name_say
             PosixFile(os.dup(reader._descriptor), "a", direct_reads=False)
 
 
+def test_a_removed_file_that_its_client_still_shows_once_is_missing(
+    folder: PosixFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux opens a file that it has open without asking the server; only then it hears that the file is gone."""
+    run(folder.create("a", b"1"))
+
+    def stale(descriptor: int) -> os.stat_result:
+        (folder.path / "a").unlink(missing_ok=True)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", stale)
+        with pytest.raises(Missing):
+            run(folder.open("a", "read"))
+    assert len(os.listdir("/proc/self/fd")) == before, "what was opened is closed"
+
+
 def statfs(magic: int, result: int = 0) -> SimpleNamespace:
     def answer(_: bytes, buffer: Any) -> int:
         ctypes.c_uint32.from_buffer(buffer).value = magic
