@@ -38,7 +38,7 @@ _DELEGATING_SECONDS = 120.0
 """A Linux server delegates nothing for the first 50 s."""
 _BACK_SECONDS = 200.0
 """The usual grace time, and more."""
-_ANSWER_MILLISECONDS = 4000
+_ANSWER_MILLISECONDS = 8000
 
 pytestmark = [
     pytest.mark.skipif(len(_MOUNTS) < 2, reason="HANAS_NFS_MOUNTS names no two NFS mounts"),
@@ -261,8 +261,8 @@ def test_a_commit_is_two_round_trips(folders: tuple[PosixFolder, PosixFolder]) -
         commit(number * 300)
     after = calls()
     made = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
-    assert made.pop("READ") == 50
-    assert 50 <= made.pop("WRITE") <= 55, "one more where a batch crosses the end of a page"
+    assert 50 <= made.pop("READ") <= 55, "one more where a batch begins a new page of the segment"
+    assert 50 <= made.pop("WRITE") <= 55, "the same"
     assert sum(made.values()) <= 2, "the lease may be renewed meanwhile, and nothing is left to COMMIT"
 
 
