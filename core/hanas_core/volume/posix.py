@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import assert_never
 
+from hanas_core.volume.closing import CLOSER, Closer
 from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, Access, Room
 
@@ -75,8 +76,9 @@ def _translated(name: str, errors: Mapping[int, type[FolderError]] = _ERRORS) ->
 class PosixFile:
     """An open file. A call that is given up on keeps this object, its descriptor and its buffer for ever."""
 
-    def __init__(self, descriptor: int, name: str, *, direct_reads: bool) -> None:
-        """Take over an open ``descriptor``."""
+    def __init__(self, descriptor: int, name: str, closer: Closer, *, direct_reads: bool) -> None:
+        """Take over an open ``descriptor``; ``closer`` closes what is dropped."""
+        self._closer = closer
         self._descriptor = descriptor
         self._name = name
         self._direct_reads = direct_reads
@@ -118,15 +120,15 @@ class PosixFile:
             _sync_data(self._descriptor)
 
     async def close(self) -> None:
-        """Close the descriptor."""
+        """Close the descriptor, which may take as long as any other call."""
         descriptor, self._descriptor = self._descriptor, -1
         with _translated(self._name, _HANDLE_ERRORS):
             os.close(descriptor)
 
     def __del__(self) -> None:
-        """Close what was dropped; a call that hangs still holds this object, so its descriptor stays."""
+        """Have what was dropped closed; a call that hangs still holds this object, so its descriptor stays."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            self._closer.drop(self._descriptor)
 
 
 class PosixFolder:
@@ -141,6 +143,8 @@ class PosixFolder:
                 raise Missing(f"{path}: there is no such directory")
             self._mode = _SHARED if path.stat().st_mode & stat.S_IWGRP else _PRIVATE
         self.coherent = is_coherent(path)
+        self._closer = CLOSER
+        self._closer.start()
         self._buffered = 0 if self.coherent or _kind_of(path) != _NFS else _O_DIRECT
         """Flags for opening a file that is then written through the page cache: NFS servers give no delegation of a
         file that was opened with ``O_DIRECT``. Others would wait for that of a dead client for a lease time."""
@@ -156,6 +160,7 @@ class PosixFolder:
                 flags = os.O_RDWR | _O_DIRECT | _O_DSYNC
             case _:
                 assert_never(access)
+        self._closer.admit()
         with _translated(name):
             try:
                 descriptor = self._open(name, flags)
@@ -166,7 +171,7 @@ class PosixFolder:
                 descriptor = _open_regular(self.path / name, name, flags & ~_O_DIRECT)
             if access == "append" and self._buffered:
                 _buffer(descriptor)
-        return PosixFile(descriptor, name, direct_reads=not self.coherent)
+        return PosixFile(descriptor, name, self._closer, direct_reads=not self.coherent)
 
     def _open(self, name: str, flags: int) -> int:
         path = self.path / name
