@@ -34,14 +34,14 @@ class LinkPeer(NamedTuple):
 
 
 class Peers:
-    """The other members, and when the counter of each last increased, by the own clock."""
+    """The other members, and when the counter of each last increased, in own time."""
 
     def __init__(self, member: str) -> None:
         """Know nobody yet."""
         self._member = member
         self._pulses: dict[str, _Pulse] = {}
         self.read_at = 0.0
-        """When the mail was last processed, by the own clock."""
+        """When the mail was last processed, in own time."""
         self.registrations: list[Registration] = []
         self.presence: dict[str, Presence] = {}
         self.own_block: Presence | None = None
