@@ -13,7 +13,7 @@ from tests.nfs.never_deaf import KEY, OVERSEER, Cluster, asked, fault
 
 _HOLD_SECONDS = 30.0
 """An epoch ends after half of it: whoever waits for the server from then on is deaf for the other half."""
-_MOST_SILENCE_SECONDS = 8.0
+_MOST_SILENCE_SECONDS = 12.0
 """Usually 2: one processor for server, clients, cluster and those who ask. It is little beside the half of a fault."""
 _GIVEN_UP_SECONDS = CLOUD.folder_timeout + _MOST_SILENCE_SECONDS
 _LEAVE_SECONDS = CLOUD.folder_timeout + 10.0
