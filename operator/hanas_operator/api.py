@@ -87,10 +87,11 @@ class Api:
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._call("PATCH", kind.path(namespace, name), query, patch, _MERGE)
 
-    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> None:
-        """Delete the object with this ``uid``; do nothing if it does not exist."""
+    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str, *, force: bool = False) -> None:
+        """Delete the object with this ``uid``; do nothing if it does not exist. ``force``: wait for no kubelet."""
+        options: Resource = {"preconditions": {"uid": uid}, **({"gracePeriodSeconds": 0} if force else {})}
         try:
-            await self._call("DELETE", kind.path(namespace, name), body={"preconditions": {"uid": uid}})
+            await self._call("DELETE", kind.path(namespace, name), body=options)
         except ApiError as error:
             if error.status not in {404, 409}:
                 raise

@@ -41,6 +41,7 @@ STATEFUL_SET = ResourceKind("apps", "v1", "statefulsets", "StatefulSet")
 BUDGET = ResourceKind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 POLICY = ResourceKind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 EVENT = ResourceKind("events.k8s.io", "v1", "events", "Event")
+NODE = ResourceKind("", "v1", "nodes", "Node", namespaced=False)
 STORAGE_CLASS = ResourceKind("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
 
 APPLIED = (CLAIM, CONFIG_MAP, POLICY, SERVICE, BUDGET, DEPLOYMENT, STATEFUL_SET)

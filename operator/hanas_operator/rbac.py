@@ -2,7 +2,7 @@
 
 `rules` apply in each namespace of the operator: as a ClusterRole for the whole cluster, else as a Role in each
 namespace. `cluster_rules` concern objects without a namespace. They are optional: without them the operator reports a
-pending claim instead of the unknown storage class.
+pending claim instead of the unknown storage class, and replaces no worker of a lost node.
 """
 
 from typing import Any
@@ -18,7 +18,9 @@ def rules() -> list[Rule]:
     return [
         _rule(GROUP, [PLURAL], read),
         _rule(GROUP, [f"{PLURAL}/status"], ["patch"]),
-        _rule("", ["pods"], ["list", "watch", "patch"]),  # patch: the label of the main
+        _rule(
+            "", ["pods"], ["list", "watch", "patch", "delete"]
+        ),  # patch: the label of the main; delete: on a lost node
         _rule("", ["persistentvolumeclaims", "services", "configmaps"], [*read, *write]),
         _rule("", ["secrets"], ["get", "create"]),  # created once, never changed; and the tokens of clients
         _rule("", ["events"], ["list"]),  # the reason of a pending claim
@@ -31,7 +33,17 @@ def rules() -> list[Rule]:
 
 def cluster_rules() -> list[Rule]:
     """Return the rules for objects without a namespace."""
+    return [*storage_class_rules(), *node_rules()]
+
+
+def storage_class_rules() -> list[Rule]:
+    """Return the rule by which an unknown storage class is reported by name."""
     return [_rule("storage.k8s.io", ["storageclasses"], ["get"])]
+
+
+def node_rules() -> list[Rule]:
+    """Return the rule by which workers of lost nodes are replaced."""
+    return [_rule("", ["nodes"], ["get"])]
 
 
 def _rule(group: str, resources: list[str], verbs: list[str]) -> Rule:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from hanas_operator import children, conditions, failures, kinds, main_label, names, pods, storage
+from hanas_operator import children, conditions, failures, kinds, lost_nodes, main_label, names, pods, storage
 from hanas_operator import spec as specs
 from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Leaving, Resource
@@ -95,6 +95,7 @@ class Reconciler:
         evaluation = failures.evaluate(spec.link_failures, before.link_failures, owner.members, ready, now)
         paused = hanas["metadata"].get("annotations", {}).get(names.PAUSED, "false") != "false"
         problems = [] if paused else await self._apply(owner, existing, evaluation, blocked=volume.blocks)
+        problems += [] if paused else await lost_nodes.replace(self._api, existing.pods, now)
         self._followers.follow(key, spec.workers)
         if paused:
             evaluation = Evaluation(before.link_failures, frozenset(), None)

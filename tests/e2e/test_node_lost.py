@@ -78,3 +78,27 @@ def test_cut_off(cluster: Cluster, nodes: Nodes, hanas: Made) -> None:
 def _is_ready(kubectl: Kubectl, node: str) -> bool:
     found = kubectl.get("node", node) or {}
     return any(each["type"] == "Ready" and each["status"] == "True" for each in found["status"]["conditions"])
+
+
+@pytest.mark.timeout(900)
+def test_its_worker_is_made_anew_on_another_node(cluster: Cluster, nodes: Nodes, hanas: Made) -> None:
+    demo = hanas(overseer={"replicas": 1}, tolerations=ONE_A_NODE["tolerations"])
+    safe = _safe(demo.kubectl)
+    main = _until_alone_elsewhere(demo, safe)
+    node, former = demo.node_of(main), (demo.kubectl.get("pod", demo.pod(main)) or {})["metadata"]["uid"]
+    with clients(cluster, demo, node=safe) as running:
+        nodes.kill(node)
+        try:
+            demo.until_main_is_not(main)
+
+            def is_elsewhere() -> bool:
+                pod = demo.kubectl.get("pod", demo.pod(main)) or {"metadata": {"uid": former}}
+                return pod["metadata"]["uid"] != former and pod["spec"].get("nodeName") not in {None, node}
+
+            eventually("the worker is on another node", is_elsewhere, 240.0)
+            demo.until("all workers are ready", lambda: demo.status["readyWorkers"] == 3, 120.0)
+            running.until_acknowledged()
+        finally:
+            nodes.start(node)
+        eventually("the node is back", lambda: _is_ready(demo.kubectl, node), 180.0)
+        demo.until_ready()

@@ -41,3 +41,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "hanas.testCluster" -}}
 {{- .Values.tests.cluster | default (printf "%s-test" (.Release.Name | trunc 30 | trimSuffix "-")) -}}
 {{- end -}}
+
+{{/* The rules for objects without a namespace. */}}
+{{- define "hanas.clusterRules" -}}
+{{- if .Values.rbac.storageClasses }}
+{{ .Files.Get "files/storage-class-rules.yaml" | trim }}
+{{- end }}
+{{- if .Values.rbac.nodes }}
+{{ .Files.Get "files/node-rules.yaml" | trim }}
+{{- end }}
+{{- end -}}

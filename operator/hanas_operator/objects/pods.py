@@ -13,8 +13,11 @@ FOLDER = "/var/lib/hanas/communication"
 SECRETS, TOKENS = "/etc/hanas/secret", "/etc/hanas/tokens"
 GRACE_SECONDS = 30
 """A worker hands over within a few seconds of SIGTERM; the rest is reserve."""
-LOST_NODE_SECONDS = 10
-"""The time until an overseer leaves a lost node (other pods: 300 s): it keeps no state, and the cluster needs it."""
+LOST_NODE_SECONDS = {names.OVERSEER: 10, names.WORKER: 60}
+"""The time until a pod leaves a lost node (Kubernetes' default: 300 s). A cluster needs an overseer at once; a worker
+waits as long as a node takes to start again."""
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+"""Annotation: the volumes of the node that the cluster autoscaler may drop with the pod."""
 _LOST = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -58,7 +61,11 @@ def template(
     return {
         "metadata": {
             "labels": {**spec.pod_labels, **names.labels(owner.name, component)},
-            "annotations": {**spec.pod_annotations, "kubectl.kubernetes.io/default-container": component},
+            "annotations": {
+                SAFE_TO_EVICT: "tmp",
+                **spec.pod_annotations,
+                "kubectl.kubernetes.io/default-container": component,
+            },
         },
         "spec": pod,
     }
@@ -151,10 +158,8 @@ def _placement(owner: Owner, component: str) -> Manifest:
 
 def _tolerations(owner: Owner, component: str) -> list[Manifest]:
     tolerations: list[Manifest] = plain(owner.spec.tolerations)
-    if component != names.OVERSEER:
-        return tolerations
     own = [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS[component]}
         for key in _LOST
     ]
     return tolerations + [each for each in own if each["key"] not in {other.get("key") for other in tolerations}]

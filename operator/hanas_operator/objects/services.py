@@ -38,7 +38,12 @@ def budgets(owner: Owner) -> list[Manifest]:
             kinds.BUDGET,
             names.of(owner.name, component),
             component=component,
-            spec={"maxUnavailable": 1, "selector": {"matchLabels": names.selector(owner.name, component)}},
+            spec={
+                "maxUnavailable": 1,
+                "selector": {"matchLabels": names.selector(owner.name, component)},
+                # A pod that is not ready serves nobody: it must not keep a node from being drained.
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            },
         )
         for component in (names.WORKER, names.OVERSEER)
     ]

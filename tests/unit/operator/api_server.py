@@ -20,7 +20,7 @@ from tests.unit.operator import schemas
 
 Resource = dict[str, Any]
 Handler = Callable[[web.Request, str], Any]
-KINDS = (kinds.HANAS, *kinds.WATCHED, kinds.SECRET, kinds.CORE_EVENT, kinds.EVENT, kinds.STORAGE_CLASS)
+KINDS = (kinds.HANAS, *kinds.WATCHED, kinds.SECRET, kinds.CORE_EVENT, kinds.EVENT, kinds.STORAGE_CLASS, kinds.NODE)
 # kopf waits until it has found these, though it makes no use of them.
 FOUND = (
     *KINDS,
@@ -54,6 +54,7 @@ class ApiServer:
         self.objects: dict[tuple[str, str, str, str], Resource] = {}
         self.calls: list[Call] = []
         self.queries: dict[tuple[str, str], dict[str, str]] = {}
+        self.bodies: dict[tuple[str, str], Resource] = {}
         self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
         self.proxy: Handler | None = None
         self.url = ""
@@ -125,6 +126,8 @@ class ApiServer:
         verb = _VERBS.get(request.method) or ("get" if found["name"] else "watch" if watching else "list")
         self.calls.append(Call(verb, found["group"] or "", resource, found["namespace"], found["name"]))
         self.queries[verb, resource] = dict(request.query)
+        if request.method != "GET":
+            self.bodies[verb, resource] = json.loads(await request.read() or b"{}")
         if found["sub"] == "proxy" and self.proxy is not None:
             answer: web.StreamResponse = await self.proxy(request, found["rest"] or "/")
             return answer

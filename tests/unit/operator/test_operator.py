@@ -65,6 +65,9 @@ def is_settled(server: ApiServer) -> bool:
     return len(server.all(kinds.STATEFUL_SET)) == 1 and len(server.all(kinds.POLICY)) == 4
 
 
+ENDED = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+
+
 async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     """Let a cluster be made, fail over, be cut, healed and scaled; return how long the label of a new main took."""
     server.put(kinds.HANAS, *KEY, spec={"storage": {"storageClassName": "nfs"}})
@@ -85,6 +88,9 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     server.change(kinds.HANAS, *KEY, {"spec": {"linkFailures": [], "workers": 2, "clientTokenSecret": {"name": "x"}}})
     await until(lambda: "there is no Secret x" in condition(server, "Degraded")["message"])
     assert len(server.all(kinds.POLICY)) == 3
+    server.change(kinds.POD, NAMESPACE, "demo-worker-1", {**ENDED, "spec": {"nodeName": "lost"}})
+    await until(lambda: server.find(kinds.POD, NAMESPACE, "demo-worker-1") is None)
+    settle(server)
     return took
 
 
@@ -136,7 +142,7 @@ async def test_a_namespaced_operator_never_looks_beyond_its_namespaces(
     async with operating(server, tmp_path, "--namespace", NAMESPACE):
         await run_a_life(server, overseer)
     beyond = {(call.verb, call.resource) for call in server.calls if call.namespace != NAMESPACE}
-    assert beyond == {("get", "storageclasses")}
+    assert beyond == {("get", "storageclasses"), ("get", "nodes")}
     assert server.take(kinds.HANAS, "other", "demo") == other
 
 

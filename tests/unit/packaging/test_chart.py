@@ -120,7 +120,10 @@ def test_namespaced(helm: str) -> None:
     assert [role["rules"] for role in of_kind(documents, "ClusterRole")] == [rbac.cluster_rules()]
     assert operator_pod(documents)["containers"][0]["args"] == ["--namespace=one", "--namespace=two"]
     assert not of_kind(
-        template(helm, *SETS["two namespaces"], "rbac.aggregate=false", "rbac.storageClasses=false"), "ClusterRole"
+        template(
+            helm, *SETS["two namespaces"], "rbac.aggregate=false", "rbac.storageClasses=false", "rbac.nodes=false"
+        ),
+        "ClusterRole",
     )
 
 
