@@ -6,9 +6,8 @@ the claim, which may outlive its HANas.
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 
-from hanas_operator import kinds, names
+from hanas_operator import drift, kinds, names
 from hanas_operator.api import Api, ApiError, Resource
 from hanas_operator.conditions import Obstacle
 from hanas_operator.kinds import ResourceKind
@@ -63,10 +62,13 @@ class Children:
                     f"the {kind.kind} {name} exists already and does not belong to this HANas: it is left unchanged; "
                     "rename it, or give the HANas another name",
                 )
-            if "deletionTimestamp" in actual["metadata"] or contains(actual, manifest):
+            if "deletionTimestamp" in actual["metadata"] or drift.contains(actual, manifest):
                 return None
             manifest = {**manifest, "metadata": {**manifest["metadata"], "uid": actual["metadata"]["uid"]}}
         try:
+            if actual is not None and (patch := drift.removals(actual, manifest)):
+                patch = {**patch, "metadata": {"uid": actual["metadata"]["uid"]}}
+                await self._api.merge(kind, self._owner.namespace, name, patch)
             self._objects[kind.kind, name] = await self._api.apply(kind, manifest)
         except ApiError as error:
             if not error.lasting:
@@ -94,21 +96,3 @@ async def read(api: Api, owner: Owner) -> Children:
         for resource in resources
     }
     return Children(api, owner, objects, lists[-1])
-
-
-def contains(actual: Any, desired: Any) -> bool:
-    """Return whether ``actual`` contains every field of ``desired``, and perhaps others, such as defaults."""
-    match desired:
-        case dict():
-            return isinstance(actual, dict) and all(
-                contains(actual[key], value) if key in actual else value in ({}, [], "")
-                for key, value in desired.items()
-            )
-        case list():
-            return (
-                isinstance(actual, list)
-                and len(actual) == len(desired)
-                and all(contains(one, other) for one, other in zip(actual, desired, strict=True))
-            )
-        case _:
-            return actual == desired or (type(actual) is not type(desired) and str(actual) == str(desired))

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
-from hanas_operator import children, conditions, failures, kinds, lost_nodes, main_label, names, pods, storage
+from hanas_operator import children, conditions, failures, kinds, lost_nodes, main_label, names, pods, progress, storage
 from hanas_operator import spec as specs
 from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Leaving, Resource
@@ -89,7 +90,8 @@ class Reconciler:
         view, view_trouble = self._followers.latest(key)
         await main_label.keep(self._api, key, existing.pods, view)
         folder_id = before.folder_id or _recorded_folder(existing, owner) or ("" if view is None else view.folder_id)
-        owner = msgspec.structs.replace(owner, folder_id=folder_id)
+        own_claim = existing.get(kinds.CLAIM, owner.claim)
+        owner = msgspec.structs.replace(owner, folder_id=folder_id, claim_size=storage.size(owner, own_claim))
         volume = await self._volume(owner, existing)
         ready = pods.ready_members(owner.name, existing.pods)
         evaluation = failures.evaluate(spec.link_failures, before.link_failures, owner.members, ready, now)
@@ -104,6 +106,7 @@ class Reconciler:
             owner=owner,
             generation=hanas["metadata"]["generation"],
             paused=paused,
+            updated=progress.finding(owner, paused, problems, *_workloads(owner, existing)),
             storage=storage.of_folder(volume, folder_id, view, alerts, pods.troubles(existing.pods)),
             problems=tuple(problems),
             pods=tuple(existing.pods),
@@ -214,8 +217,7 @@ class Reconciler:
 def describe(world: World, existing: Children, before: HANasStatus) -> HANasStatus:
     """Return the status."""
     owner, view = world.owner, world.view
-    workers = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) or {}
-    overseers = existing.get(kinds.DEPLOYMENT, names.of(owner.name, names.OVERSEER)) or {}
+    workers, overseers = (workload or {} for workload in _workloads(owner, existing))
     epoch = before.epoch if view is None else max(view.epoch, before.epoch)
     main = before.main if view is None or view.main is None else view.main.member
     return HANasStatus(
@@ -224,13 +226,24 @@ def describe(world: World, existing: Children, before: HANasStatus) -> HANasStat
         epoch=epoch,
         workers=workers.get("status", {}).get("replicas", 0),
         ready_workers=workers.get("status", {}).get("readyReplicas", 0),
+        updated_workers=workers.get("status", {}).get("updatedReplicas", 0),
         ready_overseers=overseers.get("status", {}).get("readyReplicas", 0),
         selector=names.selected(names.selector(owner.name, names.WORKER)),
         folder_id=owner.folder_id,
         claim=owner.claim,
+        claim_size=storage.sure_size(existing.get(kinds.CLAIM, owner.claim)) or UNSET,
+        image=progress.image(workers),
         alerts=world.alerts,
         link_failures=world.failures,
         conditions=conditions.all_of(world, before.conditions),
+    )
+
+
+def _workloads(owner: Owner, existing: Children) -> tuple[Resource | None, Resource | None]:
+    """Return the StatefulSet of the workers and the Deployment of the overseers."""
+    return (
+        existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)),
+        existing.get(kinds.DEPLOYMENT, names.of(owner.name, names.OVERSEER)),
     )
 
 

@@ -98,7 +98,7 @@ _REASONS = frozenset[str](Reason)
 def _is_worse(condition: StatusCondition, last: StatusCondition | None) -> bool:
     if condition.type not in _TYPES and condition.reason not in _REASONS:
         return False
-    if condition.type == ConditionType.DEGRADED or condition.status != "False":
+    if condition.type in {ConditionType.DEGRADED, ConditionType.UPDATED} or condition.status != "False":
         return False
     return last is None or (last.status, last.reason) != (condition.status, condition.reason)
 

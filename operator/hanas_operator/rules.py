@@ -30,14 +30,16 @@ OBJECT = (
         "the name must have at most 40 lower-case letters, digits and '-', and begin with a letter: "
         "Services and pods are called after it",
     ),
-)
-SIZE = (
-    Rule("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))", "must be a size such as 1Gi"),
     Rule(
-        "!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0",
-        f"a volume can only grow: {_MOVE}",
+        "!has(self.spec) || !has(oldSelf.spec) || !has(self.spec.storage) || !has(oldSelf.spec.storage) || "
+        "quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 || "
+        "(has(self.status) && has(self.status.claimSize) && "
+        "quantity(self.spec.storage.size).compareTo(quantity(self.status.claimSize)) >= 0)",
+        f"a volume can only grow (a size that the volume did not get yet can be taken back): {_MOVE}",
+        ".spec.storage.size",
     ),
 )
+SIZE = (Rule("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))", "must be a size such as 1Gi"),)
 STORAGE = (
     Rule(
         "!(has(self.existingClaim) && has(self.storageClassName))",

@@ -23,6 +23,8 @@ class Owner(Struct, frozen=True, kw_only=True):
     spec: HANasSpec
     image: str
     """The image of the spec, or else that of the operator."""
+    claim_size: str = ""
+    """The size that the operator's claim requests; empty: that of the spec."""
     folder_id: str = ""
     """The id of the folder, empty until it is known."""
 

@@ -238,8 +238,9 @@ class ApiServer:
         there = self.objects.get(key)
         if kind is kinds.HANAS:
             made["spec"] = schemas.with_defaults(_SPEC_SCHEMA, made.get("spec", {}))
-            if there is not None and there.get("spec") != made["spec"]:
-                meta["generation"] = there["metadata"]["generation"] + 1
+        if kind in {kinds.HANAS, kinds.STATEFUL_SET, kinds.DEPLOYMENT}:
+            changed = there is not None and "spec" in there and there["spec"] != made.get("spec")
+            meta["generation"] = (1 if there is None else there["metadata"]["generation"]) + changed
         if there is not None and _settled(there) == _settled(made):
             return there
         self._version += 1

@@ -35,6 +35,7 @@ def world(**changed: Any) -> World:
         generation=3,
         paused=False,
         storage=BOUND,
+        updated=("True", "AllUpdated", "all pods run"),
         problems=(),
         pods=running(),
         view=view(),
@@ -55,6 +56,7 @@ def test_a_cluster_as_it_should_be() -> None:
     told = {one.type: (one.status, one.reason) for one in conditions.all_of(world(), ())}
     assert told == {
         "Ready": ("True", "MainServing"),
+        "Updated": ("True", "AllUpdated"),
         "Degraded": ("False", "AsWanted"),
         "LinkHealthy": ("True", "AllUp"),
         "StorageReady": ("True", "Bound"),

@@ -191,10 +191,28 @@ def test_the_volume_stays_what_it_is(now: dict[str, Any], before: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "held"), [("2Gi", "1Gi", True), ("1Gi", "1024Mi", True), ("1G", "1Gi", False)]
+    ("now", "before", "sure", "held"),
+    [
+        ("2Gi", "1Gi", None, True),
+        ("1Gi", "1024Mi", None, True),
+        ("1G", "1Gi", None, False),
+        ("1Gi", "10Gi", None, False),
+        ("1Gi", "10Gi", "1Gi", True),
+        ("1024Mi", "10Gi", "1Gi", True),
+        ("1G", "10Gi", "1Gi", False),
+        ("5Gi", "10Gi", "10Gi", False),
+    ],
 )
-def test_a_volume_only_grows(now: str, before: str, held: bool) -> None:
-    assert (refused(rules.SIZE, now, before) == []) is held
+def test_a_volume_only_grows_but_a_growth_that_did_not_happen_can_be_taken_back(
+    now: str, before: str, sure: str | None, held: bool
+) -> None:
+    def resource(size: str) -> dict[str, Any]:
+        status = {} if sure is None else {"claimSize": sure}
+        return {"metadata": {"name": "demo"}, "spec": {"storage": {"size": size}}, "status": status}
+
+    assert (refused(rules.OBJECT, resource(now), resource(before)) == []) is held
+    bare = {"metadata": {"name": "demo"}}
+    assert refused(rules.OBJECT, resource(now), bare) == refused(rules.OBJECT, bare, resource(before)) == []
 
 
 @pytest.mark.parametrize(("text", "held"), [("30s", True), ("1m30s", True), ("0s", False), ("0ms", False)])
