@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from hanas_operator import kinds, main_label, names
-from hanas_operator.api import Api, ApiError
+from hanas_operator.api import Api, ApiError, Resource
 from hanas_operator.follower import ClusterFollower
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import secret
@@ -35,12 +35,12 @@ class Followers:
         follower = self._running[key][0]
         return follower.view, follower.trouble
 
-    def follow(self, key: Key, workers: int) -> None:
-        """Follow a cluster of ``workers`` workers."""
+    def follow(self, key: Key, pods: list[Resource]) -> None:
+        """Follow a cluster, which has these pods."""
         if key not in self._running:
             follower = ClusterFollower(self._reach, key, self._token, self._update)
             self._running[key] = follower, asyncio.create_task(follower.run(), name=f"follow {key[0]}/{key[1]}")
-        self._running[key][0].workers = workers
+        self._running[key][0].watch(pods)
 
     def forget(self, key: Key) -> None:
         """Stop following a deleted cluster."""

@@ -86,6 +86,7 @@ class Reconciler:
             image=spec.image if isinstance(spec.image, str) else self._image,
         )
         existing = await children.read(self._api, owner)
+        self._followers.follow(key, existing.pods)
         view, view_trouble = self._followers.latest(key)
         await main_label.keep(self._api, key, existing.pods, view)
         folder_id = before.folder_id or _recorded_folder(existing, owner) or ("" if view is None else view.folder_id)
@@ -95,7 +96,6 @@ class Reconciler:
         evaluation = failures.evaluate(spec.link_failures, before.link_failures, owner.members, ready, now)
         paused = hanas["metadata"].get("annotations", {}).get(names.PAUSED, "false") != "false"
         problems = [] if paused else await self._apply(owner, existing, evaluation, blocked=volume.blocks)
-        self._followers.follow(key, spec.workers)
         if paused:
             evaluation = Evaluation(before.link_failures, frozenset(), None)
         alerts = _alerts(view, before)
