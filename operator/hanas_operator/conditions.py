@@ -10,6 +10,7 @@ from hanas_core.members.roles import LinkState
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import cuts, durations, failures, main_label, names, pods
 from hanas_operator.objects.owner import Owner
+from hanas_operator.obstacles import Obstacle
 from hanas_operator.spec import Preset
 from hanas_operator.status import (
     AlertStatus,
@@ -29,13 +30,6 @@ GRACE_SECONDS = {Preset.LAN: 10.0, Preset.CLOUD: 40.0}
 """The time within which workers notice a cut link, by the preset of timings."""
 Finding = tuple[ConditionStatus, str, str]
 """Status, reason and message of a condition."""
-
-
-class Obstacle(Struct, frozen=True):
-    """A reason why an object differs from its desired state."""
-
-    reason: str
-    message: str
 
 
 class World(Struct, frozen=True, kw_only=True):
@@ -108,8 +102,9 @@ def _ready(world: World) -> Finding:
     main = None if view is None else view.main
     member = None if view is None or main is None else view.member(main.member)
     if view is not None and view.serving is not None and (member is None or member.alive is not False):
-        changes = main_label.changes(world.pods, view.serving, world.owner.name)
-        if view.serving not in world.owner.members or any(role == names.MAIN for _, role in changes):
+        if view.serving not in world.owner.members or not main_label.leads_to(
+            world.pods, view.serving, world.owner.name
+        ):
             return "False", "MainUnreachable", f"{view.serving} is the main, but has no pod that could be labelled"
         return "True", "MainServing", f"{view.serving} serves as the main of epoch {view.epoch}"
     if world.problems:
