@@ -57,10 +57,21 @@ class Api:
             raise
 
     async def list(
-        self, kind: ResourceKind, namespace: str | None, labels: str = "", fields: str = "", limit: int = 0
+        self,
+        kind: ResourceKind,
+        namespace: str | None,
+        labels: str = "",
+        fields: str = "",
+        limit: int = 0,
+        *,
+        cached: bool = False,
     ) -> list[Resource]:
-        """Return the objects that match the selectors, at most ``limit`` (0: all)."""
+        """Return the objects that match the selectors, at most ``limit`` (0: all).
+
+        ``cached``: from the API server's watch cache, which costs it little and may lag behind a moment.
+        """
         query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(limit or "")}
+        query["resourceVersion"] = "0" if cached else ""
         answer = await self._call("GET", kind.path(namespace), {key: value for key, value in query.items() if value})
         items: list[Resource] = answer["items"]
         return items

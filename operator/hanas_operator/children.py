@@ -7,11 +7,11 @@ the claim, which may outlive its HANas.
 import asyncio
 from collections.abc import Iterable
 
-from hanas_operator import drift, kinds, names
+from hanas_operator import drift, kinds, names, obstacles
 from hanas_operator.api import Api, ApiError, Resource
-from hanas_operator.conditions import Obstacle
 from hanas_operator.kinds import ResourceKind
 from hanas_operator.objects.owner import Manifest, Owner
+from hanas_operator.obstacles import Obstacle
 from hanas_operator.status import Reason
 
 Objects = dict[tuple[str, str], Resource]
@@ -51,6 +51,13 @@ class Children:
     async def _apply(self, kind: ResourceKind, manifest: Manifest) -> Obstacle | None:
         name = manifest["metadata"]["name"]
         actual = self._objects.get((kind.kind, name))
+        try:
+            return await self._apply_to(kind, manifest, actual)
+        except ApiError as error:
+            return obstacles.of(error, f"the {kind.kind} {name}")
+
+    async def _apply_to(self, kind: ResourceKind, manifest: Manifest, actual: Resource | None) -> Obstacle | None:
+        name = manifest["metadata"]["name"]
         if actual is None:
             actual = await self._api.get(kind, self._owner.namespace, name)
         if actual is not None:
@@ -65,34 +72,35 @@ class Children:
             if "deletionTimestamp" in actual["metadata"] or drift.contains(actual, manifest):
                 return None
             manifest = {**manifest, "metadata": {**manifest["metadata"], "uid": actual["metadata"]["uid"]}}
-        try:
-            if actual is not None and (patch := drift.removals(actual, manifest)):
+            if patch := drift.removals(actual, manifest):
                 patch = {**patch, "metadata": {"uid": actual["metadata"]["uid"]}}
                 await self._api.merge(kind, self._owner.namespace, name, patch)
-            self._objects[kind.kind, name] = await self._api.apply(kind, manifest)
-        except ApiError as error:
-            if not error.lasting:
-                raise
-            return Obstacle(Reason.REJECTED, f"the {kind.kind} {name} was refused: {error}")
+        self._objects[kind.kind, name] = await self._api.apply(kind, manifest)
         return None
 
-    async def prune(self, kind: ResourceKind, manifests: Iterable[Manifest]) -> None:
-        """Delete the HANas' objects of a kind that are not in ``manifests``."""
+    async def prune(self, kind: ResourceKind, manifests: Iterable[Manifest]) -> list[Obstacle]:
+        """Delete the HANas' objects of a kind that are not in ``manifests``. Return what could not be deleted."""
+        problems: list[Obstacle] = []
         manifest_names = {manifest["metadata"]["name"] for manifest in manifests if manifest["kind"] == kind.kind}
         for (object_kind, name), resource in list(self._objects.items()):
             if object_kind == kind.kind and name not in manifest_names and self._is_own(kind, resource):
-                await self._api.delete(kind, self._owner.namespace, name, resource["metadata"]["uid"])
-                del self._objects[object_kind, name]
+                try:
+                    await self._api.delete(kind, self._owner.namespace, name, resource["metadata"]["uid"])
+                except ApiError as error:
+                    problems.append(obstacles.of(error, f"the deletion of the {kind.kind} {name}"))
+                else:
+                    del self._objects[object_kind, name]
+        return problems
 
 
-async def read(api: Api, owner: Owner) -> Children:
-    """Return the existing objects of ``owner``. Raises ApiError."""
+async def read(api: Api, owner: Owner, pods: list[Resource]) -> Children:
+    """Return the existing objects of ``owner``, which has these pods. Raises ApiError."""
     labels = names.selected({names.CLUSTER: owner.name, names.MANAGED_BY: names.MANAGER})
-    lists = await asyncio.gather(*(api.list(kind, owner.namespace, labels) for kind in (*kinds.APPLIED, kinds.POD)))
+    lists = await asyncio.gather(*(api.list(kind, owner.namespace, labels) for kind in kinds.APPLIED))
     objects = {
         # The items of a list do not name their kind.
         (kind.kind, resource["metadata"]["name"]): {**resource, "apiVersion": kind.api_version, "kind": kind.kind}
-        for kind, resources in zip(kinds.APPLIED, lists, strict=False)
+        for kind, resources in zip(kinds.APPLIED, lists, strict=True)
         for resource in resources
     }
-    return Children(api, owner, objects, lists[-1])
+    return Children(api, owner, objects, pods)

@@ -10,6 +10,7 @@ from hanas_core.members.roles import LinkState
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import cuts, durations, failures, main_label, names, pods
 from hanas_operator.objects.owner import Owner
+from hanas_operator.obstacles import Obstacle
 from hanas_operator.spec import Preset
 from hanas_operator.status import (
     AlertStatus,
@@ -29,13 +30,6 @@ GRACE_SECONDS = {Preset.LAN: 10.0, Preset.CLOUD: 40.0}
 """The time within which workers notice a cut link, by the preset of timings."""
 Finding = tuple[ConditionStatus, str, str]
 """Status, reason and message of a condition."""
-
-
-class Obstacle(Struct, frozen=True):
-    """A reason why an object differs from its desired state."""
-
-    reason: str
-    message: str
 
 
 class World(Struct, frozen=True, kw_only=True):
@@ -138,8 +132,7 @@ def _ready(world: World) -> Finding:
 
 def _serving(world: World, view: ClusterView, main: str) -> Finding:
     """Return whether clients reach the main, and whether an overseer confirms that it is the main."""
-    changes = main_label.changes(world.pods, main, world.owner.name)
-    if main not in world.owner.members or any(role == names.MAIN for _, role in changes):
+    if main not in world.owner.members or not main_label.leads_to(world.pods, main, world.owner.name):
         return "False", "MainUnreachable", f"{main} is the main, but has no pod that could be labelled"
     if not view.confirmed:
         words = f"{main} calls itself the main of epoch {view.epoch}, and no overseer confirms it"

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 
 from hanas_operator import kinds, main_label, names
-from hanas_operator.api import Api, ApiError
+from hanas_operator.api import Api, ApiError, Resource
 from hanas_operator.follower import ClusterFollower
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import secret
+from hanas_operator.obstacles import Obstacle
 from hanas_operator.queue import Key
 from hanas_operator.reach import Reach, Unreachable
 from hanas_operator.view import ClusterView
@@ -35,12 +36,18 @@ class Followers:
         follower = self._running[key][0]
         return follower.view, follower.trouble
 
-    def follow(self, key: Key, workers: int) -> None:
-        """Follow a cluster of ``workers`` workers."""
+    async def attend(self, key: Key) -> tuple[list[Resource], list[Obstacle]]:
+        """Follow a cluster and keep the label of its main. Return its pods, and the labels that were refused."""
+        pods = await main_label.read(self._api, key)
+        self.follow(key, pods)
+        return await main_label.keep(self._api, key, pods, self.latest(key)[0])
+
+    def follow(self, key: Key, pods: list[Resource]) -> None:
+        """Follow a cluster, which has these pods."""
         if key not in self._running:
             follower = ClusterFollower(self._reach, key, self._token, self._update)
             self._running[key] = follower, asyncio.create_task(follower.run(), name=f"follow {key[0]}/{key[1]}")
-        self._running[key][0].workers = workers
+        self._running[key][0].watch(pods)
 
     def forget(self, key: Key) -> None:
         """Stop following a deleted cluster."""
@@ -56,8 +63,7 @@ class Followers:
         # The label comes first: clients wait for it. The next reconcile does the rest.
         try:
             with self._metrics.label_seconds.time():
-                labels = names.selected({names.MANAGED_BY: names.MANAGER, **names.selector(key[1], names.WORKER)})
-                await main_label.keep(self._api, key, await self._api.list(kinds.POD, key[0], labels), view)
+                await main_label.keep(self._api, key, await main_label.read(self._api, key), view)
         except ApiError as error:
             _log.warning("%s/%s: the role of the main was not labelled yet: %s", *key, error)
         self._changed(key)

@@ -10,7 +10,8 @@ from datetime import datetime
 
 from hanas_operator import kinds, names, pods
 from hanas_operator.api import Api, ApiError, Resource
-from hanas_operator.conditions import Obstacle
+from hanas_operator.obstacles import Obstacle
+from hanas_operator.obstacles import of as failed
 from hanas_operator.pods import Pod
 
 
@@ -40,7 +41,8 @@ async def replace(api: Api, of: Iterable[Pod], now: datetime) -> list[Obstacle]:
                 await api.delete(kinds.POD, meta["namespace"], meta["name"], meta["uid"], force=True)
         except ApiError as error:
             if not error.lasting:
-                raise
+                obstacles.append(failed(error, f"the pod {meta['name']}"))
+                continue
             message = (
                 f"{meta['name']} does not end on the node {node}, and the operator may not look whether that is lost: "
                 f"{error}; if it is, kubectl delete pod {meta['name']} --force"

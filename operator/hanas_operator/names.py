@@ -8,6 +8,8 @@ FIELD_MANAGER = "hanas-operator"
 MANAGED_BY, MANAGER = "app.kubernetes.io/managed-by", "hanas-operator"
 CLUSTER = "hanas.dev/cluster"
 ROLE, MAIN, BACKUP = "hanas.dev/role", Role.MAIN.value, Role.BACKUP.value
+EPOCH = "hanas.dev/epoch"
+"""Annotation of a pod: the epoch of which its role is."""
 PAUSED = "hanas.dev/paused"
 APPLIED = "hanas.dev/applied"
 """Annotation: a hash of the applied manifest, so that an object is written only when it changes."""

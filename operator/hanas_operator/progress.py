@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from hanas_operator import names
 from hanas_operator.api import Resource
-from hanas_operator.conditions import Finding, Obstacle
+from hanas_operator.conditions import Finding
 from hanas_operator.objects.owner import Owner
+from hanas_operator.obstacles import API_FAILED, Obstacle
 from hanas_operator.status import Reason
 
-_REASONS = frozenset[str](Reason)
+_REASONS = frozenset[str](Reason) | {API_FAILED}
 """The reasons of obstacles that keep a change from being made; others concern single pods."""
 
 

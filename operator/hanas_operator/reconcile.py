@@ -10,18 +10,19 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from hanas_operator import children, conditions, failures, kinds, lost_nodes, main_label, names, pods, progress, storage
+from hanas_operator import children, conditions, failures, kinds, lost_nodes, names, obstacles, pods, progress, storage
 from hanas_operator import spec as specs
 from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.children import Children
-from hanas_operator.conditions import Obstacle, World
+from hanas_operator.conditions import World
 from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.failures import Evaluation
 from hanas_operator.followers import Followers
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import cluster, secret, workloads
 from hanas_operator.objects.owner import Owner
+from hanas_operator.obstacles import Obstacle
 from hanas_operator.plain import plain
 from hanas_operator.queue import Key
 from hanas_operator.recorder import Recorder
@@ -67,6 +68,8 @@ class Reconciler:
             self._metrics.forget(key)
             self._recorder.forget(key)
             return None
+        # First of all, also if nothing else succeeds: clients depend on the label.
+        present, refusals = await self._followers.attend(key)
         before = statuses.read(hanas.get("status"))
         now = datetime.now(UTC)
         try:
@@ -75,9 +78,17 @@ class Reconciler:
             invalid = conditions.invalid(str(error), hanas["metadata"]["generation"], now, before.conditions)
             await self._write(hanas, before, msgspec.structs.replace(before, conditions=invalid), None)
             return RESYNC_SECONDS
-        return await self._valid(hanas, spec, before, now)
+        return await self._valid(hanas, spec, before, now, present, refusals)
 
-    async def _valid(self, hanas: Resource, spec: HANasSpec, before: HANasStatus, now: datetime) -> float:
+    async def _valid(
+        self,
+        hanas: Resource,
+        spec: HANasSpec,
+        before: HANasStatus,
+        now: datetime,
+        present: list[Resource],
+        refusals: list[Obstacle],
+    ) -> float:
         key = names.metadata(hanas)
         owner = Owner(
             name=key[1],
@@ -86,9 +97,8 @@ class Reconciler:
             spec=spec,
             image=spec.image if isinstance(spec.image, str) else self._image,
         )
-        existing = await children.read(self._api, owner)
+        existing = await children.read(self._api, owner, present)
         view, view_trouble = self._followers.latest(key)
-        await main_label.keep(self._api, key, existing.pods, view)
         folder_id = before.folder_id or _recorded_folder(existing, owner) or ("" if view is None else view.folder_id)
         own_claim = existing.get(kinds.CLAIM, owner.claim)
         owner = msgspec.structs.replace(owner, folder_id=folder_id, claim_size=storage.size(owner, own_claim))
@@ -98,7 +108,6 @@ class Reconciler:
         paused = hanas["metadata"].get("annotations", {}).get(names.PAUSED, "false") != "false"
         problems = [] if paused else await self._apply(owner, existing, evaluation, blocked=volume.blocks)
         problems += [] if paused else await lost_nodes.replace(self._api, existing.pods, now)
-        self._followers.follow(key, spec.workers)
         if paused:
             evaluation = Evaluation(before.link_failures, frozenset(), None)
         alerts = _alerts(view, before)
@@ -108,7 +117,7 @@ class Reconciler:
             paused=paused,
             updated=progress.finding(owner, paused, problems, *_workloads(owner, existing)),
             storage=storage.of_folder(volume, folder_id, view, alerts, pods.troubles(existing.pods)),
-            problems=tuple(problems),
+            problems=(*refusals, *problems),
             pods=tuple(existing.pods),
             view=view,
             view_trouble=view_trouble,
@@ -134,20 +143,21 @@ class Reconciler:
         return storage.of_claim(owner, claim, unknown_class=unknown, warning=warning)
 
     async def _unknown_class(self, name: str | None) -> str | None:
-        """Return ``name`` if no such class exists; None also without the right to look."""
+        """Return ``name`` if no such class exists; None also if it cannot be looked for."""
         if not name:
             return None
         try:
             return name if await self._api.get(kinds.STORAGE_CLASS, None, name) is None else None
-        except ApiError as error:
-            if error.status == 403:
-                return None
-            raise
+        except ApiError:
+            return None
 
     async def _warning(self, claim: Resource) -> str:
-        """Return the newest warning about a claim."""
+        """Return the newest warning about a claim; empty if there is none, or if it cannot be read."""
         selector = f"involvedObject.uid={claim['metadata']['uid']},type=Warning"
-        events = await self._api.list(kinds.CORE_EVENT, claim["metadata"]["namespace"], fields=selector)
+        try:
+            events = await self._api.list(kinds.CORE_EVENT, claim["metadata"]["namespace"], fields=selector)
+        except ApiError:
+            return ""
         newest = max(events, key=_event_time, default={})
         return str(newest.get("message", "")).strip()
 
@@ -155,11 +165,18 @@ class Reconciler:
         self, owner: Owner, existing: Children, evaluation: Evaluation, *, blocked: bool
     ) -> list[Obstacle]:
         """Apply all objects. Return the problems of those that could not be applied."""
-        problems = await self._tokens(owner)
+        problems: list[Obstacle] = []
+        for what, step in (
+            ("reading the tokens of clients", self._tokens),
+            ("the Secret of the components", self._secret),
+        ):
+            try:
+                problems += await step(owner)
+            except ApiError as error:
+                problems.append(obstacles.of(error, what))
         surroundings = cluster.surroundings(owner, evaluation.cuts)
-        problems += await self._secret(owner)
         problems += await existing.apply(surroundings)
-        await existing.prune(kinds.POLICY, surroundings)
+        problems += await existing.prune(kinds.POLICY, surroundings)
         if not owner.image:
             problems.append(Obstacle(Reason.NO_IMAGE, "name the image: spec.image, or --image of the operator"))
             return problems
@@ -174,12 +191,7 @@ class Reconciler:
         name = manifest["metadata"]["name"]
         actual = await self._api.get(kinds.SECRET, owner.namespace, name)
         if actual is None:
-            try:
-                await self._api.create(kinds.SECRET, manifest)
-            except ApiError as error:
-                if not error.lasting:
-                    raise
-                return [Obstacle(Reason.REJECTED, f"the Secret {name} was refused: {error}")]
+            await self._api.create(kinds.SECRET, manifest)
             return []
         owners = [reference["uid"] for reference in actual["metadata"].get("ownerReferences", [])]
         if owner.uid in owners and (actual.get("data") or {}).get(secret.KEY):

@@ -173,9 +173,10 @@ class ApiServer:
         there = self.objects.get(key)
         if there is None:
             return _failure(404, "NotFound", f"{kind.plural} {name!r} not found")
-        wanted = body.get("preconditions", body.get("metadata", {})).get("uid", there["metadata"]["uid"])
-        if wanted != there["metadata"]["uid"]:
-            return _failure(409, "Conflict", "metadata.uid does not match")
+        wanted = body.get("preconditions", body.get("metadata", {}))
+        for field in ("uid", "resourceVersion"):
+            if wanted.get(field, there["metadata"][field]) != there["metadata"][field]:
+                return _failure(409, "Conflict", f"metadata.{field} does not match")
         if request.method == "DELETE":
             self.remove(kind, namespace, key[3])
         elif request.method == "PATCH":

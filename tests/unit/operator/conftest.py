@@ -62,6 +62,7 @@ class Bench:
         self.want(**spec)
         await self.reconcile()
         settle(self.server)
+        await self.reconcile()
         await self.hear()
         await self.reconcile()
 
