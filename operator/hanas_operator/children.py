@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from hanas_operator import drift, kinds, names, obstacles
 from hanas_operator.api import Api, ApiError, Resource
+from hanas_operator.crd import KIND
 from hanas_operator.kinds import ResourceKind
 from hanas_operator.objects.owner import Manifest, Owner
 from hanas_operator.obstacles import Obstacle
@@ -26,18 +27,22 @@ class Children:
         self._api = api
         self._owner = owner
         self._objects = objects
-        self.pods = pods
+        self.pods = [pod for pod in pods if not self._is_former(pod)]
+        self.has_former = len(self.pods) < len(pods)
+        """Whether there are pods of a deleted HANas of the same name still; they are not in ``pods``."""
+
+    def _is_former(self, pod: Resource) -> bool:
+        """Return whether a pod is older than both the HANas and the workload, which may have been adopted."""
+        component = pod["metadata"]["labels"].get("app.kubernetes.io/component", "")
+        kind = kinds.STATEFUL_SET if component == names.WORKER else kinds.DEPLOYMENT
+        workload = self.get(kind, names.of(self._owner.name, component))
+        since = [self._owner.created, *([] if workload is None else [workload["metadata"]["creationTimestamp"]])]
+        return bool(pod["metadata"]["creationTimestamp"] < min(since))
 
     def get(self, kind: ResourceKind, name: str) -> Resource | None:
         """Return the object of this name if it belongs to the HANas, else None."""
         resource = self._objects.get((kind.kind, name))
-        return resource if resource is not None and self._is_own(kind, resource) else None
-
-    def _is_own(self, kind: ResourceKind, resource: Resource) -> bool:
-        references = resource["metadata"].get("ownerReferences", [])
-        if kind is kinds.CLAIM and not references:
-            return True
-        return any(reference["uid"] == self._owner.uid for reference in references)
+        return resource if resource is not None and is_own(self._owner, resource) else None
 
     async def apply(self, manifests: Iterable[Manifest]) -> list[Obstacle]:
         """Apply the manifests in order. Return the obstacles that a person must remove."""
@@ -61,9 +66,7 @@ class Children:
         if actual is None:
             actual = await self._api.get(kind, self._owner.namespace, name)
         if actual is not None:
-            labels = actual["metadata"].get("labels", {})
-            labelled = labels.get(names.CLUSTER) == self._owner.name and labels.get(names.MANAGED_BY) == names.MANAGER
-            if not labelled or not self._is_own(kind, actual):
+            if not is_own(self._owner, actual):
                 return Obstacle(
                     Reason.NAME_TAKEN,
                     f"the {kind.kind} {name} exists already and does not belong to this HANas: it is left unchanged; "
@@ -83,7 +86,7 @@ class Children:
         problems: list[Obstacle] = []
         manifest_names = {manifest["metadata"]["name"] for manifest in manifests if manifest["kind"] == kind.kind}
         for (object_kind, name), resource in list(self._objects.items()):
-            if object_kind == kind.kind and name not in manifest_names and self._is_own(kind, resource):
+            if object_kind == kind.kind and name not in manifest_names and is_own(self._owner, resource):
                 try:
                     await self._api.delete(kind, self._owner.namespace, name, resource["metadata"]["uid"])
                 except ApiError as error:
@@ -104,3 +107,16 @@ async def read(api: Api, owner: Owner, pods: list[Resource]) -> Children:
         for resource in resources
     }
     return Children(api, owner, objects, pods)
+
+
+def is_own(owner: Owner, resource: Resource) -> bool:
+    """Return whether an object is one of ``owner``.
+
+    One with its labels and without an owner was orphaned or restored, and is adopted; so is a claim that was retained.
+    """
+    labels = resource["metadata"].get("labels", {})
+    if labels.get(names.CLUSTER) != owner.name or labels.get(names.MANAGED_BY) != names.MANAGER:
+        return False
+    references = resource["metadata"].get("ownerReferences", [])
+    others = [each for each in references if each.get("controller") or each.get("kind", KIND) == KIND]
+    return not others or any(each["uid"] == owner.uid for each in others)

@@ -9,16 +9,28 @@ from hanas_operator.objects.owner import Owner
 from hanas_operator.obstacles import API_FAILED, Obstacle
 from hanas_operator.status import Reason
 
+UPDATING, HELD, AWAITS_TURN = "Updating", "UpdateHeld", "AwaitsTurn"
+"""Reasons of ``Updated``; the last two while a new operator would change the pods."""
+_HELD = {
+    HELD: "this operator would change them: updatePolicy: Automatic lets it, and so does another spec.image",
+    AWAITS_TURN: "they follow this operator when it is their turn: one HANas after the other",
+}
 _REASONS = frozenset[str](Reason) | {API_FAILED}
 """The reasons of obstacles that keep a change from being made; others concern single pods."""
 
 
 def finding(
-    owner: Owner, paused: bool, obstacles: Sequence[Obstacle], workers: Resource | None, overseers: Resource | None
+    owner: Owner,
+    paused: bool,
+    obstacles: Sequence[Obstacle],
+    workers: Resource | None,
+    overseers: Resource | None,
+    held: str = "",
 ) -> Finding:
     """Return whether every object has the content, and every pod the template, that the spec demands.
 
-    A pod that fails later does not undo that. ``workers``, ``overseers``: the StatefulSet and the Deployment.
+    A pod that fails later does not undo that. ``workers``, ``overseers``: the StatefulSet and the Deployment; ``held``:
+    the reason why the pods do not follow a new operator.
     """
     if paused:
         return "Unknown", "Paused", "changes of the spec are not made while the HANas is paused"
@@ -29,8 +41,11 @@ def finding(
         return "False", "Waiting", "the pods are not made yet"
     waits = [*_workers(owner, workers), *_overseers(owner, overseers)]
     if waits:
-        return "False", "Updating", "; ".join(waits)
-    return "True", "AllUpdated", f"all pods run as the spec demands, with the image {owner.image}"
+        return "False", UPDATING, "; ".join(waits)
+    words = f"all pods run as the spec demands, with the image {owner.image}"
+    if held:
+        return "True", held, f"{words}; {_HELD[held]}"
+    return "True", "AllUpdated", words
 
 
 def image(workload: Resource) -> str:

@@ -5,12 +5,25 @@ of them did.
 """
 
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from hanas_operator import children, conditions, failures, kinds, lost_nodes, names, obstacles, pods, progress, storage
+from hanas_operator import (
+    alerts,
+    children,
+    claims,
+    conditions,
+    failures,
+    kinds,
+    lost_nodes,
+    names,
+    obstacles,
+    pods,
+    progress,
+    rollout,
+    storage,
+)
 from hanas_operator import spec as specs
 from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Leaving, Resource
@@ -20,31 +33,37 @@ from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.failures import Evaluation
 from hanas_operator.followers import Followers
 from hanas_operator.metrics import OperatorMetrics
-from hanas_operator.objects import cluster, secret, workloads
+from hanas_operator.objects import cluster, policies, secret, workloads
 from hanas_operator.objects.owner import Owner
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.plain import plain
 from hanas_operator.queue import Key
 from hanas_operator.recorder import Recorder
+from hanas_operator.rollout import Rollouts
 from hanas_operator.spec import HANasSpec, SecretKey
-from hanas_operator.status import AlertStatus, ConditionType, HANasStatus, Reason
-from hanas_operator.storage import StorageFinding
+from hanas_operator.status import ConditionType, HANasStatus, Reason
 from hanas_operator.view import ClusterView
 
 RESYNC_SECONDS, UNSETTLED_SECONDS = 60.0, 5.0
 """The time between two reconciles without a change, and the time while the cluster is not in its desired state."""
+FORMER_PODS = Obstacle("FormerPods", "pods of a deleted HANas of this name are still there; those of this one wait")
 
 
 class Reconciler:
     """Reconciles one cluster at a time."""
 
-    def __init__(self, api: Api, followers: Followers, metrics: OperatorMetrics, image: str) -> None:
-        """``image``: the image of pods whose spec names none; empty: the spec must name one."""
+    def __init__(
+        self, api: Api, followers: Followers, metrics: OperatorMetrics, image: str, namespaces: tuple[str, ...] = ()
+    ) -> None:
+        """``image``: the image of pods whose spec names none; empty: the spec must name one. ``namespaces``: those to
+        work in; empty: all.
+        """
         self._api = api
         self._followers = followers
         self._recorder = Recorder(api)
         self._metrics = metrics
-        self._image = image
+        self._rollouts = Rollouts(api, image, namespaces)
+        self._uids: dict[Key, str] = {}
 
     async def __call__(self, key: Key) -> float | None:
         """Reconcile a cluster. Return the seconds until the next time; None: it was deleted. Raises ApiError."""
@@ -64,10 +83,10 @@ class Reconciler:
         hanas = await self._api.get(kinds.HANAS, *key)
         if hanas is None or "deletionTimestamp" in hanas["metadata"]:
             # Owner references delete its objects; the claim stays, unless it has one too.
-            self._followers.forget(key)
-            self._metrics.forget(key)
-            self._recorder.forget(key)
+            self._forget(key)
             return None
+        if self._uids.setdefault(key, hanas["metadata"]["uid"]) != hanas["metadata"]["uid"]:
+            self._forget(key)  # what is known is about a deleted HANas of this name
         # First of all, also if nothing else succeeds: clients depend on the label.
         present, refusals = await self._followers.attend(key)
         before = statuses.read(hanas.get("status"))
@@ -79,6 +98,14 @@ class Reconciler:
             await self._write(hanas, before, msgspec.structs.replace(before, conditions=invalid), None)
             return RESYNC_SECONDS
         return await self._valid(hanas, spec, before, now, present, refusals)
+
+    def _forget(self, key: Key) -> None:
+        """Forget a deleted cluster."""
+        self._uids.pop(key, None)
+        self._followers.forget(key)
+        self._metrics.forget(key)
+        self._recorder.forget(key)
+        self._rollouts.end(key)
 
     async def _valid(
         self,
@@ -95,34 +122,43 @@ class Reconciler:
             namespace=key[0],
             uid=hanas["metadata"]["uid"],
             spec=spec,
-            image=spec.image if isinstance(spec.image, str) else self._image,
+            image="",
+            created=hanas["metadata"]["creationTimestamp"],
         )
         existing = await children.read(self._api, owner, present)
+        if existing.has_former:
+            self._followers.forget(key)  # their overseers tell of another folder, perhaps
+        paused = hanas["metadata"].get("annotations", {}).get(names.PAUSED, "false") != "false"
+        choice = await self._rollouts.choose(owner, existing, before, paused=paused)
         view, view_trouble = self._followers.latest(key)
         folder_id = before.folder_id or _recorded_folder(existing, owner) or ("" if view is None else view.folder_id)
         own_claim = existing.get(kinds.CLAIM, owner.claim)
-        owner = msgspec.structs.replace(owner, folder_id=folder_id, claim_size=storage.size(owner, own_claim))
-        volume = await self._volume(owner, existing)
+        owner = msgspec.structs.replace(
+            owner, image=choice.image, folder_id=folder_id, claim_size=storage.size(owner, own_claim)
+        )
+        volume = await claims.look(self._api, owner, existing)
         ready = pods.ready_members(owner.name, existing.pods)
         evaluation = failures.evaluate(spec.link_failures, before.link_failures, owner.members, ready, now)
-        paused = hanas["metadata"].get("annotations", {}).get(names.PAUSED, "false") != "false"
-        problems = [] if paused else await self._apply(owner, existing, evaluation, blocked=volume.blocks)
-        problems += [] if paused else await lost_nodes.replace(self._api, existing.pods, now)
         if paused:
-            evaluation = Evaluation(before.link_failures, frozenset(), None)
-        alerts = _alerts(view, before)
+            evaluation, problems = await self._heal(owner, existing, before, now)
+        else:
+            blocked = volume.blocks or existing.has_former
+            problems = await self._apply(owner, existing, evaluation, blocked=blocked, held=bool(choice.held))
+            problems += [FORMER_PODS] if existing.has_former else []
+            problems += await lost_nodes.replace(self._api, existing.pods, now)
+        open_alerts = alerts.of(view, before, owner.members)
         world = World(
             owner=owner,
             generation=hanas["metadata"]["generation"],
             paused=paused,
-            updated=progress.finding(owner, paused, problems, *_workloads(owner, existing)),
-            storage=storage.of_folder(volume, folder_id, view, alerts, pods.troubles(existing.pods)),
+            updated=progress.finding(owner, paused, problems, *_workloads(owner, existing), choice.held),
+            storage=storage.of_folder(volume, folder_id, view, open_alerts, pods.troubles(existing.pods)),
             problems=(*refusals, *problems),
             pods=tuple(existing.pods),
             view=view,
             view_trouble=view_trouble,
             failures=evaluation.statuses,
-            alerts=alerts,
+            alerts=open_alerts,
             now=now,
         )
         if not paused:
@@ -130,45 +166,33 @@ class Reconciler:
             world = msgspec.structs.replace(world, failures=observed)
         status = describe(world, existing, before)
         await self._write(hanas, before, status, view)
+        if _is_settled(status):
+            self._rollouts.end(key)
         return _again(world, evaluation, status)
 
-    async def _volume(self, owner: Owner, existing: Children) -> StorageFinding:
-        claim = existing.get(kinds.CLAIM, owner.claim)
-        if isinstance(owner.spec.storage.existing_claim, str):
-            claim = await self._api.get(kinds.CLAIM, owner.namespace, owner.claim)
-        unknown, warning = None, ""
-        if claim is not None and claim.get("status", {}).get("phase", "Pending") == "Pending":
-            unknown = await self._unknown_class(claim.get("spec", {}).get("storageClassName"))
-            warning = await self._warning(claim)
-        return storage.of_claim(owner, claim, unknown_class=unknown, warning=warning)
-
-    async def _unknown_class(self, name: str | None) -> str | None:
-        """Return ``name`` if no such class exists; None also if it cannot be looked for."""
-        if not name:
-            return None
-        try:
-            return name if await self._api.get(kinds.STORAGE_CLASS, None, name) is None else None
-        except ApiError:
-            return None
-
-    async def _warning(self, claim: Resource) -> str:
-        """Return the newest warning about a claim; empty if there is none, or if it cannot be read."""
-        selector = f"involvedObject.uid={claim['metadata']['uid']},type=Warning"
-        try:
-            events = await self._api.list(kinds.CORE_EVENT, claim["metadata"]["namespace"], fields=selector)
-        except ApiError:
-            return ""
-        newest = max(events, key=_event_time, default={})
-        return str(newest.get("message", "")).strip()
+    async def _heal(
+        self, owner: Owner, existing: Children, before: HANasStatus, now: datetime
+    ) -> tuple[Evaluation, list[Obstacle]]:
+        """End the link failures of a paused HANas whose time is over; nothing else of its objects changes."""
+        evaluation = failures.frozen(before.link_failures, owner.members, now)
+        if evaluation.statuses == before.link_failures:
+            return evaluation, []
+        manifests = policies.policies(owner, evaluation.cuts)
+        there = [each for each in manifests if existing.get(kinds.POLICY, each["metadata"]["name"]) is not None]
+        problems = await existing.apply(there)
+        if problems:
+            evaluation = Evaluation(before.link_failures, evaluation.cuts, evaluation.next_change)
+        return evaluation, problems
 
     async def _apply(
-        self, owner: Owner, existing: Children, evaluation: Evaluation, *, blocked: bool
+        self, owner: Owner, existing: Children, evaluation: Evaluation, *, blocked: bool, held: bool
     ) -> list[Obstacle]:
         """Apply all objects. Return the problems of those that could not be applied."""
         problems: list[Obstacle] = []
         for what, step in (
             ("reading the tokens of clients", self._tokens),
             ("the Secret of the components", self._secret),
+            ("reading the other HANas resources", lambda owner: claims.rivals(self._api, owner)),
         ):
             try:
                 problems += await step(owner)
@@ -182,8 +206,10 @@ class Reconciler:
             return problems
         # Without a usable volume no first pods are made; existing ones are kept up to date.
         running = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) is not None
-        if running or not (blocked or any(problem.reason == Reason.NAME_TAKEN for problem in problems)):
-            problems += await existing.apply(workloads.workloads(owner))
+        taken = {Reason.NAME_TAKEN, Reason.CLAIM_IN_USE}
+        if running or not (blocked or any(problem.reason in taken for problem in problems)):
+            manifests = (rollout.dressed(owner, existing, each, held=held) for each in workloads.workloads(owner))
+            problems += await existing.apply(manifests)
         return problems
 
     async def _secret(self, owner: Owner) -> list[Obstacle]:
@@ -193,8 +219,7 @@ class Reconciler:
         if actual is None:
             await self._api.create(kinds.SECRET, manifest)
             return []
-        owners = [reference["uid"] for reference in actual["metadata"].get("ownerReferences", [])]
-        if owner.uid in owners and (actual.get("data") or {}).get(secret.KEY):
+        if children.is_own(owner, actual) and (actual.get("data") or {}).get(secret.KEY):
             return []
         message = (
             f"the Secret {name} exists already and does not belong to this HANas, or is empty: it is left unchanged; "
@@ -244,7 +269,7 @@ def describe(world: World, existing: Children, before: HANasStatus) -> HANasStat
         folder_id=owner.folder_id,
         claim=owner.claim,
         claim_size=storage.sure_size(existing.get(kinds.CLAIM, owner.claim)) or UNSET,
-        image=progress.image(workers),
+        image=before.image if world.paused else progress.image(workers) or before.image,
         alerts=world.alerts,
         link_failures=world.failures,
         conditions=conditions.all_of(world, before.conditions),
@@ -259,31 +284,24 @@ def _workloads(owner: Owner, existing: Children) -> tuple[Resource | None, Resou
     )
 
 
-def _alerts(view: ClusterView | None, before: HANasStatus) -> tuple[AlertStatus, ...]:
-    """Return the open alerts. One that is in ``before`` keeps its message, which may count seconds."""
-    previous = {(alert.kind, alert.member, alert.about, alert.since): alert for alert in before.alerts}
-    alerts = []
-    for alert in () if view is None else view.alerts:
-        status = msgspec.convert(plain(alert), AlertStatus)
-        last = previous.get((status.kind, status.member, status.about, status.since))
-        alerts.append(last if last is not None and last.severity == status.severity else status)
-    return tuple(alerts)
-
-
 def _recorded_folder(existing: Children, owner: Owner) -> str:
     recorded = existing.get(kinds.CONFIG_MAP, names.of(owner.name, names.FOLDER)) or {}
     return str(recorded.get("data", {}).get("folderId", ""))
 
 
-def _event_time(event: dict[str, Any]) -> str:
-    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp", ""))
+def _is_settled(status: HANasStatus) -> bool:
+    """Return whether the main serves, and all pods are updated."""
+    states = {condition.type: condition.status for condition in status.conditions}
+    return states[ConditionType.READY] == states[ConditionType.UPDATED] == "True"
 
 
 def _again(world: World, evaluation: Evaluation, status: HANasStatus) -> float:
     """Return the seconds until the next reconcile."""
     states = {condition.type: condition.status for condition in status.conditions}
     settled = {ConditionType.READY: "True", ConditionType.DEGRADED: "False", ConditionType.STORAGE_READY: "True"}
-    wait = RESYNC_SECONDS if not evaluation.cuts and settled.items() <= states.items() else UNSETTLED_SECONDS
+    settled[ConditionType.UPDATED] = "True"
+    waits = evaluation.cuts or world.updated[1] == progress.AWAITS_TURN
+    wait = RESYNC_SECONDS if not waits and settled.items() <= states.items() else UNSETTLED_SECONDS
     if evaluation.next_change is not None:
         wait = min(wait, max(0.0, (evaluation.next_change - world.now).total_seconds()))
     return wait

@@ -35,7 +35,9 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
             if settings.port:
                 endpoint = HttpEndpoint(health.application(queue, metrics), bind(settings.port, "--port"))
                 await endpoint.start()
-            working = asyncio.create_task(queue.run(Reconciler(api, followers, metrics, settings.image)))
+            working = asyncio.create_task(
+                queue.run(Reconciler(api, followers, metrics, settings.image, settings.namespaces))
+            )
 
             async def stop(**_: Any) -> None:
                 stopping.set()  # kopf waits for it too when a signal stops it

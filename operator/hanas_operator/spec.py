@@ -56,6 +56,13 @@ class Reclaim(StrEnum):
     DELETE = "Delete"
 
 
+class UpdatePolicy(StrEnum):
+    """What the pods do when a new operator comes."""
+
+    MANUAL = "Manual"
+    AUTOMATIC = "Automatic"
+
+
 class Direction(StrEnum):
     """The direction that is cut."""
 
@@ -184,8 +191,16 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
         ),
     ] = ()
     image: Annotated[
-        Image | UnsetType, Meta(description="Image of workers and overseers; default: the operator's.")
+        Image | UnsetType,
+        Meta(description="Image of workers and overseers; default: the operator's when they are made."),
     ] = UNSET
+    update_policy: Annotated[
+        UpdatePolicy,
+        Meta(
+            description="What pods do when a new operator comes. 'Manual': they stay until the spec changes; "
+            "'Automatic': they follow its image and its templates, one HANas after the other."
+        ),
+    ] = UpdatePolicy.MANUAL
     image_pull_policy: Annotated[PullPolicy, Meta(description="When to pull the image.")] = "IfNotPresent"
     image_pull_secrets: Annotated[
         tuple[SecretName, ...], Meta(max_length=16, description="Secrets for pulling the image.")

@@ -31,6 +31,7 @@ class ConditionType(StrEnum):
 class Reason(StrEnum):
     """Reasons of ``Ready`` that a person must act on."""
 
+    CLAIM_IN_USE = "ClaimInUse"
     INVALID_SPEC = "InvalidSpec"
     NAME_TAKEN = "NameTaken"
     NO_IMAGE = "NoImage"

@@ -555,7 +555,7 @@ async def test_alerts_are_shown_and_do_not_make_the_status_change_every_second(b
 
 
 async def test_without_an_image_nothing_is_started(bench: Bench) -> None:
-    bench.reconciler._image = ""  # what the command line left open
+    bench.reconciler._rollouts._image = ""  # what the command line left open
     bench.want()
     await bench.reconcile()
     assert reasons(bench)["Ready"] == "NoImage"

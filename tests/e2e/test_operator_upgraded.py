@@ -1,0 +1,49 @@
+"""Another release of the operator: pods stay as they are, but where they are to follow; then one HANas at a time."""
+
+import pytest
+
+from tests.e2e.clients import clients
+from tests.e2e.cluster import Cluster
+from tests.e2e.conftest import Made
+from tests.e2e.hanas import HANas
+from tests.e2e.operators import Operator
+
+
+def _pods(demo: HANas) -> dict[str, str]:
+    """The images by the pods' uids."""
+    pods = demo.kubectl.list("pods", f"hanas.dev/cluster={demo.name}")
+    return {pod["metadata"]["uid"]: pod["spec"]["containers"][0]["image"] for pod in pods}
+
+
+@pytest.mark.timeout(900)
+def test_pods_follow_only_where_they_are_to(cluster: Cluster, operator: Operator, hanas: Made) -> None:
+    image, other = cluster.image("hanas"), f"{cluster.image('hanas')}-next"
+    stays = hanas("stays", workers=2, overseer={"replicas": 1})
+    follow = [
+        hanas(name, workers=2, overseer={"replicas": 1}, updatePolicy="Automatic") for name in ("first", "second")
+    ]
+    before = _pods(stays)
+    together = []
+
+    def have_followed() -> bool:
+        updating = [each.name for each in follow if each.condition("Updated")[1] == "Updating"]
+        together.append(len(updating))
+        return all(set(_pods(each).values()) == {other} for each in follow)
+
+    try:
+        with clients(cluster, stays) as unmoved, clients(cluster, follow[0]) as moved:
+            operator.install(f"image.tag={cluster.tag}-next")
+            follow[0].until("both have followed", have_followed, 300.0)
+            for each in (*follow, stays):
+                each.until_ready()
+            unmoved.until_acknowledged()
+            moved.until_acknowledged()
+        assert max(together) == 1, "one at a time"
+        assert _pods(stays) == before
+        assert stays.status["image"] == image
+        assert stays.condition("Updated")[:2] == ("True", "UpdateHeld")
+        stays.apply(image=other)
+        stays.until_ready()
+        assert set(_pods(stays).values()) == {other}
+    finally:
+        operator.install()
