@@ -16,11 +16,17 @@ from hanas_operator.settings import OperatorSettings
 from hanas_serving.settings import SettingError
 
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_NAMESPACE = _IN_CLUSTER.with_name("namespace")
 
 
 def is_inside(settings: OperatorSettings) -> bool:
     """Return whether to use the service account of a pod."""
     return settings.kubeconfig is None and settings.context is None and _IN_CLUSTER.exists()
+
+
+def own_namespace(settings: OperatorSettings) -> str:
+    """Return the namespace of the pod that the operator runs in; empty outside the cluster."""
+    return _NAMESPACE.read_text(encoding="utf-8").strip() if is_inside(settings) else ""
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from hanas_core.members.roles import Role
 
 FIELD_MANAGER = "hanas-operator"
 MANAGED_BY, MANAGER = "app.kubernetes.io/managed-by", "hanas-operator"
+APPLICATION, NAMESPACE = "app.kubernetes.io/name", "kubernetes.io/metadata.name"
 CLUSTER = "hanas.dev/cluster"
 ROLE, MAIN, BACKUP = "hanas.dev/role", Role.MAIN.value, Role.BACKUP.value
 EPOCH = "hanas.dev/epoch"
@@ -30,7 +31,7 @@ SELECT_MANAGED = f"{MANAGED_BY}={MANAGER}"
 def labels(cluster: str, component: str | None = None) -> dict[str, str]:
     """Return the labels of an object of ``cluster``."""
     common = {
-        "app.kubernetes.io/name": "hanas",
+        APPLICATION: "hanas",
         "app.kubernetes.io/instance": cluster,
         MANAGED_BY: MANAGER,
         CLUSTER: cluster,

@@ -53,16 +53,24 @@ class Reconciler:
     """Reconciles one cluster at a time."""
 
     def __init__(
-        self, api: Api, followers: Followers, metrics: OperatorMetrics, image: str, namespaces: tuple[str, ...] = ()
+        self,
+        api: Api,
+        followers: Followers,
+        metrics: OperatorMetrics,
+        image: str,
+        *,
+        namespaces: tuple[str, ...] = (),
+        home: str = "",
     ) -> None:
         """``image``: the image of pods whose spec names none; empty: the spec must name one. ``namespaces``: those to
-        work in; empty: all.
+        work in; empty: all. ``home``: that of the operator's own pods.
         """
         self._api = api
         self._followers = followers
         self._recorder = Recorder(api)
         self._metrics = metrics
         self._rollouts = Rollouts(api, image, namespaces)
+        self._home = home
         self._uids: dict[Key, str] = {}
 
     async def __call__(self, key: Key) -> float | None:
@@ -123,6 +131,7 @@ class Reconciler:
             uid=hanas["metadata"]["uid"],
             spec=spec,
             image="",
+            operator_namespace=self._home,
             created=hanas["metadata"]["creationTimestamp"],
         )
         existing = await children.read(self._api, owner, present)

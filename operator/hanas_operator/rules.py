@@ -58,6 +58,12 @@ FAILURE = (
         ".target",
     ),
 )
+PEER = (
+    Rule(
+        "has(self.ipBlock) != (has(self.podSelector) || has(self.namespaceSelector))",
+        "give podSelector, namespaceSelector or both; or ipBlock alone",
+    ),
+)
 # An empty spec, {}, must pass too, before its defaults are set: hence the has().
 SPEC = (
     Rule(

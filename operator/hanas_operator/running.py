@@ -35,9 +35,9 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
             if settings.port:
                 endpoint = HttpEndpoint(health.application(queue, metrics), bind(settings.port, "--port"))
                 await endpoint.start()
-            working = asyncio.create_task(
-                queue.run(Reconciler(api, followers, metrics, settings.image, settings.namespaces))
-            )
+            places, home = settings.namespaces, connection.own_namespace(settings)
+            reconciler = Reconciler(api, followers, metrics, settings.image, namespaces=places, home=home)
+            working = asyncio.create_task(queue.run(reconciler))
 
             async def stop(**_: Any) -> None:
                 stopping.set()  # kopf waits for it too when a signal stops it
@@ -46,8 +46,8 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
                 if endpoint is not None:
                     await endpoint.stop()
 
-            places = f"the namespace {', '.join(settings.namespaces)}" if settings.namespaces else "all namespaces"
-            _log.info("working in %s of %s", places, client.configuration.host)
+            scope = f"the namespace {', '.join(settings.namespaces)}" if settings.namespaces else "all namespaces"
+            _log.info("working in %s of %s", scope, client.configuration.host)
             handlers.quieten()
             try:
                 await kopf.operator(

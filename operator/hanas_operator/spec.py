@@ -11,7 +11,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hanas_core.members.member import IsolationPolicy
 from hanas_operator import rules
-from hanas_operator.placement import Affinity, KubernetesType, Toleration, TopologySpreadConstraint
+from hanas_operator.peers import Peer
+from hanas_operator.placement import Affinity, KubernetesType, LabelSelector, Toleration, TopologySpreadConstraint
 
 MOST_WORKERS = 100
 MOST_FAILURES = 64
@@ -214,6 +215,14 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
     client_token_secret: Annotated[
         SecretKey | UnsetType, Meta(description="Tokens of clients; default: clients need no token.")
     ] = UNSET
+    clients: Annotated[
+        tuple[Annotated[Peer, _checked("Pods or addresses.", *rules.PEER)], ...],
+        Meta(
+            max_length=32,
+            description="Who reaches the HTTP interfaces, beside workers, overseers and the operator; default: all "
+            "pods of this namespace. []: NetworkPolicies of your own say it, and the operator's are about links only.",
+        ),
+    ] = (Peer(pod_selector=LabelSelector()),)
     hosts: Annotated[
         tuple[Host, ...],
         Meta(

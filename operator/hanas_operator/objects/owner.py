@@ -26,6 +26,8 @@ class Owner(Struct, frozen=True, kw_only=True):
     """The image of the spec, or else that of the operator."""
     claim_size: str = ""
     """The size that the operator's claim requests; empty: that of the spec."""
+    operator_namespace: str = ""
+    """The namespace of the operator's pods; empty: it runs outside the cluster."""
     created: str = ""
     """When the HANas was made."""
     folder_id: str = ""

@@ -44,7 +44,15 @@ def test_every_level_is_structural(path: str, schema: dict[str, Any]) -> None:
 @pytest.mark.parametrize("path", [path for path, _ in levels(SPEC) if path and not path.endswith("[]")])
 def test_every_field_that_is_not_kubernetes_own_is_described(path: str) -> None:
     schema = dict(levels(SPEC))[path]
-    borrowed = (".tolerations", ".affinity", ".topologySpreadConstraints", ".resources", ".overseer.resources")
+    borrowed = (
+        ".tolerations",
+        ".affinity",
+        ".topologySpreadConstraints",
+        ".resources",
+        ".overseer.resources",
+        ".clients[].podSelector.",
+        ".clients[].namespaceSelector.",
+    )
     if not path.startswith(borrowed) and not path.endswith("[].name"):
         assert schema.get("description"), path
 
@@ -99,6 +107,7 @@ def test_a_status_fits_its_schema() -> None:
         ({"linkFailures": [failure(), failure()]}, ".linkFailures: duplicate"),
         ({"linkFailures": [failure(planes=[])]}, ".linkFailures[0].planes: wrong number"),
         ({"linkFailures": [{"name": "a", "source": "worker-0"}]}, ".linkFailures[0].target: is required"),
+        ({"clients": [{"ipBlock": {"cidr": "everybody"}}]}, ".clients[0].ipBlock.cidr: must match"),
         ({"affinity": {"nodeAffinity": {"x": 1}}}, ".affinity.nodeAffinity.x: unknown field"),
         ({"podSecurityContext": {"runAsUser": 0}}, ".podSecurityContext.runAsUser: must be from 1"),
     ],
@@ -111,7 +120,7 @@ def test_the_schema_refuses(given: dict[str, Any], told: str) -> None:
 
 ALL_RULES = [
     rule
-    for group in (rules.OBJECT, rules.SPEC, rules.STORAGE, rules.SIZE, rules.FAILURE, rules.DURATION)
+    for group in (rules.OBJECT, rules.SPEC, rules.STORAGE, rules.SIZE, rules.FAILURE, rules.DURATION, rules.PEER)
     for rule in group
 ]
 
@@ -171,6 +180,21 @@ def test_the_default_of_the_spec_passes_before_defaults_are_set_in_it() -> None:
 def test_a_link_failure(more: dict[str, Any], held: bool) -> None:
     schema = SPEC["properties"]["linkFailures"]["items"]
     assert (refused(rules.FAILURE, schemas.with_defaults(schema, {**failure(), **more})) == []) is held
+
+
+@pytest.mark.parametrize(
+    ("peer", "held"),
+    [
+        ({"podSelector": {}}, True),
+        ({"namespaceSelector": {}, "podSelector": {}}, True),
+        ({"ipBlock": {"cidr": "0.0.0.0/0"}}, True),
+        ({"ipBlock": {"cidr": "0.0.0.0/0"}, "podSelector": {}}, False),
+        ({}, False),
+    ],
+)
+def test_a_peer_is_pods_or_addresses(peer: dict[str, Any], held: bool) -> None:
+    assert (refused(rules.PEER, peer) == []) is held
+    assert schemas.errors(SPEC, {"clients": [peer]}) == []
 
 
 @pytest.mark.parametrize(
