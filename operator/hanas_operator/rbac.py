@@ -21,7 +21,8 @@ def rules() -> list[Rule]:
         _rule(
             "", ["pods"], ["list", "watch", "patch", "delete"]
         ),  # patch: the label of the main; delete: on a lost node
-        _rule("", ["persistentvolumeclaims", "services", "configmaps"], [*read, *write]),
+        _rule("", ["persistentvolumeclaims", "configmaps"], [*read, *write]),
+        _rule("", ["services"], [*read, *write, "delete"]),
         _rule("", ["secrets"], ["get", "create"]),  # created once, never changed; and the tokens of clients
         _rule("", ["events"], ["list"]),  # the reason of a pending claim
         _rule("apps", ["deployments", "statefulsets"], [*read, *write]),

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from hanas_operator import (
+    addresses,
     alerts,
     children,
     claims,
@@ -209,7 +210,8 @@ class Reconciler:
                 problems.append(obstacles.of(error, what))
         surroundings = cluster.surroundings(owner, evaluation.cuts)
         problems += await existing.apply(surroundings)
-        problems += await existing.prune(kinds.POLICY, surroundings)
+        for kind in (kinds.POLICY, kinds.SERVICE):
+            problems += await existing.prune(kind, surroundings)
         if not owner.image:
             problems.append(Obstacle(Reason.NO_IMAGE, "name the image: spec.image, or --image of the operator"))
             return problems
@@ -279,6 +281,7 @@ def describe(world: World, existing: Children, before: HANasStatus) -> HANasStat
         claim=owner.claim,
         claim_size=storage.sure_size(existing.get(kinds.CLAIM, owner.claim)) or UNSET,
         image=before.image if world.paused else progress.image(workers) or before.image,
+        addresses=addresses.of(owner, existing),
         alerts=world.alerts,
         link_failures=world.failures,
         conditions=conditions.all_of(world, before.conditions),

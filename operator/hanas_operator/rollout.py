@@ -22,7 +22,7 @@ from hanas_operator.spec import UpdatePolicy
 from hanas_operator.status import ConditionType, HANasStatus
 
 _OTHER_FIELDS = frozenset(
-    {*("workers", "storage", "linkFailures", "reclaim", "clients", "service", "updatePolicy")}
+    {*("workers", "storage", "linkFailures", "reclaim", "clients", "services", "updatePolicy")}
 )  # fmt: skip
 """The fields of the spec that pod templates do not depend on; a claim never changes."""
 

@@ -6,6 +6,8 @@ The rules need Kubernetes 1.29: CEL validation is stable there, and supports qua
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from hanas_operator.fittings import SETTINGS
+
 
 class Rule(NamedTuple):
     """One rule. ``message`` says what the user must change."""
@@ -57,6 +59,21 @@ FAILURE = (
         "only calls to the overseer can be cut: planes must contain client, and direction must not be from",
         ".target",
     ),
+)
+SETTING = (
+    Rule(
+        f"self.all(name, name.matches('^({'|'.join(SETTINGS)})$'))",
+        "must be settings of docs/operations.md, such as HANAS_VALUE_BYTES, for which the spec has no field of its own",
+    ),
+)
+VARIABLE = (
+    Rule(
+        "!self.name.matches('^(HANAS_.*|COMMUNICATION_FOLDER|OVERSEER_IP|PORT|LINK_PORT|LINK_URL|ADVERTISE_URL|"
+        "WORKER_ID|POD_NAME|POD_INDEX)$')",
+        "the operator sets this variable: use spec.settings or the field of the spec",
+        ".name",
+    ),
+    Rule("!has(self.value) || !has(self.valueFrom)", "give value or valueFrom, not both"),
 )
 PEER = (
     Rule(

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hanas_core.members.member import IsolationPolicy
 from hanas_operator import rules
+from hanas_operator.fittings import Raw, Services, Setting, Variable
 from hanas_operator.peers import Peer
 from hanas_operator.placement import Affinity, KubernetesType, LabelSelector, Toleration, TopologySpreadConstraint
 
@@ -31,6 +32,7 @@ Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=HOST)]
 Image = Annotated[str, Meta(min_length=1, max_length=512)]
 Quantity = Annotated[str, Meta(pattern=QUANTITY, max_length=32)]
 Amount = int | Quantity
+Url = Annotated[str, Meta(max_length=512, pattern=r"^https?://[^/?#]*\{member\}[^/?#]*$")]
 Duration = Annotated[str, Meta(pattern=DURATION, max_length=32)]
 UserId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Texts = dict[str, str]
@@ -62,6 +64,13 @@ class UpdatePolicy(StrEnum):
 
     MANUAL = "Manual"
     AUTOMATIC = "Automatic"
+
+
+class Assigner(StrEnum):
+    """Who chooses the user and the groups of pods."""
+
+    OPERATOR = "Operator"
+    CLUSTER = "Cluster"
 
 
 class Direction(StrEnum):
@@ -163,6 +172,10 @@ class SecretName(SpecType, frozen=True, kw_only=True):
 class PodIdentity(SpecType, frozen=True, kw_only=True):
     """The user and groups of the pods' processes; never root."""
 
+    assigned_by: Annotated[
+        Assigner,
+        Meta(description="'Cluster': user, group and fsGroup are left to the cluster, as OpenShift has it."),
+    ] = Assigner.OPERATOR
     run_as_user: Annotated[UserId, Meta(description="User id of the processes.")] = 65532
     run_as_group: Annotated[UserId, Meta(description="Group id of the processes.")] = 65532
     fs_group: Annotated[UserId, Meta(description="Group that owns the volume, where its type allows that.")] = 65532
@@ -232,6 +245,37 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
     ] = ()
     log_level: Annotated[LogLevel, Meta(description="Log level of workers and overseers.")] = "INFO"
     pod_security_context: Annotated[PodIdentity, Meta(description="User and groups of the pods.")] = PodIdentity()
+    settings: Annotated[
+        dict[str, Setting],
+        Meta(
+            max_length=64,
+            description="Settings of workers and overseers by their variables in docs/operations.md.",
+            extra_json_schema={"x-kubernetes-validations": rules.rendered(rules.SETTING)},
+        ),
+    ] = {}
+    env: Annotated[
+        tuple[Annotated[Variable, _checked("A variable.", *rules.VARIABLE)], ...],
+        Meta(
+            max_length=64,
+            description="More variables of the environment of workers and overseers.",
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
+    service_account_name: Annotated[Name | UnsetType, Meta(description="Service account of all pods.")] = UNSET
+    sidecars: Annotated[
+        tuple[Raw, ...], Meta(max_length=8, description="More containers of all pods (core/v1 Container).")
+    ] = ()
+    volumes: Annotated[
+        tuple[Raw, ...], Meta(max_length=16, description="Volumes for the sidecars (core/v1 Volume).")
+    ] = ()
+    services: Annotated[Services, Meta(description="How the Services are reached.")] = Services()
+    advertise_url: Annotated[
+        Url | UnsetType,
+        Meta(
+            description="Where redirects lead, for clients outside the cluster: http://{member}.example.com:3001, with "
+            "{member} for the worker's id; default: the name of the pod in the cluster."
+        ),
+    ] = UNSET
     pod_annotations: Annotated[Texts, Meta(description="Annotations of all pods.")] = {}
     pod_labels: Annotated[Texts, Meta(description="Labels of all pods, beside the operator's own.")] = {}
     priority_class_name: Annotated[Name | UnsetType, Meta(description="Priority class of all pods.")] = UNSET

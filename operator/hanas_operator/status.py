@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from hanas_operator.fittings import Address
+
 
 class StatusType(Struct, frozen=True, rename="camel", kw_only=True):
     """The msgspec settings of these types."""
@@ -103,6 +105,7 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
         Meta(description="Size that the volume of the operator's claim surely has: storage.size can be no less."),
     ] = UNSET
     image: Annotated[str, Meta(description="Image of workers and overseers; empty before the first ones.")] = ""
+    addresses: Annotated[tuple[Address, ...], Meta(description="Addresses of its Services outside the cluster.")] = ()
     alerts: Annotated[tuple[AlertStatus, ...], Meta(description="The open alerts.")] = ()
     link_failures: Annotated[
         tuple[FailureStatus, ...],

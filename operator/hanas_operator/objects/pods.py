@@ -7,7 +7,7 @@ from hanas_operator.objects import secret
 from hanas_operator.objects.owner import Manifest, Owner
 from hanas_operator.placement import Affinity
 from hanas_operator.plain import plain
-from hanas_operator.spec import ResourceRequirements, SecretKey
+from hanas_operator.spec import Assigner, ResourceRequirements, SecretKey
 
 FOLDER = "/var/lib/hanas/communication"
 SECRETS, TOKENS = "/etc/hanas/secret", "/etc/hanas/tokens"
@@ -53,8 +53,8 @@ def template(
         "enableServiceLinks": False,
         "securityContext": _identity(owner),
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "containers": [container],
-        "volumes": _volumes(owner),
+        "containers": [container, *spec.sidecars],
+        "volumes": [*_volumes(owner), *spec.volumes],
         "affinity": _affinity(owner, component),
         **_placement(owner, component),
     }
@@ -86,6 +86,8 @@ def _environment(owner: Owner) -> list[Manifest]:
     reference = {"name": names.of(owner.name, names.FOLDER), "key": "folderId", "optional": True}
     return [
         *({"name": name, "value": value} for name, value in variables.items()),
+        *({"name": name, "value": str(value)} for name, value in sorted(spec.settings.items())),
+        *plain(spec.env),
         {"name": "HANAS_FOLDER_ID", "valueFrom": {"configMapKeyRef": reference}},
     ]
 
@@ -119,12 +121,12 @@ def _identity(owner: Owner) -> Manifest:
     identity = owner.spec.pod_security_context
     context: Manifest = {
         "runAsNonRoot": True,
-        "runAsUser": identity.run_as_user,
-        "runAsGroup": identity.run_as_group,
-        "fsGroup": identity.fs_group,
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+    if identity.assigned_by is Assigner.OPERATOR:
+        ids = {"runAsUser": identity.run_as_user, "runAsGroup": identity.run_as_group, "fsGroup": identity.fs_group}
+        context |= ids
     if identity.supplemental_groups:
         context["supplementalGroups"] = list(identity.supplemental_groups)
     return context
@@ -148,6 +150,7 @@ def _placement(owner: Owner, component: str) -> Manifest:
         "nodeSelector": spec.node_selector,
         "tolerations": _tolerations(owner, component),
         "priorityClassName": spec.priority_class_name,
+        "serviceAccountName": spec.service_account_name,
         "imagePullSecrets": plain(spec.image_pull_secrets),
         "topologySpreadConstraints": [
             {"labelSelector": selector, **plain(constraint)} for constraint in spec.topology_spread_constraints

@@ -19,8 +19,12 @@ SPEC = SCHEMA["properties"]["spec"]
 ALLOWED = {
     *("type", "description", "properties", "required", "items", "additionalProperties", "default", "enum", "pattern"),
     *("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "format", "anyOf"),
+    *("maxProperties", "x-kubernetes-preserve-unknown-fields"),
     *("x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-int-or-string"),
 }
+
+
+TYPES = {"object", "array", "string", "integer", "boolean"}
 
 
 def levels(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -35,7 +39,7 @@ def levels(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
 @pytest.mark.parametrize(("path", "schema"), list(levels(SCHEMA)))
 def test_every_level_is_structural(path: str, schema: dict[str, Any]) -> None:
     assert set(schema) <= ALLOWED, path
-    assert schema.get("x-kubernetes-int-or-string") or schema["type"] in {"object", "array", "string", "integer"}, path
+    assert schema.get("x-kubernetes-int-or-string") or schema["type"] in TYPES, path
     if schema.get("type") == "array":
         assert "items" in schema, path
     assert not ("properties" in schema and "additionalProperties" in schema), path
@@ -50,6 +54,7 @@ def test_every_field_that_is_not_kubernetes_own_is_described(path: str) -> None:
         ".topologySpreadConstraints",
         ".resources",
         ".overseer.resources",
+        ".env[].",
         ".clients[].podSelector.",
         ".clients[].namespaceSelector.",
     )
@@ -107,6 +112,10 @@ def test_a_status_fits_its_schema() -> None:
         ({"linkFailures": [failure(), failure()]}, ".linkFailures: duplicate"),
         ({"linkFailures": [failure(planes=[])]}, ".linkFailures[0].planes: wrong number"),
         ({"linkFailures": [{"name": "a", "source": "worker-0"}]}, ".linkFailures[0].target: is required"),
+        ({"sidecars": [{"image": "a"}]}, ".sidecars[0].name: is required"),
+        ({"env": [{"name": "A"}, {"name": "A"}]}, ".env: duplicate"),
+        ({"advertiseUrl": "http://example.com"}, ".advertiseUrl: must match"),
+        ({"services": {"main": {"type": "ExternalName"}}}, ".services.main.type: must be one of"),
         ({"clients": [{"ipBlock": {"cidr": "everybody"}}]}, ".clients[0].ipBlock.cidr: must match"),
         ({"affinity": {"nodeAffinity": {"x": 1}}}, ".affinity.nodeAffinity.x: unknown field"),
         ({"podSecurityContext": {"runAsUser": 0}}, ".podSecurityContext.runAsUser: must be from 1"),
@@ -120,7 +129,17 @@ def test_the_schema_refuses(given: dict[str, Any], told: str) -> None:
 
 ALL_RULES = [
     rule
-    for group in (rules.OBJECT, rules.SPEC, rules.STORAGE, rules.SIZE, rules.FAILURE, rules.DURATION, rules.PEER)
+    for group in (
+        rules.OBJECT,
+        rules.SPEC,
+        rules.STORAGE,
+        rules.SIZE,
+        rules.FAILURE,
+        rules.DURATION,
+        rules.PEER,
+        rules.SETTING,
+        rules.VARIABLE,
+    )
     for rule in group
 ]
 

@@ -82,10 +82,16 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     await overseer.show(msgspec.structs.replace(view("worker-1", epoch=2), takeovers=(takeover,)))
     await until(lambda: role(server, "worker-1") == "main")
     took = time.monotonic() - began
-    server.change(kinds.HANAS, *KEY, {"spec": {"linkFailures": [failure(duration="1s")], "workers": 4}})
+    server.change(
+        kinds.HANAS, *KEY, {"spec": {"linkFailures": [failure(duration="1s")], "workers": 4, "services": {"each": {}}}}
+    )
     await until(lambda: len(status(server)["linkFailures"]) == 1)
     await until(lambda: status(server)["linkFailures"][0]["state"] == "Healed")
-    server.change(kinds.HANAS, *KEY, {"spec": {"linkFailures": [], "workers": 2, "clientTokenSecret": {"name": "x"}}})
+    server.change(
+        kinds.HANAS,
+        *KEY,
+        {"spec": {"linkFailures": [], "workers": 2, "services": {"each": None}, "clientTokenSecret": {"name": "x"}}},
+    )
     await until(lambda: "there is no Secret x" in condition(server, "Degraded")["message"])
     assert len(server.all(kinds.POLICY)) == 3
     server.change(kinds.POD, NAMESPACE, "demo-worker-1", {**ENDED, "spec": {"nodeName": "lost"}})
