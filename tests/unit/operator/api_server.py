@@ -56,6 +56,8 @@ class ApiServer:
         self.queries: dict[tuple[str, str], dict[str, str]] = {}
         self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
         self.proxy: Handler | None = None
+        self.down = self.failed = 0
+        """As long as it is not 0, the status of every answer."""
         self.url = ""
         self._applied: dict[tuple[tuple[str, str, str, str], str, str], Resource] = {}
         self._version = 0
@@ -107,7 +109,16 @@ class ApiServer:
 
     # ------------------------------------------------------------------ HTTP
 
+    def break_watches(self) -> None:
+        """End every watch with an error, as a server does that lost its store."""
+        error = {"kind": "Status", "status": "Failure", "code": 500, "message": "etcdserver: no leader"}
+        for watch in self._watches:
+            watch[3].put_nowait({"type": "ERROR", "object": error})
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.down:
+            self.failed += 1
+            return _failure(self.down, "InternalError", "etcd is away")
         found = _PATH.fullmatch(request.path)
         if found is None or found["plural"] in {"", None}:
             return self._discover(request.path)

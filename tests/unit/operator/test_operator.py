@@ -1,7 +1,9 @@
 """The whole operator, kopf's watches and all, against an API server in memory; and its rights, against what it does."""
 
 import asyncio
+import base64
 import importlib.util
+import itertools
 import json
 import sys
 import time
@@ -15,9 +17,15 @@ import msgspec
 import pytest
 
 from hanas_operator import __main__ as program
-from hanas_operator import connection, kinds, names, rbac, running
+from hanas_operator import connection, kinds, main_label, names, rbac, running, waits
 from hanas_operator import settings as arguments
+from hanas_operator.api import Api
+from hanas_operator.followers import Followers
+from hanas_operator.metrics import OperatorMetrics
+from hanas_operator.objects import secret
+from hanas_operator.reach import ProxiedReach
 from hanas_operator.view import TakeoverView
+from hanas_operator.waits import Waits
 from hanas_serving.settings import SettingError
 from tests.unit.operator.api_server import ApiServer
 from tests.unit.operator.fake_overseer import FakeOverseer
@@ -175,12 +183,93 @@ def _free_port() -> int:
         return port
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "API", Waits(last=0.05))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("status_code", [500, 429])
+async def test_an_api_server_that_fails_at_first_is_awaited(
+    server: ApiServer, tmp_path: Path, status_code: int
+) -> None:
+    server.down = status_code
+    server.put(kinds.HANAS, *KEY, spec={})
+    async with operating(server, tmp_path):
+        await until(lambda: server.failed > 5)
+        server.down = 0
+        await until(lambda: is_settled(server))
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_api_server_that_fails_for_long_ends_nothing(
+    server: ApiServer, overseer: FakeOverseer, tmp_path: Path
+) -> None:
+    server.put(kinds.HANAS, *KEY, spec={})
+    async with operating(server, tmp_path):
+        await until(lambda: is_settled(server))
+        settle(server)
+        server.break_watches()
+        server.down = 503
+        await until(lambda: server.failed > 100)
+        server.down = 0
+        server.put(kinds.HANAS, NAMESPACE, "another", spec={})
+        await until(lambda: server.find(kinds.STATEFUL_SET, NAMESPACE, "another-worker") is not None)
+        await overseer.show(view("worker-0", epoch=3))
+        await until(lambda: role(server, "worker-0") == "main")
+
+
+async def test_a_stop_ends_the_wait_for_an_api_server(server: ApiServer, tmp_path: Path) -> None:
+    server.down = 500
+    async with operating(server, tmp_path):
+        await until(lambda: server.failed > 0)
+
+
+def test_the_waits_grow_and_never_end() -> None:
+    for _ in range(2):
+        seconds = list(itertools.islice(waits.API, 100))
+        assert seconds == sorted(seconds)
+        assert (seconds[0], seconds[-1]) == (1.0, 20.0)
+
+
+async def test_lists_come_from_the_cache_of_the_api_server(server: ApiServer, tmp_path: Path) -> None:
+    server.put(kinds.HANAS, *KEY, spec={})
+    async with operating(server, tmp_path):
+        await until(lambda: is_settled(server))
+    lists = {resource: query for (verb, resource), query in server.queries.items() if verb == "list"}
+    from_cache = {resource for resource, query in lists.items() if query.get("resourceVersion") == "0"}
+    assert from_cache == {kind.plural for kind in kinds.WATCHED}
+
+
+MANY = 150
+
+
+async def test_many_clusters_each_get_a_main(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
+    """Each overseer keeps a stream: no pool of connections may run out."""
+    await overseer.show(view())
+    clusters = [("shop", f"c{number}") for number in range(MANY)]
+    token = {secret.KEY: base64.b64encode(b"t").decode()}
+    for namespace, name in clusters:
+        server.put(kinds.SECRET, namespace, names.of(name, names.SECRET), data=token)
+        for part, component in (("worker-0", names.WORKER), ("overseer-0", names.OVERSEER)):
+            labels = names.labels(name, component)
+            server.put(kinds.POD, namespace, names.of(name, part), metadata={"labels": labels}, status={})
+    given = arguments.read(["--kubeconfig", kubeconfig(tmp_path, server.url)], {})
+    async with connection.connect(given) as client:
+        api = Api(client)
+        followers = Followers(api, ProxiedReach(api), OperatorMetrics(), lambda _: None)
+        for key in clusters:
+            await followers.attend(key)
+        await until(lambda: len(overseer.listeners) == MANY, 60.0)
+        await until(lambda: [main_label.role(pod) for pod in server.all(kinds.POD)].count("main") == MANY)
+        await followers.close()
+
+
 @pytest.mark.parametrize(
     ("status_code", "told"),
     [
         (404, "install the CustomResourceDefinition hanases.hanas.dev first"),
         (403, "refuses this account"),
-        (500, "boom"),
     ],
 )
 async def test_what_keeps_it_from_starting_is_told(
