@@ -31,6 +31,11 @@ class Followers:
         self._changed = changed
         self._running: dict[Key, tuple[ClusterFollower, asyncio.Task[None]]] = {}
 
+    @property
+    def keys(self) -> list[Key]:
+        """The clusters that are followed."""
+        return list(self._running)
+
     def latest(self, key: Key) -> tuple[ClusterView | None, str]:
         """Return the newest view of a cluster, None if there is none; and why there is no event stream."""
         if key not in self._running:

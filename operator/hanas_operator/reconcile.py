@@ -4,6 +4,7 @@ Changes of a HANas or of its objects, new views from the overseer, and the clock
 of them did.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,13 +38,24 @@ RESYNC_SECONDS, UNSETTLED_SECONDS = 60.0, 5.0
 class Reconciler:
     """Reconciles one cluster at a time."""
 
-    def __init__(self, api: Api, followers: Followers, metrics: OperatorMetrics, image: str) -> None:
-        """``image``: the image of pods whose spec names none; empty: the spec must name one."""
+    def __init__(
+        self,
+        api: Api,
+        followers: Followers,
+        metrics: OperatorMetrics,
+        image: str,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """``image``: the image of pods whose spec names none; empty: the spec must name one.
+
+        ``leads``: whether this operator does more than follow the main and label it.
+        """
         self._api = api
         self._followers = followers
         self._recorder = Recorder(api)
         self._metrics = metrics
         self._image = image
+        self._leads = leads
 
     async def __call__(self, key: Key) -> float | None:
         """Reconcile a cluster. Return the seconds until the next time; None: it was deleted. Raises ApiError."""
@@ -69,6 +81,8 @@ class Reconciler:
             return None
         # First of all, also if nothing else succeeds: clients depend on the label.
         present, refusals = await self._followers.attend(key)
+        if not self._leads():
+            return RESYNC_SECONDS if not refusals else UNSETTLED_SECONDS
         before = statuses.read(hanas.get("status"))
         now = datetime.now(UTC)
         try:

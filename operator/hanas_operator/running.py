@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from hanas_operator import api, connection, health, reach, watches
 from hanas_operator.api import Api
 from hanas_operator.followers import Followers
+from hanas_operator.leadership import Leadership
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.queue import Queue
 from hanas_operator.reach import DirectReach, ProxiedReach, Reach
@@ -26,7 +27,20 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
         access = await open_.enter_async_context(_reach(settings, calls))
         followers = Followers(Api(client, api.HASTY_SECONDS), access, metrics, queue.add)
         open_.push_async_callback(followers.close)
-        working = asyncio.create_task(queue.run(Reconciler(calls, followers, metrics, settings.image)))
+
+        def led(leading: bool) -> None:
+            metrics.leading.set(leading)
+            if not leading:
+                queue.restart()
+            for key in followers.keys:
+                queue.add(key)
+                if not leading:
+                    metrics.forget(key)
+
+        leadership = Leadership(client, settings.lease, led)
+        metrics.leading.set(leadership.leading)
+        reconciler = Reconciler(calls, followers, metrics, settings.image, lambda: leadership.leading)
+        working = asyncio.create_task(queue.run(reconciler))
         open_.callback(working.cancel)
         if settings.port:
             endpoint = HttpEndpoint(health.application(queue, metrics), bind(settings.port, "--port"))
@@ -35,7 +49,14 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
         await connection.until_checked(calls, settings, stopping)
         places = f"the namespace {', '.join(settings.namespaces)}" if settings.namespaces else "all namespaces"
         _log.info("working in %s of %s", places, client.configuration.host)
+        electing = asyncio.create_task(leadership.run())
+        open_.push_async_callback(_ended, electing)
         await watches.watch(queue, client.configuration, settings.namespaces, stopping)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import kopf
 from kubernetes.aio.client import Configuration
@@ -46,6 +47,7 @@ async def watch(queue: Queue, configuration: Configuration, namespaces: Sequence
 async def _watch(
     add: handlers.Add, configuration: Configuration, namespaces: Sequence[str], stop: threading.Event
 ) -> None:
+    asyncio.get_running_loop().set_exception_handler(_note)
     try:
         await kopf.operator(
             registry=handlers.registry(add, configuration),
@@ -57,3 +59,8 @@ async def _watch(
         )
     finally:
         stop.set()  # a thread of kopf's waits for it
+
+
+def _note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Write a line about an error that no task of kopf's retrieved, in the place of a traceback."""
+    _log.debug("%s: %s", context["message"], context.get("exception"))

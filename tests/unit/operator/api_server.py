@@ -20,7 +20,7 @@ from tests.unit.operator import schemas
 
 Resource = dict[str, Any]
 Handler = Callable[[web.Request, str], Any]
-KINDS = (kinds.HANAS, *kinds.WATCHED, kinds.SECRET, kinds.CORE_EVENT, kinds.EVENT, kinds.STORAGE_CLASS)
+KINDS = (kinds.HANAS, *kinds.WATCHED, kinds.SECRET, kinds.CORE_EVENT, kinds.EVENT, kinds.STORAGE_CLASS, kinds.LEASE)
 # kopf waits until it has found these, though it makes no use of them.
 FOUND = (
     *KINDS,

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -97,7 +98,7 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
 
 
 async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
-    async with operating(server, tmp_path):
+    async with operating(server, tmp_path, "--lease", "system/operator"):
         took = await run_a_life(server, overseer)
         overseer.answers = False
         await overseer.end_streams()
@@ -105,7 +106,7 @@ async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOve
     assert took < 1.0
     # Outside the cluster, where this operator runs, overseers are reached through the API server.
     outside = {"apiGroups": [""], "resources": ["pods/proxy"], "verbs": ["get"]}
-    rules = [*rbac.rules(), *rbac.cluster_rules(), outside]
+    rules = [*rbac.rules(), *rbac.cluster_rules(), *rbac.lease_rules("operator"), outside]
     done = {(call.verb, call.group, call.resource) for call in server.calls}
     allowed = {
         (verb, group, resource)
@@ -162,6 +163,30 @@ async def test_a_restarted_operator_goes_on_where_it_was(
     assert {call.resource for call in server.writes()[count:]} <= {"services", "hanases/status", "events"}
 
 
+async def test_of_two_operators_one_reconciles_and_both_label(
+    server: ApiServer, overseer: FakeOverseer, tmp_path: Path
+) -> None:
+    ports, lease = (_free_port(), _free_port()), ("--lease", "system/operator")
+    async with aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as second:
+
+        async def leading() -> list[bool]:
+            texts = [await (await session.get(f"http://localhost:{port}/metrics")).text() for port in ports]
+            return ["hanas_operator_leading 1.0" in text for text in texts]
+
+        async with operating(server, tmp_path, *lease, "--port", str(ports[0])):
+            await until(lambda: server.find(kinds.LEASE, "system", "operator") is not None)
+            await second.enter_async_context(operating(server, tmp_path, *lease, "--port", str(ports[1])))
+            await run_a_life(server, overseer)
+            await until(lambda: len(overseer.listeners) == 4)
+            assert await leading() == [True, False]
+            server.refusals["get", "hanases"] = (500, "both would reconcile")
+            await overseer.show(view("worker-0", epoch=3))
+            await until(lambda: role(server, "worker-0") == "main")
+            server.refusals.clear()
+        server.remove(kinds.SERVICE, NAMESPACE, "demo-main")
+        await until(lambda: server.find(kinds.SERVICE, NAMESPACE, "demo-main") is not None)
+
+
 async def test_probes_and_metrics(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
     port = _free_port()
     async with operating(server, tmp_path, "--port", str(port)), aiohttp.ClientSession() as session:
@@ -214,7 +239,7 @@ async def test_an_api_server_that_fails_for_long_ends_nothing(
         await until(lambda: server.failed > 100)
         server.down = 0
         server.put(kinds.HANAS, NAMESPACE, "another", spec={})
-        await until(lambda: server.find(kinds.STATEFUL_SET, NAMESPACE, "another-worker") is not None)
+        await until(lambda: server.find(kinds.STATEFUL_SET, NAMESPACE, "another-worker") is not None, 60.0)
         await overseer.show(view("worker-0", epoch=3))
         await until(lambda: role(server, "worker-0") == "main")
 
@@ -306,6 +331,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *given: str) -> int:
         (["--kubeconfig", "/nowhere"], 1, "hanas-operator: the configuration in /nowhere cannot be used"),
         (["--port", "x"], 2, "'x' is no port number"),
         (["--overseer-access", "magic"], 2, "invalid choice"),
+        (["--lease", "operator"], 2, "'operator' is no NAMESPACE/NAME"),
         (["--help"], 0, "--kubeconfig FILE"),
         (["--version"], 0, "hanas-operator "),
     ],
@@ -331,4 +357,5 @@ def test_settings() -> None:
     environment: dict[str, Any] = {"HANAS_IMAGE": "hanas:env", "PORT": "9000"}
     found = arguments.read(["-n", "a", "-n", "b", "-n", "a", "--overseer-access", "direct"], environment)
     assert (found.namespaces, found.image, found.port, found.proxied) == (("a", "b"), "hanas:env", 9000, False)
-    assert arguments.read([], {}).proxied is None
+    assert (arguments.read([], {}).proxied, arguments.read([], {}).lease) == (None, None)
+    assert arguments.read([], {"HANAS_LEASE": "system/operator"}).lease == ("system", "operator")
