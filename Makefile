@@ -10,6 +10,7 @@ SEED =
 JOBS = 1
 EXAMPLES = 500
 PYTHONS = $(BIN)/python
+VERSIONS = 3 4.1 4.2 4.2-plain
 
 E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations=0 --durations-min=1
 
@@ -72,6 +73,9 @@ test-mounts: $(READY) ## make folders hang, fail and fill up, one worker's at a 
 
 test-attacks: $(READY) ## attack clusters of real processes as hostile or careless clients and failing machines do; best as root
 	HANAS_ATTACKS_REQUIRED=1 $(BIN)/python -m pytest tests/attacks
+
+test-nfs: $(READY) ## test on NFS: on HANAS_NFS_MOUNTS, or on VERSIONS in machines that the program NFS boots; TESTNFS: options
+	$(BIN)/python -m tests.nfs $(if $(NFS),--machine "$(NFS)" --versions $(VERSIONS)) $(TESTNFS)
 
 test-proxies: $(READY) ## run the configurations of docs/proxies.md; needs nginx and haproxy, and takes traefik if it is in PATH
 	HANAS_PROXIES_REQUIRED="nginx haproxy" $(BIN)/python -m pytest tests/proxies

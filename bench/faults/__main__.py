@@ -1,7 +1,8 @@
 """`make faults`: inject every known fault into a cluster of real processes, and record its verdicts.
 
 With root it runs in its own namespaces, with a bindfs for each worker; it reports the faults that are impossible here.
-Exit code 1 after a lost write, a history that is not linearizable, or a cluster that does not recover.
+Exit code 1 after a lost write, a history that is not linearizable, or a cluster that does not recover; with `--strict`
+also after a wrong verdict and a late return that no pause of this machine explains.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from pathlib import Path
 from bench.faults import campaign, report
 from bench.faults.campaign import Round, Stuck
 from bench.faults.soak import soak
-from bench.faults.world import enter_namespaces, world
+from bench.faults.world import Conditions, enter_namespaces, world
 
-from hanas_lab import history
-from hanas_lab.audit import judge
+from hanas_client.errors import HanasError
+from hanas_lab import LabError, history
+from hanas_lab.audit import LastValue, judge
 
 
 def main() -> int:
@@ -33,6 +35,11 @@ def main() -> int:
     parser.add_argument("--only", metavar="KIND", action="append", default=[], help="only this kind of other fault")
     parser.add_argument("--minutes", type=float, default=120.0, help="the most minutes (120)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the faults (1)")
+    parser.add_argument("--strict", action="store_true", help="fail also after a wrong verdict or a late return")
+    parser.add_argument("--preset", choices=("lan", "cloud"), default="lan", help="timings of the cluster (lan)")
+    parser.add_argument("--clients", type=int, default=3, help="so many write, and so many read (3)")
+    parser.add_argument("--hold", type=float, default=0.0, help="the least seconds of a fault of the folder (0)")
+    parser.add_argument("--slowness", type=float, default=1.0, help="how many times slower this machine is (1)")
     parser.add_argument("--lossy-minutes", type=float, default=0.0, help="instead, only a lossy link for this long")
     parser.add_argument("--reports", type=Path, default=Path("reports/faults"), help="directory for the reports")
     arguments = parser.parse_args()
@@ -48,32 +55,40 @@ def main() -> int:
 
 async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
     began, stuck = time.monotonic(), ""
+    values: dict[str, LastValue] | None = None
     rounds: list[Round] = []
 
     def report_round(played: Round) -> None:
         rounds.append(played)
-        result = "ok   " if played.correct else "WRONG"
+        result = "ok   " if played.correct else "?    " if played.excused else "WRONG"
         took = "" if played.detected is None else f"  detected {played.detected:.3f} s"
         took += "" if played.failover is None else f"  failover {played.failover:.3f} s"
-        print(f"{len(rounds):4} {result} {played.fault}: {played.concluded}{took}", flush=True)
+        took += "" if played.back is None else f"  written after {played.written} s, back after {played.back} s"
+        took += f"  DEAF: {', '.join(played.deaf)}" if played.deaf else ""
+        took += f"  this machine paused for {played.pause} s" if played.excused else ""
+        print(f"{len(rounds):4} {result} {played.fault}: {played.concluded}{took}  {played.words}", flush=True)
 
-    async with world(directory) as cluster:
+    conditions = Conditions(arguments.preset, arguments.hold, arguments.slowness, arguments.clients)
+    async with world(directory, conditions) as cluster:
         chance = random.Random(arguments.seed)
         faults = campaign.plan(arguments.kills, arguments.faults, cluster.able, chance, arguments.only)
         able = sorted(cluster.able)
         print(f"{len(faults)} faults; possible here: {', '.join(able) or 'only processes and relays'}", flush=True)
         try:
             await campaign.run(cluster, faults, chance, began + arguments.minutes * 60, report_round)
-        except (Stuck, TimeoutError) as error:
+            await cluster.clients.stop()
+            await cluster.cold_start()
+            values = await cluster.clients.last_values()
+        except (Stuck, TimeoutError, HanasError, LabError) as error:
             stuck = str(error) or "no answer came in time"
             print(f"STUCK: {stuck}", flush=True)
+        if stuck or not all(played.correct for played in rounds):
             for log in campaign.logs_of(cluster):
                 shutil.copy(log, arguments.reports / log.name)
         await cluster.clients.stop()
-        values = {} if stuck else await cluster.clients.last_values()
         operations = cluster.clients.history
         history.write(arguments.reports / "history.jsonl", operations)
-        verdict = judge(operations, None if stuck else values)
+        verdict = judge(operations, values)
     summary = report.summary(
         rounds,
         verdict,
@@ -84,7 +99,8 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
     )
     report.write(arguments.reports, summary, rounds)
     print(report.markdown(summary))
-    return 0 if summary["unsafe"] == 0 else 1
+    bad = summary["unsafe"] + (summary["wrong"] + summary["late"] if arguments.strict else 0)
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from bench.faults.world import World
 
 from hanas_client.documents import Takeover
 from hanas_client.errors import HanasError
+from hanas_core.members.timing import PRESETS
+from hanas_lab.history import Action
 
 _LOOK_SECONDS = 0.03
 _PATIENCE_SECONDS = 15.0
@@ -23,8 +26,10 @@ _PATIENCE_SECONDS = 15.0
 _WATCH_SECONDS = 1.5
 """The time without a verdict in a healthy cluster."""
 _HOLD_SECONDS = 0.5
-"""The time without a takeover after a verdict."""
+"""The least time without a takeover after a verdict."""
 _SETTLE_SECONDS = 90.0
+HEALED_SECONDS = 10.0
+"""The longest time from the return of a volume to a healthy cluster."""
 _NOTHING = "nothing"
 
 
@@ -42,6 +47,27 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     split: dict[str, float] | None
     """The parts of that time, by the new main: detection, claim, replay."""
     words: str = ""
+    silence: float | None = None
+    """The longest time without an acknowledged write, from the injection to a healthy cluster."""
+    written: float | None = None
+    """From the return of the volume to the next acknowledged write."""
+    back: float | None = None
+    """From the return of the volume to a healthy cluster."""
+    by_hand: bool = False
+    """Whether a process had to be started or continued for that."""
+    gave_up: bool = False
+    """Whether the main ended its epoch by itself, where no takeover was due: then one is."""
+    deaf: tuple[str, ...] = ()
+    """Workers that ran and did not answer."""
+    pause: float = 0.0
+    """The longest pause of the campaign's own process: one of the machine."""
+    excused: bool = False
+    """Whether it was longer than the patience of the workers: then wrong verdicts and late returns are its work."""
+
+    @property
+    def late(self) -> bool:
+        """Whether the cluster needed too long after the volume had returned."""
+        return self.back is not None and self.back > HEALED_SECONDS and not self.by_hand
 
 
 class Stuck(Exception):
@@ -73,12 +99,39 @@ async def run(
         backups = [name for name in world.names if name != main]
         chance.shuffle(backups)
         highest = await _highest(world)
-        rounds.append(await _play(world, fault, Scene(main, *backups)))
-        await world.mend()
-        await settle(world)
-        rounds[-1] = await _afterwards(world, fault, rounds[-1], highest)
+        rounds.append(await _round(world, fault, Scene(main, *backups), highest))
         report(rounds[-1])
     return rounds
+
+
+async def _round(world: World, fault: Fault, scene: Scene, highest: int) -> Round:
+    world.pulse.take()
+    first, began = len(world.clients.history), time.monotonic()
+    played = await _play(world, fault, scene)
+    by_hand = world.running() != world.names
+    gave_up = await _gave_up(world, scene.main, highest)
+    returned = await world.mend()
+    gave_up = not fault.takeover and (gave_up or await _gave_up(world, scene.main, highest))
+    await settle(world)
+    healthy = time.monotonic()
+    await world.clients.more(1)
+    played = await _afterwards(world, played, highest, due=fault.takeover or gave_up)
+    calls = world.clients.history[first:]
+    acknowledged = sorted(call.end for call in calls if call.kind is Action.PUT and call.end)
+    silences = itertools.pairwise([began, *acknowledged])
+    deaf, pause = world.pulse.take()
+    return msgspec.structs.replace(
+        played,
+        silence=round(max(after - before for before, after in silences), 3),
+        written=round(min(end for end in acknowledged if end > returned) - returned, 3),
+        back=round(healthy - returned, 3),
+        by_hand=by_hand,
+        gave_up=gave_up,
+        deaf=deaf,
+        pause=pause,
+        excused=pause > PRESETS[world.conditions.preset].suspect_after,
+        correct=played.correct and not deaf,
+    )
 
 
 async def _highest(world: World) -> int:
@@ -91,11 +144,16 @@ async def _takeovers(world: World, epoch: int) -> list[Takeover]:
     return [entry for entry in await world.client.takeovers() if entry.epoch > epoch and entry.why != "compaction"]
 
 
-async def _afterwards(world: World, fault: Fault, played: Round, before: int) -> Round:
+async def _gave_up(world: World, main: str, epoch: int) -> bool:
+    """Return whether the main of `epoch` ended it although nobody followed: a write failed, or hung for too long."""
+    status = await world.status(main)
+    return status is not None and status["role"] != "main" and int(status["epoch"]) <= epoch
+
+
+async def _afterwards(world: World, played: Round, before: int, *, due: bool) -> Round:
     """Count an unexpected takeover, also one during the repair."""
-    due = 1 if fault.takeover and played.concluded != _NOTHING else 0
     later = await _takeovers(world, before)
-    if len(later) <= due:
+    if len(later) <= (due and played.concluded != _NOTHING):
         return played
     last = later[-1]
     words = f"{played.words} Then, without need: {last.verdict}: {last.words}".strip()
@@ -105,8 +163,9 @@ async def _afterwards(world: World, fault: Fault, played: Round, before: int) ->
 async def settle(world: World) -> str:
     """Wait until one main serves and every other worker reports Healthy; return the main."""
     statuses: list[object] = []
+    patience = _SETTLE_SECONDS * world.conditions.slowness
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SETTLE_SECONDS):
+        async with asyncio.timeout(patience):
             while True:
                 answers = [await world.status(name) for name in world.names]
                 statuses = [status and (status["role"], status["verdict"], status["epoch"]) for status in answers]
@@ -119,8 +178,13 @@ async def settle(world: World) -> str:
                     and len({status["epoch"] for status in present}) == 1
                 ):
                     return str(mains[0])
-                await asyncio.sleep(_LOOK_SECONDS)
-    raise Stuck(f"not healthy within {_SETTLE_SECONDS:.0f} s: {statuses}")
+                await _rest(world)
+    raise Stuck(f"not healthy within {patience:.0f} s: {statuses}")
+
+
+async def _rest(world: World) -> None:
+    """Wait between two looks."""
+    await asyncio.sleep(_LOOK_SECONDS * world.conditions.slowness)
 
 
 async def _play(world: World, fault: Fault, scene: Scene) -> Round:
@@ -128,15 +192,18 @@ async def _play(world: World, fault: Fault, scene: Scene) -> Round:
     epoch = 0 if status is None else int(status["epoch"])
     began, wall = time.monotonic(), time.time()
     await fault.inject(world, scene)
-    if fault.takeover:
-        return await _expect_takeover(world, fault, epoch, began, wall)
-    return await _expect_none(world, fault, scene, epoch, began)
+    if not fault.takeover:
+        return await _expect_none(world, fault, scene, epoch, began)
+    played = await _expect_takeover(world, fault, epoch, began, wall)
+    if fault.needs:
+        await asyncio.sleep(max(0.0, began + world.conditions.hold - time.monotonic()))
+    return played
 
 
 async def _expect_takeover(world: World, fault: Fault, epoch: int, began: float, wall: float) -> Round:
     failover = None
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_PATIENCE_SECONDS * world.conditions.slowness):
             failover = await world.clients.acknowledged_after(epoch) - began
     await world.start_overseer()
     entry = await _takeover_after(world, epoch) if failover is not None else None
@@ -158,7 +225,7 @@ async def _expect_takeover(world: World, fault: Fault, epoch: int, began: float,
 
 
 async def _takeover_after(world: World, epoch: int) -> Takeover | None:
-    async with asyncio.timeout(_PATIENCE_SECONDS):
+    async with asyncio.timeout(_PATIENCE_SECONDS * world.conditions.slowness):
         while True:
             with contextlib.suppress(HanasError):
                 later = await _takeovers(world, epoch)
@@ -166,7 +233,7 @@ async def _takeover_after(world: World, epoch: int) -> Takeover | None:
                     return later[0]
                 if later and later[-1].epoch > later[0].epoch:
                     return later[0]  # it never served
-            await asyncio.sleep(_LOOK_SECONDS)
+            await _rest(world)
 
 
 async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, began: float) -> Round:
@@ -177,7 +244,8 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
     wrong: str | None = None
     highest, words = epoch, ""
     detected: float | None = None
-    end = began + (_WATCH_SECONDS if healthy else _PATIENCE_SECONDS)
+    hold, patience = world.conditions.hold, _PATIENCE_SECONDS * world.conditions.slowness
+    end = began + (max(_WATCH_SECONDS, hold) if healthy else patience)
     while (now := time.monotonic()) < end and wrong is None:
         for name in observers:
             status = await world.status(name)
@@ -196,8 +264,8 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
                 epoch = highest if wrong is None else epoch
         if detected is None and not healthy and len(verdicts) == len(observers):
             detected = round(time.monotonic() - began, 4)
-            end = min(end, now + _HOLD_SECONDS)
-        await asyncio.sleep(_LOOK_SECONDS)
+            end = max(now + _HOLD_SECONDS, began + hold)
+        await _rest(world)
     if wrong == "takeover":
         entry = await _takeover_after(world, epoch)
         words = "" if entry is None else f"{entry.verdict}: {entry.words}"

@@ -45,7 +45,10 @@ class Fault:
     observers: Observers = lambda scene: ()
     """The workers that must reach a right verdict, if no takeover is due."""
     needs: frozenset[str] = frozenset()
-    """`network`: packets can be dropped; `mounts`: each worker has a mount; `volume`: the volume can be filled."""
+    """What must be possible: `network`: packets are dropped; `mounts`: one worker's mount breaks or is read-only;
+    `ways`: one worker's folder hangs, `hard`: for ever, `soft`: until an operation on it fails; `volume`: the volume is
+    filled; `server`: that of NFS fails.
+    """
 
 
 async def _kill_main(world: World, scene: Scene) -> None:
@@ -110,23 +113,31 @@ async def _isolate_alone(world: World, scene: Scene) -> None:
 def _folder(whose: Callable[[Scene], tuple[str, ...]], way: str) -> Inject:
     async def inject(world: World, scene: Scene) -> None:
         for name in whose(scene):
-            mount = world.mounts[name]
             if way == "hung":
-                mount.hang()
+                await world.hang(name)
             elif way == "gone":
-                await mount.break_off()
+                await world.mounts[name].break_off()
             else:
-                await mount.replace(read_only=True)
+                await world.mounts[name].replace(read_only=True)
 
     return inject
 
 
 async def _fill(world: World, scene: Scene) -> None:
     del scene
-    world.fill()
+    await world.fill()
     with contextlib.suppress(Refused):  # the prepared segments still hold a few megabytes
         for number in range(_MOST_LARGE):
             await world.client.put(f"large/{number}", bytes(_LARGE_BYTES))
+
+
+def _server(verb: str, *words: str) -> Inject:
+    async def inject(world: World, scene: Scene) -> None:
+        del scene
+        assert world.export is not None
+        await world.export.fail(verb, *words)
+
+    return inject
 
 
 def _both(first: Inject, second: Inject) -> Inject:
@@ -161,7 +172,12 @@ def _of(*verdicts: str) -> frozenset[str]:
     return frozenset(verdicts)
 
 
-_PACKETS, _MOUNTS = frozenset({"network"}), frozenset({"mounts"})
+def _main_and_backup(scene: Scene) -> tuple[str, ...]:
+    return scene.main, scene.backup
+
+
+_PACKETS, _MOUNTS, _WAYS = frozenset({"network"}), frozenset({"mounts"}), frozenset({"ways"})
+_HARD, _SOFT, _SERVER = frozenset({"ways", "hard"}), frozenset({"ways", "soft"}), frozenset({"server"})
 
 KILL = Fault("main killed", _kill_main, _of(FAILED), takeover=True)
 """Its failover time is the benchmark."""
@@ -169,7 +185,18 @@ KILL = Fault("main killed", _kill_main, _of(FAILED), takeover=True)
 CATALOGUE = (
     Fault("main stopped", _stop_main, _of(FAILED), takeover=True),
     Fault("main terminated", _hand_over, _of(HANDED_OVER), takeover=True),
-    Fault("main's folder hung", _folder(_main, "hung"), _of(WEDGED), takeover=True, needs=_MOUNTS),
+    Fault("main's folder hung", _folder(_main, "hung"), _of(WEDGED), takeover=True, needs=_HARD),
+    Fault(
+        "main's and a backup's folder hung", _folder(_main_and_backup, "hung"), _of(WEDGED), takeover=True, needs=_HARD
+    ),
+    Fault("main's folder times out", _folder(_main, "hung"), _of(WEDGED, FAILED), takeover=True, needs=_SOFT),
+    Fault(
+        "main's and a backup's folder time out",
+        _folder(_main_and_backup, "hung"),
+        _of(WEDGED, FAILED),
+        takeover=True,
+        needs=_SOFT,
+    ),
     Fault("main's folder gone", _folder(_main, "gone"), _of(FAILED), takeover=True, needs=_MOUNTS),
     Fault("main's folder read-only", _folder(_main, "read-only"), _of(FAILED), takeover=True, needs=_MOUNTS),
     Fault("overseer and main killed", _both(_kill_overseer, _kill_main), _of(FAILED), takeover=True),
@@ -179,7 +206,7 @@ CATALOGUE = (
         _both(_folder(_backup, "hung"), _kill_main),
         _of(FAILED),
         takeover=True,
-        needs=_MOUNTS,
+        needs=_WAYS,
     ),
     Fault("link cut both ways", _cut_both, _of(LINK_FAILED), takeover=False, observers=_backup),
     Fault("link cut main to backup", _cut_to_backup, _of(LINK_FAILED), takeover=False, observers=_backup),
@@ -202,11 +229,45 @@ CATALOGUE = (
             _of(UNAVAILABLE),
             takeover=False,
             observers=_backup,
-            needs=_MOUNTS,
+            needs=_WAYS if way == "hung" else _MOUNTS,
         )
         for way in ("hung", "gone", "read-only")
     ),
-    Fault("folder hung at all", _folder(_all, "hung"), _of(UNAVAILABLE), takeover=False, observers=_all, needs=_MOUNTS),
+    Fault(
+        "both backups' folders hung",
+        _folder(_backups, "hung"),
+        _of(UNAVAILABLE),
+        takeover=False,
+        observers=_backups,
+        needs=_WAYS,
+    ),
+    Fault("folder hung at all", _folder(_all, "hung"), _of(UNAVAILABLE), takeover=False, observers=_all, needs=_WAYS),
+    Fault("server stopped", _server("server-stop"), _of(UNAVAILABLE), takeover=False, observers=_all, needs=_SERVER),
+    Fault(
+        "server crashed and rebooted",
+        _server("server-reboot", "2"),
+        _of(HEALTHY, UNAVAILABLE),
+        takeover=False,
+        observers=_all,
+        needs=_SERVER,
+    ),
+    Fault(  # its clients wait for the one that does not come back: NFSv4 has a grace time
+        "backup's folder hung, server rebooted",
+        _both(_folder(_backup, "hung"), _server("server-reboot", "2")),
+        _of(UNAVAILABLE),
+        takeover=False,
+        observers=_backup,
+        needs=_WAYS | _SERVER,
+    ),
+    Fault(
+        "server slow by 100 ms",
+        _server("slow", "all", "100"),
+        _of(HEALTHY),
+        takeover=False,
+        observers=_backups,
+        needs=_SERVER,
+    ),
+    Fault("export read-only", _server("readonly"), _of(UNAVAILABLE), takeover=False, observers=_all, needs=_SERVER),
     Fault("volume full", _fill, _of(FULL), takeover=False, observers=_backups, needs=frozenset({"volume"})),
     Fault("overseer killed", _kill_overseer, _of(HEALTHY), takeover=False, observers=_backups),
     Fault("backup killed", _kill_backup, _of(HEALTHY), takeover=False, observers=_other),

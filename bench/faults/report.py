@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from bench.faults import plots
-from bench.faults.campaign import Round
+from bench.faults.campaign import HEALED_SECONDS, Round
 from bench.faults.catalogue import KILL
 
 from hanas_client.load import percentile
@@ -47,6 +47,10 @@ def summary(
         "possible": list(able),
         "faults": len(rounds),
         "right": sum(played.correct for played in rounds),
+        "wrong": sum(not played.correct and not played.excused for played in rounds),
+        "late": sum(played.late and not played.excused for played in rounds),
+        "excused": sum((played.late or not played.correct) and played.excused for played in rounds),
+        "deaf": sum(bool(played.deaf) for played in rounds),
         "false takeovers": false,
         "lost writes": len(verdict.lost),
         "operations": verdict.operations,
@@ -67,6 +71,9 @@ def summary(
                 "concluded": dict(Counter(each.concluded for each in played).most_common()),
                 "detected": distribution([each.detected for each in played if each.detected is not None]),
                 "failover": distribution([each.failover for each in played if each.failover is not None]),
+                "silence": distribution([each.silence for each in played if each.silence is not None]),
+                "written": distribution([each.written for each in played if each.written is not None]),
+                "back": distribution([each.back for each in played if each.back is not None]),
             }
             for name, played in sorted(kinds.items())
         },
@@ -86,6 +93,11 @@ def markdown(results: dict[str, Any]) -> str:
         f"- {results['operations']} operations {'linearizable' if results['linearizable'] else 'NOT linearizable'}",
         f"- a killed main: {_figures(results['failover of a killed main'])} until the next acknowledged write",
     ]
+    lines += [
+        f"- {results['late']} times later than {HEALED_SECONDS:.0f} s back after the volume, without a hand",
+        f"- {results['deaf']} times a worker that ran did not answer",
+        f"- {results['excused']} wrong verdicts and late returns while this machine paused longer than their patience",
+    ]
     if results["stuck"]:
         lines.append(f"- **stuck**: {results['stuck']}")
     columns = sorted({concluded for kind in results["kinds"].values() for concluded in kind["concluded"]})
@@ -103,10 +115,27 @@ def markdown(results: dict[str, Any]) -> str:
     lines += ["| injected | n | detected, median | p99 | max | failover, median | p99 | max |", "|---" * 8 + "|"]
     for name, kind in results["kinds"].items():
         lines.append(f"| {name} | {kind['n']} | {_cells(kind['detected'])} | {_cells(kind['failover'])} |")
+    lines += ["", *overview(results)]
     lines += ["", "The failover of a killed main, as the new main reports it:", ""]
     lines += ["| part | median | p99 | max |", "|---|---|---|---|"]
     lines += [f"| {part} | {_cells(figures)} |" for part, figures in results["split of a killed main"].items()]
     return "\n".join(lines) + "\n"
+
+
+def overview(results: dict[str, Any]) -> list[str]:
+    """Return a table of the times of each kind, from the fault and from the return of the volume."""
+    columns = ("detected", "failover", "silence", "written", "back")
+    titles = ("detected", "next write by a new main", "without an acknowledged write", "next write", "all well")
+    lines = [
+        "Seconds, median / most; the last two since the return of the volume:",
+        "",
+        "| injected | right | " + " | ".join(titles) + " |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
+    for name, kind in results["kinds"].items():
+        cells = " | ".join(_two(kind[column]) for column in columns)
+        lines.append(f"| {name} | {kind['right']} of {kind['n']} | {cells} |")
+    return lines
 
 
 def write(directory: Path, results: dict[str, Any], rounds: Sequence[Round]) -> None:
@@ -131,6 +160,10 @@ def _figures(figures: dict[str, float] | None) -> str:
         return "no figures"
     times = ", ".join(f"{name} {figures[name]:.3f} s" for name in ("median", "p99", "max"))
     return f"{times} (n = {figures['n']:.0f})"
+
+
+def _two(figures: dict[str, float] | None) -> str:
+    return "–" if figures is None else f"{figures['median']:.2f} / {figures['max']:.2f}"
 
 
 def _cells(figures: dict[str, float] | None) -> str:

@@ -1,4 +1,4 @@
-"""The cluster of the campaign: three workers, each with its own host and its own mount."""
+"""The cluster of the campaign: three workers, each with its own host and its own mount, bindfs or NFS."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from bench.faults import export as nfs
 from bench.faults import network
 from bench.faults.clients import Clients
+from bench.faults.export import Export
 from bench.faults.network import Network
+from bench.faults.pulse import Pulse, running
 
 from hanas_client import AsyncClient, Policy
 from hanas_lab import mounts
 from hanas_lab.cluster import Lab
-from hanas_lab.hosts import Host
+from hanas_lab.hosts import Host, on_mounts
 from hanas_lab.mounts import Mount
 
 OVERSEER = "overseer"
@@ -32,7 +36,23 @@ _ENVIRONMENT = {
     "HANAS_ISOLATION_POLICY": "StepDown",
 }
 _VOLUME = "8G"
+_START_SECONDS = 30.0
+_REST_SECONDS = 0.04
+_STATUS_SECONDS = 0.5
 _BALLAST = ".ballast"
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the campaign runs with."""
+
+    preset: str = "lan"
+    hold: float = 0.0
+    """How long at least a fault of the folder lasts, seconds."""
+    slowness: float = 1.0
+    """How many times slower than usual the machine is: clients rest so much longer, and all waits are longer."""
+    clients: int = 3
+    """So many write, and so many read."""
 
 
 @dataclass(slots=True)
@@ -43,8 +63,12 @@ class World:
     client: AsyncClient
     http: httpx.AsyncClient
     clients: Clients
+    pulse: Pulse
+    conditions: Conditions
     network: Network | None
     mounts: dict[str, Mount]
+    """A bindfs for each worker; none on NFS."""
+    export: Export | None
     volume: Path
     small: bool
     """Whether the volume is separate and can be filled."""
@@ -53,7 +77,17 @@ class World:
     @property
     def able(self) -> frozenset[str]:
         """The kinds of faults that are possible here: see `bench.faults.catalogue.Fault.needs`."""
-        possible = {"network": self.network is not None, "mounts": bool(self.mounts), "volume": self.small}
+        server = self.export is not None and bool(self.export.command)
+        soft = self.export is not None and self.export.is_soft()
+        possible = {
+            "network": self.network is not None,
+            "mounts": bool(self.mounts),
+            "ways": bool(self.mounts) or server,
+            "soft": soft,
+            "hard": not soft,
+            "volume": self.small or server,
+            "server": server,
+        }
         return frozenset(kind for kind, is_possible in possible.items() if is_possible)
 
     @property
@@ -63,12 +97,13 @@ class World:
 
     def running(self) -> list[str]:
         """The workers whose processes run."""
-        return [worker["name"] for worker in self.lab.status()["workers"] if worker["state"] == "running"]
+        return running(self.lab)
 
     async def status(self, name: str) -> dict[str, Any] | None:
-        """Return the status of a worker, None without an answer within half a second."""
+        """Return the status of a worker, None without an answer within half a second on a usual machine."""
+        patience = _STATUS_SECONDS * self.conditions.slowness
         try:
-            response = await self.http.get(f"{self.lab.urls[name]}/v1/status", timeout=0.5)
+            response = await self.http.get(f"{self.lab.urls[name]}/v1/status", timeout=patience)
         except httpx.HTTPError:
             return None
         document: dict[str, Any] = response.json()
@@ -81,8 +116,18 @@ class World:
         else:
             await self.network.cut(sender, receiver)
 
-    def fill(self) -> None:
+    async def hang(self, name: str) -> None:
+        """Make every call of a worker on its folder wait."""
+        if self.export is None:
+            self.mounts[name].hang()
+        else:
+            await self.export.fail("cut", str(self.names.index(name)))
+
+    async def fill(self) -> None:
         """Fill the volume."""
+        if self.export is not None:
+            await self.export.fail("full")
+            return
         with (self.volume / _BALLAST).open("wb") as file:
             left = shutil.disk_usage(self.volume).free
             while left > 0:
@@ -101,13 +146,30 @@ class World:
         if self.lab.status()["overseer"]["state"] == "ended":
             await self.lab.start_worker(OVERSEER)
 
-    async def mend(self) -> None:
-        """Undo every fault."""
+    async def cold_start(self) -> None:
+        """Kill every worker and start them anew: then nothing is answered from memory that the folder does not hold."""
+        for name in self.running():
+            await self.lab.kill(name)
+        await asyncio.gather(*map(self.lab.start_worker, self.names))
+
+    async def mend(self) -> float:
+        """Undo every fault; return the time (monotonic seconds) at which the volume worked at every worker."""
+        if self.export is not None:
+            returned = await self.export.mend()
+        else:
+            await self._mend_mounts()
+            returned = time.monotonic()
+        await self._mend_processes()
+        return returned
+
+    async def _mend_mounts(self) -> None:
         (self.volume / _BALLAST).unlink(missing_ok=True)
         for mount in self.mounts.values():
             mount.go_on()
             if mount.read_only or mount.process is None or mount.process.returncode is not None:
                 await mount.replace()
+
+    async def _mend_processes(self) -> None:
         if self.network is not None:
             await self.network.clear()
         else:
@@ -126,7 +188,7 @@ class World:
 
 def enter_namespaces(arguments: Sequence[str]) -> None:
     """Restart the program in its own network, mount and process namespaces, if possible; return inside them."""
-    if os.environ.get(_INSIDE) or network.obstacle() is not None:
+    if os.environ.get(_INSIDE) or nfs.mounts() or network.obstacle() is not None:
         return
     os.environ[_INSIDE] = "1"
     unshare = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -134,8 +196,13 @@ def enter_namespaces(arguments: Sequence[str]) -> None:
 
 
 @asynccontextmanager
-async def world(directory: Path, *, relayed: bool = False, workers: int = 3) -> AsyncIterator[World]:
-    """Run the cluster in `directory`. `relayed`: the links go through relays, which can delay messages."""
+async def world(
+    directory: Path, conditions: Conditions = Conditions(), *, relayed: bool = False, workers: int = 3
+) -> AsyncIterator[World]:
+    """Run the cluster in `directory`, or its folder on the mounts of HANAS_NFS_MOUNTS.
+
+    `relayed`: the links go through relays, which can delay messages.
+    """
     names = [f"worker-{number}" for number in range(1, workers + 1)]
     volume = directory / "volume"
     volume.mkdir(parents=True)
@@ -147,8 +214,9 @@ async def world(directory: Path, *, relayed: bool = False, workers: int = 3) -> 
         if os.environ.get(_INSIDE):
             bridge = Network(names)
             await bridge.build()
+        export = Export(nfs.mounts()) if nfs.mounts() else None
         views: dict[str, Mount] = {}
-        if mounts.obstacle() is None:
+        if mounts.obstacle() is None and export is None:
             views = {name: Mount(volume, directory / f"mount-{name}") for name in names}
             for view in views.values():
                 await view.attach()
@@ -158,15 +226,33 @@ async def world(directory: Path, *, relayed: bool = False, workers: int = 3) -> 
             folder = views[name].point if name in views else volume
             relay = relayed and name != OVERSEER
             hosts[name] = Host(folder=folder) if bridge is None else bridge.host(name, folder, relayed=relay)
-        lab = Lab(directory / "lab", workers, overseer_port=0, first_port=0, environment=_ENVIRONMENT, hosts=hosts)
+        if export is not None:
+            folder = export.mounts[-1] / f"{directory.name}-folder"
+            folder.mkdir()
+            hosts = on_mounts(export.mounts, folder.name, workers)
+        lab = Lab(
+            directory / "lab",
+            workers,
+            overseer_port=0,
+            first_port=0,
+            preset=conditions.preset,
+            environment=_ENVIRONMENT,
+            hosts=hosts,
+            patience=_START_SECONDS * conditions.slowness,
+        )
         await stack.enter_async_context(lab)
-        policy = Policy(deadline=60.0, read=1.0)
+        policy = Policy(deadline=60.0, read=1.0 * conditions.slowness)
         client = await stack.enter_async_context(AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=policy))
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        clients = await stack.enter_async_context(Clients(client))
+        clients = await stack.enter_async_context(_clients(client, conditions))
         for view in views.values():
             stack.callback(view.go_on)  # so that the workers can stop
-        yield World(lab, client, http, clients, bridge, views, volume, small)
+        pulse = await stack.enter_async_context(Pulse(lab, http))
+        yield World(lab, client, http, clients, pulse, conditions, bridge, views, export, volume, small)
+
+
+def _clients(client: AsyncClient, conditions: Conditions) -> Clients:
+    return Clients(client, conditions.clients, conditions.clients, _REST_SECONDS * conditions.slowness)
 
 
 async def _small_volume(image: Path, point: Path) -> bool:

@@ -27,11 +27,14 @@ from hanas_client.plain import plain
 from hanas_client.settings import Policy
 from hanas_client.tables import console
 from hanas_lab.cluster import OVERSEER, Lab
+from hanas_lab.hosts import Host, on_mounts
 from hanas_lab.writers import Writers
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS = 15.0
+_WORKERS = 3
+_PATIENCE_SECONDS = {"lan": 15.0, "cloud": 60.0}
+"""For each step, by preset."""
 _POLL_SECONDS = 0.02
 _LATE_REQUESTS = 8
 
@@ -43,6 +46,15 @@ class CheckFailed(Exception):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the demo."""
     parser.add_argument("--directory", help="keep data and logs there (a temporary one, removed at the end)")
+    parser.add_argument(
+        "--mount",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="put the folder on the volume that is mounted here; once for each worker: its own mount of that volume",
+    )
+    parser.add_argument("--preset", choices=sorted(_PATIENCE_SECONDS), default="lan", help="timings (lan)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,8 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
     story = Story(as_json=arguments.json)
     try:
         with contextlib.ExitStack() as stack:
-            directory = arguments.directory or stack.enter_context(TemporaryDirectory(prefix="hanas-demo-"))
-            asyncio.run(_play(story, Path(directory)))
+            directory = Path(arguments.directory or stack.enter_context(TemporaryDirectory(prefix="hanas-demo-")))
+            mounts = [mount.absolute() for mount in arguments.mount]
+            hosts = None
+            if mounts:
+                volume = TemporaryDirectory(prefix="hanas-demo-", dir=mounts[0], ignore_cleanup_errors=True)
+                hosts = on_mounts(mounts, Path(stack.enter_context(volume)).name, _WORKERS)
+            asyncio.run(_play(story, directory, arguments.preset, hosts))
     except CheckFailed as error:
         story.end(str(error))
         return 1
@@ -90,14 +107,24 @@ class Story:
             self._console.print(f"\n[bold red]Failed:[/bold red] {escape(plain(failure))}", highlight=False)
 
 
-async def _play(story: Story, directory: Path) -> None:
+async def _play(story: Story, directory: Path, preset: str, hosts: dict[str, Host] | None) -> None:
+    patience = _PATIENCE_SECONDS[preset]
     story.chapter("Three workers come up")
-    lab = Lab(directory, 3, overseer_port=0, first_port=0, report=story.tell)
+    lab = Lab(
+        directory,
+        _WORKERS,
+        overseer_port=0,
+        first_port=0,
+        preset=preset,
+        hosts=hosts,
+        report=story.tell,
+        patience=2 * patience,
+    )
     async with lab, httpx.AsyncClient(trust_env=False, timeout=2.0) as http:
-        policy = Policy(deadline=_PATIENCE_SECONDS, read=1.0)
+        policy = Policy(deadline=patience, read=1.0)
         async with AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=policy) as client:
             load = Writers(client, writers=3, rest=0.01)
-            drill = Drill(story, lab, client, http, load)
+            drill = Drill(story, lab, client, http, load, patience)
             await drill.introduce()
             async with load:
                 await drill.redirect()
@@ -113,8 +140,11 @@ async def _play(story: Story, directory: Path) -> None:
 class Drill:
     """The scenes of the story."""
 
-    def __init__(self, story: Story, lab: Lab, client: AsyncClient, http: httpx.AsyncClient, load: Writers) -> None:
+    def __init__(
+        self, story: Story, lab: Lab, client: AsyncClient, http: httpx.AsyncClient, load: Writers, patience: float
+    ) -> None:
         self._story, self._lab, self._client, self._http, self._load = story, lab, client, http, load
+        self._patience = patience
 
     async def introduce(self) -> None:
         """The members."""
@@ -279,11 +309,11 @@ class Drill:
 
     async def _in_time(self, what: str, waiting: Awaitable[T]) -> T:
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(self._patience):
                 return await waiting
         except TimeoutError:
             raise CheckFailed(
-                f"{what}, within {_PATIENCE_SECONDS:.0f} s; see {self._lab.log_of(OVERSEER).parent}"
+                f"{what}, within {self._patience:.0f} s; see {self._lab.log_of(OVERSEER).parent}"
             ) from None
 
 

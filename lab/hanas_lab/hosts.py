@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,3 +25,13 @@ class Host:
 
 
 LOOPBACK = Host()
+
+
+def on_mounts(mounts: Sequence[Path], folder: str, workers: int) -> dict[str, Host]:
+    """Return hosts whose processes use the directory `folder` of one volume, each by a mount of its own.
+
+    Worker N has mount N, and if there are more workers than mounts, they take turns; the overseer has the last mount.
+    """
+    turns = itertools.islice(itertools.cycle(mounts), workers)
+    hosts = {f"worker-{number}": Host(folder=mount / folder) for number, mount in enumerate(turns, start=1)}
+    return hosts | {"overseer": Host(folder=mounts[-1] / folder)}

@@ -17,6 +17,9 @@ from hanas_operator.queue import ExpectedError
 
 Resource = dict[str, Any]
 TIMEOUT_SECONDS = 20.0
+CONNECT_SECONDS = 3.0
+HASTY_SECONDS = 3.0
+"""For calls that must not wait for a connection whose other end is lost: the next call makes another one."""
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 
@@ -43,9 +46,10 @@ class Leaving(ApiError):
 class Api:
     """Calls to the API server. Each raises ApiError."""
 
-    def __init__(self, client: ApiClient) -> None:
-        """Use ``client``, which stays the caller's to close."""
+    def __init__(self, client: ApiClient, patience: float = TIMEOUT_SECONDS) -> None:
+        """Use ``client``, which stays the caller's to close. ``patience``: how long a call may take, seconds."""
         self._client = client
+        self._timeout = aiohttp.ClientTimeout(total=patience, sock_connect=CONNECT_SECONDS)
 
     async def get(self, kind: ResourceKind, namespace: str | None, name: str) -> Resource | None:
         """Return an object, None if it does not exist."""
@@ -140,9 +144,7 @@ class Api:
             auth_settings=["BearerToken"],
         )
         try:
-            answer = await self._client.call_api(
-                *request, _request_timeout=timeout or aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-            )
+            answer = await self._client.call_api(*request, _request_timeout=timeout or self._timeout)
             response: aiohttp.ClientResponse = answer.response
             async with response:
                 if response.status >= 400:

@@ -99,7 +99,7 @@ class Children:
 async def read(api: Api, owner: Owner, pods: list[Resource]) -> Children:
     """Return the existing objects of ``owner``, which has these pods. Raises ApiError."""
     labels = names.selected({names.CLUSTER: owner.name, names.MANAGED_BY: names.MANAGER})
-    lists = await asyncio.gather(*(api.list(kind, owner.namespace, labels) for kind in kinds.APPLIED))
+    lists = await asyncio.gather(*(api.list(kind, owner.namespace, labels, cached=True) for kind in kinds.APPLIED))
     objects = {
         # The items of a list do not name their kind.
         (kind.kind, resource["metadata"]["name"]): {**resource, "apiVersion": kind.api_version, "kind": kind.kind}

@@ -108,8 +108,10 @@ class ClusterFollower:
                     async with asyncio.timeout(RETRY_SECONDS):
                         await self._woken.wait()
         finally:
-            for task in (*self._listening.values(), *self._asking.values()):
+            tasks = [*self._listening.values(), *self._asking.values()]
+            for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _report(self) -> None:
         present = self.view

@@ -15,6 +15,8 @@ from hanas_operator.queue import Key
 from hanas_operator.reach import Reach, Unreachable
 from hanas_operator.view import ClusterView
 
+MOST_TRIES, RETRY_SECONDS = 5, 0.2
+"""Of labelling a new main at once: of several API servers, one may be lost with the same node."""
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +30,11 @@ class Followers:
         self._metrics = metrics
         self._changed = changed
         self._running: dict[Key, tuple[ClusterFollower, asyncio.Task[None]]] = {}
+
+    @property
+    def keys(self) -> list[Key]:
+        """The clusters that are followed."""
+        return list(self._running)
 
     def latest(self, key: Key) -> tuple[ClusterView | None, str]:
         """Return the newest view of a cluster, None if there is none; and why there is no event stream."""
@@ -54,18 +61,23 @@ class Followers:
         if key in self._running:
             self._running.pop(key)[1].cancel()
 
-    def close(self) -> None:
-        """Stop following all clusters."""
+    async def close(self) -> None:
+        """Stop following all clusters, and wait until nothing is asked any more."""
+        tasks = [task for _, task in self._running.values()]
         for key in list(self._running):
             self.forget(key)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _update(self, key: Key, view: ClusterView | None) -> None:
         # The label comes first: clients wait for it. The next reconcile does the rest.
-        try:
-            with self._metrics.label_seconds.time():
-                await main_label.keep(self._api, key, await main_label.read(self._api, key), view)
-        except ApiError as error:
-            _log.warning("%s/%s: the role of the main was not labelled yet: %s", *key, error)
+        with self._metrics.label_seconds.time():
+            for _ in range(MOST_TRIES):
+                try:
+                    await main_label.keep(self._api, key, await main_label.read(self._api, key), view)
+                    break
+                except ApiError as error:
+                    _log.warning("%s/%s: the role of the main was not labelled yet: %s", *key, error)
+                    await asyncio.sleep(RETRY_SECONDS)
         self._changed(key)
 
     async def _token(self, key: Key) -> str:

@@ -47,5 +47,11 @@ def node_rules() -> list[Rule]:
     return [_rule("", ["nodes"], ["get"])]
 
 
+def lease_rules(name: str) -> list[Rule]:
+    """Return the rules for the Lease of this name, in the operator's own namespace."""
+    own = {**_rule("coordination.k8s.io", ["leases"], ["get", "patch"]), "resourceNames": [name]}
+    return [_rule("coordination.k8s.io", ["leases"], ["create"]), own]
+
+
 def _rule(group: str, resources: list[str], verbs: list[str]) -> Rule:
     return {"apiGroups": [group], "resources": resources, "verbs": verbs}

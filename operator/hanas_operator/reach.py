@@ -87,6 +87,11 @@ class ProxiedReach:
             raise kind(f"{place.proxied}: {error}") from None
 
 
+def session() -> aiohttp.ClientSession:
+    """Return a session for `DirectReach`. It limits no connections: each overseer of each cluster keeps one."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+
 Reach = DirectReach | ProxiedReach
 """Access to HTTP interfaces by GET requests."""
 

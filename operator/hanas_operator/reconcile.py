@@ -4,6 +4,7 @@ Changes of a HANas or of its objects, new views from the overseer, and the clock
 of them did.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -59,12 +60,15 @@ class Reconciler:
         followers: Followers,
         metrics: OperatorMetrics,
         image: str,
+        leads: Callable[[], bool] = lambda: True,
         *,
         namespaces: tuple[str, ...] = (),
         home: str = "",
     ) -> None:
         """``image``: the image of pods whose spec names none; empty: the spec must name one. ``namespaces``: those to
         work in; empty: all. ``home``: that of the operator's own pods.
+
+        ``leads``: whether this operator does more than follow the main and label it.
         """
         self._api = api
         self._followers = followers
@@ -73,6 +77,7 @@ class Reconciler:
         self._rollouts = Rollouts(api, image, namespaces)
         self._home = home
         self._uids: dict[Key, str] = {}
+        self._leads = leads
 
     async def __call__(self, key: Key) -> float | None:
         """Reconcile a cluster. Return the seconds until the next time; None: it was deleted. Raises ApiError."""
@@ -98,6 +103,8 @@ class Reconciler:
             self._forget(key)  # what is known is about a deleted HANas of this name
         # First of all, also if nothing else succeeds: clients depend on the label.
         present, refusals = await self._followers.attend(key)
+        if not self._leads():
+            return RESYNC_SECONDS if not refusals else UNSETTLED_SECONDS
         before = statuses.read(hanas.get("status"))
         now = datetime.now(UTC)
         try:

@@ -103,7 +103,9 @@ async def serve(stopping: asyncio.Event) -> None:
 
 def main() -> int:
     """Run the overseer and return its exit code."""
-    return program.run("hanas-overseer", serve)
+    code = program.run("hanas-overseer", serve)
+    program.close_files()
+    return code
 
 
 if __name__ == "__main__":

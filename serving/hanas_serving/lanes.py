@@ -76,6 +76,10 @@ class Hung(FolderUnavailable):
     """A call timed out, or was not begun because an earlier one has not returned."""
 
 
+def _do_nothing() -> None:
+    pass
+
+
 class Lane:
     """One thread that runs procedures on the folder, one after the other. The lane itself belongs to the event loop."""
 
@@ -87,6 +91,10 @@ class Lane:
         self._under_way = 0
         self.hung = False
         """A call timed out and has not returned yet."""
+        self.returns = 0
+        """How many calls have returned, also with an error, and also those that timed out."""
+        self.on_return: Callable[[], None] = _do_nothing
+        """Called when a call returns that timed out: the folder answers again."""
 
     @property
     def idle(self) -> bool:
@@ -122,7 +130,10 @@ class Lane:
 
     def _deliver(self, answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
         self._under_way -= 1
-        self.hung = False
+        self.returns += 1
+        if self.hung:
+            self.hung = False
+            self.on_return()
         if not answer.done():
             if error is None:
                 answer.set_result(result)

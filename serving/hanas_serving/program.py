@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,9 +14,13 @@ import uvloop
 from hanas_core import streams
 from hanas_core.volume.errors import FolderError
 from hanas_serving import allocator, settings
-from hanas_serving.limits import raise_descriptors
+from hanas_serving.limits import descriptors, raise_descriptors
 from hanas_serving.settings import SettingError
 
+_FIRST_FILE = 3
+"""The lowest descriptor that is no standard stream."""
+_ENDING_SECONDS = 1.0
+"""How long a well file server may take for what a process had open."""
 _LOG_LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -46,3 +51,15 @@ async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[Any]]) -> N
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
     await main(stopping)
+
+
+def close_files() -> None:
+    """Close every descriptor but the standard streams, as the last thing that a process does.
+
+    What it leaves open the kernel closes at its end, and waits for the file server (NFSv4) in a way that no signal
+    ends, not even SIGKILL. A thread that waits here, in one system call for all of them, is ended by the exit.
+    """
+    everything = _FIRST_FILE, descriptors().limit
+    closing = threading.Thread(target=os.closerange, args=everything, name="close", daemon=True)
+    closing.start()
+    closing.join(_ENDING_SECONDS)

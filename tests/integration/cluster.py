@@ -12,6 +12,7 @@ from hanas_client import AsyncClient, Policy
 from hanas_client.documents import Alert, Takeover
 from hanas_lab import Lab
 from hanas_lab.hosts import Host
+from tests.integration.places import PRESET, hosts_of
 from tests.integration.waiting import PATIENCE_SECONDS, eventually
 
 HEALTHY = "Healthy"
@@ -130,8 +131,9 @@ async def running(
         workers,
         overseer_port=0,
         first_port=0,
+        preset=PRESET,
         environment=environment,
-        hosts=hosts,
+        hosts=hosts_of(directory, workers) if hosts is None else hosts,
         patience=PATIENCE_SECONDS,
     )
     policy = Policy(deadline=PATIENCE_SECONDS, read=2.0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -11,7 +12,9 @@ from hanas_client.errors import HanasError
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 25.0
+SLOWNESS = float(os.environ.get("HANAS_TEST_SLOWNESS", "1"))
+"""How many times longer than on a usual machine the tests wait."""
+PATIENCE_SECONDS = 25.0 * SLOWNESS
 """Ample on a busy machine; what is waited for usually comes within a second."""
 _POLL_SECONDS = 0.02
 

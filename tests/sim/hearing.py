@@ -100,10 +100,10 @@ def hearing(witness: Witness) -> Iterator[None]:
         return value
 
     def hear_heard(
-        detector: Detector, now: float, epoch: int, incarnation: str, *, stalled_for: float, full: bool, progress: Any
+        detector: Detector, now: float, epoch: int, incarnation: str, *, progress: Any, **waits: Any
     ) -> None:
         witness.heard(incarnation)
-        heard(detector, now, epoch, incarnation, stalled_for=stalled_for, full=full, progress=progress)
+        heard(detector, now, epoch, incarnation, progress=progress, **waits)
 
     def hear_news(hearing: Hearing, incarnation: str, news: LogNews, *, fresh: bool) -> int:
         if news.sequence == FORGED:

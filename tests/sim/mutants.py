@@ -219,7 +219,8 @@ MUTANTS = (
     Mutant(
         "whatever seal a main wrote itself is followed at once",
         "hanas_core.epochs.arbitration:main_info",
-        _one("seal.planned and seal.incarnation", "seal.incarnation"),
+        _one("seal is not None and seal.planned", "seal is not None"),
+        also=(("hanas_worker.log.driver:LogDriver.look", _one("sighting.seal.planned and claim", "claim")),),
     ),
     Mutant(
         "adoption by the member's name",
@@ -544,6 +545,24 @@ MUTANTS = (
         "hanas_worker.neighbours.mail:Mail._answers",
         _one("and probe.epoch == epoch", ""),
         500,
+    ),
+    Mutant(
+        "a main does not say that its folder hangs",
+        "hanas_worker.log.hearing:Hearing._hear_the_main",
+        _one("hung_for=news.hung_for", "hung_for=0.0"),
+        story="found in use: the way from the main to the folder is cut, and for long nobody takes over",
+    ),
+    Mutant(
+        "a main that gave up is replaced from a folder that does not work",
+        "hanas_core.members.detector:Detector._judge",
+        _one("if self._gave_up and probe.canary_ok and self._silent(now):", "if self._gave_up and self._silent(now):"),
+        500,
+    ),
+    Mutant(
+        "the seal of a main is no word about it",
+        "hanas_core.members.detector:Detector.gave_up",
+        _one("self._gave_up or epoch == self.epoch", "False"),
+        story="found in use: a main that gave up is probed all the same",
     ),
     Mutant(
         "a probe that is renewed before its time",

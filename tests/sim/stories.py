@@ -25,7 +25,7 @@ from tests.sim.explore import lose_all
 from tests.sim.mount import Call
 from tests.sim.network import Answer
 from tests.sim.places import Place
-from tests.sim.processes import Overseer, Worker
+from tests.sim.processes import TIMING, Overseer, Worker
 from tests.sim.simulation import Report, Shape, Simulation
 from tests.sim.themes import ANYTHING, Theme
 from tests.sim.world import Violation
@@ -431,6 +431,28 @@ def _nothing_can_be_committed(story: Story) -> None:
     story.main()
 
 
+def _way_to_the_folder_is_cut(story: Story) -> None:
+    """The mount of the main hangs, those of the others work; it takes as long as if the main said nothing."""
+    main = story.main()
+    story.for_seconds(2.0)  # all have heard of each other
+    main.mount.trouble.hangs_until = story.world.now + 60.0
+    patience = TIMING.suspect_after + TIMING.probe_timeout + 3 * TIMING.keepalive_interval
+    assert patience < TIMING.stall_limit + TIMING.probe_timeout
+    story.until(lambda: any(worker.serves for worker in story.others(main)), patience)
+    main.mount.release()
+    story.main()
+
+
+def _gives_up(story: Story) -> None:
+    """A main whose commit fails seals its epoch; nobody waits for an answer to a probe then."""
+    main = story.main()
+    repair = _always_fails(story, [main], Place("sync", "segments/", role=Role.MAIN))
+    story.until(lambda: not main.serves)
+    story.until(lambda: any(worker.serves for worker in story.workers.values()), TIMING.suspect_after + 0.25)
+    repair()
+    story.main()
+
+
 def _claim_of_another_cluster(story: Story) -> None:
     """Somebody copies a claim of another cluster into the folder, and removes it again."""
     main = story.main()
@@ -652,6 +674,18 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "epochs that commit nothing do not lengthen the wait",
+    ),
+    "found in use: the way from the main to the folder is cut, and for long nobody takes over": (
+        _way_to_the_folder_is_cut,
+        CALM,
+        GROWING,
+        "a main does not say that its folder hangs",
+    ),
+    "found in use: a main that gave up is probed all the same": (
+        _gives_up,
+        CALM,
+        GROWING,
+        "the seal of a main is no word about it",
     ),
     "found in use: a claim of another cluster is copied into the folder": (
         _claim_of_another_cluster,

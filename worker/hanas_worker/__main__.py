@@ -49,7 +49,9 @@ _LINK_SLOW_SECONDS = 5.0
 def main() -> int:
     """Run a worker; return the exit code."""
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
-    return program.run("hanas-worker", _run)
+    code = program.run("hanas-worker", _run)
+    program.close_files()
+    return code
 
 
 async def _run(stopping: asyncio.Event) -> None:
@@ -110,12 +112,10 @@ async def _wait_for_folder(
     app: WorkerApplication, settings: WorkerSettings, lane: Lane, stopping: asyncio.Event
 ) -> tuple[PosixFolder, str] | None:
     """Return the folder and its id once an overseer has initialised it; None if this worker is stopped before."""
-    place, timing = settings.folder, settings.timing
+    timing = settings.timing
     while not stopping.is_set():
         try:
-            if settings.folder_is_default and not place.is_dir():
-                raise NotInitialised(f"there is no folder {place} yet: an overseer makes it at its first start")
-            folder = await lane.run(open_folder(place), timing.folder_timeout)
+            folder = await lane.run(_open(settings), timing.folder_timeout)
             identity = await lane.run(cluster.identify(folder, settings.folder_id), timing.folder_timeout)
             return folder, identity.folder_id
         except NotInitialised as error:
@@ -127,6 +127,13 @@ async def _wait_for_folder(
             async with asyncio.timeout(timing.watch_interval):
                 await stopping.wait()
     return None
+
+
+async def _open(settings: WorkerSettings) -> PosixFolder:
+    place = settings.folder
+    if settings.folder_is_default and not place.is_dir():
+        raise NotInitialised(f"there is no folder {place} yet: an overseer makes it at its first start")
+    return await open_folder(place)
 
 
 async def _prepare(host: Host) -> None:

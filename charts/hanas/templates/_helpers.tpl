@@ -13,6 +13,15 @@
 {{- .Values.serviceAccount.name | default (include "hanas.fullname" .) -}}
 {{- end -}}
 
+{{/* The operator's priority class; with its namespace in the name, since the class has none. Empty: none. */}}
+{{- define "hanas.priorityClassName" -}}
+{{- if .Values.operator.priorityClassName -}}
+{{- .Values.operator.priorityClassName -}}
+{{- else if .Values.operator.priorityClass.create -}}
+{{- printf "%s-%s" (include "hanas.fullname" .) .Release.Namespace -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "hanas.selectorLabels" -}}
 app.kubernetes.io/name: hanas-operator
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -182,10 +182,15 @@ async def main_info(folder: Folder, claim: Claim) -> MainInfo:
     """Return who holds ``claim``, and how far it is."""
     state = MainState.ELECT
     if not isinstance(await read_pointer(folder, claim.epoch), Blank):
-        seal = await read_seal(folder, claim.epoch)
-        planned = isinstance(seal, Seal) and seal.planned and seal.incarnation == claim.incarnation
-        state = MainState.HANDED_OVER if planned else MainState.SERVING
+        seal = await own_seal(folder, claim)
+        state = MainState.HANDED_OVER if seal is not None and seal.planned else MainState.SERVING
     return MainInfo(claim.member, claim.incarnation, claim.advertise_url, claim.link_url, claim.epoch, state)
+
+
+async def own_seal(folder: Folder, claim: Claim) -> Seal | None:
+    """Return the seal by which the holder of ``claim`` itself ended its epoch; None if there is none of its own."""
+    seal = await read_seal(folder, claim.epoch)
+    return seal if isinstance(seal, Seal) and seal.incarnation == claim.incarnation else None
 
 
 async def unserved(folder: Folder, epoch: int, most: int) -> int:

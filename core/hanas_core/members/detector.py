@@ -7,7 +7,8 @@ comes out: `StartProbe` (write the probe and, at once, one's own canary) and `Co
     arrive        -                                 -               Healthy
     missing       right nonce, epoch, incarnation   ok              LinkFailed
     missing       none within the time-out          ok              PrimaryFailed   -> takeover
-    stalled       none within the time-out          ok              PrimaryWedged   -> takeover
+    stalled, hung none within the time-out          ok              PrimaryWedged   -> takeover
+    missing       its own seal ends its epoch       ok              PrimaryFailed   -> takeover
     any           "no space"                        ok              FolderFull
     any           -                                 fails or hangs  FolderUnavailable, never a takeover
 
@@ -55,6 +56,7 @@ class Evidence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     keepalive_age: float | None
     keepalives_heard: int
     stalled_for: float
+    hung_for: float = 0.0
     probe: str | None = None
     probe_age: float | None = None
     canary_took: float | None = None
@@ -87,7 +89,9 @@ class Detector:
         self._last_tick: float | None = None
         self._heard_at = 0.0
         self._heard = 0
-        self._stalled_for = 0.0
+        self._stalled_for = self._hung_for = 0.0
+        self._gave_up = False
+        """The main ended its own epoch, by a seal."""
         self._progress: str | None = None
         self._concluded = False
         self._excused = False
@@ -126,6 +130,7 @@ class Detector:
         self.epoch, self.incarnation = epoch, incarnation
         self._heard, self._progress, self._excused = 0, None, False
         self._fruitless, self._not_before = 0, 0.0
+        self._gave_up = False
         self.served(unserved)
         self.restart(now)
         self._set(now, Verdict.UNKNOWN)
@@ -155,7 +160,7 @@ class Detector:
     def restart(self, now: float) -> None:
         """Let suspicion start anew: after a pause of one's own."""
         self._heard_at = self._last_tick = self._next_probe_at = now
-        self._stalled_for = 0.0
+        self._stalled_for = self._hung_for = 0.0
         self._probe = self._closed_at = None
         self._concluded = False
 
@@ -164,6 +169,10 @@ class Detector:
         if epoch == self.epoch:
             self._closed_at = now
 
+    def gave_up(self, epoch: int) -> None:
+        """Take note that the main itself sealed its epoch after it had served: it will answer no probe."""
+        self._gave_up = self._gave_up or epoch == self.epoch
+
     def heard(
         self,
         now: float,
@@ -171,11 +180,13 @@ class Detector:
         incarnation: str,
         *,
         stalled_for: float = 0.0,
+        hung_for: float = 0.0,
         full: bool = False,
         progress: str | None = None,
     ) -> None:
         """Take note of a keep-alive. ``stalled_for``: age of the main's oldest uncommitted batch, seconds.
 
+        ``hung_for``: how long no call on the folder has come back to the main, seconds.
         ``progress``: how far a main-elect is; one that makes none counts as silent.
         """
         stuck = progress is not None and progress == self._progress
@@ -184,7 +195,7 @@ class Detector:
         self._progress, self._excused = progress, False
         self._fruitless, self._not_before = 0, 0.0
         self._heard_at, self._heard, self._met = now, self._heard + 1, incarnation
-        self._stalled_for = stalled_for
+        self._stalled_for, self._hung_for = stalled_for, hung_for
         if self._suspicious(now):
             return
         if not self._hinted(now):
@@ -245,7 +256,7 @@ class Detector:
         return self._judge(now, self._probe)
 
     def _suspicious(self, now: float) -> bool:
-        return self._silent(now) or self._stalled
+        return self._silent(now) or self._stalled or self._hung_for > self._timing.suspect_after
 
     def _silent(self, now: float) -> bool:
         return now - self._heard_at >= self.patience
@@ -253,6 +264,11 @@ class Detector:
     @property
     def _stalled(self) -> bool:
         return self._stalled_for > self._timing.stall_limit
+
+    @property
+    def _hung(self) -> bool:
+        """The main's folder is silent for as long as a main may be that is replaced."""
+        return self._hung_for > self._timing.suspect_after + self._timing.probe_timeout
 
     def _hinted(self, now: float) -> bool:
         """A hint counts until the silence tells as much, and a little longer: the last keep-alive may come after it."""
@@ -263,6 +279,12 @@ class Detector:
         # folder that hung for all comes back for all at once, and the main must read the probe first, and answer it.
         begin = probe.canary_at if probe.canary_ok and probe.canary_at is not None else probe.started
         waited = now - begin
+        if self._gave_up and probe.canary_ok and self._silent(now):
+            words = (
+                f"no keep-alive for {now - self._heard_at:.3f} s, and the main itself has sealed its epoch after an "
+                "error, while this member's own canary was kept: the main failed"
+            )
+            return self._conclude(now, Verdict.PRIMARY_FAILED, words)
         if waited < self._timing.probe_timeout:
             return None
         looked = probe.looked_since is not None and probe.looked_since >= begin + self._timing.probe_timeout
@@ -274,11 +296,16 @@ class Detector:
                     f"{waited:.3f} s while this member's own canary was kept: the main failed"
                 )
                 return self._conclude(now, Verdict.PRIMARY_FAILED, words)
-            if not self._stalled:
+            if not (self._stalled or self._hung):
                 return None
+            wait = (
+                f"a write has waited {self._stalled_for:.3f} s for its commit"
+                if self._stalled
+                else f"nothing has come back from the main's folder for {self._hung_for:.3f} s"
+            )
             words = (
-                f"keep-alives arrive, but a write has waited {self._stalled_for:.3f} s for its commit and the probe "
-                f"found no answer within {waited:.3f} s, while this member's own canary was kept: the main is wedged"
+                f"keep-alives arrive, but {wait} and the probe found no answer within {waited:.3f} s, while this "
+                "member's own canary was kept: the main is wedged"
             )
             return self._conclude(now, Verdict.PRIMARY_WEDGED, words)
         if probe.canary_ok is False or waited >= self._timing.probe_timeout + self._timing.folder_grace:
@@ -296,6 +323,7 @@ class Detector:
             keepalive_age=now - self._heard_at if self._heard else None,
             keepalives_heard=self._heard,
             stalled_for=self._stalled_for,
+            hung_for=self._hung_for,
             probe=probe.nonce if probe else None,
             probe_age=now - probe.started if probe else None,
             canary_took=probe.canary_at - probe.started if probe and probe.canary_at is not None else None,

@@ -6,7 +6,7 @@ class FolderError(Exception):
 
 
 class Missing(FolderError):
-    """A name was not found (ENOENT) or a handle went stale (ESTALE). Never proof that the file does not exist."""
+    """A name was not found (ENOENT), or the handle of an open file went stale (ESTALE). Never proof that it is gone."""
 
 
 class NoSpace(FolderError):

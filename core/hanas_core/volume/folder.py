@@ -46,7 +46,10 @@ class File(Protocol):
         """Make every write that returned before this call durable (fdatasync)."""
 
     async def close(self) -> None:
-        """Close the file, for those who must know about its errors; one that is merely dropped is closed as well."""
+        """Close the file, for those who must know about its errors; one that is merely dropped is closed as well.
+
+        What is dropped may be dropped on any thread, and keeps none waiting.
+        """
 
 
 class Folder(Protocol):

@@ -14,7 +14,7 @@ MANIFEST_PATTERN = r"^manifests/[0-9a-z-]{1,128}$"
 _MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CLAIM = re.compile(r"[0-9]{10}")
 _MANIFEST = re.compile(r"([0-9]{10})-[0-9a-f]+")
-_MOMENTARY = re.compile(r"[.](?:refresh|check)-.*")
+_MOMENTARY = re.compile(r"[.](?:(?:refresh|check)-.*|nfs[0-9a-f]{24})")
 _SEGMENT = re.compile(r"([0-9]{10})-([0-9]{6,7})")
 _SNAPSHOT = re.compile(r"[0-9]{10}-[0-9]{7}-[0-9]{10}")
 _REGISTRATION = re.compile(r"[0-9]{3}|[1-9][0-9]{3,}")
@@ -58,7 +58,11 @@ def epoch_of_manifest(base: str) -> int | None:
 
 
 def is_momentary(base: str) -> bool:
-    """Return whether a file of this name, in any directory, is made to be removed at once."""
+    """Return whether a file of this name, in any directory, is there for a moment only.
+
+    HANas makes one to refresh a look-up. An NFS client gives ``.nfs`` and digits to a file that was removed while a
+    process has it open, and a client that crashed leaves it.
+    """
     return _MOMENTARY.fullmatch(base) is not None
 
 

@@ -7,17 +7,19 @@ coherent within one kernel and are read through the page cache (docs/protocol.md
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import assert_never
 
-from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing, NoSpace
+from hanas_core.volume.closing import CLOSER, Closer
+from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, Access, Room
 
 # Magic numbers of statfs(2) whose file systems keep one page cache for all processes of a machine.
@@ -30,7 +32,10 @@ _COHERENT = {
     0x2FC12FC1,  # zfs
     0xF2F52010,  # f2fs
 }
-_ERRORS = {errno.ENOENT: Missing, errno.ESTALE: Missing, errno.ENOSPC: NoSpace, errno.EDQUOT: NoSpace}
+_NFS = 0x6969
+_ERRORS = {errno.ENOENT: Missing, errno.ENOSPC: NoSpace, errno.EDQUOT: NoSpace}
+_HANDLE_ERRORS = _ERRORS | {errno.ESTALE: Missing}
+"""Of an open file: it was removed. Of a name, ESTALE says that the directory's or the mount's own handle is stale."""
 _NO_FILE = {errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV}
 """Errors of `open` that tell of a directory, a symbolic link, a socket, and a device without a driver."""
 _ALLOCATE_STEP_BYTES = 512 << 10
@@ -45,45 +50,51 @@ def is_coherent(path: Path) -> bool:
     """Return whether ``path`` lies on a file system with one page cache for all its users; assumed so outside Linux."""
     if not sys.platform.startswith("linux"):
         return True  # only `hanas lab` runs there, on a local disk
+    return _kind_of(path) in _COHERENT
+
+
+def _kind_of(path: Path) -> int:
+    """Return the magic number of the file system of ``path``."""
     answer = ctypes.create_string_buffer(512)
     library = ctypes.CDLL(None, use_errno=True)
     with _translated(str(path)):
         if library.statfs(os.fsencode(path), answer) != 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
-    return ctypes.c_uint32.from_buffer(answer).value in _COHERENT
+    return ctypes.c_uint32.from_buffer(answer).value
 
 
 @contextmanager
-def _translated(name: str) -> Iterator[None]:
+def _translated(name: str, errors: Mapping[int, type[FolderError]] = _ERRORS) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = _ERRORS.get(error.errno or 0, FolderUnavailable)
+        kind = errors.get(error.errno or 0, FolderUnavailable)
         raise kind(f"{name}: {error.strerror or error}") from error
 
 
 class PosixFile:
     """An open file. A call that is given up on keeps this object, its descriptor and its buffer for ever."""
 
-    def __init__(self, descriptor: int, name: str, *, direct_reads: bool) -> None:
-        """Take over an open ``descriptor``."""
+    def __init__(self, descriptor: int, name: str, closer: Closer, *, direct_reads: bool) -> None:
+        """Take over an open ``descriptor``; ``closer`` closes what is dropped."""
+        self._closer = closer
         self._descriptor = descriptor
         self._name = name
         self._direct_reads = direct_reads
-        with _translated(name):
+        with _translated(name, _HANDLE_ERRORS):
             status = os.fstat(descriptor)
         self.identity = status.st_dev, status.st_ino
 
     async def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset`` on; FolderUnavailable if there are fewer."""
         if not self._direct_reads:
-            with _translated(self._name):
+            with _translated(self._name, _HANDLE_ERRORS):
                 content = os.pread(self._descriptor, length, offset)
         else:
             start = offset - offset % BLOCK_BYTES
             span = -(-(offset + length - start) // BLOCK_BYTES) * BLOCK_BYTES
-            with _translated(self._name), mmap.mmap(-1, span) as buffer:
+            with _translated(self._name, _HANDLE_ERRORS), mmap.mmap(-1, span) as buffer:
                 count = os.preadv(self._descriptor, [buffer], start)
                 content = buffer[offset - start : min(offset - start + length, count)]
         if len(content) != length:
@@ -92,12 +103,12 @@ class PosixFile:
 
     async def write(self, offset: int, content: bytes) -> None:
         """Write ``content`` at ``offset``, not yet durable."""
-        with _translated(self._name):
+        with _translated(self._name, _HANDLE_ERRORS):
             _write_all(self._descriptor, offset, content)
 
     async def write_block(self, offset: int, block: bytes) -> None:
         """Write one block by a single ``O_DIRECT|O_DSYNC`` write, durable when this returns."""
-        with _translated(self._name), mmap.mmap(-1, BLOCK_BYTES) as buffer:
+        with _translated(self._name, _HANDLE_ERRORS), mmap.mmap(-1, BLOCK_BYTES) as buffer:
             buffer[:] = block
             count = os.pwritev(self._descriptor, [buffer], offset)
         if count != BLOCK_BYTES:
@@ -105,19 +116,19 @@ class PosixFile:
 
     async def sync(self) -> None:
         """Make what was written durable."""
-        with _translated(self._name):
+        with _translated(self._name, _HANDLE_ERRORS):
             _sync_data(self._descriptor)
 
     async def close(self) -> None:
-        """Close the descriptor."""
+        """Close the descriptor, which may take as long as any other call."""
         descriptor, self._descriptor = self._descriptor, -1
-        with _translated(self._name):
+        with _translated(self._name, _HANDLE_ERRORS):
             os.close(descriptor)
 
     def __del__(self) -> None:
-        """Close what was dropped; a call that hangs still holds this object, so its descriptor stays."""
+        """Have what was dropped closed; a call that hangs still holds this object, so its descriptor stays."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            self._closer.drop(self._descriptor)
 
 
 class PosixFolder:
@@ -132,6 +143,11 @@ class PosixFolder:
                 raise Missing(f"{path}: there is no such directory")
             self._mode = _SHARED if path.stat().st_mode & stat.S_IWGRP else _PRIVATE
         self.coherent = is_coherent(path)
+        self._closer = CLOSER
+        self._closer.start()
+        self._buffered = 0 if self.coherent or _kind_of(path) != _NFS else _O_DIRECT
+        """Flags for opening a file that is then written through the page cache: NFS servers give no delegation of a
+        file that was opened with ``O_DIRECT``. Others would wait for that of a dead client for a lease time."""
 
     async def open(self, name: str, access: Access) -> PosixFile:
         """Open ``name`` for one kind of access."""
@@ -139,11 +155,12 @@ class PosixFolder:
             case "read":
                 flags = os.O_RDONLY | (0 if self.coherent else _O_DIRECT)
             case "append":
-                flags = os.O_RDWR
+                flags = os.O_RDWR | self._buffered
             case "blocks":
                 flags = os.O_RDWR | _O_DIRECT | _O_DSYNC
             case _:
                 assert_never(access)
+        self._closer.admit()
         with _translated(name):
             try:
                 descriptor = self._open(name, flags)
@@ -152,7 +169,9 @@ class PosixFolder:
                 if error.errno != errno.EINVAL or not self.coherent:
                     raise
                 descriptor = _open_regular(self.path / name, name, flags & ~_O_DIRECT)
-        return PosixFile(descriptor, name, direct_reads=not self.coherent)
+            if access == "append" and self._buffered:
+                _buffer(descriptor)
+        return PosixFile(descriptor, name, self._closer, direct_reads=not self.coherent)
 
     def _open(self, name: str, flags: int) -> int:
         path = self.path / name
@@ -201,7 +220,9 @@ class PosixFolder:
         return Room(volume.f_bavail * volume.f_frsize, files)
 
     def _write_new(self, name: str, pieces: Iterable[bytes]) -> None:
-        with self._new(name) as descriptor:
+        with self._new(name, self._buffered) as descriptor:
+            if self._buffered:
+                _buffer(descriptor)
             offset = 0
             for piece in pieces:
                 _write_all(descriptor, offset, piece)
@@ -323,6 +344,11 @@ def _is_there(path: Path, directory: Path) -> bool:
     except OSError:
         pass
     return False
+
+
+def _buffer(descriptor: int) -> None:
+    """Let a file that was opened with ``O_DIRECT`` be written through the page cache from now on."""
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~_O_DIRECT)
 
 
 def _write_all(descriptor: int, offset: int, content: bytes) -> None:

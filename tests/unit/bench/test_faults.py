@@ -10,8 +10,9 @@ from bench.faults.campaign import Round
 from bench.faults.catalogue import CATALOGUE, KILL
 
 from hanas_lab.audit import Judgement
+from tests.nfs.parts import KINDS
 
-ALL = frozenset({"network", "mounts", "volume"})
+ALL = frozenset({"network", "mounts", "ways", "hard", "soft", "volume", "server"})
 
 
 def played(fault: str, concluded: str, **changes: object) -> Round:
@@ -90,3 +91,23 @@ def test_a_plot_is_a_drawing() -> None:
     drawing = plots.shares("a <b>", {"one & two": [0.5, 1.0], "none": []})
     assert ET.fromstring(drawing).tag.endswith("svg")
     assert "one &amp; two (2)" in drawing
+
+
+def test_a_late_return_counts_unless_this_machine_paused_or_a_hand_was_needed() -> None:
+    rounds = [played("server stopped", "PrimaryFailed", back=seconds) for seconds in (9.0, 11.0)]
+    rounds.append(played("server stopped", "PrimaryFailed", back=11.0, excused=True))
+    rounds.append(played("main stopped", "PrimaryFailed", back=11.0, by_hand=True))
+    found = summary(rounds, Judgement(10, 2))
+    assert (found["late"], found["excused"], found["wrong"]) == (1, 1, 0)
+    line = "| server stopped | 3 of 3 | 0.50 / 0.50 | 0.70 / 0.70 | – | – | 11.00 / 11.00 |"
+    assert line in report.overview(found)
+
+
+def test_a_wrong_verdict_is_excused_by_a_pause_only() -> None:
+    rounds = [played("main killed", "nothing", excused=excused) for excused in (False, True)]
+    found = summary(rounds, Judgement(10, 2))
+    assert (found["right"], found["wrong"], found["excused"]) == (0, 1, 1)
+
+
+def test_the_kinds_of_nfs_are_in_the_catalogue() -> None:
+    assert {fault.name for fault in campaign.plan(0, len(KINDS), ALL, random.Random(1), KINDS)} == set(KINDS)

@@ -294,6 +294,107 @@ def test_keep_alives_arrive_but_a_commit_hangs_and_no_answer_comes_the_main_is_w
     assert "wedged" in conclusion.evidence.words
 
 
+LONG_HUNG = TIMING.suspect_after + TIMING.probe_timeout
+"""A main says nothing for as long before it is replaced."""
+
+
+def say_hung(backup: Backup, hung: float) -> None:
+    backup.now += STEP
+    backup.detector.heard(backup.now, EPOCH, MAIN, stalled_for=hung, hung_for=hung)
+    backup.tick()
+
+
+def hang(backup: Backup, *, canary: bool | None = True) -> None:
+    """Have the main say that nothing comes back from its folder, until that has lasted for `LONG_HUNG`."""
+    backup.wait(1, hears=True)
+    since = backup.now
+    while backup.now - since <= LONG_HUNG:
+        say_hung(backup, backup.now - since)
+        if canary is not None and backup.detector.probe is not None:
+            backup.canary(ok=canary)
+        backup.look()
+
+
+def test_a_main_whose_folder_hangs_is_replaced_as_soon_as_one_that_says_nothing() -> None:
+    backup = Backup()
+    began = backup.now + 1
+    hang(backup)
+    assert backup.conclusion() is None, "not longer than the limit"
+    while (conclusion := backup.conclusion()) is None:
+        say_hung(backup, backup.now - began)
+        backup.look()
+    assert conclusion.verdict is Verdict.PRIMARY_WEDGED
+    assert conclusion.evidence.hung_for > LONG_HUNG
+    assert "nothing has come back from the main's folder for 0.6" in conclusion.evidence.words
+    assert backup.now - began <= LONG_HUNG + 4 * STEP < TIMING.stall_limit
+
+
+@pytest.mark.parametrize("canary", [None, False])
+def test_a_folder_that_hangs_for_all_is_no_fault_of_the_main(canary: bool | None) -> None:
+    backup = Backup()
+    hang(backup, canary=canary)
+    for _ in range(40):
+        say_hung(backup, 9.0)
+        if canary is False and backup.detector.probe is not None:
+            backup.canary(ok=False)
+        backup.look()
+    assert backup.conclusion() is None
+    assert backup.verdict() is Verdict.FOLDER_UNAVAILABLE
+
+
+def test_a_main_whose_folder_comes_back_is_healthy() -> None:
+    backup = Backup()
+    hang(backup)
+    backup.hear()
+    backup.tick()
+    assert (backup.verdict(), backup.detector.probe) == (Verdict.HEALTHY, None)
+
+
+def test_a_main_that_gave_up_needs_no_probe_time_but_the_whole_silence_and_a_canary() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    backup.detector.gave_up(EPOCH)
+    heard = backup.now
+    while not backup.effects:
+        backup.wait(STEP)
+    assert backup.now - heard >= TIMING.suspect_after
+    backup.wait(STEP)
+    assert backup.conclusion() is None, "whether the folder works here is not known yet"
+    backup.canary()
+    backup.wait(STEP)
+    conclusion = backup.conclusion()
+    assert conclusion is not None
+    assert conclusion.verdict is Verdict.PRIMARY_FAILED
+    assert "the main itself has sealed its epoch" in conclusion.evidence.words
+    assert backup.now - heard < TIMING.suspect_after + TIMING.probe_timeout
+
+
+def test_a_main_that_gave_up_earlier_is_of_no_interest() -> None:
+    backup = Backup()
+    backup.detector.gave_up(EPOCH - 1)
+    backup.suspect()
+    backup.canary()
+    backup.wait(STEP)
+    assert backup.conclusion() is None
+    backup.detector.gave_up(EPOCH)
+    backup.detector.follow(backup.now, EPOCH + 1, MAIN, 0)
+    backup.suspect()
+    backup.canary()
+    backup.wait(STEP)
+    assert backup.conclusion() is None
+
+
+def test_a_main_that_gave_up_is_not_replaced_while_it_is_only_suspected_to_have_died() -> None:
+    backup = Backup()
+    backup.wait(1, hears=True)
+    backup.detector.gave_up(EPOCH)
+    backup.closed()
+    backup.tick()
+    backup.canary()
+    backup.wait(STEP)
+    assert backup.conclusion() is None, "its silence has not lasted for one patience"
+
+
 def test_a_slow_commit_that_is_proven_to_work_is_healthy() -> None:
     backup = Backup()
     backup.hear(stalled=TIMING.stall_limit + 1)

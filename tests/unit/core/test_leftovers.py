@@ -10,6 +10,7 @@ from tests.unit.core.scenery import bare_folder, incarnation, serve, win
 A, B = incarnation("a"), incarnation("b")
 OF_A, OF_B = names.temporary("a", A, "1" * 32), names.temporary("b", B, "2" * 32)
 REFRESH, CHECK = f"{names.CLAIMS}/.refresh-{'3' * 32}", f".check-{'4' * 32}"
+SILLY = f"{names.SEGMENTS}/.nfs00000000000000210000000f"
 
 
 def with_files(*files: str) -> MemoryFolder:
@@ -21,9 +22,9 @@ def with_files(*files: str) -> MemoryFolder:
 
 def test_temporary_files_and_momentary_names_are_found_and_nothing_else() -> None:
     other = [names.claim(1), f"{names.TEMPORARY}/strange", ".hidden", f"{names.SEGMENTS}/.nfs0001"]
-    folder = with_files(OF_A, REFRESH, CHECK, *other)
+    folder = with_files(OF_A, REFRESH, CHECK, SILLY, *other)
     assert run(temporary_names(folder)) == [OF_A]
-    assert sorted(run(momentary_names(folder))) == sorted([REFRESH, CHECK])
+    assert sorted(run(momentary_names(folder))) == sorted([REFRESH, CHECK, SILLY])
 
 
 def test_what_nobody_lives_for_is_due_after_the_whole_time() -> None:

@@ -20,7 +20,10 @@ from tests.unit.operator import schemas
 
 Resource = dict[str, Any]
 Handler = Callable[[web.Request, str], Any]
-KINDS = (kinds.HANAS, *kinds.WATCHED, kinds.SECRET, kinds.CORE_EVENT, kinds.EVENT, kinds.STORAGE_CLASS, kinds.NODE)
+KINDS = (
+    *(kinds.HANAS, *kinds.WATCHED, kinds.SECRET, kinds.CORE_EVENT, kinds.EVENT, kinds.STORAGE_CLASS, kinds.NODE),
+    kinds.LEASE,
+)
 # kopf waits until it has found these, though it makes no use of them.
 FOUND = (
     *KINDS,
@@ -57,6 +60,8 @@ class ApiServer:
         self.bodies: dict[tuple[str, str], Resource] = {}
         self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
         self.proxy: Handler | None = None
+        self.down = self.failed = 0
+        """As long as it is not 0, the status of every answer."""
         self.url = ""
         self._applied: dict[tuple[tuple[str, str, str, str], str, str], Resource] = {}
         self._version = 0
@@ -108,7 +113,16 @@ class ApiServer:
 
     # ------------------------------------------------------------------ HTTP
 
+    def break_watches(self) -> None:
+        """End every watch with an error, as a server does that lost its store."""
+        error = {"kind": "Status", "status": "Failure", "code": 500, "message": "etcdserver: no leader"}
+        for watch in self._watches:
+            watch[3].put_nowait({"type": "ERROR", "object": error})
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.down:
+            self.failed += 1
+            return _failure(self.down, "InternalError", "etcd is away")
         found = _PATH.fullmatch(request.path)
         if found is None or found["plural"] in {"", None}:
             return self._discover(request.path)

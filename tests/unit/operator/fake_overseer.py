@@ -1,12 +1,14 @@
 """Overseers behind the API server's proxy: a document, event streams, and workers that tell their status."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from hanas_operator.view import ClusterView
+from hanas_overseer.stream import HEARTBEAT_SECONDS
 
 
 class FakeOverseer:
@@ -57,14 +59,17 @@ class FakeOverseer:
             self.listeners.append(pod)
             try:
                 return await self._stream(request, pod)
+            except ConnectionResetError:  # nobody listens any more
+                return web.Response()
             finally:
                 self.listeners.remove(pod)
         return web.Response(status=503)
 
     async def _next(self, shown: int) -> int:
-        async with self._told:
-            await self._told.wait_for(lambda: self._number > shown or not self.streams)
-            return self._number
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEARTBEAT_SECONDS), self._told:
+                await self._told.wait_for(lambda: self._number > shown or not self.streams)
+        return self._number
 
     async def _stream(self, request: web.Request, pod: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -72,10 +77,12 @@ class FakeOverseer:
         await response.write(b"retry: 1000\n\n: hello\n\n")
         shown = 0
         while self.streams and self.answers:
-            shown = await self._next(shown)
+            before, shown = shown, await self._next(shown)
             if pod in self.lost:
                 await asyncio.Event().wait()
-            if self.view is not None and self.streams:
+            if shown == before:
+                await response.write(b": heartbeat\n\n")
+            elif self.view is not None and self.streams:
                 document = msgspec.json.encode(self.view)
                 await response.write(b"event: cluster\nid: 1\ndata: " + document + b"\n\n")
         return response

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -167,7 +168,17 @@ async def answering(status: int) -> AsyncIterator[tuple[DirectReach, HttpInterfa
         return web.Response(status=status, text="here")
 
     app = web.Application()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"retry: 1000")
+        await ended.wait()
+        return response
+
+    ended = asyncio.Event()
     app.router.add_get("/v1/cluster", answer)
+    app.router.add_get("/v1/events", stream)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -176,6 +187,7 @@ async def answering(status: int) -> AsyncIterator[tuple[DirectReach, HttpInterfa
         async with aiohttp.ClientSession() as session:
             yield DirectReach(session), place, heard
     finally:
+        ended.set()
         await runner.cleanup()
 
 
@@ -184,6 +196,14 @@ async def test_directly_the_token_goes_as_a_bearer() -> None:
         async with way.open(place, "/v1/cluster", "secret") as response:
             assert await response.text() == "here"
         assert heard == ["Bearer secret"]
+
+
+async def test_directly_the_number_of_streams_has_no_limit() -> None:
+    async with answering(200) as (_, place, _), reach.session() as session, contextlib.AsyncExitStack() as streams:
+        way = DirectReach(session)
+        for _ in range(150):  # aiohttp's own limit is 100
+            response = await streams.enter_async_context(way.open(place, "/v1/events", "", stream=True))
+            assert await response.content.readany() == b"retry: 1000"
 
 
 async def test_what_cannot_be_reached_is_told_in_words() -> None:

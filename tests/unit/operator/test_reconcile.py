@@ -514,6 +514,22 @@ async def test_the_main_is_followed_and_labelled_whatever_else_fails(bench: Benc
     await until(lambda: role(bench.server, "worker-0") == "backup")
 
 
+async def test_an_operator_that_does_not_lead_only_labels(bench: Bench) -> None:
+    await bench.overseer.show(view())
+    await bench.start()
+    bench.reconciler._leads = lambda: False
+    bench.server.remove(kinds.SERVICE, NAMESPACE, "demo")
+    before = len(bench.server.writes())
+    await bench.overseer.show(view("worker-1", epoch=2))
+    await bench.hear()
+    assert await bench.reconcile() == 60.0
+    assert role(bench.server, "worker-1") == "main"
+    assert {call.resource for call in bench.server.writes()[before:]} == {"pods"}
+    bench.server.remove(kinds.HANAS, *KEY)
+    assert await bench.reconcile() is None
+    assert bench.followers.keys == []
+
+
 async def test_a_label_that_is_refused_is_told_and_stops_nothing_else(bench: Bench) -> None:
     bench.server.refusals["patch", "pods"] = (403, "a webhook denies it")
     await bench.overseer.show(view())

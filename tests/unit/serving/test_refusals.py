@@ -67,6 +67,12 @@ OF_A_WORKER = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def files_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program closes the files of its process when it ends; this process goes on."""
+    monkeypatch.setattr(os, "closerange", lambda first, last: None)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def sockets_closed() -> Iterator[None]:
     yield

@@ -52,6 +52,46 @@ async def test_every_lane_whose_call_hangs_is_told_until_it_returns_also_when_it
     assert node.folder_works
 
 
+async def test_how_long_no_call_on_the_folder_has_returned_is_known_without_the_pauses_of_the_process(
+    main: Main,
+) -> None:
+    host = backup_of(main, main.folder.other()).host
+    gate = Gate()
+
+    async def nothing() -> None:
+        pass
+
+    await host.in_lane(Duty.MAIL, nothing())
+    host.live_on()
+    assert host.hung_for == 0
+    with pytest.raises(FolderUnavailable):
+        await host.in_lane(Duty.MAIL, held_up(gate), SHORT_SECONDS)
+    host.live_on()
+    assert host.hung_for >= SHORT_SECONDS
+    host._woke_at -= 1000.0
+    host.live_on()
+    assert host.hung_for < 2 * host.timing.suspect_after
+    gate.open()
+    await until(lambda: host.hung_duties == [])
+    host.live_on()
+    assert host.hung_for == 0
+
+
+async def test_a_duty_goes_on_as_soon_as_its_folder_answers_again(main: Main) -> None:
+    host = backup_of(main, main.folder.other()).host
+    gate, calls = Gate(), []
+
+    async def look() -> None:
+        calls.append(host.now)
+        await host.in_lane(Duty.WATCH, held_up(gate), SHORT_SECONDS)
+
+    duty = asyncio.create_task(host.repeat(Duty.WATCH, 10 * AMPLE_SECONDS, look, asyncio.Event()))
+    await until(lambda: host.hung_duties == [Duty.WATCH])
+    gate.open()
+    await until(lambda: len(calls) == 2)
+    duty.cancel()
+
+
 async def test_the_status_tells_at_its_top_what_holds_of_the_first_log(main: Main) -> None:
     node = backup_of(main, main.folder.other())
     document = status.document(node, MemoryState.of(Budget()))

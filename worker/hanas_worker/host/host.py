@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -63,8 +64,12 @@ class Host:
         self.awake = 0.0
         """Seconds this worker has run: a pause of the whole process counts as `suspect_after` at most."""
         self._woke_at = self.now
+        self._returns, self._returned_at = 0, 0.0
+        """How many calls on the folder had returned, and at what `awake` one was last seen to."""
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
         """Make the duties of the process run at once."""
+        self._repeated: dict[Duty, asyncio.Event] = {}
+        """What makes each duty that is repeated run at once."""
         self._troubles: dict[Duty, FolderError] = {}
         self._own_lanes: dict[Duty, Lane] = {}
         self._lanes: WeakKeyDictionary[Lane, Duty] = WeakKeyDictionary()
@@ -88,6 +93,9 @@ class Host:
         now = self.now
         self.awake += min(now - self._woke_at, self.timing.suspect_after)
         self._woke_at = now
+        returns = sum(lane.returns for lane in self._lanes)
+        if returns != self._returns:  # fewer where a lane has ended, which its last call did before
+            self._returns, self._returned_at = returns, self.awake
 
     @property
     def place_in_doubt(self) -> bool:
@@ -136,13 +144,26 @@ class Host:
         return lane
 
     def know(self, lane: Lane, duty: Duty) -> None:
-        """Count a lane among those of this process."""
+        """Count a lane among those of this process; its duty goes on as soon as a call returns that had timed out."""
         self._lanes[lane] = duty
+        lane.on_return = partial(self._wake, duty)
+
+    def _wake(self, duty: Duty) -> None:
+        if (waker := self._repeated.get(duty)) is not None:
+            waker.set()
 
     @property
     def hung_duties(self) -> list[Duty]:
         """The duties that have a call on the folder which has not returned in time."""
         return sorted({duty for lane, duty in self._lanes.items() if lane.hung})
+
+    @property
+    def hung_for(self) -> float:
+        """How long no call on the folder has returned, seconds, not counting pauses of this process.
+
+        Next to nothing while the folder works: its mailboxes are read all the time.
+        """
+        return self.awake - self._returned_at
 
     # ------------------------------------------------------------------ duties and other work
 
@@ -153,6 +174,7 @@ class Host:
 
         Nothing is read or written by name in another folder than this worker's own.
         """
+        self._repeated[duty] = waker
         while True:
             waker.clear()
             try:

@@ -23,7 +23,7 @@ import msgspec
 from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Challenge, Expected
 from hanas_core.log import claims
-from hanas_core.log.claimfile import Claim
+from hanas_core.log.claimfile import Claim, Seal
 from hanas_core.members.alerts import AlertBook
 from hanas_core.members.detector import MOST_UNSERVED, Conclude, StartProbe
 from hanas_core.members.documents import Link, LogPresence
@@ -55,11 +55,12 @@ _LINK_STATES = {
 
 
 class Sighting(NamedTuple):
-    """The highest claim, how many up to it never served as far as it matters, and whether its epoch was handed over."""
+    """The highest claim, how many up to it never served as far as it matters, and how its own main ended its epoch."""
 
     claim: Claim
     unserved: int
-    handed_over: bool
+    seal: Seal | None
+    """None: it has not, or the epoch has not served."""
 
 
 class LogDriver:
@@ -144,7 +145,10 @@ class LogDriver:
             return
         if sighting.unserved == 0:
             member.served()
-        if sighting.handed_over and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
+        if sighting.seal is None:
+            return
+        member.detector.gave_up(claim.epoch)
+        if sighting.seal.planned and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
             conclusion = member.detector.handed_over(host.now)
             self.do([conclusion] if conclusion else [])
 
@@ -281,6 +285,7 @@ class LogDriver:
                 MainState.SERVING,
                 committed=service.applied,
                 stalled_for=max(service.stalled_for, unread_for),
+                hung_for=self._host.hung_for,
                 full=service.full,
             )
         if self.state.member.role is Role.ELECT:
@@ -317,4 +322,4 @@ async def _look(folder: Folder, at_least: int) -> Sighting | None:
     if claim is None:
         return None
     unserved = await arbitration.unserved(folder, claim.epoch, MOST_UNSERVED)
-    return Sighting(claim, unserved, unserved == 0 and await arbitration.handed_over(folder, claim))
+    return Sighting(claim, unserved, None if unserved else await arbitration.own_seal(folder, claim))

@@ -44,6 +44,7 @@ class Hearing:
                 news.epoch,
                 incarnation,
                 stalled_for=news.stalled_for,
+                hung_for=news.hung_for,
                 full=news.full,
                 progress=news.progress,
             )

@@ -20,6 +20,8 @@ class LogNews(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     stalled_for: float = 0.0
     """How long the main has waited for the folder, seconds: the longest of the age of the oldest uncommitted batch, the
     age of the oldest read that waits for its check, and the time since it last read its mailbox."""
+    hung_for: float = 0.0
+    """How long no call on the folder has come back to the main, seconds."""
     full: bool = False
     progress: str | None = None
     """How far a takeover is."""

@@ -1,0 +1,20 @@
+"""Where a cluster of the tests has its folder, and with which preset: options, by environment variables.
+
+HANAS_NFS_MOUNTS: mounts of one NFS export, separated by colons. What is tested on them runs with a temporary directory
+(`--basetemp`) below the last one, and worker N uses the same directory by mount N.
+"""
+
+import os
+from pathlib import Path
+
+from hanas_lab.hosts import Host, on_mounts
+
+PRESET = os.environ.get("HANAS_TEST_PRESET", "lan")
+MOUNTS = [Path(mount) for mount in os.environ.get("HANAS_NFS_MOUNTS", "").split(":") if mount]
+
+
+def hosts_of(directory: Path, workers: int) -> dict[str, Host] | None:
+    """The hosts of a lab in `directory`: each with a mount of its own if the directory is on one, else None."""
+    if not MOUNTS or not directory.is_relative_to(MOUNTS[-1]):
+        return None
+    return on_mounts(MOUNTS, str(directory.relative_to(MOUNTS[-1]) / "communication"), workers)

@@ -1,0 +1,96 @@
+"""What is tested on the mounts of HANAS_NFS_MOUNTS: one command after the other."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.faults import export
+
+_PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=10", "--durations-min=5")
+_TEST_SECONDS = 120
+# They bring a small volume of their own, which is none of NFS; the campaign fills the export.
+_NOT_ON_NFS = ("tests/integration/test_full_volume.py", "tests/integration/test_full_directory.py")
+
+KINDS = (
+    "main stopped",
+    "main's folder hung",
+    "main's and a backup's folder hung",
+    "main's folder times out",
+    "main's and a backup's folder time out",
+    "backup's folder hung",
+    "backup's folder hung, main killed",
+    "both backups' folders hung",
+    "server stopped",
+    "server crashed and rebooted",
+    "backup's folder hung, server rebooted",
+    "server slow by 100 ms",
+    "export read-only",
+    "volume full",
+)
+"""The faults that differ on NFS; the others are those of links and processes."""
+
+TESTS = ("tests/integration", "tests/attacks/test_folder_taken_away.py")
+"""On NFS, who takes files away makes handles stale."""
+SHORT_FAULTS = " ".join(
+    (
+        "--kills 1 --faults 3 --hold 8 --clients 2 --strict",
+        *(f'--only "{kind}"' for kind in ("main's folder hung", "server stopped", "server crashed and rebooted")),
+    )
+)
+SHORT_TESTS = tuple(
+    f"tests/integration/test_{name}.py"
+    for name in ("by_hand", "cold_starts", "fence", "forget", "hand_over", "links", "restarts", "segments", "takeover")
+)
+"""Those in which the folder matters most."""
+
+
+def _folder(given: argparse.Namespace) -> Sequence[str]:
+    return *_PYTEST, f"--timeout={_TEST_SECONDS * given.slowness}", "tests/nfs"
+
+
+def _integration(given: argparse.Namespace) -> Sequence[str]:
+    directory = tempfile.mkdtemp(prefix="tests-", dir=export.mounts()[-1])
+    left_out = [f"--ignore={path}" for path in _NOT_ON_NFS]
+    timeout = f"--timeout={_TEST_SECONDS * given.slowness}"
+    return *_PYTEST, *left_out, timeout, f"--basetemp={directory}/pytest", *given.tests
+
+
+def _faults(given: argparse.Namespace) -> Sequence[str]:
+    conditions = ("--preset", given.preset, "--slowness", str(given.slowness), "--reports", str(given.reports))
+    options = shlex.split(given.faults)
+    kinds = [] if "--only" in options else [f"--only={kind}" for kind in KINDS]
+    return sys.executable, "-m", "bench.faults", *conditions, *kinds, *options
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Sequence[str]]] = {
+    "folder": _folder,
+    "integration": _integration,
+    "faults": _faults,
+}
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run the parts; 1 if one of them failed. Its exit codes and times go to `parts.json` of the reports."""
+    if not export.mounts():
+        raise SystemExit("HANAS_NFS_MOUNTS is not set: name mounts of one export, or a program: make test-nfs NFS=PATH")
+    reports: Path = given.reports
+    reports.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"HANAS_TEST_PRESET": given.preset, "HANAS_TEST_SLOWNESS": str(given.slowness)}
+    results: dict[str, dict[str, float]] = {}
+    for name in given.parts:
+        began = time.monotonic()
+        print(f"-- {name}", flush=True)
+        code = subprocess.run(PARTS[name](given), env=environment, check=False).returncode
+        results[name] = {"exit code": code, "seconds": round(time.monotonic() - began, 1)}
+        print(f"-- {name}: exit code {code} after {results[name]['seconds']} s", flush=True)
+    (reports / "parts.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return 1 if any(result["exit code"] for result in results.values()) else 0
