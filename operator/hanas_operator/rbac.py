@@ -7,6 +7,7 @@ pending claim instead of the unknown storage class, and replaces no worker of a 
 
 from typing import Any
 
+from hanas_operator import territory
 from hanas_operator.crd import GROUP, PLURAL
 
 Rule = dict[str, Any]
@@ -29,6 +30,7 @@ def rules() -> list[Rule]:
         _rule("policy", ["poddisruptionbudgets"], [*read, *write]),
         _rule("networking.k8s.io", ["networkpolicies"], [*read, *write, "delete"]),
         _rule("events.k8s.io", ["events"], ["create"]),
+        *lease_rules(territory.NAME),
     ]
 
 
@@ -48,7 +50,7 @@ def node_rules() -> list[Rule]:
 
 
 def lease_rules(name: str) -> list[Rule]:
-    """Return the rules for the Lease of this name, in the operator's own namespace."""
+    """Return the rules for the Lease of this name: in the operator's own namespace, or in those that it works in."""
     own = {**_rule("coordination.k8s.io", ["leases"], ["get", "patch"]), "resourceNames": [name]}
     return [_rule("coordination.k8s.io", ["leases"], ["create"]), own]
 

@@ -44,6 +44,7 @@ from hanas_operator.recorder import Recorder
 from hanas_operator.rollout import Rollouts
 from hanas_operator.spec import HANasSpec, SecretKey
 from hanas_operator.status import ConditionType, HANasStatus, Reason
+from hanas_operator.territory import Territory, refusal
 from hanas_operator.view import ClusterView
 
 RESYNC_SECONDS, UNSETTLED_SECONDS = 60.0, 5.0
@@ -64,11 +65,13 @@ class Reconciler:
         *,
         namespaces: tuple[str, ...] = (),
         home: str = "",
+        territory: Territory | None = None,
     ) -> None:
         """``image``: the image of pods whose spec names none; empty: the spec must name one. ``namespaces``: those to
         work in; empty: all. ``home``: that of the operator's own pods.
 
-        ``leads``: whether this operator does more than follow the main and label it.
+        ``leads``: whether this operator does more than follow the main and label it. ``territory``: keeps it out of
+        the namespaces of other ones; None: there are none.
         """
         self._api = api
         self._followers = followers
@@ -76,6 +79,7 @@ class Reconciler:
         self._metrics = metrics
         self._rollouts = Rollouts(api, image, namespaces)
         self._home = home
+        self._territory = territory
         self._uids: dict[Key, str] = {}
         self._leads = leads
 
@@ -105,6 +109,9 @@ class Reconciler:
         present, refusals = await self._followers.attend(key)
         if not self._leads():
             return RESYNC_SECONDS if not refusals else UNSETTLED_SECONDS
+        if self._territory is not None and (other := await self._territory.other(key[0])):
+            await self._recorder.tell(hanas, refusal(key[0], other, self._territory.identity))
+            return UNSETTLED_SECONDS
         before = statuses.read(hanas.get("status"))
         now = datetime.now(UTC)
         try:

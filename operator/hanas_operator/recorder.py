@@ -122,11 +122,15 @@ class Recorder:
             self._posted[key] = max([posted, *(takeover.epoch for takeover in view.takeovers)])
         for happening in happenings:
             _log.info("%s/%s: %s: %s", *names.metadata(hanas), happening.reason, happening.note)
-            try:
-                await self._api.create(kinds.EVENT, event(hanas, happening, self._instance, datetime.now(UTC)))
-            except ApiError as error:
-                if error.status != 409 and not isinstance(error, Leaving):
-                    _log.warning("the event %s was not posted: %s", happening.reason, error)
+            await self.tell(hanas, happening)
+
+    async def tell(self, hanas: Resource, happening: Happening) -> None:
+        """Post one event, if it is not there yet. One that is refused becomes a line in the log."""
+        try:
+            await self._api.create(kinds.EVENT, event(hanas, happening, self._instance, datetime.now(UTC)))
+        except ApiError as error:
+            if error.status != 409 and not isinstance(error, Leaving):
+                _log.warning("the event %s was not posted: %s", happening.reason, error)
 
     def forget(self, key: tuple[str, str]) -> None:
         """Forget a deleted cluster."""

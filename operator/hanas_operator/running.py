@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -14,6 +15,7 @@ from hanas_operator.queue import Queue
 from hanas_operator.reach import DirectReach, ProxiedReach, Reach
 from hanas_operator.reconcile import Reconciler
 from hanas_operator.settings import OperatorSettings
+from hanas_operator.territory import Territory
 from hanas_serving.server import HttpEndpoint, bind
 
 _log = logging.getLogger("hanas_operator")
@@ -40,8 +42,16 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
         leadership = Leadership(client, settings.lease, led)
         metrics.leading.set(leadership.leading)
         places, home = settings.namespaces, connection.own_namespace(settings)
+        territory = Territory(calls, "/".join(settings.lease or (os.uname().nodename,)))
         reconciler = Reconciler(
-            calls, followers, metrics, settings.image, lambda: leadership.leading, namespaces=places, home=home
+            calls,
+            followers,
+            metrics,
+            settings.image,
+            lambda: leadership.leading,
+            namespaces=places,
+            home=home,
+            territory=territory,
         )
         working = asyncio.create_task(queue.run(reconciler))
         open_.callback(working.cancel)

@@ -173,7 +173,7 @@ async def test_a_restarted_operator_goes_on_where_it_was(
     async with operating(server, tmp_path):
         await until(lambda: server.find(kinds.SERVICE, NAMESPACE, "demo-main") is not None)
         await until(lambda: "x" not in condition(server, "Degraded")["message"])
-    assert {call.resource for call in server.writes()[count:]} <= {"services", "hanases/status", "events"}
+    assert {call.resource for call in server.writes()[count:]} <= {"services", "hanases/status", "events", "leases"}
 
 
 async def test_of_two_operators_one_reconciles_and_both_label(
@@ -276,7 +276,7 @@ async def test_lists_come_from_the_cache_of_the_api_server(server: ApiServer, tm
         await until(lambda: is_settled(server))
     lists = {resource: query for (verb, resource), query in server.queries.items() if verb == "list"}
     from_cache = {resource for resource, query in lists.items() if query.get("resourceVersion") == "0"}
-    assert from_cache == {kind.plural for kind in kinds.WATCHED}
+    assert from_cache == {kind.plural for kind in (kinds.HANAS, *kinds.WATCHED)}
 
 
 MANY = 150
