@@ -18,7 +18,7 @@ from hanas_operator.children import Children
 from hanas_operator.conditions import World
 from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.failures import Evaluation
-from hanas_operator.followers import Followers
+from hanas_operator.followers import Followed, Followers
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import cluster, secret, workloads
 from hanas_operator.objects.owner import Owner
@@ -80,9 +80,9 @@ class Reconciler:
             self._recorder.forget(key)
             return None
         # First of all, also if nothing else succeeds: clients depend on the label.
-        present, refusals = await self._followers.attend(key)
+        followed = await self._followers.attend(key)
         if not self._leads():
-            return RESYNC_SECONDS if not refusals else UNSETTLED_SECONDS
+            return UNSETTLED_SECONDS if followed.refusals else RESYNC_SECONDS
         before = statuses.read(hanas.get("status"))
         now = datetime.now(UTC)
         try:
@@ -91,16 +91,10 @@ class Reconciler:
             invalid = conditions.invalid(str(error), hanas["metadata"]["generation"], now, before.conditions)
             await self._write(hanas, before, msgspec.structs.replace(before, conditions=invalid), None)
             return RESYNC_SECONDS
-        return await self._valid(hanas, spec, before, now, present, refusals)
+        return await self._valid(hanas, spec, before, now, followed)
 
     async def _valid(
-        self,
-        hanas: Resource,
-        spec: HANasSpec,
-        before: HANasStatus,
-        now: datetime,
-        present: list[Resource],
-        refusals: list[Obstacle],
+        self, hanas: Resource, spec: HANasSpec, before: HANasStatus, now: datetime, followed: Followed
     ) -> float:
         key = names.metadata(hanas)
         owner = Owner(
@@ -110,8 +104,8 @@ class Reconciler:
             spec=spec,
             image=spec.image if isinstance(spec.image, str) else self._image,
         )
-        existing = await children.read(self._api, owner, present)
-        view, view_trouble = self._followers.latest(key)
+        existing = await children.read(self._api, owner, followed.pods)
+        view = followed.view
         folder_id = before.folder_id or _recorded_folder(existing, owner) or ("" if view is None else view.folder_id)
         owner = msgspec.structs.replace(owner, folder_id=folder_id)
         volume = await self._volume(owner, existing)
@@ -127,10 +121,10 @@ class Reconciler:
             generation=hanas["metadata"]["generation"],
             paused=paused,
             storage=storage.of_folder(volume, folder_id, view, alerts, pods.troubles(existing.pods)),
-            problems=(*refusals, *problems),
+            problems=(*followed.refusals, *problems),
             pods=tuple(existing.pods),
             view=view,
-            view_trouble=view_trouble,
+            view_trouble=followed.trouble,
             failures=evaluation.statuses,
             alerts=alerts,
             now=now,
