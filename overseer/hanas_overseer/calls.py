@@ -51,7 +51,8 @@ class Calls:
     async def claim(self, request: Request) -> Response:
         """``POST /v1/claim``: a worker has started."""
         arrival = await self._receive(request, Arrival)
-        return document(await self._decide(self._decisions.arrive(arrival, self._watcher.vacancies)))
+        watcher = self._watcher
+        return document(await self._decide(self._decisions.arrive(arrival, watcher.vacancies, watcher.highest)))
 
     async def takeover(self, request: Request) -> Response:
         """``POST /v1/takeover``: a backup has concluded that the main failed."""

@@ -39,10 +39,15 @@ class Decisions:
         self._runtime = runtime
         self._desk = Lane("decisions", runtime.thread).owning(lambda: _Desk(folder, folder_id))
 
-    async def arrive(self, arrival: Arrival, vacancies: Sequence[Registration]) -> Place:
-        """Register a worker and return its place; it may replace one of ``vacancies``. Raises Refused, FolderError."""
+    async def arrive(self, arrival: Arrival, vacancies: Sequence[Registration], seen: int) -> Place:
+        """Register a worker and return its place; it may replace one of ``vacancies``. Raises Refused, FolderError.
+
+        ``seen``: the highest epoch that this overseer has seen.
+        """
         now = self._runtime.wall_clock()
-        place = await self._desk.run(lambda desk: desk.arrive(arrival, vacancies, now), self._timing.folder_timeout)
+        place = await self._desk.run(
+            lambda desk: desk.arrive(arrival, vacancies, now, seen), self._timing.folder_timeout
+        )
         _log.info("%s has arrived: role %s in epoch %d, slot %d", arrival.member, place.role, place.epoch, place.slot)
         return place
 
@@ -92,7 +97,7 @@ class _Desk:
             gone = msgspec.structs.replace(presence, logs=logs, left=True, alerts=())
             await self._mailboxes.write(Box.PRESENCE, slot, gone)
 
-    async def arrive(self, arrival: Arrival, vacancies: Sequence[Registration], now: str) -> Place:
+    async def arrive(self, arrival: Arrival, vacancies: Sequence[Registration], now: str, seen: int) -> Place:
         await cluster.identify(self._folder, self._folder_id)
         registrations = await self._registry.update()
         if _find(registrations, arrival.member) is None and len(registrations) < SLOTS:
@@ -103,7 +108,7 @@ class _Desk:
                     "registered by its word alone: a worker that can use the folder registers itself there"
                 )
         return await arbitration.arrive(
-            self._folder, self._registry, arrival, folder_id=self._folder_id, now=now, vacancies=vacancies
+            self._folder, self._registry, arrival, folder_id=self._folder_id, now=now, vacancies=vacancies, seen=seen
         )
 
     async def challenge(self, challenge: Challenge, now: str) -> Ruling:

@@ -100,6 +100,11 @@ class Watcher:
         return self._compose(await self.observation())
 
     @property
+    def highest(self) -> int:
+        """The highest epoch that this overseer has seen, 0 before the first."""
+        return 0 if self._observation is None else self._observation.highest
+
+    @property
     def vacancies(self) -> list[Registration]:
         """The registrations whose slots may be given to another, as far as this overseer has watched them."""
         registrations = () if self._observation is None else self._observation.registrations

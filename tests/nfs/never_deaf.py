@@ -1,20 +1,20 @@
-"""A small cluster over real NFS mounts, every process of which is asked four times a second.
-
-Needs what a machine with NFS gives: mounts of one export at ``/mnt/hanas-0`` and so on, as many as the environment
-variable ``HANAS_NFS_MOUNTS`` says, and the command ``nfs-fault`` (server-stop, server-start, cut N, heal N).
-"""
+"""A small cluster over real NFS mounts, every process of which is asked four times a second."""
 
 import contextlib
 import http.client
 import json
 import os
+import secrets
+import shlex
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.integration.places import MOUNTS
+from tests.integration.programs import COMMANDS
 
 T = TypeVar("T")
 
@@ -32,29 +32,30 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
 
 def fault(*words: str) -> None:
     """Do something to the server or to a client's way to it."""
-    subprocess.run(["nfs-fault", *words], check=True, capture_output=True)
+    command = shlex.split(os.environ.get("HANAS_NFS_FAULT", "nfs-fault"))
+    subprocess.run([*command, *words], check=True, capture_output=True)
 
 
 class Cluster:
-    """An overseer and one worker on each mount."""
+    """Three workers, each on a mount of its own, and an overseer on the last mount."""
 
-    def __init__(self, directory: Path, preset: str = "cloud") -> None:
-        """Keep logs in ``directory``."""
-        self._directory, self._preset = directory, preset
-        self.programs = Path(os.environ.get("HANAS_PROGRAMS", Path(sys.executable).parent))
-        self.workers = [f"w{number}" for number in range(int(os.environ["HANAS_NFS_MOUNTS"]))]
+    def __init__(self, directory: Path) -> None:
+        """Keep logs in ``directory``, and the folder in a new directory of the export."""
+        self._directory, self._name = directory, f"never-deaf-{secrets.token_hex(4)}"
+        (MOUNTS[-1] / self._name).mkdir(mode=0o700)
+        self.workers = [f"w{number}" for number in range(3)]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
-        """Start a process on its mount; the overseer's is the last one."""
-        number = len(self.workers) - 1 if name == OVERSEER else self.workers.index(name)
+        """Start a process on its mount."""
+        number = -1 if name == OVERSEER else self.workers.index(name)
         own = {"PORT": "4000"}
         if name != OVERSEER:
             own = {"PORT": f"{3000 + number}", "LINK_PORT": f"{3500 + number}", "WORKER_ID": name}
             own["OVERSEER_IP"] = "http://127.0.0.1:4000"
-        folder = {"COMMUNICATION_FOLDER": f"/mnt/hanas-{number}", "HANAS_PRESET": self._preset}
+        folder = {"COMMUNICATION_FOLDER": str(MOUNTS[number] / self._name), "HANAS_PRESET": "cloud"}
         others = {key: value for key, value in os.environ.items() if not key.startswith("HANAS_")}
-        program = self.programs / ("hanas-overseer" if name == OVERSEER else "hanas-worker")
+        program = COMMANDS / ("hanas-overseer" if name == OVERSEER else "hanas-worker")
         with (self._directory / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen([program], env=others | folder | own, stdout=log, stderr=log)
 

@@ -1,6 +1,5 @@
 """Every process answers at all times, whatever the file server does, and ends when it is told to."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -11,17 +10,15 @@ import pytest
 from hanas_core.members.timing import CLOUD
 from tests.nfs.never_deaf import KEY, OVERSEER, Cluster, asked, fault
 
-_HOLD_SECONDS = 20.0
-_MOST_SILENCE_SECONDS = 3.0
-"""One processor for server, clients and cluster: a start of a program alone keeps others waiting for a second."""
+_HOLD_SECONDS = 30.0
+"""An epoch ends after half of it: whoever waits for the server from then on is deaf for the other half."""
+_MOST_SILENCE_SECONDS = 8.0
+"""Usually 2: one processor for server, clients, cluster and those who ask. It is little beside the half of a fault."""
 _GIVEN_UP_SECONDS = CLOUD.folder_timeout + _MOST_SILENCE_SECONDS
 _LEAVE_SECONDS = CLOUD.folder_timeout + 10.0
 """A second of that is for closing files, the rest is what four processes take from one processor as they end."""
 
-pytestmark = [
-    pytest.mark.skipif("HANAS_NFS_MOUNTS" not in os.environ, reason="make test-nfs gives this test its mounts"),
-    pytest.mark.timeout(400),
-]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ class Faults:
             "power cut": (self._power_cut, 2),
             "restart": (self.restart, 1),
             "pause": (self.pause, 4),
+            "starve": (self._starve, 1),
             "stop": (self.stop, 1.5),
             "link cut": (self._cut_link, 3),
             "bad network": (self._bad_network, 1),
@@ -83,6 +84,8 @@ class Faults:
         """Inject one fault after the other; each run has its own mixture of them, by its theme."""
         chance = self.world.random
         mean_seconds = chance.choice(theme.pause)
+        if theme.only:
+            self._kinds = {theme.only: self._kinds[theme.only]}
         deeds = [do for do, _ in self._kinds.values()]
         weights = [
             weight
@@ -168,6 +171,27 @@ class Faults:
             self.note("pause", worker.name)
             worker.pause()
             self.later(self.duration(*durations), worker.resume)
+
+    def _starve(self) -> None:
+        """Let a process wait for its processor again and again: many short pauses in a row."""
+        chance, worker = self.world.random, self.worker()
+        loop, longest, turns = worker.loop, chance.choice((0.05, 0.15, 0.3, 0.6)), chance.choice((5, 15, 40))
+        if worker.running and not loop.paused:
+            self.note("starve", f"{worker.name}, {turns} pauses of up to {longest:g} s")
+            self._wait_for_turn(worker, longest, turns)
+
+    def _wait_for_turn(self, worker: Worker, longest: float, turns: int) -> None:
+        chance, loop = self.world.random, worker.loop
+        if not turns or loop.paused or not loop.alive:
+            return
+        worker.pause()
+
+        def go_on() -> None:
+            if worker.loop is loop:
+                worker.resume()
+                self.later(chance.uniform(0.0, 0.03), lambda: self._wait_for_turn(worker, longest, turns - 1))
+
+        self.later(chance.uniform(0.0, longest), go_on)
 
     def stop(self) -> None:
         worker = self.worker()

@@ -99,11 +99,9 @@ def hearing(witness: Witness) -> Iterator[None]:
             witness.world.accuse(f"what was read of {key} is not its value of {entry.version}")
         return value
 
-    def hear_heard(
-        detector: Detector, now: float, epoch: int, incarnation: str, *, progress: Any, **waits: Any
-    ) -> None:
+    def hear_heard(detector: Detector, now: float, epoch: int, incarnation: str, **told: Any) -> None:
         witness.heard(incarnation)
-        heard(detector, now, epoch, incarnation, progress=progress, **waits)
+        heard(detector, now, epoch, incarnation, **told)
 
     def hear_news(hearing: Hearing, incarnation: str, news: LogNews, *, fresh: bool) -> int:
         if news.sequence == FORGED:

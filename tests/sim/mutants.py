@@ -515,6 +515,18 @@ MUTANTS = (
         _one("if host.displaced:", "if False:"),
         story="found in use: another volume is mounted under a running main",
     ),
+    Mutant(
+        "nobody remembers how far the log was committed",
+        "hanas_worker.log.tenure:Tenure._committed",
+        _one("self._state.witness().committed", "None"),
+        story="found in use: a file server forgets the end of the log, and all members start anew",
+    ),
+    Mutant(
+        "nobody remembers which epochs were claimed",
+        "hanas_core.epochs.arbitration:_highest_claim_of_all",
+        _one("together(folder_id, shown).claim", "0"),
+        story="found in use: a file server forgets every claim, and all members start anew",
+    ),
     # ------------------------------------------------------------------ telling a dead main
     Mutant(
         "a keep-alive counts whoever made it",

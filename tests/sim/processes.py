@@ -243,7 +243,7 @@ class Overseer:
         del headers
         try:
             if method == "POST" and target == "/v1/claim":
-                place = await self._decisions.arrive(msgspec.json.decode(body, type=Arrival), ())
+                place = await self._decisions.arrive(msgspec.json.decode(body, type=Arrival), (), 0)
                 return Answer(200, {}, msgspec.json.encode(place))
             if method == "POST" and target == "/v1/takeover":
                 ruling = await self._decisions.challenge(msgspec.json.decode(body, type=Challenge))

@@ -101,7 +101,10 @@ class Simulation:
         self.theme = theme = theme or theme_of(seed)
         self.world = world = World(seed, tracing=tracing)
         chance = world.random
-        self.shape = shape = shape or Shape.drawn(chance, theme)
+        shape = shape or Shape.drawn(chance, theme)
+        if theme.only:
+            shape = shape._replace(unruly=0.0, foreign=False)
+        self.shape = shape
         self.disk = Disk(chance)
         self.network = Network(world)
         overseers = tuple(f"overseer{number}" for number in range(shape.overseers))
@@ -145,6 +148,7 @@ class Simulation:
         self.ambushes = Ambushes(self.faults)
         self.ambushes.join()
         self.witness = Witness(world, self.network, self.disk, self.workers)
+        self.witness.only_pauses = bool(theme.only)
         self.stays_quiet = chance.random() < QUIET_PART
         self._mounts = mounts
         self._report = Report(seed)

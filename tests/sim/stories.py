@@ -386,6 +386,65 @@ def _corrupt_and_restored(story: Story) -> None:
     story.world.rotten = False
 
 
+def _all_dead(story: Story) -> list[Worker]:
+    """Kill all workers, after each has shown what it knows."""
+    story.for_seconds(3.0)
+    workers = list(story.workers.values())
+    for worker in workers:
+        worker.kill(machine=False)
+    return workers
+
+
+def _start_and_wait_in_vain(story: Story, workers: list[Worker]) -> None:
+    story.world.rotten = True
+    for worker in workers:
+        worker.start()
+    story.for_seconds(20.0)
+    if any(worker.serves for worker in workers):
+        raise Violation("the folder lost what was acknowledged, its members knew it, and the rest is served")
+
+
+def _end_of_the_log_is_forgotten(story: Story) -> None:
+    """An export that acknowledges syncs and forgets them: a restart of its server ends the log too early."""
+    story.main()
+    segment = _first_segment(story)
+    workers = _all_dead(story)
+    last = story.faults.pages_before_a_batch(segment, 1, 1)[0]
+    whole = {inode: dict(inode.durable) for inode in story.disk.directories[names.SEGMENTS].seen.values()}
+    for inode in whole:
+        for page in [page for page in inode.durable if inode is not segment or page > last]:
+            inode.seen.pop(page, None)
+            inode.durable.pop(page, None)
+    _start_and_wait_in_vain(story, workers)
+    story.has_claimed_at_most(1 + 1)
+    told = [alert for worker in workers if worker.log for alert in worker.log.book.open]
+    if not any(alert.kind is Verdict.TAKEOVER_FAILED and "offset" in alert.message for alert in told):
+        raise Violation(f"nobody says that the log ends too early: {told}")
+    for inode, pages in whole.items():
+        inode.seen, inode.durable = dict(pages), dict(pages)
+    story.main()
+    story.world.rotten = False
+
+
+def _everything_is_forgotten(story: Story) -> None:
+    """The same, and all files of the main are gone; those of the members were written before."""
+    story.main()
+    workers = _all_dead(story)
+    story.start_overseer_anew()
+    directories = [story.disk.directories[name] for name in (names.CLAIMS, names.MANIFESTS, names.SEGMENTS)]
+    kept = [(dict(directory.seen), dict(directory.durable)) for directory in directories]
+    for directory in directories:
+        directory.seen.clear()
+        directory.durable.clear()
+    _start_and_wait_in_vain(story, workers)
+    story.has_claimed_at_most(0)
+    for directory, (seen, durable) in zip(directories, kept, strict=True):
+        directory.seen.update(seen)
+        directory.durable.update(durable)
+    story.main()
+    story.world.rotten = False
+
+
 def _always_fails(story: Story, workers: list[Worker], place: Place) -> Callable[[], None]:
     """Let each operation of a kind fail at these workers; return what repairs it."""
     repaired = False
@@ -704,6 +763,18 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "a main seals by name in the folder of another cluster",
+    ),
+    "found in use: a file server forgets the end of the log, and all members start anew": (
+        _end_of_the_log_is_forgotten,
+        CALM,
+        GROWING._replace(snapshot_bytes=1 << 30),
+        "nobody remembers how far the log was committed",
+    ),
+    "found in use: a file server forgets every claim, and all members start anew": (
+        _everything_is_forgotten,
+        CALM,
+        GROWING,
+        "nobody remembers which epochs were claimed",
     ),
 }
 

@@ -28,6 +28,8 @@ class Theme(NamedTuple):
     keys: tuple[int, ...] = (1, 3, 6)
     large: float = 0.25
     """Part of the written values that are large."""
+    only: str = ""
+    """The one fault that happens, if any: the machines, the network and the folder are well otherwise."""
     rots: float = 0.05
     """Part of the runs in which durable bytes may be corrupted."""
 
@@ -67,9 +69,12 @@ COMPACTION = Theme(
     large=0.6,
 )
 ROT = Theme("rot", MappingProxyType({"rot": 4.0, "kill": 2.0}), others=0.3, rots=1.0)
+STARVED = Theme("starved", only="starve", seconds=(8.0, 12.0), pause=(0.3, 0.6, 1.2))
+"""Processes that wait for a processor."""
 THEMES = (ANYTHING, DUELS, TAKEOVERS, COMPACTION, ROT, DUELS, TAKEOVERS, COMPACTION)
+_STARVED_EVERY = 12
 
 
 def theme_of(seed: int) -> Theme:
     """Return the theme of a seed."""
-    return THEMES[seed % len(THEMES)]
+    return STARVED if seed % _STARVED_EVERY == _STARVED_EVERY - 1 else THEMES[seed % len(THEMES)]

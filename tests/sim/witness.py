@@ -41,6 +41,8 @@ from tests.sim.world import World
 
 _UNAWARE_SECONDS = 2.0
 """A member may go on in its slot for so long before it learns that it was given to another."""
+_LATELY_SECONDS = 3.0
+"""A pause of a main explains that it is replaced for so long."""
 HEARD_WITHIN = 2 * TIMING.suspect_after / 0.9 + 0.05
 """How long a keep-alive may be under way, by the slowest clock and with what the receiver has to do, seconds."""
 
@@ -66,6 +68,8 @@ class Witness:
         """Time at which each epoch began to serve."""
         self.looks_ahead = True
         """Whether to accuse also what may do harm later: a member that relies on a name that may be forgotten."""
+        self.only_pauses = False
+        """Whether nothing happens to the processes, the network and the folder but pauses of processes."""
         self.commits = 0
         self._relogged: dict[tuple[int, int], Committed] = {}
         """Writes that an epoch re-logged, by their version: perhaps committed."""
@@ -241,6 +245,23 @@ class Witness:
             return
         if msgspec.json.decode(claim.evidence, type=Evidence).canary_took is None:
             self.world.accuse(f"{claim.member} claimed epoch {claim.epoch} although its own canary was not kept")
+        if self.only_pauses:
+            self._explained(claim)
+
+    def _explained(self, claim: Claim) -> None:
+        """Check that a main which was replaced had pauses of its own: those of the observer explain nothing."""
+        holder = self._holder(claim.follows)
+        main = next(
+            (w for w in self.workers.values() if w.node is not None and w.node.host.incarnation == holder), None
+        )
+        if main is None or main.name == claim.member:
+            return
+        paused = main.loop.paused_since(self.world.now - _LATELY_SECONDS)
+        if paused < TIMING.suspect_after:
+            self.world.accuse(
+                f"{claim.member} replaced {main.name}, the main of epoch {claim.follows}, which was paused for no more "
+                f"than {paused:.3f} s within the last {_LATELY_SECONDS:g} s"
+            )
 
     def _handed_over(self, epoch: int) -> bool:
         claim = self.disk.find(names.claim(epoch))
@@ -253,9 +274,13 @@ class Witness:
             self.world.accuse(f"a read in epoch {service.epoch} was answered without a check that began after it came")
 
     def heard(self, incarnation: str) -> None:
-        """Check that a keep-alive which counts was made just now, whoever repeats it or holds it back."""
+        """Check that a keep-alive which counts was made just now, whoever repeats it or holds it back.
+
+        Pauses of the receiver do not count.
+        """
         now = self.world.now
-        silent_for = now - self.silent_since.get(incarnation, now)
+        since = self.silent_since.get(incarnation, now)
+        silent_for = now - since - running_loop().paused_since(since)
         if silent_for > HEARD_WITHIN:
             self.world.accuse(f"{running_loop().name} takes a main for alive that is silent for {silent_for:.3f} s")
 

@@ -8,6 +8,7 @@ between any two steps.
 import asyncio
 import contextlib
 import heapq
+import math
 import random
 import warnings
 from collections import deque
@@ -96,6 +97,8 @@ class ProcessLoop:
         self.alive = True
         self.paused = False
         self._rate = rate
+        self._pauses: list[tuple[float, float]] = []
+        """Beginning and end of each pause."""
         self.procedures: list[Coroutine[Any, Any, Any]] = []
         """Unfinished work of its threads."""
         self._ready: deque[asyncio.Handle] = deque()
@@ -185,12 +188,20 @@ class ProcessLoop:
     def pause(self) -> None:
         """Stop the process and all its threads (SIGSTOP)."""
         self.paused = True
+        self._pauses.append((self.world.now, math.inf))
 
     def resume(self) -> None:
         """Continue the process (SIGCONT)."""
+        if self.paused:
+            self._pauses[-1] = self._pauses[-1][0], self.world.now
         self.paused = False
         if self._ready:
             self._schedule()
+
+    def paused_since(self, moment: float) -> float:
+        """Return how long the process was paused since ``moment``, simulated seconds."""
+        now = self.world.now
+        return sum(max(0.0, min(end, now) - max(begin, moment)) for begin, end in self._pauses)
 
     def kill(self) -> None:
         """Kill the process (SIGKILL): no step of it runs again. Its unfinished work is discarded."""

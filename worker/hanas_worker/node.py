@@ -44,7 +44,7 @@ _log = logging.getLogger("hanas.worker")
 _HAND_OVER_WAIT = 3.0
 """How long a worker that leaves waits for its successor, to redirect its clients meanwhile. Seconds."""
 _FRESH = 2.0
-"""How long a keep-alive may be under way, in multiples of `suspect_after`: an answer, the next one, and both again."""
+"""How long an exchange may take, and how old an echo may be, in multiples of `suspect_after`."""
 
 
 class Node:
@@ -66,9 +66,9 @@ class Node:
         states = [LogState(self.host)]
         self._mail = Mail(self.host, states)
         timeout = settings.timing.suspect_after
-        self._sender = Sender(outbound, timeout, settings.timing.keepalive_interval, self._answered)
+        self._sender = Sender(outbound, _FRESH * timeout, settings.timing.keepalive_interval, self._answered)
         self._lifeline = Lifeline(outbound, settings.member, timeout)
-        self.verifier = Verifier(self.host.link_key, _FRESH * timeout, lambda: self.host.now)
+        self.verifier = Verifier(self.host.link_key, _FRESH * timeout, lambda: self.host.awake)
         """Judges what comes over the link."""
         ways = Ways(self._tell, self._mail.probe, self._challenge, self._hold, self._lifeline.let_go)
         self.logs = [LogDriver(state, ways) for state in states]
@@ -204,7 +204,7 @@ class Node:
         host = self.host
         while True:
             connected = any(not other.isolated for other in host.others())
-            host.live_on()
+            host.turn()
             for driver in self.logs:
                 driver.tick(
                     others_connected=connected,

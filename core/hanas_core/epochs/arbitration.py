@@ -11,15 +11,17 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hanas_core.log.claimfile import Claim, Seal, Why, fits
-from hanas_core.log.claims import claim_epoch, highest_claim, read_pointer
+from hanas_core.log.claims import claim_epoch, highest_claim, read_claim, read_pointer
 from hanas_core.log.seals import read_seal
-from hanas_core.members.documents import MainInfo
+from hanas_core.members.documents import LOG, MainInfo
+from hanas_core.members.mailboxes import Mailboxes
 from hanas_core.members.registry import Registration, Registry
 from hanas_core.members.roles import MainState, Role
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
+from hanas_core.members.witness import together
 from hanas_core.volume import names
 from hanas_core.volume.blocks import Blank
-from hanas_core.volume.errors import FolderUnavailable
+from hanas_core.volume.errors import Corruption, FolderUnavailable, Missing
 from hanas_core.volume.folder import Folder
 
 _URL = re.compile(r"(?=.{1,256}\Z)https?://[!-~]+")
@@ -99,13 +101,15 @@ async def arrive(
     folder_id: str,
     now: str,
     vacancies: Sequence[Registration] = (),
+    seen: int = 0,
 ) -> Place:
     """Register a worker and tell it the main; the very first one becomes it. ``now``: wall clock, for people.
 
-    Repeating the call changes nothing. Raises as `register` does.
+    ``seen``: the highest epoch that the caller has seen. Repeating the call changes nothing. Raises as `register`
+    does; Corruption if a claim is gone that somebody has seen.
     """
     slot = await register(registry, arrival, folder_id=folder_id, vacancies=vacancies)
-    holder = await highest_claim(folder)
+    holder = await _highest_claim_of_all(folder, registry, folder_id, seen)
     if holder is None and (relic := await _relic(folder)) is not None:
         holder = await highest_claim(folder)  # somebody may just have been the first
         if holder is None:
@@ -202,6 +206,22 @@ async def unserved(folder: Folder, epoch: int, most: int) -> int:
     while count < min(epoch, most) and isinstance(await read_pointer(folder, epoch - count), Blank):
         count += 1
     return count
+
+
+async def _highest_claim_of_all(folder: Folder, registry: Registry, folder_id: str, seen: int) -> Claim | None:
+    """Return the highest claim, which is at least the highest one that any member shows to have seen."""
+    presence = await registry.presence(Mailboxes(folder))
+    shown = (block.of(LOG).witness for block in presence if block is not None)
+    at_least = max(seen, together(folder_id, shown).claim)
+    try:
+        if at_least:
+            await read_claim(folder, at_least, certain=True)
+    except Missing:
+        raise Corruption(
+            f"{names.claim(at_least)} was removed, or the file server lost it although it had acknowledged its sync: "
+            "stop all workers and restore the folder from a backup, or accept what is lost by `hanas adopt`"
+        ) from None
+    return await highest_claim(folder, at_least)
 
 
 async def _relic(folder: Folder) -> str | None:

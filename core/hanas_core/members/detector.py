@@ -1,7 +1,8 @@
 """A backup's judgement of its main: dead main, dead link or dead folder (docs/protocol.md, section 4).
 
-A pure state machine. Time comes in with every call (seconds on one monotonic clock), and what the caller must do
-comes out: `StartProbe` (write the probe and, at once, one's own canary) and `Conclude` (ask for a takeover).
+A pure state machine. Time comes in with every call, and what the caller must do comes out: `StartProbe` (write the
+probe and, at once, one's own canary) and `Conclude` (ask for a takeover). It is the caller's own time
+(`hanas_core.members.owntime`), seconds: a pause of one's own is never a verdict on others.
 
     keep-alives   answer                            own canary      verdict
     arrive        -                                 -               Healthy
@@ -12,7 +13,8 @@ comes out: `StartProbe` (write the probe and, at once, one's own canary) and `Co
     any           "no space"                        ok              FolderFull
     any           -                                 fails or hangs  FolderUnavailable, never a takeover
 
-"None" is known only from a look at the answers that began after the time-out and worked.
+"None" is known only from a look at the answers that began after the time-out and worked. The time-out grows with what
+the own canary took: where the folder is slow here, the main may need as much for each of its steps.
 
 A connection to the main that is closed is a hint: the probe begins at once instead of after a silence. A verdict on the
 main needs the silence all the same, so a hint makes it earlier and never another one.
@@ -30,6 +32,10 @@ _FEW_UNSERVED = 16
 """Up to so many claims in a row that never serve, the wait for the next one stays within `most_patience`."""
 MOST_UNSERVED = 32
 """More of them make no difference: the wait is the longest long before."""
+_STEPS = 3.0
+"""For its answer a main needs up to so many times the operations of a probe and its canary."""
+_PAUSE = 2.0
+"""A main that was paused lately may be so for as long again, up to this, in multiples of `suspect_after`."""
 _LONGEST = 40.0
 """The longest wait after more of them, in multiples of `most_patience`: so a day of them gives less than 100 claims."""
 
@@ -54,6 +60,9 @@ class Evidence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     words: str
     keepalive_age: float | None
+    """By the clock, with what follows."""
+    paused: float = 0.0
+    """How much of that time did not count, since this member itself was late or paused."""
     keepalives_heard: int
     stalled_for: float
     hung_for: float = 0.0
@@ -62,6 +71,10 @@ class Evidence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     canary_took: float | None = None
     looked_age: float | None = None
     patience: float = 0.0
+    main_paused: float = 0.0
+    """The longest pause of its process that the main told with its last keep-alive."""
+    probe_timeout: float = 0.0
+    """How long an answer was waited for at least."""
     closed_age: float | None = None
     """Since the main's end of an idle connection was closed; None if that was not seen."""
 
@@ -74,6 +87,7 @@ class _Probe:
     started: float
     canary_at: float | None = None
     canary_ok: bool | None = None
+    canary_took: float | None = None
     looked_since: float | None = None
     """When the last successful look at the answers began."""
 
@@ -86,16 +100,19 @@ class Detector:
         self._timing = timing
         self._probe: _Probe | None = None
         self._next_probe_at = 0.0
-        self._last_tick: float | None = None
         self._heard_at = 0.0
         self._heard = 0
         self._stalled_for = self._hung_for = 0.0
         self._gave_up = False
         """The main ended its own epoch, by a seal."""
+        self._main_paused = 0.0
+        """The longest pause that the main told with its last keep-alive."""
         self._progress: str | None = None
         self._concluded = False
+        self._paused = self._paused_before = 0.0
+        """How long this process was paused so far, and when the main was last heard."""
         self._excused = False
-        """The present silence began anew after a pause of one's own; that happens once for each silence."""
+        """The present silence began anew after a long pause of one's own; that happens once for each silence."""
         self._closed_at: float | None = None
         self._met: str | None = None
         """The incarnation that last proved to live on this folder, to this process."""
@@ -128,7 +145,7 @@ class Detector:
         ``unserved``: how many epochs were claimed since the last one that served. The patience doubles with each.
         """
         self.epoch, self.incarnation = epoch, incarnation
-        self._heard, self._progress, self._excused = 0, None, False
+        self._heard, self._progress, self._main_paused, self._excused = 0, None, 0.0, False
         self._fruitless, self._not_before = 0, 0.0
         self._gave_up = False
         self.served(unserved)
@@ -158,8 +175,12 @@ class Detector:
         self._fruitless += 1
 
     def restart(self, now: float) -> None:
-        """Let suspicion start anew: after a pause of one's own."""
-        self._heard_at = self._last_tick = self._next_probe_at = now
+        """Let suspicion start anew."""
+        self._paused_before = self._paused
+        self._begin_anew(now)
+
+    def _begin_anew(self, now: float) -> None:
+        self._heard_at = self._next_probe_at = now
         self._stalled_for = self._hung_for = 0.0
         self._probe = self._closed_at = None
         self._concluded = False
@@ -181,31 +202,37 @@ class Detector:
         *,
         stalled_for: float = 0.0,
         hung_for: float = 0.0,
+        paused: float = 0.0,
         full: bool = False,
         progress: str | None = None,
     ) -> None:
         """Take note of a keep-alive. ``stalled_for``: age of the main's oldest uncommitted batch, seconds.
 
         ``hung_for``: how long no call on the folder has come back to the main, seconds.
+        ``paused``: the longest pause of the main's process lately, seconds.
         ``progress``: how far a main-elect is; one that makes none counts as silent.
         """
         stuck = progress is not None and progress == self._progress
         if stuck or (epoch, incarnation) != (self.epoch, self.incarnation):
             return
         self._progress, self._excused = progress, False
+        self._paused_before = self._paused
         self._fruitless, self._not_before = 0, 0.0
         self._heard_at, self._heard, self._met = now, self._heard + 1, incarnation
-        self._stalled_for, self._hung_for = stalled_for, hung_for
+        self._stalled_for, self._hung_for, self._main_paused = stalled_for, hung_for, paused
         if self._suspicious(now):
             return
         if not self._hinted(now):
             self._probe = None
         self._set(now, Verdict.FOLDER_FULL if full else Verdict.HEALTHY)
 
-    def canary(self, now: float, nonce: str, *, ok: bool) -> None:
-        """Take note whether the folder kept the canary that went with the probe ``nonce``."""
+    def canary(self, now: float, nonce: str, *, ok: bool, took: float) -> None:
+        """Take note whether the folder kept the canary that went with the probe ``nonce``.
+
+        ``took``: how long both took by the clock, seconds.
+        """
         if self._probe is not None and self._probe.nonce == nonce and self._probe.canary_ok is None:
-            self._probe.canary_at, self._probe.canary_ok = now, ok
+            self._probe.canary_at, self._probe.canary_ok, self._probe.canary_took = now, ok, took
 
     def looked(self, now: float, since: float, answered: tuple[str, int, str, bool] | None) -> None:
         """Take note of the answer (nonce, epoch, incarnation, full) that a look found which began at ``since``."""
@@ -233,16 +260,20 @@ class Detector:
         words = "the main handed over: it sealed its own epoch after it had served"
         return self._conclude(now, Verdict.HANDED_OVER, words)
 
-    def tick(self, now: float, nonce: str) -> StartProbe | Conclude | None:
-        """Return what to do after time has passed, with ``nonce`` for a new probe. To be called often."""
-        overslept = self._last_tick is not None and now - self._last_tick > self._timing.suspect_after
-        self._last_tick = now
+    def tick(self, now: float, nonce: str, paused: float = 0.0) -> StartProbe | Conclude | None:
+        """Return what to do after time has passed, with ``nonce`` for a new probe. To be called often.
+
+        ``paused``: how much time did not count so far, seconds.
+        """
+        overslept = paused - self._paused > self._timing.suspect_after
+        self._paused = paused
         if self.epoch == 0 or self._concluded:
             return None
         if overslept and not self._excused:
-            # What came meanwhile may still wait in the sockets. It is heard before the next tick; if nothing was, the
-            # main was silent for both, so that a machine which is always late takes over as well.
-            self.restart(now)
+            # After a long pause, perhaps of all machines at once, the main has its whole time again. Only once: a
+            # machine which is always late takes over as well.
+            self._paused_before -= now - self._heard_at
+            self._begin_anew(now)
             self._excused = True
             return None
         if not self._suspicious(now) and not self._hinted(now):
@@ -278,21 +309,23 @@ class Detector:
         # The main has its time from when the probe was in the folder for sure: the canary was written after it. A
         # folder that hung for all comes back for all at once, and the main must read the probe first, and answer it.
         begin = probe.canary_at if probe.canary_ok and probe.canary_at is not None else probe.started
-        waited = now - begin
+        waited, timeout = now - begin, self._timeout(now, probe)
         if self._gave_up and probe.canary_ok and self._silent(now):
             words = (
                 f"no keep-alive for {now - self._heard_at:.3f} s, and the main itself has sealed its epoch after an "
                 "error, while this member's own canary was kept: the main failed"
             )
             return self._conclude(now, Verdict.PRIMARY_FAILED, words)
-        if waited < self._timing.probe_timeout:
+        if waited < timeout:
             return None
-        looked = probe.looked_since is not None and probe.looked_since >= begin + self._timing.probe_timeout
+        looked = probe.looked_since is not None and probe.looked_since >= begin + timeout
         if probe.canary_ok and looked:
             if self._silent(now):
+                paused = self._paused - self._paused_before
+                slept = f" and {paused:.3f} s more in which this member was paused" if paused else ""
                 hint = "" if self._closed_at is None else f", its connection closed {now - self._closed_at:.3f} s ago,"
                 words = (
-                    f"no keep-alive for {now - self._heard_at:.3f} s{hint} and no answer in the folder within "
+                    f"no keep-alive for {now - self._heard_at:.3f} s{slept}{hint} and no answer in the folder within "
                     f"{waited:.3f} s while this member's own canary was kept: the main failed"
                 )
                 return self._conclude(now, Verdict.PRIMARY_FAILED, words)
@@ -308,11 +341,21 @@ class Detector:
                 "member's own canary was kept: the main is wedged"
             )
             return self._conclude(now, Verdict.PRIMARY_WEDGED, words)
-        if probe.canary_ok is False or waited >= self._timing.probe_timeout + self._timing.folder_grace:
+        if probe.canary_ok is False or waited >= timeout + self._timing.folder_grace:
             self._probe = None
             self._next_probe_at = now + self._timing.probe_interval
             self._set(now, Verdict.FOLDER_UNAVAILABLE)
         return None
+
+    def _timeout(self, now: float, probe: _Probe) -> float:
+        """Return how long to wait for an answer: longer where the folder is slow, or the main was paused lately.
+
+        A process whose connection was closed is not paused.
+        """
+        timing = self._timing
+        slow = min(_STEPS * (probe.canary_took or 0.0), timing.folder_grace)
+        late = 0.0 if self._hinted(now) else min(self._main_paused, _PAUSE * timing.suspect_after)
+        return timing.probe_timeout + slow + late
 
     def _conclude(self, now: float, verdict: Verdict, words: str) -> Conclude:
         self._concluded = True
@@ -320,15 +363,18 @@ class Detector:
         probe = self._probe
         evidence = Evidence(
             words=words,
-            keepalive_age=now - self._heard_at if self._heard else None,
+            keepalive_age=now - self._heard_at + self._paused - self._paused_before if self._heard else None,
+            paused=self._paused - self._paused_before,
             keepalives_heard=self._heard,
             stalled_for=self._stalled_for,
             hung_for=self._hung_for,
             probe=probe.nonce if probe else None,
             probe_age=now - probe.started if probe else None,
-            canary_took=probe.canary_at - probe.started if probe and probe.canary_at is not None else None,
+            canary_took=probe.canary_took if probe else None,
             looked_age=now - probe.looked_since if probe and probe.looked_since is not None else None,
             patience=self.patience,
+            main_paused=self._main_paused,
+            probe_timeout=self._timeout(now, probe) if probe else 0.0,
             closed_age=None if self._closed_at is None else now - self._closed_at,
         )
         return Conclude(self.epoch, verdict, evidence)

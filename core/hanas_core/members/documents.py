@@ -4,6 +4,7 @@ import msgspec
 
 from hanas_core.members.roles import LinkState, MainState, Role
 from hanas_core.members.verdicts import Severity, Verdict
+from hanas_core.members.witness import Witness
 
 LEFT = "left"
 """The role that is shown of a member that was stopped in order."""
@@ -64,6 +65,7 @@ class LogPresence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     lag_bytes: int = 0
     keys: int = 0
     links: tuple[Link, ...] = ()
+    witness: Witness = Witness()
 
 
 class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

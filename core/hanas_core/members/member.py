@@ -1,7 +1,7 @@
 """What a worker is: joining, backup, elect or main, and what makes it change (docs/protocol.md, sections 2 and 4).
 
-A pure state machine around `hanas_core.members.detector`. Time (monotonic seconds) and events come in; what the worker
-must do comes out, in order.
+A pure state machine around `hanas_core.members.detector`. The own time of the process (seconds) and events come in;
+what the worker must do comes out, in order.
 
     joining --sees a claim of another--> backup      backup --its own claim--> elect --promoted--> main
     elect, main --sees a higher claim of another, or its epoch ends--> backup
@@ -235,8 +235,11 @@ class Member:
         if self.lost is not None and self.lost[0] == member:
             self.lost = None
 
-    def tick(self, now: float, nonce: str, *, others_connected: bool = False) -> list[Effect]:
-        """Return what to do after time has passed. ``others_connected``: a member shows that it is not isolated."""
+    def tick(self, now: float, nonce: str, *, others_connected: bool = False, paused: float = 0.0) -> list[Effect]:
+        """Return what to do after time has passed. ``others_connected``: a member shows that it is not isolated.
+
+        ``paused``: as of the detector.
+        """
         if self.role is Role.MAIN:
             was_isolated = self._isolated
             self._isolated = now - self._reached_at > self._timing.isolation_after
@@ -247,7 +250,7 @@ class Member:
                 why = "isolated: no backup and no overseer is reachable, while another member is not isolated"
                 return [HandOver(why)]
         if self.role is Role.BACKUP:
-            effect = self.detector.tick(now, nonce)
+            effect = self.detector.tick(now, nonce, paused)
             return [] if effect is None else [effect]
         return []
 

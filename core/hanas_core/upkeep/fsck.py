@@ -8,6 +8,7 @@ from hanas_core.log import claimfile
 from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer, Seal
 from hanas_core.log.manifests import Manifest, read_manifest
 from hanas_core.members import cluster
+from hanas_core.members.witness import Witness
 from hanas_core.state import snapshots
 from hanas_core.state.index import Index
 from hanas_core.upkeep.findings import FolderReport
@@ -20,7 +21,7 @@ from hanas_core.volume.folder import BLOCK_BYTES, Folder
 
 async def check(folder: Folder) -> FolderReport:
     """Read everything in ``folder`` and return what was found. Raises WrongFolder if it is none of ours."""
-    await cluster.identify(folder)
+    identity = await cluster.identify(folder)
     report = FolderReport()
     pointers, highest = await _claims(folder, report)
     manifests = await _manifests(folder, pointers, report)
@@ -42,8 +43,21 @@ async def check(folder: Folder) -> FolderReport:
         report.note(
             f"{names.TEMPORARY}/{base}", None, "temporary: its worker removes it at its next start, or the main"
         )
-    await check_mailboxes(folder, await check_registrations(folder, report), report)
+    slots = await check_registrations(folder, report)
+    _compare(await check_mailboxes(folder, slots, report, identity.folder_id), highest, log, report)
     return report
+
+
+def _compare(witness: Witness, highest: int, log: LogCheck, report: FolderReport) -> None:
+    """Report what the members know of, and what is gone."""
+    committed = witness.committed
+    if witness.claim > highest:
+        report.error(names.claim(witness.claim), None, "missing: a member has seen it")
+    elif committed.epoch > report.epoch:
+        report.error(names.claim(committed.epoch), POINTER_OFFSET, f"is gone, but {committed} was committed")
+    elif committed.epoch == report.epoch and committed > log.end:
+        name, end = names.segment(*log.end[:2]), log.end.offset
+        report.error(name, end, f"the log ends here, but a member knows that it was committed up to {committed}")
 
 
 async def _claims(folder: Folder, report: FolderReport) -> tuple[dict[int, Pointer], int]:

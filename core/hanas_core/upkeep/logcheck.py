@@ -4,6 +4,7 @@ from hanas_core.log import records
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kind, decode, find_later, salvage
 from hanas_core.log.cells import cell_size, checksum_of, sums_size
 from hanas_core.log.manifests import Cut, Manifest
+from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.log.segments import SegmentHeader
 from hanas_core.state.index import Index
 from hanas_core.upkeep.findings import FolderReport
@@ -25,6 +26,8 @@ class LogCheck:
         self._next_sequence = 1
         self._bad: list[tuple[str, int, str, dict[str, int]]] = []
         """Damaged batches: name, offset, what, and the keys that they change with the sequences."""
+        self.end = NOWHERE
+        """Where the log ends."""
         self.named: set[str] = set()
         """Every segment that is a part of the log."""
 
@@ -102,6 +105,7 @@ class LogCheck:
                 break
             self._damaged(name, content, at, later or end, batch)
             at = later or end
+        self.end = Position(header.epoch, header.number, at)
         # Behind the log: re-logged batches, then zeros, or a batch that its main did not finish.
         while isinstance(batch := decode(content, at, at, **origin), Batch):
             at = batch.end

@@ -2,9 +2,11 @@
 
 import msgspec
 
-from hanas_core.members.documents import Presence
+from hanas_core.members import witness
+from hanas_core.members.documents import LOG, Presence
 from hanas_core.members.mailboxes import SLOTS, Answers, Box, Canary, Probe
 from hanas_core.members.registry import Registration, flaw_of
+from hanas_core.members.witness import Witness
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
@@ -48,17 +50,21 @@ async def check_registrations(folder: Folder, report: FolderReport) -> int:
     return min(count, SLOTS)
 
 
-async def check_mailboxes(folder: Folder, slots: int, report: FolderReport) -> None:
-    """Check the mailboxes, in which ``slots`` slots have an owner."""
+async def check_mailboxes(folder: Folder, slots: int, report: FolderReport, folder_id: str) -> Witness:
+    """Check the mailboxes, in which ``slots`` slots have an owner; return what the members know of the log."""
+    witnesses = []
     for box, kind in _CONTENTS.items():
         name = f"{names.MAILBOXES}/{box}"
         content = await report.content(folder, name, SLOTS * BLOCK_BYTES) or b""
         for at in range(0, len(content.rstrip(b"\0")), BLOCK_BYTES):
             block = content[at : at + BLOCK_BYTES]
-            report.struct(block, name, at, kind, torn=_TORN)
+            shown = report.struct(block, name, at, kind, torn=_TORN)
+            if isinstance(shown, Presence):
+                witnesses.append(shown.of(LOG).witness)
             if at >= slots * BLOCK_BYTES and any(block):
                 report.note(name, at, f"slot {at // BLOCK_BYTES} belongs to nobody")
     known = {str(box) for box in Box}
     for base in await report.listed(folder, names.MAILBOXES):
         if base not in known:
             report.strange(f"{names.MAILBOXES}/{base}")
+    return witness.together(folder_id, witnesses)

@@ -18,6 +18,7 @@ from hanas_core.log.records import Idempotency
 from hanas_core.log.segments import prepare
 from hanas_core.log.tailer import Tailer
 from hanas_core.members.documents import LogPresence, Presence
+from hanas_core.members.mailboxes import allocate
 from hanas_core.members.roles import Role
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Write
@@ -46,6 +47,13 @@ def bare_folder(*, suspends: bool = False) -> MemoryFolder:
         run(folder.make_directory(directory))
     run(folder.sync_directory(""))
     return MemoryFolder(disk, suspends=suspends)
+
+
+def pool(*, suspends: bool = False) -> MemoryFolder:
+    """Return a folder with its mailboxes, where members can arrive."""
+    folder = bare_folder()
+    run(allocate(folder))
+    return MemoryFolder(folder.disk, suspends=suspends)
 
 
 def claim_of(epoch: int, member: str = "a", follows: int | None = None) -> Claim:

@@ -23,13 +23,16 @@ from hanas_core.epochs.arbitration import (
 from hanas_core.log.claimfile import Claim, Seal
 from hanas_core.log.claims import highest_claim, read_claim
 from hanas_core.log.seals import write_seal
+from hanas_core.members.documents import LogPresence
+from hanas_core.members.mailboxes import Box, Mailboxes
 from hanas_core.members.registry import Registry
 from hanas_core.members.verdicts import Verdict
+from hanas_core.members.witness import Witness
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import Corruption, FolderUnavailable
 from tests.unit.core.memory_folder import Died, MemoryFolder, at_every_operation, interleave
-from tests.unit.core.scenery import FOLDER_ID, bare_folder, incarnation, serve, win
+from tests.unit.core.scenery import FOLDER_ID, incarnation, pool, serve, shown, win
 
 NOW = "2026-01-01T00:00:00Z"
 
@@ -64,7 +67,7 @@ def challenges(folder: MemoryFolder, demanded: Challenge) -> Ruling:
 
 
 def test_the_first_to_come_is_the_main_and_later_ones_are_backups() -> None:
-    folder = bare_folder()
+    folder = pool()
     first, second = arrives(folder, "a"), arrives(folder.other(), "b")
     assert (first.role, first.epoch, first.slot) == ("main", 1, 0)
     assert (second.role, second.epoch, second.slot) == ("backup", 1, 1)
@@ -74,12 +77,12 @@ def test_the_first_to_come_is_the_main_and_later_ones_are_backups() -> None:
 
 
 def test_arriving_again_changes_nothing() -> None:
-    folder = bare_folder()
+    folder = pool()
     assert arrives(folder, "a") == arrives(folder, "a")
 
 
 def test_a_main_that_was_restarted_is_a_backup_like_any_other() -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     assert arrives(folder, "a", incarnation="9" * 32).role == "backup"
 
@@ -87,7 +90,7 @@ def test_a_main_that_was_restarted_is_a_backup_like_any_other() -> None:
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 2), max_size=60))
 def test_of_those_who_come_at_once_one_is_the_main(turns: list[int]) -> None:
-    folder = bare_folder(suspends=True)
+    folder = pool(suspends=True)
     folders = [folder.other(suspends=True) for _ in "abc"]
     places = interleave(
         [
@@ -102,7 +105,7 @@ def test_of_those_who_come_at_once_one_is_the_main(turns: list[int]) -> None:
 
 def test_an_arbiter_that_dies_anywhere_is_asked_again() -> None:
     def attempt(nth: int) -> bool:
-        folder = bare_folder()
+        folder = pool()
         folder.at(nth=nth, after=Died())
         try:
             arrives(folder, "a")
@@ -132,14 +135,14 @@ def test_an_arbiter_that_dies_anywhere_is_asked_again() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused_and_leaves_no_trace(changes: dict[str, Any], words: str) -> None:
-    folder = bare_folder()
+    folder = pool()
     with pytest.raises(Refused, match=words):
         arrives(folder, "a", **changes)
     assert folder.operations == []
 
 
 def test_a_challenge_wins_the_next_epoch_and_leaves_its_evidence() -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     ruling = challenges(folder.other(), demand("b", 1, "a"))
     assert ruling.granted
@@ -151,14 +154,14 @@ def test_a_challenge_wins_the_next_epoch_and_leaves_its_evidence() -> None:
 
 
 def test_repeating_a_challenge_that_was_won_is_granted_again() -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     assert challenges(folder, demand("b", 1, "a")) == challenges(folder, demand("b", 1, "a"))
     assert run(highest_claim(folder)) == run(read_claim(folder, 2))
 
 
 def test_a_challenge_of_an_old_epoch_loses() -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     challenges(folder, demand("b", 1, "a"))
     ruling = challenges(folder, demand("c", 1, "a"))
@@ -167,7 +170,7 @@ def test_a_challenge_of_an_old_epoch_loses() -> None:
 
 
 def test_the_set_is_on_the_number_although_the_name_came_back() -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     challenges(folder, demand("b", 1, "a"))
     challenges(folder, demand("a", 2, "b", incarnation="9" * 32))
@@ -175,13 +178,13 @@ def test_the_set_is_on_the_number_although_the_name_came_back() -> None:
 
 
 def test_a_challenge_of_another_main_loses_although_the_number_is_right() -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     assert not challenges(folder, demand("b", 1, "z")).granted
 
 
 def test_a_challenge_of_an_epoch_that_nobody_claimed_loses() -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     assert not challenges(folder, demand("b", 7, "a")).granted
     assert run(highest_claim(folder)) == run(read_claim(folder, 1))
@@ -190,7 +193,7 @@ def test_a_challenge_of_an_epoch_that_nobody_claimed_loses() -> None:
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 1), max_size=40))
 def test_of_two_challengers_at_once_exactly_one_is_granted(turns: list[int]) -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     rulings = interleave(
         [
@@ -211,7 +214,7 @@ def test_of_two_challengers_at_once_exactly_one_is_granted(turns: list[int]) -> 
 
 def test_an_arbiter_that_dies_within_a_challenge_is_asked_again() -> None:
     def attempt(nth: int) -> bool:
-        folder = bare_folder()
+        folder = pool()
         arrives(folder, "a")
         arbiter = folder.other()
         arbiter.at(nth=nth, after=Died())
@@ -240,7 +243,7 @@ def test_an_arbiter_that_dies_within_a_challenge_is_asked_again() -> None:
     ],
 )
 def test_only_some_verdicts_justify_a_takeover(verdict: str, words: str) -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     with pytest.raises(Refused, match=words):
         challenges(folder, demand("b", 1, "a", verdict))
@@ -248,13 +251,13 @@ def test_only_some_verdicts_justify_a_takeover(verdict: str, words: str) -> None
 
 
 def test_a_wedged_main_is_replaced() -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     assert challenges(folder, demand("b", 1, "a", "PrimaryWedged")).granted
 
 
 def test_who_challenges_must_have_arrived_and_there_must_be_a_main() -> None:
-    folder = bare_folder()
+    folder = pool()
     with pytest.raises(Refused, match="no main to replace"):
         challenges(folder, demand("b", 1, "a"))
     with pytest.raises(Refused, match="not in the pool"):
@@ -264,7 +267,7 @@ def test_who_challenges_must_have_arrived_and_there_must_be_a_main() -> None:
 
 
 def test_evidence_that_does_not_fit_is_refused_before_the_claim() -> None:
-    folder = bare_folder()
+    folder = pool()
     arrives(folder, "a")
     long = msgspec.Raw(msgspec.json.encode("e" * 5000))
     with pytest.raises(Refused, match="too long"):
@@ -277,7 +280,7 @@ def hand_over(folder: MemoryFolder, claim: Claim, *, planned: bool = True, who: 
 
 
 def test_a_hand_over_by_a_main_that_served_is_followed() -> None:
-    folder = bare_folder()
+    folder = pool()
     main = serve(folder, 1)
     assert run(main_info(folder, main.claim)).state == "serving"
     hand_over(folder, main.claim)
@@ -288,7 +291,7 @@ def test_a_hand_over_by_a_main_that_served_is_followed() -> None:
 
 
 def test_a_hand_over_by_a_main_that_never_served_is_none() -> None:
-    folder = bare_folder()
+    folder = pool()
     claim = win(folder, 1)
     hand_over(folder, claim)
     assert not run(handed_over(folder, claim))
@@ -297,7 +300,7 @@ def test_a_hand_over_by_a_main_that_never_served_is_none() -> None:
 
 
 def test_a_seal_by_another_or_for_another_reason_is_no_hand_over() -> None:
-    folder = bare_folder()
+    folder = pool()
     main = serve(folder, 1)
     hand_over(folder, main.claim, planned=False)
     assert not run(handed_over(folder, main.claim))
@@ -306,7 +309,7 @@ def test_a_seal_by_another_or_for_another_reason_is_no_hand_over() -> None:
 
 
 def test_epochs_that_never_served_are_counted() -> None:
-    folder = bare_folder()
+    folder = pool()
     win(folder, 1)
     assert run(unserved(folder, 1, 9)) == 1
     serve(folder, 2, "b")
@@ -318,7 +321,7 @@ def test_epochs_that_never_served_are_counted() -> None:
 
 @pytest.mark.parametrize("relic", [names.claim(2), f"{names.MANIFESTS}/0000000001-m", names.segment(1, 1)])
 def test_where_the_first_claim_is_gone_nobody_begins_anew(relic: str) -> None:
-    folder = bare_folder()
+    folder = pool()
     for name in (".refresh-1", ".nfs0001"):
         run(folder.create(f"{names.CLAIMS}/{name}", b""))
     run(folder.create(relic, b""))
@@ -328,14 +331,14 @@ def test_where_the_first_claim_is_gone_nobody_begins_anew(relic: str) -> None:
 
 
 def test_what_is_left_of_one_who_came_first_at_the_same_time_is_no_damage() -> None:
-    folder = bare_folder()
+    folder = pool()
     folder.at("names", names.CLAIMS, before=lambda: serve(folder.other(), 1))
     assert arrives(folder, "b").main.member == "a"
     assert not folder.planned
 
 
 def test_a_claim_of_another_folder_is_no_claim_of_this_one() -> None:
-    folder = bare_folder()
+    folder = pool()
     win(folder, 1)
     folder.ids = frozenset({"0" * 32})
     for ask in (
@@ -352,3 +355,31 @@ def test_a_claim_of_another_folder_is_no_claim_of_this_one() -> None:
             run(ask())
     folder.ids = frozenset()
     assert run(highest_claim(folder)) == run(read_claim(folder, 1))
+
+
+def shows(folder: MemoryFolder, slot: int, member: str, witness: Witness) -> None:
+    block = msgspec.structs.replace(shown(member), logs=(LogPresence(witness=witness),))
+    run(Mailboxes(folder).write(Box.PRESENCE, slot, block))
+
+
+def test_a_claim_that_a_member_has_seen_is_never_claimed_again() -> None:
+    folder = pool()
+    assert arrives(folder, "a").epoch == 1
+    assert challenges(folder, demand("a", 1, "a")).main.epoch == 2
+    shows(folder, 0, "a", Witness(FOLDER_ID, claim=2))
+    assert arrives(folder, "b").epoch == 2
+    for epoch in (2, 1):
+        run(folder.remove(names.claim(epoch)))
+        for member in ("b", "c"):
+            with pytest.raises(Corruption, match=r"claims/0000000002 was removed, or the file server lost it.*adopt"):
+                arrives(folder, member)
+    shows(folder, 0, "a", Witness("0" * 32, claim=2))
+    assert arrives(folder, "c").epoch == 1, "what is known of another folder counts for nothing here"
+
+
+def test_an_overseer_remembers_the_highest_claim_while_it_runs() -> None:
+    folder = pool()
+    arrives(folder, "a")
+    registry = Registry(folder)
+    with pytest.raises(Corruption, match="claims/0000000003"):
+        run(arrive(folder, registry, arrival("b"), folder_id=FOLDER_ID, now=NOW, seen=3))

@@ -1,11 +1,13 @@
 """Dead main, dead link or dead folder: the table of verdicts, told as what a backup lives through."""
 
 import itertools
+import math
 
 import msgspec
 import pytest
 
 from hanas_core.members.detector import Conclude, Detector, StartProbe
+from hanas_core.members.owntime import OwnTime
 from hanas_core.members.timing import CLOUD, LAN, PRESETS, Timing
 from hanas_core.members.verdicts import Verdict
 
@@ -13,7 +15,7 @@ MAIN = "a" * 32
 OTHER = "b" * 32
 EPOCH = 5
 STEP = 1 / 16
-TIMING = msgspec.structs.replace(LAN, probe_timeout=0.25, probe_interval=0.25)
+TIMING = msgspec.structs.replace(LAN, keepalive_interval=2 * STEP, probe_timeout=0.25, probe_interval=0.25)
 """Sums of these are exact, so that the stories happen at their moments."""
 
 
@@ -23,10 +25,15 @@ class Backup:
     def __init__(self, *, unserved: int = 0, timing: Timing = TIMING) -> None:
         self.timing = timing
         self.now = 100.0
+        self.own_time = OwnTime(self.now, timing.keepalive_interval)
         self.detector = Detector(timing)
         self.detector.follow(self.now, EPOCH, MAIN, unserved)
         self.effects: list[StartProbe | Conclude] = []
         self.probes = 0
+
+    @property
+    def own(self) -> float:
+        return self.own_time.at(self.now)
 
     def verdict(self) -> Verdict:
         return self.detector.verdict
@@ -38,15 +45,24 @@ class Backup:
         assert self.detector.probe is not None
         return self.detector.probe.nonce
 
-    def hear(self, *, stalled: float = 0.0, full: bool = False, epoch: int = EPOCH, who: str = MAIN) -> None:
-        self.detector.heard(self.now, epoch, who, stalled_for=stalled, full=full)
+    def hear(
+        self,
+        *,
+        stalled: float = 0.0,
+        full: bool = False,
+        epoch: int = EPOCH,
+        who: str = MAIN,
+        paused: float = 0.0,
+    ) -> None:
+        self.detector.heard(self.own, epoch, who, stalled_for=stalled, full=full, paused=paused)
 
     def closed(self, epoch: int = EPOCH) -> None:
-        self.detector.closed(self.now, epoch)
+        self.detector.closed(self.own, epoch)
 
     def tick(self) -> StartProbe | Conclude | None:
         self.probes += 1
-        effect = self.detector.tick(self.now, f"nonce{self.probes}")
+        self.own_time.turn(self.now)
+        effect = self.detector.tick(self.own, f"nonce{self.probes}", self.own_time.lost)
         if effect is not None:
             self.effects.append(effect)
         return effect
@@ -64,13 +80,13 @@ class Backup:
         while self.detector.probe is None:
             self.wait(STEP)
 
-    def canary(self, *, ok: bool = True) -> None:
-        self.detector.canary(self.now, self.nonce(), ok=ok)
+    def canary(self, *, ok: bool = True, took: float = 0.0) -> None:
+        self.detector.canary(self.own, self.nonce(), ok=ok, took=took)
 
     def look(self, nonce: str | None = None, *, epoch: int = EPOCH, who: str = MAIN, full: bool = False) -> None:
         """Look at the answers; without a nonce there is none."""
         answer = None if nonce is None else (nonce, epoch, who, full)
-        self.detector.looked(self.now, self.now, answer)
+        self.detector.looked(self.own, self.own, answer)
 
 
 def test_keep_alives_arrive_healthy() -> None:
@@ -194,8 +210,8 @@ def test_no_answer_within_the_time_out_and_a_kept_canary_the_main_failed() -> No
     backup.suspect()
     nonce = backup.nonce()
     backup.now += 0.01
-    backup.canary()
-    backup.wait(TIMING.probe_timeout)
+    backup.canary(took=0.01)
+    backup.wait(TIMING.probe_timeout + STEP)
     assert backup.conclusion() is None, "no look began after the time-out"
     backup.look()
     conclusion = backup.tick()
@@ -233,7 +249,7 @@ def test_a_look_that_began_before_the_time_out_proves_nothing() -> None:
     backup.canary()
     began = backup.now
     backup.wait(TIMING.probe_timeout)
-    backup.detector.looked(backup.now, began, None)
+    backup.detector.looked(backup.own, began, None)
     assert backup.tick() is None
 
 
@@ -491,13 +507,13 @@ def test_once_the_folder_is_back_a_dead_main_is_found_dead() -> None:
 def test_the_canary_of_an_earlier_probe_says_nothing() -> None:
     backup = Backup()
     backup.suspect()
-    backup.detector.canary(backup.now, "earlier", ok=True)
+    backup.detector.canary(backup.own, "earlier", ok=True, took=0.0)
     backup.wait(TIMING.probe_timeout)
     backup.look()
     assert backup.tick() is None
     backup.hear()
-    backup.detector.canary(backup.now, "earlier", ok=False)
-    backup.detector.looked(backup.now, backup.now, None)
+    backup.detector.canary(backup.own, "earlier", ok=False, took=0.0)
+    backup.detector.looked(backup.own, backup.own, None)
     assert backup.verdict() is Verdict.HEALTHY
 
 
@@ -590,8 +606,8 @@ def refused(backup: Backup) -> float:
     while backup.conclusion() is None:
         backup.now += STEP
         if isinstance(effect := backup.tick(), StartProbe):
-            backup.detector.canary(backup.now, effect.nonce, ok=True)
-        backup.detector.looked(backup.now, backup.now, None)
+            backup.detector.canary(backup.own, effect.nonce, ok=True, took=0.0)
+        backup.detector.looked(backup.own, backup.own, None)
     backup.detector.fruitless(backup.now)
     return backup.now - began
 
@@ -702,3 +718,114 @@ def test_the_presets_leave_time_for_several_keep_alives_and_looks() -> None:
         assert 3 * timing.keepalive_interval <= timing.suspect_after
         assert 2 * timing.mailbox_interval <= timing.probe_timeout
         assert timing.probe_timeout + timing.folder_grace <= timing.folder_timeout
+
+
+def late(backup: Backup, turns: int, pause: float, *, hears_every: int = 0) -> None:
+    """Let a backup wait for its processor again and again; it probes, its folder is well, and no answer comes."""
+    for turn in range(1, turns + 1):
+        backup.now += pause
+        if hears_every and turn % hears_every == 0:
+            backup.hear()
+        backup.tick()
+        if backup.detector.probe is not None:
+            backup.canary()
+            backup.look()
+
+
+@pytest.mark.parametrize("pause", [0.1, 0.2, 0.24, 0.3, 0.6, 1.0, 5.0])
+def test_pauses_of_ones_own_in_a_row_are_no_verdict_on_a_main_that_is_heard_between_them(pause: float) -> None:
+    backup = Backup(timing=LAN)
+    backup.wait(1, hears=True)
+    late(backup, 100, pause, hears_every=4)
+    assert backup.conclusion() is None
+    assert backup.verdict() is Verdict.HEALTHY
+
+
+@pytest.mark.parametrize("pause", [0.1, 0.2, 0.24, 0.3, 0.6, 1.0, 5.0])
+@pytest.mark.parametrize("timing", [LAN, CLOUD])
+def test_a_backup_that_is_always_late_takes_over_from_a_silent_main_within_so_many_turns(
+    timing: Timing, pause: float
+) -> None:
+    backup = Backup(timing=timing)
+    backup.hear()
+    own_seconds = 2 * timing.suspect_after + timing.probe_timeout
+    turns = math.ceil(own_seconds / min(pause, timing.keepalive_interval)) + 3
+    late(backup, turns, pause)
+    conclusion = backup.conclusion()
+    assert conclusion is not None
+    assert (turns, conclusion.verdict) == (19 if timing is LAN else turns, Verdict.PRIMARY_FAILED)
+
+
+def test_the_evidence_tells_how_long_the_observer_itself_was_paused() -> None:
+    backup = Backup(timing=LAN)
+    backup.hear()
+    heard = backup.now
+    while (conclusion := backup.conclusion()) is None:
+        late(backup, 1, 0.2)
+    evidence = conclusion.evidence
+    assert evidence.keepalive_age == pytest.approx(backup.now - heard)
+    assert evidence.paused == pytest.approx((backup.now - heard) * 0.15 / 0.2)
+    assert f"and {evidence.paused:.3f} s more in which this member was paused" in evidence.words
+
+
+def test_a_long_pause_is_part_of_what_did_not_count() -> None:
+    backup = Backup()
+    backup.hear()
+    heard = backup.now
+    backup.wait(2 * STEP)
+    backup.now += 60
+    while (conclusion := backup.conclusion()) is None:
+        late(backup, 1, STEP)
+    evidence = conclusion.evidence
+    assert evidence.keepalive_age is not None
+    assert evidence.keepalive_age == pytest.approx(backup.now - heard)
+    assert evidence.keepalive_age - evidence.paused <= TIMING.suspect_after + TIMING.probe_timeout + 3 * STEP
+
+
+@pytest.mark.parametrize(("took", "longer"), [(0.0, 0.0), (STEP, 3 * STEP), (9.0, TIMING.folder_grace)])
+def test_where_the_own_canary_took_long_the_main_has_longer_to_answer(took: float, longer: float) -> None:
+    backup = Backup()
+    backup.suspect()
+    backup.canary(took=took)
+    kept = backup.now
+    while (conclusion := backup.conclusion()) is None:
+        backup.look()
+        backup.wait(STEP)
+    assert conclusion.evidence.probe_timeout == TIMING.probe_timeout + longer
+    assert conclusion.evidence.canary_took == took
+    assert backup.now - kept == pytest.approx(TIMING.probe_timeout + longer + STEP)
+
+
+@pytest.mark.parametrize(("paused", "longer"), [(0.0, 0.0), (STEP, STEP), (9.0, 2 * TIMING.suspect_after)])
+def test_a_main_that_told_of_a_pause_may_be_paused_for_as_long_again(paused: float, longer: float) -> None:
+    backup = Backup()
+    backup.hear(paused=paused)
+    backup.suspect()
+    backup.canary()
+    kept = backup.now
+    while (conclusion := backup.conclusion()) is None:
+        backup.look()
+        backup.wait(STEP)
+    assert (conclusion.evidence.main_paused, conclusion.verdict) == (paused, Verdict.PRIMARY_FAILED)
+    assert backup.now - kept == pytest.approx(TIMING.probe_timeout + longer + STEP)
+
+
+def test_a_main_whose_connection_closed_is_not_paused_whatever_it_told() -> None:
+    backup = Backup()
+    backup.hear(paused=9.0)
+    backup.closed()
+    heard = backup.now
+    while backup.conclusion() is None:
+        late(backup, 1, STEP)
+    assert backup.now - heard <= TIMING.suspect_after + 3 * STEP
+
+
+def test_the_pauses_of_another_main_say_nothing() -> None:
+    backup = Backup()
+    backup.hear(paused=9.0)
+    backup.detector.follow(backup.own, EPOCH + 1, OTHER, 0)
+    late(backup, 100, STEP)
+    conclusion = backup.conclusion()
+    assert conclusion is not None
+    assert conclusion.evidence.main_paused == 0.0
+    assert conclusion.evidence.probe_timeout == TIMING.probe_timeout

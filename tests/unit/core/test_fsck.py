@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from hanas_core.log.batches import FIRST_OFFSET
 from hanas_core.log.cells import PART_BYTES
 from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET
+from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.log.segments import prepare, read_header
 from hanas_core.members import cluster
-from hanas_core.members.mailboxes import Box
+from hanas_core.members.documents import LogPresence
+from hanas_core.members.mailboxes import Box, Mailboxes
+from hanas_core.members.witness import Witness
 from hanas_core.state.judge import Write
 from hanas_core.upkeep.findings import Finding, FolderReport
 from hanas_core.upkeep.fsck import check
@@ -22,7 +25,7 @@ from hanas_core.volume.blocks import pack
 from hanas_core.volume.errors import NotInitialised
 from hanas_core.volume.folder import BLOCK_BYTES
 from tests.unit.core.memory_folder import Disk, MemoryFolder
-from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, Main, claim_of, serve, win
+from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, Main, claim_of, serve, shown, win
 from tests.unit.core.test_compaction import compact, fill, manifest_of
 from tests.unit.core.test_snapshots import write_snapshot
 
@@ -321,3 +324,21 @@ def test_a_snapshot_under_another_ones_name_is_an_error() -> None:
     (finding,) = [finding for finding in run(check(folder)).findings if finding.severity == "error"]
     assert (finding.name, finding.offset) == (f"{names.SNAPSHOTS}/{other}", 0)
     assert "is the snapshot at 3/" in finding.what
+
+
+def test_what_members_know_and_the_folder_has_lost_is_an_error() -> None:
+    main = eventful()
+    folder, end = main.folder, main.log.end
+    reached = Position(3, main.log.cuts[-1].number, end)
+
+    def told(known: Witness) -> list[tuple[str, int | None]]:
+        block = msgspec.structs.replace(shown("a"), logs=(LogPresence(witness=known),))
+        run(Mailboxes(folder).write(Box.PRESENCE, 0, block))
+        return [(finding.name, finding.offset) for finding in errors(run(check(folder)))]
+
+    for committed in (NOWHERE, Position(2, 9, 1 << 20), reached):
+        assert told(Witness(FOLDER_ID, 3, committed)) == []
+    assert told(Witness(FOLDER_ID, 3, reached._replace(offset=end + 8))) == [(names.segment(*reached[:2]), end)]
+    assert told(Witness(FOLDER_ID, 3, Position(4, 1, FIRST_OFFSET))) == [(names.claim(4), POINTER_OFFSET)]
+    assert told(Witness(FOLDER_ID, 4, reached)) == [(names.claim(4), None)]
+    assert told(Witness("0" * 32, 4, reached)) == [], "it is known of another folder"

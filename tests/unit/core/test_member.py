@@ -131,7 +131,7 @@ def test_a_main_whose_epoch_ends_waits_like_any_other_and_claims_the_next() -> N
         now += 0.05
         effects = worker.tick(now, "n")
     assert effects == [StartProbe("n", 1)]
-    worker.detector.canary(now, "n", ok=True)
+    worker.detector.canary(now, "n", ok=True, took=0.0)
     while not (effects := worker.tick(now, "n")):
         now += 0.05
         worker.detector.looked(now, now, None)
@@ -240,7 +240,7 @@ def test_a_backup_whose_folder_fails_says_that_it_will_not_take_over() -> None:
     worker.see(0.0, claim(1, OTHER), 0)
     worker.tick(0.2, "n")
     worker.tick(0.3, "n")
-    worker.detector.canary(0.31, "n", ok=False)
+    worker.detector.canary(0.31, "n", ok=False, took=0.0)
     worker.tick(0.5, "n")
     assert worker.tick(0.6, "n") == []
     (condition,) = worker.conditions()

@@ -353,7 +353,7 @@ def test_a_stale_handle_of_a_file_says_that_it_was_removed_and_one_of_a_name_say
     with monkeypatch.context() as patch:
         patch.setattr(os, "fstat", failing(errno.ESTALE))
         with pytest.raises(Missing, match="Stale file handle"):
-            PosixFile(os.dup(reader._descriptor), "a", direct_reads=False)
+            PosixFile(os.dup(reader._descriptor), "a", reader._closer, direct_reads=False)
 
 
 def statfs(magic: int, result: int = 0) -> SimpleNamespace:

@@ -37,12 +37,12 @@ class Main:
     async def look(self, seconds: float = 6.0) -> None:
         """Let time pass, in which `LIVING` shows itself, and look for leftovers."""
         host = self.node.host
-        host.awake += seconds
+        host.own_time._time += seconds
         self.counter += 1
         block = Presence(
             member="c", incarnation=LIVING, counter=self.counter, advertise_url="", link_url="", logs=(LogPresence(),)
         )
-        host.peers.update(host.now, [Registration("c", 0, "", "")], [block])
+        host.peers.update(host.awake, [Registration("c", 0, "", "")], [block])
         await self.driver._caretaker.tidy()
 
     def has(self, name: str) -> bool:

@@ -49,7 +49,8 @@ class Member:
 
     def see(self, *others: Presence) -> None:
         slots = [Registration(other.member, slot, "http://x", "http://x") for slot, other in enumerate(others)]
-        self.host.peers.update(self.host.now, slots, list(others))
+        self.host.own_time.turn(self.host.now)
+        self.host.peers.update(self.host.awake, slots, list(others))
         self.fitness.answer()
         self.mail.read.set()
 

@@ -62,19 +62,19 @@ async def test_how_long_no_call_on_the_folder_has_returned_is_known_without_the_
         pass
 
     await host.in_lane(Duty.MAIL, nothing())
-    host.live_on()
-    assert host.hung_for == 0
+    host.turn()
+    assert host.hung_for <= host.timing.keepalive_interval
     with pytest.raises(FolderUnavailable):
         await host.in_lane(Duty.MAIL, held_up(gate), SHORT_SECONDS)
-    host.live_on()
+    host.turn()
     assert host.hung_for >= SHORT_SECONDS
-    host._woke_at -= 1000.0
-    host.live_on()
+    host.own_time._turned_at -= 1000.0
+    host.turn()
     assert host.hung_for < 2 * host.timing.suspect_after
     gate.open()
     await until(lambda: host.hung_duties == [])
-    host.live_on()
-    assert host.hung_for == 0
+    host.turn()
+    assert host.hung_for <= host.timing.keepalive_interval
 
 
 async def test_a_duty_goes_on_as_soon_as_its_folder_answers_again(main: Main) -> None:

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from hanas_core.members.documents import Presence
 from hanas_core.members.liveness import SILENT_INTERVALS
+from hanas_core.members.owntime import OwnTime
 from hanas_core.members.registry import VACANT_AFTER
 from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
@@ -61,9 +62,8 @@ class Host:
         """When the last write of the own presence began that succeeded."""
         self.leaving = False
         """This worker is stopping and begins nothing new."""
-        self.awake = 0.0
-        """Seconds this worker has run: a pause of the whole process counts as `suspect_after` at most."""
-        self._woke_at = self.now
+        self.own_time = OwnTime(self.now, settings.timing.keepalive_interval)
+        """Advances while this process runs (`hanas_core.members.owntime`)."""
         self._returns, self._returned_at = 0, 0.0
         """How many calls on the folder had returned, and at what `awake` one was last seen to."""
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
@@ -88,14 +88,17 @@ class Host:
         """Monotonic seconds."""
         return self._loop.time()
 
-    def live_on(self) -> None:
-        """Let `awake` advance; to be called several times per `suspect_after`."""
-        now = self.now
-        self.awake += min(now - self._woke_at, self.timing.suspect_after)
-        self._woke_at = now
+    def turn(self) -> None:
+        """End a turn of the event loop, in which everything that had come before it was heard."""
+        self.own_time.turn(self.now)
         returns = sum(lane.returns for lane in self._lanes)
         if returns != self._returns:  # fewer where a lane has ended, which its last call did before
             self._returns, self._returned_at = returns, self.awake
+
+    @property
+    def awake(self) -> float:
+        """Seconds of this process's own time: for what others do not do."""
+        return self.own_time.at(self.now)
 
     @property
     def place_in_doubt(self) -> bool:
@@ -113,11 +116,11 @@ class Host:
 
     def others(self) -> list[Presence]:
         """Return the other members that are alive and have not left."""
-        return [other for other in self.peers.alive(self.now, self.peer_silence) if not other.left]
+        return [other for other in self.peers.alive(self.awake, self.peer_silence) if not other.left]
 
     def link_peers(self) -> dict[LinkPeer, bool]:
         """Return who gets keep-alives, and whether it is alive."""
-        return self.peers.link_peers(self.now, self.peer_silence)
+        return self.peers.link_peers(self.awake, self.peer_silence)
 
     @property
     def peer_silence(self) -> float:

@@ -4,10 +4,12 @@ A block that is there proves nothing: its writer may have died long ago. Only a 
 is a sign of life.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hanas_core.members.documents import Presence
 from hanas_core.members.registry import Registration
+from hanas_core.members.witness import Witness
 
 _FORGET_AFTER = 60.0
 """A member that is silent for this long gets no keep-alives until its counter increases again, seconds."""
@@ -32,18 +34,27 @@ class LinkPeer(NamedTuple):
 
 
 class Peers:
-    """The other members, and when the counter of each last increased, by the own clock."""
+    """The other members, and when the counter of each last increased, in own time."""
 
     def __init__(self, member: str) -> None:
         """Know nobody yet."""
         self._member = member
         self._pulses: dict[str, _Pulse] = {}
         self.read_at = 0.0
-        """When the mail was last processed, by the own clock."""
+        """When the mail was last processed, in own time."""
         self.registrations: list[Registration] = []
         self.presence: dict[str, Presence] = {}
         self.own_block: Presence | None = None
         """What stands in the own slot."""
+        self._found: tuple[Presence, ...] = ()
+
+    def find(self, presence: Iterable[Presence | None]) -> None:
+        """Keep what all members, this one too, showed before this process shows itself."""
+        self._found = tuple(block for block in presence if block is not None)
+
+    def witnesses(self, log: int) -> Iterator[Witness]:
+        """Return what the members know of ``log``."""
+        return (block.of(log).witness for block in (*self._found, *self.presence.values()))
 
     def update(self, now: float, registrations: list[Registration], presence: list[Presence | None]) -> None:
         """Process the mail; a block counts only in the slot of its own member."""

@@ -34,7 +34,7 @@ class Caretaker:
         """Remove what is nobody's by now; to be called `LOOKS` times in `leftovers_after`. Raises FolderError."""
         host, service = self._host, self._state.service
         within = host.peer_silence  # where the mailboxes were not read for so long, nobody can be seen to live
-        if self._service is not service or host.now - host.peers.read_at > within:
+        if self._service is not service or host.awake - host.peers.read_at > within:
             self._service = service
             self._begin()
         if service is None:
@@ -43,7 +43,7 @@ class Caretaker:
         if not self._manifests.all_named:
             await self._remove(await host.in_lane(Duty.REMOVE, self._manifests.unnamed(host.folder, service.epoch)))
         temporary = await host.in_lane(Duty.REMOVE, temporary_names(host.folder))
-        living = {block.incarnation for block in host.peers.alive(host.now, within)} | {host.incarnation}
+        living = {block.incarnation for block in host.peers.alive(host.awake, within)} | {host.incarnation}
         await self._remove(self._temporary.due(host.awake, temporary, living))
         if self._looks % LOOKS == 0:
             momentary = await host.in_lane(Duty.REMOVE, momentary_names(host.folder))

@@ -136,11 +136,11 @@ class LogDriver:
     async def look(self) -> None:
         """Look at the claims. Raises FolderError."""
         host, member = self._host, self.state.member
-        sighting = await host.in_lane(Duty.WATCH, _look(host.folder, member.epoch))
+        sighting = await host.in_lane(Duty.WATCH, _look(host.folder, self.state.witness().claim))
         if sighting is None or self.tenure.rolling or sighting.claim.epoch < member.epoch:
             return
         claim = sighting.claim
-        self.do(member.see(host.now, claim, sighting.unserved))
+        self.do(member.see(host.awake, claim, sighting.unserved))
         if claim.epoch != member.epoch or member.role is not Role.BACKUP:
             return
         if sighting.unserved == 0:
@@ -149,7 +149,7 @@ class LogDriver:
             return
         member.detector.gave_up(claim.epoch)
         if sighting.seal.planned and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
-            conclusion = member.detector.handed_over(host.now)
+            conclusion = member.detector.handed_over(host.awake)
             self.do([conclusion] if conclusion else [])
 
     def tick(self, *, others_connected: bool, blind: bool, damage: str = "", twin: str = "") -> None:
@@ -162,7 +162,13 @@ class LogDriver:
         member.blind, member.damage = blind, damage
         member.twin = twin
         if not host.leaving and not host.displaced:
-            self.do(member.tick(host.now, host.runtime.nonce(), others_connected=others_connected))
+            effects = member.tick(
+                host.awake,
+                host.runtime.nonce(),
+                others_connected=others_connected,
+                paused=host.own_time.lost,
+            )
+            self.do(effects)
         self._note_conditions()
         if self._conditions != (conditions := (member.role, member.verdict, self.book.open)):
             self._conditions = conditions
@@ -206,7 +212,7 @@ class LogDriver:
     def _hold_on_to(self, claim: Claim) -> None:
         """Notice at once when the main's process dies."""
         detector, host = self.state.member.detector, self._host
-        host.keep(self._ways.hold(claim, lambda: detector.closed(host.now, claim.epoch)))
+        host.keep(self._ways.hold(claim, lambda: detector.closed(host.awake, claim.epoch)))
 
     def _claim(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -244,7 +250,7 @@ class LogDriver:
             state.member.unasked = error
             _log.warning("the takeover could not be asked for: %s", error)
         if state.member.epoch == conclusion.epoch:
-            state.member.detector.fruitless(host.now)
+            state.member.detector.fruitless(host.awake)
 
     async def _rehearse(self, claim: Claim) -> None:
         """Make sure that what stopped the last takeover does not stop the next one, too. Raises FolderError.
@@ -294,7 +300,9 @@ class LogDriver:
 
     def _news(self, state: MainState, **more: Any) -> LogNews:
         sequence = self.state.standing.sequence
-        return LogNews(log=self.state.id, epoch=self.state.member.epoch, state=state, sequence=sequence, **more)
+        paused = round(self._host.own_time.longest_pause, 3)
+        epoch = self.state.member.epoch
+        return LogNews(log=self.state.id, epoch=epoch, state=state, sequence=sequence, paused=paused, **more)
 
     def shown(self) -> LogPresence:
         """Return this log's part of the presence block."""
@@ -302,7 +310,7 @@ class LogDriver:
         links: tuple[Link, ...] = ()
         if member.role is Role.BACKUP and member.claim is not None:
             way = _LINK_STATES.get(member.detector.verdict, LinkState.UNKNOWN)
-            since = round(host.now - member.detector.verdict_since, 3)
+            since = round(host.awake - member.detector.verdict_since, 3)
             links = (Link(member.claim.member, host.settings.member, way, since),)
         return LogPresence(
             log=self.state.id,
@@ -313,6 +321,7 @@ class LogDriver:
             lag_bytes=0 if service else standing.lag_bytes,
             keys=standing.keys,
             links=links,
+            witness=self.state.witness(),
         )
 
 

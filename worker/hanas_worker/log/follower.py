@@ -60,6 +60,8 @@ class Follower:
         try:
             step = await self._reader.run(lambda reader: reader.step(committed), self._host.timing.folder_timeout)
             state.replica.take(step)
+            if step.batches:  # the followed epoch has passed its first check
+                state.read_to = step.applied
         except (FolderError, asyncio.CancelledError):
             state.followed_epoch = 0
             raise

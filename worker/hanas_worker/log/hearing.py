@@ -40,11 +40,12 @@ class Hearing:
         elif member.role is Role.BACKUP:
             self._note_conditions()  # a condition that ends here counts even if it began after the last tick
             member.detector.heard(
-                self._host.now,
+                self._host.awake,
                 news.epoch,
                 incarnation,
                 stalled_for=news.stalled_for,
                 hung_for=news.hung_for,
+                paused=news.paused,
                 full=news.full,
                 progress=news.progress,
             )
@@ -57,7 +58,7 @@ class Hearing:
 
     def answered(self, epoch: int) -> None:
         """Process a member's answer to one's own news: the highest epoch that it knows."""
-        self._state.member.reached(self._host.now)
+        self._state.member.reached(self._host.awake)
         if epoch > self._state.member.epoch:
             self._look_soon()
 

@@ -22,6 +22,8 @@ class LogNews(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     age of the oldest read that waits for its check, and the time since it last read its mailbox."""
     hung_for: float = 0.0
     """How long no call on the folder has come back to the main, seconds."""
+    paused: float = 0.0
+    """The longest pause of the sender's process within the last `PAUSES_WITHIN` seconds."""
     full: bool = False
     progress: str | None = None
     """How far a takeover is."""

@@ -5,9 +5,11 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from hanas_core.log.positions import Position
+from hanas_core.log.positions import NOWHERE, Position
+from hanas_core.members import witness
 from hanas_core.members.documents import LOG
 from hanas_core.members.member import Member
+from hanas_core.members.witness import Witness
 from hanas_core.state.index import Index
 from hanas_core.state.replica import Replica, Standing
 from hanas_serving.lanes import Hung
@@ -39,6 +41,10 @@ class LogState:
         """The last epoch with a manifest: its main serves, also while the folder fails here."""
         self.committed: Position | None = None
         """The commit position of the last keep-alive."""
+        self.read_to = NOWHERE
+        """Up to where this worker has read, as a backup, or written, as a main, what was committed in an epoch that
+        passed its first check. What a takeover read may be of one that the file server can still forget."""
+        self._witness = Witness(host.folder_id)
         self.concluded = (0, 0.0)
         """The last epoch whose main this worker concluded to have failed, and when."""
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
@@ -53,6 +59,13 @@ class LogState:
     def standing(self) -> Standing:
         """What others are told of the replica; while it is lent, what was last known of it."""
         return self._lent or self.replica.standing
+
+    def witness(self) -> Witness:
+        """Return what this worker knows for certain, by itself or from others; it never grows less."""
+        host, service = self.host, self.service
+        own = Witness(host.folder_id, self.member.epoch, self.read_to if service is None else service.applied)
+        self._witness = witness.together(host.folder_id, (self._witness, own, *host.peers.witnesses(self.id)))
+        return self._witness
 
     async def lend(self, procedure: Callable[[Replica], Coroutine[Any, Any, T]], timeout: float) -> T:
         """Run ``procedure`` on the replica in the lane of the log; needs `replica_lock`. Raises as `Lane.run` does.

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from hanas_core.epochs import takeover
@@ -11,12 +11,13 @@ from hanas_core.log import seals, segments
 from hanas_core.log.claimfile import Claim, Seal, Why
 from hanas_core.log.claims import claim_epoch
 from hanas_core.log.manifests import Cut, Manifest
+from hanas_core.log.positions import Position
 from hanas_core.members.roles import Role
 from hanas_core.state.replica import Replica
 from hanas_core.upkeep import compaction
 from hanas_core.upkeep.compaction import Plan
 from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
-from hanas_core.volume.folder import NOTHING, Room
+from hanas_core.volume.folder import NOTHING, Folder, Room
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.pace import Pace
 from hanas_worker.log.service import Service
@@ -76,11 +77,11 @@ class Tenure:
                 promotion = await state.lend(lambda replica: self._promote(claim, spare, replica), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             _log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
-            state.member.failed(host.now, claim.epoch, None if isinstance(error, Sealed) else error)
+            state.member.failed(host.awake, claim.epoch, None if isinstance(error, Sealed) else error)
             await self._seal(claim.epoch)
             await self.discard(spare)
             return
-        if not state.member.promoted(host.now, claim.epoch):
+        if not state.member.promoted(host.awake, claim.epoch):
             await self._seal(claim.epoch)
             return
         state.service = Service(
@@ -93,7 +94,7 @@ class Tenure:
             on_room_needed=state.wakers[Duty.PREPARE].set,
         )
         host.wakers[Duty.PRESENCE].set()
-        state.wakers[Duty.PREPARE].set()
+        # Space for the next segment is prepared after the first commit: it would only hold that up.
         host.spawn(self._clear_up(promotion.manifest))
         took = host.now - started
         _log.info("serving epoch %d with %d keys, %.3f s after the claim", claim.epoch, len(state.replica.index), took)
@@ -107,18 +108,24 @@ class Tenure:
             replica,
             spare=spare,
             segment_bytes=host.settings.segment_bytes,
-            commit_position=state.committed,
+            commit_position=self._committed(claim.epoch),
             clock=lambda: host.now,
             progress=self._note,
             claiming=host.now - concluded_at if epoch and epoch == claim.follows else 0.0,
         )
+
+    def _committed(self, epoch: int) -> Position | None:
+        """Return up to where the log below ``epoch`` is known to be committed, by keep-alives and by all members."""
+        known = self._state.committed, self._state.witness().committed
+        return max((position for position in known if position is not None and position.epoch < epoch), default=None)
 
     async def rehearse(self, claim: Claim) -> None:
         """Find out whether a takeover that follows ``claim`` would get to its manifest. Raises FolderError if not."""
         state, host = self._state, self._host
         if not self._spares:
             raise NoSpace("no segment is prepared for the next epoch")
-        procedure = takeover.rehearse(host.folder, claim.epoch, state.standing.applied, state.committed)
+        committed = self._committed(claim.epoch + 1)
+        procedure = takeover.rehearse(host.folder, claim.epoch, state.standing.applied, committed)
         await host.in_lane(Duty.REHEARSE, procedure, _REPLAY_TIMEOUT)
 
     async def spare_on_full_volume(self) -> str:
@@ -174,7 +181,7 @@ class Tenure:
         try:
             await self.make_room(claim.epoch)
             if await service.roll(begin):
-                state.member.rolled(host.now, claim)
+                state.member.rolled(host.awake, claim)
                 host.wakers[Duty.PRESENCE].set()
                 state.wakers[Duty.PREPARE].set()
                 return True
@@ -196,7 +203,9 @@ class Tenure:
 
     def _ended(self, service: Service, why: str) -> None:
         state, host = self._state, self._host
-        _log.warning("epoch %d ended here: %s", service.epoch, why)
+        pause = host.own_time.longest_pause
+        paused = f"; this process was paused for {pause:.3f} s shortly before" if pause else ""
+        _log.warning("epoch %d ended here: %s%s", service.epoch, why, paused)
         state.service = None
         spare = service.log.spare
         if spare is not None and service.idle:
@@ -204,11 +213,12 @@ class Tenure:
         elif spare is not None:  # a commit that was given up on may still begin it
             host.spawn(self.discard(spare))
         state.replica.continue_from(service.applied)
+        state.read_to = service.applied
         if service.batches:
             state.member.fruited()
         elif service.barren:
             state.member.withered(why)
-        state.member.ended(host.now, service.epoch, 0)
+        state.member.ended(host.awake, service.epoch, 0)
         if not self._planned:
             host.spawn(self._seal(service.epoch))
         state.wakers[Duty.WATCH].set()
@@ -350,8 +360,7 @@ class Tenure:
             return
         self._room_made_for = epoch
         given, self._reserves = self._reserves[:_RESERVE_FILES], self._reserves[_RESERVE_FILES:]
-        for name in given:
-            await self.discard(name)
+        await self.discard(*given)
 
     def _add_spare(self, name: str) -> None:
         self._spares.append(name)
@@ -373,10 +382,10 @@ class Tenure:
         for name in await host.in_lane(Duty.REMOVE, compaction.removable(host.folder, manifest)):
             await host.in_lane(Duty.REMOVE, host.folder.remove(name))
 
-    async def discard(self, spare: str) -> None:
-        """Remove prepared space that nobody will use."""
+    async def discard(self, *spares: str) -> None:
+        """Remove prepared space that nobody will use, in one call: the service of a new main may wait for it."""
         with contextlib.suppress(FolderError):
-            await self._host.in_lane(Duty.REMOVE, self._host.folder.remove(spare))
+            await self._host.in_lane(Duty.REMOVE, _remove(self._host.folder, spares))
 
     @property
     def _for_others(self) -> Room:
@@ -400,3 +409,9 @@ class Tenure:
         if size == host.settings.segment_bytes:
             self._pace.prepared(host.now - began)
         return name
+
+
+async def _remove(folder: Folder, names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(FolderError):  # one that cannot be removed keeps no other
+            await folder.remove(name)

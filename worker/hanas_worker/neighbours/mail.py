@@ -1,6 +1,7 @@
 """The mailboxes: answers to probes as a main, probes as a backup, and the presence of the others."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from hanas_core.members.detector import StartProbe
@@ -49,6 +50,8 @@ class Mail:
         self._by_log: dict[int, LogAnswers] = {}
         """The answers in this worker's block, as the main of each log."""
         self._read_at = host.awake
+        self._looked_at = -math.inf
+        """When the last look began."""
         self.read = asyncio.Event()
         """Set each time the mail was read."""
 
@@ -63,16 +66,22 @@ class Mail:
         self._probe_boxes.forget()
 
     async def exchange(self) -> None:
-        """Read the mail; answer the probes, or read the answers to one's own. Raises FolderError."""
-        host, since = self._host, self._host.now
+        """Read the mail; answer the probes, or read the answers to one's own. Raises FolderError.
+
+        A worker that does neither reads it only every `watch_interval`: each look costs the volume and the processor.
+        """
+        host, since = self._host, self._host.awake
         serving = [(log.id, log.service) for log in self._logs if log.service is not None]
         asking = [log for log in self._logs if log.member.role is Role.BACKUP and log.member.detector.probe is not None]
+        if not (serving or asking) and since - self._looked_at < host.timing.watch_interval:
+            return
+        self._looked_at = since
         registrations, presence, probes, answers = await self._desk.run(
             lambda desk: _read(desk, probes=bool(serving or asking), answers=bool(asking)), host.timing.folder_timeout
         )
         self._read_at = host.awake
         self.read.set()
-        host.peers.update(host.now, registrations, presence)
+        host.peers.update(host.awake, registrations, presence)
         for log in self._logs:
             self._see_who_is_back(log)
         if serving:
@@ -93,7 +102,7 @@ class Mail:
 
     async def probe(self, log: LogState, start: StartProbe) -> None:
         """Write a probe, try one's own canary at once, and tell the detector."""
-        host = self._host
+        host, began = self._host, self._host.now
         self._probes[log.id] = LogProbe(start.nonce, start.epoch, log.id)
         probe = Probe(host.settings.member, host.incarnation, tuple(self._probes.values()))
         try:
@@ -104,7 +113,7 @@ class Mail:
             ok = False
         else:
             host.recovered(Duty.PROBE)
-        log.member.detector.canary(host.now, start.nonce, ok=ok)
+        log.member.detector.canary(host.awake, start.nonce, ok=ok, took=host.now - began)
 
     def _stands(self, log: LogState, probes: list[Probe | None]) -> bool:
         """Return whether one's own probe can be seen: nobody answers one that another process has written over."""
@@ -127,7 +136,7 @@ class Mail:
         content = None
         if block is not None and written is not None and (answer := written.answers.get(host.slot)) is not None:
             content = (answer.nonce, written.epoch, block.incarnation, answer.full)
-        log.member.detector.looked(host.now, since, content)
+        log.member.detector.looked(host.awake, since, content)
 
     async def _answer(self, serving: list[tuple[int, Service]], probes: list[Probe | None]) -> None:
         """Answer each new probe."""

@@ -105,6 +105,7 @@ class Places:
 
     async def _own_block(self) -> Presence | None:
         registrations, presences = await self._look()
+        self._host.peers.find(presences)
         member = self._host.settings.member
         return next(
             (block for owner, block in zip(registrations, presences, strict=True) if owner.member == member), None

@@ -89,4 +89,4 @@ class OwnPresence:
         )
         if await self._overseers.report(report):
             for log in self._logs:
-                log.state.member.reached(host.now)
+                log.state.member.reached(host.awake)

@@ -121,7 +121,7 @@ def _log(driver: LogDriver, *, left: bool) -> LogStatus:
         main=None if member.claim is None else member.claim.member,
         main_url=driver.main_url if service is None else host.settings.advertise_url,
         verdict=facts.verdict,
-        verdict_for_seconds=0.0 if service is not None else round(host.now - member.detector.verdict_since, 3),
+        verdict_for_seconds=0.0 if service is not None else round(host.awake - member.detector.verdict_since, 3),
         links=facts.links,
         committed=facts.applied,
         lag_bytes=facts.lag_bytes,
