@@ -94,8 +94,9 @@ async def run(
         if time.monotonic() > until:
             break
         world.clients.next_keys()
-        main = await settle(world)
+        await settle(world)
         await world.clients.more(5)
+        main = await settle(world)  # again: it may have changed meanwhile on a machine that pauses
         backups = [name for name in world.names if name != main]
         chance.shuffle(backups)
         highest = await _highest(world)

@@ -50,7 +50,7 @@ def summary(
         "wrong": sum(not played.correct and not played.excused for played in rounds),
         "late": sum(played.late and not played.excused for played in rounds),
         "excused": sum((played.late or not played.correct) and played.excused for played in rounds),
-        "deaf": sum(bool(played.deaf) for played in rounds),
+        "deaf": sum(bool(played.deaf) and not played.excused for played in rounds),
         "false takeovers": false,
         "lost writes": len(verdict.lost),
         "operations": verdict.operations,

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from hanas_operator import kinds, main_label, names
 from hanas_operator.api import Api, ApiError, Resource
@@ -18,6 +19,17 @@ from hanas_operator.view import ClusterView
 MOST_TRIES, RETRY_SECONDS = 5, 0.2
 """Of labelling a new main at once: of several API servers, one may be lost with the same node."""
 _log = logging.getLogger(__name__)
+
+
+class Followed(NamedTuple):
+    """A cluster as it was when its main was labelled."""
+
+    pods: list[Resource]
+    refusals: list[Obstacle]
+    """The labels that were refused."""
+    view: ClusterView | None
+    trouble: str
+    """Why there is no event stream; empty while one is open."""
 
 
 class Followers:
@@ -43,11 +55,12 @@ class Followers:
         follower = self._running[key][0]
         return follower.view, follower.trouble
 
-    async def attend(self, key: Key) -> tuple[list[Resource], list[Obstacle]]:
-        """Follow a cluster and keep the label of its main. Return its pods, and the labels that were refused."""
+    async def attend(self, key: Key) -> Followed:
+        """Follow a cluster and keep the label of its main."""
         pods = await main_label.read(self._api, key)
         self.follow(key, pods)
-        return await main_label.keep(self._api, key, pods, self.latest(key)[0])
+        view, trouble = self.latest(key)
+        return Followed(*await main_label.keep(self._api, key, pods, view), view, trouble)
 
     def follow(self, key: Key, pods: list[Resource]) -> None:
         """Follow a cluster, which has these pods."""

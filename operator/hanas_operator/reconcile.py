@@ -8,10 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
-from msgspec import UNSET
 
 from hanas_operator import (
-    addresses,
     alerts,
     children,
     claims,
@@ -23,6 +21,7 @@ from hanas_operator import (
     obstacles,
     pods,
     progress,
+    report,
     rollout,
     storage,
 )
@@ -33,7 +32,7 @@ from hanas_operator.children import Children
 from hanas_operator.conditions import World
 from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.failures import Evaluation
-from hanas_operator.followers import Followers
+from hanas_operator.followers import Followed, Followers
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import cluster, policies, secret, workloads
 from hanas_operator.objects.owner import Owner
@@ -41,14 +40,13 @@ from hanas_operator.obstacles import Obstacle
 from hanas_operator.plain import plain
 from hanas_operator.queue import Key
 from hanas_operator.recorder import Recorder
+from hanas_operator.report import RESYNC_SECONDS, UNSETTLED_SECONDS
 from hanas_operator.rollout import Rollouts
 from hanas_operator.spec import HANasSpec, SecretKey
-from hanas_operator.status import ConditionType, HANasStatus, Reason
+from hanas_operator.status import HANasStatus, Reason
 from hanas_operator.territory import Territory, refusal
 from hanas_operator.view import ClusterView
 
-RESYNC_SECONDS, UNSETTLED_SECONDS = 60.0, 5.0
-"""The time between two reconciles without a change, and the time while the cluster is not in its desired state."""
 FORMER_PODS = Obstacle("FormerPods", "pods of a deleted HANas of this name are still there; those of this one wait")
 
 
@@ -106,9 +104,9 @@ class Reconciler:
         if self._uids.setdefault(key, hanas["metadata"]["uid"]) != hanas["metadata"]["uid"]:
             self._forget(key)  # what is known is about a deleted HANas of this name
         # First of all, also if nothing else succeeds: clients depend on the label.
-        present, refusals = await self._followers.attend(key)
+        followed = await self._followers.attend(key)
         if not self._leads():
-            return RESYNC_SECONDS if not refusals else UNSETTLED_SECONDS
+            return UNSETTLED_SECONDS if followed.refusals else RESYNC_SECONDS
         if self._territory is not None and (other := await self._territory.other(key[0])):
             await self._recorder.tell(hanas, refusal(key[0], other, self._territory.identity))
             return UNSETTLED_SECONDS
@@ -120,7 +118,7 @@ class Reconciler:
             invalid = conditions.invalid(str(error), hanas["metadata"]["generation"], now, before.conditions)
             await self._write(hanas, before, msgspec.structs.replace(before, conditions=invalid), None)
             return RESYNC_SECONDS
-        return await self._valid(hanas, spec, before, now, present, refusals)
+        return await self._valid(hanas, spec, before, now, followed)
 
     def _forget(self, key: Key) -> None:
         """Forget a deleted cluster."""
@@ -131,13 +129,7 @@ class Reconciler:
         self._rollouts.end(key)
 
     async def _valid(
-        self,
-        hanas: Resource,
-        spec: HANasSpec,
-        before: HANasStatus,
-        now: datetime,
-        present: list[Resource],
-        refusals: list[Obstacle],
+        self, hanas: Resource, spec: HANasSpec, before: HANasStatus, now: datetime, followed: Followed
     ) -> float:
         key = names.metadata(hanas)
         owner = Owner(
@@ -149,13 +141,15 @@ class Reconciler:
             operator_namespace=self._home,
             created=hanas["metadata"]["creationTimestamp"],
         )
-        existing = await children.read(self._api, owner, present)
+        existing = await children.read(self._api, owner, followed.pods)
         if existing.has_former:
             self._followers.forget(key)  # their overseers tell of another folder, perhaps
         paused = hanas["metadata"].get("annotations", {}).get(names.PAUSED, "false") != "false"
         choice = await self._rollouts.choose(owner, existing, before, paused=paused)
-        view, view_trouble = self._followers.latest(key)
-        folder_id = before.folder_id or _recorded_folder(existing, owner) or ("" if view is None else view.folder_id)
+        view = None if existing.has_former else followed.view
+        folder_id = (
+            before.folder_id or report.recorded_folder(existing, owner) or ("" if view is None else view.folder_id)
+        )
         own_claim = existing.get(kinds.CLAIM, owner.claim)
         owner = msgspec.structs.replace(
             owner, image=choice.image, folder_id=folder_id, claim_size=storage.size(owner, own_claim)
@@ -175,12 +169,12 @@ class Reconciler:
             owner=owner,
             generation=hanas["metadata"]["generation"],
             paused=paused,
-            updated=progress.finding(owner, paused, problems, *_workloads(owner, existing), choice.held),
+            updated=progress.finding(owner, paused, problems, *report.workloads(owner, existing), choice.held),
             storage=storage.of_folder(volume, folder_id, view, open_alerts, pods.troubles(existing.pods)),
-            problems=(*refusals, *problems),
+            problems=(*followed.refusals, *problems),
             pods=tuple(existing.pods),
             view=view,
-            view_trouble=view_trouble,
+            view_trouble=followed.trouble,
             failures=evaluation.statuses,
             alerts=open_alerts,
             now=now,
@@ -188,11 +182,11 @@ class Reconciler:
         if not paused:
             observed = failures.observe(evaluation, spec.link_failures, owner.members, view)
             world = msgspec.structs.replace(world, failures=observed)
-        status = describe(world, existing, before)
+        status = report.describe(world, existing, before)
         await self._write(hanas, before, status, view)
-        if _is_settled(status):
+        if report.is_settled(status):
             self._rollouts.end(key)
-        return _again(world, evaluation, status)
+        return report.again(world, evaluation, status)
 
     async def _heal(
         self, owner: Owner, existing: Children, before: HANasStatus, now: datetime
@@ -274,60 +268,3 @@ class Reconciler:
         meta = {field: hanas["metadata"][field] for field in ("name", "namespace", "uid")}
         manifest = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "status": content}
         await self._api.apply(kinds.HANAS, manifest, "status")
-
-
-def describe(world: World, existing: Children, before: HANasStatus) -> HANasStatus:
-    """Return the status."""
-    owner, view = world.owner, world.view
-    workers, overseers = (workload or {} for workload in _workloads(owner, existing))
-    epoch = before.epoch if view is None else max(view.epoch, before.epoch)
-    main = before.main if view is None or view.main is None else view.main.member
-    return HANasStatus(
-        observed_generation=world.generation,
-        main=main,
-        epoch=epoch,
-        workers=workers.get("status", {}).get("replicas", 0),
-        ready_workers=workers.get("status", {}).get("readyReplicas", 0),
-        updated_workers=workers.get("status", {}).get("updatedReplicas", 0),
-        ready_overseers=overseers.get("status", {}).get("readyReplicas", 0),
-        selector=names.selected(names.selector(owner.name, names.WORKER)),
-        folder_id=owner.folder_id,
-        claim=owner.claim,
-        claim_size=storage.sure_size(existing.get(kinds.CLAIM, owner.claim)) or UNSET,
-        image=before.image if world.paused else progress.image(workers) or before.image,
-        addresses=addresses.of(owner, existing),
-        alerts=world.alerts,
-        link_failures=world.failures,
-        conditions=conditions.all_of(world, before.conditions),
-    )
-
-
-def _workloads(owner: Owner, existing: Children) -> tuple[Resource | None, Resource | None]:
-    """Return the StatefulSet of the workers and the Deployment of the overseers."""
-    return (
-        existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)),
-        existing.get(kinds.DEPLOYMENT, names.of(owner.name, names.OVERSEER)),
-    )
-
-
-def _recorded_folder(existing: Children, owner: Owner) -> str:
-    recorded = existing.get(kinds.CONFIG_MAP, names.of(owner.name, names.FOLDER)) or {}
-    return str(recorded.get("data", {}).get("folderId", ""))
-
-
-def _is_settled(status: HANasStatus) -> bool:
-    """Return whether the main serves, and all pods are updated."""
-    states = {condition.type: condition.status for condition in status.conditions}
-    return states[ConditionType.READY] == states[ConditionType.UPDATED] == "True"
-
-
-def _again(world: World, evaluation: Evaluation, status: HANasStatus) -> float:
-    """Return the seconds until the next reconcile."""
-    states = {condition.type: condition.status for condition in status.conditions}
-    settled = {ConditionType.READY: "True", ConditionType.DEGRADED: "False", ConditionType.STORAGE_READY: "True"}
-    settled[ConditionType.UPDATED] = "True"
-    waits = evaluation.cuts or world.updated[1] == progress.AWAITS_TURN
-    wait = RESYNC_SECONDS if not waits and settled.items() <= states.items() else UNSETTLED_SECONDS
-    if evaluation.next_change is not None:
-        wait = min(wait, max(0.0, (evaluation.next_change - world.now).total_seconds()))
-    return wait

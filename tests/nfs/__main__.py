@@ -79,6 +79,7 @@ def _boot(given: argparse.Namespace, version: str) -> bool:
     ]
     inside = [sys.executable, "-m", "tests.nfs", "--reports", "/out", "--parts", *given.parts, "--tests", *given.tests]
     inside += [f"--faults={given.faults}", "--preset", given.preset, "--slowness", str(given.slowness)]
+    inside += ["--short"] if given.short else []
     variables = {
         "HANAS_NFS_MOUNTS": ":".join(f"/mnt/hanas-{mount}" for mount in range(_MOUNTS)),
         "HANAS_NFS_FAULT": "nfs-fault",

@@ -48,13 +48,17 @@ SHORT_FAULTS = " ".join(
 )
 SHORT_TESTS = tuple(
     f"tests/integration/test_{name}.py"
-    for name in ("by_hand", "cold_starts", "fence", "forget", "hand_over", "links", "restarts", "segments", "takeover")
+    for name in ("by_hand", "cold_starts", "hand_over", "links", "restarts", "takeover")
 )
 """Those in which the folder matters most."""
 
 
 def _folder(given: argparse.Namespace) -> Sequence[str]:
-    return *_PYTEST, f"--timeout={_TEST_SECONDS * given.slowness}", "tests/nfs"
+    return (
+        *_PYTEST,
+        f"--timeout={_TEST_SECONDS * given.slowness}",
+        "tests/nfs/test_commands.py" if given.short else "tests/nfs",
+    )
 
 
 def _integration(given: argparse.Namespace) -> Sequence[str]:

@@ -180,6 +180,14 @@ class PosixFolder:
         except FileNotFoundError:
             if self.coherent or not _is_there(path, self.path):
                 raise
+        except (
+            OSError
+        ) as error:  # NFS: of a file that was removed elsewhere, or of the directory itself, or of the mount
+            if self.coherent or error.errno != errno.ESTALE:
+                raise
+            self._touch(path.parent)
+            with _translated(name, _HANDLE_ERRORS):
+                return _open_regular(path, name, flags)
         return _open_regular(path, name, flags)
 
     async def create(self, name: str, content: bytes) -> None:
@@ -272,10 +280,13 @@ class PosixFolder:
         """Make and remove a file in ``directory``; a coherent file system needs none of it."""
         if self.coherent:
             return
-        probe = self.path / directory / f".refresh-{self.nonce()}"
         with _translated(directory):
-            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _PRIVATE))
-            probe.unlink(missing_ok=True)
+            self._touch(self.path / directory)
+
+    def _touch(self, directory: Path) -> None:
+        probe = directory / f".refresh-{self.nonce()}"
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _PRIVATE))
+        probe.unlink(missing_ok=True)
 
     async def make_directory(self, directory: str) -> None:
         """Make ``directory`` unless it is there."""
@@ -318,7 +329,12 @@ def _open_regular(path: Path, name: str, flags: int) -> int:
         if error.errno in _NO_FILE:
             raise Corruption(_no_file(name)) from None
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    if not regular:
         os.close(descriptor)
         raise Corruption(_no_file(name))
     return descriptor

@@ -356,6 +356,27 @@ def test_a_stale_handle_of_a_file_says_that_it_was_removed_and_one_of_a_name_say
             PosixFile(os.dup(reader._descriptor), "a", reader._closer, direct_reads=False)
 
 
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_removed_file_whose_name_its_client_still_shows_is_missing(
+    direct: PosixFolder, monkeypatch: pytest.MonkeyPatch, forgets: bool
+) -> None:
+    """Linux opens a file that it has open without asking the server, which says only then that it is gone."""
+    run(direct.create("a", b"1"))
+
+    def stale(descriptor: int) -> os.stat_result:
+        if forgets:
+            (direct.path / "a").unlink(missing_ok=True)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", stale)
+        with pytest.raises(Missing, match="a: No such file" if forgets else "a: Stale file handle"):
+            run(direct.open("a", "read"))
+    assert len(os.listdir("/proc/self/fd")) == before, "what was opened is closed"
+    assert os.listdir(direct.path) == ([] if forgets else ["a"])
+
+
 def statfs(magic: int, result: int = 0) -> SimpleNamespace:
     def answer(_: bytes, buffer: Any) -> int:
         ctypes.c_uint32.from_buffer(buffer).value = magic
