@@ -49,6 +49,7 @@ def workloads(owner: Owner, existing: Children) -> tuple[Resource | None, Resour
 
 
 def recorded_folder(existing: Children, owner: Owner) -> str:
+    """Return the id of the folder in the ConfigMap, empty if there is none."""
     recorded = existing.get(kinds.CONFIG_MAP, names.of(owner.name, names.FOLDER)) or {}
     return str(recorded.get("data", {}).get("folderId", ""))
 
