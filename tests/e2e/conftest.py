@@ -114,7 +114,7 @@ def common(cluster: Cluster) -> dict[str, Any]:
         storage["storageClassName"] = cluster.storage_class
     # Patient timings: on a busy machine the fast ones can take a slow main for a dead one.
     # Not only pods of the namespace: the tests ask overseers through the API server.
-    clients = [{"ipBlock": {"cidr": "0.0.0.0/0"}}]
+    clients: list[dict[str, Any]] = [{"podSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0"}}]
     return {"clients": clients, "workers": 3, "preset": "cloud", "storage": storage, "reclaim": "Delete"}
 
 
