@@ -94,6 +94,9 @@ def _present(owner: Owner, existing: Children) -> list[Resource]:
 
 
 def _is_updating(hanas: Resource) -> bool:
+    """Return whether a HANas that follows operators is being updated."""
+    if (hanas.get("spec") or {}).get("updatePolicy") != UpdatePolicy.AUTOMATIC:
+        return False
     conditions = hanas.get("status", {}).get("conditions", [])
     return any(one["type"] == ConditionType.UPDATED and one["reason"] == progress.UPDATING for one in conditions)
 
