@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from hanas_core import release
-from hanas_operator import kinds, names, progress
+from hanas_operator import drift, kinds, names, progress
 from hanas_operator.api import Api, Resource
 from hanas_operator.children import Children
 from hanas_operator.objects.owner import Manifest, Owner, stamped
@@ -64,7 +64,9 @@ class Rollouts:
         versions = {workload["metadata"].get("annotations", {}).get(names.RENDERED_BY) for workload in present}
         if (named or in_use == self._image or not self._image) and versions <= {release.installed()}:
             return Choice(named or in_use)
-        if automatic and await self._take_turn(key):
+        # One that has begun goes on, also if the operator that began it could not write the status.
+        begun = any(progress.image(workload) == self._image != in_use for workload in present)
+        if automatic and (begun or await self._take_turn(key)):
             return Choice(named or self._image)
         return Choice(named or in_use, progress.AWAITS_TURN if automatic else progress.HELD)
 
@@ -113,7 +115,17 @@ def dressed(owner: Owner, existing: Children, manifest: Manifest, *, held: bool)
         if annotations.get(names.INPUTS, inputs) == inputs and progress.image(actual) == owner.image:
             manifest = {**manifest, "spec": {**manifest["spec"], "template": actual["spec"]["template"]}}
             version = annotations.get(names.RENDERED_BY, "")
+            result = stamped(manifest, {names.INPUTS: inputs, names.RENDERED_BY: version})
+            return _unless_same(actual, result)
     return stamped(manifest, {names.INPUTS: inputs, names.RENDERED_BY: version})
+
+
+def _unless_same(actual: Resource, manifest: Manifest) -> Manifest:
+    """Return ``manifest``, with the hash that is there if nothing differs but that: then nothing is written."""
+    meta = manifest["metadata"]
+    there = actual["metadata"].get("annotations", {}).get(names.APPLIED, "")
+    same = {**manifest, "metadata": {**meta, "annotations": {**meta["annotations"], names.APPLIED: there}}}
+    return same if drift.contains(actual, same) else manifest
 
 
 def _inputs(owner: Owner) -> str:

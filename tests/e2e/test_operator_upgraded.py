@@ -15,6 +15,14 @@ def _pods(demo: HANas) -> dict[str, str]:
     return {pod["metadata"]["uid"]: pod["spec"]["containers"][0]["image"] for pod in pods}
 
 
+def _update(demo: HANas) -> tuple[str, str]:
+    """When the last update of its workers began, and when it was done."""
+    revisions = demo.kubectl.list("controllerrevisions", f"hanas.dev/cluster={demo.name}")
+    begin = max(revision["metadata"]["creationTimestamp"] for revision in revisions)
+    (updated,) = [each for each in demo.status["conditions"] if each["type"] == "Updated"]
+    return begin, updated["lastTransitionTime"]
+
+
 @pytest.mark.timeout(900)
 def test_pods_follow_only_where_they_are_to(cluster: Cluster, operator: Operator, hanas: Made) -> None:
     image, other = cluster.image("hanas"), f"{cluster.image('hanas')}-next"
@@ -23,12 +31,10 @@ def test_pods_follow_only_where_they_are_to(cluster: Cluster, operator: Operator
         hanas(name, workers=2, overseer={"replicas": 1}, updatePolicy="Automatic") for name in ("first", "second")
     ]
     before = _pods(stays)
-    together = []
 
     def have_followed() -> bool:
-        updating = [each.name for each in follow if each.condition("Updated")[1] == "Updating"]
-        together.append(len(updating))
-        return all(set(_pods(each).values()) == {other} for each in follow)
+        done = all(each.condition("Updated")[1] == "AllUpdated" for each in follow)
+        return done and all(set(_pods(each).values()) == {other} for each in follow)
 
     try:
         with clients(cluster, follow[0]) as running:
@@ -37,7 +43,8 @@ def test_pods_follow_only_where_they_are_to(cluster: Cluster, operator: Operator
             for each in (*follow, stays):
                 each.until_ready()
             running.until_acknowledged()
-        assert max(together) == 1, "one at a time"
+        (_, end), (begin, _) = sorted(_update(each) for each in follow)
+        assert end <= begin, "one at a time"
         assert _pods(stays) == before
         assert stays.status["image"] == image
         assert stays.condition("Updated")[:2] == ("True", "UpdateHeld")

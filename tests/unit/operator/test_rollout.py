@@ -38,9 +38,12 @@ async def test_a_new_operator_changes_no_pods(bench: Bench, monkeypatch: pytest.
     before = pods(bench)
     bench.upgrade("hanas:new", "9.9", monkeypatch)
     new_template(monkeypatch)
+    count = len(bench.server.writes())
     for _ in range(2):
         await bench.reconcile()
         assert pods(bench) == before
+    written = {call.resource for call in bench.server.writes()[count:]}
+    assert written == ({"hanases/status"} if annotated else {"hanases/status", "statefulsets", "deployments"})
     assert status(bench.server)["image"] == IMAGE
     assert condition(bench.server, "Updated")["reason"] == "UpdateHeld"
     count = len(bench.server.writes())
@@ -115,6 +118,21 @@ async def test_those_that_want_it_follow_one_after_the_other(bench: Bench, monke
     await bench.reconciler(OTHER)
     assert other()["containers"][0]["image"] == "hanas:new"
     bench.followers.forget(OTHER)
+
+
+async def test_an_update_whose_operator_was_lost_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.overseer.show(view())
+    await bench.start(updatePolicy="Automatic")
+    before = status(bench.server)
+    bench.upgrade("hanas:new", "9.9", monkeypatch)
+    await bench.reconcile()
+    # The pods were changed, and the status was not written any more; meanwhile another one took its turn.
+    bench.server.change(kinds.HANAS, *KEY, {"status": before})
+    bench.upgrade("hanas:new", "9.9", monkeypatch)
+    assert await bench.reconciler._rollouts._take_turn(OTHER)
+    await bench.reconcile()
+    assert images(bench) == {"hanas:new"}
+    assert status(bench.server)["image"] == "hanas:new"
 
 
 @pytest.mark.parametrize("end", ["deleted", "manual", "paused"])
