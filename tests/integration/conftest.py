@@ -6,6 +6,15 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.cluster import Cluster, running
+from tests.integration.waiting import SLOWNESS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give a test more time on a slow machine, as `--timeout` does where it names no time of its own."""
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        if marker is not None and SLOWNESS != 1:
+            item.add_marker(pytest.mark.timeout(marker.args[0] * SLOWNESS), append=False)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

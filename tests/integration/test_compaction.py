@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from hanas_lab.writers import Writers
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import eventually, within
+from tests.integration.waiting import SLOWNESS, eventually, within
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -20,7 +20,7 @@ SETTINGS = {
     "HANAS_VALUE_BYTES": str(MIB),
     "HANAS_COMPACT_BYTES": str(8 * MIB),
 }
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 60.0 * SLOWNESS
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

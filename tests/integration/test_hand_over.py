@@ -7,11 +7,9 @@ import pytest
 
 from hanas_lab.writers import Writers
 from tests.integration.cluster import Cluster
-from tests.integration.waiting import eventually, within
+from tests.integration.waiting import PATIENCE_SECONDS, eventually, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-PATIENCE_SECONDS = 25.0
 
 
 def terminate(cluster: Cluster, name: str) -> None:

@@ -5,12 +5,11 @@ import pytest
 from hanas_client.documents import Alert
 from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY, Cluster
-from tests.integration.waiting import eventually, within
+from tests.integration.waiting import PATIENCE_SECONDS, eventually, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LINK_FAILED = "LinkFailed"
-PATIENCE_SECONDS = 20.0
 
 
 async def link_states(cluster: Cluster) -> dict[tuple[str, str], str]:

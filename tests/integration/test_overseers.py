@@ -10,11 +10,9 @@ from hanas_lab import ports
 from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY, Cluster
 from tests.integration.programs import started
-from tests.integration.waiting import eventually, within
+from tests.integration.waiting import PATIENCE_SECONDS, eventually, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-PATIENCE_SECONDS = 25.0
 
 
 async def no_overseer(cluster: Cluster, name: str) -> bool:

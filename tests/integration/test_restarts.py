@@ -6,12 +6,10 @@ import pytest
 
 from hanas_lab.writers import Writers
 from tests.integration.cluster import running
-from tests.integration.waiting import within
+from tests.integration.waiting import PATIENCE_SECONDS, within
 
 # Many processes are started one after the other, which takes its time where others want the processor, too.
 pytestmark = pytest.mark.timeout(180)
-
-PATIENCE_SECONDS = 25.0
 
 
 async def test_a_cluster_that_was_stopped_and_started_again(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import pytest_asyncio
 from hanas_client import Refused
 from hanas_lab.writers import Writers
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import eventually, within
+from tests.integration.waiting import SLOWNESS, eventually, within
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 SEGMENT_BYTES = 2 << 20
 VALUE_BYTES = 512 << 10
 SIZES = [VALUE_BYTES, 1, 200_000, 4096, 300_001, 0]
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 40.0 * SLOWNESS
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

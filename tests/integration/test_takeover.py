@@ -7,11 +7,10 @@ import pytest
 
 from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY, Cluster
-from tests.integration.waiting import eventually, within
+from tests.integration.waiting import PATIENCE_SECONDS, eventually, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PATIENCE_SECONDS = 25.0
 LATE_WRITES = 8
 
 

@@ -541,6 +541,24 @@ MUTANTS = (
         story="found in use: repeated keep-alives of a dead main hide its death",
     ),
     Mutant(
+        "a pause of one's own is a silence of others",
+        "hanas_core.members.owntime:OwnTime.at",
+        _one("min(now - self._turned_at, self._most)", "now - self._turned_at"),
+        story="found in use: backups that are late in every turn replace a main that needs a while",
+    ),
+    Mutant(
+        "a slow folder gives the main no more time",
+        "hanas_core.members.detector:Detector._timeout",
+        _one("min(_STEPS * (probe.canary_took or 0.0), timing.folder_grace)", "0.0"),
+        story="found in use: on a slow volume nobody answers a probe in time",
+    ),
+    Mutant(
+        "what a main tells of its pauses is ignored",
+        "hanas_core.members.detector:Detector._timeout",
+        _one("min(self._main_paused, _PAUSE * timing.suspect_after)", "0.0"),
+        story="found in use: a main that pauses now and then is replaced each time",
+    ),
+    Mutant(
         "a takeover on a dead folder",
         "hanas_core.members.detector:Detector._judge",
         _one("if probe.canary_ok and looked:", "if looked:"),

@@ -19,6 +19,7 @@ from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host import host
 from hanas_worker.log.caretaker import Caretaker
+from tests.sim import pauses
 from tests.sim.attacker import Trick
 from tests.sim.disk import Directory, Disk, Inode, pages_of
 from tests.sim.explore import lose_all
@@ -155,12 +156,28 @@ def _remembered_before_it_is_durable(story: Story) -> None:
 
 
 def _found_in_a_cache_of_names(story: Story) -> None:
+    story.until(lambda: [worker.role for worker in story.workers.values()].count(Role.BACKUP) == 2)
     _, others = story.claimed_but_not_durable()
-    caught = [story.catch(worker, Place("sync_directory", "claims"), "before") for worker in others]
-    story.until(lambda: all(done() for done in caught))
+    caught: set[str] = set()
+    releasing = False
+
+    def catch(worker: Worker) -> None:
+        def strike(call: Call) -> bool:
+            del call
+            if not releasing:
+                caught.add(worker.name)
+                catch(worker)  # whichever of its duties comes next
+            return not releasing
+
+        story.ambushes.wait(worker, Place("sync_directory", "claims"), "before", strike)
+
+    for worker in others:
+        catch(worker)
+    story.until(lambda: len(caught) == len(others))
     temporary = story.disk.directories["tmp"]
     temporary.durable = dict(temporary.seen)  # the claim's file is still there, under its first name
     story.forget()
+    releasing = True
     for worker in others:
         worker.mount.release()
     story.witness.looks_ahead = True  # whether harm comes of it depends on who asks for the epoch next
@@ -763,6 +780,24 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "a main seals by name in the folder of another cluster",
+    ),
+    "found in use: backups that are late in every turn replace a main that needs a while": (
+        pauses.late_observers,
+        CALM,
+        GROWING,
+        "a pause of one's own is a silence of others",
+    ),
+    "found in use: on a slow volume nobody answers a probe in time": (
+        pauses.slow_folder,
+        CALM,
+        GROWING,
+        "a slow folder gives the main no more time",
+    ),
+    "found in use: a main that pauses now and then is replaced each time": (
+        pauses.main_pauses_again,
+        CALM,
+        GROWING,
+        "what a main tells of its pauses is ignored",
     ),
     "found in use: a file server forgets the end of the log, and all members start anew": (
         _end_of_the_log_is_forgotten,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from hanas_core.log.positions import Position
@@ -119,3 +120,26 @@ async def test_a_failure_that_ends_between_two_ticks_counts_as_one(main: Main) -
         assert driver.state.member.detector.verdict is Verdict.HEALTHY
         assert len(driver.book.open) == (failures == 3)
         driver.book.update(node.host.now, "", [])
+
+
+async def test_a_pause_of_this_process_does_not_age_what_others_sent_meanwhile(main: Main) -> None:
+    node = backup_of(main, main.folder.other())
+    host, echo = node.host, node.verifier.time
+    pauses = 0
+    while node.verifier.is_fresh(echo):
+        pauses += 1
+        host.own_time._turned_at -= 60.0
+        host.own_time.turn(host.now)
+    assert pauses * host.timing.keepalive_interval == pytest.approx(2 * host.timing.suspect_after, rel=0.3)
+
+
+async def test_a_main_tells_how_long_its_process_was_paused(main: Main) -> None:
+    node = backup_of(main, main.folder.other())
+    heard = keepalive(main.claim.incarnation)
+    news = msgspec.structs.replace(heard.logs[0], paused=0.125)
+    node.hear(msgspec.structs.replace(heard, logs=(news,)), True)
+    assert node.logs[LOG].state.member.detector._main_paused == 0.125
+    node.host.own_time._turned_at -= 60.0
+    node.host.own_time.turn(node.host.now)
+    told = node.logs[LOG]._news(MainState.SERVING)
+    assert told.paused == pytest.approx(60.0, abs=1.0)
