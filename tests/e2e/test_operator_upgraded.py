@@ -49,7 +49,7 @@ def test_pods_follow_only_where_they_are_to(cluster: Cluster, operator: Operator
         assert stays.status["image"] == image
         assert stays.condition("Updated")[:2] == ("True", "UpdateHeld")
         stays.apply(image=other)
+        stays.until("every pod runs the other image", lambda: set(_pods(stays).values()) == {other}, 300.0)
         stays.until_ready()
-        assert set(_pods(stays).values()) == {other}
     finally:
         operator.install()
