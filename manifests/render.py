@@ -60,7 +60,8 @@ def chart_files() -> dict[Path, str]:
     return {
         files / "crd-spec.yaml": text(crd.definition()["spec"]),
         files / "rules.yaml": text(rbac.rules()),
-        files / "cluster-rules.yaml": text(rbac.cluster_rules()),
+        files / "storage-class-rules.yaml": text(rbac.storage_class_rules()),
+        files / "node-rules.yaml": text(rbac.node_rules()),
     }
 
 

@@ -17,6 +17,9 @@ from hanas_operator.queue import ExpectedError
 
 Resource = dict[str, Any]
 TIMEOUT_SECONDS = 20.0
+CONNECT_SECONDS = 3.0
+HASTY_SECONDS = 3.0
+"""For calls that must not wait for a connection whose other end is lost: the next call makes another one."""
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 
@@ -43,9 +46,10 @@ class Leaving(ApiError):
 class Api:
     """Calls to the API server. Each raises ApiError."""
 
-    def __init__(self, client: ApiClient) -> None:
-        """Use ``client``, which stays the caller's to close."""
+    def __init__(self, client: ApiClient, patience: float = TIMEOUT_SECONDS) -> None:
+        """Use ``client``, which stays the caller's to close. ``patience``: how long a call may take, seconds."""
         self._client = client
+        self._timeout = aiohttp.ClientTimeout(total=patience, sock_connect=CONNECT_SECONDS)
 
     async def get(self, kind: ResourceKind, namespace: str | None, name: str) -> Resource | None:
         """Return an object, None if it does not exist."""
@@ -57,10 +61,21 @@ class Api:
             raise
 
     async def list(
-        self, kind: ResourceKind, namespace: str | None, labels: str = "", fields: str = "", limit: int = 0
+        self,
+        kind: ResourceKind,
+        namespace: str | None,
+        labels: str = "",
+        fields: str = "",
+        limit: int = 0,
+        *,
+        cached: bool = False,
     ) -> list[Resource]:
-        """Return the objects that match the selectors, at most ``limit`` (0: all)."""
+        """Return the objects that match the selectors, at most ``limit`` (0: all).
+
+        ``cached``: from the API server's watch cache, which costs it little and may lag behind a moment.
+        """
         query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(limit or "")}
+        query["resourceVersion"] = "0" if cached else ""
         answer = await self._call("GET", kind.path(namespace), {key: value for key, value in query.items() if value})
         items: list[Resource] = answer["items"]
         return items
@@ -87,10 +102,11 @@ class Api:
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._call("PATCH", kind.path(namespace, name), query, patch, _MERGE)
 
-    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> None:
-        """Delete the object with this ``uid``; do nothing if it does not exist."""
+    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str, *, force: bool = False) -> None:
+        """Delete the object with this ``uid``; do nothing if it does not exist. ``force``: wait for no kubelet."""
+        options: Resource = {"preconditions": {"uid": uid}, **({"gracePeriodSeconds": 0} if force else {})}
         try:
-            await self._call("DELETE", kind.path(namespace, name), body={"preconditions": {"uid": uid}})
+            await self._call("DELETE", kind.path(namespace, name), body=options)
         except ApiError as error:
             if error.status not in {404, 409}:
                 raise
@@ -128,9 +144,7 @@ class Api:
             auth_settings=["BearerToken"],
         )
         try:
-            answer = await self._client.call_api(
-                *request, _request_timeout=timeout or aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-            )
+            answer = await self._client.call_api(*request, _request_timeout=timeout or self._timeout)
             response: aiohttp.ClientResponse = answer.response
             async with response:
                 if response.status >= 400:

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from hanas_core.members.roles import LinkState
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import cuts, durations, failures, main_label, names, pods
 from hanas_operator.objects.owner import Owner
+from hanas_operator.obstacles import Obstacle
 from hanas_operator.spec import Preset
 from hanas_operator.status import (
     AlertStatus,
@@ -31,13 +32,6 @@ Finding = tuple[ConditionStatus, str, str]
 """Status, reason and message of a condition."""
 
 
-class Obstacle(Struct, frozen=True):
-    """A reason why an object differs from its desired state."""
-
-    reason: str
-    message: str
-
-
 class World(Struct, frozen=True, kw_only=True):
     """The observations of one reconcile."""
 
@@ -45,6 +39,8 @@ class World(Struct, frozen=True, kw_only=True):
     generation: int
     paused: bool
     storage: StorageFinding
+    updated: "Finding"
+    """Whether the change of this generation is made."""
     problems: tuple[Obstacle, ...]
     pods: tuple[dict[str, Any], ...]
     view: ClusterView | None
@@ -60,12 +56,23 @@ def all_of(world: World, before: Iterable[StatusCondition]) -> tuple[StatusCondi
     storage = world.storage
     findings: dict[ConditionType, Finding] = {
         ConditionType.READY: _ready(world),
+        ConditionType.UPDATED: world.updated,
         ConditionType.DEGRADED: _degraded(world),
         ConditionType.LINK_HEALTHY: _links(world),
         ConditionType.STORAGE_READY: (storage.status, storage.reason, storage.message),
         ConditionType.POLICY_ENFORCED: _policy(world, previous.get(ConditionType.POLICY_ENFORCED)),
     }
-    return _stamped(findings, previous, world.generation, world.now)
+    stamped = _stamped(findings, previous, world.generation, world.now)
+    return stamped if world.updated[0] == "True" else _of_before(stamped, previous.get(ConditionType.READY))
+
+
+def _of_before(conditions: tuple[StatusCondition, ...], ready: StatusCondition | None) -> tuple[StatusCondition, ...]:
+    """Return the conditions with the generation of ``ready`` for Ready: its pods are not those of the new one yet."""
+    generation = 0 if ready is None or not isinstance(ready.observed_generation, int) else ready.observed_generation
+    return tuple(
+        structs.replace(one, observed_generation=generation) if one.type == ConditionType.READY else one
+        for one in conditions
+    )
 
 
 def invalid(
@@ -108,10 +115,7 @@ def _ready(world: World) -> Finding:
     main = None if view is None else view.main
     member = None if view is None or main is None else view.member(main.member)
     if view is not None and view.serving is not None and (member is None or member.alive is not False):
-        changes = main_label.changes(world.pods, view.serving, world.owner.name)
-        if view.serving not in world.owner.members or any(role == names.MAIN for _, role in changes):
-            return "False", "MainUnreachable", f"{view.serving} is the main, but has no pod that could be labelled"
-        return "True", "MainServing", f"{view.serving} serves as the main of epoch {view.epoch}"
+        return _serving(world, view, view.serving)
     if world.problems:
         return "False", world.problems[0].reason, world.problems[0].message
     if world.storage.status == "False":
@@ -124,6 +128,16 @@ def _ready(world: World) -> Finding:
         message = f"the main {main.member} has been silent; a backup takes over once that is proved"
         return "False", "MainSilent", message
     return "False", "TakeoverInProgress", f"{main.member} holds epoch {main.epoch} ({main.state})"
+
+
+def _serving(world: World, view: ClusterView, main: str) -> Finding:
+    """Return whether clients reach the main, and whether an overseer confirms that it is the main."""
+    if main not in world.owner.members or not main_label.leads_to(world.pods, main, world.owner.name):
+        return "False", "MainUnreachable", f"{main} is the main, but has no pod that could be labelled"
+    if not view.confirmed:
+        words = f"{main} calls itself the main of epoch {view.epoch}, and no overseer confirms it"
+        return "Unknown", "MainUnconfirmed", f"{words}: {_why_no_view(world)}"
+    return "True", "MainServing", f"{main} serves as the main of epoch {view.epoch}"
 
 
 def _why_no_view(world: World) -> str:

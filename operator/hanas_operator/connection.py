@@ -1,5 +1,8 @@
 """The connection to the API server, for the operator's calls and for kopf's watches."""
 
+import asyncio
+import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,13 +12,15 @@ import kopf
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
-from hanas_operator import kinds
+from hanas_operator import kinds, waits
 from hanas_operator.api import Api, ApiError
 from hanas_operator.crd import NAME
 from hanas_operator.settings import OperatorSettings
 from hanas_serving.settings import SettingError
 
+_log = logging.getLogger(__name__)
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_NAMESPACE = _IN_CLUSTER.with_name("namespace")
 
 
 def is_inside(settings: OperatorSettings) -> bool:
@@ -23,10 +28,16 @@ def is_inside(settings: OperatorSettings) -> bool:
     return settings.kubeconfig is None and settings.context is None and _IN_CLUSTER.exists()
 
 
+def own_namespace(settings: OperatorSettings) -> str:
+    """Return the namespace of the pod that the operator runs in; empty outside the cluster."""
+    return _NAMESPACE.read_text(encoding="utf-8").strip() if is_inside(settings) else ""
+
+
 @asynccontextmanager
 async def connect(settings: OperatorSettings) -> AsyncIterator[ApiClient]:
     """Yield a client of the API server. Raises SettingError."""
-    configuration = Configuration()
+    # No limit of connections: through the proxy, each overseer of each cluster keeps one.
+    configuration = Configuration(connection_pool_maxsize=0)
     try:
         if is_inside(settings):
             load_incluster_config(configuration)  # type: ignore[no-untyped-call]
@@ -42,7 +53,10 @@ async def connect(settings: OperatorSettings) -> AsyncIterator[ApiClient]:
 
 
 async def check(api: Api, settings: OperatorSettings) -> None:
-    """Check that the API server answers and knows the HANas resource. Raises SettingError."""
+    """Check that the API server answers and knows the HANas resource.
+
+    Raises SettingError if it does not or refuses the account, ApiError if it may do better later.
+    """
     for namespace in settings.namespaces or (None,):
         try:
             await api.list(kinds.HANAS, namespace, limit=1)
@@ -54,7 +68,21 @@ async def check(api: Api, settings: OperatorSettings) -> None:
                 ) from None
             if error.status in {401, 403}:
                 raise SettingError(f"the API server refuses this account: {error}") from None
-            raise SettingError(str(error)) from None
+            raise
+
+
+async def until_checked(api: Api, settings: OperatorSettings, stopping: asyncio.Event) -> None:
+    """Check until the API server answers, or ``stopping`` is set. Raises SettingError."""
+    for wait in waits.API:
+        try:
+            return await check(api, settings)
+        except ApiError as error:
+            _log.warning("%s; again in %.0f s", error, wait)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await stopping.wait()
+                return None
+    raise AssertionError("the waits never end")
 
 
 async def credentials(configuration: Configuration) -> kopf.ConnectionInfo:

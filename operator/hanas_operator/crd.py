@@ -76,6 +76,8 @@ def definition() -> dict[str, Any]:
                         _column("Epoch", ".status.epoch", kind="integer"),
                         _column("Workers", ".status.readyWorkers", kind="integer"),
                         _column("Wanted", ".spec.workers", kind="integer"),
+                        _column("Updated", ".status.updatedWorkers", kind="integer", priority=1),
+                        _column("Image", ".status.image", priority=1),
                         _column("Links", _of(ConditionType.LINK_HEALTHY, "reason")),
                         _column("Age", ".metadata.creationTimestamp", kind="date"),
                         _column("Storage", _of(ConditionType.STORAGE_READY, "reason"), priority=1),

@@ -37,8 +37,24 @@ def of(failure: LinkFailure, members: Iterable[str]) -> frozenset[LinkCut]:
     return frozenset(cut for cut in cuts if not (cut.target == OVERSEER and cut.plane is Plane.LINK))
 
 
+_ARROWS = {Direction.BOTH: "<->", Direction.TO: "->", Direction.FROM: "<-"}
+_DIRECTIONS = {arrow: direction for direction, arrow in _ARROWS.items()}
+
+
+def read(name: str, text: str) -> LinkFailure:
+    """Return the failure of this name that `words` described with ``text``."""
+    source, arrow, target, planes = text.split()
+    return LinkFailure(
+        name=name,
+        source=source,
+        target=target,
+        direction=_DIRECTIONS[arrow],
+        planes=tuple(Plane(plane) for plane in planes.strip("()").split("+")),
+    )
+
+
 def words(failure: LinkFailure) -> str:
     """Return a description of ``failure`` in one line."""
-    arrow = {Direction.BOTH: "<->", Direction.TO: "->", Direction.FROM: "<-"}[failure.direction]
+    arrow = _ARROWS[failure.direction]
     planes = "+".join(sorted({plane.value for plane in failure.planes}))
     return f"{failure.source} {arrow} {failure.target} ({planes})"

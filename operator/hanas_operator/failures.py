@@ -5,7 +5,7 @@ another cut under the same name is a new failure.
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from msgspec import UNSET, structs
@@ -20,6 +20,7 @@ from hanas_operator.view import ClusterView
 
 NOT_WATCHED = "NotWatched"
 """Only the main sends keep-alives: the state of a link between backups is unknown."""
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Evaluation(NamedTuple):
@@ -82,6 +83,26 @@ def _evaluate(
     heals = durations.after(datetime.fromisoformat(started), str(failure.duration))
     state = FailureState.ACTIVE if now < heals else FailureState.HEALED
     return structs.replace(running, state=state, heals_at=durations.written(heals)), heals
+
+
+def frozen(before: Sequence[FailureStatus], members: Sequence[str], now: datetime) -> Evaluation:
+    """Return the state at ``now`` while the HANas is paused: none begins, and what is active heals at its time.
+
+    By the record alone: the spec may have changed, and changes wait.
+    """
+    statuses = tuple(
+        structs.replace(status, state=FailureState.HEALED) if _heals(status) <= now else status for status in before
+    )
+    active = [status for status in statuses if status.state is FailureState.ACTIVE]
+    present = (cuts.of(cuts.read(status.name, status.cut), members) for status in active)
+    ends = [end for status in active if (end := _heals(status)) != _NEVER]
+    return Evaluation(statuses, frozenset().union(*present), min(ends, default=None))
+
+
+def _heals(status: FailureStatus) -> datetime:
+    if status.state is not FailureState.ACTIVE or not isinstance(status.heals_at, str):
+        return _NEVER
+    return datetime.fromisoformat(status.heals_at)
 
 
 def observe(

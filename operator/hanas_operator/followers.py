@@ -4,17 +4,32 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from hanas_operator import kinds, main_label, names
-from hanas_operator.api import Api, ApiError
+from hanas_operator.api import Api, ApiError, Resource
 from hanas_operator.follower import ClusterFollower
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import secret
+from hanas_operator.obstacles import Obstacle
 from hanas_operator.queue import Key
 from hanas_operator.reach import Reach, Unreachable
 from hanas_operator.view import ClusterView
 
+MOST_TRIES, RETRY_SECONDS = 5, 0.2
+"""Of labelling a new main at once: of several API servers, one may be lost with the same node."""
 _log = logging.getLogger(__name__)
+
+
+class Followed(NamedTuple):
+    """A cluster as it was when its main was labelled."""
+
+    pods: list[Resource]
+    refusals: list[Obstacle]
+    """The labels that were refused."""
+    view: ClusterView | None
+    trouble: str
+    """Why there is no event stream; empty while one is open."""
 
 
 class Followers:
@@ -28,6 +43,11 @@ class Followers:
         self._changed = changed
         self._running: dict[Key, tuple[ClusterFollower, asyncio.Task[None]]] = {}
 
+    @property
+    def keys(self) -> list[Key]:
+        """The clusters that are followed."""
+        return list(self._running)
+
     def latest(self, key: Key) -> tuple[ClusterView | None, str]:
         """Return the newest view of a cluster, None if there is none; and why there is no event stream."""
         if key not in self._running:
@@ -35,31 +55,42 @@ class Followers:
         follower = self._running[key][0]
         return follower.view, follower.trouble
 
-    def follow(self, key: Key, workers: int) -> None:
-        """Follow a cluster of ``workers`` workers."""
+    async def attend(self, key: Key) -> Followed:
+        """Follow a cluster and keep the label of its main."""
+        pods = await main_label.read(self._api, key)
+        self.follow(key, pods)
+        view, trouble = self.latest(key)
+        return Followed(*await main_label.keep(self._api, key, pods, view), view, trouble)
+
+    def follow(self, key: Key, pods: list[Resource]) -> None:
+        """Follow a cluster, which has these pods."""
         if key not in self._running:
             follower = ClusterFollower(self._reach, key, self._token, self._update)
             self._running[key] = follower, asyncio.create_task(follower.run(), name=f"follow {key[0]}/{key[1]}")
-        self._running[key][0].workers = workers
+        self._running[key][0].watch(pods)
 
     def forget(self, key: Key) -> None:
         """Stop following a deleted cluster."""
         if key in self._running:
             self._running.pop(key)[1].cancel()
 
-    def close(self) -> None:
-        """Stop following all clusters."""
+    async def close(self) -> None:
+        """Stop following all clusters, and wait until nothing is asked any more."""
+        tasks = [task for _, task in self._running.values()]
         for key in list(self._running):
             self.forget(key)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _update(self, key: Key, view: ClusterView | None) -> None:
         # The label comes first: clients wait for it. The next reconcile does the rest.
-        try:
-            with self._metrics.label_seconds.time():
-                labels = names.selected({names.MANAGED_BY: names.MANAGER, **names.selector(key[1], names.WORKER)})
-                await main_label.keep(self._api, key, await self._api.list(kinds.POD, key[0], labels), view)
-        except ApiError as error:
-            _log.warning("%s/%s: the role of the main was not labelled yet: %s", *key, error)
+        with self._metrics.label_seconds.time():
+            for _ in range(MOST_TRIES):
+                try:
+                    await main_label.keep(self._api, key, await main_label.read(self._api, key), view)
+                    break
+                except ApiError as error:
+                    _log.warning("%s/%s: the role of the main was not labelled yet: %s", *key, error)
+                    await asyncio.sleep(RETRY_SECONDS)
         self._changed(key)
 
     async def _token(self, key: Key) -> str:

@@ -4,34 +4,35 @@ The handlers store nothing in the resources: no finalizers, no annotations, no p
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import kopf
 from kubernetes.aio.client import Configuration
 
-from hanas_operator import connection, kinds, names
-from hanas_operator.queue import Queue
+from hanas_operator import connection, kinds, names, waits
+from hanas_operator.queue import Key
 
 _SERVER_TIMEOUT_SECONDS = 300  # the API server takes whole seconds only
 _TOGETHER_SECONDS = 0.2
 """Changes of objects come in bursts; one reconcile serves those that arrive within this time."""
+Add = Callable[[Key, float], None]
+"""Requests a reconcile in so many seconds."""
 
 
-def registry(queue: Queue, configuration: Configuration, stop: Callable[..., Awaitable[None]]) -> kopf.OperatorRegistry:
-    """Return the handlers, which add to ``queue``. kopf calls ``stop`` at its end and waits for it."""
+def registry(add: Add, configuration: Configuration) -> kopf.OperatorRegistry:
+    """Return the handlers, which call ``add``."""
     handlers = kopf.OperatorRegistry()
 
     async def login(**_: Any) -> kopf.ConnectionInfo:
         return await connection.credentials(configuration)
 
     async def changed(namespace: str | None, name: str | None, **_: Any) -> None:
-        queue.add((namespace or "", name or ""))
+        add((namespace or "", name or ""), 0.0)
 
     async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
-        queue.add((namespace or "", labels[names.CLUSTER]), _TOGETHER_SECONDS)
+        add((namespace or "", labels[names.CLUSTER]), _TOGETHER_SECONDS)
 
-    kopf.on.cleanup(registry=handlers, id="cleanup")(stop)
     kopf.on.login(registry=handlers, id="login")(login)
     kind = kinds.HANAS
     kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=handlers)(changed)
@@ -53,6 +54,8 @@ def settings() -> kopf.OperatorSettings:
     result.posting.enabled = False
     result.scanning.disabled = True
     result.watching.server_timeout = _SERVER_TIMEOUT_SECONDS
+    result.networking.error_backoffs = waits.API
+    result.process.ultimate_exiting_timeout = None  # it would kill the whole process
     for kind in kinds.WATCHED:
         result.watching.label_selectors[kind.group, kind.version, kind.plural] = names.SELECT_MANAGED
     return result
@@ -65,10 +68,11 @@ def quieten() -> None:
         return
     logger.setLevel(logging.WARNING)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_without_traceback)
+        handler.addFilter(_plainly)
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
+def _plainly(record: logging.LogRecord) -> bool:
     if record.name.startswith("kopf"):
         record.exc_info = record.exc_text = None
+        return not record.getMessage().startswith("OS signals are ignored")  # they are ours
     return True

@@ -41,7 +41,9 @@ STATEFUL_SET = ResourceKind("apps", "v1", "statefulsets", "StatefulSet")
 BUDGET = ResourceKind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 POLICY = ResourceKind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 EVENT = ResourceKind("events.k8s.io", "v1", "events", "Event")
+NODE = ResourceKind("", "v1", "nodes", "Node", namespaced=False)
 STORAGE_CLASS = ResourceKind("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
+LEASE = ResourceKind("coordination.k8s.io", "v1", "leases", "Lease")
 
 APPLIED = (CLAIM, CONFIG_MAP, POLICY, SERVICE, BUDGET, DEPLOYMENT, STATEFUL_SET)
 """The kinds that the operator applies; every reconcile lists each of them once."""

@@ -27,6 +27,7 @@ class OperatorMetrics:
         )
         self._epoch = Gauge("hanas_operator_epoch", "The highest epoch of a cluster", _LABELS, registry=registry)
         self._ready = Gauge("hanas_operator_ready_workers", "Workers that are ready", _LABELS, registry=registry)
+        self.leading = Gauge("hanas_operator_leading", "1: this operator reconciles", registry=registry)
         self._types: dict[Key, set[str]] = {}
 
     def count(self, result: str) -> None:

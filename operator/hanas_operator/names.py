@@ -6,11 +6,17 @@ from hanas_core.members.roles import Role
 
 FIELD_MANAGER = "hanas-operator"
 MANAGED_BY, MANAGER = "app.kubernetes.io/managed-by", "hanas-operator"
+APPLICATION, NAMESPACE = "app.kubernetes.io/name", "kubernetes.io/metadata.name"
 CLUSTER = "hanas.dev/cluster"
 ROLE, MAIN, BACKUP = "hanas.dev/role", Role.MAIN.value, Role.BACKUP.value
+EPOCH = "hanas.dev/epoch"
+"""Annotation of a pod: the epoch of which its role is."""
 PAUSED = "hanas.dev/paused"
 APPLIED = "hanas.dev/applied"
 """Annotation: a hash of the applied manifest, so that an object is written only when it changes."""
+INPUTS, RENDERED_BY = "hanas.dev/inputs", "hanas.dev/rendered-by"
+"""Annotations of a workload: a hash of what its pod template was made of, and the version of the operator that made
+it."""
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 POD_INDEX = "apps.kubernetes.io/pod-index"
 WORKER, OVERSEER = "worker", "overseer"
@@ -25,7 +31,7 @@ SELECT_MANAGED = f"{MANAGED_BY}={MANAGER}"
 def labels(cluster: str, component: str | None = None) -> dict[str, str]:
     """Return the labels of an object of ``cluster``."""
     common = {
-        "app.kubernetes.io/name": "hanas",
+        APPLICATION: "hanas",
         "app.kubernetes.io/instance": cluster,
         MANAGED_BY: MANAGER,
         CLUSTER: cluster,

@@ -37,6 +37,12 @@ class Queue:
         self._due[key] = min(due, self._due.get(key, due))
         self._woken.set()
 
+    def restart(self) -> None:
+        """Break off all running reconciles, and request them anew."""
+        for key, task in self._busy.items():
+            task.cancel()
+            self.add(key)
+
     async def run(self, reconcile: Reconcile) -> None:
         """Run until cancelled. ``reconcile`` returns the seconds until its next call, or None."""
         try:

@@ -2,11 +2,12 @@
 
 `rules` apply in each namespace of the operator: as a ClusterRole for the whole cluster, else as a Role in each
 namespace. `cluster_rules` concern objects without a namespace. They are optional: without them the operator reports a
-pending claim instead of the unknown storage class.
+pending claim instead of the unknown storage class, and replaces no worker of a lost node.
 """
 
 from typing import Any
 
+from hanas_operator import territory
 from hanas_operator.crd import GROUP, PLURAL
 
 Rule = dict[str, Any]
@@ -18,20 +19,40 @@ def rules() -> list[Rule]:
     return [
         _rule(GROUP, [PLURAL], read),
         _rule(GROUP, [f"{PLURAL}/status"], ["patch"]),
-        _rule("", ["pods"], ["list", "watch", "patch"]),  # patch: the label of the main
-        _rule("", ["persistentvolumeclaims", "services", "configmaps"], [*read, *write]),
+        _rule(
+            "", ["pods"], ["list", "watch", "patch", "delete"]
+        ),  # patch: the label of the main; delete: on a lost node
+        _rule("", ["persistentvolumeclaims", "configmaps"], [*read, *write]),
+        _rule("", ["services"], [*read, *write, "delete"]),
         _rule("", ["secrets"], ["get", "create"]),  # created once, never changed; and the tokens of clients
         _rule("", ["events"], ["list"]),  # the reason of a pending claim
         _rule("apps", ["deployments", "statefulsets"], [*read, *write]),
         _rule("policy", ["poddisruptionbudgets"], [*read, *write]),
         _rule("networking.k8s.io", ["networkpolicies"], [*read, *write, "delete"]),
         _rule("events.k8s.io", ["events"], ["create"]),
+        *lease_rules(territory.NAME),
     ]
 
 
 def cluster_rules() -> list[Rule]:
     """Return the rules for objects without a namespace."""
+    return [*storage_class_rules(), *node_rules()]
+
+
+def storage_class_rules() -> list[Rule]:
+    """Return the rule by which an unknown storage class is reported by name."""
     return [_rule("storage.k8s.io", ["storageclasses"], ["get"])]
+
+
+def node_rules() -> list[Rule]:
+    """Return the rule by which workers of lost nodes are replaced."""
+    return [_rule("", ["nodes"], ["get"])]
+
+
+def lease_rules(name: str) -> list[Rule]:
+    """Return the rules for the Lease of this name: in the operator's own namespace, or in those that it works in."""
+    own = {**_rule("coordination.k8s.io", ["leases"], ["get", "patch"]), "resourceNames": [name]}
+    return [_rule("coordination.k8s.io", ["leases"], ["create"]), own]
 
 
 def _rule(group: str, resources: list[str], verbs: list[str]) -> Rule:

@@ -2,42 +2,42 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 from urllib.parse import quote
 
 import aiohttp
 
 from hanas_operator import names
-from hanas_operator.api import Api, ApiError
+from hanas_operator.api import Api, ApiError, Resource
 
 ANSWER_SECONDS = 3.0
-SILENCE_SECONDS = 25.0
-"""An event stream counts as broken after this silence: the overseer sends a comment every ten seconds."""
+SILENCE_SECONDS = 3.0
+"""An event stream counts as broken after this silence: the overseer sends a comment every second."""
 
 
 class Unreachable(Exception):
     """No valid answer came. The message names the server and the reason."""
 
 
-class HttpInterface:
-    """An HTTP interface inside the cluster: its URL, and its path in the proxy."""
-
-    def __init__(self, namespace: str, host: str, port: int, proxy: str) -> None:
-        """``host``: its DNS name; ``proxy``: its path in the API, such as ``services/NAME:PORT``."""
-        self.url = f"http://{host}.{namespace}.svc:{port}"
-        self.proxied = f"/api/v1/namespaces/{namespace}/{proxy}/proxy"
+class Unauthorized(Unreachable):
+    """The server refused the token."""
 
 
-def overseer(namespace: str, cluster: str) -> HttpInterface:
-    """Return the interface of the overseers."""
-    name = names.of(cluster, names.OVERSEER)
-    return HttpInterface(namespace, name, names.OVERSEER_PORT, f"services/{name}:{names.OVERSEER_PORT}")
+class HttpInterface(NamedTuple):
+    """An HTTP interface of a pod: its URL, empty while the pod has no address, and its path in the API's proxy."""
+
+    url: str
+    proxied: str
 
 
-def worker(namespace: str, cluster: str, member: str) -> HttpInterface:
-    """Return the interface of a worker."""
-    pod = names.of(cluster, member)
-    host = f"{pod}.{names.of(cluster, names.HEADLESS)}"
-    return HttpInterface(namespace, host, names.WORKER_PORT, f"pods/{pod}:{names.WORKER_PORT}")
+def of_pod(pod: Resource, port: int) -> HttpInterface:
+    """Return the interface at a port of a pod. By its address: name servers may be lost with the same node."""
+    namespace, name = names.metadata(pod)
+    address = pod.get("status", {}).get("podIP", "")
+    host = f"[{address}]" if ":" in address else address
+    return HttpInterface(
+        f"http://{host}:{port}" if host else "", f"/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy"
+    )
 
 
 class DirectReach:
@@ -53,10 +53,13 @@ class DirectReach:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the answer to ``GET path``, whose status is 200. Raises Unreachable, also while it is read."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if not place.url:
+            raise Unreachable(f"{place.proxied}: the pod has no address yet")
         try:
             async with self._session.get(place.url + path, headers=headers, timeout=_timeout(stream)) as response:
                 if response.status != 200:
-                    raise Unreachable(f"{place.url}{path} answered {response.status}")
+                    kind = Unauthorized if response.status == 401 else Unreachable
+                    raise kind(f"{place.url}{path} answered {response.status}")
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{place.url}: {str(error) or type(error).__name__}") from None
@@ -80,7 +83,13 @@ class ProxiedReach:
             async with self._api.open("GET", place.proxied + path, headers=headers, timeout=timeout) as response:
                 yield response
         except ApiError as error:  # also what breaks while the answer is read
-            raise Unreachable(f"{place.proxied}: {error}") from None
+            kind = Unauthorized if error.status == 401 else Unreachable
+            raise kind(f"{place.proxied}: {error}") from None
+
+
+def session() -> aiohttp.ClientSession:
+    """Return a session for `DirectReach`. It limits no connections: each overseer of each cluster keeps one."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
 
 
 Reach = DirectReach | ProxiedReach

@@ -98,7 +98,7 @@ _REASONS = frozenset[str](Reason)
 def _is_worse(condition: StatusCondition, last: StatusCondition | None) -> bool:
     if condition.type not in _TYPES and condition.reason not in _REASONS:
         return False
-    if condition.type == ConditionType.DEGRADED or condition.status != "False":
+    if condition.type in {ConditionType.DEGRADED, ConditionType.UPDATED} or condition.status != "False":
         return False
     return last is None or (last.status, last.reason) != (condition.status, condition.reason)
 
@@ -122,11 +122,15 @@ class Recorder:
             self._posted[key] = max([posted, *(takeover.epoch for takeover in view.takeovers)])
         for happening in happenings:
             _log.info("%s/%s: %s: %s", *names.metadata(hanas), happening.reason, happening.note)
-            try:
-                await self._api.create(kinds.EVENT, event(hanas, happening, self._instance, datetime.now(UTC)))
-            except ApiError as error:
-                if error.status != 409 and not isinstance(error, Leaving):
-                    _log.warning("the event %s was not posted: %s", happening.reason, error)
+            await self.tell(hanas, happening)
+
+    async def tell(self, hanas: Resource, happening: Happening) -> None:
+        """Post one event, if it is not there yet. One that is refused becomes a line in the log."""
+        try:
+            await self._api.create(kinds.EVENT, event(hanas, happening, self._instance, datetime.now(UTC)))
+        except ApiError as error:
+            if error.status != 409 and not isinstance(error, Leaving):
+                _log.warning("the event %s was not posted: %s", happening.reason, error)
 
     def forget(self, key: tuple[str, str]) -> None:
         """Forget a deleted cluster."""

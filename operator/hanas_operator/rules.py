@@ -6,6 +6,8 @@ The rules need Kubernetes 1.29: CEL validation is stable there, and supports qua
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from hanas_operator.fittings import SETTINGS
+
 
 class Rule(NamedTuple):
     """One rule. ``message`` says what the user must change."""
@@ -30,14 +32,16 @@ OBJECT = (
         "the name must have at most 40 lower-case letters, digits and '-', and begin with a letter: "
         "Services and pods are called after it",
     ),
-)
-SIZE = (
-    Rule("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))", "must be a size such as 1Gi"),
     Rule(
-        "!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0",
-        f"a volume can only grow: {_MOVE}",
+        "!has(self.spec) || !has(oldSelf.spec) || !has(self.spec.storage) || !has(oldSelf.spec.storage) || "
+        "quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 || "
+        "(has(self.status) && has(self.status.claimSize) && "
+        "quantity(self.spec.storage.size).compareTo(quantity(self.status.claimSize)) >= 0)",
+        f"a volume can only grow (a size that the volume did not get yet can be taken back): {_MOVE}",
+        ".spec.storage.size",
     ),
 )
+SIZE = (Rule("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))", "must be a size such as 1Gi"),)
 STORAGE = (
     Rule(
         "!(has(self.existingClaim) && has(self.storageClassName))",
@@ -54,6 +58,27 @@ FAILURE = (
         "self.target != 'overseer' || ('client' in self.planes && self.direction != 'from')",
         "only calls to the overseer can be cut: planes must contain client, and direction must not be from",
         ".target",
+    ),
+)
+SETTING = (
+    Rule(
+        f"self.all(name, name.matches('^({'|'.join(SETTINGS)})$'))",
+        "must be settings of docs/operations.md, such as HANAS_VALUE_BYTES, for which the spec has no field of its own",
+    ),
+)
+VARIABLE = (
+    Rule(
+        "!self.name.matches('^(HANAS_.*|COMMUNICATION_FOLDER|OVERSEER_IP|PORT|LINK_PORT|LINK_URL|ADVERTISE_URL|"
+        "WORKER_ID|POD_NAME|POD_INDEX)$')",
+        "the operator sets this variable: use spec.settings or the field of the spec",
+        ".name",
+    ),
+    Rule("!has(self.value) || !has(self.valueFrom)", "give value or valueFrom, not both"),
+)
+PEER = (
+    Rule(
+        "has(self.ipBlock) != (has(self.podSelector) || has(self.namespaceSelector))",
+        "give podSelector, namespaceSelector or both; or ipBlock alone",
     ),
 )
 # An empty spec, {}, must pass too, before its defaults are set: hence the has().

@@ -2,69 +2,81 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
 
-import aiohttp
-import kopf
-
-from hanas_operator import connection, handlers, health
+from hanas_operator import api, connection, health, reach, watches
 from hanas_operator.api import Api
 from hanas_operator.followers import Followers
+from hanas_operator.leadership import Leadership
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.queue import Queue
 from hanas_operator.reach import DirectReach, ProxiedReach, Reach
 from hanas_operator.reconcile import Reconciler
 from hanas_operator.settings import OperatorSettings
+from hanas_operator.territory import Territory
 from hanas_serving.server import HttpEndpoint, bind
-from hanas_serving.settings import SettingError
 
 _log = logging.getLogger("hanas_operator")
 
 
 async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
     """Work until ``stopping`` is set. Raises SettingError."""
-    async with connection.connect(settings) as client:
-        api = Api(client)
-        await connection.check(api, settings)
-        queue, metrics = Queue(), OperatorMetrics()
-        async with _reach(settings, api) as reach:
-            followers = Followers(api, reach, metrics, queue.add)
-            endpoint = None
-            if settings.port:
-                endpoint = HttpEndpoint(health.application(queue, metrics), bind(settings.port, "--port"))
-                await endpoint.start()
-            working = asyncio.create_task(queue.run(Reconciler(api, followers, metrics, settings.image)))
+    async with AsyncExitStack() as open_:
+        client = await open_.enter_async_context(connection.connect(settings))
+        calls, queue, metrics = Api(client), Queue(), OperatorMetrics()
+        access = await open_.enter_async_context(_reach(settings, calls))
+        followers = Followers(Api(client, api.HASTY_SECONDS), access, metrics, queue.add)
+        open_.push_async_callback(followers.close)
 
-            async def stop(**_: Any) -> None:
-                stopping.set()  # kopf waits for it too when a signal stops it
-                working.cancel()
-                followers.close()
-                if endpoint is not None:
-                    await endpoint.stop()
+        def led(leading: bool) -> None:
+            metrics.leading.set(leading)
+            if not leading:
+                queue.restart()
+            for key in followers.keys:
+                queue.add(key)
+                if not leading:
+                    metrics.forget(key)
 
-            places = f"the namespace {', '.join(settings.namespaces)}" if settings.namespaces else "all namespaces"
-            _log.info("working in %s of %s", places, client.configuration.host)
-            handlers.quieten()
-            try:
-                await kopf.operator(
-                    registry=handlers.registry(queue, client.configuration, stop),
-                    settings=handlers.settings(),
-                    standalone=True,
-                    clusterwide=not settings.namespaces,
-                    namespaces=settings.namespaces,
-                    stop_flag=stopping,
-                )
-            except Exception as error:  # a watch that failed after kopf's own retries
-                raise SettingError(f"the API server cannot be watched: {error}") from error
+        leadership = Leadership(client, settings.lease, led)
+        metrics.leading.set(leadership.leading)
+        places, home = settings.namespaces, connection.own_namespace(settings)
+        territory = Territory(calls, "/".join(settings.lease or (os.uname().nodename,)))
+        reconciler = Reconciler(
+            calls,
+            followers,
+            metrics,
+            settings.image,
+            lambda: leadership.leading,
+            namespaces=places,
+            home=home,
+            territory=territory,
+        )
+        working = asyncio.create_task(queue.run(reconciler))
+        open_.callback(working.cancel)
+        if settings.port:
+            endpoint = HttpEndpoint(health.application(queue, metrics), bind(settings.port, "--port"))
+            await endpoint.start()
+            open_.push_async_callback(endpoint.stop)
+        await connection.until_checked(calls, settings, stopping)
+        scope = f"the namespace {', '.join(settings.namespaces)}" if settings.namespaces else "all namespaces"
+        _log.info("working in %s of %s", scope, client.configuration.host)
+        electing = asyncio.create_task(leadership.run())
+        open_.push_async_callback(_ended, electing)
+        await watches.watch(queue, client.configuration, settings.namespaces, stopping)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
-async def _reach(settings: OperatorSettings, api: Api) -> AsyncIterator[Reach]:
+async def _reach(settings: OperatorSettings, calls: Api) -> AsyncIterator[Reach]:
     proxied = not connection.is_inside(settings) if settings.proxied is None else settings.proxied
     if proxied:
-        yield ProxiedReach(api)
+        yield ProxiedReach(calls)
         return
-    async with aiohttp.ClientSession() as session:
+    async with reach.session() as session:
         yield DirectReach(session)

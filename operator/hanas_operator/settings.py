@@ -23,6 +23,8 @@ class OperatorSettings:
     """The image of pods whose HANas names none; empty: each must name one."""
     proxied: bool | None
     """Reach overseers through the API server's proxy; None: only when running outside of the cluster."""
+    lease: tuple[str, str] | None
+    """Namespace and name of the Lease whose holder reconciles; None: there is no other operator."""
     port: int
     """The port of /healthz, /readyz and /metrics; 0: none."""
 
@@ -56,6 +58,13 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         help="how to reach overseers: directly, or through the API server; auto: directly if in a pod",
     )
     parser.add_argument(
+        "--lease",
+        type=_lease,
+        default=environment.get("HANAS_LEASE") or None,
+        metavar="NAMESPACE/NAME",
+        help="of several operators, the holder of this Lease reconciles, and all label the mains (HANAS_LEASE)",
+    )
+    parser.add_argument(
         "--port",
         type=_port,
         default=environment.get("PORT") or DEFAULT_PORT,
@@ -69,8 +78,16 @@ def read(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         namespaces=tuple(dict.fromkeys(values.namespace)),
         image=values.image,
         proxied={"auto": None, "direct": False, "proxy": True}[values.overseer_access],
+        lease=values.lease,
         port=values.port,
     )
+
+
+def _lease(text: str) -> tuple[str, str]:
+    namespace, _, name = text.partition("/")
+    if not (namespace and name) or "/" in name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAMESPACE/NAME")
+    return namespace, name
 
 
 def _port(text: str) -> int:

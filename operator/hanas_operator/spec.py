@@ -11,7 +11,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hanas_core.members.member import IsolationPolicy
 from hanas_operator import rules
-from hanas_operator.placement import Affinity, KubernetesType, Toleration, TopologySpreadConstraint
+from hanas_operator.fittings import Raw, Services, Setting, Variable
+from hanas_operator.peers import Peer
+from hanas_operator.placement import Affinity, KubernetesType, LabelSelector, Toleration, TopologySpreadConstraint
 
 MOST_WORKERS = 100
 MOST_FAILURES = 64
@@ -30,6 +32,7 @@ Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=HOST)]
 Image = Annotated[str, Meta(min_length=1, max_length=512)]
 Quantity = Annotated[str, Meta(pattern=QUANTITY, max_length=32)]
 Amount = int | Quantity
+Url = Annotated[str, Meta(max_length=512, pattern=r"^https?://[^/?#]*\{member\}[^/?#]*$")]
 Duration = Annotated[str, Meta(pattern=DURATION, max_length=32)]
 UserId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Texts = dict[str, str]
@@ -54,6 +57,20 @@ class Reclaim(StrEnum):
 
     RETAIN = "Retain"
     DELETE = "Delete"
+
+
+class UpdatePolicy(StrEnum):
+    """What the pods do when a new operator comes."""
+
+    MANUAL = "Manual"
+    AUTOMATIC = "Automatic"
+
+
+class Assigner(StrEnum):
+    """Who chooses the user and the groups of pods."""
+
+    OPERATOR = "Operator"
+    CLUSTER = "Cluster"
 
 
 class Direction(StrEnum):
@@ -155,6 +172,10 @@ class SecretName(SpecType, frozen=True, kw_only=True):
 class PodIdentity(SpecType, frozen=True, kw_only=True):
     """The user and groups of the pods' processes; never root."""
 
+    assigned_by: Annotated[
+        Assigner,
+        Meta(description="'Cluster': user, group and fsGroup are left to the cluster, as OpenShift has it."),
+    ] = Assigner.OPERATOR
     run_as_user: Annotated[UserId, Meta(description="User id of the processes.")] = 65532
     run_as_group: Annotated[UserId, Meta(description="Group id of the processes.")] = 65532
     fs_group: Annotated[UserId, Meta(description="Group that owns the volume, where its type allows that.")] = 65532
@@ -184,8 +205,16 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
         ),
     ] = ()
     image: Annotated[
-        Image | UnsetType, Meta(description="Image of workers and overseers; default: the operator's.")
+        Image | UnsetType,
+        Meta(description="Image of workers and overseers; default: the operator's when they are made."),
     ] = UNSET
+    update_policy: Annotated[
+        UpdatePolicy,
+        Meta(
+            description="What pods do when a new operator comes. 'Manual': they stay until the spec changes; "
+            "'Automatic': they follow its image and its templates, one HANas after the other."
+        ),
+    ] = UpdatePolicy.MANUAL
     image_pull_policy: Annotated[PullPolicy, Meta(description="When to pull the image.")] = "IfNotPresent"
     image_pull_secrets: Annotated[
         tuple[SecretName, ...], Meta(max_length=16, description="Secrets for pulling the image.")
@@ -199,6 +228,14 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
     client_token_secret: Annotated[
         SecretKey | UnsetType, Meta(description="Tokens of clients; default: clients need no token.")
     ] = UNSET
+    clients: Annotated[
+        tuple[Annotated[Peer, _checked("Pods or addresses.", *rules.PEER)], ...],
+        Meta(
+            max_length=32,
+            description="Who reaches the HTTP interfaces, beside workers, overseers and the operator; default: all "
+            "pods of this namespace. []: NetworkPolicies of your own say it, and the operator's are about links only.",
+        ),
+    ] = (Peer(pod_selector=LabelSelector()),)
     hosts: Annotated[
         tuple[Host, ...],
         Meta(
@@ -208,6 +245,37 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
     ] = ()
     log_level: Annotated[LogLevel, Meta(description="Log level of workers and overseers.")] = "INFO"
     pod_security_context: Annotated[PodIdentity, Meta(description="User and groups of the pods.")] = PodIdentity()
+    settings: Annotated[
+        dict[str, Setting],
+        Meta(
+            max_length=64,
+            description="Settings of workers and overseers by their variables in docs/operations.md.",
+            extra_json_schema={"x-kubernetes-validations": rules.rendered(rules.SETTING)},
+        ),
+    ] = {}
+    env: Annotated[
+        tuple[Annotated[Variable, _checked("A variable.", *rules.VARIABLE)], ...],
+        Meta(
+            max_length=64,
+            description="More variables of the environment of workers and overseers.",
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
+    service_account_name: Annotated[Name | UnsetType, Meta(description="Service account of all pods.")] = UNSET
+    sidecars: Annotated[
+        tuple[Raw, ...], Meta(max_length=8, description="More containers of all pods (core/v1 Container).")
+    ] = ()
+    volumes: Annotated[
+        tuple[Raw, ...], Meta(max_length=16, description="Volumes for the sidecars (core/v1 Volume).")
+    ] = ()
+    services: Annotated[Services, Meta(description="How the Services are reached.")] = Services()
+    advertise_url: Annotated[
+        Url | UnsetType,
+        Meta(
+            description="Where redirects lead, for clients outside the cluster: http://{member}.example.com:3001, with "
+            "{member} for the worker's id; default: the name of the pod in the cluster."
+        ),
+    ] = UNSET
     pod_annotations: Annotated[Texts, Meta(description="Annotations of all pods.")] = {}
     pod_labels: Annotated[Texts, Meta(description="Labels of all pods, beside the operator's own.")] = {}
     priority_class_name: Annotated[Name | UnsetType, Meta(description="Priority class of all pods.")] = UNSET

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from hanas_operator.fittings import Address
+
 
 class StatusType(Struct, frozen=True, rename="camel", kw_only=True):
     """The msgspec settings of these types."""
@@ -16,6 +18,8 @@ class ConditionType(StrEnum):
 
     READY = "Ready"
     """A main serves, and clients reach it through its Service."""
+    UPDATED = "Updated"
+    """Every pod runs as the spec of this generation demands."""
     DEGRADED = "Degraded"
     """Something is missing or wrong and needs attention."""
     LINK_HEALTHY = "LinkHealthy"
@@ -29,6 +33,7 @@ class ConditionType(StrEnum):
 class Reason(StrEnum):
     """Reasons of ``Ready`` that a person must act on."""
 
+    CLAIM_IN_USE = "ClaimInUse"
     INVALID_SPEC = "InvalidSpec"
     NAME_TAKEN = "NameTaken"
     NO_IMAGE = "NoImage"
@@ -90,10 +95,17 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
     epoch: Annotated[int, Meta(description="The highest epoch; 0 before the first one.")] = 0
     workers: Annotated[int, Meta(description="Number of worker pods.")] = 0
     ready_workers: Annotated[int, Meta(description="Number of ready worker pods.")] = 0
+    updated_workers: Annotated[int, Meta(description="Number of worker pods with the newest template.")] = 0
     ready_overseers: Annotated[int, Meta(description="Number of ready overseer pods.")] = 0
     selector: Annotated[str, Meta(description="Label selector of the worker pods, for the scale subresource.")] = ""
     folder_id: Annotated[str, Meta(description="Id of the folder; empty until an overseer reports it.")] = ""
     claim: Annotated[str, Meta(description="Name of the claim in use.")] = ""
+    claim_size: Annotated[
+        Annotated[str, Meta(max_length=32)] | UnsetType,
+        Meta(description="Size that the volume of the operator's claim surely has: storage.size can be no less."),
+    ] = UNSET
+    image: Annotated[str, Meta(description="Image of workers and overseers; empty before the first ones.")] = ""
+    addresses: Annotated[tuple[Address, ...], Meta(description="Addresses of its Services outside the cluster.")] = ()
     alerts: Annotated[tuple[AlertStatus, ...], Meta(description="The open alerts.")] = ()
     link_failures: Annotated[
         tuple[FailureStatus, ...],
@@ -105,7 +117,7 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
     conditions: Annotated[
         tuple[StatusCondition, ...],
         Meta(
-            description="Ready, Degraded, LinkHealthy, StorageReady, PolicyEnforced.",
+            description="Ready, Updated, Degraded, LinkHealthy, StorageReady, PolicyEnforced.",
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = ()

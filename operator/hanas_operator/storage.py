@@ -11,6 +11,7 @@ from msgspec import Struct
 from hanas_core.members.verdicts import Verdict
 from hanas_operator.objects.owner import Owner
 from hanas_operator.objects.storage import ACCESS_MODE
+from hanas_operator.quantities import amount
 from hanas_operator.status import AlertStatus, ConditionStatus
 from hanas_operator.view import ClusterView
 
@@ -27,6 +28,27 @@ class StorageFinding(Struct, frozen=True):
     message: str
     blocks: bool = False
     """Whether the operator makes no pods yet."""
+
+
+def size(owner: Owner, claim: Claim | None) -> str:
+    """Return the size to request: a request cannot shrink, but for a growth that has not happened yet."""
+    wanted, requested, actual = owner.spec.storage.size, _requested(claim), _capacity(claim)
+    if amount(wanted) >= amount(requested) or (actual and amount(wanted) > amount(actual)):
+        return wanted
+    return requested
+
+
+def sure_size(claim: Claim | None) -> str:
+    """Return a size that the volume surely has; empty if the claim is not bound."""
+    return min(_requested(claim), _capacity(claim), key=amount)
+
+
+def _requested(claim: Claim | None) -> str:
+    return str((claim or {}).get("spec", {}).get("resources", {}).get("requests", {}).get("storage", ""))
+
+
+def _capacity(claim: Claim | None) -> str:
+    return str((claim or {}).get("status", {}).get("capacity", {}).get("storage", ""))
 
 
 def of_claim(owner: Owner, claim: Claim | None, *, unknown_class: str | None, warning: str) -> StorageFinding:

@@ -53,6 +53,11 @@ class ClusterView(Struct, frozen=True, rename="camel", kw_only=True):
         """The member that serves as the main, None while there is none."""
         return self.main.member if self.main is not None and self.main.state is MainState.SERVING else None
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether an overseer names the main; else a worker calls itself that, and its addresses are unknown."""
+        return self.main is not None and self.main.advertise_url != ""
+
     def member(self, name: str) -> MemberView | None:
         """Return a member, None if there is none of this name."""
         return next((member for member in self.members if member.member == name), None)

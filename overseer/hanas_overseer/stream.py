@@ -14,7 +14,8 @@ from hanas_core.members.documents import Alert
 from hanas_overseer.board import Board
 from hanas_overseer.observer import Observation
 
-HEARTBEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 1.0
+"""A reader may take a stream that is silent for several times as long for broken."""
 RETRY_MILLISECONDS = 1000
 """The time that a browser waits before it reconnects."""
 _HEARTBEAT = b": heartbeat\n\n"

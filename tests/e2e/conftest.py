@@ -113,7 +113,9 @@ def common(cluster: Cluster) -> dict[str, Any]:
     if cluster.storage_class:
         storage["storageClassName"] = cluster.storage_class
     # Patient timings: on a busy machine the fast ones can take a slow main for a dead one.
-    return {"workers": 3, "preset": "cloud", "storage": storage, "reclaim": "Delete"}
+    # Not only pods of the namespace: the tests ask overseers through the API server.
+    clients: list[dict[str, Any]] = [{"podSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0"}}]
+    return {"clients": clients, "workers": 3, "preset": "cloud", "storage": storage, "reclaim": "Delete"}
 
 
 _NAMESPACES = pytest.StashKey[tuple[Kubectl, list[str]]]()

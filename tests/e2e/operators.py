@@ -8,6 +8,7 @@ from tests.e2e.kubectl import Kubectl, Resource
 
 NAMESPACE, RELEASE = "hanas-system", "hanas"
 CHART = "charts/hanas"
+REPLICAS = 2
 _RUN = f"run-{time.time_ns()}"
 """In the pod's annotations: an operator of an earlier run, of the same tag, is replaced."""
 
@@ -35,6 +36,13 @@ class Operator:
         # Not `helm test --logs`: it asks for the logs of every hook, also of the HANas that the test makes and removes.
         return said + self.kubectl("logs", "hanas-operator-test")
 
+    def nodes(self) -> set[str]:
+        """Where its pods run, all of them ready."""
+        pods = self.pods()
+        conditions = [each for pod in pods for each in pod["status"].get("conditions", [])]
+        ready = sum(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+        return {pod["spec"]["nodeName"] for pod in pods} if ready == len(pods) == REPLICAS else set()
+
     def uninstall(self) -> None:
         self.kubectl.helm("uninstall", RELEASE, "--wait")
 
@@ -42,7 +50,7 @@ class Operator:
         return self.kubectl.list("pods", "app.kubernetes.io/name=hanas-operator")
 
     def kill(self) -> None:
-        """Delete its pod by force; the Deployment makes another one."""
+        """Delete its pods by force; the Deployment makes others."""
         for pod in self.pods():
             self.kubectl("delete", "pod", pod["metadata"]["name"], "--force", "--grace-period=0", "--wait=false")
 

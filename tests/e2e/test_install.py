@@ -11,7 +11,7 @@ from tests.e2e.commands import ROOT
 from tests.e2e.conftest import Namespaces
 from tests.e2e.hanas import HANas
 from tests.e2e.kubectl import Kubectl
-from tests.e2e.operators import Operator
+from tests.e2e.operators import REPLICAS, Operator
 from tests.e2e.waiting import eventually
 
 
@@ -63,7 +63,7 @@ def test_an_upgrade_and_a_new_install_find_what_there_is(
             running.until_acknowledged()
         finally:
             operator.install()
-        eventually("the operator is back", lambda: len(operator.pods()) == 1)
+        eventually("the operator is back", lambda: len(operator.pods()) == REPLICAS)
         demo.until_ready()
         assert demo.status["folderId"] == folder
 

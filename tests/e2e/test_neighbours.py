@@ -51,3 +51,37 @@ def test_a_namespaced_operator_leaves_other_namespaces_alone(
     finally:
         operator.install()
     outside.until_ready()
+
+
+def test_a_second_operator_for_the_same_namespace_refuses(
+    cluster: Cluster, operator: Operator, hanas: Made, namespaces: Namespaces
+) -> None:
+    demo = hanas("demo", workers=2, updatePolicy="Automatic")
+    version = (demo.kubectl.get("statefulset", "demo-worker") or {})["metadata"]["generation"]
+    home = namespaces("second")
+    # Its image is another one: each would change what the other one made, for ever.
+    values = {
+        "registry": cluster.registry.rstrip("/"),
+        "image.tag": f"{cluster.tag}-next",
+        "operator.image.tag": cluster.tag,
+        "operator.replicas": "1",
+        "operator.watchNamespaces": f"{{{demo.kubectl.namespace}}}",
+        "crd.create": "false",
+        "rbac.aggregate": "false",
+        "tests.cluster": "none",
+    }
+    words = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    try:
+        home.helm("install", "second", "charts/hanas", "--wait", *words)
+        demo.until("it says why", lambda: "AnotherOperator" in dict(demo.events()))
+        note = dict(demo.events())["AnotherOperator"]
+        assert f"the operator {operator.kubectl.namespace}/hanas-operator works in the namespace" in note
+
+        def untouched() -> bool:
+            return bool((demo.kubectl.get("statefulset", "demo-worker") or {})["metadata"]["generation"] == version)
+
+        holds("nothing changes", untouched, 10.0)
+        with clients(cluster, demo):
+            demo.until_ready()
+    finally:
+        home.helm("uninstall", "second", "--wait")

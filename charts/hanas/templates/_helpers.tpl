@@ -13,6 +13,15 @@
 {{- .Values.serviceAccount.name | default (include "hanas.fullname" .) -}}
 {{- end -}}
 
+{{/* The operator's priority class; with its namespace in the name, since the class has none. Empty: none. */}}
+{{- define "hanas.priorityClassName" -}}
+{{- if .Values.operator.priorityClassName -}}
+{{- .Values.operator.priorityClassName -}}
+{{- else if .Values.operator.priorityClass.create -}}
+{{- printf "%s-%s" (include "hanas.fullname" .) .Release.Namespace -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "hanas.selectorLabels" -}}
 app.kubernetes.io/name: hanas-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -40,4 +49,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "hanas.testCluster" -}}
 {{- .Values.tests.cluster | default (printf "%s-test" (.Release.Name | trunc 30 | trimSuffix "-")) -}}
+{{- end -}}
+
+{{/* The rules for objects without a namespace. */}}
+{{- define "hanas.clusterRules" -}}
+{{- if .Values.rbac.storageClasses }}
+{{ .Files.Get "files/storage-class-rules.yaml" | trim }}
+{{- end }}
+{{- if .Values.rbac.nodes }}
+{{ .Files.Get "files/node-rules.yaml" | trim }}
+{{- end }}
 {{- end -}}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -23,6 +24,12 @@ class Owner(Struct, frozen=True, kw_only=True):
     spec: HANasSpec
     image: str
     """The image of the spec, or else that of the operator."""
+    claim_size: str = ""
+    """The size that the operator's claim requests; empty: that of the spec."""
+    operator_namespace: str = ""
+    """The namespace of the operator's pods; empty: it runs outside the cluster."""
+    created: str = ""
+    """When the HANas was made."""
     folder_id: str = ""
     """The id of the folder, empty until it is known."""
 
@@ -46,7 +53,14 @@ def manifest(
     if owned:
         reference = {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid, "controller": True}
         meta["ownerReferences"] = [reference]
-    result = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **content}
-    text = json.dumps(result, sort_keys=True, separators=(",", ":"))
-    meta["annotations"] = {names.APPLIED: hashlib.sha256(text.encode()).hexdigest()[:16]}
-    return result
+    return stamped({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **content})
+
+
+def stamped(manifest: Manifest, annotations: Mapping[str, str] | None = None) -> Manifest:
+    """Return a manifest with these annotations, and with one for its hash."""
+    meta = {field: value for field, value in manifest["metadata"].items() if field != "annotations"}
+    if annotations:
+        meta["annotations"] = dict(annotations)
+    text = json.dumps({**manifest, "metadata": meta}, sort_keys=True, separators=(",", ":"))
+    meta["annotations"] = {**(annotations or {}), names.APPLIED: hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return {**manifest, "metadata": meta}

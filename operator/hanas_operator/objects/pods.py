@@ -7,14 +7,17 @@ from hanas_operator.objects import secret
 from hanas_operator.objects.owner import Manifest, Owner
 from hanas_operator.placement import Affinity
 from hanas_operator.plain import plain
-from hanas_operator.spec import ResourceRequirements, SecretKey
+from hanas_operator.spec import Assigner, ResourceRequirements, SecretKey
 
 FOLDER = "/var/lib/hanas/communication"
 SECRETS, TOKENS = "/etc/hanas/secret", "/etc/hanas/tokens"
 GRACE_SECONDS = 30
 """A worker hands over within a few seconds of SIGTERM; the rest is reserve."""
-LOST_NODE_SECONDS = 10
-"""The time until an overseer leaves a lost node (other pods: 300 s): it keeps no state, and the cluster needs it."""
+LOST_NODE_SECONDS = {names.OVERSEER: 10, names.WORKER: 60}
+"""The time until a pod leaves a lost node (Kubernetes' default: 300 s). A cluster needs an overseer at once; a worker
+waits as long as a node takes to start again."""
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+"""Annotation: the volumes of the node that the cluster autoscaler may drop with the pod."""
 _LOST = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -50,15 +53,19 @@ def template(
         "enableServiceLinks": False,
         "securityContext": _identity(owner),
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "containers": [container],
-        "volumes": _volumes(owner),
+        "containers": [container, *spec.sidecars],
+        "volumes": [*_volumes(owner), *spec.volumes],
         "affinity": _affinity(owner, component),
         **_placement(owner, component),
     }
     return {
         "metadata": {
             "labels": {**spec.pod_labels, **names.labels(owner.name, component)},
-            "annotations": {**spec.pod_annotations, "kubectl.kubernetes.io/default-container": component},
+            "annotations": {
+                SAFE_TO_EVICT: "tmp",
+                **spec.pod_annotations,
+                "kubectl.kubernetes.io/default-container": component,
+            },
         },
         "spec": pod,
     }
@@ -79,6 +86,8 @@ def _environment(owner: Owner) -> list[Manifest]:
     reference = {"name": names.of(owner.name, names.FOLDER), "key": "folderId", "optional": True}
     return [
         *({"name": name, "value": value} for name, value in variables.items()),
+        *({"name": name, "value": str(value)} for name, value in sorted(spec.settings.items())),
+        *plain(spec.env),
         {"name": "HANAS_FOLDER_ID", "valueFrom": {"configMapKeyRef": reference}},
     ]
 
@@ -112,12 +121,12 @@ def _identity(owner: Owner) -> Manifest:
     identity = owner.spec.pod_security_context
     context: Manifest = {
         "runAsNonRoot": True,
-        "runAsUser": identity.run_as_user,
-        "runAsGroup": identity.run_as_group,
-        "fsGroup": identity.fs_group,
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+    if identity.assigned_by is Assigner.OPERATOR:
+        ids = {"runAsUser": identity.run_as_user, "runAsGroup": identity.run_as_group, "fsGroup": identity.fs_group}
+        context |= ids
     if identity.supplemental_groups:
         context["supplementalGroups"] = list(identity.supplemental_groups)
     return context
@@ -141,6 +150,7 @@ def _placement(owner: Owner, component: str) -> Manifest:
         "nodeSelector": spec.node_selector,
         "tolerations": _tolerations(owner, component),
         "priorityClassName": spec.priority_class_name,
+        "serviceAccountName": spec.service_account_name,
         "imagePullSecrets": plain(spec.image_pull_secrets),
         "topologySpreadConstraints": [
             {"labelSelector": selector, **plain(constraint)} for constraint in spec.topology_spread_constraints
@@ -151,10 +161,8 @@ def _placement(owner: Owner, component: str) -> Manifest:
 
 def _tolerations(owner: Owner, component: str) -> list[Manifest]:
     tolerations: list[Manifest] = plain(owner.spec.tolerations)
-    if component != names.OVERSEER:
-        return tolerations
     own = [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS[component]}
         for key in _LOST
     ]
     return tolerations + [each for each in own if each["key"] not in {other.get("key") for other in tolerations}]

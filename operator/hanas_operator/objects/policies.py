@@ -1,7 +1,8 @@
 """NetworkPolicies: the permitted connections, without those that link failures cut.
 
 Policies are additive, so each pod has one with all rules merged: a connection that no rule admits is cut. The policies
-concern ingress only, so they never affect the volume's traffic. The node's own traffic, such as the kubelet's probes,
+concern ingress only, so they never affect the volume's traffic. They admit keep-alives between workers, and to the HTTP
+interfaces the components, the operator and ``spec.clients``. The node's own traffic, such as the kubelet's probes,
 is always admitted (Kubernetes documentation, "Network Policies").
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from hanas_operator import kinds, names
 from hanas_operator.cuts import ANYBODY, OVERSEER, LinkCut
 from hanas_operator.objects.owner import Manifest, Owner, manifest
+from hanas_operator.plain import plain
 from hanas_operator.spec import Plane
 
 
@@ -39,14 +41,30 @@ def _policy(owner: Owner, name: str, selector: Manifest, ingress: list[Manifest]
 
 
 def _clients(owner: Owner, cut: list[str], port: int) -> list[Manifest]:
-    """Return the rule for the HTTP interface: it admits all clients, all but some workers, or (no rule) none."""
+    """Return the rule for the HTTP interface: it admits clients and components, all but some workers, or nobody."""
     if ANYBODY in cut:
         return []
-    if not cut:
-        return [{"ports": [_port(port)]}]
-    # While a worker is cut off, only pods are admitted: an address block would admit that worker again.
-    others = {"namespaceSelector": {}, "podSelector": _except(owner, cut)}
-    return [{"from": [others], "ports": [_port(port)]}]
+    own = {"podSelector": {"matchLabels": {names.CLUSTER: owner.name}}}
+    peers: list[Manifest] = [own, *_operator(owner), *plain(owner.spec.clients)]
+    if cut:
+        # While a worker is cut off, only pods are admitted: an address block would admit that worker again.
+        peers = [_but(owner, peer, cut) for peer in peers if "ipBlock" not in peer]
+    return [{"from": peers, "ports": [_port(port)]}]
+
+
+def _operator(owner: Owner) -> list[Manifest]:
+    """Return the operator as a peer, if it runs in the cluster."""
+    if not owner.operator_namespace:
+        return []
+    namespace = {"matchLabels": {names.NAMESPACE: owner.operator_namespace}}
+    return [{"namespaceSelector": namespace, "podSelector": {"matchLabels": {names.APPLICATION: names.MANAGER}}}]
+
+
+def _but(owner: Owner, peer: Manifest, members: list[str]) -> Manifest:
+    """Return the pods of ``peer`` that are none of these workers."""
+    selector = peer.get("podSelector", {})
+    expressions = [*selector.get("matchExpressions", []), *_except(owner, members)["matchExpressions"]]
+    return {**peer, "podSelector": {**selector, "matchExpressions": expressions}}
 
 
 def _sources(cuts: frozenset[LinkCut], target: str, plane: Plane) -> list[str]:

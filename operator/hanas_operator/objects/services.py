@@ -1,7 +1,11 @@
 """The Services, and the limits for draining nodes."""
 
+from msgspec import structs
+
 from hanas_operator import kinds, names
-from hanas_operator.objects.owner import Manifest, Owner, manifest
+from hanas_operator.fittings import MEMBER, ServiceSpec
+from hanas_operator.objects.owner import Manifest, Owner, manifest, stamped
+from hanas_operator.plain import plain
 
 
 def services(owner: Owner) -> list[Manifest]:
@@ -18,12 +22,38 @@ def services(owner: Owner) -> list[Manifest]:
     }
     # The label alone selects the main, ready or not: clients reach a new main before the kubelet's next probe.
     main = {"selector": {**workers, names.ROLE: names.MAIN}, "publishNotReadyAddresses": True, "ports": [http]}
+    given = owner.spec.services
     return [
-        manifest(owner, kinds.SERVICE, names.of(cluster, names.OVERSEER), component=names.OVERSEER, spec=own),
+        _service(owner, names.OVERSEER, given.overseer, own, component=names.OVERSEER),
         manifest(owner, kinds.SERVICE, names.of(cluster, names.HEADLESS), component=names.WORKER, spec=each),
-        manifest(owner, kinds.SERVICE, cluster, spec={"selector": workers, "ports": [http]}),
-        manifest(owner, kinds.SERVICE, names.of(cluster, names.MAIN), spec=main),
+        _service(owner, "", given.workers, {"selector": workers, "ports": [http]}),
+        _service(owner, names.MAIN, given.main, main),
+        *_outside(owner, http),
     ]
+
+
+def _outside(owner: Owner, http: Manifest) -> list[Manifest]:
+    """Return a Service for each worker, to which redirects lead clients outside the cluster."""
+    given = owner.spec.services.each
+    if not isinstance(given, ServiceSpec):
+        return []
+    made = []
+    for member in owner.members:
+        pod = names.of(owner.name, member)
+        selector = {**names.selector(owner.name, names.WORKER), names.POD_NAME: pod}
+        spec = {"selector": selector, "publishNotReadyAddresses": True, "ports": [http]}
+        annotations = {name: value.replace(MEMBER, member) for name, value in given.annotations.items()}
+        made.append(_service(owner, member, structs.replace(given, annotations=annotations), spec))
+    return made
+
+
+def _service(owner: Owner, part: str, given: ServiceSpec, spec: Manifest, component: str | None = None) -> Manifest:
+    """Return a Service with the type and the annotations that the HANas gives. ``part``: of its name."""
+    fields: Manifest = plain(given)
+    annotations = fields.pop("annotations", {})
+    name = names.of(owner.name, part) if part else owner.name
+    service = manifest(owner, kinds.SERVICE, name, component=component, spec={**spec, **fields})
+    return stamped(service, annotations) if annotations else service
 
 
 def _port(name: str, number: int) -> Manifest:
@@ -38,7 +68,12 @@ def budgets(owner: Owner) -> list[Manifest]:
             kinds.BUDGET,
             names.of(owner.name, component),
             component=component,
-            spec={"maxUnavailable": 1, "selector": {"matchLabels": names.selector(owner.name, component)}},
+            spec={
+                "maxUnavailable": 1,
+                "selector": {"matchLabels": names.selector(owner.name, component)},
+                # A pod that is not ready serves nobody: it must not keep a node from being drained.
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            },
         )
         for component in (names.WORKER, names.OVERSEER)
     ]

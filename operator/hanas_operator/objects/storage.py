@@ -15,7 +15,10 @@ def volume(owner: Owner) -> list[Manifest]:
     storage = owner.spec.storage
     manifests: list[Manifest] = []
     if not isinstance(storage.existing_claim, str):
-        spec: Manifest = {"accessModes": [ACCESS_MODE], "resources": {"requests": {"storage": storage.size}}}
+        spec: Manifest = {
+            "accessModes": [ACCESS_MODE],
+            "resources": {"requests": {"storage": owner.claim_size or storage.size}},
+        }
         if isinstance(storage.storage_class_name, str):
             spec["storageClassName"] = storage.storage_class_name
         owned = owner.spec.reclaim is Reclaim.DELETE

@@ -6,6 +6,7 @@ hands over on SIGTERM.
 """
 
 from hanas_operator import kinds, names
+from hanas_operator.fittings import MEMBER
 from hanas_operator.objects import pods
 from hanas_operator.objects.owner import Manifest, Owner, manifest
 
@@ -45,6 +46,9 @@ def _workers(owner: Owner) -> Manifest:
 
 def _environment(owner: Owner) -> list[Manifest]:
     host = f"$(POD_NAME).{names.of(owner.name, names.HEADLESS)}.{owner.namespace}.svc"
+    advertised = f"http://{host}:{names.WORKER_PORT}"
+    if isinstance(owner.spec.advertise_url, str):
+        advertised = owner.spec.advertise_url.replace(MEMBER, "$(WORKER_ID)")
     overseer = f"http://{names.of(owner.name, names.OVERSEER)}.{owner.namespace}.svc:{names.OVERSEER_PORT}"
     return [
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
@@ -52,7 +56,7 @@ def _environment(owner: Owner) -> list[Manifest]:
         {"name": "WORKER_ID", "value": "worker-$(POD_INDEX)"},
         {"name": "PORT", "value": str(names.WORKER_PORT)},
         {"name": "LINK_PORT", "value": str(names.LINK_PORT)},
-        {"name": "ADVERTISE_URL", "value": f"http://{host}:{names.WORKER_PORT}"},
+        {"name": "ADVERTISE_URL", "value": advertised},
         {"name": "LINK_URL", "value": f"http://{host}:{names.LINK_PORT}"},
         {"name": "OVERSEER_IP", "value": overseer},
         {"name": "HANAS_ISOLATION_POLICY", "value": owner.spec.isolation_policy.value},

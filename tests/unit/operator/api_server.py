@@ -20,7 +20,10 @@ from tests.unit.operator import schemas
 
 Resource = dict[str, Any]
 Handler = Callable[[web.Request, str], Any]
-KINDS = (kinds.HANAS, *kinds.WATCHED, kinds.SECRET, kinds.CORE_EVENT, kinds.EVENT, kinds.STORAGE_CLASS)
+KINDS = (
+    *(kinds.HANAS, *kinds.WATCHED, kinds.SECRET, kinds.CORE_EVENT, kinds.EVENT, kinds.STORAGE_CLASS, kinds.NODE),
+    kinds.LEASE,
+)
 # kopf waits until it has found these, though it makes no use of them.
 FOUND = (
     *KINDS,
@@ -54,8 +57,11 @@ class ApiServer:
         self.objects: dict[tuple[str, str, str, str], Resource] = {}
         self.calls: list[Call] = []
         self.queries: dict[tuple[str, str], dict[str, str]] = {}
+        self.bodies: dict[tuple[str, str], Resource] = {}
         self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
         self.proxy: Handler | None = None
+        self.down = self.failed = 0
+        """As long as it is not 0, the status of every answer."""
         self.url = ""
         self._applied: dict[tuple[tuple[str, str, str, str], str, str], Resource] = {}
         self._version = 0
@@ -107,7 +113,16 @@ class ApiServer:
 
     # ------------------------------------------------------------------ HTTP
 
+    def break_watches(self) -> None:
+        """End every watch with an error, as a server does that lost its store."""
+        error = {"kind": "Status", "status": "Failure", "code": 500, "message": "etcdserver: no leader"}
+        for watch in self._watches:
+            watch[3].put_nowait({"type": "ERROR", "object": error})
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.down:
+            self.failed += 1
+            return _failure(self.down, "InternalError", "etcd is away")
         found = _PATH.fullmatch(request.path)
         if found is None or found["plural"] in {"", None}:
             return self._discover(request.path)
@@ -125,6 +140,8 @@ class ApiServer:
         verb = _VERBS.get(request.method) or ("get" if found["name"] else "watch" if watching else "list")
         self.calls.append(Call(verb, found["group"] or "", resource, found["namespace"], found["name"]))
         self.queries[verb, resource] = dict(request.query)
+        if request.method != "GET":
+            self.bodies[verb, resource] = json.loads(await request.read() or b"{}")
         if found["sub"] == "proxy" and self.proxy is not None:
             answer: web.StreamResponse = await self.proxy(request, found["rest"] or "/")
             return answer
@@ -170,9 +187,10 @@ class ApiServer:
         there = self.objects.get(key)
         if there is None:
             return _failure(404, "NotFound", f"{kind.plural} {name!r} not found")
-        wanted = body.get("preconditions", body.get("metadata", {})).get("uid", there["metadata"]["uid"])
-        if wanted != there["metadata"]["uid"]:
-            return _failure(409, "Conflict", "metadata.uid does not match")
+        wanted = body.get("preconditions", body.get("metadata", {}))
+        for field in ("uid", "resourceVersion"):
+            if wanted.get(field, there["metadata"][field]) != there["metadata"][field]:
+                return _failure(409, "Conflict", f"metadata.{field} does not match")
         if request.method == "DELETE":
             self.remove(kind, namespace, key[3])
         elif request.method == "PATCH":
@@ -235,8 +253,9 @@ class ApiServer:
         there = self.objects.get(key)
         if kind is kinds.HANAS:
             made["spec"] = schemas.with_defaults(_SPEC_SCHEMA, made.get("spec", {}))
-            if there is not None and there.get("spec") != made["spec"]:
-                meta["generation"] = there["metadata"]["generation"] + 1
+        if kind in {kinds.HANAS, kinds.STATEFUL_SET, kinds.DEPLOYMENT}:
+            changed = there is not None and "spec" in there and there["spec"] != made.get("spec")
+            meta["generation"] = (1 if there is None else there["metadata"]["generation"]) + changed
         if there is not None and _settled(there) == _settled(made):
             return there
         self._version += 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 from kubernetes.aio.client import ApiClient, Configuration
 
+from hanas_core import release
 from hanas_operator import kinds
 from hanas_operator.api import Api
 from hanas_operator.followers import Followers
@@ -43,10 +44,16 @@ class Bench:
     """A reconciler and what it works on."""
 
     server: ApiServer
+    api: Api
     overseer: FakeOverseer
     followers: Followers
     reconciler: Reconciler
     news: list[Key]
+
+    def upgrade(self, image: str, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let another operator take over."""
+        monkeypatch.setattr(release, "installed", lambda: version)
+        self.reconciler = Reconciler(self.api, self.followers, OperatorMetrics(), image)
 
     def want(self, **spec: object) -> Resource:
         """Write the spec of the HANas."""
@@ -62,6 +69,7 @@ class Bench:
         self.want(**spec)
         await self.reconcile()
         settle(self.server)
+        await self.reconcile()
         await self.hear()
         await self.reconcile()
 
@@ -76,5 +84,5 @@ async def bench(server: ApiServer, overseer: FakeOverseer, api: Api) -> AsyncIte
     news: list[Key] = []
     metrics = OperatorMetrics()
     followers = Followers(api, ProxiedReach(api), metrics, news.append)
-    yield Bench(server, overseer, followers, Reconciler(api, followers, metrics, IMAGE), news)
+    yield Bench(server, api, overseer, followers, Reconciler(api, followers, metrics, IMAGE), news)
     followers.forget(KEY)

@@ -103,7 +103,10 @@ def settle(server: ApiServer, namespace: str = NAMESPACE) -> None:
         for found in server.all(kind):
             name, replicas = found["metadata"]["name"], found["spec"]["replicas"]
             wanted |= {f"{name}-{ordinal}": (found, component) for ordinal in range(replicas)}
-            server.change(kind, namespace, name, {"status": {"replicas": replicas, "readyReplicas": replicas}})
+            counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), replicas)
+            revisions = dict.fromkeys(("currentRevision", "updateRevision"), "r1")
+            seen = {"observedGeneration": found["metadata"]["generation"]}
+            server.change(kind, namespace, name, {"status": {**counts, **revisions, **seen}})
     for found in server.all(kinds.POD):
         if found["metadata"]["name"] not in wanted:
             server.remove(kinds.POD, namespace, found["metadata"]["name"])

@@ -47,6 +47,8 @@ def _object(schema: Schema, value: dict[str, Any], path: str) -> list[str]:
     found = [f"{path}.{name}: is required" for name in schema.get("required", []) if name not in value]
     for name, one in value.items():
         inner = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
+        if inner is None and schema.get("x-kubernetes-preserve-unknown-fields"):
+            continue
         found += [f"{path}.{name}: unknown field"] if inner is None else errors(inner, one, f"{path}.{name}")
     return found
 

@@ -7,8 +7,9 @@ import pytest
 from msgspec import structs
 
 from hanas_core.members.verdicts import Verdict
-from hanas_operator import conditions, main_label, names, pods, storage
-from hanas_operator.conditions import Obstacle, World
+from hanas_operator import conditions, names, pods, storage
+from hanas_operator.conditions import World
+from hanas_operator.obstacles import Obstacle
 from hanas_operator.status import AlertStatus, FailureState, FailureStatus, StatusCondition
 from hanas_operator.storage import StorageFinding
 from hanas_operator.view import ClusterView
@@ -35,6 +36,7 @@ def world(**changed: Any) -> World:
         generation=3,
         paused=False,
         storage=BOUND,
+        updated=("True", "AllUpdated", "all pods run"),
         problems=(),
         pods=running(),
         view=view(),
@@ -55,6 +57,7 @@ def test_a_cluster_as_it_should_be() -> None:
     told = {one.type: (one.status, one.reason) for one in conditions.all_of(world(), ())}
     assert told == {
         "Ready": ("True", "MainServing"),
+        "Updated": ("True", "AllUpdated"),
         "Degraded": ("False", "AsWanted"),
         "LinkHealthy": ("True", "AllUp"),
         "StorageReady": ("True", "Bound"),
@@ -238,11 +241,3 @@ def test_what_the_folder_tells(seen: ClusterView | None, troubles: list[str], re
         for one in ([] if seen is None else seen.alerts)
     ]
     assert storage.of_folder(BOUND, FOLDER_ID, seen, told, troubles).reason == reason
-
-
-def test_roles_change_only_when_a_main_serves_and_the_new_main_comes_first() -> None:
-    found = running("worker-0")
-    assert main_label.changes(found, None, "demo") == []
-    assert main_label.changes(found, "worker-0", "demo") == []
-    changes = [(one["metadata"]["name"], role) for one, role in main_label.changes(found, "worker-2", "demo")]
-    assert changes == [("demo-worker-2", "main"), ("demo-worker-0", "backup")]

@@ -19,8 +19,12 @@ SPEC = SCHEMA["properties"]["spec"]
 ALLOWED = {
     *("type", "description", "properties", "required", "items", "additionalProperties", "default", "enum", "pattern"),
     *("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "format", "anyOf"),
+    *("maxProperties", "x-kubernetes-preserve-unknown-fields"),
     *("x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-int-or-string"),
 }
+
+
+TYPES = {"object", "array", "string", "integer", "boolean"}
 
 
 def levels(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -35,7 +39,7 @@ def levels(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
 @pytest.mark.parametrize(("path", "schema"), list(levels(SCHEMA)))
 def test_every_level_is_structural(path: str, schema: dict[str, Any]) -> None:
     assert set(schema) <= ALLOWED, path
-    assert schema.get("x-kubernetes-int-or-string") or schema["type"] in {"object", "array", "string", "integer"}, path
+    assert schema.get("x-kubernetes-int-or-string") or schema["type"] in TYPES, path
     if schema.get("type") == "array":
         assert "items" in schema, path
     assert not ("properties" in schema and "additionalProperties" in schema), path
@@ -44,7 +48,16 @@ def test_every_level_is_structural(path: str, schema: dict[str, Any]) -> None:
 @pytest.mark.parametrize("path", [path for path, _ in levels(SPEC) if path and not path.endswith("[]")])
 def test_every_field_that_is_not_kubernetes_own_is_described(path: str) -> None:
     schema = dict(levels(SPEC))[path]
-    borrowed = (".tolerations", ".affinity", ".topologySpreadConstraints", ".resources", ".overseer.resources")
+    borrowed = (
+        ".tolerations",
+        ".affinity",
+        ".topologySpreadConstraints",
+        ".resources",
+        ".overseer.resources",
+        ".env[].",
+        ".clients[].podSelector.",
+        ".clients[].namespaceSelector.",
+    )
     if not path.startswith(borrowed) and not path.endswith("[].name"):
         assert schema.get("description"), path
 
@@ -99,6 +112,11 @@ def test_a_status_fits_its_schema() -> None:
         ({"linkFailures": [failure(), failure()]}, ".linkFailures: duplicate"),
         ({"linkFailures": [failure(planes=[])]}, ".linkFailures[0].planes: wrong number"),
         ({"linkFailures": [{"name": "a", "source": "worker-0"}]}, ".linkFailures[0].target: is required"),
+        ({"sidecars": [{"image": "a"}]}, ".sidecars[0].name: is required"),
+        ({"env": [{"name": "A"}, {"name": "A"}]}, ".env: duplicate"),
+        ({"advertiseUrl": "http://example.com"}, ".advertiseUrl: must match"),
+        ({"services": {"main": {"type": "ExternalName"}}}, ".services.main.type: must be one of"),
+        ({"clients": [{"ipBlock": {"cidr": "everybody"}}]}, ".clients[0].ipBlock.cidr: must match"),
         ({"affinity": {"nodeAffinity": {"x": 1}}}, ".affinity.nodeAffinity.x: unknown field"),
         ({"podSecurityContext": {"runAsUser": 0}}, ".podSecurityContext.runAsUser: must be from 1"),
     ],
@@ -111,7 +129,17 @@ def test_the_schema_refuses(given: dict[str, Any], told: str) -> None:
 
 ALL_RULES = [
     rule
-    for group in (rules.OBJECT, rules.SPEC, rules.STORAGE, rules.SIZE, rules.FAILURE, rules.DURATION)
+    for group in (
+        rules.OBJECT,
+        rules.SPEC,
+        rules.STORAGE,
+        rules.SIZE,
+        rules.FAILURE,
+        rules.DURATION,
+        rules.PEER,
+        rules.SETTING,
+        rules.VARIABLE,
+    )
     for rule in group
 ]
 
@@ -174,6 +202,21 @@ def test_a_link_failure(more: dict[str, Any], held: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("peer", "held"),
+    [
+        ({"podSelector": {}}, True),
+        ({"namespaceSelector": {}, "podSelector": {}}, True),
+        ({"ipBlock": {"cidr": "0.0.0.0/0"}}, True),
+        ({"ipBlock": {"cidr": "0.0.0.0/0"}, "podSelector": {}}, False),
+        ({}, False),
+    ],
+)
+def test_a_peer_is_pods_or_addresses(peer: dict[str, Any], held: bool) -> None:
+    assert (refused(rules.PEER, peer) == []) is held
+    assert schemas.errors(SPEC, {"clients": [peer]}) == []
+
+
+@pytest.mark.parametrize(
     ("now", "before", "held"),
     [
         ({"storageClassName": "nfs"}, {"storageClassName": "nfs"}, True),
@@ -191,10 +234,28 @@ def test_the_volume_stays_what_it_is(now: dict[str, Any], before: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "held"), [("2Gi", "1Gi", True), ("1Gi", "1024Mi", True), ("1G", "1Gi", False)]
+    ("now", "before", "sure", "held"),
+    [
+        ("2Gi", "1Gi", None, True),
+        ("1Gi", "1024Mi", None, True),
+        ("1G", "1Gi", None, False),
+        ("1Gi", "10Gi", None, False),
+        ("1Gi", "10Gi", "1Gi", True),
+        ("1024Mi", "10Gi", "1Gi", True),
+        ("1G", "10Gi", "1Gi", False),
+        ("5Gi", "10Gi", "10Gi", False),
+    ],
 )
-def test_a_volume_only_grows(now: str, before: str, held: bool) -> None:
-    assert (refused(rules.SIZE, now, before) == []) is held
+def test_a_volume_only_grows_but_a_growth_that_did_not_happen_can_be_taken_back(
+    now: str, before: str, sure: str | None, held: bool
+) -> None:
+    def resource(size: str) -> dict[str, Any]:
+        status = {} if sure is None else {"claimSize": sure}
+        return {"metadata": {"name": "demo"}, "spec": {"storage": {"size": size}}, "status": status}
+
+    assert (refused(rules.OBJECT, resource(now), resource(before)) == []) is held
+    bare = {"metadata": {"name": "demo"}}
+    assert refused(rules.OBJECT, resource(now), bare) == refused(rules.OBJECT, bare, resource(before)) == []
 
 
 @pytest.mark.parametrize(("text", "held"), [("30s", True), ("1m30s", True), ("0s", False), ("0ms", False)])

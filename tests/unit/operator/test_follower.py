@@ -1,6 +1,9 @@
 """Following an overseer: its stream, else its document, else the workers."""
 
 import asyncio
+import base64
+import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,13 +11,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from hanas_operator import follower, reach
+from hanas_core.members.verdicts import Verdict
+from hanas_operator import follower, kinds, news, reach
 from hanas_operator.follower import ClusterFollower, WorkerStatus
+from hanas_operator.objects import secret
 from hanas_operator.queue import Key
 from hanas_operator.reach import DirectReach, HttpInterface, Unreachable
 from hanas_operator.view import ClusterView
+from hanas_overseer import stream
 from tests.unit.operator.conftest import Bench
-from tests.unit.operator.making import KEY, role, view
+from tests.unit.operator.making import KEY, NAMESPACE, alert, pod, role, view
 from tests.unit.operator.waiting import until
 
 
@@ -58,7 +64,7 @@ async def test_without_any_overseer_the_workers_are_asked(bench: Bench) -> None:
 async def test_when_nobody_answers_the_last_view_is_not_believed_for_long(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr(news, "BELIEVED_SECONDS", 0.3)
     await bench.overseer.show(view())
     await bench.start()
     bench.news.clear()
@@ -70,13 +76,87 @@ async def test_when_nobody_answers_the_last_view_is_not_believed_for_long(
     assert role(bench.server, "worker-0") == "main", "the label stays until another main is known"
 
 
-def test_of_several_mains_the_one_of_the_highest_epoch_counts_and_an_old_one_never() -> None:
-    told = [WorkerStatus("worker-1", "a", "main", 4), WorkerStatus("worker-2", "b", "main", 5)]
-    seen = follower.among(told, view())
+async def test_an_overseer_that_is_lost_with_the_main_delays_nothing(bench: Bench) -> None:
+    await bench.overseer.show(view())
+    await bench.start()
+    await until(lambda: sorted(bench.overseer.listeners) == ["demo-overseer-0", "demo-overseer-1"])
+    bench.overseer.lost = {"demo-overseer-0", "demo-worker-0"}
+    began = time.monotonic()
+    await bench.overseer.show(view("worker-1", epoch=2))
+    await until(lambda: role(bench.server, "worker-1") == "main")
+    assert time.monotonic() - began < reach.SILENCE_SECONDS / 2
+
+
+async def test_without_an_overseer_that_says_anything_the_workers_are_asked_after_a_short_silence(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stream.HEARTBEAT_SECONDS <= 1.0
+    assert reach.SILENCE_SECONDS <= 3.0
+    monkeypatch.setattr(reach, "SILENCE_SECONDS", 0.3)
+    await bench.overseer.show(view())
+    await bench.start()
+    bench.overseer.workers = {"demo-worker-1": main_of(2)}
+    bench.overseer.lost = {"demo-overseer-0", "demo-overseer-1", "demo-worker-0"}
+    await bench.overseer.show(view())
+    await until(lambda: role(bench.server, "worker-1") == "main")
+
+
+async def test_everybody_is_asked_when_a_pod_is_ready_no_more(bench: Bench) -> None:
+    """The overseer still talks, but has not seen the takeover."""
+    await bench.overseer.show(view())
+    await bench.start()
+    bench.overseer.workers = {"demo-worker-1": main_of(2)}
+    unready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    bench.server.change(kinds.POD, NAMESPACE, "demo-worker-0", unready)
+    await bench.reconcile()
+    await until(lambda: role(bench.server, "worker-1") == "main")
+    await bench.overseer.show(view())
+    await until(lambda: bench.followers.latest(KEY)[1] == "")
+    seen = bench.followers.latest(KEY)[0]
+    assert seen is not None
+    assert seen.epoch == 2, "an older epoch never replaces a newer one"
+
+
+async def test_the_workers_are_asked_while_the_overseers_cannot_read_the_folder(bench: Bench) -> None:
+    await bench.overseer.show(view())
+    await bench.start()
+    bench.overseer.workers = {"demo-worker-1": main_of(2)}
+    await bench.overseer.show(view(alerts=(alert(Verdict.FOLDER_UNAVAILABLE, member="overseer"),)))
+    await until(lambda: role(bench.server, "worker-1") == "main")
+
+
+async def test_an_overseer_that_is_gone_is_followed_no_more(bench: Bench) -> None:
+    await bench.overseer.show(view())
+    await bench.start()
+    bench.server.remove(kinds.POD, NAMESPACE, "demo-overseer-0")
+    await bench.reconcile()
+    bench.followers.latest(KEY)
+    await bench.overseer.show(view(epoch=2))  # a stream that nobody reads ends with the next write
+    await until(lambda: bench.overseer.listeners == ["demo-overseer-1"])
+
+
+async def test_a_token_that_is_refused_is_read_again(bench: Bench) -> None:
+    await bench.overseer.show(view())
+    await bench.start()
+    fresh = base64.b64encode(b"another").decode()
+    bench.server.change(kinds.SECRET, NAMESPACE, "demo-components", {"data": {secret.KEY: fresh}})
+    bench.overseer.token = "another"
+    await bench.overseer.end_streams()
+    bench.overseer.streams = True
+    await bench.overseer.show(view("worker-1", epoch=2))
+    await until(lambda: role(bench.server, "worker-1") == "main")
+
+
+def main_of(epoch: int) -> dict[str, object]:
+    return {"member": "worker-1", "incarnation": "cd" * 16, "role": "main", "epoch": epoch}
+
+
+def test_a_worker_is_the_main_unless_a_newer_one_is_known() -> None:
+    seen = follower.according_to(WorkerStatus("worker-2", "b", "main", 5), view())
     assert seen is not None
     assert (seen.serving, seen.epoch, seen.folder_id) == ("worker-2", 5, view().folder_id)
-    assert follower.among(told, view(epoch=6)) is None
-    assert follower.among([WorkerStatus("worker-1", "a", "backup", 9)], view()) is None
+    assert follower.according_to(WorkerStatus("worker-1", "a", "main", 5), view(epoch=6)) is None
+    assert follower.according_to(WorkerStatus("worker-1", "a", "backup", 9), view()) is None
 
 
 @asynccontextmanager
@@ -88,16 +168,26 @@ async def answering(status: int) -> AsyncIterator[tuple[DirectReach, HttpInterfa
         return web.Response(status=status, text="here")
 
     app = web.Application()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"retry: 1000")
+        await ended.wait()
+        return response
+
+    ended = asyncio.Event()
     app.router.add_get("/v1/cluster", answer)
+    app.router.add_get("/v1/events", stream)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    place = reach.overseer("shop", "demo")
-    place.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    place = HttpInterface(f"http://127.0.0.1:{runner.addresses[0][1]}", "/pods/demo-overseer-0")
     try:
         async with aiohttp.ClientSession() as session:
             yield DirectReach(session), place, heard
     finally:
+        ended.set()
         await runner.cleanup()
 
 
@@ -108,22 +198,31 @@ async def test_directly_the_token_goes_as_a_bearer() -> None:
         assert heard == ["Bearer secret"]
 
 
+async def test_directly_the_number_of_streams_has_no_limit() -> None:
+    async with answering(200) as (_, place, _), reach.session() as session, contextlib.AsyncExitStack() as streams:
+        way = DirectReach(session)
+        for _ in range(150):  # aiohttp's own limit is 100
+            response = await streams.enter_async_context(way.open(place, "/v1/events", "", stream=True))
+            assert await response.content.readany() == b"retry: 1000"
+
+
 async def test_what_cannot_be_reached_is_told_in_words() -> None:
     async with answering(401) as (way, place, _):
         with pytest.raises(Unreachable, match="answered 401"):
             async with way.open(place, "/v1/cluster", ""):
                 pass
-        place.url = "http://127.0.0.1:1"
-        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
-            async with way.open(place, "/v1/cluster", ""):
-                pass
+        for url, words in (("http://127.0.0.1:1", r"127\.0\.0\.1:1"), ("", "no address yet")):
+            with pytest.raises(Unreachable, match=words):
+                async with way.open(place._replace(url=url), "/v1/cluster", ""):
+                    pass
 
 
-def test_where_they_are() -> None:
-    assert reach.overseer("shop", "demo").url == "http://demo-overseer.shop.svc:4000"
-    place = reach.worker("shop", "demo", "worker-1")
-    assert place.url == "http://demo-worker-1.demo-workers.shop.svc:3001"
-    assert place.proxied == "/api/v1/namespaces/shop/pods/demo-worker-1:3001/proxy"
+@pytest.mark.parametrize(
+    ("address", "url"), [("10.8.0.9", "http://10.8.0.9:3001"), ("fd00::9", "http://[fd00::9]:3001"), ("", "")]
+)
+def test_where_they_are(address: str, url: str) -> None:
+    place = reach.of_pod(pod("demo-worker-1", "worker", podIP=address), 3001)
+    assert place == (url, "/api/v1/namespaces/shop/pods/demo-worker-1:3001/proxy")
 
 
 async def test_garbage_from_an_overseer_is_survived() -> None:
@@ -146,6 +245,7 @@ async def test_garbage_from_an_overseer_is_survived() -> None:
 
     async with aiohttp.ClientSession() as session:
         made = ClusterFollower(Garbage(session), KEY, token, changed)
+        made.watch([pod("demo-overseer-0", "overseer"), pod("demo-worker-0", "worker")])
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(made.run(), 0.2)
     assert made.view is None
@@ -164,4 +264,4 @@ async def test_an_answer_without_end_is_none(monkeypatch: pytest.MonkeyPatch) ->
     async with answering(200) as (way, place, _):
         following = ClusterFollower(way, KEY, token, changed)
         with pytest.raises(Unreachable, match="more than 3 bytes"):
-            await following._get(place, "/v1/cluster")
+            await following._read(place, "/v1/cluster")

@@ -187,6 +187,15 @@ def test_a_link_failure_restarts_no_pod() -> None:
     assert templates(calm) == templates(cut)
 
 
+def test_a_drain_is_not_held_up_by_pods_that_are_not_ready_or_by_their_temporary_files(made: list[Manifest]) -> None:
+    budgets = [one["spec"] for one in made if one["kind"] == "PodDisruptionBudget"]
+    assert [budget["unhealthyPodEvictionPolicy"] for budget in budgets] == ["AlwaysAllow"] * 2
+    for pod in templates(made):
+        local = [volume["name"] for volume in pod["spec"]["volumes"] if "emptyDir" in volume]
+        annotation = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+        assert pod["metadata"]["annotations"][annotation].split(",") == local
+
+
 def test_what_users_label_does_not_take_pods_away() -> None:
     for pod in templates(everything(owner(SPECS["production"]))):
         assert pod["metadata"]["labels"][names.CLUSTER] == "demo"

@@ -1,7 +1,10 @@
 """The whole operator, kopf's watches and all, against an API server in memory; and its rights, against what it does."""
 
 import asyncio
+import base64
+import contextlib
 import importlib.util
+import itertools
 import json
 import sys
 import time
@@ -15,9 +18,15 @@ import msgspec
 import pytest
 
 from hanas_operator import __main__ as program
-from hanas_operator import connection, kinds, names, rbac, running
+from hanas_operator import connection, kinds, main_label, names, rbac, running, waits
 from hanas_operator import settings as arguments
+from hanas_operator.api import Api
+from hanas_operator.followers import Followers
+from hanas_operator.metrics import OperatorMetrics
+from hanas_operator.objects import secret
+from hanas_operator.reach import ProxiedReach
 from hanas_operator.view import TakeoverView
+from hanas_operator.waits import Waits
 from hanas_serving.settings import SettingError
 from tests.unit.operator.api_server import ApiServer
 from tests.unit.operator.fake_overseer import FakeOverseer
@@ -65,6 +74,9 @@ def is_settled(server: ApiServer) -> bool:
     return len(server.all(kinds.STATEFUL_SET)) == 1 and len(server.all(kinds.POLICY)) == 4
 
 
+ENDED = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+
+
 async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     """Let a cluster be made, fail over, be cut, healed and scaled; return how long the label of a new main took."""
     server.put(kinds.HANAS, *KEY, spec={"storage": {"storageClassName": "nfs"}})
@@ -79,25 +91,35 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     await overseer.show(msgspec.structs.replace(view("worker-1", epoch=2), takeovers=(takeover,)))
     await until(lambda: role(server, "worker-1") == "main")
     took = time.monotonic() - began
-    server.change(kinds.HANAS, *KEY, {"spec": {"linkFailures": [failure(duration="1s")], "workers": 4}})
+    server.change(
+        kinds.HANAS, *KEY, {"spec": {"linkFailures": [failure(duration="1s")], "workers": 4, "services": {"each": {}}}}
+    )
     await until(lambda: len(status(server)["linkFailures"]) == 1)
     await until(lambda: status(server)["linkFailures"][0]["state"] == "Healed")
-    server.change(kinds.HANAS, *KEY, {"spec": {"linkFailures": [], "workers": 2, "clientTokenSecret": {"name": "x"}}})
+    server.change(
+        kinds.HANAS,
+        *KEY,
+        {"spec": {"linkFailures": [], "workers": 2, "services": {"each": None}, "clientTokenSecret": {"name": "x"}}},
+    )
     await until(lambda: "there is no Secret x" in condition(server, "Degraded")["message"])
     assert len(server.all(kinds.POLICY)) == 3
+    server.change(kinds.POD, NAMESPACE, "demo-worker-1", {**ENDED, "spec": {"nodeName": "lost"}})
+    await until(lambda: server.find(kinds.POD, NAMESPACE, "demo-worker-1") is None)
+    settle(server)
+    await until(lambda: role(server, "worker-1") == "main")
     return took
 
 
 async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
-    async with operating(server, tmp_path):
+    async with operating(server, tmp_path, "--lease", "system/operator"):
         took = await run_a_life(server, overseer)
         overseer.answers = False
         await overseer.end_streams()
         await until(lambda: any(call.resource == "pods/proxy" for call in server.calls))
     assert took < 1.0
     # Outside the cluster, where this operator runs, overseers are reached through the API server.
-    outside = {"apiGroups": [""], "resources": ["services/proxy", "pods/proxy"], "verbs": ["get"]}
-    rules = [*rbac.rules(), *rbac.cluster_rules(), outside]
+    outside = {"apiGroups": [""], "resources": ["pods/proxy"], "verbs": ["get"]}
+    rules = [*rbac.rules(), *rbac.cluster_rules(), *rbac.lease_rules("operator"), outside]
     done = {(call.verb, call.group, call.resource) for call in server.calls}
     allowed = {
         (verb, group, resource)
@@ -136,7 +158,7 @@ async def test_a_namespaced_operator_never_looks_beyond_its_namespaces(
     async with operating(server, tmp_path, "--namespace", NAMESPACE):
         await run_a_life(server, overseer)
     beyond = {(call.verb, call.resource) for call in server.calls if call.namespace != NAMESPACE}
-    assert beyond == {("get", "storageclasses")}
+    assert beyond == {("get", "storageclasses"), ("get", "nodes")}
     assert server.take(kinds.HANAS, "other", "demo") == other
 
 
@@ -151,7 +173,31 @@ async def test_a_restarted_operator_goes_on_where_it_was(
     async with operating(server, tmp_path):
         await until(lambda: server.find(kinds.SERVICE, NAMESPACE, "demo-main") is not None)
         await until(lambda: "x" not in condition(server, "Degraded")["message"])
-    assert {call.resource for call in server.writes()[count:]} <= {"services", "hanases/status", "events"}
+    assert {call.resource for call in server.writes()[count:]} <= {"services", "hanases/status", "events", "leases"}
+
+
+async def test_of_two_operators_one_reconciles_and_both_label(
+    server: ApiServer, overseer: FakeOverseer, tmp_path: Path
+) -> None:
+    ports, lease = (_free_port(), _free_port()), ("--lease", "system/operator")
+    async with aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as second:
+
+        async def leading() -> list[bool]:
+            texts = [await (await session.get(f"http://localhost:{port}/metrics")).text() for port in ports]
+            return ["hanas_operator_leading 1.0" in text for text in texts]
+
+        async with operating(server, tmp_path, *lease, "--port", str(ports[0])):
+            await until(lambda: server.find(kinds.LEASE, "system", "operator") is not None)
+            await second.enter_async_context(operating(server, tmp_path, *lease, "--port", str(ports[1])))
+            await run_a_life(server, overseer)
+            await until(lambda: len(overseer.listeners) == 4)
+            assert await leading() == [True, False]
+            server.refusals["get", "hanases"] = (500, "both would reconcile")
+            await overseer.show(view("worker-0", epoch=3))
+            await until(lambda: role(server, "worker-0") == "main")
+            server.refusals.clear()
+        server.remove(kinds.SERVICE, NAMESPACE, "demo-main")
+        await until(lambda: server.find(kinds.SERVICE, NAMESPACE, "demo-main") is not None)
 
 
 async def test_probes_and_metrics(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
@@ -175,12 +221,93 @@ def _free_port() -> int:
         return port
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "API", Waits(last=0.05))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("status_code", [500, 429])
+async def test_an_api_server_that_fails_at_first_is_awaited(
+    server: ApiServer, tmp_path: Path, status_code: int
+) -> None:
+    server.down = status_code
+    server.put(kinds.HANAS, *KEY, spec={})
+    async with operating(server, tmp_path):
+        await until(lambda: server.failed > 5)
+        server.down = 0
+        await until(lambda: is_settled(server))
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_api_server_that_fails_for_long_ends_nothing(
+    server: ApiServer, overseer: FakeOverseer, tmp_path: Path
+) -> None:
+    server.put(kinds.HANAS, *KEY, spec={})
+    async with operating(server, tmp_path):
+        await until(lambda: is_settled(server))
+        settle(server)
+        server.break_watches()
+        server.down = 503
+        await until(lambda: server.failed > 100)
+        server.down = 0
+        server.put(kinds.HANAS, NAMESPACE, "another", spec={})
+        await until(lambda: server.find(kinds.STATEFUL_SET, NAMESPACE, "another-worker") is not None, 60.0)
+        await overseer.show(view("worker-0", epoch=3))
+        await until(lambda: role(server, "worker-0") == "main")
+
+
+async def test_a_stop_ends_the_wait_for_an_api_server(server: ApiServer, tmp_path: Path) -> None:
+    server.down = 500
+    async with operating(server, tmp_path):
+        await until(lambda: server.failed > 0)
+
+
+def test_the_waits_grow_and_never_end() -> None:
+    for _ in range(2):
+        seconds = list(itertools.islice(waits.API, 100))
+        assert seconds == sorted(seconds)
+        assert (seconds[0], seconds[-1]) == (1.0, 20.0)
+
+
+async def test_lists_come_from_the_cache_of_the_api_server(server: ApiServer, tmp_path: Path) -> None:
+    server.put(kinds.HANAS, *KEY, spec={})
+    async with operating(server, tmp_path):
+        await until(lambda: is_settled(server))
+    lists = {resource: query for (verb, resource), query in server.queries.items() if verb == "list"}
+    from_cache = {resource for resource, query in lists.items() if query.get("resourceVersion") == "0"}
+    assert from_cache == {kind.plural for kind in (kinds.HANAS, *kinds.WATCHED)}
+
+
+MANY = 150
+
+
+async def test_many_clusters_each_get_a_main(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
+    """Each overseer keeps a stream: no pool of connections may run out."""
+    await overseer.show(view())
+    clusters = [("shop", f"c{number}") for number in range(MANY)]
+    token = {secret.KEY: base64.b64encode(b"t").decode()}
+    for namespace, name in clusters:
+        server.put(kinds.SECRET, namespace, names.of(name, names.SECRET), data=token)
+        for part, component in (("worker-0", names.WORKER), ("overseer-0", names.OVERSEER)):
+            labels = names.labels(name, component)
+            server.put(kinds.POD, namespace, names.of(name, part), metadata={"labels": labels}, status={})
+    given = arguments.read(["--kubeconfig", kubeconfig(tmp_path, server.url)], {})
+    async with connection.connect(given) as client:
+        api = Api(client)
+        followers = Followers(api, ProxiedReach(api), OperatorMetrics(), lambda _: None)
+        for key in clusters:
+            await followers.attend(key)
+        await until(lambda: len(overseer.listeners) == MANY, 60.0)
+        await until(lambda: [main_label.role(pod) for pod in server.all(kinds.POD)].count("main") == MANY)
+        await followers.close()
+
+
 @pytest.mark.parametrize(
     ("status_code", "told"),
     [
         (404, "install the CustomResourceDefinition hanases.hanas.dev first"),
         (403, "refuses this account"),
-        (500, "boom"),
     ],
 )
 async def test_what_keeps_it_from_starting_is_told(
@@ -217,6 +344,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *given: str) -> int:
         (["--kubeconfig", "/nowhere"], 1, "hanas-operator: the configuration in /nowhere cannot be used"),
         (["--port", "x"], 2, "'x' is no port number"),
         (["--overseer-access", "magic"], 2, "invalid choice"),
+        (["--lease", "operator"], 2, "'operator' is no NAMESPACE/NAME"),
         (["--help"], 0, "--kubeconfig FILE"),
         (["--version"], 0, "hanas-operator "),
     ],
@@ -242,4 +370,5 @@ def test_settings() -> None:
     environment: dict[str, Any] = {"HANAS_IMAGE": "hanas:env", "PORT": "9000"}
     found = arguments.read(["-n", "a", "-n", "b", "-n", "a", "--overseer-access", "direct"], environment)
     assert (found.namespaces, found.image, found.port, found.proxied) == (("a", "b"), "hanas:env", 9000, False)
-    assert arguments.read([], {}).proxied is None
+    assert (arguments.read([], {}).proxied, arguments.read([], {}).lease) == (None, None)
+    assert arguments.read([], {"HANAS_LEASE": "system/operator"}).lease == ("system", "operator")

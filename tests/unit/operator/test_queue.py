@@ -70,6 +70,18 @@ async def test_it_comes_back_when_it_said_so() -> None:
         assert len(worker.calls) == 3
 
 
+async def test_a_restart_breaks_off_what_runs_and_does_it_anew() -> None:
+    worker = Worker()
+    worker.gate.clear()
+    async with working(worker) as made:
+        made.add(ONE)
+        await until(lambda: worker.running == [ONE])
+        made.restart()
+        await until(lambda: worker.calls == [ONE, ONE])
+        assert worker.running == [ONE]
+        worker.gate.set()
+
+
 async def test_earlier_counts() -> None:
     worker = Worker()
     async with working(worker) as made:

@@ -1,5 +1,6 @@
 """One reconcile after the other, against an API server in memory."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -451,14 +452,96 @@ async def test_what_goes_away_meanwhile_is_no_trouble(
     assert not status(bench.server)
 
 
-async def test_an_api_server_that_fails_is_asked_again_later(bench: Bench) -> None:
+@pytest.mark.parametrize("status_code", [403, 429, 500])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("patch", "services"),
+        ("create", "secrets"),
+        ("get", "secrets"),
+        ("get", "services"),
+        ("patch", "networkpolicies"),
+        ("delete", "networkpolicies"),
+    ],
+)
+async def test_what_cannot_be_written_is_told_and_tried_again_and_stops_nothing_else(
+    bench: Bench, call: tuple[str, str], status_code: int
+) -> None:
+    policy = {"labels": names.labels("demo"), "ownerReferences": [{"uid": bench.want()["metadata"]["uid"]}]}
+    bench.server.put(kinds.POLICY, NAMESPACE, "demo-worker-9", metadata=policy)
+    bench.server.refusals[call] = (status_code, "etcd is slow")
+    assert await bench.reconcile() == 5.0
+    assert "etcd is slow" in condition(bench.server, "Degraded")["message"]
+    assert len(bench.server.all(kinds.STATEFUL_SET)) == 1
+    bench.server.refusals.clear()
+    await bench.reconcile()
+    assert (len(bench.server.all(kinds.SERVICE)), len(bench.server.all(kinds.POLICY))) == (4, 4)
+    assert "etcd is slow" not in condition(bench.server, "Degraded")["message"]
+
+
+async def test_an_api_server_that_shows_nothing_is_asked_again_later(bench: Bench) -> None:
     bench.want()
-    bench.server.refusals["patch", "services"] = (500, "etcd is slow")
+    bench.server.refusals["list", "services"] = (500, "etcd is slow")
     with pytest.raises(ApiError, match="etcd is slow"):
         await bench.reconcile()
     bench.server.refusals.clear()
     await bench.reconcile()
     assert len(bench.server.all(kinds.SERVICE)) == 4
+
+
+async def test_events_and_classes_that_cannot_be_read_stop_nothing(bench: Bench) -> None:
+    bench.server.refusals |= {("list", "events"): (500, "slow"), ("get", "storageclasses"): (500, "slow")}
+    bench.want(storage={"storageClassName": "nfs"})
+    await bench.reconcile()
+    await bench.reconcile()
+    assert reasons(bench)["StorageReady"] == "ClaimPending"
+
+
+@pytest.mark.parametrize("spec", [{"workers": "many"}, None])
+async def test_the_main_is_followed_and_labelled_whatever_else_fails(bench: Bench, spec: dict[str, str] | None) -> None:
+    """A spec that cannot be read, or objects that the API server does not show; after a restart of the operator."""
+    await bench.overseer.show(view())
+    await bench.start()
+    bench.followers.forget(KEY)
+    if spec is None:
+        bench.server.refusals["list", "services"] = (500, "etcd is slow")
+    else:
+        bench.server.change(kinds.HANAS, *KEY, {"spec": spec})
+    await bench.overseer.show(view("worker-1", epoch=2))
+    with contextlib.suppress(ApiError):
+        await bench.reconcile()
+    await until(lambda: role(bench.server, "worker-1") == "main")
+    await until(lambda: role(bench.server, "worker-0") == "backup")
+
+
+async def test_an_operator_that_does_not_lead_only_labels(bench: Bench) -> None:
+    await bench.overseer.show(view())
+    await bench.start()
+    bench.reconciler._leads = lambda: False
+    bench.server.remove(kinds.SERVICE, NAMESPACE, "demo")
+    before = len(bench.server.writes())
+    await bench.overseer.show(view("worker-1", epoch=2))
+    await bench.hear()
+    assert await bench.reconcile() == 60.0
+    assert role(bench.server, "worker-1") == "main"
+    assert {call.resource for call in bench.server.writes()[before:]} == {"pods"}
+    bench.server.remove(kinds.HANAS, *KEY)
+    assert await bench.reconcile() is None
+    assert bench.followers.keys == []
+
+
+async def test_a_label_that_is_refused_is_told_and_stops_nothing_else(bench: Bench) -> None:
+    bench.server.refusals["patch", "pods"] = (403, "a webhook denies it")
+    await bench.overseer.show(view())
+    await bench.start()
+    bench.server.remove(kinds.SERVICE, NAMESPACE, "demo")
+    await bench.reconcile()
+    assert "the pod demo-worker-0 cannot be labelled" in condition(bench.server, "Degraded")["message"]
+    assert condition(bench.server, "Ready")["reason"] == "MainUnreachable"
+    assert bench.server.find(kinds.SERVICE, NAMESPACE, "demo") is not None
+    bench.server.refusals.clear()
+    await bench.reconcile()
+    assert role(bench.server, "worker-0") == "main"
 
 
 async def test_tokens_that_are_missing_are_told(bench: Bench) -> None:
@@ -488,7 +571,7 @@ async def test_alerts_are_shown_and_do_not_make_the_status_change_every_second(b
 
 
 async def test_without_an_image_nothing_is_started(bench: Bench) -> None:
-    bench.reconciler._image = ""  # what the command line left open
+    bench.reconciler._rollouts._image = ""  # what the command line left open
     bench.want()
     await bench.reconcile()
     assert reasons(bench)["Ready"] == "NoImage"

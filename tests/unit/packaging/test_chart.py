@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hanas_operator import rbac
+from hanas_operator import names, rbac
+from hanas_operator import settings as arguments
 from tests.unit.packaging.documents import ROOT, Document, assert_valid, helm, of_kind, parsed, restricted
 
 __all__ = ["helm"]
@@ -22,6 +23,7 @@ SETS: dict[str, list[str]] = {
         "image.digest=sha256:" + 64 * "0",
         "imagePullSecrets={pull}",
         "operator.priorityClassName=high",
+        "operator.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=zone",
         "operator.nodeSelector.disk=ssd",
         "operator.podLabels.team=x",
         "operator.podAnnotations.note=x",
@@ -38,6 +40,8 @@ SETS: dict[str, list[str]] = {
         "metrics.service.enabled=false",
         "networkPolicy.enabled=false",
         "tests.cluster=demo",
+        "operator.replicas=1",
+        "operator.priorityClass.create=false",
         "operator.runAsUser=null",
         "operator.runAsGroup=null",
     ],
@@ -96,9 +100,46 @@ def test_the_definition_stays_and_can_be_left_out(helm: str) -> None:
     assert not of_kind(template(helm, "crd.create=false"), "CustomResourceDefinition")
 
 
-def test_never_two_operators(helm: str) -> None:
-    spec = one(template(helm), "Deployment")["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+def test_two_operators_of_which_one_reconciles(helm: str) -> None:
+    documents = template(helm)
+    assert one(documents, "Deployment")["spec"]["replicas"] == 2
+    (container,) = operator_pod(documents)["containers"]
+    (lease,) = [each["value"] for each in container["env"] if each["name"] == "HANAS_LEASE"]
+    namespace, name = arguments.read(["--lease", lease], {}).lease or ("", "")
+    role, binding = one(documents, "Role"), one(documents, "RoleBinding")
+    assert role["rules"] == rbac.lease_rules(name)
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == namespace == "there"
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+
+
+def test_operators_keep_apart_from_each_other_and_from_mains(helm: str) -> None:
+    documents = template(helm)
+    labels = one(documents, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    preferred = operator_pod(documents)["affinity"]["podAntiAffinity"]
+    others, mains = preferred["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert others["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= labels.items()
+    main = {**names.labels("demo", names.WORKER), names.ROLE: names.MAIN}
+    assert mains["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= main.items()
+    assert mains["podAffinityTerm"]["namespaceSelector"] == {}
+    own = template(helm, "operator.affinity.nodeAffinity.x=y")
+    assert operator_pod(own)["affinity"] == {"nodeAffinity": {"x": "y"}}
+
+
+def test_operators_are_neither_drained_together_nor_pushed_aside(helm: str) -> None:
+    documents = template(helm)
+    labels = one(documents, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    budget = one(documents, "PodDisruptionBudget")["spec"]
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+    assert budget["maxUnavailable"] == 1
+    assert not of_kind(template(helm, "operator.replicas=1"), "PodDisruptionBudget")
+    assert operator_pod(documents)["priorityClassName"] == one(documents, "PriorityClass")["metadata"]["name"]
+    for values, name in (
+        (["operator.priorityClassName=high"], "high"),
+        (["operator.priorityClass.create=false"], None),
+    ):
+        documents = template(helm, *values)
+        assert operator_pod(documents).get("priorityClassName") == name
+        assert not of_kind(documents, "PriorityClass")
 
 
 def test_for_the_whole_cluster(helm: str) -> None:
@@ -107,20 +148,26 @@ def test_for_the_whole_cluster(helm: str) -> None:
         role for role in of_kind(documents, "ClusterRole") if role["metadata"]["name"] == "release-hanas-operator"
     )
     assert role["rules"] == [*rbac.rules(), *rbac.cluster_rules()]
-    assert not of_kind(documents, "Role")
+    assert [role["metadata"]["name"] for role in of_kind(documents, "Role")] == ["release-hanas-operator-lease"]
     assert "args" not in operator_pod(documents)["containers"][0]
 
 
 def test_namespaced(helm: str) -> None:
     documents = template(helm, *SETS["two namespaces"], "rbac.aggregate=false")
-    roles, bindings = of_kind(documents, "Role"), of_kind(documents, "RoleBinding")
+    roles, bindings = (
+        [each for each in of_kind(documents, kind) if not each["metadata"]["name"].endswith("-lease")]
+        for kind in ("Role", "RoleBinding")
+    )
     assert [role["metadata"]["namespace"] for role in roles] == ["one", "two"]
     assert [binding["metadata"]["namespace"] for binding in bindings] == ["one", "two"]
     assert all(role["rules"] == rbac.rules() for role in roles)
     assert [role["rules"] for role in of_kind(documents, "ClusterRole")] == [rbac.cluster_rules()]
     assert operator_pod(documents)["containers"][0]["args"] == ["--namespace=one", "--namespace=two"]
     assert not of_kind(
-        template(helm, *SETS["two namespaces"], "rbac.aggregate=false", "rbac.storageClasses=false"), "ClusterRole"
+        template(
+            helm, *SETS["two namespaces"], "rbac.aggregate=false", "rbac.storageClasses=false", "rbac.nodes=false"
+        ),
+        "ClusterRole",
     )
 
 
@@ -184,7 +231,8 @@ def test_helm_test_makes_a_cluster_or_takes_one(helm: str) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("operator.replicas=2", "replicas"),
+        ("operator.replicas=0", "replicas"),
+        ("operator.priorityClass.value=2000000000", "value"),
         ("operater.logLevel=INFO", "operater"),
         ("operator.logLevel=loud", "logLevel"),
         ("operator.watchNamespaces={One}", "watchNamespaces"),

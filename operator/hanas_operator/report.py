@@ -1,0 +1,72 @@
+"""What one reconcile leaves behind: the status, and the time of the next one. Pure functions."""
+
+from msgspec import UNSET
+
+from hanas_operator import addresses, conditions, kinds, names, progress, storage
+from hanas_operator.api import Resource
+from hanas_operator.children import Children
+from hanas_operator.conditions import World
+from hanas_operator.failures import Evaluation
+from hanas_operator.objects.owner import Owner
+from hanas_operator.status import ConditionType, HANasStatus
+
+RESYNC_SECONDS, UNSETTLED_SECONDS = 60.0, 5.0
+"""The time between two reconciles without a change, and the time while the cluster is not in its desired state."""
+
+
+def describe(world: World, existing: Children, before: HANasStatus) -> HANasStatus:
+    """Return the status."""
+    owner, view = world.owner, world.view
+    workers, overseers = (workload or {} for workload in workloads(owner, existing))
+    epoch = before.epoch if view is None else max(view.epoch, before.epoch)
+    main = before.main if view is None or view.main is None else view.main.member
+    return HANasStatus(
+        observed_generation=world.generation,
+        main=main,
+        epoch=epoch,
+        workers=workers.get("status", {}).get("replicas", 0),
+        ready_workers=workers.get("status", {}).get("readyReplicas", 0),
+        updated_workers=workers.get("status", {}).get("updatedReplicas", 0),
+        ready_overseers=overseers.get("status", {}).get("readyReplicas", 0),
+        selector=names.selected(names.selector(owner.name, names.WORKER)),
+        folder_id=owner.folder_id,
+        claim=owner.claim,
+        claim_size=storage.sure_size(existing.get(kinds.CLAIM, owner.claim)) or UNSET,
+        image=before.image if world.paused else progress.image(workers) or before.image,
+        addresses=addresses.of(owner, existing),
+        alerts=world.alerts,
+        link_failures=world.failures,
+        conditions=conditions.all_of(world, before.conditions),
+    )
+
+
+def workloads(owner: Owner, existing: Children) -> tuple[Resource | None, Resource | None]:
+    """Return the StatefulSet of the workers and the Deployment of the overseers."""
+    return (
+        existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)),
+        existing.get(kinds.DEPLOYMENT, names.of(owner.name, names.OVERSEER)),
+    )
+
+
+def recorded_folder(existing: Children, owner: Owner) -> str:
+    """Return the id of the folder in the ConfigMap, empty if there is none."""
+    recorded = existing.get(kinds.CONFIG_MAP, names.of(owner.name, names.FOLDER)) or {}
+    return str(recorded.get("data", {}).get("folderId", ""))
+
+
+def is_settled(status: HANasStatus) -> bool:
+    """Return whether the main serves, and all pods are updated."""
+    states = {condition.type: condition.status for condition in status.conditions}
+    return states[ConditionType.READY] == states[ConditionType.UPDATED] == "True"
+
+
+def again(world: World, evaluation: Evaluation, status: HANasStatus) -> float:
+    """Return the seconds until the next reconcile."""
+    states = {condition.type: condition.status for condition in status.conditions}
+    settled = {ConditionType.READY: "True", ConditionType.DEGRADED: "False", ConditionType.STORAGE_READY: "True"}
+    settled[ConditionType.UPDATED] = "True"
+    waits = evaluation.cuts or world.updated[1] == progress.AWAITS_TURN
+    wait = RESYNC_SECONDS if not waits and settled.items() <= states.items() else UNSETTLED_SECONDS
+    if evaluation.next_change is not None:
+        wait = min(wait, max(0.0, (evaluation.next_change - world.now).total_seconds()))
+    return wait
