@@ -246,7 +246,8 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
     highest, words = epoch, ""
     detected: float | None = None
     hold, patience = world.conditions.hold, _PATIENCE_SECONDS * world.conditions.slowness
-    end = began + (max(_WATCH_SECONDS, hold) if healthy else patience)
+    # A server reboots for seconds before the first look.
+    end = time.monotonic() + max(_WATCH_SECONDS, hold) if healthy else began + patience
     while (now := time.monotonic()) < end and wrong is None:
         for name in observers:
             status = await world.status(name)
