@@ -13,7 +13,8 @@ from hanas_operator import kinds
 from hanas_operator.api import Api, ApiError, Resource
 from hanas_operator.recorder import Happening
 
-NAME = "hanas-operator"
+NAME = "hanas-territory"
+"""Not that of the Lease by which the replicas of an installation choose their leader."""
 LEASE_SECONDS, RENEW_SECONDS = 150, 45.0
 """A Lease that was not renewed for this time, by the clock of who looks at it, is anybody's; it is renewed when a HANas
 is reconciled and this much of it has passed: each one is at least once a minute."""

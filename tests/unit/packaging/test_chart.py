@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hanas_operator import names, rbac
+from hanas_operator import names, rbac, territory
 from hanas_operator import settings as arguments
 from tests.unit.packaging.documents import ROOT, Document, assert_valid, helm, of_kind, parsed, restricted
 
@@ -106,6 +106,7 @@ def test_two_operators_of_which_one_reconciles(helm: str) -> None:
     (container,) = operator_pod(documents)["containers"]
     (lease,) = [each["value"] for each in container["env"] if each["name"] == "HANAS_LEASE"]
     namespace, name = arguments.read(["--lease", lease], {}).lease or ("", "")
+    assert territory.NAME not in {name, names.MANAGER}, "two Leases, also in the namespace of the release hanas"
     role, binding = one(documents, "Role"), one(documents, "RoleBinding")
     assert role["rules"] == rbac.lease_rules(name)
     assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == namespace == "there"
