@@ -14,11 +14,11 @@ PAUSES_WITHIN = 10.0
 class OwnTime:
     """A clock that stands still while its process does not run."""
 
-    def __init__(self, now: float, most: float) -> None:
-        """Begin at ``now``, monotonic seconds. ``most``: how much of one turn counts, seconds."""
+    def __init__(self, most: float) -> None:
+        """Go with the clock until the first `turn`. ``most``: how much of one turn counts, seconds."""
         self._most = most
-        self._turned_at = now
-        self._time = now
+        self._turned_at: float | None = None
+        self._time = 0.0
         self._pauses: deque[tuple[float, float]] = deque()
         """When each turn ended of which a part did not count, and that part, seconds."""
         self.lost = 0.0
@@ -26,12 +26,14 @@ class OwnTime:
 
     def at(self, now: float) -> float:
         """Return the own time, seconds: it never goes back, and never passes faster than the clock."""
+        if self._turned_at is None:
+            return now
         return self._time + min(now - self._turned_at, self._most)
 
     def turn(self, now: float) -> None:
         """End a turn of the event loop: what came before has been heard. To be called often."""
         self._time = self.at(now)
-        lost = max(0.0, now - self._turned_at - self._most)
+        lost = 0.0 if self._turned_at is None else max(0.0, now - self._turned_at - self._most)
         self._turned_at = now
         if lost:
             self.lost += lost

@@ -25,7 +25,8 @@ class Backup:
     def __init__(self, *, unserved: int = 0, timing: Timing = TIMING) -> None:
         self.timing = timing
         self.now = 100.0
-        self.own_time = OwnTime(self.now, timing.keepalive_interval)
+        self.own_time = OwnTime(timing.keepalive_interval)
+        self.own_time.turn(self.now)
         self.detector = Detector(timing)
         self.detector.follow(self.now, EPOCH, MAIN, unserved)
         self.effects: list[StartProbe | Conclude] = []

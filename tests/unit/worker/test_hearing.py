@@ -124,13 +124,24 @@ async def test_a_failure_that_ends_between_two_ticks_counts_as_one(main: Main) -
 
 async def test_a_pause_of_this_process_does_not_age_what_others_sent_meanwhile(main: Main) -> None:
     node = backup_of(main, main.folder.other())
-    host, echo = node.host, node.verifier.time
-    pauses = 0
+    host, pauses = node.host, 0
+    host.turn()
+    echo = node.verifier.time
     while node.verifier.is_fresh(echo):
         pauses += 1
-        host.own_time._turned_at -= 60.0
-        host.own_time.turn(host.now)
+        host.own_time._turned_at = host.now - 60.0
+        host.turn()
     assert pauses * host.timing.keepalive_interval == pytest.approx(2 * host.timing.suspect_after, rel=0.3)
+
+
+async def test_what_was_sent_for_longer_ago_than_the_clock_allows_is_stale_to_a_worker_that_has_no_place_yet(
+    main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = backup_of(main, main.folder.other())
+    echo, now = node.verifier.time, node.host.now
+    assert node.verifier.is_fresh(echo)
+    monkeypatch.setattr(type(node.host), "now", property(lambda _: now + 3 * node.host.timing.suspect_after))
+    assert not node.verifier.is_fresh(echo)
 
 
 async def test_a_main_tells_how_long_its_process_was_paused(main: Main) -> None:
@@ -139,7 +150,7 @@ async def test_a_main_tells_how_long_its_process_was_paused(main: Main) -> None:
     news = msgspec.structs.replace(heard.logs[0], paused=0.125)
     node.hear(msgspec.structs.replace(heard, logs=(news,)), True)
     assert node.logs[LOG].state.member.detector._main_paused == 0.125
-    node.host.own_time._turned_at -= 60.0
-    node.host.own_time.turn(node.host.now)
+    node.host.own_time._turned_at = node.host.now - 60.0
+    node.host.turn()
     told = node.logs[LOG]._news(MainState.SERVING)
     assert told.paused == pytest.approx(60.0, abs=1.0)

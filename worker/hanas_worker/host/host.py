@@ -62,7 +62,7 @@ class Host:
         """When the last write of the own presence began that succeeded."""
         self.leaving = False
         """This worker is stopping and begins nothing new."""
-        self.own_time = OwnTime(self.now, settings.timing.keepalive_interval)
+        self.own_time = OwnTime(settings.timing.keepalive_interval)
         """Advances while this process runs (`hanas_core.members.owntime`)."""
         self._returns, self._returned_at = 0, 0.0
         """How many calls on the folder had returned, and at what `awake` one was last seen to."""
