@@ -15,4 +15,4 @@ def open_standard() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # until the end of the program
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # until the end of the program
