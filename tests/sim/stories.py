@@ -306,6 +306,38 @@ def _takes_over_too_late(story: Story) -> None:
     story.main()
 
 
+def _serves_between_a_look_and_a_seal(story: Story) -> None:
+    first = story.main()
+    story.until(lambda: all(worker.role is Role.BACKUP for worker in story.others(first)))
+    pointing = {
+        worker: story.catch(worker, Place("write_block", "claims/", POINTER_OFFSET, Role.ELECT), "before")
+        for worker in story.others(first)
+    }
+    first.kill(machine=False)
+    story.until(lambda: any(done() for done in pointing.values()))
+    second, third = sorted(pointing, key=lambda worker: not pointing[worker]())
+    third.mount.ambushes.clear()
+    sealing = story.catch(third, Place("write_block", "claims/", SEAL_OFFSET, Role.ELECT), "before")
+
+    def overlook(call: Call) -> bool:
+        call.mount.trouble.fails_once = True
+        story.ambushes.wait(second, Place("open", names.claim(3)), "before", overlook)
+        return False
+
+    story.ambushes.wait(second, Place("open", names.claim(3)), "before", overlook)
+    story.until(sealing, 20.0)
+    second.mount.release()
+    story.until(lambda: second.serves)
+    answer = story.ask(second, "PUT", "k", b"acknowledged")()
+    if answer.status != 201:
+        raise Violation(f"the story does not go on: {answer.status}")
+    third.mount.release()
+    story.until(lambda: third.serves)
+    if (answer := story.ask(third, "GET", "k")()).body != b"acknowledged":
+        raise Violation(f"an acknowledged write is gone: {answer.status}")
+    story.clients.start(2)
+
+
 def _followed_before_it_serves(story: Story) -> None:
     story.until(lambda: all(worker.role in {Role.MAIN, Role.BACKUP} for worker in story.workers.values()))
     first = story.main()
@@ -690,6 +722,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "a manifest is removed whose claim is about to point to it",
+    ),
+    "a main serves between the look at its claim and the seal in it": (
+        _serves_between_a_look_and_a_seal,
+        CALM._replace(clients=0),
+        GROWING,
+        "the predecessor determined before the seals",
     ),
     "seed 101: a backup applies what an epoch begins with that nobody knows to serve": (
         _followed_before_it_serves,
