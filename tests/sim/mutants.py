@@ -253,7 +253,7 @@ MUTANTS = (
         "the predecessor determined before the seals",
         _PROMOTE,
         ((_PREDECESSOR, ""), (_SEALS, _PREDECESSOR + _SEALS)),
-        1000,
+        story="a main serves between the look at its claim and the seal in it",
     ),
     Mutant(
         "the log read before the seals",
