@@ -13,6 +13,8 @@ from tests.integration.waiting import eventually
 
 FULL = "FolderFull"
 INODES = "256"
+RESERVE_FILES = 3
+"""A worker keeps two reserves of so many files."""
 
 
 @pytest.fixture
@@ -77,11 +79,16 @@ async def test_takeovers_find_their_files_on_a_volume_that_has_none(volume: Path
 
 async def test_writes_are_refused_before_takeovers_become_impossible(volume: Path) -> None:
     """Who has no reserve left for another takeover takes no more writes."""
-    others = volume / "communication" / "others"
+    others, temporary = volume / "communication" / "others", volume / "communication" / "tmp"
+
+    async def has_its_reserves() -> bool:
+        return len(list(temporary.iterdir())) >= 2 * RESERVE_FILES
+
     async with running(volume, 1, None, **SETTINGS) as cluster:
         main = await cluster.settle()
         others.mkdir()
         await cluster.client.put("k", b"before")
+        await eventually(has_its_reserves)  # a main makes them after its first commit
         taken = take_all_files(others)
         await cluster.lab.kill(main)  # a new start needs a claim and a manifest, and nobody had the room to keep more
         await cluster.lab.start_worker(main)
