@@ -33,6 +33,7 @@ class Main:
         self.driver: LogDriver = node.logs[LOG]
         self.folder = folder
         self.counter = 0
+        node.host.turn()
 
     async def look(self, seconds: float = 6.0) -> None:
         """Let time pass, in which `LIVING` shows itself, and look for leftovers."""
