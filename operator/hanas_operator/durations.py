@@ -20,6 +20,11 @@ def written(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def precisely(when: datetime) -> str:
+    """Return a point in time in the format of metav1.MicroTime: microseconds, UTC."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def after(when: datetime, duration: str) -> datetime:
     """Return the point in time that is ``duration`` after ``when``."""
     try:

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -19,7 +18,7 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 
-from hanas_operator import kinds
+from hanas_operator import kinds, leases
 from hanas_operator.api import Api, ApiError, Resource
 
 LEASE_SECONDS = 15
@@ -110,20 +109,15 @@ class _Lock(BaseLock):
         )
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        meta = {"name": name, "namespace": namespace}
-        lease = {"apiVersion": kinds.LEASE.api_version, "kind": kinds.LEASE.kind, "metadata": meta}
-        return await self._tried(self._api.create(kinds.LEASE, {**lease, "spec": self._held()}))
+        return await self._tried(leases.create(self._api, namespace, name, self._held()))
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        version = {"resourceVersion": self._read["metadata"]["resourceVersion"]}
-        patch = {"metadata": version, "spec": self._held()}
-        return await self._tried(self._api.merge(kinds.LEASE, namespace, name, patch))
+        return await self._tried(leases.renew(self._api, namespace, name, self._read, self._held()))
 
     def _held(self) -> Resource:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        held = {"holderIdentity": self.identity, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now}
-        if self._read.get("spec", {}).get("holderIdentity") != self.identity:
-            held["acquireTime"] = now
+        held = leases.held(self.identity, LEASE_SECONDS)
+        if leases.holder(self._read) != self.identity:
+            held["acquireTime"] = held["renewTime"]
         return held
 
     async def _tried(self, call: Awaitable[Resource]) -> bool:

@@ -27,8 +27,7 @@ def overdue(of: Iterable[Pod], now: datetime) -> list[Pod]:
 
 def is_lost(node: Resource | None) -> bool:
     """Return whether a node is gone, or its kubelet does not report that it is ready."""
-    conditions = [] if node is None else node.get("status", {}).get("conditions", [])
-    return not any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return node is None or pods.condition(node, "Ready").get("status") != "True"
 
 
 async def replace(api: Api, of: Iterable[Pod], now: datetime) -> list[Obstacle]:

@@ -14,7 +14,13 @@ def is_ready(pod: Pod) -> bool:
     """Return whether a pod is ready and is not being deleted."""
     if "deletionTimestamp" in pod["metadata"]:
         return False
-    return _condition(pod, "Ready").get("status") == "True"
+    return condition(pod, "Ready").get("status") == "True"
+
+
+def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return a condition of a pod or of a node, empty if it has none of this kind."""
+    conditions: list[dict[str, Any]] = resource.get("status", {}).get("conditions", [])
+    return next((one for one in conditions if one.get("type") == kind), {})
 
 
 def of(pods: Iterable[Pod], component: str) -> list[Pod]:
@@ -38,7 +44,7 @@ def troubles(pods: Iterable[Pod]) -> list[str]:
 
 
 def _trouble(pod: Pod) -> str:
-    scheduled = _condition(pod, "PodScheduled")
+    scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         return _short(f"{scheduled.get('reason', 'Unschedulable')}: {scheduled.get('message', '')}")
     for container in pod.get("status", {}).get("containerStatuses", []):
@@ -57,11 +63,6 @@ def _trouble(pod: Pod) -> str:
 def last_words(log: str) -> str:
     """Return the last line of a log that is not empty."""
     return next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
-
-
-def _condition(pod: Pod, kind: str) -> dict[str, Any]:
-    conditions: list[dict[str, Any]] = pod.get("status", {}).get("conditions", [])
-    return next((condition for condition in conditions if condition.get("type") == kind), {})
 
 
 def _short(text: str) -> str:

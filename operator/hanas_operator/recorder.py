@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hanas_core.log.claimfile import Why
-from hanas_operator import kinds, names
+from hanas_operator import durations, kinds, names
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.status import ConditionType, FailureState, HANasStatus, Reason, StatusCondition
@@ -145,7 +145,7 @@ def event(hanas: Resource, happening: Happening, instance: str, now: datetime) -
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {"name": f"{meta['name']}.{digest}", "namespace": meta["namespace"]},
-        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "eventTime": durations.precisely(now),
         "type": happening.kind,
         "reason": happening.reason,
         "action": happening.action,

@@ -7,9 +7,8 @@ each other's changes for ever. The replicas of one installation have the same id
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
-from hanas_operator import kinds
+from hanas_operator import kinds, leases
 from hanas_operator.api import Api, ApiError, Resource
 from hanas_operator.recorder import Happening
 
@@ -55,41 +54,29 @@ class Territory:
         return holder
 
     async def _take(self, namespace: str, now: float) -> str:
-        lease = await self._api.get(kinds.LEASE, namespace, NAME)
+        lease, spec = await self._api.get(kinds.LEASE, namespace, NAME), leases.held(self.identity, LEASE_SECONDS)
         if lease is None:
-            kind = {"apiVersion": kinds.LEASE.api_version, "kind": kinds.LEASE.kind}
-            await self._api.create(
-                kinds.LEASE, {**kind, "metadata": {"name": NAME, "namespace": namespace}, "spec": self._held()}
-            )
+            await leases.create(self._api, namespace, NAME, spec)
             return ""
-        holder = _holder(lease)
+        holder = leases.holder(lease)
         if holder not in {"", self.identity} and not self._is_over(namespace, lease, now):
             return holder
-        version = {"resourceVersion": lease["metadata"]["resourceVersion"]}
-        await self._api.merge(kinds.LEASE, namespace, NAME, {"metadata": version, "spec": self._held()})
+        await leases.renew(self._api, namespace, NAME, lease, spec)
         return ""
 
     async def _holder(self, namespace: str) -> str:
         lease = await self._api.get(kinds.LEASE, namespace, NAME)
-        holder = "" if lease is None else _holder(lease)
+        holder = "" if lease is None else leases.holder(lease)
         return "" if holder == self.identity else holder or "another one"
 
     def _is_over(self, namespace: str, lease: Resource, now: float) -> bool:
         """Return whether a Lease has not been renewed for long. The clocks of two machines are not compared."""
         renewal = str(lease.get("spec", {}).get("renewTime", ""))
-        known, since = self._seen.get(namespace, ("", now))
-        if known != renewal or namespace not in self._seen:
+        known, since = self._seen.get(namespace, (None, now))
+        if known != renewal:
             self._seen[namespace] = renewal, now
             return False
         return now - since > LEASE_SECONDS
-
-    def _held(self) -> Resource:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        return {"holderIdentity": self.identity, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now}
-
-
-def _holder(lease: Resource) -> str:
-    return str(lease.get("spec", {}).get("holderIdentity") or "")
 
 
 def words(namespace: str, holder: str, identity: str) -> str:
