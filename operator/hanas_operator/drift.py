@@ -11,11 +11,9 @@ from typing import Any
 
 from hanas_operator import quantities
 
-_MAPS = frozenset(
-    {*("selector", "matchLabels", "podSelector", "namespaceSelector", "labelSelector", "nodeSelector"),
-     *("data", "requests", "limits")}
-)  # fmt: skip
 _AMOUNTS = frozenset({"requests", "limits"})
+_SELECTORS = frozenset({"selector", "matchLabels", "podSelector", "namespaceSelector", "labelSelector", "nodeSelector"})
+_MAPS = _SELECTORS | _AMOUNTS | {"data"}
 _LABELS_OF_PODS = ("template", "metadata", "labels")
 _OWNERS = "ownerReferences"
 Path = tuple[str, ...]

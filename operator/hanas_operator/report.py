@@ -13,6 +13,8 @@ from hanas_operator.status import ConditionType, HANasStatus
 RESYNC_SECONDS, UNSETTLED_SECONDS = 60.0, 5.0
 """The time between two reconciles without a change, and the time while the cluster is not in its desired state."""
 
+_SETTLED = {ConditionType.READY: "True", ConditionType.UPDATED: "True"}
+
 
 def describe(world: World, existing: Children, before: HANasStatus) -> HANasStatus:
     """Return the status."""
@@ -56,17 +58,18 @@ def recorded_folder(existing: Children, owner: Owner) -> str:
 
 def is_settled(status: HANasStatus) -> bool:
     """Return whether the main serves, and all pods are updated."""
-    states = {condition.type: condition.status for condition in status.conditions}
-    return states[ConditionType.READY] == states[ConditionType.UPDATED] == "True"
+    return _SETTLED.items() <= _states(status).items()
+
+
+def _states(status: HANasStatus) -> dict[str, str]:
+    return {condition.type: condition.status for condition in status.conditions}
 
 
 def again(world: World, evaluation: Evaluation, status: HANasStatus) -> float:
     """Return the seconds until the next reconcile."""
-    states = {condition.type: condition.status for condition in status.conditions}
-    settled = {ConditionType.READY: "True", ConditionType.DEGRADED: "False", ConditionType.STORAGE_READY: "True"}
-    settled[ConditionType.UPDATED] = "True"
+    at_rest = _SETTLED | {ConditionType.DEGRADED: "False", ConditionType.STORAGE_READY: "True"}
     waits = evaluation.cuts or world.updated[1] == progress.AWAITS_TURN
-    wait = RESYNC_SECONDS if not waits and settled.items() <= states.items() else UNSETTLED_SECONDS
+    wait = RESYNC_SECONDS if not waits and at_rest.items() <= _states(status).items() else UNSETTLED_SECONDS
     if evaluation.next_change is not None:
         wait = min(wait, max(0.0, (evaluation.next_change - world.now).total_seconds()))
     return wait

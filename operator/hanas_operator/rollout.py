@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from hanas_core import release
-from hanas_operator import drift, kinds, names, progress
+from hanas_operator import drift, kinds, names, progress, report
 from hanas_operator.api import Api, Resource
 from hanas_operator.children import Children
 from hanas_operator.objects.owner import Manifest, Owner, stamped
@@ -21,12 +21,8 @@ from hanas_operator.queue import Key
 from hanas_operator.spec import UpdatePolicy
 from hanas_operator.status import ConditionType, HANasStatus
 
-_OTHER_FIELDS = frozenset(
-    {*("workers", "storage", "linkFailures", "reclaim", "clients", "services", "updatePolicy")}
-)  # fmt: skip
+_OTHER_FIELDS = frozenset({"workers", "storage", "linkFailures", "reclaim", "clients", "services", "updatePolicy"})
 """The fields of the spec that pod templates do not depend on; a claim never changes."""
-
-
 _NO_INPUTS = frozenset({"uid", "created", "operator_namespace", "folder_id", "claim_size"})
 """The fields of the owner that pod templates do not depend on."""
 
@@ -53,7 +49,7 @@ class Rollouts:
     async def choose(self, owner: Owner, existing: Children, before: HANasStatus, *, paused: bool) -> Choice:
         """Return the image to use, and whether to keep the templates. Raises ApiError."""
         key = (owner.namespace, owner.name)
-        present = _present(owner, existing)
+        present = [workload for workload in report.workloads(owner, existing) if workload is not None]
         automatic = owner.spec.update_policy is UpdatePolicy.AUTOMATIC and not paused
         if not automatic:
             self.end(key)
@@ -85,14 +81,6 @@ class Rollouts:
         """Let the next one follow: this one is done, or follows no more."""
         if self._turn == key:
             self._turn = None
-
-
-def _present(owner: Owner, existing: Children) -> list[Resource]:
-    workloads = (
-        existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)),
-        existing.get(kinds.DEPLOYMENT, names.of(owner.name, names.OVERSEER)),
-    )
-    return [workload for workload in workloads if workload is not None]
 
 
 def _is_updating(hanas: Resource) -> bool:
