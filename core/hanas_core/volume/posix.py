@@ -180,11 +180,10 @@ class PosixFolder:
         except FileNotFoundError:
             if self.coherent or not _is_there(path, self.path):
                 raise
-        except (
-            OSError
-        ) as error:  # NFS: of a file that was removed elsewhere, or of the directory itself, or of the mount
+        except OSError as error:
             if self.coherent or error.errno != errno.ESTALE:
                 raise
+            # NFS: of a file that was removed elsewhere, or of the directory itself, or of the mount.
             self._touch(path.parent)
             with _translated(name, _HANDLE_ERRORS):
                 return _open_regular(path, name, flags)

@@ -1,9 +1,6 @@
 """The main removes what processes that died left in the folder (docs/protocol.md, section 3.6)."""
 
-import contextlib
-
 from hanas_core.upkeep.leftovers import Manifests, Patience, momentary_names, temporary_names
-from hanas_core.volume.errors import FolderError
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
@@ -52,5 +49,4 @@ class Caretaker:
 
     async def _remove(self, present: list[str]) -> None:
         for name in present:
-            with contextlib.suppress(FolderError):  # one that cannot be removed, such as a directory, delays no other
-                await self._host.in_lane(Duty.REMOVE, self._host.folder.remove(name))
+            await self._tenure.discard(name)  # one that cannot be removed, such as a directory, delays no other

@@ -383,7 +383,7 @@ class Tenure:
             await host.in_lane(Duty.REMOVE, host.folder.remove(name))
 
     async def discard(self, *spares: str) -> None:
-        """Remove prepared space that nobody will use, in one call: the service of a new main may wait for it."""
+        """Remove files that nobody will use, if that is possible; in one call: a new main may wait for it."""
         with contextlib.suppress(FolderError):
             await self._host.in_lane(Duty.REMOVE, _remove(self._host.folder, spares))
 
