@@ -42,12 +42,18 @@ async def is_told(cluster: Cluster) -> bool:
     return True
 
 
+async def have_reserves(volume: Path, workers: int) -> bool:
+    """Whether all workers have theirs; a main makes them after its first commit."""
+    return len(list((volume / "communication" / "tmp").iterdir())) >= workers * 2 * RESERVE_FILES
+
+
 async def test_takeovers_find_their_files_on_a_volume_that_has_none(volume: Path) -> None:
     others = volume / "communication" / "others"
     async with running(volume, 3, None, **SETTINGS) as cluster:
         await cluster.settle()
         others.mkdir()
         written: dict[str, bytes] = {}
+        await eventually(lambda: have_reserves(volume, 3))
         taken = take_all_files(others)
         assert taken
         await eventually(lambda: is_told(cluster))
@@ -79,16 +85,12 @@ async def test_takeovers_find_their_files_on_a_volume_that_has_none(volume: Path
 
 async def test_writes_are_refused_before_takeovers_become_impossible(volume: Path) -> None:
     """Who has no reserve left for another takeover takes no more writes."""
-    others, temporary = volume / "communication" / "others", volume / "communication" / "tmp"
-
-    async def has_its_reserves() -> bool:
-        return len(list(temporary.iterdir())) >= 2 * RESERVE_FILES
-
+    others = volume / "communication" / "others"
     async with running(volume, 1, None, **SETTINGS) as cluster:
         main = await cluster.settle()
         others.mkdir()
         await cluster.client.put("k", b"before")
-        await eventually(has_its_reserves)  # a main makes them after its first commit
+        await eventually(lambda: have_reserves(volume, 1))
         taken = take_all_files(others)
         await cluster.lab.kill(main)  # a new start needs a claim and a manifest, and nobody had the room to keep more
         await cluster.lab.start_worker(main)
