@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,8 +21,16 @@ from tests.e2e.waiting import eventually
 _SCRIPT = Path(__file__).with_name("clients_in_pod.py")
 _HISTORY = Path(history.__file__)
 CLIENTS, KEYS = 6, 12
+IDLE = "import signal; signal.pause()"
+"""A script that does nothing until it is ended."""
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 """What the Pod Security standard `restricted` asks of a container."""
+
+
+def container(cluster: Cluster, name: str, script: str, **more: Any) -> Resource:
+    """A container of the client's image that runs a script of Python; `more`: other fields."""
+    image = {"image": cluster.image("client"), "imagePullPolicy": "IfNotPresent"}
+    return {"name": name, **image, "command": ["python", "-c", script], "securityContext": RESTRICTED, **more}
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tests.e2e.clients import IDLE, container
 from tests.e2e.cluster import Cluster
 from tests.e2e.kubectl import Kubectl, Resource
 from tests.e2e.waiting import eventually
@@ -87,15 +88,7 @@ def put_out(cluster: Cluster) -> Hands:
         "hostPID": True,
         "terminationGracePeriodSeconds": 0,
         "tolerations": [{"operator": "Exists"}],
-        "containers": [
-            {
-                "name": "hand",
-                "image": cluster.image("client"),
-                "imagePullPolicy": "IfNotPresent",
-                "command": ["python", "-c", "import signal; signal.pause()"],
-                "securityContext": {"privileged": True, "runAsUser": 0},
-            }
-        ],
+        "containers": [container(cluster, "hand", IDLE, securityContext={"privileged": True, "runAsUser": 0})],
     }
     daemons: Resource = {
         "apiVersion": "apps/v1",

@@ -1,6 +1,6 @@
 """Who reaches a HANas in a namespace whose tenant denies everything: the spec's clients, and nobody else."""
 
-from tests.e2e.clients import RESTRICTED
+from tests.e2e.clients import IDLE, container
 from tests.e2e.cluster import Cluster
 from tests.e2e.commands import CommandFailed
 from tests.e2e.conftest import Made, Namespaces
@@ -21,15 +21,9 @@ PORTS = {"": 3001, "-main": 3001, "-overseer": 4000}
 
 def _asker(cluster: Cluster, kubectl: Kubectl) -> None:
     """Start a pod that can ask."""
-    container = {
-        "name": "asker",
-        "image": cluster.image("client"),
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-c", "import signal; signal.pause()"],
-        "securityContext": RESTRICTED,
-    }
+    containers = [container(cluster, "asker", IDLE)]
     security = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {"securityContext": security, "terminationGracePeriodSeconds": 0, "containers": [container]}
+    spec = {"securityContext": security, "terminationGracePeriodSeconds": 0, "containers": containers}
     kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "asker"}, "spec": spec})
     kubectl("wait", "pod/asker", "--for=condition=Ready", "--timeout=60s", seconds=70)
 

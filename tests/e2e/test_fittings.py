@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.clients import RESTRICTED, clients
+from tests.e2e.clients import IDLE, clients, container
 from tests.e2e.cluster import Cluster
 from tests.e2e.commands import CommandFailed
 from tests.e2e.conftest import Made, common
@@ -15,14 +15,7 @@ _NODE_PORT = {"type": "NodePort"}
 
 def test_a_cluster_with_everything(cluster: Cluster, hanas: Made, namespace: Kubectl) -> None:
     namespace("create", "serviceaccount", "shop")
-    sidecar = {
-        "name": "logs",
-        "image": cluster.image("client"),
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-c", "import signal; signal.pause()"],
-        "securityContext": RESTRICTED,
-        "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
-    }
+    sidecar = container(cluster, "logs", IDLE, volumeMounts=[{"name": "scratch", "mountPath": "/scratch"}])
     demo = hanas(
         workers=2,
         settings={"HANAS_VALUE_BYTES": 65536, "HANAS_COMPACT_SHARE": "0.3"},

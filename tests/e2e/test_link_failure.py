@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.e2e.clients import RESTRICTED, clients
+from tests.e2e.clients import IDLE, clients, container
 from tests.e2e.cluster import Cluster
 from tests.e2e.commands import CommandFailed
 from tests.e2e.conftest import Made
@@ -23,22 +23,14 @@ def _pod(cluster: Cluster, name: str, script: str) -> Resource:
         "spec": {
             "terminationGracePeriodSeconds": 0,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [
-                {
-                    "name": "python",
-                    "image": cluster.image("client"),
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["python", "-c", script],
-                    "securityContext": RESTRICTED,
-                }
-            ],
+            "containers": [container(cluster, "python", script)],
         },
     }
 
 
 @pytest.mark.smoke
 def test_a_canary_shows_that_the_cluster_enforces_policies(cluster: Cluster, namespace: Kubectl) -> None:
-    namespace.apply(_pod(cluster, "canary", _SERVE), _pod(cluster, "caller", "import signal; signal.pause()"))
+    namespace.apply(_pod(cluster, "canary", _SERVE), _pod(cluster, "caller", IDLE))
     namespace("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s", seconds=70)
     address = (namespace.get("pod", "canary") or {})["status"]["podIP"]
 

@@ -7,10 +7,12 @@ HANAS_NFS_MOUNTS: mounts of one NFS export, separated by colons. What is tested 
 import os
 from pathlib import Path
 
+from bench.faults import export
+
 from hanas_lab.hosts import Host, on_mounts
 
 PRESET = os.environ.get("HANAS_TEST_PRESET", "lan")
-MOUNTS = [Path(mount) for mount in os.environ.get("HANAS_NFS_MOUNTS", "").split(":") if mount]
+MOUNTS = export.mounts()
 
 
 def hosts_of(directory: Path, workers: int) -> dict[str, Host] | None:

@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import secrets
-import shlex
 import subprocess
 import threading
 import time
@@ -28,12 +27,6 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     OVERSEER: ("/healthz", "/readyz", "/metrics"),
 }
 """What a process answers from memory: a backup redirects, or says 503 while there is no main."""
-
-
-def fault(*words: str) -> None:
-    """Do something to the server or to a client's way to it."""
-    command = shlex.split(os.environ.get("HANAS_NFS_FAULT", "nfs-fault"))
-    subprocess.run([*command, *words], check=True, capture_output=True)
 
 
 class Cluster:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hanas_core.members.timing import CLOUD
-from tests.nfs.never_deaf import KEY, OVERSEER, Cluster, asked, fault
+from tests.nfs.faults import fault
+from tests.nfs.never_deaf import KEY, OVERSEER, Cluster, asked
 
 _HOLD_SECONDS = 30.0
 """An epoch ends after half of it: whoever waits for the server from then on is deaf for the other half."""

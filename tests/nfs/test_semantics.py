@@ -7,8 +7,6 @@ command that breaks the server and the ways to it; on the machine of the server,
 import contextlib
 import os
 import re
-import shlex
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,11 +24,11 @@ from hanas_core.volume.errors import FolderError, Missing
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_core.volume.posix import PosixFile, PosixFolder
 from hanas_core.volume.publish import publish
+from tests.integration.places import MOUNTS
+from tests.nfs.faults import fault
 
 T = TypeVar("T")
 
-_MOUNTS = [Path(mount) for mount in os.environ.get("HANAS_NFS_MOUNTS", "").split(":") if mount]
-_FAULT = shlex.split(os.environ.get("HANAS_NFS_FAULT", "nfs-fault"))
 _STATES = Path("/proc/fs/nfsd/clients")
 _SOON_SECONDS = 4.0
 """Well below any lease; a call on NFS takes milliseconds, and this machine may be busy."""
@@ -41,14 +39,9 @@ _BACK_SECONDS = 200.0
 _ANSWER_MILLISECONDS = 8000
 
 pytestmark = [
-    pytest.mark.skipif(len(_MOUNTS) < 2, reason="HANAS_NFS_MOUNTS names no two NFS mounts"),
+    pytest.mark.skipif(len(MOUNTS) < 2, reason="HANAS_NFS_MOUNTS names no two NFS mounts"),
     pytest.mark.timeout(400),
 ]
-
-
-def fault(*words: object) -> None:
-    done = subprocess.run([*_FAULT, *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def options(mount: Path) -> str:
@@ -57,7 +50,7 @@ def options(mount: Path) -> str:
 
 
 def version() -> float:
-    found = re.search(r"\bvers=([\d.]+)", options(_MOUNTS[0]))
+    found = re.search(r"\bvers=([\d.]+)", options(MOUNTS[0]))
     assert found, "no NFS mount"
     return float(found[1])
 
@@ -87,18 +80,18 @@ def await_that(condition: Callable[[], bool], seconds: float = _SOON_SECONDS) ->
 def directory() -> Iterator[str]:
     """A directory in the export, by its name below each mount."""
     name = f"semantics-{time.monotonic_ns()}"
-    (_MOUNTS[0] / name).mkdir(mode=0o755)
+    (MOUNTS[0] / name).mkdir(mode=0o755)
     yield name
-    for path in (_MOUNTS[0] / name).iterdir():
+    for path in (MOUNTS[0] / name).iterdir():
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # a file that is still open elsewhere keeps it
-        (_MOUNTS[0] / name).rmdir()
+        (MOUNTS[0] / name).rmdir()
 
 
 @pytest.fixture
 def folders(directory: str) -> tuple[PosixFolder, PosixFolder]:
     """The same folder by two clients."""
-    first, second = (PosixFolder(mount / directory) for mount in _MOUNTS[:2])
+    first, second = (PosixFolder(mount / directory) for mount in MOUNTS[:2])
     return first, second
 
 
@@ -135,7 +128,7 @@ def await_delegations(directory: str) -> None:
     try:
         while True:
             name = f"plain-{len(held)}"
-            held.append(hold_plainly(_MOUNTS[0] / directory / name))
+            held.append(hold_plainly(MOUNTS[0] / directory / name))
             time.sleep(0.2)
             if is_delegated(f"{directory}/{name}"):
                 return
@@ -206,7 +199,7 @@ def test_a_direct_read_shows_what_another_client_wrote_where_a_plain_one_shows_w
     os.pread(plain, BLOCK_BYTES, 0)
     blocks = run(writer.open("seal", "blocks"))
     run(blocks.write_block(0, pack(b"first")))
-    if not {"noac", "actimeo=0"} & set(options(_MOUNTS[1]).split(",")):
+    if not {"noac", "actimeo=0"} & set(options(MOUNTS[1]).split(",")):
         assert os.pread(plain, BLOCK_BYTES, 0) == ZERO_BLOCK, "what is cached would do"
     for number in range(20):
         run(blocks.write_block(0, pack(f"{number}".encode())))
@@ -270,7 +263,7 @@ def test_a_commit_is_two_round_trips(folders: tuple[PosixFolder, PosixFolder]) -
 def calls() -> dict[str, int]:
     """How often the first client has called the server, by procedure."""
     parts = Path("/proc/self/mountstats").read_text().split("device ")
-    mine = next(part for part in parts if f" mounted on {_MOUNTS[0]} with" in part)
+    mine = next(part for part in parts if f" mounted on {MOUNTS[0]} with" in part)
     return {name: int(number) for name, number in re.findall(r"^\s+([A-Z_]+): (\d+)", mine, re.MULTILINE)}
 
 

@@ -111,6 +111,15 @@ class Story(Simulation):
         """Restart the server with what is durable only."""
         lose_all(self.disk)
 
+    def goes_on_without(self, first: Worker) -> None:
+        """Let the others go; kill the main that comes of that, and wait for the one after it."""
+        for worker in self.others(first):
+            worker.mount.release()
+            worker.mount.ambushes.clear()
+        second = self.main()
+        second.kill(machine=False)
+        self.main()
+
     def start_overseer_anew(self) -> None:
         self.overseers[0].kill()
         self.overseers[0].mount.release()
@@ -135,12 +144,7 @@ def _manifest_without_a_name(story: Story) -> None:
     first.kill(machine=False)
     story.until(lambda: any(done() for done in caught))
     story.forget()
-    for worker in story.others(first):
-        worker.mount.release()
-        worker.mount.ambushes.clear()
-    second = story.main()
-    second.kill(machine=False)
-    story.main()
+    story.goes_on_without(first)
 
 
 def _remembered_before_it_is_durable(story: Story) -> None:
@@ -648,12 +652,7 @@ def _manifest_about_to_be_pointed_to(story: Story) -> None:
     tidying = first.loop.spawn(Caretaker(first.log.state, first.log.tenure).tidy())
     story.until(tidying.done)
     story.until(lambda: not first.serves)
-    for worker in story.others(first):
-        worker.mount.release()
-        worker.mount.ambushes.clear()
-    second = story.main()
-    second.kill(machine=False)
-    story.main()
+    story.goes_on_without(first)
 
 
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
