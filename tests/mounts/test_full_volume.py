@@ -22,9 +22,10 @@ def fill(ballast: Path) -> None:
 async def test_a_full_volume(small: Mounted) -> None:
     main = await small.settle()
     epoch = await small.epoch()
+    await small.client.put("large/0", bytes(200_000))
+    written = 1
     ballast = small.volume / ".ballast"
     fill(ballast)
-    written = 0
 
     async def refused() -> bool:
         nonlocal written
