@@ -478,6 +478,7 @@ MUTANTS = (
         "hanas_worker.log.values:_of",
         _one("if present is None or present.version != entry.version:", "if present is None:"),
         1000,
+        story="seed 1489: a value that has moved is taken for what its key holds now",
     ),
     Mutant(
         "a value is kept at hand although its key has another one by now",
