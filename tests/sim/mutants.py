@@ -553,6 +553,12 @@ MUTANTS = (
         story="found in use: on a slow volume nobody answers a probe in time",
     ),
     Mutant(
+        "a folder that was away is back for all at once",
+        "hanas_core.members.detector:Detector._timeout",
+        _one("(timing.stall_limit if away else 0.0)", "0.0"),
+        story="found in use: a file server comes back for the main last",
+    ),
+    Mutant(
         "what a main tells of its pauses is ignored",
         "hanas_core.members.detector:Detector._timeout",
         _one("min(self._main_paused, _PAUSE * timing.suspect_after)", "0.0"),

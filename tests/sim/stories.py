@@ -836,6 +836,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         GROWING,
         "what a main tells of its pauses is ignored",
     ),
+    "found in use: a file server comes back for the main last": (
+        pauses.returns_to_the_main_last,
+        CALM,
+        GROWING,
+        "a folder that was away is back for all at once",
+    ),
     "found in use: a file server forgets the end of the log, and all members start anew": (
         _end_of_the_log_is_forgotten,
         CALM,
