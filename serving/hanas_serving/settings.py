@@ -15,7 +15,8 @@ from hanas_core.volume.names import is_nonce
 
 FOLDER = "COMMUNICATION_FOLDER"
 _log = logging.getLogger(__name__)
-_SECRET, _TOKENS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"
+SECRETS, TOKENS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"
+"""The variables that name the files of the components' secret and of the tokens of clients."""
 _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
 _EXAMPLE_PORT = 4000
@@ -57,11 +58,11 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
 def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings:
     """Return the settings that all components have in common. Raises SettingError."""
     folder = environment.get(FOLDER)
-    own, tokens = secrets(environment, _SECRET), secrets(environment, _TOKENS)
+    own, tokens = secrets(environment, SECRETS), secrets(environment, TOKENS)
     if tokens and not own:
         raise SettingError(
-            f"{_TOKENS} is set and {_SECRET} is not: anyone could act as a worker and be sent the tokens of clients; "
-            f"set {_SECRET} for all workers and overseers too"
+            f"{TOKENS} is set and {SECRETS} is not: anyone could act as a worker and be sent the tokens of clients; "
+            f"set {SECRETS} for all workers and overseers too"
         )
     return ComponentSettings(
         port=port(environment, "PORT", default_port),
@@ -160,9 +161,16 @@ def secrets(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     path = environment.get(name)
     if not path:
         return ()
+    lines = lines_of(environment, name)
+    if stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IROTH:
+        _log.warning("%s=%s: every user of this machine can read the file; chmod o= it", name, path)
+    return lines
+
+
+def lines_of(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return the lines of the file that the variable names. Raises SettingError, also if there are none."""
+    path = environment[name]
     try:
-        if stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IROTH:
-            _log.warning("%s=%s: every user of this machine can read the file; chmod o= it", name, path)
         lines = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
