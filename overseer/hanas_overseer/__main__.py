@@ -96,6 +96,8 @@ async def serve(stopping: asyncio.Event) -> None:
     await endpoint.start()
     _log.info("serving the folder %s (%s) on port %d", values.folder, identity.folder_id, values.port)
     await stopping.wait()
+    calls.leaving = True
+    await asyncio.sleep(values.drain_seconds)
     watcher.board.close()
     await endpoint.stop()
     for task in tasks:

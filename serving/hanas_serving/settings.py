@@ -25,6 +25,7 @@ _IDLE, _IDLE_SECONDS = "HANAS_IDLE_SECONDS", 75.0
 _LEAST_IDLE_SECONDS = 10
 """The clients of this project close their idle connections after 5 s, so that they never use one that is being
 closed."""
+_DRAIN, _MOST_DRAIN_SECONDS = "HANAS_DRAIN_SECONDS", 600
 _MOST_DIGITS = 18
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
 
@@ -51,6 +52,8 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Most connections of clients; None: as many as there is room for."""
     idle_seconds: float = _IDLE_SECONDS
     """How long a client's connection may be idle between two requests."""
+    drain_seconds: float = 0.0
+    """How long to serve on when asked to stop: clients may come until nobody sends them here any more."""
     hosts: tuple[str, ...] = ()
     """Names under which browsers may ask beside those that are known anyway."""
 
@@ -78,6 +81,7 @@ def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings
         idle_seconds=_decimal(
             _IDLE, environment.get(_IDLE) or str(_IDLE_SECONDS), "a number of seconds", _LEAST_IDLE_SECONDS, 86_400
         ),
+        drain_seconds=_decimal(_DRAIN, environment.get(_DRAIN) or "0", "a number of seconds", 0, _MOST_DRAIN_SECONDS),
         hosts=hosts(environment),
     )
 

@@ -94,9 +94,12 @@ class WorkerApplication(Starlette):
         return Response("ok\n", media_type="text/plain")
 
     async def _ready(self, request: Request) -> Response:
-        """Answer 200 when this worker serves, or redirects to a main that does."""
+        """Answer 200 when this worker serves, or redirects to a main that does, and is not asked to stop."""
         del request
-        if not self._joined().logs[LOG].ready:
+        node = self._joined()
+        if node.host.leaving:
+            raise Problem(503, "this worker is being stopped: it takes no new clients", TRY_AGAIN)
+        if not node.logs[LOG].ready:
             raise Problem(503, "there is no main that serves just now", TRY_AGAIN)
         return Response("ok\n", media_type="text/plain")
 
