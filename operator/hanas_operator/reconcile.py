@@ -21,6 +21,7 @@ from hanas_operator import (
     obstacles,
     pods,
     progress,
+    replacing,
     report,
     rollout,
     storage,
@@ -164,12 +165,21 @@ class Reconciler:
             problems = await self._apply(owner, existing, evaluation, blocked=blocked, held=bool(choice.held))
             problems += [FORMER_PODS] if existing.has_former else []
             problems += await lost_nodes.replace(self._api, existing.pods, now)
+            workers, _ = report.workloads(owner, existing)
+            problems += await replacing.replace(self._api, owner, workers, existing.pods, view)
         open_alerts = alerts.of(view, before, owner.members)
         world = World(
             owner=owner,
             generation=hanas["metadata"]["generation"],
             paused=paused,
-            updated=progress.finding(owner, paused, problems, *report.workloads(owner, existing), choice.held),
+            updated=progress.finding(
+                owner,
+                paused,
+                problems,
+                *report.workloads(owner, existing),
+                choice.held,
+                made=progress.was_made(before, hanas["metadata"]["generation"]),
+            ),
             storage=storage.of_folder(volume, folder_id, view, open_alerts, pods.troubles(existing.pods)),
             problems=(*followed.refusals, *problems),
             pods=tuple(existing.pods),
