@@ -41,13 +41,22 @@ def finding(
             return "False", obstacle.reason, obstacle.message
     if workers is None or overseers is None:
         return "False", "Waiting", "the pods are not made yet"
-    waits = [*_workers(owner, workers, made=made), *_overseers(owner, overseers)]
-    if waits:
-        return "False", UPDATING, "; ".join(waits)
+    if what := waits(owner, workers, overseers, made=made):
+        return "False", UPDATING, "; ".join(what)
     words = f"all pods run as the spec demands, with the image {owner.image}"
     if held:
         return "True", held, f"{words}; {_HELD[held]}"
     return "True", "AllUpdated", words
+
+
+def waits(owner: Owner, workers: Resource, overseers: Resource, *, made: bool = False) -> list[str]:
+    """Return which pods are not made of the newest template yet. ``made``: none was before."""
+    return [*_workers(owner, workers, made=made), *_overseers(owner, overseers)]
+
+
+def annotations(workload: Resource) -> dict[str, str]:
+    """Return the annotations of the pods that a workload makes."""
+    return workload["spec"]["template"]["metadata"].get("annotations") or {}
 
 
 def image(workload: Resource) -> str:

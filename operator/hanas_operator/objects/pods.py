@@ -71,6 +71,7 @@ def template(
             "annotations": {
                 SAFE_TO_EVICT: "tmp",
                 **spec.pod_annotations,
+                **({names.ROTATION: owner.rotation} if owner.rotation else {}),
                 "kubectl.kubernetes.io/default-container": component,
             },
         },

@@ -207,11 +207,13 @@ def test_names_are_short_enough_for_labels_and_services() -> None:
         assert len(one["metadata"]["name"]) <= 63 - len("-0123456789"), "a controller appends a revision"
 
 
-def test_every_secret_is_another_one() -> None:
-    one, other = secret.components(owner()), secret.components(owner())
-    assert one["data"] != other["data"]
-    assert len(one["data"][secret.KEY]) >= 43
-    assert one["immutable"] is True
+def test_a_secret_can_be_changed_and_pods_see_it() -> None:
+    made = secret.components(owner(), ("new", "old"), "now/use")
+    assert "immutable" not in made
+    assert secret.lines(made) == ("new", "old")
+    assert made["metadata"]["annotations"] == {names.ROTATION: "now/use"}
+    for nothing in ({}, {"data": None}, {"data": {secret.KEY: ""}}, {"data": {secret.KEY: "/w=="}}):
+        assert secret.lines(nothing) == ()
 
 
 @pytest.mark.parametrize(

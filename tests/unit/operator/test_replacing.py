@@ -130,8 +130,8 @@ async def test_a_paused_one_keeps_its_pods(bench: Bench) -> None:
     assert not [call for call in bench.server.calls if call.verb == "delete"]
 
 
-async def test_a_strategy_of_an_earlier_version_is_replaced_as_a_whole(bench: Bench) -> None:
-    """The API server refuses OnDelete beside the settings of a rolling update, which it had added itself."""
+async def test_another_strategy_is_replaced_as_a_whole(bench: Bench) -> None:
+    """The API server refuses OnDelete beside the fields of a rolling update, which somebody may have added."""
     await bench.start()
     rolling = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}}
     assert drift.removals({"spec": rolling}, {"spec": {"updateStrategy": {"type": "OnDelete"}}}) == {
