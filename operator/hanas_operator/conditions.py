@@ -19,6 +19,7 @@ from hanas_operator.status import (
     FailureState,
     FailureStatus,
     Reason,
+    SecretStatus,
     StatusCondition,
 )
 from hanas_operator.storage import StorageFinding
@@ -48,6 +49,7 @@ class World(Struct, frozen=True, kw_only=True):
     failures: tuple[FailureStatus, ...]
     alerts: tuple[AlertStatus, ...]
     now: datetime
+    secret: SecretStatus = SecretStatus()
 
 
 def all_of(world: World, before: Iterable[StatusCondition]) -> tuple[StatusCondition, ...]:

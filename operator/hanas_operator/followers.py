@@ -1,7 +1,6 @@
 """One follower for each cluster, and the label of the main, which each new view updates at once."""
 
 import asyncio
-import base64
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -98,7 +97,7 @@ class Followers:
             existing = await self._api.get(kinds.SECRET, key[0], names.of(key[1], names.SECRET))
         except ApiError as error:
             raise Unreachable(f"the Secret of the components cannot be read: {error}") from None
-        content = ((existing or {}).get("data") or {}).get(secret.KEY, "")
-        if not content:
+        lines = secret.lines(existing or {})
+        if not lines:
             raise Unreachable(f"there is no Secret {names.of(key[1], names.SECRET)} to ask the overseer with")
-        return base64.b64decode(content).decode()
+        return lines[0]

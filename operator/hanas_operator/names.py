@@ -17,6 +17,9 @@ APPLIED = "hanas.dev/applied"
 INPUTS, RENDERED_BY = "hanas.dev/inputs", "hanas.dev/rendered-by"
 """Annotations of a workload: a hash of what its pod template was made of, and the version of the operator that made
 it."""
+ROTATE, ROTATION = "hanas.dev/rotate-secret", "hanas.dev/rotation"
+"""Annotations: of a HANas, another text in it asks for another secret of the components; of the Secret and of pods, how
+far that is."""
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 POD_INDEX = "apps.kubernetes.io/pod-index"
 WORKER, OVERSEER = "worker", "overseer"

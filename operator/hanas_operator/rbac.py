@@ -24,7 +24,7 @@ def rules() -> list[Rule]:
         ),  # patch: the label of the main; delete: on a lost node
         _rule("", ["persistentvolumeclaims", "configmaps"], [*read, *write]),
         _rule("", ["services"], [*read, *write, "delete"]),
-        _rule("", ["secrets"], ["get", "create"]),  # created once, never changed; and the tokens of clients
+        _rule("", ["secrets"], ["get", "create", "patch"]),  # patch: a rotation; get: the tokens of clients too
         _rule("", ["events"], ["list"]),  # the reason of a pending claim
         _rule("apps", ["deployments", "statefulsets"], [*read, *write]),
         _rule("policy", ["poddisruptionbudgets"], [*read, *write]),

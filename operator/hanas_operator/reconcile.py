@@ -13,6 +13,7 @@ from hanas_operator import (
     alerts,
     children,
     claims,
+    components,
     conditions,
     failures,
     kinds,
@@ -21,6 +22,7 @@ from hanas_operator import (
     obstacles,
     pods,
     progress,
+    replacing,
     report,
     rollout,
     storage,
@@ -29,12 +31,13 @@ from hanas_operator import spec as specs
 from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.children import Children
+from hanas_operator.components import Components
 from hanas_operator.conditions import World
 from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.failures import Evaluation
 from hanas_operator.followers import Followed, Followers
 from hanas_operator.metrics import OperatorMetrics
-from hanas_operator.objects import cluster, policies, secret, workloads
+from hanas_operator.objects import cluster, policies, workloads
 from hanas_operator.objects.owner import Owner
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.plain import plain
@@ -43,7 +46,7 @@ from hanas_operator.recorder import Recorder
 from hanas_operator.report import RESYNC_SECONDS, UNSETTLED_SECONDS
 from hanas_operator.rollout import Rollouts
 from hanas_operator.spec import HANasSpec, SecretKey
-from hanas_operator.status import HANasStatus, Reason
+from hanas_operator.status import HANasStatus, Reason, SecretStatus
 from hanas_operator.territory import Territory, refusal
 from hanas_operator.view import ClusterView
 
@@ -74,6 +77,7 @@ class Reconciler:
         self._api = api
         self._followers = followers
         self._recorder = Recorder(api)
+        self._components = Components(api, self._recorder)
         self._metrics = metrics
         self._rollouts = Rollouts(api, image, namespaces)
         self._home = home
@@ -126,6 +130,7 @@ class Reconciler:
         self._followers.forget(key)
         self._metrics.forget(key)
         self._recorder.forget(key)
+        self._components.forget(key)
         self._rollouts.end(key)
 
     async def _valid(
@@ -157,19 +162,33 @@ class Reconciler:
         volume = await claims.look(self._api, owner, existing)
         ready = pods.ready_members(owner.name, existing.pods)
         evaluation = failures.evaluate(spec.link_failures, before.link_failures, owner.members, ready, now)
+        kept = before.secret
         if paused:
             evaluation, problems = await self._heal(owner, existing, before, now)
         else:
             blocked = volume.blocks or existing.has_former
-            problems = await self._apply(owner, existing, evaluation, blocked=blocked, held=bool(choice.held))
+            kept, problems = await self._keep_secret(hanas, owner, existing, kept)
+            owner = msgspec.structs.replace(owner, rotation=components.mark_of(kept))
+            problems += await self._apply(
+                owner, existing, evaluation, problems, blocked=blocked, held=bool(choice.held)
+            )
             problems += [FORMER_PODS] if existing.has_former else []
             problems += await lost_nodes.replace(self._api, existing.pods, now)
+            workers, _ = report.workloads(owner, existing)
+            problems += await replacing.replace(self._api, owner, workers, existing.pods, view)
         open_alerts = alerts.of(view, before, owner.members)
         world = World(
             owner=owner,
             generation=hanas["metadata"]["generation"],
             paused=paused,
-            updated=progress.finding(owner, paused, problems, *report.workloads(owner, existing), choice.held),
+            updated=progress.finding(
+                owner,
+                paused,
+                problems,
+                *report.workloads(owner, existing),
+                choice.held,
+                made=progress.was_made(before, hanas["metadata"]["generation"]),
+            ),
             storage=storage.of_folder(volume, folder_id, view, open_alerts, pods.troubles(existing.pods)),
             problems=(*followed.refusals, *problems),
             pods=tuple(existing.pods),
@@ -178,6 +197,7 @@ class Reconciler:
             failures=evaluation.statuses,
             alerts=open_alerts,
             now=now,
+            secret=kept,
         )
         if not paused:
             observed = failures.observe(evaluation, spec.link_failures, owner.members, view)
@@ -203,13 +223,19 @@ class Reconciler:
         return evaluation, problems
 
     async def _apply(
-        self, owner: Owner, existing: Children, evaluation: Evaluation, *, blocked: bool, held: bool
+        self,
+        owner: Owner,
+        existing: Children,
+        evaluation: Evaluation,
+        before: list[Obstacle],
+        *,
+        blocked: bool,
+        held: bool,
     ) -> list[Obstacle]:
-        """Apply all objects. Return the problems of those that could not be applied."""
+        """Apply all objects. Return the problems of those that could not be applied. ``before``: those so far."""
         problems: list[Obstacle] = []
         for what, step in (
             ("reading the tokens of clients", self._tokens),
-            ("the Secret of the components", self._secret),
             ("reading the other HANas resources", lambda owner: claims.rivals(self._api, owner)),
         ):
             try:
@@ -226,25 +252,18 @@ class Reconciler:
         # Without a usable volume no first pods are made; existing ones are kept up to date.
         running = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) is not None
         taken = {Reason.NAME_TAKEN, Reason.CLAIM_IN_USE}
-        if running or not (blocked or any(problem.reason in taken for problem in problems)):
+        if running or not (blocked or any(problem.reason in taken for problem in [*before, *problems])):
             manifests = (rollout.dressed(owner, existing, each, held=held) for each in workloads.workloads(owner))
             problems += await existing.apply(manifests)
         return problems
 
-    async def _secret(self, owner: Owner) -> list[Obstacle]:
-        manifest = secret.components(owner)
-        name = manifest["metadata"]["name"]
-        actual = await self._api.get(kinds.SECRET, owner.namespace, name)
-        if actual is None:
-            await self._api.create(kinds.SECRET, manifest)
-            return []
-        if children.is_own(owner, actual) and (actual.get("data") or {}).get(secret.KEY):
-            return []
-        message = (
-            f"the Secret {name} exists already and does not belong to this HANas, or is empty: it is left unchanged; "
-            "delete it, and the operator makes another one"
-        )
-        return [Obstacle(Reason.NAME_TAKEN, message)]
+    async def _keep_secret(
+        self, hanas: Resource, owner: Owner, existing: Children, before: SecretStatus
+    ) -> tuple[SecretStatus, list[Obstacle]]:
+        try:
+            return await self._components.keep(hanas, owner, existing, before)
+        except ApiError as error:
+            return before, [obstacles.of(error, "the Secret of the components")]
 
     async def _tokens(self, owner: Owner) -> list[Obstacle]:
         reference = owner.spec.client_token_secret

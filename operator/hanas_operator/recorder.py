@@ -46,6 +46,7 @@ def due(before: HANasStatus, now: HANasStatus, view: ClusterView | None, posted:
     return [
         *_takeovers(posted, () if view is None else view.takeovers),
         *_failures(before, now),
+        *_secrets(before, now),
         *_conditions(before, now),
     ]
 
@@ -74,6 +75,17 @@ def _failures(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
         if key not in present and last.state is FailureState.ACTIVE:
             note = f"{last.name}: {last.cut} is healed: the spec names it no more; the workers saw {last.observed}"
             yield Happening("LinkHealed", "Normal", "HealLink", note, f"heal {last.name} {last.cut} {last.started_at}")
+
+
+def _secrets(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
+    last, present = before.secret, now.secret
+    if last.hash in {"", present.hash} or (last.rotation, last.stage) != (present.rotation, present.stage):
+        return
+    note = (
+        "the Secret of the components was changed by hand: pods read it within some two minutes, and refuse each other "
+        f"until all have; the annotation {names.ROTATE} changes it without that"
+    )
+    yield Happening("SecretChanged", "Warning", "CheckSecret", note, f"secret {last.hash} {present.hash}")
 
 
 def _conditions(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:

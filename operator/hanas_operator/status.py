@@ -38,6 +38,7 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"
     NO_IMAGE = "NoImage"
     REJECTED = "Rejected"
+    SECRET_MISSING = "SecretMissing"
     TOKENS_MISSING = "TokensMissing"
 
 
@@ -87,6 +88,27 @@ class AlertStatus(StatusType, frozen=True, kw_only=True):
     since: str
 
 
+class SecretStage(StrEnum):
+    """How far the change of the components' secret is."""
+
+    BOTH_ACCEPTED = "BothAccepted"
+    NEW_IN_USE = "NewInUse"
+    DONE = "Done"
+
+
+class SecretStatus(StatusType, frozen=True, kw_only=True):
+    """The Secret of the components."""
+
+    hash: Annotated[str, Meta(description="Hash of its content; empty before the first one.")] = ""
+    rotation: Annotated[str, Meta(description="The text that asked for the last rotation; empty: none did.")] = ""
+    stage: Annotated[
+        SecretStage,
+        Meta(
+            description="'BothAccepted': pods learn to accept the new secret; 'NewInUse': to use it; 'Done': no more."
+        ),
+    ] = SecretStage.DONE
+
+
 class HANasStatus(StatusType, frozen=True, kw_only=True):
     """The state of the cluster as the operator observes it."""
 
@@ -104,6 +126,7 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
         Annotated[str, Meta(max_length=32)] | UnsetType,
         Meta(description="Size that the volume of the operator's claim surely has: storage.size can be no less."),
     ] = UNSET
+    secret: Annotated[SecretStatus, Meta(description="The Secret of the components.")] = SecretStatus()
     image: Annotated[str, Meta(description="Image of workers and overseers; empty before the first ones.")] = ""
     addresses: Annotated[tuple[Address, ...], Meta(description="Addresses of its Services outside the cluster.")] = ()
     alerts: Annotated[tuple[AlertStatus, ...], Meta(description="The open alerts.")] = ()

@@ -130,6 +130,12 @@ MUTANTS = (
         _one("    identity.check(folder, claim.folder_id, names.claim(epoch))\n", ""),
         story="found in use: a claim of another cluster is copied into the folder",
     ),
+    Mutant(
+        "who is being stopped takes over",
+        "hanas_worker.log.driver:LogDriver.look",
+        _one("not (host.leaving or member.blind)", "not member.blind"),
+        story="a main that was stopped redirects still, and its successor is stopped too",
+    ),
     # ------------------------------------------------------------------ the read rule
     Mutant(
         "a read without a check",

@@ -19,7 +19,7 @@ from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host import host
 from hanas_worker.log.caretaker import Caretaker
-from tests.sim import pauses
+from tests.sim import departures, pauses
 from tests.sim.attacker import Trick
 from tests.sim.disk import Directory, Disk, Inode, pages_of
 from tests.sim.explore import lose_all
@@ -853,6 +853,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "nobody remembers which epochs were claimed",
+    ),
+    "a main that was stopped redirects still, and its successor is stopped too": (
+        departures.next_main_is_stopped_too,
+        CALM,
+        GROWING,
+        "who is being stopped takes over",
     ),
 }
 

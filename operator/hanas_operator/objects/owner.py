@@ -28,6 +28,8 @@ class Owner(Struct, frozen=True, kw_only=True):
     """The size that the operator's claim requests; empty: that of the spec."""
     operator_namespace: str = ""
     """The namespace of the operator's pods; empty: it runs outside the cluster."""
+    rotation: str = ""
+    """How far the secret of the components was rotated; empty before the first time."""
     created: str = ""
     """When the HANas was made."""
     folder_id: str = ""

@@ -107,6 +107,8 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     await until(lambda: server.find(kinds.POD, NAMESPACE, "demo-worker-1") is None)
     settle(server)
     await until(lambda: role(server, "worker-1") == "main")
+    server.change(kinds.HANAS, *KEY, {"metadata": {"annotations": {names.ROTATE: "now"}}})
+    await until(lambda: status(server)["secret"]["stage"] == "BothAccepted")
     return took
 
 
