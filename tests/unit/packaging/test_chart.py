@@ -10,7 +10,17 @@ import yaml
 
 from hanas_operator import crd, names, rbac, territory
 from hanas_operator import settings as arguments
-from tests.unit.packaging.documents import ROOT, Document, assert_valid, helm, of_kind, parsed, restricted
+from tests.unit.packaging.documents import (
+    NEWEST,
+    OLDEST,
+    ROOT,
+    Document,
+    assert_valid,
+    helm,
+    of_kind,
+    parsed,
+    restricted,
+)
 
 __all__ = ["helm"]
 CHART = str(ROOT / "charts/hanas")
@@ -48,10 +58,10 @@ SETS: dict[str, list[str]] = {
 }
 
 
-def template(helm: str, *values: str, namespace: str = "there") -> list[Document]:
+def template(helm: str, *values: str, namespace: str = "there", version: str = NEWEST) -> list[Document]:
     """What `helm template` renders; AssertionError with helm's words if it refuses."""
     options = [word for value in values for word in ("--set", value)]
-    line = [helm, "template", "release", CHART, "--namespace", namespace, "--kube-version", "1.34.0", *options]
+    line = [helm, "template", "release", CHART, "--namespace", namespace, "--kube-version", f"{version}.0", *options]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return parsed(done.stdout)
@@ -91,6 +101,13 @@ def test_every_object_is_valid_and_every_pod_restricted(helm: str, values: list[
     assert len(set(names)) == len(names)
     pods = [operator_pod(documents), one(documents, "Pod")["spec"]]
     assert [restricted(pod) for pod in pods] == [[], []]
+
+
+def test_on_the_oldest_kubernetes_the_chart_is_the_same_and_on_an_older_one_refused(helm: str) -> None:
+    assert template(helm, version=OLDEST) == template(helm)
+    major, minor = map(int, OLDEST.split("."))
+    with pytest.raises(AssertionError, match="chart requires kubeVersion"):
+        template(helm, version=f"{major}.{minor - 1}")
 
 
 def test_the_definitions_stay_and_can_be_left_out(helm: str) -> None:
