@@ -13,6 +13,7 @@ EXAMPLES = 500
 PYTHONS = $(BIN)/python
 VERSIONS = 3 4.1 4.2 4.2-plain
 
+UPGRADE_FROM =
 E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations=0 --durations-min=1
 
 # Every target with a description is a command, not a file.
@@ -93,10 +94,13 @@ test-compose: $(READY) ## run the drills of docs/compose.md; needs a Docker engi
 	HANAS_COMPOSE_REQUIRED=1 $(BIN)/python -m pytest tests/compose --timeout=900
 
 e2e: $(READY) ## run the end-to-end tests on the cluster of KUBECONFIG, or on a temporary kind cluster
-	$(E2E) tests/e2e
+	$(E2E) tests/e2e -m 'not upgrade'
 
 e2e-smoke: $(READY) ## run the first minutes of them: installation, a cut link, a killed main
 	$(E2E) tests/e2e -m smoke
+
+e2e-upgrade: $(READY) ## upgrade chart, operator and image from 0.1.0 or the commit UPGRADE_FROM to these, under load
+	HANAS_E2E_UPGRADE_FROM=$(UPGRADE_FROM) $(E2E) tests/e2e -m upgrade
 
 openapi: $(READY) ## regenerate the schemas in docs/openapi from the types
 	$(BIN)/python -m docs.openapi.generate

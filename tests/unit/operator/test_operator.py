@@ -375,3 +375,15 @@ def test_settings() -> None:
     assert (found.namespaces, found.image, found.port, found.proxied) == (("a", "b"), "hanas:env", 9000, False)
     assert (arguments.read([], {}).proxied, arguments.read([], {}).lease) == (None, None)
     assert arguments.read([], {"HANAS_LEASE": "system/operator"}).lease == ("system", "operator")
+
+
+async def test_with_the_rights_of_an_earlier_version_everything_else_is_done(server: ApiServer, tmp_path: Path) -> None:
+    for verb in ("list", "watch"):
+        server.refusals[verb, "hanaslinkfailures"] = (403, "not yours")
+    server.put(kinds.HANAS, *KEY, spec={})
+    async with operating(server, tmp_path):
+        await until(lambda: is_settled(server))
+        await until(lambda: bool(status(server)))
+        server.put(kinds.HANAS, NAMESPACE, "another", spec={})
+        await until(lambda: server.find(kinds.STATEFUL_SET, NAMESPACE, "another-worker") is not None, 30.0)
+    assert "HANasLinkFailure resources cannot be read" in condition(server, "Degraded")["message"]
