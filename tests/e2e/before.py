@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.e2e.cluster import TARGETS, Cluster
 from tests.e2e.commands import ROOT, CommandFailed, run
 
-COMMIT = os.environ.get("HANAS_E2E_UPGRADE_FROM") or "67a6ef3a"
+COMMIT = os.environ.get("HANAS_E2E_UPGRADE_FROM") or "67a6ef313e9c"
 """By default the last one whose operator had one replica, no `status.image` and no `spec.clients`: 0.1.0."""
 SUFFIX = "-before"
 """Of the tag of its images."""

@@ -21,12 +21,16 @@ pytestmark = [pytest.mark.upgrade, pytest.mark.timeout(900)]
 def former(cluster: Cluster) -> Iterator[Operator]:
     """The operator of the earlier version, alone."""
     operator = operators.of(cluster)
-    if RELEASE in operator.kubectl.helm("list", "--short").split():
+    present = RELEASE in operator.kubectl.helm("list", "--short").split()
+    if present:
         operator.uninstall()
     with before.chart(cluster) as chart:
         operator.install(chart=chart, suffix=before.SUFFIX)
         yield operator
-    operator.uninstall()
+    if present:
+        operator.install()
+    else:
+        operator.uninstall()
 
 
 def _pods(demo: HANas) -> dict[str, str]:
