@@ -3,6 +3,7 @@
 PYTHON = python3
 BIN = .venv/bin
 READY = .venv/.ready
+CHECKOV = .venv/checkov/bin/checkov
 
 SEEDS = 1000
 FIRST = 0
@@ -12,6 +13,7 @@ EXAMPLES = 500
 PYTHONS = $(BIN)/python
 VERSIONS = 3 4.1 4.2 4.2-plain
 
+UPGRADE_FROM =
 E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations=0 --durations-min=1
 
 # Every target with a description is a command, not a file.
@@ -30,6 +32,11 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(READY)
+
+$(CHECKOV): requirements/checkov.txt | $(READY)
+	$(BIN)/python -m venv .venv/checkov
+	.venv/checkov/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements/checkov.txt
+	@touch $(CHECKOV)
 
 run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 	$(BIN)/hanas lab
@@ -65,6 +72,9 @@ format: $(READY) ## rewrite the sources in the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+lint-manifests: $(READY) $(CHECKOV) ## have checkov look at manifests, chart (with helm) and what the operator makes; downloads it once
+	$(BIN)/python -m manifests.lint $(CHECKOV)
+
 test-wheel: $(READY) ## install the wheel in an empty environment for each of PYTHONS, and run its commands; downloads the dependencies
 	HANAS_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/wheel
 
@@ -84,10 +94,13 @@ test-compose: $(READY) ## run the drills of docs/compose.md; needs a Docker engi
 	HANAS_COMPOSE_REQUIRED=1 $(BIN)/python -m pytest tests/compose --timeout=900
 
 e2e: $(READY) ## run the end-to-end tests on the cluster of KUBECONFIG, or on a temporary kind cluster
-	$(E2E) tests/e2e
+	$(E2E) tests/e2e -m 'not upgrade'
 
 e2e-smoke: $(READY) ## run the first minutes of them: installation, a cut link, a killed main
 	$(E2E) tests/e2e -m smoke
+
+e2e-upgrade: $(READY) ## upgrade chart, operator and image from 0.1.0 or the commit UPGRADE_FROM to these, under load
+	HANAS_E2E_UPGRADE_FROM=$(UPGRADE_FROM) $(E2E) tests/e2e -m upgrade
 
 openapi: $(READY) ## regenerate the schemas in docs/openapi from the types
 	$(BIN)/python -m docs.openapi.generate
@@ -124,7 +137,7 @@ bench-compaction: $(READY) ## measure the cost of compaction for concurrent writ
 	$(BIN)/python -m bench.compaction
 
 pins: $(READY) ## update requirements/*.txt
-	for selection in $(addprefix --group=,overseer worker client operator bench) "--extra=dev pyproject.toml"; do \
+	for selection in $(addprefix --group=,overseer worker client operator bench checkov) "--extra=dev pyproject.toml"; do \
 	  name=$${selection#*=}; \
 	  $(BIN)/uv pip compile $$selection --output-file requirements/$${name%% *}.txt \
 	    --upgrade --universal --python-version 3.11 --generate-hashes --quiet \

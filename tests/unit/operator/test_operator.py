@@ -96,6 +96,9 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     )
     await until(lambda: len(status(server)["linkFailures"]) == 1)
     await until(lambda: status(server)["linkFailures"][0]["state"] == "Healed")
+    wire = {"hanas": "demo", "source": "worker-1", "target": "worker-0", "duration": "1s"}
+    server.put(kinds.LINK_FAILURE, NAMESPACE, "wire", spec=wire)
+    await until(lambda: server.take(kinds.LINK_FAILURE, NAMESPACE, "wire").get("status", {}).get("state") == "Healed")
     server.change(
         kinds.HANAS,
         *KEY,
@@ -139,16 +142,16 @@ async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOve
 async def test_it_leaves_no_traces_in_resources(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
     async with operating(server, tmp_path):
         await run_a_life(server, overseer)
-    for kind in (kinds.HANAS, kinds.POD, *kinds.APPLIED):
+    for kind in (kinds.HANAS, kinds.LINK_FAILURE, kinds.POD, *kinds.APPLIED):
         for found in server.all(kind):
             assert "finalizers" not in found["metadata"]
             assert not [name for name in found["metadata"].get("annotations", {}) if "kopf" in name]
-    assert not [call for call in server.writes() if call.resource == "hanases"]
+    assert not [call for call in server.writes() if call.resource in {"hanases", "hanaslinkfailures"}]
 
 
 async def test_it_only_watches_what_is_its_own(server: ApiServer, tmp_path: Path) -> None:
     async with operating(server, tmp_path):
-        await until(lambda: len({call.resource for call in server.calls if call.verb == "watch"}) == 9)
+        await until(lambda: len({call.resource for call in server.calls if call.verb == "watch"}) == 10)
     assert server.queries["watch", "pods"]["labelSelector"] == names.SELECT_MANAGED
     assert "labelSelector" not in server.queries["watch", "hanases"]
 
@@ -278,7 +281,7 @@ async def test_lists_come_from_the_cache_of_the_api_server(server: ApiServer, tm
         await until(lambda: is_settled(server))
     lists = {resource: query for (verb, resource), query in server.queries.items() if verb == "list"}
     from_cache = {resource for resource, query in lists.items() if query.get("resourceVersion") == "0"}
-    assert from_cache == {kind.plural for kind in (kinds.HANAS, *kinds.WATCHED)}
+    assert from_cache == {kind.plural for kind in (kinds.HANAS, kinds.LINK_FAILURE, *kinds.WATCHED)}
 
 
 MANY = 150
@@ -374,3 +377,15 @@ def test_settings() -> None:
     assert (found.namespaces, found.image, found.port, found.proxied) == (("a", "b"), "hanas:env", 9000, False)
     assert (arguments.read([], {}).proxied, arguments.read([], {}).lease) == (None, None)
     assert arguments.read([], {"HANAS_LEASE": "system/operator"}).lease == ("system", "operator")
+
+
+async def test_with_the_rights_of_an_earlier_version_everything_else_is_done(server: ApiServer, tmp_path: Path) -> None:
+    for verb in ("list", "watch"):
+        server.refusals[verb, "hanaslinkfailures"] = (403, "not yours")
+    server.put(kinds.HANAS, *KEY, spec={})
+    async with operating(server, tmp_path):
+        await until(lambda: is_settled(server))
+        await until(lambda: bool(status(server)))
+        server.put(kinds.HANAS, NAMESPACE, "another", spec={})
+        await until(lambda: server.find(kinds.STATEFUL_SET, NAMESPACE, "another-worker") is not None, 30.0)
+    assert "HANasLinkFailure resources cannot be read" in condition(server, "Degraded")["message"]
