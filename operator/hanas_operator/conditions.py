@@ -8,16 +8,16 @@ from msgspec import Struct, structs
 
 from hanas_core.members.roles import LinkState
 from hanas_core.members.verdicts import Verdict
-from hanas_operator import cuts, durations, failures, main_label, names, pods
+from hanas_operator import cuts, durations, failures, kstatus, main_label, names, pods
 from hanas_operator.objects.owner import Owner
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.spec import Preset
 from hanas_operator.status import (
     AlertStatus,
-    ConditionStatus,
     ConditionType,
     FailureState,
     FailureStatus,
+    Finding,
     Reason,
     StatusCondition,
 )
@@ -28,8 +28,6 @@ MOST_MESSAGE = 1024
 """The most characters of a condition's message; the API allows 32,768."""
 GRACE_SECONDS = {Preset.LAN: 10.0, Preset.CLOUD: 40.0}
 """The time within which workers notice a cut link, by the preset of timings."""
-Finding = tuple[ConditionStatus, str, str]
-"""Status, reason and message of a condition."""
 
 
 class World(Struct, frozen=True, kw_only=True):
@@ -39,7 +37,7 @@ class World(Struct, frozen=True, kw_only=True):
     generation: int
     paused: bool
     storage: StorageFinding
-    updated: "Finding"
+    updated: Finding
     """Whether the change of this generation is made."""
     problems: tuple[Obstacle, ...]
     pods: tuple[dict[str, Any], ...]
@@ -54,6 +52,9 @@ def all_of(world: World, before: Iterable[StatusCondition]) -> tuple[StatusCondi
     """Return every condition. ``before``: the previous ones, whose transition times are kept."""
     previous = {condition.type: condition for condition in before}
     storage = world.storage
+    ready = previous.get(ConditionType.READY)
+    stalled = kstatus.stalled(world.problems, storage)
+    complete = ready is not None and ready.observed_generation == world.generation
     findings: dict[ConditionType, Finding] = {
         ConditionType.READY: _ready(world),
         ConditionType.UPDATED: world.updated,
@@ -61,9 +62,11 @@ def all_of(world: World, before: Iterable[StatusCondition]) -> tuple[StatusCondi
         ConditionType.LINK_HEALTHY: _links(world),
         ConditionType.STORAGE_READY: (storage.status, storage.reason, storage.message),
         ConditionType.POLICY_ENFORCED: _policy(world, previous.get(ConditionType.POLICY_ENFORCED)),
+        ConditionType.RECONCILING: kstatus.reconciling(world.updated, stalled, complete=complete),
+        ConditionType.STALLED: stalled,
     }
-    stamped = _stamped(findings, previous, world.generation, world.now)
-    return stamped if world.updated[0] == "True" else _of_before(stamped, previous.get(ConditionType.READY))
+    made = _stamped(findings, previous, world.generation, world.now)
+    return made if world.updated[0] == "True" else _of_before(made, ready)
 
 
 def _of_before(conditions: tuple[StatusCondition, ...], ready: StatusCondition | None) -> tuple[StatusCondition, ...]:
@@ -80,9 +83,12 @@ def invalid(
 ) -> tuple[StatusCondition, ...]:
     """Return the conditions of a HANas with an invalid spec: its objects stay unchanged."""
     previous = {condition.type: condition for condition in before}
+    words = f"the spec cannot be used: {message}"
     findings: dict[ConditionType, Finding] = {
-        ConditionType.READY: ("False", Reason.INVALID_SPEC, f"the spec cannot be used: {message}"),
+        ConditionType.READY: ("False", Reason.INVALID_SPEC, words),
         ConditionType.DEGRADED: ("True", Reason.INVALID_SPEC, "nothing changes until the spec is valid again"),
+        ConditionType.RECONCILING: ("False", Reason.INVALID_SPEC, "the operator waits for a person"),
+        ConditionType.STALLED: ("True", Reason.INVALID_SPEC, words),
     }
     others = [condition for kind, condition in previous.items() if kind not in findings]
     return (*_stamped(findings, previous, generation, now), *others)

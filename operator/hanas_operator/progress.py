@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from hanas_operator import names
 from hanas_operator.api import Resource
-from hanas_operator.conditions import Finding
 from hanas_operator.objects.owner import Owner
 from hanas_operator.obstacles import API_FAILED, Obstacle
-from hanas_operator.status import Reason
+from hanas_operator.status import Finding, Reason
 
 UPDATING, HELD, AWAITS_TURN = "Updating", "UpdateHeld", "AwaitsTurn"
 """Reasons of ``Updated``; the last two while a new operator would change the pods."""

@@ -116,7 +116,7 @@ class Reconciler:
             spec = specs.read(hanas.get("spec") or {})
         except msgspec.ValidationError as error:
             invalid = conditions.invalid(str(error), hanas["metadata"]["generation"], now, before.conditions)
-            await self._write(hanas, before, msgspec.structs.replace(before, conditions=invalid), None)
+            await self._write(hanas, before, report.refused(before, hanas, invalid), None)
             return RESYNC_SECONDS
         return await self._valid(hanas, spec, before, now, followed)
 

@@ -1,6 +1,6 @@
 """What one reconcile leaves behind: the status, and the time of the next one. Pure functions."""
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from hanas_operator import addresses, conditions, kinds, names, progress, storage
 from hanas_operator.api import Resource
@@ -8,7 +8,7 @@ from hanas_operator.children import Children
 from hanas_operator.conditions import World
 from hanas_operator.failures import Evaluation
 from hanas_operator.objects.owner import Owner
-from hanas_operator.status import ConditionType, HANasStatus
+from hanas_operator.status import ConditionType, HANasStatus, StatusCondition
 
 RESYNC_SECONDS, UNSETTLED_SECONDS = 60.0, 5.0
 """The time between two reconciles without a change, and the time while the cluster is not in its desired state."""
@@ -40,6 +40,11 @@ def describe(world: World, existing: Children, before: HANasStatus) -> HANasStat
         link_failures=world.failures,
         conditions=conditions.all_of(world, before.conditions),
     )
+
+
+def refused(before: HANasStatus, hanas: Resource, invalid: tuple[StatusCondition, ...]) -> HANasStatus:
+    """Return the status of a HANas with an invalid spec: the last one, with these conditions."""
+    return structs.replace(before, observed_generation=hanas["metadata"]["generation"], conditions=invalid)
 
 
 def workloads(owner: Owner, existing: Children) -> tuple[Resource | None, Resource | None]:

@@ -8,6 +8,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hanas_operator.fittings import Address
 
+UNSEEN = -1
+"""The default of ``status.observedGeneration``: no operator has looked yet. Without it such a HANas counts as done."""
+
 
 class StatusType(Struct, frozen=True, rename="camel", kw_only=True):
     """The msgspec settings of these types."""
@@ -28,6 +31,10 @@ class ConditionType(StrEnum):
     """The volume exists, and holds the folder of this cluster."""
     POLICY_ENFORCED = "PolicyEnforced"
     """The network plugin enforces NetworkPolicies, as far as link failures could show."""
+    RECONCILING = "Reconciling"
+    """A change is being made, or waits for something that may come by itself."""
+    STALLED = "Stalled"
+    """Nothing more happens until a person changes something."""
 
 
 class Reason(StrEnum):
@@ -42,6 +49,8 @@ class Reason(StrEnum):
 
 
 ConditionStatus = Literal["True", "False", "Unknown"]
+Finding = tuple[ConditionStatus, str, str]
+"""Status, reason and message of a condition."""
 
 
 class StatusCondition(StatusType, frozen=True, kw_only=True):
@@ -90,7 +99,9 @@ class AlertStatus(StatusType, frozen=True, kw_only=True):
 class HANasStatus(StatusType, frozen=True, kw_only=True):
     """The state of the cluster as the operator observes it."""
 
-    observed_generation: Annotated[int | UnsetType, Meta(description="Generation of the observed spec.")] = UNSET
+    observed_generation: Annotated[
+        int | UnsetType, Meta(description="Generation of the observed spec; -1 before the first one.")
+    ] = UNSET
     main: Annotated[str, Meta(description="Member id of the main; empty before the first one.")] = ""
     epoch: Annotated[int, Meta(description="The highest epoch; 0 before the first one.")] = 0
     workers: Annotated[int, Meta(description="Number of worker pods.")] = 0
@@ -117,7 +128,7 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
     conditions: Annotated[
         tuple[StatusCondition, ...],
         Meta(
-            description="Ready, Updated, Degraded, LinkHealthy, StorageReady, PolicyEnforced.",
+            description="Ready, Updated, Degraded, LinkHealthy, StorageReady, PolicyEnforced, Reconciling, Stalled.",
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = ()
