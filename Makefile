@@ -92,6 +92,9 @@ e2e-smoke: $(READY) ## run the first minutes of them: installation, a cut link, 
 openapi: $(READY) ## regenerate the schemas in docs/openapi from the types
 	$(BIN)/python -m docs.openapi.generate
 
+fields: $(READY) ## regenerate docs/fields.md from the definitions of the resources
+	$(BIN)/python -m docs.fields
+
 manifests: $(READY) ## render manifests/ from the chart; needs helm
 	$(BIN)/python manifests/render.py
 

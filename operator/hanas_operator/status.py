@@ -75,25 +75,29 @@ class FailureState(StrEnum):
 class FailureStatus(StatusType, frozen=True, kw_only=True):
     """The state of one entry of ``spec.linkFailures``."""
 
-    name: str
+    name: Annotated[str, Meta(description="Name of the entry.")]
     state: FailureState
     cut: Annotated[str, Meta(description="The cut in one line; another cut under the same name starts a new failure.")]
     observed: Annotated[str, Meta(description="The workers' observation: LinkFailed, Healthy, NotWatched, Unknown …")]
-    started_at: Annotated[str | UnsetType, Meta(extra_json_schema={"format": "date-time"})] = UNSET
-    heals_at: Annotated[str | UnsetType, Meta(extra_json_schema={"format": "date-time"})] = UNSET
-    message: str | UnsetType = UNSET
+    started_at: Annotated[
+        str | UnsetType, Meta(description="When the link was cut.", extra_json_schema={"format": "date-time"})
+    ] = UNSET
+    heals_at: Annotated[
+        str | UnsetType, Meta(description="When it heals by itself.", extra_json_schema={"format": "date-time"})
+    ] = UNSET
+    message: Annotated[str | UnsetType, Meta(description="Why it waits, or has no effect.")] = UNSET
 
 
 class AlertStatus(StatusType, frozen=True, kw_only=True):
     """An open alert, as the overseer reports it."""
 
-    severity: str
-    kind: str
-    member: str
-    about: str
-    message: str
-    advice: str
-    since: str
+    severity: Annotated[str, Meta(description="'notice', 'urgent' or 'critical'.")]
+    kind: Annotated[str, Meta(description="What happened, such as PrimaryFailed.")]
+    member: Annotated[str, Meta(description="The worker that raises it.")]
+    about: Annotated[str, Meta(description="The worker that it is about.")]
+    message: Annotated[str, Meta(description="What happened, in words.")]
+    advice: Annotated[str, Meta(description="What to do.")]
+    since: Annotated[str, Meta(description="Since when it is open.")]
 
 
 class HANasStatus(StatusType, frozen=True, kw_only=True):
