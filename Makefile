@@ -10,6 +10,7 @@ SEED =
 JOBS = 1
 EXAMPLES = 500
 PYTHONS = $(BIN)/python
+PLATFORMS = linux/amd64,linux/arm64
 VERSIONS = 3 4.1 4.2 4.2-plain
 
 E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations=0 --durations-min=1
@@ -103,6 +104,11 @@ images: ## build the container images; needs a Docker engine
 	  docker build --target $$target --tag hanas-$$target:dev . || exit 1; \
 	done
 
+release: $(READY) ## build images, bills of materials and chart into dist/release; REGISTRY pushes, KEY and KEYRING sign
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/release.txt
+	$(BIN)/python -m release --platforms "$(PLATFORMS)" --build-options="$(BUILD_OPTIONS)" $(if $(REGISTRY),--registry "$(REGISTRY)") \
+	  $(if $(KEY),--key "$(KEY)") $(if $(KEYRING),--keyring "$(KEYRING)") $(if $(PASSPHRASE_FILE),--passphrase-file "$(PASSPHRASE_FILE)")
+
 bench-failover: $(READY) ## measure the duration of a failover
 	$(BIN)/python -m bench.failover
 
@@ -127,7 +133,7 @@ bench-compaction: $(READY) ## measure the cost of compaction for concurrent writ
 	$(BIN)/python -m bench.compaction
 
 pins: $(READY) ## update requirements/*.txt
-	for selection in $(addprefix --group=,overseer worker client operator bench) "--extra=dev pyproject.toml"; do \
+	for selection in $(addprefix --group=,overseer worker client operator bench release) "--extra=dev pyproject.toml"; do \
 	  name=$${selection#*=}; \
 	  $(BIN)/uv pip compile $$selection --output-file requirements/$${name%% *}.txt \
 	    --upgrade --universal --python-version 3.11 --generate-hashes --quiet \
