@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--registry", default="", type=_registry, help="push images and chart there, such as r.example/team"
     )
+    top.add_argument("--plain-http", action="store_true", help="the registry speaks no TLS, as local ones")
     top.add_argument("--key", help="sign the chart with the key of this name")
     top.add_argument("--keyring", type=Path, help="file with the secret key: gpg --export-secret-keys NAME > FILE")
     top.add_argument("--passphrase-file", type=Path, help="file with the passphrase of the key; otherwise helm asks")
@@ -51,12 +52,20 @@ def make(options: argparse.Namespace) -> None:
         raise ReleaseError("a signature needs both: --key NAME and --keyring FILE")
     signature = Signature(options.key, options.keyring, options.passphrase_file) if options.key else None
     chart.helm()  # before the images, which take long
-    folder, registry = options.folder, options.registry
+    folder: Path = options.folder
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    order = Order(ROOT, folder / "images", options.platforms, _revision(), registry, tuple(options.build_options))
+    order = Order(
+        root=ROOT,
+        folder=folder / "images",
+        platforms=options.platforms,
+        revision=_revision(),
+        registry=options.registry,
+        plain_http=options.plain_http,
+        options=tuple(options.build_options),
+    )
     made = images.build(order, version)
     sbom.write(ROOT, folder / "sbom", made)
-    chart.release(CHART, folder, made, registry, signature)
+    chart.release(CHART, folder, made, order, signature)
     write_sums(folder)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import yaml
 
 from release import tools
-from release.images import Image
+from release.images import Image, Order
 from release.tools import ReleaseError
 
 _NO_REGISTRY = re.compile(r'^registry: ""$', re.MULTILINE)
@@ -31,8 +31,8 @@ def helm() -> str:
     return tools.path_of(os.environ.get("HELM", "helm"), "put helm 3 on PATH, or name it in $HELM")
 
 
-def release(source: Path, folder: Path, images: list[Image], registry: str, signature: Signature | None) -> None:
-    """Pack the chart into ``folder``, and push it to ``registry``/charts if there is one."""
+def release(source: Path, folder: Path, images: list[Image], order: Order, signature: Signature | None) -> None:
+    """Pack the chart into ``folder``, and push it beside the images if they are pushed."""
     program = helm()
     if signature is not None and not signature.keyring.is_file():
         raise ReleaseError(
@@ -42,13 +42,14 @@ def release(source: Path, folder: Path, images: list[Image], registry: str, sign
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary, source.name)
         shutil.copytree(source, copy)
-        if registry:
-            place(copy, images, registry)
+        if order.registry:
+            place(copy, images, order.registry)
         tools.run([program, "package", str(copy), "--destination", str(folder), *_signing(signature)])
     metadata = yaml.safe_load((source / "Chart.yaml").read_text(encoding="utf-8"))
-    if registry:
+    if order.registry:
         packed = folder / f"{metadata['name']}-{metadata['version']}.tgz"
-        tools.run([program, "push", str(packed), f"oci://{registry}/charts"])
+        insecure = ["--plain-http"] if order.plain_http else []
+        tools.run([program, "push", str(packed), f"oci://{order.registry}/charts", *insecure])
 
 
 def place(chart: Path, images: list[Image], registry: str) -> None:

@@ -45,6 +45,8 @@ class Order(NamedTuple):
     revision: str
     registry: str
     """Where images are pushed to; empty: nowhere."""
+    plain_http: bool
+    """Whether the registry speaks no TLS, as local ones."""
     options: Line
     """More options of the builder."""
 
@@ -77,7 +79,8 @@ def buildx(image: Image, order: Order) -> Iterator[Line]:
     common = ("docker", "buildx", "build", f"--platform={order.platforms}", *_common(image, order))
     yield (*common, f"--output=type=oci,dest={image.archive(order.folder)}", str(order.root))
     if order.registry:
-        yield (*common, f"--tag={order.registry}/{image.tagged}", "--push", str(order.root))
+        insecure = ",registry.insecure=true" if order.plain_http else ""
+        yield (*common, f"--output=type=registry,name={order.registry}/{image.tagged}{insecure}", str(order.root))
 
 
 def buildah(image: Image, order: Order) -> Iterator[Line]:
@@ -87,10 +90,11 @@ def buildah(image: Image, order: Order) -> Iterator[Line]:
         *("buildah", "build", platforms, f"--manifest={image.tagged}", "--format=oci"),
         *(*_common(image, order), str(order.root)),
     )
-    push = ("buildah", "manifest", "push", "--all", image.tagged)
-    yield (*push, f"oci-archive:{image.archive(order.folder)}")
+    push = ("buildah", "manifest", "push", "--all")
+    yield (*push, image.tagged, f"oci-archive:{image.archive(order.folder)}")
     if order.registry:
-        yield (*push, f"docker://{order.registry}/{image.tagged}")
+        insecure = ("--tls-verify=false",) if order.plain_http else ()
+        yield (*push, *insecure, image.tagged, f"docker://{order.registry}/{image.tagged}")
 
 
 def _common(image: Image, order: Order) -> Line:

@@ -24,8 +24,8 @@ IMAGES = [Image(target, "1.2.3") for target in images.TARGETS]
 WHO = "HANas Test <test@example.com>"
 
 
-def order(folder: Path, registry: str = "") -> Order:
-    return Order(ROOT, folder, "linux/amd64,linux/arm64", "abc", registry, ("--pull",))
+def order(folder: Path, registry: str = "", *, plain_http: bool = False) -> Order:
+    return Order(ROOT, folder, "linux/amd64,linux/arm64", "abc", registry, plain_http, ("--pull",))
 
 
 def command(folder: Path, name: str, script: str) -> None:
@@ -54,7 +54,9 @@ def test_buildx_makes_an_archive_for_all_platforms_and_pushes(tmp_path: Path) ->
     assert "--platform=linux/amd64,linux/arm64" in build
     assert f"--output=type=oci,dest={tmp_path}/hanas-operator-1.2.3.oci.tar" in build
     assert {"--target=operator", "--build-arg=VERSION=1.2.3", "--build-arg=REVISION=abc", "--pull"} <= set(build)
-    assert {"--tag=r.example/team/hanas-operator:1.2.3", "--push"} <= set(push)
+    assert "--output=type=registry,name=r.example/team/hanas-operator:1.2.3" in push
+    *_, plain = images.buildx(Image("operator", "1.2.3"), order(tmp_path, "localhost:5000", plain_http=True))
+    assert "--output=type=registry,name=localhost:5000/hanas-operator:1.2.3,registry.insecure=true" in plain
     assert len(list(images.buildx(Image("operator", "1.2.3"), order(tmp_path)))) == 1
 
 
@@ -63,6 +65,9 @@ def test_buildah_makes_an_archive_for_all_platforms_and_pushes(tmp_path: Path) -
     assert {"--platform=linux/amd64,linux/arm64", "--manifest=hanas:1.2.3", "--target=hanas", "--pull"} <= set(build)
     assert archive[-2:] == ("hanas:1.2.3", f"oci-archive:{tmp_path}/hanas-1.2.3.oci.tar")
     assert push[-2:] == ("hanas:1.2.3", "docker://r.example/team/hanas:1.2.3")
+    *_, plain = images.buildah(Image("hanas", "1.2.3"), order(tmp_path, "localhost:5000", plain_http=True))
+    assert "--tls-verify=false" in plain
+    assert "--tls-verify=false" not in push
     assert len(list(images.buildah(Image("hanas", "1.2.3"), order(tmp_path)))) == 2
 
 
@@ -97,7 +102,7 @@ def test_the_chart_takes_its_images_from_the_registry(
     pushed = tmp_path / "pushed"
     command(tmp_path, "helm", f'test "$1" = push && echo "$@" > {pushed} || exec {helm} "$@"')
     monkeypatch.setenv("HELM", str(tmp_path / "helm"))
-    chart.release(CHART, tmp_path, IMAGES, "r.example/team", None)
+    chart.release(CHART, tmp_path, IMAGES, order(tmp_path, "r.example/team", plain_http=True), None)
     (packed,) = tmp_path.glob("*.tgz")
     content = files(packed)
     assert yaml.safe_load(content["hanas/values.yaml"])["registry"] == "r.example/team"
@@ -107,17 +112,17 @@ def test_the_chart_takes_its_images_from_the_registry(
     assert "hanas/README.md" in content
     line = [helm, "template", "x", str(packed), "--kube-version", "1.34.0"]
     rendered = subprocess.run(line, capture_output=True, text=True, check=True).stdout
-    assert "image: r.example/team/hanas-operator:" in rendered
-    assert pushed.read_text() == f"push {packed} oci://r.example/team/charts\n"
+    assert "r.example/team/hanas-operator:0" in rendered
+    assert pushed.read_text() == f"push {packed} oci://r.example/team/charts --plain-http\n"
 
 
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """The secret and the public keyring of a new key, in gpg's old format, which helm reads."""
+    """The secret and the public keyring of a new key, as helm reads them: RSA, in the old format of gpg."""
     home = tmp_path / "gnupg"
     home.mkdir(mode=0o700)
     monkeypatch.setenv("GNUPGHOME", str(home))
-    line = ["gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", WHO, "ed25519", "sign"]
+    line = ["gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", WHO, "rsa2048", "sign"]
     subprocess.run(line, check=True, capture_output=True)
     rings = []
     for what in ("--export-secret-keys", "--export"):
@@ -133,7 +138,7 @@ def test_a_signed_chart_is_verified_and_a_changed_one_is_not(
 ) -> None:
     secret, public = keys
     monkeypatch.setenv("HELM", helm)
-    chart.release(CHART, tmp_path, IMAGES, "", Signature(WHO, secret, None))
+    chart.release(CHART, tmp_path, IMAGES, order(tmp_path), Signature(WHO, secret, None))
     (packed,) = tmp_path.glob("*.tgz")
     verify = [helm, "verify", str(packed), "--keyring", str(public)]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
@@ -158,7 +163,7 @@ def test_half_a_signature_is_refused(options: list[str], words: str, capsys: pyt
 def test_a_keyring_that_is_not_there(helm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELM", helm)
     with pytest.raises(ReleaseError, match="gpg --export-secret-keys 'me'"):
-        chart.release(CHART, tmp_path, IMAGES, "", Signature("me", tmp_path / "none", None))
+        chart.release(CHART, tmp_path, IMAGES, order(tmp_path), Signature("me", tmp_path / "none", None))
 
 
 def test_no_helm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
