@@ -14,6 +14,8 @@ from hanas_client.kubectl.tool import Kubectl, Resource
 SWITCHOVER = f"{resources.GROUP}/switchover"
 LINK_FAILURE, LINK_FAILURES = "HANasLinkFailure", f"hanaslinkfailures.{resources.GROUP}"
 BACKUP, BACKUPS = "HANasBackup", f"hanasbackups.{resources.GROUP}"
+_OVER = {"Done", "Refused", "Completed", "Failed"}
+"""The states in which a switchover or a backup stays."""
 _LOOK_SECONDS = 0.5
 
 
@@ -29,14 +31,19 @@ def switch_over(arguments: Namespace) -> None:
     if before == worker:
         commands.report(arguments, {"hanas": name, "from": before, "to": worker}, f"{worker} is the main already")
         return
-    tool.annotate(resources.HANAS, name, SWITCHOVER, worker)
-    _wait(
-        tool,
-        (resources.HANAS, name),
-        lambda found: (found.get("status") or {}).get("main") == worker,
-        arguments.timeout,
-        f"{worker} did not become the main; kubectl hanas status tells more",
+    limit = time.monotonic() + arguments.timeout
+    taking_back = f"to take it back: kubectl annotate hanas {name} {SWITCHOVER}-"
+    if SWITCHOVER in hanas["metadata"].get("annotations", {}):
+        # The operator carries each value out once, so it has to see that the last one is gone.
+        tool.annotate(resources.HANAS, name, f"{SWITCHOVER}-")
+        _wait(tool, resources.HANAS, name, lambda one: _switchover(one) == ("", ""), limit, "no operator answers")
+    tool.annotate(resources.HANAS, name, f"{SWITCHOVER}={worker}")
+    found = _wait(
+        tool, resources.HANAS, name, lambda one: _switchover(one)[0] in _OVER, limit, taking_back, _switchover
     )
+    state, message = _switchover(found)
+    if state != "Done":
+        raise HanasError(f"the switchover was refused: {message}")
     document: dict[str, object] = {"hanas": name, "from": before, "to": worker}
     commands.report(arguments, document, f"{worker} is the main of {name} now, after {before or 'none'}")
 
@@ -87,11 +94,25 @@ def heal(arguments: Namespace) -> None:
 
 
 def back_up(arguments: Namespace) -> None:
-    """Make a backup of all keys; wait for its end if asked to."""
+    """Make a backup of all keys, and wait for its end unless told not to."""
     tool = resources.kubectl(arguments)
     name = resources.name_of(resources.chosen(tool, arguments.cluster))
     made = tool.create(_manifest(BACKUP, name, {"hanas": name}))
-    commands.report(arguments, {"backup": resources.name_of(made)}, f"{_reference(made)} is being made")
+    backup, begun = resources.name_of(made), f"{_reference(made)} is being made"
+    if arguments.no_wait:
+        commands.report(arguments, {"backup": backup}, begun)
+        return
+    limit = time.monotonic() + arguments.timeout
+    going_on = f"it goes on; to see it: kubectl get hanasbackup {backup}"
+    found = _wait(tool, BACKUPS, backup, lambda one: _backup(one)[0] in _OVER, limit, going_on, _backup)
+    phase, message = _backup(found)
+    if phase != "Completed":
+        raise HanasError(f"{_reference(made)} failed: {message}")
+    told = {field: found["status"].get(field) for field in ("file", "keys", "size", "revision")}
+    words = (
+        f"{_reference(made)}: {told['keys']} keys, {told['size']} bytes, revision {told['revision']}, {told['file']}"
+    )
+    commands.report(arguments, {"backup": backup, **told}, words)
 
 
 def _manifest(kind: str, cluster: str, spec: dict[str, object]) -> Resource:
@@ -103,15 +124,33 @@ def _reference(made: Resource) -> str:
     return f"{made['kind']} {resources.name_of(made)}"
 
 
+def _switchover(hanas: Resource) -> tuple[str, str]:
+    """Return state and message of the switchover that the operator reports, empty if there is none."""
+    told = (hanas.get("status") or {}).get("switchover") or {}
+    return told.get("state", ""), told.get("message", "")
+
+
+def _backup(backup: Resource) -> tuple[str, str]:
+    """Return phase and message of a backup."""
+    told = backup.get("status") or {}
+    return told.get("phase", ""), told.get("message", "")
+
+
 def _wait(
-    tool: Kubectl, what: tuple[str, str], done: Callable[[Resource], bool], seconds: float, otherwise: str
+    tool: Kubectl,
+    kind: str,
+    name: str,
+    done: Callable[[Resource], bool],
+    limit: float,
+    advice: str,
+    state: Callable[[Resource], tuple[str, str]] = _switchover,
 ) -> Resource:
-    """Return the object once it is ``done``. Raises HanasError with the words ``otherwise``."""
-    end = time.monotonic() + seconds
+    """Return an object once it is ``done``. Raises HanasError at ``limit`` (monotonic seconds), with its ``state``."""
     while True:
-        found = tool.get(*what)
+        found = tool.get(kind, name)
         if done(found):
             return found
-        if time.monotonic() > end:
-            raise HanasError(f"after {seconds:.0f} s: {otherwise}")
+        if time.monotonic() > limit:
+            told = ": ".join(part for part in state(found) if part) or "no operator has looked at it"
+            raise HanasError(f"not done in time ({told}); {advice}")
         time.sleep(_LOOK_SECONDS)

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 
     switchover = commands.add_parser("switchover", parents=where, help="have another worker become the main")
     switchover.add_argument("worker", metavar="WORKER", help="the next main, such as worker-1")
-    _add_timeout(switchover, "until it is the main")
+    _add_timeout(switchover, "until it is the main", 30.0)
     switchover.set_defaults(run=changes.switch_over)
     cut = commands.add_parser("cut", parents=where, help="cut the link between two members for a while")
     cut.add_argument("source", metavar="A", help="a worker, such as worker-0")
@@ -54,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     heal.add_argument("--all", action="store_true", help="all cut links of the HANas")
     heal.set_defaults(run=changes.heal)
     backup = commands.add_parser("backup", parents=where, help="make a backup of all keys")
+    backup.add_argument("--no-wait", action="store_true", help="do not wait for its end")
+    _add_timeout(backup, "until it is made", 600.0)
     backup.set_defaults(run=changes.back_up)
     return top
 
@@ -77,10 +79,9 @@ def _asking() -> argparse.ArgumentParser:
     return asking
 
 
-def _add_timeout(parser: argparse.ArgumentParser, until: str) -> None:
-    parser.add_argument(
-        "--timeout", metavar="SECONDS", type=cli.positive_seconds, default=30.0, help=f"how long to wait {until} (30)"
-    )
+def _add_timeout(parser: argparse.ArgumentParser, until: str, default: float) -> None:
+    words = f"how long to wait {until} ({default:.0f})"
+    parser.add_argument("--timeout", metavar="SECONDS", type=cli.positive_seconds, default=default, help=words)
 
 
 def _words(error: HanasError | FolderError | OSError) -> str:

@@ -44,9 +44,9 @@ class Kubectl:
         content = msgspec.json.encode(manifest).decode()
         return _decoded(self._call("create", "--filename=-", "--output=json", content=content))
 
-    def annotate(self, kind: str, name: str, annotation: str, value: str) -> None:
-        """Set an annotation of an object."""
-        self._call("annotate", "--overwrite", kind, name, f"{annotation}={value}")
+    def annotate(self, kind: str, name: str, change: str) -> None:
+        """Set an annotation of an object (``name=value``), or remove it (``name-``)."""
+        self._call("annotate", "--overwrite", kind, name, change)
 
     def delete(self, kind: str, names: Sequence[str]) -> None:
         """Delete objects; those that are gone already are no error."""

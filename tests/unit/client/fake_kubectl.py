@@ -2,8 +2,8 @@
 
     fake_kubectl.py FILE [arguments of kubectl]
 
-The file has ``objects`` (by kind, then by name), ``refuses`` (words by verb), ``obeys`` (whether a switchover happens),
-the ``port`` of the overseer, and ``calls``, which grows.
+The file has ``objects`` (by kind, then by name), ``refuses`` (words by verb), ``answer`` (the operator's, to what is
+asked for), the ``port`` of the overseer, and ``calls``, which grows.
 """
 
 import json
@@ -44,14 +44,11 @@ def perform(world: dict[str, Any], verb: str, words: list[str]) -> int:
             made = json.load(sys.stdin)
             name = made["metadata"].pop("generateName") + "x1"
             made["metadata"]["name"] = name
+            made["status"] = world["answer"]
             objects[f"{made['kind'].lower()}s.hanas.dev"][name] = made
             print(json.dumps(made))
         case "annotate":
-            hanas = objects[words[0]][words[1]]
-            name, _, value = words[2].partition("=")
-            hanas["metadata"]["annotations"] = {name: value}
-            if world["obeys"]:
-                hanas["status"]["main"] = value
+            annotate(objects[words[0]][words[1]], *words[2].split("="), answer=world["answer"])
         case "delete":
             for name in words[1:]:
                 objects[words[0]].pop(name)
@@ -60,6 +57,19 @@ def perform(world: dict[str, Any], verb: str, words: list[str]) -> int:
         case _:
             return fail(f'error: unknown command "{verb}"')
     return 0
+
+
+def annotate(hanas: dict[str, Any], name: str, value: str = "", *, answer: dict[str, str]) -> None:
+    """Annotate, and do as the operator does."""
+    if not value:
+        hanas["metadata"]["annotations"].clear()
+        hanas["status"].pop("switchover", None)
+        return
+    hanas["metadata"]["annotations"] = {name: value}
+    if "switchover" not in hanas["status"]:  # each value is carried out once
+        hanas["status"]["switchover"] = answer
+        if answer.get("state") == "Done":
+            hanas["status"]["main"] = value
 
 
 def fail(words: str) -> int:

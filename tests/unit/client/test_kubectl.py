@@ -35,7 +35,7 @@ class World:
         self.file = file
         self.put(
             objects={resources.HANAS: {"demo": hanas()}, "secret": {}, changes.LINK_FAILURES: {}, changes.BACKUPS: {}},
-            refuses={}, obeys=True, port=port, calls=[],
+            refuses={}, answer={"state": "Done"}, port=port, calls=[],
         )  # fmt: skip
 
     def put(self, **content: Any) -> None:
@@ -177,10 +177,25 @@ def test_switchover_asks_by_an_annotation_and_waits(world: World, capsys: Captur
     assert said(capsys, "switchover worker-2") == "worker-2 is the main already\n"
 
 
-def test_a_switchover_that_does_not_come(world: World, capsys: Capture) -> None:
-    world.put(obeys=False)
-    message = said(capsys, "switchover worker-2 --timeout 0.05", 1)
-    assert "worker-2 did not become the main; kubectl hanas status tells more" in message
+def test_a_second_switchover_to_the_same_worker(world: World, capsys: Capture) -> None:
+    made = hanas()
+    made["metadata"]["annotations"] = {changes.SWITCHOVER: "worker-2"}
+    made["status"]["switchover"] = {"state": "Done", "to": "worker-2"}
+    world.keep(resources.HANAS, made)
+    assert "worker-2 is the main of demo now" in said(capsys, "switchover worker-2")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"state": "Refused", "message": "it is far behind"}, "the switchover was refused: it is far behind"),
+        ({"state": "Pending", "message": "no main"}, "not done in time (Pending: no main); to take it back: kubectl a"),
+        ({}, "not done in time (no operator has looked at it)"),
+    ],
+)
+def test_a_switchover_that_does_not_come(world: World, capsys: Capture, answer: dict[str, str], words: str) -> None:
+    world.put(answer=answer)
+    assert words in said(capsys, "switchover worker-2 --timeout 0.05", 1)
 
 
 def test_a_switchover_to_nobody(world: World, capsys: Capture) -> None:
@@ -220,8 +235,22 @@ def test_heal_leaves_other_clusters_alone_and_names_what_the_spec_has(world: Wor
 
 
 def test_backup(world: World, capsys: Capture) -> None:
-    assert said(capsys, "backup") == "HANasBackup demo-x1 is being made\n"
+    world.put(answer={"phase": "Completed", "file": "demo.hanas", "keys": 3, "size": 120, "revision": 7})
+    assert said(capsys, "backup") == "HANasBackup demo-x1: 3 keys, 120 bytes, revision 7, demo.hanas\n"
     assert world.of(changes.BACKUPS)["demo-x1"]["spec"] == {"hanas": "demo"}
+    assert said(capsys, "backup --no-wait") == "HANasBackup demo-x1 is being made\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"phase": "Failed", "message": "no target"}, "HANasBackup demo-x1 failed: no target"),
+        ({"phase": "Running"}, "not done in time (Running); it goes on; to see it: kubectl get hanasbackup demo-x1"),
+    ],
+)
+def test_a_backup_that_is_not_made(world: World, capsys: Capture, answer: dict[str, str], words: str) -> None:
+    world.put(answer=answer)
+    assert words in said(capsys, "backup --timeout 0.05", 1)
 
 
 @pytest.mark.parametrize(
