@@ -3,6 +3,7 @@
 PYTHON = python3
 BIN = .venv/bin
 READY = .venv/.ready
+CHECKOV = .venv/checkov/bin/checkov
 
 SEEDS = 1000
 FIRST = 0
@@ -31,6 +32,11 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(READY)
+
+$(CHECKOV): requirements/checkov.txt | $(READY)
+	$(BIN)/python -m venv .venv/checkov
+	.venv/checkov/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements/checkov.txt
+	@touch $(CHECKOV)
 
 run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 	$(BIN)/hanas lab
@@ -65,6 +71,9 @@ lint: $(READY) ## check style, format, types and the direction of imports
 format: $(READY) ## rewrite the sources in the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+lint-manifests: $(READY) $(CHECKOV) ## have checkov look at manifests, chart (with helm) and what the operator makes; downloads it once
+	$(BIN)/python -m manifests.lint $(CHECKOV)
 
 test-wheel: $(READY) ## install the wheel in an empty environment for each of PYTHONS, and run its commands; downloads the dependencies
 	HANAS_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/wheel
@@ -134,7 +143,7 @@ bench-compaction: $(READY) ## measure the cost of compaction for concurrent writ
 	$(BIN)/python -m bench.compaction
 
 pins: $(READY) ## update requirements/*.txt
-	for selection in $(addprefix --group=,overseer worker client operator bench release) "--extra=dev pyproject.toml"; do \
+	for selection in $(addprefix --group=,overseer worker client operator bench checkov release) "--extra=dev pyproject.toml"; do \
 	  name=$${selection#*=}; \
 	  $(BIN)/uv pip compile $$selection --output-file requirements/$${name%% *}.txt \
 	    --upgrade --universal --python-version 3.11 --generate-hashes --quiet \

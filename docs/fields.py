@@ -25,14 +25,9 @@ KUBERNETES = {
 _COLUMNS = "| field | type | default | meaning |\n|---|---|---|---|"
 
 
-def definitions() -> list[Schema]:
-    """Return the definitions of all kinds."""
-    return [crd.definition()]
-
-
 def rendered() -> str:
     """Return the page."""
-    return "\n".join([_HEAD, *(_kind(definition["spec"]) for definition in definitions())])
+    return "\n".join([_HEAD, *(_kind(definition["spec"]) for definition in crd.definitions())])
 
 
 def _kind(spec: Schema) -> str:
