@@ -75,6 +75,22 @@ class FailureStatus(StatusType, frozen=True, kw_only=True):
     message: str | UnsetType = UNSET
 
 
+class SwitchoverState(StrEnum):
+    """The state of a planned switchover."""
+
+    PENDING = "Pending"
+    DONE = "Done"
+    REFUSED = "Refused"
+
+
+class SwitchoverStatus(StatusType, frozen=True, kw_only=True):
+    """The switchover that the annotation hanas.dev/switchover asks for."""
+
+    to: str
+    state: SwitchoverState
+    message: str
+
+
 class AlertStatus(StatusType, frozen=True, kw_only=True):
     """An open alert, as the overseer reports it."""
 
@@ -114,6 +130,10 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = ()
+    switchover: Annotated[
+        SwitchoverStatus | UnsetType,
+        Meta(description="The switchover that the annotation hanas.dev/switchover asks for."),
+    ] = UNSET
     conditions: Annotated[
         tuple[StatusCondition, ...],
         Meta(
