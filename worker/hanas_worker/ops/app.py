@@ -37,7 +37,7 @@ class WorkerApplication(Starlette):
         self._gate = gate
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
-        self._settings = settings
+        self._secrets = settings.secrets
         tokens = settings.client_tokens
         self.observers = (*tokens, *settings.secrets) if tokens else ()
         """The tokens of those who may see the state of this worker; everyone may if there are none."""
@@ -92,7 +92,7 @@ class WorkerApplication(Starlette):
         return Response(msgspec.json.encode(document), media_type="application/json")
 
     async def _switch_over(self, request: Request) -> Response:
-        switchover.admit(request, self._settings, self._gate)
+        switchover.admit(request, self._secrets, self._gate)
         answer = await switchover.switch_over(request, self._joined())
         return Response(msgspec.json.encode(answer), 202, media_type="application/json")
 
