@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn, TypeAlias
 
-from hanas_client import archive, bench, commands
+from hanas_client import archive, bench, commands, switchovers
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.plain import plain
 from hanas_core import release, streams
@@ -188,6 +188,11 @@ def _add_cluster_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
     )
     forget.add_argument("member", metavar="MEMBER")
     forget.set_defaults(run=commands.forget)
+    switchover = subparsers.add_parser(
+        "switchover", parents=parents, help="have the main hand over to a backup, before its machine is stopped"
+    )
+    switchover.add_argument("worker", metavar="WORKER", help="the member that shall be the main")
+    switchover.set_defaults(run=switchovers.switch_over)
     watch = subparsers.add_parser("watch", parents=parents, help="print events until Ctrl-C")
     watch.set_defaults(run=commands.watch)
 

@@ -28,6 +28,8 @@ MOST_MESSAGE = 1024
 """The most characters of a condition's message; the API allows 32,768."""
 GRACE_SECONDS = {Preset.LAN: 10.0, Preset.CLOUD: 40.0}
 """The time within which workers notice a cut link, by the preset of timings."""
+HIBERNATED = "Hibernated"
+"""Reason of ``Ready`` when no pod runs, as the spec demands."""
 
 
 class World(Struct, frozen=True, kw_only=True):
@@ -117,8 +119,17 @@ def stamped(
     return tuple(conditions)
 
 
+def _hibernation(world: World) -> Finding:
+    if world.pods:
+        return "False", "Hibernating", f"{len(world.pods)} pods have yet to end; {world.owner.claim} keeps the data"
+    words = f"workers is 0: no pod runs, and {world.owner.claim} keeps the data; any other number wakes the cluster up"
+    return "False", HIBERNATED, words
+
+
 def _ready(world: World) -> Finding:
     view = world.view
+    if world.owner.hibernates and not world.problems:
+        return _hibernation(world)
     main = None if view is None else view.main
     member = None if view is None or main is None else view.member(main.member)
     if view is not None and view.serving is not None and (member is None or member.alive is not False):
@@ -159,7 +170,7 @@ def _degraded(world: World) -> Finding:
         problems.append(Obstacle("Paused", words))
     problems += world.problems
     spec = world.owner.spec
-    for component, count in ((names.WORKER, spec.workers), (names.OVERSEER, spec.overseer.replicas)):
+    for component, count in ((names.WORKER, spec.workers), (names.OVERSEER, world.owner.overseers)):
         own = pods.of(world.pods, component)
         ready = sum(pods.is_ready(pod) for pod in own)
         if ready < count:
@@ -167,7 +178,7 @@ def _degraded(world: World) -> Finding:
             problems.append(Obstacle(f"{component.capitalize()}sMissing", words))
     if world.storage.status == "False":
         problems.append(Obstacle(world.storage.reason, world.storage.message))
-    if world.view is None:
+    if world.view is None and not world.owner.hibernates:
         problems.append(Obstacle("NoOverseer", _why_no_view(world)))
     problems += [
         Obstacle("Alerts", f"{alert.severity}: {alert.message}. {alert.advice}")

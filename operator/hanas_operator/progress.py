@@ -42,6 +42,8 @@ def finding(
     if waits:
         return "False", UPDATING, "; ".join(waits)
     words = f"all pods run as the spec demands, with the image {owner.image}"
+    if owner.hibernates:
+        words = "no pod runs, as the spec demands"
     if held:
         return "True", held, f"{words}; {_HELD[held]}"
     return "True", "AllUpdated", words
@@ -61,7 +63,7 @@ def _workers(owner: Owner, workers: Resource) -> list[str]:
 
 def _overseers(owner: Owner, overseers: Resource) -> list[str]:
     count = overseers.get("status", {}).get("updatedReplicas", 0)
-    return _waits(names.OVERSEER, overseers, owner.spec.overseer.replicas, count, updating=False)
+    return _waits(names.OVERSEER, overseers, owner.overseers, count, updating=False)
 
 
 def _waits(component: str, workload: Resource, count: int, updated: int, *, updating: bool) -> list[str]:

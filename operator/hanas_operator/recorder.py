@@ -15,7 +15,16 @@ from hanas_core.log.claimfile import Why
 from hanas_operator import durations, kinds, names
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.crd import API_VERSION
-from hanas_operator.status import ConditionType, FailureState, FailureStatus, HANasStatus, Reason, StatusCondition
+from hanas_operator.status import (
+    ConditionType,
+    FailureState,
+    FailureStatus,
+    HANasStatus,
+    Reason,
+    StatusCondition,
+    SwitchoverState,
+    SwitchoverStatus,
+)
 from hanas_operator.view import ClusterView, TakeoverView
 
 MOST_TAKEOVERS = 10
@@ -46,6 +55,7 @@ def due(before: HANasStatus, now: HANasStatus, view: ClusterView | None, posted:
     return [
         *_takeovers(posted, () if view is None else view.takeovers),
         *cuts(before.link_failures, now.link_failures),
+        *_switchovers(before, now),
         *_conditions(before, now),
     ]
 
@@ -75,6 +85,15 @@ def cuts(before: Iterable[FailureStatus], now: Iterable[FailureStatus]) -> Itera
         if key not in present and last.state is FailureState.ACTIVE:
             note = f"{last.name}: {last.cut} is healed: the spec names it no more; the workers saw {last.observed}"
             yield Happening("LinkHealed", "Normal", "HealLink", note, f"heal {last.name} {last.cut} {last.started_at}")
+
+
+def _switchovers(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
+    status = now.switchover
+    if not isinstance(status, SwitchoverStatus) or status == before.switchover:
+        return
+    if status.state is SwitchoverState.REFUSED:
+        identity = f"switchover {status.to} {status.message}"
+        yield Happening("SwitchoverRefused", "Warning", "SwitchOver", f"{status.to}: {status.message}", identity)
 
 
 def _conditions(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:

@@ -88,6 +88,22 @@ class FailureStatus(StatusType, frozen=True, kw_only=True):
     message: Annotated[str | UnsetType, Meta(description="Why it waits, or has no effect.")] = UNSET
 
 
+class SwitchoverState(StrEnum):
+    """The state of a planned switchover."""
+
+    PENDING = "Pending"
+    DONE = "Done"
+    REFUSED = "Refused"
+
+
+class SwitchoverStatus(StatusType, frozen=True, kw_only=True):
+    """The switchover that the annotation hanas.dev/switchover asks for."""
+
+    to: Annotated[str, Meta(description="The worker that shall be the main.")]
+    state: Annotated[SwitchoverState, Meta(description="'Pending', 'Done' or 'Refused', as the message says.")]
+    message: Annotated[str, Meta(description="What was done, or what the main answered.")]
+
+
 class AlertStatus(StatusType, frozen=True, kw_only=True):
     """An open alert, as the overseer reports it."""
 
@@ -129,6 +145,10 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = ()
+    switchover: Annotated[
+        SwitchoverStatus | UnsetType,
+        Meta(description="The switchover that the annotation hanas.dev/switchover asks for."),
+    ] = UNSET
     conditions: Annotated[
         tuple[StatusCondition, ...],
         Meta(

@@ -26,7 +26,8 @@ def switch_over(arguments: Namespace) -> None:
     name, worker = resources.name_of(hanas), arguments.worker
     members = [f"worker-{ordinal}" for ordinal in range(hanas["spec"].get("workers", 3))]
     if worker not in members:
-        raise HanasError(f"{name} has no worker {worker!r}; its workers are {members[0]} to {members[-1]}")
+        words = f"its workers are {members[0]} to {members[-1]}" if members else "it hibernates"
+        raise HanasError(f"{name} has no worker {worker!r}; {words}")
     before = (hanas.get("status") or {}).get("main", "")
     if before == worker:
         commands.report(arguments, {"hanas": name, "from": before, "to": worker}, f"{worker} is the main already")

@@ -201,6 +201,8 @@ def test_a_switchover_that_does_not_come(world: World, capsys: Capture, answer: 
 def test_a_switchover_to_nobody(world: World, capsys: Capture) -> None:
     message = said(capsys, "switchover worker-3", 1)
     assert message == "kubectl hanas: demo has no worker 'worker-3'; its workers are worker-0 to worker-2\n"
+    world.keep(resources.HANAS, hanas(workers=0))
+    assert "it hibernates" in said(capsys, "switchover worker-3", 1)
 
 
 def test_cut_and_heal(world: World, capsys: Capture) -> None:

@@ -10,7 +10,7 @@ from hanas_operator import conditions, crd, names
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.plain import plain
 from hanas_operator.status import HANasStatus
-from tests.unit.operator.making import view
+from tests.unit.operator.making import owner, view
 from tests.unit.operator.test_conditions import NOW, running, world
 from tests.unit.operator.test_kstatus import PAUSED, UPDATING
 from tests.unit.packaging.documents import ROOT
@@ -56,6 +56,11 @@ def test_a_paused_hanas_is_suspended() -> None:
     status = told(paused=True, updated=PAUSED)
     assert judged(status, annotations={names.PAUSED: "true"})[0] == "Suspended"
     assert judged(told(), annotations={names.PAUSED: "false"})[0] == "Healthy"
+
+
+def test_a_hanas_without_workers_is_suspended() -> None:
+    status = told(owner=owner({"workers": 0}), view=None, pods=())
+    assert judged(status)[0] == "Suspended"
 
 
 def test_an_invalid_spec_is_degraded() -> None:

@@ -23,7 +23,7 @@ from hanas_worker.faces.http.endpoint import KeysEndpoint, concerns_keys
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.node import Node
-from hanas_worker.ops import status
+from hanas_worker.ops import status, switchover
 from hanas_worker.ops.memory import MemoryCollector, MemoryState
 from hanas_worker.ops.metrics import NodeCollector
 from hanas_worker.store import Store
@@ -37,6 +37,7 @@ class WorkerApplication(Starlette):
         self._gate = gate
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
+        self._secrets = settings.secrets
         tokens = settings.client_tokens
         self.observers = (*tokens, *settings.secrets) if tokens else ()
         """The tokens of those who may see the state of this worker; everyone may if there are none."""
@@ -51,6 +52,7 @@ class WorkerApplication(Starlette):
         super().__init__(
             routes=[
                 Route("/v1/status", self._status),
+                Route("/v1/switchover", self._switch_over, methods=["POST"]),
                 Route("/healthz", self._healthy),
                 Route("/readyz", self._ready),
                 Route("/mainz", self._main),
@@ -88,6 +90,11 @@ class WorkerApplication(Starlette):
         require_no_query(request.scope["query_string"])
         document = status.document(self._joined(), MemoryState.of(self.memory))
         return Response(msgspec.json.encode(document), media_type="application/json")
+
+    async def _switch_over(self, request: Request) -> Response:
+        switchover.admit(request, self._secrets, self._gate)
+        answer = await switchover.switch_over(request, self._joined())
+        return Response(msgspec.json.encode(answer), 202, media_type="application/json")
 
     async def _healthy(self, request: Request) -> Response:
         """Answer as long as the event loop runs, whatever the folder does."""
