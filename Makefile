@@ -11,6 +11,7 @@ SEED =
 JOBS = 1
 EXAMPLES = 500
 PYTHONS = $(BIN)/python
+PLATFORMS = linux/amd64,linux/arm64
 VERSIONS = 3 4.1 4.2 4.2-plain
 
 UPGRADE_FROM =
@@ -105,6 +106,9 @@ e2e-upgrade: $(READY) ## upgrade chart, operator and image from 0.1.0 or the com
 openapi: $(READY) ## regenerate the schemas in docs/openapi from the types
 	$(BIN)/python -m docs.openapi.generate
 
+fields: $(READY) ## regenerate docs/fields.md from the definitions of the resources
+	$(BIN)/python -m docs.fields
+
 manifests: $(READY) ## render manifests/ from the chart; needs helm
 	$(BIN)/python manifests/render.py
 
@@ -112,6 +116,12 @@ images: ## build the container images; needs a Docker engine
 	for target in overseer worker operator client hanas; do \
 	  docker build --target $$target --tag hanas-$$target:dev . || exit 1; \
 	done
+
+release: $(READY) ## build images, bills of materials and chart into dist/release; REGISTRY pushes, KEY and KEYRING sign
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/release.txt
+	$(BIN)/python -m release --platforms "$(PLATFORMS)" --build-options="$(BUILD_OPTIONS)" $(if $(REGISTRY),--registry "$(REGISTRY)") \
+	  $(if $(PLAIN_HTTP),--plain-http) $(if $(KEY),--key "$(KEY)") $(if $(KEYRING),--keyring "$(KEYRING)") \
+	  $(if $(PASSPHRASE_FILE),--passphrase-file "$(PASSPHRASE_FILE)")
 
 bench-failover: $(READY) ## measure the duration of a failover
 	$(BIN)/python -m bench.failover
@@ -137,7 +147,7 @@ bench-compaction: $(READY) ## measure the cost of compaction for concurrent writ
 	$(BIN)/python -m bench.compaction
 
 pins: $(READY) ## update requirements/*.txt
-	for selection in $(addprefix --group=,overseer worker client operator bench checkov) "--extra=dev pyproject.toml"; do \
+	for selection in $(addprefix --group=,overseer worker client operator bench checkov release) "--extra=dev pyproject.toml"; do \
 	  name=$${selection#*=}; \
 	  $(BIN)/uv pip compile $$selection --output-file requirements/$${name%% *}.txt \
 	    --upgrade --universal --python-version 3.11 --generate-hashes --quiet \

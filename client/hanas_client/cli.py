@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn, TypeAlias
 
-from hanas_client import archive, bench, commands
+from hanas_client import archive, bench, commands, switchovers
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.plain import plain
 from hanas_core import release, streams
@@ -37,12 +37,25 @@ Parsers: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code. Expected errors show no traceback."""
+    """Run the command and return its exit code."""
+    return perform(parser(), arguments, _words)
+
+
+def perform(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    words: Callable[[HanasError | FolderError | OSError], str],
+) -> int:
+    """Run the subcommand of ``arguments`` and return its exit code. Expected errors show no traceback.
+
+    ``words`` returns the message of an error, with the remedy.
+    """
+    name = parser.prog
     streams.open_standard()
     if sys.stdout is None:
-        return _fail("standard output is closed: send it to a file, a program or /dev/null", FAILED)
+        return _fail(name, "standard output is closed: send it to a file, a program or /dev/null", FAILED)
     try:
-        options = parser().parse_args(arguments)
+        options = parser.parse_args(arguments)
     except SystemExit as end:  # argparse has printed the error
         return end.code if isinstance(end.code, int) else USAGE
     run: Callable[[argparse.Namespace], int | None] = options.run
@@ -53,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()
         code = DONE
     except (HanasError, FolderError, OSError) as error:
-        code = _fail(_words(error), FAILED)
+        code = _fail(name, words(error), FAILED)
         _drop_output()
     except ValueError as error:
-        code = _fail(str(error), USAGE)
+        code = _fail(name, str(error), USAGE)
     except KeyboardInterrupt:
         code = FAILED
     return code
@@ -128,7 +141,7 @@ def _connection() -> _Parser:
     group.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_positive_seconds,
+        type=positive_seconds,
         default=30.0,
         help="limit for the call (30); 2 s at most while no server answers",
     )
@@ -175,6 +188,11 @@ def _add_cluster_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
     )
     forget.add_argument("member", metavar="MEMBER")
     forget.set_defaults(run=commands.forget)
+    switchover = subparsers.add_parser(
+        "switchover", parents=parents, help="have the main hand over to a backup, before its machine is stopped"
+    )
+    switchover.add_argument("worker", metavar="WORKER", help="the member that shall be the main")
+    switchover.set_defaults(run=switchovers.switch_over)
     watch = subparsers.add_parser("watch", parents=parents, help="print events until Ctrl-C")
     watch.set_defaults(run=commands.watch)
 
@@ -197,7 +215,8 @@ def _add_module(subparsers: Parsers, name: str, summary: str, module: ModuleType
         module.configure(own)
 
 
-def _positive_seconds(text: str) -> float:
+def positive_seconds(text: str) -> float:
+    """Return a duration from the command line, in seconds."""
     seconds = float(text)
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError("must be more than 0 seconds")
@@ -214,7 +233,7 @@ def _positive_count(text: str) -> int:
 def _words(error: HanasError | FolderError | OSError) -> str:
     """Return the message and, where it is not plain, the remedy."""
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return of_system(error)
     if isinstance(error, BadAnswer):
         return f"{error}; check --overseer and --server"
     if isinstance(error, Unavailable) and error.outcome_unknown:
@@ -224,9 +243,14 @@ def _words(error: HanasError | FolderError | OSError) -> str:
     return str(error)
 
 
-def _fail(message: str, code: int) -> int:
+def of_system(error: OSError) -> str:
+    """Return the message of an error of the operating system."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
+def _fail(name: str, message: str, code: int) -> int:
     line = plain(" ".join(message.split()))
-    print(f"hanas: {line}", file=sys.stderr)
+    print(f"{name}: {line}", file=sys.stderr)
     return code
 
 

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from hanas_operator import rules, schema
 from hanas_operator.link_failure import FailureCondition, LinkFailureSpec, LinkFailureStatus
 from hanas_operator.spec import HANasSpec, checked
-from hanas_operator.status import ConditionType, HANasStatus
+from hanas_operator.status import UNSEEN, ConditionType, HANasStatus
 
 GROUP, VERSION, PLURAL, KIND = "hanas.dev", "v1alpha1", "hanases", "HANas"
 LINK_FAILURES, LINK_FAILURE = "hanaslinkfailures", "HANasLinkFailure"
@@ -25,7 +25,13 @@ class _Resource(Struct, rename="camel"):
             extra_json_schema={"x-kubernetes-validations": rules.rendered(rules.SPEC)},
         ),
     ] = HANasSpec()
-    status: Annotated[HANasStatus | UnsetType, Meta(description="The state that the operator last observed.")] = UNSET
+    status: Annotated[
+        HANasStatus | UnsetType,
+        Meta(
+            description="The state that the operator last observed.",
+            extra_json_schema={"default": {"observedGeneration": UNSEEN}},
+        ),
+    ] = UNSET
 
 
 class _LinkFailure(Struct, rename="camel"):

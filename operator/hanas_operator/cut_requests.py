@@ -13,7 +13,6 @@ from msgspec import UNSET, Struct, structs
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import conditions, cuts, failures, kinds, link_failure, recorder
 from hanas_operator.api import Api, ApiError, Leaving, Resource
-from hanas_operator.conditions import Finding
 from hanas_operator.crd import LINK_FAILURE
 from hanas_operator.link_failure import FailureCondition, LinkFailureStatus
 from hanas_operator.obstacles import Obstacle
@@ -21,7 +20,7 @@ from hanas_operator.plain import plain
 from hanas_operator.queue import Key
 from hanas_operator.recorder import Recorder
 from hanas_operator.spec import LinkFailure
-from hanas_operator.status import FailureState, FailureStatus
+from hanas_operator.status import FailureState, FailureStatus, Finding
 from hanas_operator.view import ClusterView
 
 PREFIX = f"{LINK_FAILURE}/"

@@ -70,7 +70,8 @@ def _evaluate(
     if not isinstance(started, str):
         strangers = [end for end in ends if end not in members]
         if strangers:
-            message = f"there is no {' and no '.join(strangers)}: the workers are worker-0 to worker-{len(members) - 1}"
+            message = f"there is no {' and no '.join(strangers)}"
+            message += f": the workers are {members[0]} to {members[-1]}" if members else ": the cluster hibernates"
             return structs.replace(pending, message=message), None
         absent = [end for end in ends if end not in ready]
         if absent:

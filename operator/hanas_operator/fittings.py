@@ -94,4 +94,4 @@ class Address(Struct, frozen=True, rename="camel", kw_only=True):
 
     service: Annotated[str, Meta(description="Name of the Service.")]
     address: Annotated[str, Meta(description="Name or address of its load balancer; empty: every node has the port.")]
-    port: int
+    port: Annotated[int, Meta(description="Its port there.")]

@@ -12,7 +12,7 @@ from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import secret
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.queue import Key
-from hanas_operator.reach import Reach, Unreachable
+from hanas_operator.reach import Reach, Reply, Unreachable, of_pod
 from hanas_operator.view import ClusterView
 
 MOST_TRIES, RETRY_SECONDS = 5, 0.2
@@ -79,6 +79,15 @@ class Followers:
         for key in list(self._running):
             self.forget(key)
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def post(self, key: Key, member: str, path: str, content: bytes) -> Reply:
+        """Send JSON to a worker of a cluster. Raises Unreachable."""
+        pods = await main_label.read(self._api, key)
+        name = names.of(key[1], member)
+        pod = next((pod for pod in pods if pod["metadata"]["name"] == name), None)
+        if pod is None:
+            raise Unreachable(f"there is no pod {name}")
+        return await self._reach.post(of_pod(pod, names.WORKER_PORT), path, await self._token(key), content)
 
     async def _update(self, key: Key, view: ClusterView | None) -> None:
         # The label comes first: clients wait for it. The next reconcile does the rest.

@@ -43,8 +43,12 @@ class LinkFailureStatus(StatusType, frozen=True, kw_only=True):
     observed: Annotated[
         str, Meta(description="What the workers observe, or last observed: LinkFailed, Healthy, NotWatched, Unknown …")
     ] = Verdict.UNKNOWN.value
-    started_at: Annotated[str | UnsetType, Meta(extra_json_schema={"format": "date-time"})] = UNSET
-    heals_at: Annotated[str | UnsetType, Meta(extra_json_schema={"format": "date-time"})] = UNSET
+    started_at: Annotated[
+        str | UnsetType, Meta(description="When the link was cut.", extra_json_schema={"format": "date-time"})
+    ] = UNSET
+    heals_at: Annotated[
+        str | UnsetType, Meta(description="When it heals by itself.", extra_json_schema={"format": "date-time"})
+    ] = UNSET
     message: Annotated[str, Meta(description="Why it waits, or has no effect; empty otherwise.")] = ""
     conditions: Annotated[
         tuple[StatusCondition, ...],

@@ -12,6 +12,8 @@ ROLE, MAIN, BACKUP = "hanas.dev/role", Role.MAIN.value, Role.BACKUP.value
 EPOCH = "hanas.dev/epoch"
 """Annotation of a pod: the epoch of which its role is."""
 PAUSED = "hanas.dev/paused"
+SWITCHOVER = "hanas.dev/switchover"
+"""Annotation of a HANas: the worker that shall be the main."""
 APPLIED = "hanas.dev/applied"
 """Annotation: a hash of the applied manifest, so that an object is written only when it changes."""
 INPUTS, RENDERED_BY = "hanas.dev/inputs", "hanas.dev/rendered-by"

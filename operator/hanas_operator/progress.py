@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from hanas_operator import names
 from hanas_operator.api import Resource
-from hanas_operator.conditions import Finding
 from hanas_operator.objects.owner import Owner
 from hanas_operator.obstacles import API_FAILED, Obstacle
-from hanas_operator.status import ConditionType, HANasStatus, Reason
+from hanas_operator.status import ConditionType, Finding, HANasStatus, Reason
 
 UPDATING, HELD, AWAITS_TURN = "Updating", "UpdateHeld", "AwaitsTurn"
 """Reasons of ``Updated``; the last two while a new operator would change the pods."""
@@ -44,6 +43,8 @@ def finding(
     if what := waits(owner, workers, overseers, made=made):
         return "False", UPDATING, "; ".join(what)
     words = f"all pods run as the spec demands, with the image {owner.image}"
+    if owner.hibernates:
+        words = "no pod runs, as the spec demands"
     if held:
         return "True", held, f"{words}; {_HELD[held]}"
     return "True", "AllUpdated", words
@@ -82,7 +83,7 @@ def _workers(owner: Owner, workers: Resource, *, made: bool) -> list[str]:
 
 def _overseers(owner: Owner, overseers: Resource) -> list[str]:
     count = overseers.get("status", {}).get("updatedReplicas", 0)
-    return _waits(names.OVERSEER, overseers, owner.spec.overseer.replicas, count, updating=False)
+    return _waits(names.OVERSEER, overseers, owner.overseers, count, updating=False)
 
 
 def _waits(component: str, workload: Resource, count: int, updated: int, *, updating: bool) -> list[str]:

@@ -27,6 +27,7 @@ from hanas_operator import (
     report,
     rollout,
     storage,
+    switchover,
 )
 from hanas_operator import spec as specs
 from hanas_operator import status as statuses
@@ -123,7 +124,7 @@ class Reconciler:
             spec = specs.read(hanas.get("spec") or {})
         except msgspec.ValidationError as error:
             invalid = conditions.invalid(str(error), hanas["metadata"]["generation"], now, before.conditions)
-            await self._write(hanas, before, msgspec.structs.replace(before, conditions=invalid), None)
+            await self._write(hanas, before, report.refused(before, hanas, invalid), None)
             return RESYNC_SECONDS
         return await self._valid(hanas, spec, before, now, followed)
 
@@ -215,6 +216,16 @@ class Reconciler:
             observed = failures.observe(evaluation, wanted, owner.members, view)
             world = msgspec.structs.replace(world, failures=observed)
         status = report.describe(world, existing, before)
+        if not paused:
+            asked = switchover.wanted(hanas["metadata"].get("annotations", {}))
+            state = await switchover.attend(
+                asked,
+                owner.members,
+                view,
+                before.switchover,
+                lambda *to: self._followers.post(key, to[0], switchover.PATH, to[1]),
+            )
+            status = msgspec.structs.replace(status, switchover=state)
         await self._write(hanas, before, status, view)
         await self._teller.tell(requests, world.failures, owner.members, view, now)
         if report.is_settled(status):

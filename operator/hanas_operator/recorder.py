@@ -15,7 +15,16 @@ from hanas_core.log.claimfile import Why
 from hanas_operator import durations, kinds, names
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.crd import API_VERSION
-from hanas_operator.status import ConditionType, FailureState, FailureStatus, HANasStatus, Reason, StatusCondition
+from hanas_operator.status import (
+    ConditionType,
+    FailureState,
+    FailureStatus,
+    HANasStatus,
+    Reason,
+    StatusCondition,
+    SwitchoverState,
+    SwitchoverStatus,
+)
 from hanas_operator.view import ClusterView, TakeoverView
 
 MOST_TAKEOVERS = 10
@@ -47,6 +56,7 @@ def due(before: HANasStatus, now: HANasStatus, view: ClusterView | None, posted:
         *_takeovers(posted, () if view is None else view.takeovers),
         *_secrets(before, now),
         *cuts(before.link_failures, now.link_failures),
+        *_switchovers(before, now),
         *_conditions(before, now),
     ]
 
@@ -87,6 +97,15 @@ def _secrets(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
         f"until all have; the annotation {names.ROTATE} changes it without that"
     )
     yield Happening("SecretChanged", "Warning", "CheckSecret", note, f"secret {last.hash} {present.hash}")
+
+
+def _switchovers(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
+    status = now.switchover
+    if not isinstance(status, SwitchoverStatus) or status == before.switchover:
+        return
+    if status.state is SwitchoverState.REFUSED:
+        identity = f"switchover {status.to} {status.message}"
+        yield Happening("SwitchoverRefused", "Warning", "SwitchOver", f"{status.to}: {status.message}", identity)
 
 
 def _conditions(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:

@@ -90,12 +90,13 @@ PEER = (
 # An empty spec, {}, must pass too, before its defaults are set: hence the has().
 SPEC = (
     Rule(
-        "!has(self.linkFailures) || self.linkFailures.all(f, int(f.source.substring(7)) < self.workers)",
+        "!has(self.linkFailures) || self.workers == 0 || "
+        "self.linkFailures.all(f, int(f.source.substring(7)) < self.workers)",
         "source must be one of the workers: worker-0 up to one less than spec.workers",
         ".linkFailures",
     ),
     Rule(
-        "!has(self.linkFailures) || "
+        "!has(self.linkFailures) || self.workers == 0 || "
         "self.linkFailures.all(f, !f.target.startsWith('worker-') || int(f.target.substring(7)) < self.workers)",
         "target must be one of the workers: worker-0 up to one less than spec.workers",
         ".linkFailures",

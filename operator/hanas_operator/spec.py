@@ -191,7 +191,13 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
     """A highly available key-value store: workers that share one volume, and overseers."""
 
     workers: Annotated[
-        int, Meta(ge=1, le=MOST_WORKERS, description="Number of workers: one is the main, the others are backups.")
+        int,
+        Meta(
+            ge=0,
+            le=MOST_WORKERS,
+            description="Number of workers: one is the main, the others are backups. 0: the cluster hibernates; no "
+            "pod runs, and the volume keeps its data.",
+        ),
     ] = 3
     storage: Annotated[Storage, checked("The volume that all workers share.", *rules.STORAGE)] = Storage()
     overseer: Annotated[OverseerSpec, Meta(description="The overseers.")] = OverseerSpec()

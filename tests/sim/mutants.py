@@ -224,9 +224,14 @@ MUTANTS = (
     ),
     Mutant(
         "whatever seal a main wrote itself is followed at once",
-        "hanas_core.epochs.arbitration:main_info",
-        _one("seal is not None and seal.planned", "seal is not None"),
-        also=(("hanas_worker.log.driver:LogDriver.look", _one("sighting.seal.planned and claim", "claim")),),
+        "hanas_core.log.claimfile:Seal.invites",
+        _one("self.planned and ", ""),
+    ),
+    Mutant(
+        "anybody follows at once where the seal names a successor",
+        "hanas_core.log.claimfile:Seal.invites",
+        _one('self.planned and self.successor in {"", incarnation}', "self.planned"),
+        story="a planned successor dies before it claims",
     ),
     Mutant(
         "adoption by the member's name",

@@ -19,7 +19,7 @@ from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host import host
 from hanas_worker.log.caretaker import Caretaker
-from tests.sim import departures, pauses
+from tests.sim import departures, pauses, switchovers
 from tests.sim.attacker import Trick
 from tests.sim.disk import Directory, Disk, Inode, pages_of
 from tests.sim.explore import lose_all
@@ -80,6 +80,10 @@ class Story(Simulation):
 
         return answer
 
+    def epoch(self) -> int:
+        """Return the highest epoch that was claimed."""
+        return len(self.disk.directories[names.CLAIMS].seen)
+
     def others(self, worker: Worker) -> list[Worker]:
         return [other for other in self.workers.values() if other is not worker]
 
@@ -103,8 +107,7 @@ class Story(Simulation):
         return main, self.others(main)
 
     def has_claimed_at_most(self, epochs: int) -> None:
-        claimed = len(self.disk.directories[names.CLAIMS].seen)
-        if claimed > epochs:
+        if (claimed := self.epoch()) > epochs:
             raise Violation(f"{claimed} epochs were claimed, though no takeover could succeed")
 
     def forget(self) -> None:
@@ -799,6 +802,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "the seal of a main is no word about it",
+    ),
+    "a planned successor dies before it claims": (
+        switchovers.successor_dies,
+        CALM,
+        GROWING,
+        "anybody follows at once where the seal names a successor",
     ),
     "found in use: a claim of another cluster is copied into the folder": (
         _claim_of_another_cluster,

@@ -312,8 +312,8 @@ class Detector:
         waited, timeout = now - begin, self._timeout(now, probe)
         if self._gave_up and probe.canary_ok and self._silent(now):
             words = (
-                f"no keep-alive for {now - self._heard_at:.3f} s, and the main itself has sealed its epoch after an "
-                "error, while this member's own canary was kept: the main failed"
+                f"no keep-alive for {now - self._heard_at:.3f} s, and the main itself has sealed its epoch, "
+                "while this member's own canary was kept: the main failed"
             )
             return self._conclude(now, Verdict.PRIMARY_FAILED, words)
         if waited < timeout:

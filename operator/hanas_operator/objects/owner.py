@@ -41,6 +41,16 @@ class Owner(Struct, frozen=True, kw_only=True):
         return [names.member(ordinal) for ordinal in range(self.spec.workers)]
 
     @property
+    def hibernates(self) -> bool:
+        """Whether no pod shall run."""
+        return self.spec.workers == 0
+
+    @property
+    def overseers(self) -> int:
+        """The number of overseers."""
+        return 0 if self.hibernates else self.spec.overseer.replicas
+
+    @property
     def claim(self) -> str:
         """Name of the claim."""
         existing = self.spec.storage.existing_claim

@@ -20,7 +20,7 @@ def _overseers(owner: Owner) -> Manifest:
     environment = [{"name": "PORT", "value": str(names.OVERSEER_PORT)}]
     ports, resources = {"http": names.OVERSEER_PORT}, owner.spec.overseer.resources
     spec = {
-        "replicas": owner.spec.overseer.replicas,
+        "replicas": owner.overseers,
         "selector": {"matchLabels": names.selector(owner.name, names.OVERSEER)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": pods.template(owner, names.OVERSEER, "hanas-overseer", environment, ports, resources),

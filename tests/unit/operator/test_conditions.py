@@ -62,6 +62,8 @@ def test_a_cluster_as_it_should_be() -> None:
         "LinkHealthy": ("True", "AllUp"),
         "StorageReady": ("True", "Bound"),
         "PolicyEnforced": ("Unknown", "NotObserved"),
+        "Reconciling": ("False", "AllUpdated"),
+        "Stalled": ("False", "NotStalled"),
     }
 
 

@@ -107,7 +107,7 @@ def test_a_status_fits_its_schema() -> None:
     ("given", "told"),
     [
         ({"wrokers": 3}, ".wrokers: unknown field"),
-        ({"workers": 0}, ".workers: must be from 1 to 100"),
+        ({"workers": -1}, ".workers: must be from 0 to 100"),
         ({"workers": "three"}, ".workers: must be integer"),
         ({"preset": "wan"}, ".preset: must be one of"),
         ({"storage": {"size": "-1Gi"}}, ".storage.size: must match"),
@@ -180,6 +180,7 @@ def refused(group: tuple[rules.Rule, ...], now: Any, before: Any = None) -> list
         ({"linkFailures": [failure(target="worker-3")]}, False),
         ({"linkFailures": [failure(source="worker-3")]}, False),
         ({"workers": 1, "linkFailures": [failure()]}, False),
+        ({"workers": 0, "linkFailures": [failure()]}, True),
         ({"storage": {"existingClaim": "a"}, "reclaim": "Delete"}, False),
         ({"storage": {"existingClaim": "a"}}, True),
         ({"reclaim": "Delete"}, True),

@@ -24,7 +24,7 @@ from hanas_worker.faces.http.endpoint import KeysEndpoint, concerns_keys
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.node import Node
-from hanas_worker.ops import status
+from hanas_worker.ops import status, switchover
 from hanas_worker.ops.memory import MemoryCollector, MemoryState
 from hanas_worker.ops.metrics import NodeCollector
 from hanas_worker.store import Store
@@ -38,7 +38,7 @@ class WorkerApplication(Starlette):
         self._gate = gate
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
-        self._readers = credentials.readers
+        self._readers, self._secrets = credentials.readers, credentials.secrets
         self.memory = Budget(settings.memory_bytes, settings.queue_bytes)
         """For the bodies and answers on the client port."""
         self.direct = Keys(credentials.client_tokens, settings.value_bytes, gate)
@@ -50,6 +50,7 @@ class WorkerApplication(Starlette):
         super().__init__(
             routes=[
                 Route("/v1/status", self._status),
+                Route("/v1/switchover", self._switch_over, methods=["POST"]),
                 Route("/healthz", self._healthy),
                 Route("/readyz", self._ready),
                 Route("/mainz", self._main),
@@ -87,6 +88,11 @@ class WorkerApplication(Starlette):
         require_no_query(request.scope["query_string"])
         document = status.document(self._joined(), MemoryState.of(self.memory))
         return Response(msgspec.json.encode(document), media_type="application/json")
+
+    async def _switch_over(self, request: Request) -> Response:
+        switchover.admit(request, self._secrets, self._gate)
+        answer = await switchover.switch_over(request, self._joined())
+        return Response(msgspec.json.encode(answer), 202, media_type="application/json")
 
     async def _healthy(self, request: Request) -> Response:
         """Answer as long as the event loop runs, whatever the folder does."""
