@@ -93,7 +93,12 @@ openapi: $(READY) ## regenerate the schemas in docs/openapi from the types
 	$(BIN)/python -m docs.openapi.generate
 
 manifests: $(READY) ## render manifests/ from the chart; needs helm
+	$(BIN)/python manifests/dashboard.py
 	$(BIN)/python manifests/render.py
+
+check-rules: ## check the alert rules with Prometheus' own promtool (Debian's package prometheus has it)
+	promtool check rules charts/hanas/files/alerts.yaml
+	promtool test rules tests/unit/packaging/alerts_played.yaml
 
 images: ## build the container images; needs a Docker engine
 	for target in overseer worker operator client hanas; do \
