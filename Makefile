@@ -110,7 +110,12 @@ fields: $(READY) ## regenerate docs/fields.md from the definitions of the resour
 	$(BIN)/python -m docs.fields
 
 manifests: $(READY) ## render manifests/ from the chart; needs helm
+	$(BIN)/python manifests/dashboard.py
 	$(BIN)/python manifests/render.py
+
+check-rules: ## check the alert rules with Prometheus' own promtool (Debian's package prometheus has it)
+	promtool check rules charts/hanas/files/alerts.yaml
+	promtool test rules tests/unit/packaging/alerts_played.yaml
 
 images: ## build the container images; needs a Docker engine
 	for target in overseer worker operator client hanas; do \

@@ -29,6 +29,12 @@ SETS: dict[str, list[str]] = {
     "two namespaces": ["operator.watchNamespaces={one,two}"],
     "everything on": [
         "metrics.serviceMonitor.enabled=true",
+        "metrics.clusters.podMonitor.enabled=true",
+        "metrics.clusters.podMonitor.labels.release=prometheus",
+        "metrics.clusters.prometheusRule.enabled=true",
+        "metrics.clusters.prometheusRule.labels.release=prometheus",
+        "metrics.clusters.dashboard.enabled=true",
+        "metrics.clusters.dashboard.annotations.folder=HANas",
         "registry=registry.example.com:5000/team/",
         "image.digest=sha256:" + 64 * "0",
         "imagePullSecrets={pull}",
