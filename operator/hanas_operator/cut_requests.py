@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Struct, structs
 
 from hanas_core.members.verdicts import Verdict
-from hanas_operator import conditions, cuts, failures, kinds, link_failure, recorder
+from hanas_operator import conditions, cuts, failures, kinds, link_failure, names, recorder
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.crd import LINK_FAILURE
 from hanas_operator.link_failure import FailureCondition, LinkFailureStatus
@@ -174,7 +174,8 @@ class Teller:
         except Leaving:
             return  # it was deleted just now
         except ApiError as error:
-            _log.warning("%s/%s: the status of the %s was not written: %s", *_key(meta), LINK_FAILURE, error)
+            key = names.metadata(one.resource)
+            _log.warning("%s/%s: the status of the %s was not written: %s", *key, LINK_FAILURE, error)
 
 
 def _waiting(one: CutRequest, message: str) -> FailureStatus:
@@ -208,7 +209,3 @@ def _lost(status: FailureStatus, seen: str, last: Finding | None) -> Finding:
         return "Unknown", "NotObserved", "no overseer tells what the workers observe"
     words = "the link is healed, and no keep-alives come through yet" if healed else "no keep-alives come through"
     return "True", seen, f"{words}: the workers' verdict is {seen}"
-
-
-def _key(meta: Resource) -> tuple[str, str]:
-    return meta["namespace"], meta["name"]
