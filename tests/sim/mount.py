@@ -389,6 +389,8 @@ class OpenFile:
         return False
 
     async def read(self, offset: int, length: int) -> bytes:
+        assert self.access != "append"
+
         def act() -> bytes:
             inode = self._living()
             if inode in self.mount.cached:  # a direct read has one's own pages written back first

@@ -11,7 +11,7 @@ BLOCK_BYTES = 4096
 """Unit of everything that is written in place: claim blocks, mailbox blocks, segment headers."""
 
 Access = Literal["read", "append", "blocks"]
-"""``read``: what others write, past every cache. ``append``: buffered writes, durable after `File.sync`.
+"""``read``: what others write, past every cache. ``append``: buffered writes and no reads, durable after `File.sync`.
 ``blocks``: whole blocks, each durable when its write returns."""
 
 
@@ -34,7 +34,10 @@ class File(Protocol):
         """What no other file has while this one is open, and this one has each time that it is opened."""
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Return exactly ``length`` bytes as the file server has them; fewer bytes are an error, never an end."""
+        """Return exactly ``length`` bytes as the file server has them; fewer bytes are an error, never an end.
+
+        Not with access ``append``.
+        """
 
     async def write(self, offset: int, content: bytes) -> None:
         """Write all of ``content``, durable after `sync`. Needs access ``append``. Only a temporary file may grow."""

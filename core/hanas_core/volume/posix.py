@@ -155,7 +155,8 @@ class PosixFolder:
             case "read":
                 flags = os.O_RDONLY | (0 if self.coherent else _O_DIRECT)
             case "append":
-                flags = os.O_RDWR | self._buffered
+                # NFS reads a page of a file that may be read before a part of it is written.
+                flags = os.O_WRONLY | self._buffered if self._buffered else os.O_RDWR
             case "blocks":
                 flags = os.O_RDWR | _O_DIRECT | _O_DSYNC
             case _:

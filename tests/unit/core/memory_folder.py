@@ -125,6 +125,7 @@ class MemoryFile:
 
     async def read(self, offset: int, length: int) -> bytes:
         async def act() -> bytes:
+            assert self._access != "append"
             found = bytes(self._content.visible[offset : offset + length])
             if len(found) != length:
                 raise FolderUnavailable(f"{self._name}: {len(found)} of {length} bytes could be read at {offset}")

@@ -36,6 +36,7 @@ class Post:
     folder: MemoryFolder
     host: Host
     service: Service
+    state: LogState
     mail: Mail
     asking: int
     """The slot of the other member."""
@@ -65,7 +66,7 @@ async def post() -> AsyncIterator[Post]:
         on_end=lambda ended, why: None,
         on_room_needed=lambda: None,
     )
-    yield Post(folder, host, service, Mail(host, [state]), asking)
+    yield Post(folder, host, service, state, Mail(host, [state]), asking)
     service.end("the test is over")
 
 
@@ -99,3 +100,14 @@ async def test_a_probe_of_an_epoch_that_ends_while_it_is_answered_gets_no_answer
     post.service.write = committed_by_a_roll  # type: ignore[method-assign]
     await post.mail.exchange()
     assert post.answers() is None
+
+
+async def test_a_backup_whose_look_failed_looks_again_at_once(post: Post) -> None:
+    """Not to look would count as a success: the folder would be said to work again, several times a second."""
+    post.state.service = None
+    post.folder.at("read", str(Box.PRESENCE), before=FolderUnavailable("the folder did not answer"))
+    with pytest.raises(FolderUnavailable):
+        await post.mail.exchange()
+    assert not post.mail.read.is_set()
+    await post.mail.exchange()
+    assert post.mail.read.is_set()

@@ -75,10 +75,10 @@ class Mail:
         asking = [log for log in self._logs if log.member.role is Role.BACKUP and log.member.detector.probe is not None]
         if not (serving or asking) and since - self._looked_at < host.timing.watch_interval:
             return
-        self._looked_at = since
         registrations, presence, probes, answers = await self._desk.run(
             lambda desk: _read(desk, probes=bool(serving or asking), answers=bool(asking)), host.timing.folder_timeout
         )
+        self._looked_at = since  # what failed is tried again each time: to look at nothing would count as a success
         self._read_at = host.awake
         self.read.set()
         host.peers.update(host.awake, registrations, presence)
