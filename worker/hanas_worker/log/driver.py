@@ -275,7 +275,7 @@ class LogDriver:
             raise NotMain
         if self.tenure.rolling:
             raise TryAgain("a compaction begins a new epoch of this main just now")
-        successor = succession.choose(self._host, self.state.id, to)
+        successor = succession.choose(self._host, self.state.id, to, service.manifest.cuts + service.cuts)
         if not await self._hand_over(f"{to} was named as its successor", successor):
             raise TryAgain(f"epoch {service.epoch} ends already, but not by this request")
         return service.epoch
