@@ -151,6 +151,8 @@ class LogDriver:
             return
         member.detector.gave_up(claim.epoch)
         invited = sighting.seal.invites(member.incarnation)
+        if sighting.seal.planned and not invited:  # the successor that it names has its time to claim
+            member.detector.served(member.barren + 1)
         if invited and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
             conclusion = member.detector.handed_over(host.awake)
             self.do([conclusion] if conclusion else [])
