@@ -72,7 +72,7 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
         Panel(
             "Writes",
             (
-                Query("max(rate(hanas_revision{…}[1m]))", "writes"),
+                Query("sum(rate(hanas_revision{…}[1m]) and on (pod) (hanas_serving{…} == 1))", "writes"),
                 Query("sum(rate(hanas_batches_total{…}[1m]))", "batches"),
             ),
             "ops",
@@ -82,7 +82,11 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
         Panel("Longest wait at the main", (Query("max(hanas_stalled_seconds{…})", "wait"),), "s"),
     ),
     (
-        Panel("Log that is not applied", (Query('hanas_lag_bytes{…, component="worker"}', "{{pod}}"),), "bytes"),
+        Panel(
+            "Writes that are not applied",
+            (Query("scalar(max(hanas_revision{…})) - hanas_revision{…}", "{{pod}}"),),
+            what="How far each worker is behind the main, give or take the time between two scrapes",
+        ),
         Panel("Failed links", (Query("max by (from, to) (hanas_link_failed{…})", "{{from}} to {{to}}"),)),
         Panel("Last takeover", (Query("max by (part) (hanas_takeover_seconds{…})", "{{part}}"),), "s"),
     ),

@@ -62,7 +62,7 @@ class Faults:
             "pause": (self.pause, 4),
             "starve": (self._starve, 1),
             "stop": (self.stop, 1.5),
-            "switchover": (self.switch_over, 8),
+            "switchover": (self.switch_over, 4),
             "link cut": (self._cut_link, 3),
             "bad network": (self._bad_network, 1),
             "attack on the link": (self._attack, 1.5),

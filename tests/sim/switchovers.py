@@ -30,9 +30,9 @@ def successor_dies(story: Story) -> None:
     story.faults.switch_over(third.name)
     story.until(lambda: not second.serves)
     third.kill(machine=False)
-    story.for_seconds(TIMING.suspect_after / 2)
+    story.for_seconds(1.5 * TIMING.suspect_after)
     if story.epoch() != epoch:
         raise Violation("another one than the successor followed at once")
-    story.until(lambda: first.serves or second.serves, TIMING.suspect_after + _GAP_SECONDS)
+    story.until(lambda: first.serves or second.serves, 2 * TIMING.suspect_after + _GAP_SECONDS)
     third.start()
     story.main()

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from hanas_core.log.claimfile import Seal
+from hanas_core.log.manifests import Cut
 from hanas_core.log.seals import read_seal
 from hanas_core.members.detector import Conclude
 from hanas_core.members.documents import LOG, LogPresence
@@ -25,6 +26,7 @@ from hanas_worker.log.succession import (
     NotSwitched,
     TryAgain,
     UnknownMember,
+    behind_bytes,
     choose,
 )
 from hanas_worker.node import Node
@@ -72,22 +74,22 @@ async def a_main() -> tuple[Node, MemoryFolder]:
 @pytest.mark.parametrize("verdict", [Verdict.HEALTHY, Verdict.FOLDER_FULL])
 async def test_a_backup_that_hears_the_main_is_accepted(verdict: Verdict) -> None:
     node = a_backup()
-    shows(node, verdict=verdict, lag_bytes=MOST_BEHIND_BYTES)
-    assert choose(node.host, LOG, "one") == ONE
+    shows(node, verdict=verdict, applied="1/1/4096")
+    assert choose(node.host, LOG, "one", [Cut(1, 1, 4096 + MOST_BEHIND_BYTES)]) == ONE
 
 
 async def test_who_cannot_take_over_at_once_is_refused() -> None:
     node = a_backup()
     with pytest.raises(UnknownMember, match="there is no member 'one'; nothing was done"):
-        choose(node.host, LOG, "one")
+        choose(node.host, LOG, "one", [])
     with pytest.raises(NotReady, match="b is the main already"):
-        choose(node.host, LOG, "b")
+        choose(node.host, LOG, "b", [])
     shows(node, moves=False)
     with pytest.raises(NotReady, match="one does not run"):
-        choose(node.host, LOG, "one")
+        choose(node.host, LOG, "one", [])
     shows(node, left=True)
     with pytest.raises(NotReady, match="one does not run, or left"):
-        choose(node.host, LOG, "one")
+        choose(node.host, LOG, "one", [])
     for role, verdict in (
         (Role.JOINING, Verdict.HEALTHY),
         (Role.MAIN, Verdict.HEALTHY),
@@ -97,10 +99,30 @@ async def test_who_cannot_take_over_at_once_is_refused() -> None:
     ):
         shows(node, role=role, verdict=verdict)
         with pytest.raises(NotReady, match=f"one is not ready: it is {role} with the verdict {verdict}"):
-            choose(node.host, LOG, "one")
-    shows(node, lag_bytes=MOST_BEHIND_BYTES + 1)
-    with pytest.raises(NotReady, match="one is far behind"):
-        choose(node.host, LOG, "one")
+            choose(node.host, LOG, "one", [])
+    shows(node, applied="1/1/4095")
+    with pytest.raises(NotReady, match=f"far behind: it has yet to apply {MOST_BEHIND_BYTES + 1} bytes"):
+        choose(node.host, LOG, "one", [Cut(1, 1, 4096 + MOST_BEHIND_BYTES)])
+
+
+@pytest.mark.parametrize(
+    ("applied", "behind"),
+    [
+        ("2/1/5000", 0),
+        ("2/1/6000", 0),
+        ("2/1/4096", 904),
+        ("1/2/7000", 904),
+        ("1/2/4096", 904 + 2904),
+        ("1/1000001/4100", 904 + 2904 + 900),
+        ("0/0/0", 904 + 2904 + 904),
+        ("1/1/9000", 904 + 2904 + 904),
+        ("", 904 + 2904 + 904),
+        ("2/1/x", 904 + 2904 + 904),
+    ],
+)
+def test_what_a_backup_has_yet_to_apply_is_measured_by_the_main(applied: str, behind: int) -> None:
+    """A backup that is still in another segment knows nothing of its lag."""
+    assert behind_bytes(applied, [Cut(1, 1000001, 5000), Cut(1, 2, 7000), Cut(2, 1, 5000)]) == behind
 
 
 async def test_a_main_hands_over_to_the_one_that_it_names_and_stays_as_a_backup() -> None:

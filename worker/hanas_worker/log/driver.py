@@ -151,6 +151,8 @@ class LogDriver:
             return
         member.detector.gave_up(claim.epoch)
         invited = sighting.seal.invites(member.incarnation)
+        if sighting.seal.planned and not invited:  # the successor that it names has its time to claim
+            member.detector.served(member.barren + 1)
         if invited and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
             conclusion = member.detector.handed_over(host.awake)
             self.do([conclusion] if conclusion else [])
@@ -275,7 +277,7 @@ class LogDriver:
             raise NotMain
         if self.tenure.rolling:
             raise TryAgain("a compaction begins a new epoch of this main just now")
-        successor = succession.choose(self._host, self.state.id, to)
+        successor = succession.choose(self._host, self.state.id, to, service.manifest.cuts + service.cuts)
         if not await self._hand_over(f"{to} was named as its successor", successor):
             raise TryAgain(f"epoch {service.epoch} ends already, but not by this request")
         return service.epoch

@@ -3,8 +3,12 @@
 Nothing rests on it but the time without a main.
 """
 
+from collections.abc import Sequence
+
+from hanas_core.log.manifests import Cut
 from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
+from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host.host import Host
 
 MOST_BEHIND_BYTES = 16 << 20
@@ -33,8 +37,8 @@ class TryAgain(NotSwitched):
     """Not in this moment."""
 
 
-def choose(host: Host, log: int, name: str) -> str:
-    """Return the incarnation of the backup ``name``. Raises UnknownMember, NotReady."""
+def choose(host: Host, log: int, name: str, cuts: Sequence[Cut]) -> str:
+    """Return the incarnation of the backup ``name``. ``cuts``: the main's log. Raises UnknownMember, NotReady."""
     if name == host.settings.member:
         raise NotReady(f"{name} is the main already; nothing was done")
     block = host.peers.presence.get(name)
@@ -48,9 +52,21 @@ def choose(host: Host, log: int, name: str) -> str:
             f"{name} is not ready: it is {shown.role} with the verdict {shown.verdict}; nothing was done; wait until "
             "`hanas status` shows it as a backup that is Healthy"
         )
-    if shown.lag_bytes > MOST_BEHIND_BYTES:
+    behind = behind_bytes(shown.applied, cuts)
+    if behind > MOST_BEHIND_BYTES:
         raise NotReady(
-            f"{name} is far behind: it has yet to apply {shown.lag_bytes} bytes of the log, {MOST_BEHIND_BYTES} would "
-            "do; nothing was done; try again when it has caught up"
+            f"{name} is far behind: it has yet to apply {behind} bytes of the log, {MOST_BEHIND_BYTES} would do; "
+            "nothing was done; try again when it has caught up"
         )
     return block.incarnation
+
+
+def behind_bytes(applied: str, cuts: Sequence[Cut]) -> int:
+    """Return how much of the log lies behind a position, as members show theirs; all of it if that is not in it."""
+    epoch, number, offset = (applied.split("/") + 3 * [""])[:3]
+    behind = 0
+    for cut in reversed(cuts):
+        if (str(cut.epoch), str(cut.number)) == (epoch, number) and offset.isdecimal():
+            return behind + max(0, cut.end - int(offset))
+        behind += cut.end - BLOCK_BYTES
+    return behind
