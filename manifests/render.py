@@ -59,6 +59,7 @@ def chart_files() -> dict[Path, str]:
     files = CHART / "files"
     return {
         files / "crd-spec.yaml": text(crd.definition()["spec"]),
+        files / "crd-link-failures-spec.yaml": text(crd.link_failures()["spec"]),
         files / "rules.yaml": text(rbac.rules()),
         files / "storage-class-rules.yaml": text(rbac.storage_class_rules()),
         files / "node-rules.yaml": text(rbac.node_rules()),

@@ -46,6 +46,7 @@ class World(Struct, frozen=True, kw_only=True):
     view: ClusterView | None
     view_trouble: str
     failures: tuple[FailureStatus, ...]
+    """Of the spec and of HANasLinkFailure resources."""
     alerts: tuple[AlertStatus, ...]
     now: datetime
 
@@ -54,7 +55,7 @@ def all_of(world: World, before: Iterable[StatusCondition]) -> tuple[StatusCondi
     """Return every condition. ``before``: the previous ones, whose transition times are kept."""
     previous = {condition.type: condition for condition in before}
     storage = world.storage
-    findings: dict[ConditionType, Finding] = {
+    findings: dict[str, Finding] = {
         ConditionType.READY: _ready(world),
         ConditionType.UPDATED: world.updated,
         ConditionType.DEGRADED: _degraded(world),
@@ -62,8 +63,8 @@ def all_of(world: World, before: Iterable[StatusCondition]) -> tuple[StatusCondi
         ConditionType.STORAGE_READY: (storage.status, storage.reason, storage.message),
         ConditionType.POLICY_ENFORCED: _policy(world, previous.get(ConditionType.POLICY_ENFORCED)),
     }
-    stamped = _stamped(findings, previous, world.generation, world.now)
-    return stamped if world.updated[0] == "True" else _of_before(stamped, previous.get(ConditionType.READY))
+    made = stamped(findings, previous, world.generation, world.now)
+    return made if world.updated[0] == "True" else _of_before(made, previous.get(ConditionType.READY))
 
 
 def _of_before(conditions: tuple[StatusCondition, ...], ready: StatusCondition | None) -> tuple[StatusCondition, ...]:
@@ -80,24 +81,24 @@ def invalid(
 ) -> tuple[StatusCondition, ...]:
     """Return the conditions of a HANas with an invalid spec: its objects stay unchanged."""
     previous = {condition.type: condition for condition in before}
-    findings: dict[ConditionType, Finding] = {
+    findings: dict[str, Finding] = {
         ConditionType.READY: ("False", Reason.INVALID_SPEC, f"the spec cannot be used: {message}"),
         ConditionType.DEGRADED: ("True", Reason.INVALID_SPEC, "nothing changes until the spec is valid again"),
     }
     others = [condition for kind, condition in previous.items() if kind not in findings]
-    return (*_stamped(findings, previous, generation, now), *others)
+    return (*stamped(findings, previous, generation, now), *others)
 
 
-def _stamped(
-    findings: Mapping[ConditionType, Finding], previous: Mapping[str, StatusCondition], generation: int, now: datetime
+def stamped(
+    findings: Mapping[str, Finding], previous: Mapping[str, StatusCondition], generation: int, now: datetime
 ) -> tuple[StatusCondition, ...]:
-    """Return the conditions with their transition times: the previous one while the status is the same."""
+    """Return conditions with their transition times: the previous one while the status is the same."""
     conditions = []
     for kind, (status, reason, message) in findings.items():
         last = previous.get(kind)
         conditions.append(
             StatusCondition(
-                type=kind.value,
+                type=str(kind),
                 status=status,
                 reason=reason,
                 message=message[:MOST_MESSAGE],
@@ -208,13 +209,12 @@ def _evidence(world: World) -> tuple[list[str], list[str]]:
     view, owner = world.view, world.owner
     if view is None or view.serving is None:
         return [], []
-    by_name = {failure.name: failure for failure in owner.spec.link_failures}
     passed: set[str] = set()
     blocked: set[str] = set()
     for status in world.failures:
-        failure = by_name.get(status.name)
-        if failure is None or status.state is not FailureState.ACTIVE or not isinstance(status.started_at, str):
+        if status.state is not FailureState.ACTIVE or not isinstance(status.started_at, str):
             continue
+        failure = cuts.read(status.name, status.cut)
         lasted = (world.now - datetime.fromisoformat(status.started_at)).total_seconds()
         for target in failures.watched(cuts.of(failure, owner.members), view):
             state, link = view.link(view.serving, target), f"{view.serving} -> {target}"

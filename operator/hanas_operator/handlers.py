@@ -1,6 +1,7 @@
-"""The resources that kopf watches: HANas resources and their objects. Each change only requests a reconcile.
+"""The resources that kopf watches: HANas resources, what is about them, and their objects.
 
-The handlers store nothing in the resources: no finalizers, no annotations, no progress.
+Each change only requests a reconcile. The handlers store nothing in the resources: no finalizers, no annotations, no
+progress.
 """
 
 import logging
@@ -30,12 +31,15 @@ def registry(add: Add, configuration: Configuration) -> kopf.OperatorRegistry:
     async def changed(namespace: str | None, name: str | None, **_: Any) -> None:
         add((namespace or "", name or ""), 0.0)
 
+    async def failure_changed(namespace: str | None, spec: kopf.Spec, **_: Any) -> None:
+        add((namespace or "", spec["hanas"]), 0.0)
+
     async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
         add((namespace or "", labels[names.CLUSTER]), _TOGETHER_SECONDS)
 
     kopf.on.login(registry=handlers, id="login")(login)
-    kind = kinds.HANAS
-    kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=handlers)(changed)
+    for kind, act in ((kinds.HANAS, changed), (kinds.LINK_FAILURE, failure_changed)):
+        kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=handlers)(act)
     for kind in kinds.WATCHED:
         kopf.on.event(
             kind.group,

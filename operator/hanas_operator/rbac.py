@@ -8,7 +8,7 @@ pending claim instead of the unknown storage class, and replaces no worker of a 
 from typing import Any
 
 from hanas_operator import territory
-from hanas_operator.crd import GROUP, PLURAL
+from hanas_operator.crd import GROUP, LINK_FAILURES, PLURAL
 
 Rule = dict[str, Any]
 
@@ -18,7 +18,8 @@ def rules() -> list[Rule]:
     read, write = ["get", "list", "watch"], ["create", "patch"]
     return [
         _rule(GROUP, [PLURAL], read),
-        _rule(GROUP, [f"{PLURAL}/status"], ["patch"]),
+        _rule(GROUP, [LINK_FAILURES], ["list", "watch"]),
+        _rule(GROUP, [f"{PLURAL}/status", f"{LINK_FAILURES}/status"], ["patch"]),
         _rule(
             "", ["pods"], ["list", "watch", "patch", "delete"]
         ),  # patch: the label of the main; delete: on a lost node

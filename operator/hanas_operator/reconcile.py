@@ -14,6 +14,7 @@ from hanas_operator import (
     children,
     claims,
     conditions,
+    cut_requests,
     failures,
     kinds,
     lost_nodes,
@@ -31,6 +32,7 @@ from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.children import Children
 from hanas_operator.conditions import World
 from hanas_operator.crd import API_VERSION, KIND
+from hanas_operator.cut_requests import Teller
 from hanas_operator.failures import Evaluation
 from hanas_operator.followers import Followed, Followers
 from hanas_operator.metrics import OperatorMetrics
@@ -43,7 +45,7 @@ from hanas_operator.recorder import Recorder
 from hanas_operator.report import RESYNC_SECONDS, UNSETTLED_SECONDS
 from hanas_operator.rollout import Rollouts
 from hanas_operator.spec import HANasSpec, SecretKey
-from hanas_operator.status import HANasStatus, Reason
+from hanas_operator.status import FailureStatus, HANasStatus, Reason
 from hanas_operator.territory import Territory, refusal
 from hanas_operator.view import ClusterView
 
@@ -74,6 +76,7 @@ class Reconciler:
         self._api = api
         self._followers = followers
         self._recorder = Recorder(api)
+        self._teller = Teller(api, self._recorder)
         self._metrics = metrics
         self._rollouts = Rollouts(api, image, namespaces)
         self._home = home
@@ -100,7 +103,7 @@ class Reconciler:
         if hanas is None or "deletionTimestamp" in hanas["metadata"]:
             # Owner references delete its objects; the claim stays, unless it has one too.
             self._forget(key)
-            return None
+            return await self._without_hanas(key)
         if self._uids.setdefault(key, hanas["metadata"]["uid"]) != hanas["metadata"]["uid"]:
             self._forget(key)  # what is known is about a deleted HANas of this name
         # First of all, also if nothing else succeeds: clients depend on the label.
@@ -119,6 +122,13 @@ class Reconciler:
             await self._write(hanas, before, msgspec.structs.replace(before, conditions=invalid), None)
             return RESYNC_SECONDS
         return await self._valid(hanas, spec, before, now, followed)
+
+    async def _without_hanas(self, key: Key) -> float | None:
+        """Tell HANasLinkFailure resources that there is no such HANas; without any, nothing needs to be looked at."""
+        requests = await cut_requests.read(self._api, key)
+        if self._leads():
+            await self._teller.without_hanas(requests, datetime.now(UTC))
+        return RESYNC_SECONDS if requests.each else None
 
     def _forget(self, key: Key) -> None:
         """Forget a deleted cluster."""
@@ -156,9 +166,11 @@ class Reconciler:
         )
         volume = await claims.look(self._api, owner, existing)
         ready = pods.ready_members(owner.name, existing.pods)
-        evaluation = failures.evaluate(spec.link_failures, before.link_failures, owner.members, ready, now)
+        requests = await cut_requests.read(self._api, key)
+        wanted, recorded = (*spec.link_failures, *requests.failures), (*before.link_failures, *requests.records)
+        evaluation = failures.evaluate(wanted, recorded, owner.members, ready, now)
         if paused:
-            evaluation, problems = await self._heal(owner, existing, before, now)
+            evaluation, problems = await self._heal(owner, existing, recorded, now)
         else:
             blocked = volume.blocks or existing.has_former
             problems = await self._apply(owner, existing, evaluation, blocked=blocked, held=bool(choice.held))
@@ -171,7 +183,7 @@ class Reconciler:
             paused=paused,
             updated=progress.finding(owner, paused, problems, *report.workloads(owner, existing), choice.held),
             storage=storage.of_folder(volume, folder_id, view, open_alerts, pods.troubles(existing.pods)),
-            problems=(*followed.refusals, *problems),
+            problems=(*followed.refusals, *problems, *requests.refusals),
             pods=tuple(existing.pods),
             view=view,
             view_trouble=followed.trouble,
@@ -180,26 +192,27 @@ class Reconciler:
             now=now,
         )
         if not paused:
-            observed = failures.observe(evaluation, spec.link_failures, owner.members, view)
+            observed = failures.observe(evaluation, wanted, owner.members, view)
             world = msgspec.structs.replace(world, failures=observed)
         status = report.describe(world, existing, before)
         await self._write(hanas, before, status, view)
+        await self._teller.tell(requests, world.failures, owner.members, view, now)
         if report.is_settled(status):
             self._rollouts.end(key)
         return report.again(world, evaluation, status)
 
     async def _heal(
-        self, owner: Owner, existing: Children, before: HANasStatus, now: datetime
+        self, owner: Owner, existing: Children, recorded: tuple[FailureStatus, ...], now: datetime
     ) -> tuple[Evaluation, list[Obstacle]]:
         """End the link failures of a paused HANas whose time is over; nothing else of its objects changes."""
-        evaluation = failures.frozen(before.link_failures, owner.members, now)
-        if evaluation.statuses == before.link_failures:
+        evaluation = failures.frozen(recorded, owner.members, now)
+        if evaluation.statuses == recorded:
             return evaluation, []
         manifests = policies.policies(owner, evaluation.cuts)
         there = [each for each in manifests if existing.get(kinds.POLICY, each["metadata"]["name"]) is not None]
         problems = await existing.apply(there)
         if problems:
-            evaluation = Evaluation(before.link_failures, evaluation.cuts, evaluation.next_change)
+            evaluation = Evaluation(recorded, evaluation.cuts, evaluation.next_change)
         return evaluation, problems
 
     async def _apply(

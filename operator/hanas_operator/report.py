@@ -2,7 +2,7 @@
 
 from msgspec import UNSET
 
-from hanas_operator import addresses, conditions, kinds, names, progress, storage
+from hanas_operator import addresses, conditions, cut_requests, kinds, names, progress, storage
 from hanas_operator.api import Resource
 from hanas_operator.children import Children
 from hanas_operator.conditions import World
@@ -37,7 +37,7 @@ def describe(world: World, existing: Children, before: HANasStatus) -> HANasStat
         image=before.image if world.paused else progress.image(workers) or before.image,
         addresses=addresses.of(owner, existing),
         alerts=world.alerts,
-        link_failures=world.failures,
+        link_failures=cut_requests.without(world.failures),
         conditions=conditions.all_of(world, before.conditions),
     )
 

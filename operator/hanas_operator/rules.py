@@ -60,6 +60,12 @@ FAILURE = (
         ".target",
     ),
 )
+LASTING = (Rule("duration(self) <= duration('24h')", "must be at most 24h: a cut ends by itself"),)
+FIXED = tuple(
+    _constant(field, "delete this object, and make another one")
+    for field in ("hanas", "source", "target", "direction", "planes")
+)
+"""Of a HANasLinkFailure: everything but how long it lasts."""
 SETTING = (
     Rule(
         f"self.all(name, name.matches('^({'|'.join(SETTINGS)})$'))",

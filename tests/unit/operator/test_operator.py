@@ -96,6 +96,9 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     )
     await until(lambda: len(status(server)["linkFailures"]) == 1)
     await until(lambda: status(server)["linkFailures"][0]["state"] == "Healed")
+    wire = {"hanas": "demo", "source": "worker-1", "target": "worker-0", "duration": "1s"}
+    server.put(kinds.LINK_FAILURE, NAMESPACE, "wire", spec=wire)
+    await until(lambda: server.take(kinds.LINK_FAILURE, NAMESPACE, "wire").get("status", {}).get("state") == "Healed")
     server.change(
         kinds.HANAS,
         *KEY,
@@ -137,16 +140,16 @@ async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOve
 async def test_it_leaves_no_traces_in_resources(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
     async with operating(server, tmp_path):
         await run_a_life(server, overseer)
-    for kind in (kinds.HANAS, kinds.POD, *kinds.APPLIED):
+    for kind in (kinds.HANAS, kinds.LINK_FAILURE, kinds.POD, *kinds.APPLIED):
         for found in server.all(kind):
             assert "finalizers" not in found["metadata"]
             assert not [name for name in found["metadata"].get("annotations", {}) if "kopf" in name]
-    assert not [call for call in server.writes() if call.resource == "hanases"]
+    assert not [call for call in server.writes() if call.resource in {"hanases", "hanaslinkfailures"}]
 
 
 async def test_it_only_watches_what_is_its_own(server: ApiServer, tmp_path: Path) -> None:
     async with operating(server, tmp_path):
-        await until(lambda: len({call.resource for call in server.calls if call.verb == "watch"}) == 9)
+        await until(lambda: len({call.resource for call in server.calls if call.verb == "watch"}) == 10)
     assert server.queries["watch", "pods"]["labelSelector"] == names.SELECT_MANAGED
     assert "labelSelector" not in server.queries["watch", "hanases"]
 
@@ -276,7 +279,7 @@ async def test_lists_come_from_the_cache_of_the_api_server(server: ApiServer, tm
         await until(lambda: is_settled(server))
     lists = {resource: query for (verb, resource), query in server.queries.items() if verb == "list"}
     from_cache = {resource for resource, query in lists.items() if query.get("resourceVersion") == "0"}
-    assert from_cache == {kind.plural for kind in (kinds.HANAS, *kinds.WATCHED)}
+    assert from_cache == {kind.plural for kind in (kinds.HANAS, kinds.LINK_FAILURE, *kinds.WATCHED)}
 
 
 MANY = 150

@@ -33,8 +33,9 @@ def of_kind(documents: Iterable[Document], kind: str) -> list[Document]:
 def errors(document: Document) -> list[str]:
     """What the API server would say to it, as far as schemas tell; unknown fields are wrong too."""
     if document["apiVersion"] == crd.API_VERSION:
-        definition = json.loads(json.dumps(crd.definition()))
-        schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        definition = next(each for each in crd.definitions() if each["spec"]["names"]["kind"] == document["kind"])
+        whole = json.loads(json.dumps(definition))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        schema = whole["properties"]["spec"]
         spec = schemas.with_defaults(schema, document.get("spec", {}))
         return schemas.errors(schema, spec, "spec")
     if document["apiVersion"] in _FOREIGN:
