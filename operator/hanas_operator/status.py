@@ -45,6 +45,8 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"
     NO_IMAGE = "NoImage"
     REJECTED = "Rejected"
+    RESTORE_FAILED = "RestoreFailed"
+    RESTORING = "Restoring"
     TOKENS_MISSING = "TokensMissing"
 
 
