@@ -62,6 +62,8 @@ def chart_files() -> dict[Path, str]:
         description: with_icon(description.read_text(encoding="utf-8")),
         files / "crd-spec.yaml": text(crd.definition()["spec"]),
         files / "crd-link-failures-spec.yaml": text(crd.link_failures()["spec"]),
+        files / "crd-backups-spec.yaml": text(crd.backups()["spec"]),
+        files / "crd-scheduled-backups-spec.yaml": text(crd.scheduled_backups()["spec"]),
         files / "rules.yaml": text(rbac.rules()),
         files / "storage-class-rules.yaml": text(rbac.storage_class_rules()),
         files / "node-rules.yaml": text(rbac.node_rules()),

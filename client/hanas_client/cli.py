@@ -19,6 +19,7 @@ from hanas_client import archive, bench, commands, switchovers
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.plain import plain
 from hanas_core import release, streams
+from hanas_core.upkeep.archive import BadArchive
 from hanas_core.volume.errors import FolderError
 
 _DESCRIPTION = "Use, watch and try out HANas, a highly available key-value store on a shared folder."
@@ -28,11 +29,14 @@ _MODULES = {
     "lab": ("hanas_lab.terminal", "run a whole cluster on this machine until Ctrl-C"),
     "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
     "adopt": ("hanas_client.adopt", "make a copied folder a cluster of its own, with a new id and no members"),
+    "restore": ("hanas_client.restore", "make an empty folder a HANas folder with the keys of an archive"),
     "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
 }
 
 DONE, FAILED, USAGE = 0, 1, 2
 
+Expected: TypeAlias = HanasError | BadArchive | FolderError | OSError
+"""The errors that are told without a traceback."""
 Parsers: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def perform(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None,
-    words: Callable[[HanasError | FolderError | OSError], str],
+    words: Callable[[Expected], str],
 ) -> int:
     """Run the subcommand of ``arguments`` and return its exit code. Expected errors show no traceback.
 
@@ -65,7 +69,7 @@ def perform(
     except BrokenPipeError:
         _drop_output()
         code = DONE
-    except (HanasError, FolderError, OSError) as error:
+    except (HanasError, BadArchive, FolderError, OSError) as error:
         code = _fail(name, words(error), FAILED)
         _drop_output()
     except ValueError as error:
@@ -198,14 +202,8 @@ def _add_cluster_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
 
 
 def _add_archive_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
-    export = subparsers.add_parser("export", parents=parents, help="write all keys and values to a file")
-    export.add_argument("file", metavar="FILE", nargs="?", default="-", help="the archive (standard output)")
-    export.add_argument("--prefix", default="", help="only keys with this prefix")
-    export.set_defaults(run=archive.export)
-    importing = subparsers.add_parser("import", parents=parents, help="write the keys and values of an archive")
-    importing.add_argument("file", metavar="FILE", nargs="?", default="-", help="the archive (standard input)")
-    importing.add_argument("--keep", action="store_true", help="leave existing keys unchanged")
-    importing.set_defaults(run=archive.import_)
+    archive.configure_export(subparsers.add_parser("export", parents=parents, help="write all keys to an archive"))
+    archive.configure_import(subparsers.add_parser("import", parents=parents, help="write the keys of an archive"))
 
 
 def _add_module(subparsers: Parsers, name: str, summary: str, module: ModuleType) -> None:
@@ -230,7 +228,7 @@ def _positive_count(text: str) -> int:
     return count
 
 
-def _words(error: HanasError | FolderError | OSError) -> str:
+def _words(error: Expected) -> str:
     """Return the message and, where it is not plain, the remedy."""
     if isinstance(error, OSError):
         return of_system(error)

@@ -10,11 +10,11 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from hanas_client import events, tables
+from hanas_client import events, places, tables
 from hanas_client.base import BaseClient
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.narration import Narrator, Sentence, as_json_line
@@ -192,16 +192,9 @@ def connect(kind: type[C], arguments: argparse.Namespace) -> C:
     return kind(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)
 
 
-def standard_input() -> BinaryIO:
-    """Return standard input. Raises HanasError if the program was started without."""
-    if sys.stdin is None:
-        raise HanasError("standard input is closed: name a file, or send the data to this command")
-    return sys.stdin.buffer
-
-
 def _value(argument: str) -> bytes:
     if argument == "-":
-        return standard_input().read()
+        return places.standard_input().read()
     if argument.startswith("@"):
         return Path(argument[1:]).read_bytes()
     return os.fsencode(argument)

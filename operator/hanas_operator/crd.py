@@ -5,12 +5,15 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hanas_operator import rules, schema
+from hanas_operator.backups.types import BackupSpec, BackupStatus, ScheduleSpec, ScheduleStatus
 from hanas_operator.link_failure import FailureCondition, LinkFailureSpec, LinkFailureStatus
 from hanas_operator.spec import HANasSpec, checked
 from hanas_operator.status import UNSEEN, ConditionType, HANasStatus
 
 GROUP, VERSION, PLURAL, KIND = "hanas.dev", "v1alpha1", "hanases", "HANas"
 LINK_FAILURES, LINK_FAILURE = "hanaslinkfailures", "HANasLinkFailure"
+BACKUPS, BACKUP = "hanasbackups", "HANasBackup"
+SCHEDULED_BACKUPS, SCHEDULED_BACKUP = "hanasscheduledbackups", "HANasScheduledBackup"
 NAME = f"{PLURAL}.{GROUP}"
 API_VERSION = f"{GROUP}/{VERSION}"
 
@@ -39,6 +42,20 @@ class _LinkFailure(Struct, rename="camel"):
 
     spec: Annotated[LinkFailureSpec, checked("The link, and for how long.", *rules.FAILURE, *rules.FIXED)]
     status: Annotated[LinkFailureStatus | UnsetType, Meta(description="What the operator last observed.")] = UNSET
+
+
+class _Backup(Struct, rename="camel"):
+    """One backup of a HANas: an archive of its keys as one revision left them."""
+
+    spec: Annotated[BackupSpec, checked("What is backed up, and where to.", *rules.ONCE)]
+    status: Annotated[BackupStatus | UnsetType, Meta(description="What became of it.")] = UNSET
+
+
+class _ScheduledBackup(Struct, rename="camel"):
+    """Backups of a HANas, again and again."""
+
+    spec: Annotated[ScheduleSpec, Meta(description="When, and what.")]
+    status: Annotated[ScheduleStatus | UnsetType, Meta(description="What became of it.")] = UNSET
 
 
 def definition() -> dict[str, Any]:
@@ -96,9 +113,56 @@ def link_failures() -> dict[str, Any]:
     return _definition(names, _LinkFailure, {"status": {}}, columns)
 
 
+def backups() -> dict[str, Any]:
+    """Return the CustomResourceDefinition of HANasBackup as a plain dict."""
+    names = {
+        "plural": BACKUPS,
+        "singular": BACKUP.lower(),
+        "kind": BACKUP,
+        "listKind": f"{BACKUP}List",
+        "shortNames": ["hnb"],
+    }
+    columns = [
+        _column("HANas", ".spec.hanas"),
+        _column("Phase", ".status.phase"),
+        _column("Keys", ".status.keys", kind="integer"),
+        _column("Size", ".status.size", kind="integer"),
+        _column("Revision", ".status.revision", kind="integer"),
+        _column("Finished", ".status.finishedAt", kind="date"),
+        _column("File", ".status.file", priority=1),
+        _column("Checksum", ".status.checksum", priority=1),
+        _column("Age", ".metadata.creationTimestamp", kind="date"),
+        _column("Message", ".status.message", priority=1),
+    ]
+    return _definition(names, _Backup, {"status": {}}, columns, rules.BACKUP_NAME)
+
+
+def scheduled_backups() -> dict[str, Any]:
+    """Return the CustomResourceDefinition of HANasScheduledBackup as a plain dict."""
+    names = {
+        "plural": SCHEDULED_BACKUPS,
+        "singular": SCHEDULED_BACKUP.lower(),
+        "kind": SCHEDULED_BACKUP,
+        "listKind": f"{SCHEDULED_BACKUP}List",
+        "shortNames": ["hnsb"],
+    }
+    columns = [
+        _column("HANas", ".spec.backup.hanas"),
+        _column("Schedule", ".spec.schedule"),
+        _column("Suspended", ".spec.suspend", kind="boolean"),
+        _column("Last", ".status.lastScheduledAt", kind="date"),
+        _column("Phase", ".status.lastPhase"),
+        _column("Completed", ".status.lastCompletedAt", kind="date"),
+        _column("Next", ".status.nextAt", priority=1),
+        _column("Age", ".metadata.creationTimestamp", kind="date"),
+        _column("Message", ".status.message", priority=1),
+    ]
+    return _definition(names, _ScheduledBackup, {"status": {}}, columns, rules.SCHEDULE_NAME)
+
+
 def definitions() -> list[dict[str, Any]]:
     """Return all CustomResourceDefinitions."""
-    return [definition(), link_failures()]
+    return [definition(), link_failures(), backups(), scheduled_backups()]
 
 
 def _definition(

@@ -11,8 +11,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import rules
-from hanas_operator.spec import Cut, Duration, Name, checked
+from hanas_operator.spec import Cut, Duration, checked
 from hanas_operator.status import FailureState, StatusCondition, StatusType
+from hanas_operator.texts import Name
 
 
 class FailureCondition(StrEnum):

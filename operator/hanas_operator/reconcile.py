@@ -32,6 +32,7 @@ from hanas_operator import (
 from hanas_operator import spec as specs
 from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Leaving, Resource
+from hanas_operator.backups import bootstrap
 from hanas_operator.children import Children
 from hanas_operator.components import Components
 from hanas_operator.conditions import World
@@ -277,6 +278,9 @@ class Reconciler:
         running = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) is not None
         taken = {Reason.NAME_TAKEN, Reason.CLAIM_IN_USE}
         if running or not (blocked or any(problem.reason in taken for problem in [*before, *problems])):
+            waits = [] if running else await bootstrap.restore(self._api, owner)
+            if waits:
+                return [*problems, *waits]
             manifests = (rollout.dressed(owner, existing, each, held=held) for each in workloads.workloads(owner))
             problems += await existing.apply(manifests)
         return problems

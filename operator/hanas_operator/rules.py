@@ -66,6 +66,22 @@ FIXED = tuple(
     for field in ("hanas", "source", "target", "direction", "planes")
 )
 """Of a HANasLinkFailure: everything but how long it lasts."""
+TARGET = (Rule("has(self.claim)", "name the claim"),)
+SOURCE = (
+    Rule(
+        "has(self.backup) != has(self.file) && has(self.target) == has(self.file)",
+        "give the name of a HANasBackup, or target and file",
+    ),
+)
+ONCE = (Rule("self == oldSelf", "cannot be changed: a backup is made once; make another HANasBackup"),)
+BACKUP_NAME = (
+    Rule("self.metadata.name.size() <= 56", "the name must have at most 56 characters: its Job is called after it"),
+)
+SCHEDULE_NAME = (
+    Rule(
+        "self.metadata.name.size() <= 40", "the name must have at most 40 characters: its backups are called after it"
+    ),
+)
 SETTING = (
     Rule(
         f"self.all(name, name.matches('^({'|'.join(SETTINGS)})$'))",

@@ -14,6 +14,8 @@ from hanas_operator import rules
 from hanas_operator.fittings import Raw, Services, Setting, Variable
 from hanas_operator.peers import Peer
 from hanas_operator.placement import Affinity, KubernetesType, LabelSelector, Toleration, TopologySpreadConstraint
+from hanas_operator.places import Bootstrap, Target
+from hanas_operator.texts import Name, SubPath
 
 MOST_WORKERS = 100
 MOST_FAILURES = 64
@@ -22,12 +24,8 @@ WORKER = r"^worker-(0|[1-9][0-9]{0,2})$"
 PEER = r"^(worker-(0|[1-9][0-9]{0,2})|overseer|\*)$"
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-SUB_PATH = r"^[^/.][^/]*(/[^/.][^/]*)*$"
 HOST = r"^(\*|(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)$"
-SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
-Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=SUBDOMAIN)]
-SubPath = Annotated[str, Meta(min_length=1, max_length=253, pattern=SUB_PATH)]
 Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=HOST)]
 Image = Annotated[str, Meta(min_length=1, max_length=512)]
 Quantity = Annotated[str, Meta(pattern=QUANTITY, max_length=32)]
@@ -200,6 +198,12 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
         ),
     ] = 3
     storage: Annotated[Storage, checked("The volume that all workers share.", *rules.STORAGE)] = Storage()
+    bootstrap: Annotated[Bootstrap | UnsetType, Meta(description="What a new HANas begins with; default: nothing.")] = (
+        UNSET
+    )
+    backup_target: Annotated[
+        Target | UnsetType, checked("Where backups go that name no target of their own.", *rules.TARGET)
+    ] = UNSET
     overseer: Annotated[OverseerSpec, Meta(description="The overseers.")] = OverseerSpec()
     preset: Annotated[
         Preset, Meta(description="Timings: 'lan' detects failures in half a second; 'cloud' waits longer.")

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     NO_IMAGE = "NoImage"
     REJECTED = "Rejected"
     SECRET_MISSING = "SecretMissing"
+    RESTORE_FAILED = "RestoreFailed"
+    RESTORING = "Restoring"
     TOKENS_MISSING = "TokensMissing"
 
 

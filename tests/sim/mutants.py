@@ -223,6 +223,12 @@ MUTANTS = (
         story="no bug yet: slots run out, and all belong to members that live",
     ),
     Mutant(
+        "a backup believes a block that was on its way when it began",
+        "hanas_core.upkeep.copying:Commitment._is_later",
+        _one("counter + _SHOWS", "counter + 1"),
+        story="no bug yet: a backup begins while the main shows what it was before a write",
+    ),
+    Mutant(
         "whatever seal a main wrote itself is followed at once",
         "hanas_core.log.claimfile:Seal.invites",
         _one("self.planned and ", ""),

@@ -88,6 +88,7 @@ async def test_a_value_is_written_and_read(commands: Path, overseer: str) -> Non
 async def test_the_command_knows_its_version_and_all_subcommands(commands: Path, wheel: Path) -> None:
     version = wheel.name.split("-")[1]
     assert await said(commands / "hanas", "--version") == (0, f"hanas {version}\n", "")
+    assert await said(commands / "kubectl-hanas", "--version") == (0, f"kubectl hanas {version}\n", "")
     for arguments in (["--help"], ["lab", "--help"], ["demo", "--help"], ["fsck", "--help"], ["bench", "--help"]):
         code, output, errors = await said(commands / "hanas", *arguments)
         assert (code, errors) == (0, ""), arguments

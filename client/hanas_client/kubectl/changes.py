@@ -34,10 +34,10 @@ def switch_over(arguments: Namespace) -> None:
         return
     limit = time.monotonic() + arguments.timeout
     taking_back = f"to take it back: kubectl annotate hanas {name} {SWITCHOVER}-"
+    # The operator carries each value out once, so it has to see that the last one is gone.
     if SWITCHOVER in hanas["metadata"].get("annotations", {}):
-        # The operator carries each value out once, so it has to see that the last one is gone.
         tool.annotate(resources.HANAS, name, f"{SWITCHOVER}-")
-        _wait(tool, resources.HANAS, name, lambda one: _switchover(one) == ("", ""), limit, "no operator answers")
+    _wait(tool, resources.HANAS, name, lambda one: _switchover(one) == ("", ""), limit, "the last one is not over")
     tool.annotate(resources.HANAS, name, f"{SWITCHOVER}={worker}")
     found = _wait(
         tool, resources.HANAS, name, lambda one: _switchover(one)[0] in _OVER, limit, taking_back, _switchover

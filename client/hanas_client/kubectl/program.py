@@ -10,10 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from hanas_client import cli
-from hanas_client.errors import HanasError
 from hanas_client.kubectl import changes, views
 from hanas_core import release
-from hanas_core.volume.errors import FolderError
 
 _DESCRIPTION = "See and steer HANas, a highly available key-value store, on Kubernetes."
 _EPILOG = "Options stand behind the subcommand. Exit codes: 0 done, 1 failed, 2 usage."
@@ -84,7 +82,7 @@ def _add_timeout(parser: argparse.ArgumentParser, until: str, default: float) ->
     parser.add_argument("--timeout", metavar="SECONDS", type=cli.positive_seconds, default=default, help=words)
 
 
-def _words(error: HanasError | FolderError | OSError) -> str:
+def _words(error: cli.Expected) -> str:
     return cli.of_system(error) if isinstance(error, OSError) else str(error)
 
 

@@ -13,6 +13,12 @@ from hanas_operator.plain import plain
 from hanas_operator.spec import Assigner, HANasSpec, ResourceRequirements, SecretKey
 
 FOLDER = "/var/lib/hanas/communication"
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+"""The security context of a container."""
 SECRETS, TOKENS = "/etc/hanas/secret", "/etc/hanas/tokens"
 GRACE_SECONDS = 30
 """The least time to end. A worker hands over within a few seconds of SIGTERM; the rest is reserve."""
@@ -42,11 +48,7 @@ def template(
         "env": [*environment, *_environment(owner)],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
         "resources": plain(resources),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": RESTRICTED,
         "volumeMounts": _mounts(owner),
         # The last lines of the log of a failed pod, which the operator shows in a condition.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -58,7 +60,7 @@ def template(
         "automountServiceAccountToken": False,
         # Kubernetes would derive variables such as HANAS_PORT from Services; they would be read as settings.
         "enableServiceLinks": False,
-        "securityContext": _identity(owner),
+        "securityContext": identity(owner),
         "terminationGracePeriodSeconds": grace_seconds(spec),
         "containers": [container, *spec.sidecars],
         "volumes": [*_volumes(owner), *spec.volumes],
@@ -138,7 +140,8 @@ def _volumes(owner: Owner) -> list[Manifest]:
     return volumes
 
 
-def _identity(owner: Owner) -> Manifest:
+def identity(owner: Owner) -> Manifest:
+    """Return the security context of a pod."""
     identity = owner.spec.pod_security_context
     context: Manifest = {
         "runAsNonRoot": True,

@@ -24,6 +24,9 @@ KINDS = (
     *(
         kinds.HANAS,
         kinds.LINK_FAILURE,
+        kinds.BACKUP,
+        kinds.SCHEDULED_BACKUP,
+        kinds.JOB,
         *kinds.WATCHED,
         kinds.SECRET,
         kinds.CORE_EVENT,
@@ -48,7 +51,9 @@ _PATH = re.compile(
 _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 _SPEC_SCHEMAS = {
     kind: definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    for kind, definition in zip((kinds.HANAS, kinds.LINK_FAILURE), crd.definitions(), strict=True)
+    for kind in (kinds.HANAS, kinds.LINK_FAILURE, kinds.BACKUP, kinds.SCHEDULED_BACKUP)
+    for definition in crd.definitions()
+    if definition["spec"]["names"]["kind"] == kind.kind
 }
 
 

@@ -131,6 +131,48 @@ def test_the_schema_refuses(given: dict[str, Any], told: str) -> None:
     assert found[0].startswith(told)
 
 
+BACKUP, SCHEDULED_BACKUP = (
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for definition in (crd.backups(), crd.scheduled_backups())
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [*levels(BACKUP, "backup"), *levels(SCHEDULED_BACKUP, "schedule")],
+)
+def test_the_schemas_of_backups_are_structural_and_described(path: str, schema: dict[str, Any]) -> None:
+    assert set(schema) <= ALLOWED
+    assert schema["type"] in TYPES
+    known = (".metadata", ".kind", ".apiVersion")
+    assert schema.get("description") or schema.get("format") == "date-time" or path.endswith(known)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"backup": "first"}, []),
+        ({"target": {"claim": {"name": "b"}}, "file": "demo.x-20260101000000.hanas"}, []),
+        ({"target": {"claim": {"name": "b"}}}, ["give the name of a HANasBackup, or target and file"]),
+        ({"backup": "first", "file": "x"}, ["give the name of a HANasBackup, or target and file"]),
+        ({}, ["give the name of a HANasBackup, or target and file"]),
+    ],
+)
+def test_what_a_hanas_is_restored_from(source: dict[str, Any], told: list[str]) -> None:
+    assert schemas.errors(SPEC, {"bootstrap": {"fromBackup": source}}) == []
+    assert refused(rules.SOURCE, source) == told
+
+
+def test_a_backup_is_made_once() -> None:
+    spec = {"hanas": "demo", "target": {"claim": {"name": "backups"}}}
+    assert schemas.errors(BACKUP["properties"]["spec"], spec) == []
+    assert refused(rules.ONCE, spec, spec) == []
+    assert refused(rules.ONCE, {**spec, "hanas": "other"}, spec) != []
+    assert refused(rules.TARGET, {}) == ["name the claim"]
+    assert refused(rules.BACKUP_NAME, {"metadata": {"name": "x" * 57}}) != []
+    assert refused(rules.SCHEDULE_NAME, {"metadata": {"name": "x" * 40}}) == []
+
+
 ALL_RULES = [
     rule
     for group in (
@@ -145,6 +187,11 @@ ALL_RULES = [
         rules.PEER,
         rules.SETTING,
         rules.VARIABLE,
+        rules.TARGET,
+        rules.SOURCE,
+        rules.ONCE,
+        rules.BACKUP_NAME,
+        rules.SCHEDULE_NAME,
     )
     for rule in group
 ]
@@ -158,7 +205,7 @@ def test_every_rule_is_well_formed_and_short_enough_to_read(rule: rules.Rule) ->
 
 
 def test_every_rule_is_in_the_schema() -> None:
-    everything = [*levels(SCHEMA), *levels(FAILURE)]
+    everything = [level for schema in (SCHEMA, FAILURE, BACKUP, SCHEDULED_BACKUP) for level in levels(schema)]
     there = {rule["rule"] for _, schema in everything for rule in schema.get("x-kubernetes-validations", [])}
     assert there == {rule.rule for rule in ALL_RULES}
 

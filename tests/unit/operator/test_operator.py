@@ -112,7 +112,26 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     await until(lambda: role(server, "worker-1") == "main")
     server.change(kinds.HANAS, *KEY, {"metadata": {"annotations": {names.ROTATE: "now"}}})
     await until(lambda: status(server)["secret"]["stage"] == "BothAccepted")
+    await back_up(server)
     return took
+
+
+async def back_up(server: ApiServer) -> None:
+    """Let a schedule make a backup, and delete an older one."""
+    target = {"claim": {"name": "archives"}}
+    for day in ("01", "02"):
+        server.put(
+            kinds.BACKUP,
+            NAMESPACE,
+            f"often-202501{day}0000",
+            metadata={"labels": {names.SCHEDULE: "often"}},
+            spec={"hanas": "demo"},
+            status={"phase": "Completed"},
+        )
+    spec = {"schedule": "* * * * *", "keep": 1, "backup": {"hanas": "demo", "target": target}}
+    server.put(kinds.SCHEDULED_BACKUP, NAMESPACE, "often", spec=spec)
+    await until(lambda: server.find(kinds.BACKUP, NAMESPACE, "often-202501010000") is None)
+    await until(lambda: bool(server.all(kinds.JOB)))
 
 
 async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
@@ -142,7 +161,7 @@ async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOve
 async def test_it_leaves_no_traces_in_resources(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
     async with operating(server, tmp_path):
         await run_a_life(server, overseer)
-    for kind in (kinds.HANAS, kinds.LINK_FAILURE, kinds.POD, *kinds.APPLIED):
+    for kind in (kinds.HANAS, kinds.LINK_FAILURE, kinds.BACKUP, kinds.SCHEDULED_BACKUP, kinds.POD, *kinds.APPLIED):
         for found in server.all(kind):
             assert "finalizers" not in found["metadata"]
             assert not [name for name in found["metadata"].get("annotations", {}) if "kopf" in name]
@@ -151,7 +170,7 @@ async def test_it_leaves_no_traces_in_resources(server: ApiServer, overseer: Fak
 
 async def test_it_only_watches_what_is_its_own(server: ApiServer, tmp_path: Path) -> None:
     async with operating(server, tmp_path):
-        await until(lambda: len({call.resource for call in server.calls if call.verb == "watch"}) == 10)
+        await until(lambda: len({call.resource for call in server.calls if call.verb == "watch"}) == 12)
     assert server.queries["watch", "pods"]["labelSelector"] == names.SELECT_MANAGED
     assert "labelSelector" not in server.queries["watch", "hanases"]
 

@@ -118,9 +118,9 @@ def test_on_the_oldest_kubernetes_the_chart_is_the_same_and_on_an_older_one_refu
 
 def test_the_definitions_stay_and_can_be_left_out(helm: str) -> None:
     definitions = of_kind(template(helm), "CustomResourceDefinition")
-    assert [each["metadata"]["annotations"] for each in definitions] == [{"helm.sh/resource-policy": "keep"}] * 2
+    assert [each["metadata"]["annotations"] for each in definitions] == [{"helm.sh/resource-policy": "keep"}] * 4
     gone = of_kind(template(helm, "crd.keep=false"), "CustomResourceDefinition")
-    assert ["annotations" in each["metadata"] for each in gone] == [False, False]
+    assert ["annotations" in each["metadata"] for each in gone] == [False] * 4
     assert not of_kind(template(helm, "crd.create=false"), "CustomResourceDefinition")
 
 
