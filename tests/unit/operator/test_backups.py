@@ -97,6 +97,26 @@ async def test_a_backup_is_made_and_told(bench: Bench) -> None:
     assert server.writes()[writes:] == []
 
 
+async def test_a_backup_to_a_bucket(bench: Bench) -> None:
+    server, backups = bench.server, Backups(bench.api)
+    hanas(server)
+    bucket = {"bucket": "backups", "prefix": "prod", "endpoint": "http://minio:9000", "credentials": "minio"}
+    wanted(server, target={"s3": bucket})
+    await backups(key())
+    pod = job(server)["spec"]["template"]["spec"]
+    assert command(job(server))[-1] == f"s3://backups/prod/{NAMESPACE}/demo.first-20260101000000.hanas"
+    assert {volume["name"] for volume in pod["volumes"]} == {"folder", "tmp"}
+    env = {one["name"]: one.get("value") or one["valueFrom"]["secretKeyRef"] for one in pod["containers"][0]["env"]}
+    assert env == {
+        "HANAS_FOLDER_ID": FOLDER_ID,
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": "http://minio:9000",
+        "AWS_ACCESS_KEY_ID": {"name": "minio", "key": "AWS_ACCESS_KEY_ID"},
+        "AWS_SECRET_ACCESS_KEY": {"name": "minio", "key": "AWS_SECRET_ACCESS_KEY"},
+    }
+    assert all(call.resource != "secrets" for call in server.calls), "the operator reads no credentials"
+
+
 @pytest.mark.parametrize(
     ("message", "failed", "told"),
     [
