@@ -16,8 +16,8 @@ _ARCHIVES = "/var/lib/hanas/archives"
 _REPORT = "/dev/termination-log"
 """What a container writes there is in the status of its pod."""
 _TRIES_AFTER_FAILURES = 2
-_KEPT_SECONDS = 3600
-"""How long a Job that has ended stays, for its log."""
+_KEPT_SECONDS = 86_400
+"""How long a Job that has ended stays: for its log, and for an operator that was away."""
 _SEGMENT = "HANAS_SEGMENT_BYTES"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hanas_operator import kinds, names
+from hanas_operator.api import ApiError
 from hanas_operator.backups import bootstrap, controller, schedules
 from hanas_operator.backups.controller import Backups
 from hanas_operator.queue import Key
@@ -167,6 +168,24 @@ async def test_what_a_backup_waits_for(bench: Bench) -> None:
     server.remove(kinds.JOB, NAMESPACE, "first-backup")
     await backups(key())
     assert "its Job is gone" in status(server)["message"]
+
+
+async def test_an_operator_that_ends_after_it_made_the_job_is_no_loss(bench: Bench) -> None:
+    server, backups = bench.server, Backups(bench.api)
+    hanas(server, backupTarget=TARGET)
+    wanted(server)
+    server.refusals["create", "jobs"] = (500, "etcd is away")
+    with pytest.raises(ApiError):
+        await backups(key())
+    told = status(server)
+    assert (told["phase"], told["target"]) == ("Pending", TARGET)
+    del server.refusals["create", "jobs"]
+    server.put(kinds.JOB, NAMESPACE, "first-backup", spec={})
+    end(server, "first-backup", json.dumps(REPORT))
+    assert await backups(key()) is None
+    told = status(server)
+    assert (told["phase"], told["file"]) == ("Completed", "demo.first-20260101000000.hanas")
+    assert told["startedAt"] == "2026-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize("spec", [{"hanas": "demo", "timeout": 3}, None])
