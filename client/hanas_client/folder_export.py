@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import sys
 import time
@@ -40,8 +41,8 @@ class Exported(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     revision: int
     epoch: int
     folder_id: str
-    removed: tuple[str, ...] = ()
-    """Older archives that were removed."""
+    removed: int = 0
+    """How many older archives were removed."""
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -50,7 +51,7 @@ def export(arguments: argparse.Namespace) -> None:
         places.series_of(arguments.file)
     _allow_many_files()
     folder = PosixFolder(Path(arguments.folder))
-    identity = blocking.run(cluster.identify(folder))
+    identity = blocking.run(cluster.identify(folder, os.environ.get("HANAS_FOLDER_ID") or None))
     copy = _copy(folder, arguments.folder)
     progress = Progress("exported")
     with places.writing(arguments.file) as target:
@@ -62,7 +63,7 @@ def export(arguments: argparse.Namespace) -> None:
                 progress.add(len(item.value))
         tail = writer.finish()
     progress.report(end="\n")
-    removed = () if arguments.keep is None else tuple(places.prune(arguments.file, arguments.keep))
+    removed = [] if arguments.keep is None else places.prune(arguments.file, arguments.keep)
     exported = Exported(
         file=arguments.file,
         keys=tail.keys,
@@ -72,7 +73,7 @@ def export(arguments: argparse.Namespace) -> None:
         revision=copy.revision,
         epoch=copy.applied.epoch,
         folder_id=identity.folder_id,
-        removed=removed,
+        removed=len(removed),
     )
     print(f"revision {exported.revision}, checksum {exported.checksum}", file=sys.stderr)
     if arguments.report is not None:

@@ -1,11 +1,10 @@
-"""Where archives lie: files and standard streams.
+"""Where archives lie: files, standard streams, and objects in S3.
 
 An archive gets its name when it is whole, and durably so. Of an export that fails nothing is left.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from hanas_client import s3
 from hanas_client.errors import HanasError
 
 STANDARD = "-"
@@ -44,10 +44,14 @@ class Target:
 
 @contextmanager
 def writing(place: str) -> Iterator[Target]:
-    """Yield the archive at `place`, which is there when this ends without an error. Raises OSError."""
+    """Yield the archive at `place`, which is there when this ends without an error. Raises OSError, HanasError."""
     if place == STANDARD:
         yield Target(sys.stdout.buffer)
         sys.stdout.buffer.flush()
+        return
+    if s3.is_s3(place):
+        with s3.writing(place) as writer:
+            yield Target(writer)
         return
     path = Path(place)
     if path.exists() and not path.is_file():  # a device or a FIFO
@@ -68,9 +72,13 @@ def writing(place: str) -> Iterator[Target]:
 
 @contextmanager
 def reading(place: str) -> Iterator[Iterable[bytes]]:
-    """Yield the lines of the archive at `place`. Raises OSError."""
+    """Yield the lines of the archive at `place`. Raises OSError, HanasError."""
     if place == STANDARD:
         yield standard_input()
+        return
+    if s3.is_s3(place):
+        with s3.reading(place) as lines:
+            yield lines
         return
     with Path(place).open("rb") as file:
         yield file
@@ -92,16 +100,27 @@ def series_of(place: str) -> str:
 
 
 def prune(place: str, keep: int) -> list[str]:
-    """Remove all archives of the series of `place` but the newest `keep`; return their places. Raises OSError."""
-    directory, series = Path(place).parent, series_of(place)
-    older = sorted(name for name in os.listdir(directory) if _is_of(name, series))[:-keep]
+    """Remove all archives of the series of `place` but the newest `keep`; return their names.
+
+    Raises OSError, HanasError.
+    """
+    series = series_of(place)
+    if s3.is_s3(place):
+        older = _older(s3.names_beside(place), series, keep)
+        s3.remove_beside(place, older)
+        return older
+    directory = Path(place).parent
+    older = _older(os.listdir(directory), series, keep)
     for name in older:
         (directory / name).unlink(missing_ok=True)
     for leftover in directory.glob(f".{series}-*.part"):
-        with contextlib.suppress(FileNotFoundError):
-            leftover.unlink()
+        leftover.unlink(missing_ok=True)
     _sync(directory)
-    return [str(directory / name) for name in older]
+    return older
+
+
+def _older(present: Iterable[str], series: str, keep: int) -> list[str]:
+    return sorted(name for name in present if _is_of(name, series))[:-keep]
 
 
 def _is_of(name: str, series: str) -> bool:

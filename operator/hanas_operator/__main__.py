@@ -6,7 +6,7 @@ import sys
 
 from hanas_operator import settings
 
-_EXTRA = ("cronsim", "kopf", "kubernetes")
+_EXTRA = ("kopf", "kubernetes")
 """The packages that the operator needs beside the dependencies of the other components."""
 
 

@@ -19,10 +19,30 @@ class ClaimTarget(_Type, frozen=True, kw_only=True):
     sub_path: Annotated[SubPath | UnsetType, Meta(description="Folder in the volume; default: its root.")] = UNSET
 
 
+class S3Target(_Type, frozen=True, kw_only=True):
+    """A bucket that speaks S3."""
+
+    bucket: Annotated[
+        str, Meta(min_length=3, max_length=63, pattern=r"^[a-z0-9][-.a-z0-9]*[a-z0-9]$", description="Its name.")
+    ]
+    prefix: Annotated[
+        SubPath | UnsetType, Meta(description="Folder in the bucket; below it, one for each namespace.")
+    ] = UNSET
+    endpoint: Annotated[
+        Annotated[str, Meta(max_length=512, pattern=r"^https?://[^/?#]+$")] | UnsetType,
+        Meta(description="URL of the service, such as http://minio.storage:9000; default: that of AWS."),
+    ] = UNSET
+    region: Annotated[str, Meta(min_length=1, max_length=63, description="Region of the bucket.")] = "us-east-1"
+    credentials: Annotated[
+        Name, Meta(description="Name of the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+    ]
+
+
 class Target(_Type, frozen=True, kw_only=True):
     """A place for archives."""
 
     claim: Annotated[ClaimTarget | UnsetType, Meta(description="A claim for a volume, in the same namespace.")] = UNSET
+    s3: Annotated[S3Target | UnsetType, Meta(description="A bucket that speaks S3.")] = UNSET
 
 
 class BackupSource(_Type, frozen=True, kw_only=True):

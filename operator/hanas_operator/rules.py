@@ -66,7 +66,7 @@ FIXED = tuple(
     for field in ("hanas", "source", "target", "direction", "planes")
 )
 """Of a HANasLinkFailure: everything but how long it lasts."""
-TARGET = (Rule("has(self.claim)", "name the claim"),)
+TARGET = (Rule("has(self.claim) != has(self.s3)", "give either claim or s3"),)
 SOURCE = (
     Rule(
         "has(self.backup) != has(self.file) && has(self.target) == has(self.file)",

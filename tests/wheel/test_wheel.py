@@ -104,4 +104,4 @@ def test_the_wheel_names_every_extra(commands: Path) -> None:
     assert shutil.which("hanas", path=str(commands))
     (metadata,) = commands.parent.glob("lib/*/site-packages/hanas-*.dist-info/METADATA")
     extras = {line.split(": ")[1] for line in metadata.read_text().splitlines() if line.startswith("Provides-Extra")}
-    assert {"overseer", "worker", "client", "operator", "all"} <= extras
+    assert {"overseer", "worker", "client", "operator", "s3", "all"} <= extras

@@ -93,8 +93,8 @@ class FolderCopy:
         """
         tailer = Tailer(self._folder)
         if await tailer.follow(committed.epoch) is None or tailer.manifest is None:
-            raise Corruption(f"{names.claim(committed.epoch)}: block 1 at offset 4096 is gone, but {committed} was"
-                             " committed")  # fmt: skip
+            name = names.claim(committed.epoch)
+            raise Corruption(f"{name}: block 1 at offset 4096 is gone, but {committed} was committed")
         for cut in tailer.manifest.cuts:
             await self._hold((cut.epoch, cut.number))
         tailer.know(committed)

@@ -9,15 +9,15 @@ from hanas_operator import durations, kinds, names
 from hanas_operator.api import Api, Resource
 from hanas_operator.objects import pods
 from hanas_operator.objects.owner import Manifest, Owner
-from hanas_operator.places import ClaimTarget, Target
+from hanas_operator.places import ClaimTarget, S3Target, Target
 from hanas_operator.plain import plain
 
 _ARCHIVES = "/var/lib/hanas/archives"
 _REPORT = "/dev/termination-log"
 """What a container writes there is in the status of its pod."""
 _TRIES_AFTER_FAILURES = 2
-_KEPT_SECONDS = 3600
-"""How long a Job that has ended stays, for its log."""
+_KEPT_SECONDS = 86_400
+"""How long a Job that has ended stays: for its log, and for an operator that was away."""
 _SEGMENT = "HANAS_SEGMENT_BYTES"
 
 
@@ -41,17 +41,29 @@ class Outcome(Struct, frozen=True):
 def backup(owner: Owner, job: str, reference: Manifest, target: Target, file: str, keep: int, timeout: str) -> Manifest:
     """Return the Job that makes the archive ``file``. ``keep``: how many of its series stay; 0: all."""
     kept = ["--keep", str(keep)] if keep else []
-    command = ["hanas", "export", "--folder", pods.FOLDER, "--report", _REPORT, *kept, _path(file)]
+    command = ["hanas", "export", "--folder", pods.FOLDER, "--report", _REPORT, *kept, _path(owner, target, file)]
     return _job(owner, job, reference, target, command, timeout)
 
 
 def restore(owner: Owner, job: str, reference: Manifest, target: Target, file: str, folder_id: str) -> Manifest:
     """Return the Job that fills the empty folder of ``owner``."""
-    command = ["hanas", "restore", pods.FOLDER, "--report", _REPORT, "--folder-id", folder_id, _path(file)]
+    command = [
+        "hanas",
+        "restore",
+        pods.FOLDER,
+        "--report",
+        _REPORT,
+        "--folder-id",
+        folder_id,
+        _path(owner, target, file),
+    ]
     return _job(owner, job, reference, target, command, "24h")
 
 
-def _path(file: str) -> str:
+def _path(owner: Owner, target: Target, file: str) -> str:
+    if isinstance(target.s3, S3Target):
+        prefix = f"{target.s3.prefix}/" if isinstance(target.s3.prefix, str) else ""
+        return f"s3://{target.s3.bucket}/{prefix}{owner.namespace}/{file}"
     return f"{_ARCHIVES}/{file}"
 
 
@@ -77,7 +89,7 @@ def _job(owner: Owner, name: str, reference: Manifest, target: Target, command: 
         "image": owner.image,
         "imagePullPolicy": spec.image_pull_policy,
         "command": command,
-        "env": _environment(owner),
+        "env": [*_environment(owner), *_credentials(target)],
         "resources": plain(spec.resources),
         "securityContext": pods.RESTRICTED,
         "terminationMessagePath": _REPORT,
@@ -119,6 +131,19 @@ def _environment(owner: Owner) -> list[Manifest]:
         [{"name": _SEGMENT, "value": str(owner.spec.settings[_SEGMENT])}] if _SEGMENT in owner.spec.settings else []
     )
     return [*environment, *([{"name": "HANAS_FOLDER_ID", "value": owner.folder_id}] if owner.folder_id else [])]
+
+
+def _credentials(target: Target) -> list[Manifest]:
+    """Return the variables by which the bucket is reached; only the kubelet reads the Secret."""
+    if not isinstance(target.s3, S3Target):
+        return []
+    name, endpoint = target.s3.credentials, target.s3.endpoint
+    secret = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    return [
+        {"name": "AWS_REGION", "value": target.s3.region},
+        *([{"name": "AWS_ENDPOINT_URL", "value": endpoint}] if isinstance(endpoint, str) else []),
+        *({"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}} for key in secret),
+    ]
 
 
 async def outcome(api: Api, job: Resource) -> Outcome | None:

@@ -7,7 +7,7 @@ leaves the archive: there is no finalizer.
 from datetime import UTC, datetime
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from hanas_operator import durations, kinds, names
 from hanas_operator import spec as specs
@@ -68,11 +68,16 @@ async def _next(api: Api, backup: Resource, before: BackupStatus, now: str) -> B
     file = f"{spec.hanas}.{series}-{made:%Y%m%d%H%M%S}.hanas"
     keep = spec.keep if isinstance(spec.keep, int) else 0
     manifest = jobs.backup(subject.owner, job_name, _reference(backup), subject.target, file, keep, spec.timeout)
+    # Before the Job: whoever finds it knows what it makes.
+    planned = BackupStatus(file=file, target=subject.target)
+    await write_status(api, kinds.BACKUP, backup, planned)
     await api.create(kinds.JOB, manifest)
-    return BackupStatus(phase=Phase.RUNNING, file=file, target=subject.target, started_at=now)
+    return structs.replace(planned, phase=Phase.RUNNING, started_at=now)
 
 
 async def _running(api: Api, job: Resource, before: BackupStatus, now: str) -> BackupStatus:
+    if before.started_at is UNSET:
+        before = structs.replace(before, started_at=job["metadata"]["creationTimestamp"])
     outcome = await jobs.outcome(api, job)
     if outcome is None:
         waits = await jobs.told(api, *names.metadata(job))

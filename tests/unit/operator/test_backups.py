@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hanas_operator import kinds, names
+from hanas_operator.api import ApiError
 from hanas_operator.backups import bootstrap, controller, schedules
 from hanas_operator.backups.controller import Backups
 from hanas_operator.queue import Key
@@ -97,6 +98,26 @@ async def test_a_backup_is_made_and_told(bench: Bench) -> None:
     assert server.writes()[writes:] == []
 
 
+async def test_a_backup_to_a_bucket(bench: Bench) -> None:
+    server, backups = bench.server, Backups(bench.api)
+    hanas(server)
+    bucket = {"bucket": "backups", "prefix": "prod", "endpoint": "http://minio:9000", "credentials": "minio"}
+    wanted(server, target={"s3": bucket})
+    await backups(key())
+    pod = job(server)["spec"]["template"]["spec"]
+    assert command(job(server))[-1] == f"s3://backups/prod/{NAMESPACE}/demo.first-20260101000000.hanas"
+    assert {volume["name"] for volume in pod["volumes"]} == {"folder", "tmp"}
+    env = {one["name"]: one.get("value") or one["valueFrom"]["secretKeyRef"] for one in pod["containers"][0]["env"]}
+    assert env == {
+        "HANAS_FOLDER_ID": FOLDER_ID,
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": "http://minio:9000",
+        "AWS_ACCESS_KEY_ID": {"name": "minio", "key": "AWS_ACCESS_KEY_ID"},
+        "AWS_SECRET_ACCESS_KEY": {"name": "minio", "key": "AWS_SECRET_ACCESS_KEY"},
+    }
+    assert all(call.resource != "secrets" for call in server.calls), "the operator reads no credentials"
+
+
 @pytest.mark.parametrize(
     ("message", "failed", "told"),
     [
@@ -147,6 +168,24 @@ async def test_what_a_backup_waits_for(bench: Bench) -> None:
     server.remove(kinds.JOB, NAMESPACE, "first-backup")
     await backups(key())
     assert "its Job is gone" in status(server)["message"]
+
+
+async def test_an_operator_that_ends_after_it_made_the_job_is_no_loss(bench: Bench) -> None:
+    server, backups = bench.server, Backups(bench.api)
+    hanas(server, backupTarget=TARGET)
+    wanted(server)
+    server.refusals["create", "jobs"] = (500, "etcd is away")
+    with pytest.raises(ApiError):
+        await backups(key())
+    told = status(server)
+    assert (told["phase"], told["target"]) == ("Pending", TARGET)
+    del server.refusals["create", "jobs"]
+    server.put(kinds.JOB, NAMESPACE, "first-backup", spec={})
+    end(server, "first-backup", json.dumps(REPORT))
+    assert await backups(key()) is None
+    told = status(server)
+    assert (told["phase"], told["file"]) == ("Completed", "demo.first-20260101000000.hanas")
+    assert told["startedAt"] == "2026-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize("spec", [{"hanas": "demo", "timeout": 3}, None])

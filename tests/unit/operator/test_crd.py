@@ -168,7 +168,7 @@ def test_a_backup_is_made_once() -> None:
     assert schemas.errors(BACKUP["properties"]["spec"], spec) == []
     assert refused(rules.ONCE, spec, spec) == []
     assert refused(rules.ONCE, {**spec, "hanas": "other"}, spec) != []
-    assert refused(rules.TARGET, {}) == ["name the claim"]
+    assert refused(rules.TARGET, {}) == ["give either claim or s3"]
     assert refused(rules.BACKUP_NAME, {"metadata": {"name": "x" * 57}}) != []
     assert refused(rules.SCHEDULE_NAME, {"metadata": {"name": "x" * 40}}) == []
 

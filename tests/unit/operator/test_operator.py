@@ -112,7 +112,6 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     await until(lambda: role(server, "worker-1") == "main")
     server.change(kinds.HANAS, *KEY, {"metadata": {"annotations": {names.ROTATE: "now"}}})
     await until(lambda: status(server)["secret"]["stage"] == "BothAccepted")
-    await back_up(server)
     return took
 
 
@@ -137,6 +136,7 @@ async def back_up(server: ApiServer) -> None:
 async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
     async with operating(server, tmp_path, "--lease", "system/operator"):
         took = await run_a_life(server, overseer)
+        await back_up(server)
         overseer.answers = False
         await overseer.end_streams()
         await until(lambda: any(call.resource == "pods/proxy" for call in server.calls))
@@ -161,6 +161,7 @@ async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOve
 async def test_it_leaves_no_traces_in_resources(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
     async with operating(server, tmp_path):
         await run_a_life(server, overseer)
+        await back_up(server)
     for kind in (kinds.HANAS, kinds.LINK_FAILURE, kinds.BACKUP, kinds.SCHEDULED_BACKUP, kinds.POD, *kinds.APPLIED):
         for found in server.all(kind):
             assert "finalizers" not in found["metadata"]
@@ -181,6 +182,7 @@ async def test_a_namespaced_operator_never_looks_beyond_its_namespaces(
     other = server.put(kinds.HANAS, "other", "demo", spec={})
     async with operating(server, tmp_path, "--namespace", NAMESPACE):
         await run_a_life(server, overseer)
+        await back_up(server)
     beyond = {(call.verb, call.resource) for call in server.calls if call.namespace != NAMESPACE}
     assert beyond == {("get", "storageclasses"), ("get", "nodes")}
     assert server.take(kinds.HANAS, "other", "demo") == other
