@@ -26,6 +26,7 @@ from hanas_core.volume.posix import PosixFile, PosixFolder
 from hanas_core.volume.publish import publish
 from tests.integration.places import MOUNTS
 from tests.nfs.faults import fault
+from tests.nfs.mounts import options, version
 
 T = TypeVar("T")
 
@@ -42,17 +43,6 @@ pytestmark = [
     pytest.mark.skipif(len(MOUNTS) < 2, reason="HANAS_NFS_MOUNTS names no two NFS mounts"),
     pytest.mark.timeout(400),
 ]
-
-
-def options(mount: Path) -> str:
-    lines = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
-    return next(line[3] for line in lines if line[1] == str(mount))
-
-
-def version() -> float:
-    found = re.search(r"\bvers=([\d.]+)", options(MOUNTS[0]))
-    assert found, "no NFS mount"
-    return float(found[1])
 
 
 def beside(action: Callable[[], T]) -> "Future[T]":
