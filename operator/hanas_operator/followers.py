@@ -82,8 +82,11 @@ class Followers:
 
     async def post(self, key: Key, member: str, path: str, content: bytes) -> Reply:
         """Send JSON to a worker of a cluster. Raises Unreachable."""
-        pods = await main_label.read(self._api, key)
         name = names.of(key[1], member)
+        try:
+            pods = await main_label.read(self._api, key)
+        except ApiError as error:
+            raise Unreachable(f"the pods cannot be read: {error}") from None
         pod = next((pod for pod in pods if pod["metadata"]["name"] == name), None)
         if pod is None:
             raise Unreachable(f"there is no pod {name}")

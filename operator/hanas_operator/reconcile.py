@@ -6,6 +6,7 @@ of them did.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
@@ -218,14 +219,9 @@ class Reconciler:
             world = msgspec.structs.replace(world, failures=observed)
         status = report.describe(world, existing, before)
         if not paused:
-            asked = switchover.wanted(hanas["metadata"].get("annotations", {}))
-            state = await switchover.attend(
-                asked,
-                owner.members,
-                view,
-                before.switchover,
-                lambda *to: self._followers.post(key, to[0], switchover.PATH, to[1]),
-            )
+            wanted = switchover.wanted(hanas["metadata"].get("annotations", {}))
+            ask = partial(self._followers.post, key)
+            state = await switchover.attend(wanted, owner.members, view, before.switchover, ask)
             status = msgspec.structs.replace(status, switchover=state)
         await self._write(hanas, before, status, view)
         await self._teller.tell(requests, world.failures, owner.members, view, now)

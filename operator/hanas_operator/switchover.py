@@ -16,8 +16,8 @@ from hanas_operator.view import ClusterView
 PATH = "/v1/switchover"
 _LATER = frozenset({307, 421, 429, 500, 502, 503, 504})
 """Answers of a worker that is not the main just now, or of a proxy: asking again may help."""
-Ask = Callable[[str, bytes], Awaitable[Reply]]
-"""Sends a body to ``PATH`` of a member. Raises Unreachable."""
+Ask = Callable[[str, str, bytes], Awaitable[Reply]]
+"""Sends a body to a path of a member. Raises Unreachable."""
 
 
 class _Problem(msgspec.Struct):
@@ -52,7 +52,7 @@ async def attend(
 
 async def _asked(to: str, main: str, ask: Ask) -> tuple[SwitchoverState, str]:
     try:
-        reply = await ask(main, msgspec.json.encode({"to": to}))
+        reply = await ask(main, PATH, msgspec.json.encode({"to": to}))
     except Unreachable as error:
         return SwitchoverState.PENDING, f"{main} could not be asked to hand over: {error}"
     if reply.status == 202:
