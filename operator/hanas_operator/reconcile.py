@@ -219,9 +219,9 @@ class Reconciler:
             world = msgspec.structs.replace(world, failures=observed)
         status = report.describe(world, existing, before)
         if not paused:
-            wanted = switchover.wanted(hanas["metadata"].get("annotations", {}))
+            successor = switchover.wanted(hanas["metadata"].get("annotations", {}))
             ask = partial(self._followers.post, key)
-            state = await switchover.attend(wanted, owner.members, view, before.switchover, ask)
+            state = await switchover.attend(successor, owner.members, view, before.switchover, ask)
             status = msgspec.structs.replace(status, switchover=state)
         await self._write(hanas, before, status, view)
         await self._teller.tell(requests, world.failures, owner.members, view, now)
