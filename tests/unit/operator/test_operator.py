@@ -131,6 +131,8 @@ async def back_up(server: ApiServer) -> None:
     server.put(kinds.SCHEDULED_BACKUP, NAMESPACE, "often", spec=spec)
     await until(lambda: server.find(kinds.BACKUP, NAMESPACE, "often-202501010000") is None)
     await until(lambda: bool(server.all(kinds.JOB)))
+    often = (kinds.SCHEDULED_BACKUP, NAMESPACE, "often")
+    await until(lambda: server.take(*often).get("status", {}).get("lastPhase") == "Running")
 
 
 async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
