@@ -159,9 +159,14 @@ TOKENS = {"client": {"Authorization": "Bearer the-token"}, "secret": {"Authoriza
 
 
 async def asked(
-    app: WorkerApplication, who: str, content: bytes = b'{"to":"one"}', headers: Mapping[str, str] | None = None
+    app: WorkerApplication,
+    who: str,
+    content: bytes = b'{"to":"one"}',
+    headers: Mapping[str, str] | None = None,
+    address: str = "127.0.0.1",
 ) -> httpx.Response:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as http:
+    transport = httpx.ASGITransport(app, client=(address, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
         sent = {"Content-Type": "application/json", **TOKENS[who], **(headers or {})}
         return await http.post("/v1/switchover", content=content, headers=sent)
 
@@ -188,15 +193,19 @@ async def test_only_the_secret_of_the_components_opens_it() -> None:
     node.host.cancel_background()
 
 
-async def test_a_page_of_another_site_may_not_where_anybody_may() -> None:
+async def test_without_a_secret_only_programs_on_this_machine_may_and_no_page_of_another_site() -> None:
     app = application(guarded=False)
     node, _ = await a_main()
     app.join(node)
     shows(node)
+    for address in ("198.18.0.1", "2001:db8::1", ""):
+        refusal = await asked(app, "", address=address)
+        assert refusal.status_code == 403
+        assert "set HANAS_SECRET_FILE everywhere" in refusal.json()["detail"]
     assert (await asked(app, "", headers={"Origin": "http://elsewhere"})).status_code == 403
     assert (await asked(app, "", headers={"Content-Type": "text/plain"})).status_code == 415
     assert node.logs[LOG].serving is not None
-    assert (await asked(app, "")).status_code == 202
+    assert (await asked(app, "", address="::1")).status_code == 202
     node.host.cancel_background()
 
 

@@ -1,6 +1,7 @@
 """``POST /v1/switchover``: the main hands over to a backup that somebody names (docs/protocol.md, section 2.6).
 
-It is for those who hold the secret of the components. (Where clients need a token, there is one.)
+It is for those who hold the secret of the components. (Where clients need a token, there is one.) Where there is none,
+a client that reaches the port from elsewhere may not change the main.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from hanas_core.volume.blocks import UNREADABLE
 from hanas_serving.answers import Disconnected, body_of
 from hanas_serving.fields import require_json, require_no_query
 from hanas_serving.gate import Gate, caller_of
+from hanas_serving.hosts import is_loopback
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http.answers import TRY_AGAIN
@@ -20,6 +22,7 @@ from hanas_worker.log.succession import NotMain, NotReady, NotSwitched, UnknownM
 from hanas_worker.node import Node
 
 _MOST_BYTES = 1024
+_WITHOUT_A_SECRET = "where no secret of the components is set, a switchover can be asked for on the main's machine only"
 
 
 class Switchover(msgspec.Struct, frozen=True):
@@ -38,8 +41,11 @@ class HandedOver(msgspec.Struct, frozen=True):
 
 
 def admit(request: Request, secrets: Sequence[str], gate: Gate) -> None:
-    """Let those pass who may operate this cluster. Raises Problem."""
-    gate.admit(caller_of(request.scope), secrets, Action.OPERATE, _secret_needed)
+    """Let those pass who may operate this cluster: without a secret, whoever is on this machine. Raises Problem."""
+    caller = caller_of(request.scope)
+    gate.admit(caller, secrets, Action.OPERATE, _secret_needed)
+    if not (secrets or is_loopback(caller.address)):
+        raise Problem(403, f"{_WITHOUT_A_SECRET}; ask there, or set HANAS_SECRET_FILE everywhere")
     require_no_query(request.scope["query_string"])
     require_json(request.scope["headers"])
 
