@@ -1,4 +1,4 @@
-# One image per component: `docker build --target overseer|worker|operator|client .`; and `hanas`, worker and overseer in one,
+# One image per component: `docker build --target overseer|worker|operator|client .`; and `hanas`, worker, overseer and client in one,
 # which is what the operator runs (docs/image.md).
 # Plain Dockerfile syntax, so that the classic builder, BuildKit and buildah all take it.
 ARG BASE_IMAGE=python:3.13-slim
