@@ -97,6 +97,9 @@ test-compose: $(READY) ## run the drills of docs/compose.md; needs a Docker engi
 e2e: $(READY) ## run the end-to-end tests on the cluster of KUBECONFIG, or on a temporary kind cluster
 	$(E2E) tests/e2e -m 'not upgrade'
 
+e2e-short: $(READY) ## run all but those that take minutes each
+	$(E2E) tests/e2e -m 'not upgrade and not long'
+
 e2e-smoke: $(READY) ## run the first minutes of them: installation, a cut link, a killed main
 	$(E2E) tests/e2e -m smoke
 
