@@ -1,4 +1,4 @@
-# One image per component: `docker build --target overseer|worker|operator|client .`; and `hanas`, worker and overseer in one,
+# One image per component: `docker build --target overseer|worker|operator|client .`; and `hanas`, worker, overseer and client in one,
 # which is what the operator runs (docs/image.md).
 # Plain Dockerfile syntax, so that the classic builder, BuildKit and buildah all take it.
 ARG BASE_IMAGE=python:3.13-slim
@@ -72,14 +72,6 @@ LABEL org.opencontainers.image.title="HANas worker" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-# The worker's requirements contain the overseer's (a test checks it).
-FROM worker AS hanas
-COPY --from=build-overseer /opt/hanas/bin/hanas-overseer /opt/hanas/bin/
-COPY --from=build-overseer /opt/hanas/hanas_overseer /opt/hanas/hanas_overseer
-EXPOSE 4000
-LABEL org.opencontainers.image.title="HANas" \
-      org.opencontainers.image.description="Worker and overseer of HANas, a highly available key-value store on a shared folder"
-
 # The command `hanas`, to be run beside a cluster; and the Python client, for a script that is mounted.
 FROM build AS build-client
 COPY requirements/client.txt ./
@@ -104,6 +96,16 @@ LABEL org.opencontainers.image.title="HANas client" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+
+# The worker's requirements contain the overseer's, and what it has in common with the client is the same (tests check
+# it). The command `hanas` is for Jobs that back up and restore, and for `kubectl exec`.
+FROM worker AS hanas
+COPY --from=build-overseer /opt/hanas/bin/hanas-overseer /opt/hanas/bin/
+COPY --from=build-overseer /opt/hanas/hanas_overseer /opt/hanas/hanas_overseer
+COPY --from=build-client /opt/hanas /opt/hanas
+EXPOSE 4000
+LABEL org.opencontainers.image.title="HANas" \
+      org.opencontainers.image.description="Worker and overseer of HANas, a highly available key-value store on a shared folder"
 
 FROM build AS build-operator
 COPY requirements/operator.txt ./

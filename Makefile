@@ -3,6 +3,7 @@
 PYTHON = python3
 BIN = .venv/bin
 READY = .venv/.ready
+CHECKOV = .venv/checkov/bin/checkov
 
 SEEDS = 1000
 FIRST = 0
@@ -10,8 +11,10 @@ SEED =
 JOBS = 1
 EXAMPLES = 500
 PYTHONS = $(BIN)/python
+PLATFORMS = linux/amd64,linux/arm64
 VERSIONS = 3 4.1 4.2 4.2-plain
 
+UPGRADE_FROM =
 E2E = HANAS_E2E_REQUIRED=1 $(BIN)/python -m pytest --capture=tee-sys --durations=0 --durations-min=1
 
 # Every target with a description is a command, not a file.
@@ -30,6 +33,11 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(READY)
+
+$(CHECKOV): requirements/checkov.txt | $(READY)
+	$(BIN)/python -m venv .venv/checkov
+	.venv/checkov/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements/checkov.txt
+	@touch $(CHECKOV)
 
 run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 	$(BIN)/hanas lab
@@ -65,6 +73,9 @@ format: $(READY) ## rewrite the sources in the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+lint-manifests: $(READY) $(CHECKOV) ## have checkov look at manifests, chart (with helm) and what the operator makes; downloads it once
+	$(BIN)/python -m manifests.lint $(CHECKOV)
+
 test-wheel: $(READY) ## install the wheel in an empty environment for each of PYTHONS, and run its commands; downloads the dependencies
 	HANAS_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/wheel
 
@@ -84,21 +95,41 @@ test-compose: $(READY) ## run the drills of docs/compose.md; needs a Docker engi
 	HANAS_COMPOSE_REQUIRED=1 $(BIN)/python -m pytest tests/compose --timeout=900
 
 e2e: $(READY) ## run the end-to-end tests on the cluster of KUBECONFIG, or on a temporary kind cluster
-	$(E2E) tests/e2e
+	$(E2E) tests/e2e -m 'not upgrade'
+
+e2e-short: $(READY) ## run all but those that take minutes each
+	$(E2E) tests/e2e -m 'not upgrade and not long'
 
 e2e-smoke: $(READY) ## run the first minutes of them: installation, a cut link, a killed main
 	$(E2E) tests/e2e -m smoke
 
+e2e-upgrade: $(READY) ## upgrade chart, operator and image from 0.1.0 or the commit UPGRADE_FROM to these, under load
+	HANAS_E2E_UPGRADE_FROM=$(UPGRADE_FROM) $(E2E) tests/e2e -m upgrade
+
 openapi: $(READY) ## regenerate the schemas in docs/openapi from the types
 	$(BIN)/python -m docs.openapi.generate
 
+fields: $(READY) ## regenerate docs/fields.md from the definitions of the resources
+	$(BIN)/python -m docs.fields
+
 manifests: $(READY) ## render manifests/ from the chart; needs helm
+	$(BIN)/python manifests/dashboard.py
 	$(BIN)/python manifests/render.py
+
+check-rules: ## check the alert rules with Prometheus' own promtool (Debian's package prometheus has it)
+	promtool check rules charts/hanas/files/alerts.yaml
+	promtool test rules tests/unit/packaging/alerts_played.yaml
 
 images: ## build the container images; needs a Docker engine
 	for target in overseer worker operator client hanas; do \
 	  docker build --target $$target --tag hanas-$$target:dev . || exit 1; \
 	done
+
+release: $(READY) ## build images, bills of materials and chart into dist/release; REGISTRY pushes, KEY and KEYRING sign
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/release.txt
+	$(BIN)/python -m release --platforms "$(PLATFORMS)" --build-options="$(BUILD_OPTIONS)" $(if $(REGISTRY),--registry "$(REGISTRY)") \
+	  $(if $(PLAIN_HTTP),--plain-http) $(if $(KEY),--key "$(KEY)") $(if $(KEYRING),--keyring "$(KEYRING)") \
+	  $(if $(PASSPHRASE_FILE),--passphrase-file "$(PASSPHRASE_FILE)")
 
 bench-failover: $(READY) ## measure the duration of a failover
 	$(BIN)/python -m bench.failover
@@ -124,7 +155,7 @@ bench-compaction: $(READY) ## measure the cost of compaction for concurrent writ
 	$(BIN)/python -m bench.compaction
 
 pins: $(READY) ## update requirements/*.txt
-	for selection in $(addprefix --group=,overseer worker client operator bench) "--extra=dev pyproject.toml"; do \
+	for selection in $(addprefix --group=,overseer worker client operator bench checkov release) "--extra=dev pyproject.toml"; do \
 	  name=$${selection#*=}; \
 	  $(BIN)/uv pip compile $$selection --output-file requirements/$${name%% *}.txt \
 	    --upgrade --universal --python-version 3.11 --generate-hashes --quiet \

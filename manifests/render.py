@@ -1,4 +1,4 @@
-"""Writes the generated files: those of the chart from the operator's types and rules, and install.yaml from the chart.
+"""Writes the generated files: the chart's from the operator's types and rules and its icon, and install.yaml from it.
 
     python manifests/render.py            write them
     python manifests/render.py --check    name each file that differs, with exit code 1; write nothing
@@ -7,6 +7,7 @@ The second part needs `helm` (version 3; another path in $HELM). Without it, `--
 """
 
 import argparse
+import base64
 import hashlib
 import os
 import re
@@ -56,13 +57,23 @@ def text(content: Any) -> str:
 
 def chart_files() -> dict[Path, str]:
     """The chart's files that come from the operator."""
-    files = CHART / "files"
+    files, description = CHART / "files", CHART / "Chart.yaml"
     return {
+        description: with_icon(description.read_text(encoding="utf-8")),
         files / "crd-spec.yaml": text(crd.definition()["spec"]),
+        files / "crd-link-failures-spec.yaml": text(crd.link_failures()["spec"]),
+        files / "crd-backups-spec.yaml": text(crd.backups()["spec"]),
+        files / "crd-scheduled-backups-spec.yaml": text(crd.scheduled_backups()["spec"]),
         files / "rules.yaml": text(rbac.rules()),
         files / "storage-class-rules.yaml": text(rbac.storage_class_rules()),
         files / "node-rules.yaml": text(rbac.node_rules()),
     }
+
+
+def with_icon(description: str) -> str:
+    """Return the content of Chart.yaml with the icon in it, since the chart knows no address to load it from."""
+    content = base64.b64encode((CHART / "icon.svg").read_bytes()).decode()
+    return re.sub(r"^icon: .*$", f"icon: data:image/svg+xml;base64,{content}", description, count=1, flags=re.MULTILINE)
 
 
 def digest(files: Mapping[Path, str]) -> str:

@@ -1,113 +1,89 @@
-"""`hanas export` and `hanas import`: all keys as lines of JSON, which other tools can read.
+"""`hanas export` and `hanas import`: archives of a running cluster (hanas_core.upkeep.archive).
 
-    {"hanas": 1, "prefix": ""}
-    {"key": "greeting", "version": "1-2", "contentType": "text/plain", "value": "aGVsbG8="}
-    ...
-    {"keys": 1, "bytes": 5}
-
-Values are in base64. The last line proves that the archive is complete. An archive is no snapshot: others may write
-during the export, and each key has the value of the moment of its own read.
+Through the cluster's interface an archive is no snapshot: others may write during the export, and each key has the
+value of the moment of its own read. From the folder it is one (hanas_client.folder_export).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from typing import BinaryIO
+from collections.abc import AsyncIterator, Iterable
 
-import msgspec
-
+from hanas_client import folder_export, places
 from hanas_client.asynchronous import AsyncClient
-from hanas_client.commands import connect, standard_input
-from hanas_client.errors import HanasError, NotFound, PreconditionFailed
+from hanas_client.commands import connect
+from hanas_client.errors import NotFound, PreconditionFailed
+from hanas_client.places import Target
+from hanas_client.progress import Progress
+from hanas_core.upkeep.archive import FORMAT, ArchiveWriter, BadArchive, Head, Item, read_items
 
-FORMAT = 1
+__all__ = ["BadArchive", "Item", "configure_export", "configure_import", "read_items"]
+
 AT_ONCE = 32
 """The most keys that are read or written at the same time."""
-_REPORT_SECONDS = 1.0
 
 
-class Head(msgspec.Struct, frozen=True):
-    """The first line."""
-
-    hanas: int
-    prefix: str = ""
-
-
-class Item(msgspec.Struct, frozen=True, rename="camel"):
-    """One key with its value."""
-
-    key: str
-    value: bytes
-    content_type: str = "application/octet-stream"
-    version: str = ""
-    """The version in the exported cluster; an import assigns a new one."""
-
-
-class Tail(msgspec.Struct, frozen=True):
-    """The last line."""
-
-    keys: int
-    bytes: int
+def configure_export(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `hanas export`."""
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default=places.STANDARD, help="the archive (-: standard output)"
+    )
+    parser.add_argument("--prefix", default="", help="only keys with this prefix")
+    parser.add_argument(
+        "--folder", metavar="FOLDER", help="read the shared folder of a running cluster: all keys as of one revision"
+    )
+    parser.add_argument(
+        "--keep", metavar="N", type=_count, help="with --folder: remove all older archives of the series but N - 1"
+    )
+    parser.add_argument("--report", metavar="FILE", help="with --folder: write what was exported to FILE, as JSON")
+    parser.set_defaults(run=export)
 
 
-class BadArchive(HanasError):
-    """The file is not an archive, or is incomplete."""
+def configure_import(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `hanas import`."""
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default=places.STANDARD, help="the archive (-: standard input)"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave existing keys unchanged")
+    parser.set_defaults(run=import_)
 
 
-class Progress:
-    """Reports progress on standard error once a second; on a terminal in one line."""
-
-    def __init__(self, verb: str) -> None:
-        self.keys = self.size = 0
-        self._verb = verb
-        self._started = self._reported = time.monotonic()
-
-    def add(self, size: int) -> None:
-        """Count one more key, with a value of `size` bytes."""
-        self.keys += 1
-        self.size += size
-        if time.monotonic() - self._reported >= _REPORT_SECONDS:
-            self.report()
-
-    def report(self, end: str = "") -> None:
-        """Print the progress."""
-        self._reported = time.monotonic()
-        rate = self.keys / max(self._reported - self._started, 0.001)
-        line = f"{self._verb} {self.keys} keys, {self.size} bytes, {rate:.0f} keys/s"
-        if sys.stderr.isatty():
-            print(f"\r{line}", end=end, file=sys.stderr, flush=True)
-        else:
-            print(line, file=sys.stderr)
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return count
 
 
 def export(arguments: argparse.Namespace) -> None:
     """Write an archive to a file or to standard output."""
-    with contextlib.ExitStack() as stack:
-        target = sys.stdout.buffer if arguments.file == "-" else stack.enter_context(open(arguments.file, "wb"))
+    if arguments.folder is not None:
+        if arguments.prefix:
+            raise ValueError("--prefix is for exports through the cluster, without --folder")
+        folder_export.export(arguments)
+        return
+    if arguments.keep is not None or arguments.report is not None:
+        raise ValueError("--keep and --report need --folder")
+    with places.writing(arguments.file) as target:
         asyncio.run(_export(arguments, target))
 
 
 def import_(arguments: argparse.Namespace) -> None:
     """Put the keys of an archive from a file or from standard input."""
-    with contextlib.ExitStack() as stack:
-        source = standard_input() if arguments.file == "-" else stack.enter_context(open(arguments.file, "rb"))
+    with places.reading(arguments.file) as source:
         asyncio.run(_import(arguments, source))
 
 
-async def _export(arguments: argparse.Namespace, target: BinaryIO) -> None:
+async def _export(arguments: argparse.Namespace, target: Target) -> None:
     progress = Progress("exported")
-    _write_line(target, Head(FORMAT, arguments.prefix))
+    writer = ArchiveWriter(target.write, Head(FORMAT, arguments.prefix))
     async with connect(AsyncClient, arguments) as client:
         async for item in _items(client, arguments.prefix):
-            _write_line(target, item)
+            writer.add(item)
             progress.add(len(item.value))
-    _write_line(target, Tail(progress.keys, progress.size))
-    target.flush()
+    writer.finish()
     progress.report(end="\n")
 
 
@@ -135,7 +111,7 @@ async def _read(client: AsyncClient, key: str) -> Item | None:
     return Item(key, value.value, value.content_type, value.version)
 
 
-async def _import(arguments: argparse.Namespace, source: BinaryIO) -> None:
+async def _import(arguments: argparse.Namespace, source: Iterable[bytes]) -> None:
     progress, unchanged = Progress("imported"), 0
     waiting: set[asyncio.Task[bool]] = set()
     async with connect(AsyncClient, arguments) as client:
@@ -162,36 +138,3 @@ async def _put(client: AsyncClient, item: Item, *, keep: bool) -> bool:
     except PreconditionFailed:
         return False
     return True
-
-
-def read_items(source: BinaryIO) -> Iterator[Item]:
-    """Yield the keys of an archive. Raises BadArchive at an invalid line, or if the last line is missing."""
-    keys = size = 0
-    tail: Tail | None = None
-    for number, line in enumerate(source, 1):
-        if tail is not None:
-            raise BadArchive(f"line {number}: something follows the last line of the archive")
-        try:
-            if number == 1:
-                version = msgspec.json.decode(line, type=Head).hanas
-                if version != FORMAT:
-                    raise BadArchive(
-                        f"an archive of format {version} needs another release: this one reads format {FORMAT}"
-                    )
-                continue
-            if line.startswith(b'{"keys"'):
-                tail = msgspec.json.decode(line, type=Tail)
-                continue
-            item = msgspec.json.decode(line, type=Item)
-        except msgspec.MsgspecError as error:
-            raise BadArchive(f"line {number} is not a line of an archive: {error}") from None
-        keys, size = keys + 1, size + len(item.value)
-        yield item
-    if tail != Tail(keys, size):
-        total = "nothing" if tail is None else f"{tail.keys} keys with {tail.bytes} bytes"
-        content = f"{keys} keys with {size} bytes, which are imported"
-        raise BadArchive(f"the archive is incomplete: {content}, and its last line says {total}")
-
-
-def _write_line(target: BinaryIO, content: Head | Item | Tail) -> None:
-    target.write(msgspec.json.encode(content) + b"\n")

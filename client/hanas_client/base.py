@@ -31,10 +31,11 @@ class BaseClient(ABC, Generic[H]):
         *,
         policy: Policy | None = None,
         token_file: str | Path | None = None,
+        token: str | None = None,
     ) -> None:
         self._routes = Routes(*addresses(overseers, servers))
         self._policy = policy or Policy()
-        self._token = client_token(token_file)
+        self._token = client_token(token_file) if token is None else token
         self._http = self._connections()
 
     @abstractmethod

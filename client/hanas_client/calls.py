@@ -155,6 +155,30 @@ def status(url: str | None = None) -> TypedCall[dict[str, object]]:
     return TypedCall(Call("GET", "/v1/status", {"accept": "application/json"}), read, recipient)
 
 
+def switch_over(member: str) -> TypedCall[None]:
+    """Have the main hand over to the backup `member`, which then takes over. Needs the secret of the components.
+
+    Raises Refused if that is not possible; nothing was done then.
+    """
+
+    def read(reply: Reply) -> None:
+        if reply.status == 404 and is_problem(reply):
+            raise HanasError(f"there is no member {member!r}; `hanas status` lists them")
+        _expect(reply, "/v1/switchover", 202)
+
+    body = msgspec.json.encode({"to": member})
+    return TypedCall(Call("POST", "/v1/switchover", {"content-type": "application/json"}, body), read)
+
+
+def serving() -> TypedCall[None]:
+    """Wait for a main that serves."""
+
+    def read(reply: Reply) -> None:
+        _expect(reply, "/mainz", 200)
+
+    return TypedCall(Call("GET", "/mainz"), read)
+
+
 def failure_of(reply: Reply, key: str) -> HanasError:
     """Return the error of a final reply."""
     title, detail = words_of(reply)

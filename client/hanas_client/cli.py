@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn, TypeAlias
 
-from hanas_client import archive, bench, commands
+from hanas_client import archive, bench, commands, switchovers
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.plain import plain
 from hanas_core import release, streams
+from hanas_core.upkeep.archive import BadArchive
 from hanas_core.volume.errors import FolderError
 
 _DESCRIPTION = "Use, watch and try out HANas, a highly available key-value store on a shared folder."
@@ -28,21 +29,37 @@ _MODULES = {
     "lab": ("hanas_lab.terminal", "run a whole cluster on this machine until Ctrl-C"),
     "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
     "adopt": ("hanas_client.adopt", "make a copied folder a cluster of its own, with a new id and no members"),
+    "restore": ("hanas_client.restore", "make an empty folder a HANas folder with the keys of an archive"),
     "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
 }
 
 DONE, FAILED, USAGE = 0, 1, 2
 
+Expected: TypeAlias = HanasError | BadArchive | FolderError | OSError
+"""The errors that are told without a traceback."""
 Parsers: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code. Expected errors show no traceback."""
+    """Run the command and return its exit code."""
+    return perform(parser(), arguments, _words)
+
+
+def perform(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    words: Callable[[Expected], str],
+) -> int:
+    """Run the subcommand of ``arguments`` and return its exit code. Expected errors show no traceback.
+
+    ``words`` returns the message of an error, with the remedy.
+    """
+    name = parser.prog
     streams.open_standard()
     if sys.stdout is None:
-        return _fail("standard output is closed: send it to a file, a program or /dev/null", FAILED)
+        return _fail(name, "standard output is closed: send it to a file, a program or /dev/null", FAILED)
     try:
-        options = parser().parse_args(arguments)
+        options = parser.parse_args(arguments)
     except SystemExit as end:  # argparse has printed the error
         return end.code if isinstance(end.code, int) else USAGE
     run: Callable[[argparse.Namespace], int | None] = options.run
@@ -52,11 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         code = DONE
-    except (HanasError, FolderError, OSError) as error:
-        code = _fail(_words(error), FAILED)
+    except (HanasError, BadArchive, FolderError, OSError) as error:
+        code = _fail(name, words(error), FAILED)
         _drop_output()
     except ValueError as error:
-        code = _fail(str(error), USAGE)
+        code = _fail(name, str(error), USAGE)
     except KeyboardInterrupt:
         code = FAILED
     return code
@@ -128,7 +145,7 @@ def _connection() -> _Parser:
     group.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_positive_seconds,
+        type=positive_seconds,
         default=30.0,
         help="limit for the call (30); 2 s at most while no server answers",
     )
@@ -175,19 +192,18 @@ def _add_cluster_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
     )
     forget.add_argument("member", metavar="MEMBER")
     forget.set_defaults(run=commands.forget)
+    switchover = subparsers.add_parser(
+        "switchover", parents=parents, help="have the main hand over to a backup, before its machine is stopped"
+    )
+    switchover.add_argument("worker", metavar="WORKER", help="the member that shall be the main")
+    switchover.set_defaults(run=switchovers.switch_over)
     watch = subparsers.add_parser("watch", parents=parents, help="print events until Ctrl-C")
     watch.set_defaults(run=commands.watch)
 
 
 def _add_archive_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
-    export = subparsers.add_parser("export", parents=parents, help="write all keys and values to a file")
-    export.add_argument("file", metavar="FILE", nargs="?", default="-", help="the archive (standard output)")
-    export.add_argument("--prefix", default="", help="only keys with this prefix")
-    export.set_defaults(run=archive.export)
-    importing = subparsers.add_parser("import", parents=parents, help="write the keys and values of an archive")
-    importing.add_argument("file", metavar="FILE", nargs="?", default="-", help="the archive (standard input)")
-    importing.add_argument("--keep", action="store_true", help="leave existing keys unchanged")
-    importing.set_defaults(run=archive.import_)
+    archive.configure_export(subparsers.add_parser("export", parents=parents, help="write all keys to an archive"))
+    archive.configure_import(subparsers.add_parser("import", parents=parents, help="write the keys of an archive"))
 
 
 def _add_module(subparsers: Parsers, name: str, summary: str, module: ModuleType) -> None:
@@ -197,7 +213,8 @@ def _add_module(subparsers: Parsers, name: str, summary: str, module: ModuleType
         module.configure(own)
 
 
-def _positive_seconds(text: str) -> float:
+def positive_seconds(text: str) -> float:
+    """Return a duration from the command line, in seconds."""
     seconds = float(text)
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError("must be more than 0 seconds")
@@ -211,10 +228,10 @@ def _positive_count(text: str) -> int:
     return count
 
 
-def _words(error: HanasError | FolderError | OSError) -> str:
+def _words(error: Expected) -> str:
     """Return the message and, where it is not plain, the remedy."""
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return of_system(error)
     if isinstance(error, BadAnswer):
         return f"{error}; check --overseer and --server"
     if isinstance(error, Unavailable) and error.outcome_unknown:
@@ -224,9 +241,14 @@ def _words(error: HanasError | FolderError | OSError) -> str:
     return str(error)
 
 
-def _fail(message: str, code: int) -> int:
+def of_system(error: OSError) -> str:
+    """Return the message of an error of the operating system."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
+def _fail(name: str, message: str, code: int) -> int:
     line = plain(" ".join(message.split()))
-    print(f"hanas: {line}", file=sys.stderr)
+    print(f"{name}: {line}", file=sys.stderr)
     return code
 
 

@@ -10,11 +10,11 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from hanas_client import events, tables
+from hanas_client import events, places, tables
 from hanas_client.base import BaseClient
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.narration import Narrator, Sentence, as_json_line
@@ -38,7 +38,7 @@ def put(arguments: argparse.Namespace) -> None:
         written = client.put(arguments.key, value, arguments.content_type, arguments.if_match, arguments.if_none_match)
     document = {"key": arguments.key, "created": written.created, "version": written.version}
     words = "created" if written.created else "replaced"
-    _report(arguments, document, f"{words} {arguments.key}, version {written.version}")
+    report(arguments, document, f"{words} {arguments.key}, version {written.version}")
 
 
 def get(arguments: argparse.Namespace) -> None:
@@ -66,7 +66,7 @@ def delete(arguments: argparse.Namespace) -> None:
     """Remove a key."""
     with connect(Client, arguments) as client:
         client.delete(arguments.key, arguments.if_match)
-    _report(arguments, {"key": arguments.key, "deleted": True}, f"deleted {arguments.key}")
+    report(arguments, {"key": arguments.key, "deleted": True}, f"deleted {arguments.key}")
 
 
 def list_keys(arguments: argparse.Namespace) -> None:
@@ -115,7 +115,7 @@ def forget(arguments: argparse.Namespace) -> None:
     with connect(Client, arguments) as client:
         client.forget(arguments.member)
     document = {"member": arguments.member, "forgotten": True}
-    _report(arguments, document, f"{arguments.member} is marked as left; it may join again at any time")
+    report(arguments, document, f"{arguments.member} is marked as left; it may join again at any time")
 
 
 def watch(arguments: argparse.Namespace) -> None:
@@ -134,14 +134,14 @@ async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: boo
     narrator = Narrator()
     connected = patient
 
-    def report(trouble: str) -> None:
+    def tell(trouble: str) -> None:
         if not connected:
             raise Unavailable(
                 f"nothing answers ({trouble})", outcome_unknown=False, contacted=False, tries=1, elapsed=0.0
             )
         print(f"hanas: {plain(trouble)}; connecting again", file=sys.stderr, flush=True)
 
-    stream = events.follow(overseers, token=token, on_trouble=report)
+    stream = events.follow(overseers, token=token, on_trouble=tell)
     async for event in stream:
         connected = True
         if as_json:
@@ -166,7 +166,7 @@ def init(arguments: argparse.Namespace) -> None:
         raise HanasError(f"{arguments.folder} is unfit: {failure}") from None
     identity = blocking.run(initialise(folder))
     document = {"folder": os.path.abspath(arguments.folder), "folderId": identity.folder_id}
-    _report(arguments, document, f"{arguments.folder} is a HANas folder with the id {identity.folder_id}")
+    report(arguments, document, f"{arguments.folder} is a HANas folder with the id {identity.folder_id}")
 
 
 def check_folder(arguments: argparse.Namespace) -> None:
@@ -192,22 +192,16 @@ def connect(kind: type[C], arguments: argparse.Namespace) -> C:
     return kind(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)
 
 
-def standard_input() -> BinaryIO:
-    """Return standard input. Raises HanasError if the program was started without."""
-    if sys.stdin is None:
-        raise HanasError("standard input is closed: name a file, or send the data to this command")
-    return sys.stdin.buffer
-
-
 def _value(argument: str) -> bytes:
     if argument == "-":
-        return standard_input().read()
+        return places.standard_input().read()
     if argument.startswith("@"):
         return Path(argument[1:]).read_bytes()
     return os.fsencode(argument)
 
 
-def _report(arguments: argparse.Namespace, document: dict[str, object], words: str) -> None:
+def report(arguments: argparse.Namespace, document: dict[str, object], words: str) -> None:
+    """Print what was done, in words or as JSON."""
     if arguments.json:
         _print_json(document)
     else:

@@ -39,6 +39,8 @@ class Client(BaseClient[httpx.Client]):
     delete = _method(calls.delete)
     page = _method(calls.page)
     status = _method(calls.status)
+    switch_over = _method(calls.switch_over)
+    serving = _method(calls.serving)
     cluster = _method(overseer.cluster)
     takeovers = _method(overseer.takeovers)
     alerts = _method(overseer.alerts)

@@ -22,15 +22,20 @@ from hanas_overseer import documents as overseer
 from hanas_worker.faces.http.answers import Page
 from hanas_worker.neighbours.keepalives import KeepAlive, KeepAliveAnswer
 from hanas_worker.ops.status import Status
+from hanas_worker.ops.switchover import HandedOver, Switchover
 
 Schema = dict[str, Any]
 FOLDER = Path(__file__).parent
 MARKER = "    # Everything below is written by 'make openapi' from the types; do not edit it.\n"
 _TEMPLATE = "#/components/schemas/{name}"
 
-REQUESTS: dict[str, tuple[type, ...]] = {"worker": (), "link": (KeepAlive,), "overseer": (Arrival, Challenge, Report)}
+REQUESTS: dict[str, tuple[type, ...]] = {
+    "worker": (Switchover,),
+    "link": (KeepAlive,),
+    "overseer": (Arrival, Challenge, Report),
+}
 ANSWERS: dict[str, tuple[type, ...]] = {
-    "worker": (Status, Page),
+    "worker": (Status, Page, HandedOver),
     "link": (KeepAliveAnswer,),
     "overseer": (
         *(Place, overseer.HighestEpoch, overseer.ClusterDocument, overseer.PoolDocument),
@@ -71,6 +76,8 @@ BOUNDS: dict[str, dict[str, Schema]] = {
     "Listed": {"key": {"minLength": 1, "maxLength": 1024}, "version": {"pattern": "^[0-9]+-[0-9]+$"}, "size": _COUNT},
     "FolderHealth": {"id": _NONCE},
     "CompactionState": {"runs": _COUNT},
+    "Switchover": {"to": _MEMBER},
+    "HandedOver": {"epoch": _EPOCH},
     "LogStatus": {"log": _COUNT, **_LOG},
     "Status": {"incarnation": _NONCE, "slot": {"minimum": -1, "maximum": 255}, **_LOG},
 }

@@ -8,17 +8,18 @@ from msgspec import Struct, structs
 
 from hanas_core.members.roles import LinkState
 from hanas_core.members.verdicts import Verdict
-from hanas_operator import cuts, durations, failures, main_label, names, pods
+from hanas_operator import cuts, durations, failures, kstatus, main_label, names, pods
 from hanas_operator.objects.owner import Owner
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.spec import Preset
 from hanas_operator.status import (
     AlertStatus,
-    ConditionStatus,
     ConditionType,
     FailureState,
     FailureStatus,
+    Finding,
     Reason,
+    SecretStatus,
     StatusCondition,
 )
 from hanas_operator.storage import StorageFinding
@@ -28,8 +29,8 @@ MOST_MESSAGE = 1024
 """The most characters of a condition's message; the API allows 32,768."""
 GRACE_SECONDS = {Preset.LAN: 10.0, Preset.CLOUD: 40.0}
 """The time within which workers notice a cut link, by the preset of timings."""
-Finding = tuple[ConditionStatus, str, str]
-"""Status, reason and message of a condition."""
+HIBERNATED = "Hibernated"
+"""Reason of ``Ready`` when no pod runs, as the spec demands."""
 
 
 class World(Struct, frozen=True, kw_only=True):
@@ -39,31 +40,38 @@ class World(Struct, frozen=True, kw_only=True):
     generation: int
     paused: bool
     storage: StorageFinding
-    updated: "Finding"
+    updated: Finding
     """Whether the change of this generation is made."""
     problems: tuple[Obstacle, ...]
     pods: tuple[dict[str, Any], ...]
     view: ClusterView | None
     view_trouble: str
     failures: tuple[FailureStatus, ...]
+    """Of the spec and of HANasLinkFailure resources."""
     alerts: tuple[AlertStatus, ...]
     now: datetime
+    secret: SecretStatus = SecretStatus()
 
 
 def all_of(world: World, before: Iterable[StatusCondition]) -> tuple[StatusCondition, ...]:
     """Return every condition. ``before``: the previous ones, whose transition times are kept."""
     previous = {condition.type: condition for condition in before}
     storage = world.storage
-    findings: dict[ConditionType, Finding] = {
+    ready = previous.get(ConditionType.READY)
+    stalled = kstatus.stalled(world.problems, storage)
+    complete = ready is not None and ready.observed_generation == world.generation
+    findings: dict[str, Finding] = {
         ConditionType.READY: _ready(world),
         ConditionType.UPDATED: world.updated,
         ConditionType.DEGRADED: _degraded(world),
         ConditionType.LINK_HEALTHY: _links(world),
         ConditionType.STORAGE_READY: (storage.status, storage.reason, storage.message),
         ConditionType.POLICY_ENFORCED: _policy(world, previous.get(ConditionType.POLICY_ENFORCED)),
+        ConditionType.RECONCILING: kstatus.reconciling(world.updated, stalled, complete=complete),
+        ConditionType.STALLED: stalled,
     }
-    stamped = _stamped(findings, previous, world.generation, world.now)
-    return stamped if world.updated[0] == "True" else _of_before(stamped, previous.get(ConditionType.READY))
+    made = stamped(findings, previous, world.generation, world.now)
+    return made if world.updated[0] == "True" else _of_before(made, ready)
 
 
 def _of_before(conditions: tuple[StatusCondition, ...], ready: StatusCondition | None) -> tuple[StatusCondition, ...]:
@@ -80,24 +88,27 @@ def invalid(
 ) -> tuple[StatusCondition, ...]:
     """Return the conditions of a HANas with an invalid spec: its objects stay unchanged."""
     previous = {condition.type: condition for condition in before}
-    findings: dict[ConditionType, Finding] = {
-        ConditionType.READY: ("False", Reason.INVALID_SPEC, f"the spec cannot be used: {message}"),
+    words = f"the spec cannot be used: {message}"
+    findings: dict[str, Finding] = {
+        ConditionType.READY: ("False", Reason.INVALID_SPEC, words),
         ConditionType.DEGRADED: ("True", Reason.INVALID_SPEC, "nothing changes until the spec is valid again"),
+        ConditionType.RECONCILING: ("False", Reason.INVALID_SPEC, "the operator waits for a person"),
+        ConditionType.STALLED: ("True", Reason.INVALID_SPEC, words),
     }
     others = [condition for kind, condition in previous.items() if kind not in findings]
-    return (*_stamped(findings, previous, generation, now), *others)
+    return (*stamped(findings, previous, generation, now), *others)
 
 
-def _stamped(
-    findings: Mapping[ConditionType, Finding], previous: Mapping[str, StatusCondition], generation: int, now: datetime
+def stamped(
+    findings: Mapping[str, Finding], previous: Mapping[str, StatusCondition], generation: int, now: datetime
 ) -> tuple[StatusCondition, ...]:
-    """Return the conditions with their transition times: the previous one while the status is the same."""
+    """Return conditions with their transition times: the previous one while the status is the same."""
     conditions = []
     for kind, (status, reason, message) in findings.items():
         last = previous.get(kind)
         conditions.append(
             StatusCondition(
-                type=kind.value,
+                type=str(kind),
                 status=status,
                 reason=reason,
                 message=message[:MOST_MESSAGE],
@@ -110,8 +121,17 @@ def _stamped(
     return tuple(conditions)
 
 
+def _hibernation(world: World) -> Finding:
+    if world.pods:
+        return "False", "Hibernating", f"{len(world.pods)} pods have yet to end; {world.owner.claim} keeps the data"
+    words = f"workers is 0: no pod runs, and {world.owner.claim} keeps the data; any other number wakes the cluster up"
+    return "False", HIBERNATED, words
+
+
 def _ready(world: World) -> Finding:
     view = world.view
+    if world.owner.hibernates and not world.problems:
+        return _hibernation(world)
     main = None if view is None else view.main
     member = None if view is None or main is None else view.member(main.member)
     if view is not None and view.serving is not None and (member is None or member.alive is not False):
@@ -152,7 +172,7 @@ def _degraded(world: World) -> Finding:
         problems.append(Obstacle("Paused", words))
     problems += world.problems
     spec = world.owner.spec
-    for component, count in ((names.WORKER, spec.workers), (names.OVERSEER, spec.overseer.replicas)):
+    for component, count in ((names.WORKER, spec.workers), (names.OVERSEER, world.owner.overseers)):
         own = pods.of(world.pods, component)
         ready = sum(pods.is_ready(pod) for pod in own)
         if ready < count:
@@ -160,7 +180,7 @@ def _degraded(world: World) -> Finding:
             problems.append(Obstacle(f"{component.capitalize()}sMissing", words))
     if world.storage.status == "False":
         problems.append(Obstacle(world.storage.reason, world.storage.message))
-    if world.view is None:
+    if world.view is None and not world.owner.hibernates:
         problems.append(Obstacle("NoOverseer", _why_no_view(world)))
     problems += [
         Obstacle("Alerts", f"{alert.severity}: {alert.message}. {alert.advice}")
@@ -208,13 +228,12 @@ def _evidence(world: World) -> tuple[list[str], list[str]]:
     view, owner = world.view, world.owner
     if view is None or view.serving is None:
         return [], []
-    by_name = {failure.name: failure for failure in owner.spec.link_failures}
     passed: set[str] = set()
     blocked: set[str] = set()
     for status in world.failures:
-        failure = by_name.get(status.name)
-        if failure is None or status.state is not FailureState.ACTIVE or not isinstance(status.started_at, str):
+        if status.state is not FailureState.ACTIVE or not isinstance(status.started_at, str):
             continue
+        failure = cuts.read(status.name, status.cut)
         lasted = (world.now - datetime.fromisoformat(status.started_at)).total_seconds()
         for target in failures.watched(cuts.of(failure, owner.members), view):
             state, link = view.link(view.serving, target), f"{view.serving} -> {target}"

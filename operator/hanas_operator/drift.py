@@ -14,6 +14,8 @@ from hanas_operator import quantities
 _AMOUNTS = frozenset({"requests", "limits"})
 _SELECTORS = frozenset({"selector", "matchLabels", "podSelector", "namespaceSelector", "labelSelector", "nodeSelector"})
 _MAPS = _SELECTORS | _AMOUNTS | {"data"}
+_UNIONS = frozenset({"updateStrategy"})
+"""Maps whose entries go with their ``type``: they are changed as a whole."""
 _LABELS_OF_PODS = ("template", "metadata", "labels")
 _OWNERS = "ownerReferences"
 Path = tuple[str, ...]
@@ -51,7 +53,7 @@ def removals(actual: Any, desired: Any, path: Path = ()) -> dict[str, Any]:
         there, inner = actual.get(key), (*path, key)
         if isinstance(value, dict) and isinstance(there, dict):
             if below := removals(there, value, inner):
-                patch[key] = below
+                patch[key] = {**below, **value} if key in _UNIONS else below
         elif isinstance(value, list) and isinstance(there, list) and key != _OWNERS:
             pairs = zip(there, value, strict=False)
             if len(there) > len(value) or any(
@@ -63,7 +65,7 @@ def removals(actual: Any, desired: Any, path: Path = ()) -> dict[str, Any]:
 
 def _extra(actual: dict[str, Any], desired: dict[str, Any], path: Path) -> Iterator[str]:
     """Yield the entries of a map that are not desired."""
-    if path[-1:] and (path[-1] in _MAPS or path[-3:] == _LABELS_OF_PODS):
+    if path[-1:] and (path[-1] in _MAPS | _UNIONS or path[-3:] == _LABELS_OF_PODS):
         yield from (key for key in actual if key not in desired)
 
 

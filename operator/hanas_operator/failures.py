@@ -66,12 +66,13 @@ def _evaluate(
     if before is None or before.cut != words:
         before = pending
     ends = [failure.source] + ([] if failure.target in {ANYBODY, OVERSEER} else [failure.target])
-    strangers = [end for end in ends if end not in members]
-    if strangers:
-        message = f"there is no {' and no '.join(strangers)}: the workers are worker-0 to worker-{len(members) - 1}"
-        return structs.replace(pending, message=message), None
     started = before.started_at
     if not isinstance(started, str):
+        strangers = [end for end in ends if end not in members]
+        if strangers:
+            message = f"there is no {' and no '.join(strangers)}"
+            message += f": the workers are {members[0]} to {members[-1]}" if members else ": the cluster hibernates"
+            return structs.replace(pending, message=message), None
         absent = [end for end in ends if end not in ready]
         if absent:
             message = f"waits until {' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} ready"
@@ -111,14 +112,15 @@ def observe(
     """Return the statuses with what workers observe of the active failures; a healed one keeps its last observation."""
     failures = {failure.name: failure for failure in spec}
     return tuple(
-        structs.replace(status, observed=_observed(cuts.of(failures[status.name], members), view))
+        structs.replace(status, observed=seen(cuts.of(failures[status.name], members), view))
         if status.state is FailureState.ACTIVE
         else status
         for status in evaluation.statuses
     )
 
 
-def _observed(active: frozenset[LinkCut], view: ClusterView | None) -> str:
+def seen(active: frozenset[LinkCut], view: ClusterView | None) -> str:
+    """Return what the workers observe of the links that these cuts concern."""
     if view is None or view.main is None:
         return Verdict.UNKNOWN
     main = view.member(view.main.member)

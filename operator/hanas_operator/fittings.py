@@ -7,9 +7,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from hanas_core.members.timing import Timing
 from hanas_operator.placement import KubernetesType
 
+DRAIN = "HANAS_DRAIN_SECONDS"
 SETTINGS = (
     *("HANAS_VALUE_BYTES", "HANAS_CACHE_BYTES", "HANAS_MEMORY", "HANAS_SNAPSHOT_BYTES", "HANAS_COMPACT_SHARE"),
-    *("HANAS_COMPACT_BYTES", "HANAS_SEGMENT_BYTES", "HANAS_CONNECTIONS", "HANAS_IDLE_SECONDS"),
+    *("HANAS_COMPACT_BYTES", "HANAS_SEGMENT_BYTES", "HANAS_CONNECTIONS", "HANAS_IDLE_SECONDS", DRAIN),
     *(f"HANAS_{timing.upper()}" for timing in Timing.__struct_fields__),
 )
 """The settings of docs/operations.md that no other field of the spec sets."""
@@ -93,4 +94,4 @@ class Address(Struct, frozen=True, rename="camel", kw_only=True):
 
     service: Annotated[str, Meta(description="Name of the Service.")]
     address: Annotated[str, Meta(description="Name or address of its load balancer; empty: every node has the port.")]
-    port: int
+    port: Annotated[int, Meta(description="Its port there.")]

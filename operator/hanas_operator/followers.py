@@ -1,7 +1,6 @@
 """One follower for each cluster, and the label of the main, which each new view updates at once."""
 
 import asyncio
-import base64
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import secret
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.queue import Key
-from hanas_operator.reach import Reach, Unreachable
+from hanas_operator.reach import Reach, Reply, Unreachable, of_pod
 from hanas_operator.view import ClusterView
 
 MOST_TRIES, RETRY_SECONDS = 5, 0.2
@@ -81,6 +80,18 @@ class Followers:
             self.forget(key)
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def post(self, key: Key, member: str, path: str, content: bytes) -> Reply:
+        """Send JSON to a worker of a cluster. Raises Unreachable."""
+        name = names.of(key[1], member)
+        try:
+            pods = await main_label.read(self._api, key)
+        except ApiError as error:
+            raise Unreachable(f"the pods cannot be read: {error}") from None
+        pod = next((pod for pod in pods if pod["metadata"]["name"] == name), None)
+        if pod is None:
+            raise Unreachable(f"there is no pod {name}")
+        return await self._reach.post(of_pod(pod, names.WORKER_PORT), path, await self._token(key), content)
+
     async def _update(self, key: Key, view: ClusterView | None) -> None:
         # The label comes first: clients wait for it. The next reconcile does the rest.
         with self._metrics.label_seconds.time():
@@ -98,7 +109,7 @@ class Followers:
             existing = await self._api.get(kinds.SECRET, key[0], names.of(key[1], names.SECRET))
         except ApiError as error:
             raise Unreachable(f"the Secret of the components cannot be read: {error}") from None
-        content = ((existing or {}).get("data") or {}).get(secret.KEY, "")
-        if not content:
+        lines = secret.lines(existing or {})
+        if not lines:
             raise Unreachable(f"there is no Secret {names.of(key[1], names.SECRET)} to ask the overseer with")
-        return base64.b64decode(content).decode()
+        return lines[0]

@@ -1,16 +1,18 @@
-"""The resources that kopf watches: HANas resources and their objects. Each change only requests a reconcile.
+"""The resources that kopf watches: HANas resources, what is about them, and their objects.
 
-The handlers store nothing in the resources: no finalizers, no annotations, no progress.
+Each change only requests a reconcile. The handlers store nothing in the resources: no finalizers, no annotations, no
+progress.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import kopf
 from kubernetes.aio.client import Configuration
 
 from hanas_operator import connection, kinds, names, waits
+from hanas_operator.backups import controller
 from hanas_operator.queue import Key
 
 _SERVER_TIMEOUT_SECONDS = 300  # the API server takes whole seconds only
@@ -30,12 +32,23 @@ def registry(add: Add, configuration: Configuration) -> kopf.OperatorRegistry:
     async def changed(namespace: str | None, name: str | None, **_: Any) -> None:
         add((namespace or "", name or ""), 0.0)
 
+    async def failure_changed(namespace: str | None, spec: kopf.Spec, **_: Any) -> None:
+        add((namespace or "", spec["hanas"]), 0.0)
+
+    def changed_backup(kind: kinds.ResourceKind) -> Callable[..., Awaitable[None]]:
+        async def backup_changed(namespace: str | None, name: str | None, **_: Any) -> None:
+            add(controller.key_of(kind, namespace or "", name or ""), 0.0)
+
+        return backup_changed
+
     async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
         add((namespace or "", labels[names.CLUSTER]), _TOGETHER_SECONDS)
 
     kopf.on.login(registry=handlers, id="login")(login)
-    kind = kinds.HANAS
-    kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=handlers)(changed)
+    for kind, act in ((kinds.HANAS, changed), (kinds.LINK_FAILURE, failure_changed)):
+        kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=handlers)(act)
+    for kind in (kinds.BACKUP, kinds.SCHEDULED_BACKUP):
+        kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=handlers)(changed_backup(kind))
     for kind in kinds.WATCHED:
         kopf.on.event(
             kind.group,

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from hanas_operator import crd
 from hanas_operator.crd import GROUP, KIND, PLURAL, VERSION
 
 
@@ -30,6 +31,10 @@ class ResourceKind(NamedTuple):
 
 
 HANAS = ResourceKind(GROUP, VERSION, PLURAL, KIND)
+LINK_FAILURE = ResourceKind(GROUP, VERSION, crd.LINK_FAILURES, crd.LINK_FAILURE)
+BACKUP = ResourceKind(GROUP, VERSION, crd.BACKUPS, crd.BACKUP)
+SCHEDULED_BACKUP = ResourceKind(GROUP, VERSION, crd.SCHEDULED_BACKUPS, crd.SCHEDULED_BACKUP)
+JOB = ResourceKind("batch", "v1", "jobs", "Job")
 POD = ResourceKind("", "v1", "pods", "Pod")
 CLAIM = ResourceKind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 SERVICE = ResourceKind("", "v1", "services", "Service")

@@ -8,7 +8,7 @@ pending claim instead of the unknown storage class, and replaces no worker of a 
 from typing import Any
 
 from hanas_operator import territory
-from hanas_operator.crd import GROUP, PLURAL
+from hanas_operator.crd import BACKUPS, GROUP, LINK_FAILURES, PLURAL, SCHEDULED_BACKUPS
 
 Rule = dict[str, Any]
 
@@ -18,13 +18,18 @@ def rules() -> list[Rule]:
     read, write = ["get", "list", "watch"], ["create", "patch"]
     return [
         _rule(GROUP, [PLURAL], read),
-        _rule(GROUP, [f"{PLURAL}/status"], ["patch"]),
+        _rule(GROUP, [LINK_FAILURES], ["list", "watch"]),
+        _rule(GROUP, [f"{PLURAL}/status", f"{LINK_FAILURES}/status"], ["patch"]),
+        _rule(GROUP, [BACKUPS], [*read, "create", "delete"]),  # a schedule makes them, and deletes old ones
+        _rule(GROUP, [SCHEDULED_BACKUPS], read),
+        _rule(GROUP, [f"{BACKUPS}/status", f"{SCHEDULED_BACKUPS}/status"], ["patch"]),
+        _rule("batch", ["jobs"], ["get", "create"]),  # of backups, and of restoring
         _rule(
             "", ["pods"], ["list", "watch", "patch", "delete"]
         ),  # patch: the label of the main; delete: on a lost node
         _rule("", ["persistentvolumeclaims", "configmaps"], [*read, *write]),
         _rule("", ["services"], [*read, *write, "delete"]),
-        _rule("", ["secrets"], ["get", "create"]),  # created once, never changed; and the tokens of clients
+        _rule("", ["secrets"], ["get", "create", "patch"]),  # patch: a rotation; get: the tokens of clients too
         _rule("", ["events"], ["list"]),  # the reason of a pending claim
         _rule("apps", ["deployments", "statefulsets"], [*read, *write]),
         _rule("policy", ["poddisruptionbudgets"], [*read, *write]),

@@ -12,6 +12,7 @@ from hanas_operator.api import Api, ApiError, Resource
 
 ANSWER_SECONDS = 3.0
 SILENCE_SECONDS = 3.0
+_MOST_REPLY_BYTES = 64 << 10
 """An event stream counts as broken after this silence: the overseer sends a comment every second."""
 
 
@@ -21,6 +22,13 @@ class Unreachable(Exception):
 
 class Unauthorized(Unreachable):
     """The server refused the token."""
+
+
+class Reply(NamedTuple):
+    """An answer, whatever its status is."""
+
+    status: int
+    body: bytes
 
 
 class HttpInterface(NamedTuple):
@@ -64,6 +72,19 @@ class DirectReach:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{place.url}: {str(error) or type(error).__name__}") from None
 
+    async def post(self, place: HttpInterface, path: str, token: str, content: bytes) -> Reply:
+        """Send JSON. Raises Unreachable."""
+        if not place.url:
+            raise Unreachable(f"{place.proxied}: the pod has no address yet")
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        try:
+            async with self._session.post(
+                place.url + path, data=content, headers=headers, timeout=_timeout(stream=False), allow_redirects=False
+            ) as response:
+                return Reply(response.status, await response.content.read(_MOST_REPLY_BYTES))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{place.url}: {str(error) or type(error).__name__}") from None
+
 
 class ProxiedReach:
     """Access through the API server, which uses the Authorization header itself: the token goes as a cookie."""
@@ -86,6 +107,11 @@ class ProxiedReach:
             kind = Unauthorized if error.status == 401 else Unreachable
             raise kind(f"{place.proxied}: {error}") from None
 
+    async def post(self, place: HttpInterface, path: str, token: str, content: bytes) -> Reply:
+        """Raise Unreachable: the API server uses the header that would carry the token."""
+        del path, token, content
+        raise Unreachable(f"{place.proxied}: an operator outside the cluster can only read; use `hanas switchover`")
+
 
 def session() -> aiohttp.ClientSession:
     """Return a session for `DirectReach`. It limits no connections: each overseer of each cluster keeps one."""
@@ -93,7 +119,7 @@ def session() -> aiohttp.ClientSession:
 
 
 Reach = DirectReach | ProxiedReach
-"""Access to HTTP interfaces by GET requests."""
+"""Access to HTTP interfaces."""
 
 
 def _timeout(stream: bool) -> aiohttp.ClientTimeout:

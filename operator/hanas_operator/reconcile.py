@@ -6,6 +6,7 @@ of them did.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
@@ -13,7 +14,9 @@ from hanas_operator import (
     alerts,
     children,
     claims,
+    components,
     conditions,
+    cut_requests,
     failures,
     kinds,
     lost_nodes,
@@ -21,20 +24,25 @@ from hanas_operator import (
     obstacles,
     pods,
     progress,
+    replacing,
     report,
     rollout,
     storage,
+    switchover,
 )
 from hanas_operator import spec as specs
 from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Leaving, Resource
+from hanas_operator.backups import bootstrap
 from hanas_operator.children import Children
+from hanas_operator.components import Components
 from hanas_operator.conditions import World
 from hanas_operator.crd import API_VERSION, KIND
+from hanas_operator.cut_requests import Teller
 from hanas_operator.failures import Evaluation
 from hanas_operator.followers import Followed, Followers
 from hanas_operator.metrics import OperatorMetrics
-from hanas_operator.objects import cluster, policies, secret, workloads
+from hanas_operator.objects import cluster, policies, workloads
 from hanas_operator.objects.owner import Owner
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.plain import plain
@@ -43,7 +51,7 @@ from hanas_operator.recorder import Recorder
 from hanas_operator.report import RESYNC_SECONDS, UNSETTLED_SECONDS
 from hanas_operator.rollout import Rollouts
 from hanas_operator.spec import HANasSpec, SecretKey
-from hanas_operator.status import HANasStatus, Reason
+from hanas_operator.status import FailureStatus, HANasStatus, Reason, SecretStatus
 from hanas_operator.territory import Territory, refusal
 from hanas_operator.view import ClusterView
 
@@ -74,6 +82,8 @@ class Reconciler:
         self._api = api
         self._followers = followers
         self._recorder = Recorder(api)
+        self._components = Components(api, self._recorder)
+        self._teller = Teller(api, self._recorder)
         self._metrics = metrics
         self._rollouts = Rollouts(api, image, namespaces)
         self._home = home
@@ -100,7 +110,7 @@ class Reconciler:
         if hanas is None or "deletionTimestamp" in hanas["metadata"]:
             # Owner references delete its objects; the claim stays, unless it has one too.
             self._forget(key)
-            return None
+            return await self._without_hanas(key)
         if self._uids.setdefault(key, hanas["metadata"]["uid"]) != hanas["metadata"]["uid"]:
             self._forget(key)  # what is known is about a deleted HANas of this name
         # First of all, also if nothing else succeeds: clients depend on the label.
@@ -116,9 +126,16 @@ class Reconciler:
             spec = specs.read(hanas.get("spec") or {})
         except msgspec.ValidationError as error:
             invalid = conditions.invalid(str(error), hanas["metadata"]["generation"], now, before.conditions)
-            await self._write(hanas, before, msgspec.structs.replace(before, conditions=invalid), None)
+            await self._write(hanas, before, report.refused(before, hanas, invalid), None)
             return RESYNC_SECONDS
         return await self._valid(hanas, spec, before, now, followed)
+
+    async def _without_hanas(self, key: Key) -> float | None:
+        """Tell HANasLinkFailure resources that there is no such HANas; without any, nothing needs to be looked at."""
+        requests = await cut_requests.read(self._api, key)
+        if self._leads():
+            await self._teller.without_hanas(requests, datetime.now(UTC))
+        return RESYNC_SECONDS if requests.each else None
 
     def _forget(self, key: Key) -> None:
         """Forget a deleted cluster."""
@@ -126,6 +143,7 @@ class Reconciler:
         self._followers.forget(key)
         self._metrics.forget(key)
         self._recorder.forget(key)
+        self._components.forget(key)
         self._rollouts.end(key)
 
     async def _valid(
@@ -156,60 +174,89 @@ class Reconciler:
         )
         volume = await claims.look(self._api, owner, existing)
         ready = pods.ready_members(owner.name, existing.pods)
-        evaluation = failures.evaluate(spec.link_failures, before.link_failures, owner.members, ready, now)
+        requests = await cut_requests.read(self._api, key)
+        wanted, recorded = (*spec.link_failures, *requests.failures), (*before.link_failures, *requests.records)
+        evaluation = failures.evaluate(wanted, recorded, owner.members, ready, now)
+        kept = before.secret
         if paused:
-            evaluation, problems = await self._heal(owner, existing, before, now)
+            evaluation, problems = await self._heal(owner, existing, recorded, now)
         else:
             blocked = volume.blocks or existing.has_former
-            problems = await self._apply(owner, existing, evaluation, blocked=blocked, held=bool(choice.held))
+            kept, problems = await self._keep_secret(hanas, owner, existing, kept)
+            owner = msgspec.structs.replace(owner, rotation=components.mark_of(kept))
+            problems += await self._apply(
+                owner, existing, evaluation, problems, blocked=blocked, held=bool(choice.held)
+            )
             problems += [FORMER_PODS] if existing.has_former else []
             problems += await lost_nodes.replace(self._api, existing.pods, now)
+            workers, _ = report.workloads(owner, existing)
+            problems += await replacing.replace(self._api, owner, workers, existing.pods, view)
         open_alerts = alerts.of(view, before, owner.members)
         world = World(
             owner=owner,
             generation=hanas["metadata"]["generation"],
             paused=paused,
-            updated=progress.finding(owner, paused, problems, *report.workloads(owner, existing), choice.held),
+            updated=progress.finding(
+                owner,
+                paused,
+                problems,
+                *report.workloads(owner, existing),
+                choice.held,
+                made=progress.was_made(before, hanas["metadata"]["generation"]),
+            ),
             storage=storage.of_folder(volume, folder_id, view, open_alerts, pods.troubles(existing.pods)),
-            problems=(*followed.refusals, *problems),
+            problems=(*followed.refusals, *problems, *requests.refusals),
             pods=tuple(existing.pods),
             view=view,
             view_trouble=followed.trouble,
             failures=evaluation.statuses,
             alerts=open_alerts,
             now=now,
+            secret=kept,
         )
         if not paused:
-            observed = failures.observe(evaluation, spec.link_failures, owner.members, view)
+            observed = failures.observe(evaluation, wanted, owner.members, view)
             world = msgspec.structs.replace(world, failures=observed)
         status = report.describe(world, existing, before)
+        if not paused:
+            successor = switchover.wanted(hanas["metadata"].get("annotations", {}))
+            ask = partial(self._followers.post, key)
+            state = await switchover.attend(successor, owner.members, view, before.switchover, ask)
+            status = msgspec.structs.replace(status, switchover=state)
         await self._write(hanas, before, status, view)
+        await self._teller.tell(requests, world.failures, owner.members, view, now)
         if report.is_settled(status):
             self._rollouts.end(key)
         return report.again(world, evaluation, status)
 
     async def _heal(
-        self, owner: Owner, existing: Children, before: HANasStatus, now: datetime
+        self, owner: Owner, existing: Children, recorded: tuple[FailureStatus, ...], now: datetime
     ) -> tuple[Evaluation, list[Obstacle]]:
         """End the link failures of a paused HANas whose time is over; nothing else of its objects changes."""
-        evaluation = failures.frozen(before.link_failures, owner.members, now)
-        if evaluation.statuses == before.link_failures:
+        evaluation = failures.frozen(recorded, owner.members, now)
+        if evaluation.statuses == recorded:
             return evaluation, []
         manifests = policies.policies(owner, evaluation.cuts)
         there = [each for each in manifests if existing.get(kinds.POLICY, each["metadata"]["name"]) is not None]
         problems = await existing.apply(there)
         if problems:
-            evaluation = Evaluation(before.link_failures, evaluation.cuts, evaluation.next_change)
+            evaluation = Evaluation(recorded, evaluation.cuts, evaluation.next_change)
         return evaluation, problems
 
     async def _apply(
-        self, owner: Owner, existing: Children, evaluation: Evaluation, *, blocked: bool, held: bool
+        self,
+        owner: Owner,
+        existing: Children,
+        evaluation: Evaluation,
+        before: list[Obstacle],
+        *,
+        blocked: bool,
+        held: bool,
     ) -> list[Obstacle]:
-        """Apply all objects. Return the problems of those that could not be applied."""
+        """Apply all objects. Return the problems of those that could not be applied. ``before``: those so far."""
         problems: list[Obstacle] = []
         for what, step in (
             ("reading the tokens of clients", self._tokens),
-            ("the Secret of the components", self._secret),
             ("reading the other HANas resources", lambda owner: claims.rivals(self._api, owner)),
         ):
             try:
@@ -226,25 +273,21 @@ class Reconciler:
         # Without a usable volume no first pods are made; existing ones are kept up to date.
         running = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) is not None
         taken = {Reason.NAME_TAKEN, Reason.CLAIM_IN_USE}
-        if running or not (blocked or any(problem.reason in taken for problem in problems)):
+        if running or not (blocked or any(problem.reason in taken for problem in [*before, *problems])):
+            waits = [] if running else await bootstrap.restore(self._api, owner)
+            if waits:
+                return [*problems, *waits]
             manifests = (rollout.dressed(owner, existing, each, held=held) for each in workloads.workloads(owner))
             problems += await existing.apply(manifests)
         return problems
 
-    async def _secret(self, owner: Owner) -> list[Obstacle]:
-        manifest = secret.components(owner)
-        name = manifest["metadata"]["name"]
-        actual = await self._api.get(kinds.SECRET, owner.namespace, name)
-        if actual is None:
-            await self._api.create(kinds.SECRET, manifest)
-            return []
-        if children.is_own(owner, actual) and (actual.get("data") or {}).get(secret.KEY):
-            return []
-        message = (
-            f"the Secret {name} exists already and does not belong to this HANas, or is empty: it is left unchanged; "
-            "delete it, and the operator makes another one"
-        )
-        return [Obstacle(Reason.NAME_TAKEN, message)]
+    async def _keep_secret(
+        self, hanas: Resource, owner: Owner, existing: Children, before: SecretStatus
+    ) -> tuple[SecretStatus, list[Obstacle]]:
+        try:
+            return await self._components.keep(hanas, owner, existing, before)
+        except ApiError as error:
+            return before, [obstacles.of(error, "the Secret of the components")]
 
     async def _tokens(self, owner: Owner) -> list[Obstacle]:
         reference = owner.spec.client_token_secret

@@ -7,15 +7,24 @@ it twice makes one event.
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hanas_core.log.claimfile import Why
 from hanas_operator import durations, kinds, names
 from hanas_operator.api import Api, ApiError, Leaving, Resource
-from hanas_operator.crd import API_VERSION, KIND
-from hanas_operator.status import ConditionType, FailureState, HANasStatus, Reason, StatusCondition
+from hanas_operator.crd import API_VERSION
+from hanas_operator.status import (
+    ConditionType,
+    FailureState,
+    FailureStatus,
+    HANasStatus,
+    Reason,
+    StatusCondition,
+    SwitchoverState,
+    SwitchoverStatus,
+)
 from hanas_operator.view import ClusterView, TakeoverView
 
 MOST_TAKEOVERS = 10
@@ -45,7 +54,9 @@ def due(before: HANasStatus, now: HANasStatus, view: ClusterView | None, posted:
     """Return the events due after ``before``. ``posted``: the last epoch whose takeover was posted."""
     return [
         *_takeovers(posted, () if view is None else view.takeovers),
-        *_failures(before, now),
+        *_secrets(before, now),
+        *cuts(before.link_failures, now.link_failures),
+        *_switchovers(before, now),
         *_conditions(before, now),
     ]
 
@@ -59,9 +70,10 @@ def _takeovers(posted: int, takeovers: tuple[TakeoverView, ...]) -> Iterator[Hap
         yield Happening(reason, kind, "Takeover", note, f"epoch {takeover.epoch}")
 
 
-def _failures(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
-    previous = {(status.name, status.cut): status for status in before.link_failures}
-    present = {(status.name, status.cut): status for status in now.link_failures}
+def cuts(before: Iterable[FailureStatus], now: Iterable[FailureStatus]) -> Iterator[Happening]:
+    """Return the events about link failures."""
+    previous = {(status.name, status.cut): status for status in before}
+    present = {(status.name, status.cut): status for status in now}
     for key, status in present.items():
         last = previous.get(key)
         identity = f"{status.name} {status.cut} {status.started_at}"
@@ -74,6 +86,26 @@ def _failures(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
         if key not in present and last.state is FailureState.ACTIVE:
             note = f"{last.name}: {last.cut} is healed: the spec names it no more; the workers saw {last.observed}"
             yield Happening("LinkHealed", "Normal", "HealLink", note, f"heal {last.name} {last.cut} {last.started_at}")
+
+
+def _secrets(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
+    last, present = before.secret, now.secret
+    if last.hash in {"", present.hash} or (last.rotation, last.stage) != (present.rotation, present.stage):
+        return
+    note = (
+        "the Secret of the components was changed by hand: pods read it within some two minutes, and refuse each other "
+        f"until all have; the annotation {names.ROTATE} changes it without that"
+    )
+    yield Happening("SecretChanged", "Warning", "CheckSecret", note, f"secret {last.hash} {present.hash}")
+
+
+def _switchovers(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
+    status = now.switchover
+    if not isinstance(status, SwitchoverStatus) or status == before.switchover:
+        return
+    if status.state is SwitchoverState.REFUSED:
+        identity = f"switchover {status.to} {status.message}"
+        yield Happening("SwitchoverRefused", "Warning", "SwitchOver", f"{status.to}: {status.message}", identity)
 
 
 def _conditions(before: HANasStatus, now: HANasStatus) -> Iterator[Happening]:
@@ -124,10 +156,10 @@ class Recorder:
             _log.info("%s/%s: %s: %s", *names.metadata(hanas), happening.reason, happening.note)
             await self.tell(hanas, happening)
 
-    async def tell(self, hanas: Resource, happening: Happening) -> None:
+    async def tell(self, resource: Resource, happening: Happening) -> None:
         """Post one event, if it is not there yet. One that is refused becomes a line in the log."""
         try:
-            await self._api.create(kinds.EVENT, event(hanas, happening, self._instance, datetime.now(UTC)))
+            await self._api.create(kinds.EVENT, event(resource, happening, self._instance, datetime.now(UTC)))
         except ApiError as error:
             if error.status != 409 and not isinstance(error, Leaving):
                 _log.warning("the event %s was not posted: %s", happening.reason, error)
@@ -137,9 +169,9 @@ class Recorder:
         self._posted.pop(key, None)
 
 
-def event(hanas: Resource, happening: Happening, instance: str, now: datetime) -> Resource:
-    """Return the Event (events.k8s.io/v1)."""
-    meta = hanas["metadata"]
+def event(resource: Resource, happening: Happening, instance: str, now: datetime) -> Resource:
+    """Return the Event (events.k8s.io/v1) about a resource."""
+    meta = resource["metadata"]
     digest = hashlib.sha256(f"{meta['uid']} {happening.identity}".encode()).hexdigest()[:16]
     return {
         "apiVersion": "events.k8s.io/v1",
@@ -154,7 +186,7 @@ def event(hanas: Resource, happening: Happening, instance: str, now: datetime) -
         "reportingInstance": instance[:128],
         "regarding": {
             "apiVersion": API_VERSION,
-            "kind": KIND,
+            "kind": resource["kind"],
             "name": meta["name"],
             "namespace": meta["namespace"],
             "uid": meta["uid"],

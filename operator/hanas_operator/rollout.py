@@ -21,7 +21,19 @@ from hanas_operator.queue import Key
 from hanas_operator.spec import UpdatePolicy
 from hanas_operator.status import ConditionType, HANasStatus
 
-_OTHER_FIELDS = frozenset({"workers", "storage", "linkFailures", "reclaim", "clients", "services", "updatePolicy"})
+_OTHER_FIELDS = frozenset(
+    {
+        "workers",
+        "storage",
+        "linkFailures",
+        "reclaim",
+        "clients",
+        "services",
+        "updatePolicy",
+        "bootstrap",
+        "backupTarget",
+    }
+)
 """The fields of the spec that pod templates do not depend on; a claim never changes."""
 _NO_INPUTS = frozenset({"uid", "created", "operator_namespace", "folder_id", "claim_size"})
 """The fields of the owner that pod templates do not depend on."""

@@ -60,6 +60,28 @@ FAILURE = (
         ".target",
     ),
 )
+LASTING = (Rule("duration(self) <= duration('24h')", "must be at most 24h: a cut ends by itself"),)
+FIXED = tuple(
+    _constant(field, "delete this object, and make another one")
+    for field in ("hanas", "source", "target", "direction", "planes")
+)
+"""Of a HANasLinkFailure: everything but how long it lasts."""
+TARGET = (Rule("has(self.claim) != has(self.s3)", "give either claim or s3"),)
+SOURCE = (
+    Rule(
+        "has(self.backup) != has(self.file) && has(self.target) == has(self.file)",
+        "give the name of a HANasBackup, or target and file",
+    ),
+)
+ONCE = (Rule("self == oldSelf", "cannot be changed: a backup is made once; make another HANasBackup"),)
+BACKUP_NAME = (
+    Rule("self.metadata.name.size() <= 56", "the name must have at most 56 characters: its Job is called after it"),
+)
+SCHEDULE_NAME = (
+    Rule(
+        "self.metadata.name.size() <= 40", "the name must have at most 40 characters: its backups are called after it"
+    ),
+)
 SETTING = (
     Rule(
         f"self.all(name, name.matches('^({'|'.join(SETTINGS)})$'))",
@@ -84,12 +106,13 @@ PEER = (
 # An empty spec, {}, must pass too, before its defaults are set: hence the has().
 SPEC = (
     Rule(
-        "!has(self.linkFailures) || self.linkFailures.all(f, int(f.source.substring(7)) < self.workers)",
+        "!has(self.linkFailures) || self.workers == 0 || "
+        "self.linkFailures.all(f, int(f.source.substring(7)) < self.workers)",
         "source must be one of the workers: worker-0 up to one less than spec.workers",
         ".linkFailures",
     ),
     Rule(
-        "!has(self.linkFailures) || "
+        "!has(self.linkFailures) || self.workers == 0 || "
         "self.linkFailures.all(f, !f.target.startsWith('worker-') || int(f.target.substring(7)) < self.workers)",
         "target must be one of the workers: worker-0 up to one less than spec.workers",
         ".linkFailures",

@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from hanas_operator import api, connection, health, reach, watches
 from hanas_operator.api import Api
+from hanas_operator.backups import controller
+from hanas_operator.backups.controller import Backups
 from hanas_operator.followers import Followers
 from hanas_operator.leadership import Leadership
 from hanas_operator.metrics import OperatorMetrics
-from hanas_operator.queue import Queue
+from hanas_operator.queue import Key, Queue
 from hanas_operator.reach import DirectReach, ProxiedReach, Reach
 from hanas_operator.reconcile import Reconciler
 from hanas_operator.settings import OperatorSettings
@@ -38,6 +40,8 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
                 queue.add(key)
                 if not leading:
                     metrics.forget(key)
+            for key in backups.keys:
+                queue.add(key)
 
         leadership = Leadership(client, settings.lease, led)
         metrics.leading.set(leadership.leading)
@@ -53,7 +57,12 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
             home=home,
             territory=territory,
         )
-        working = asyncio.create_task(queue.run(reconciler))
+        backups = Backups(calls, lambda: leadership.leading, territory)
+
+        async def reconcile(key: Key) -> float | None:
+            return await (backups(key) if controller.is_key(key) else reconciler(key))
+
+        working = asyncio.create_task(queue.run(reconcile))
         open_.callback(working.cancel)
         if settings.port:
             endpoint = HttpEndpoint(health.application(queue, metrics), bind(settings.port, "--port"))

@@ -14,6 +14,8 @@ from hanas_operator import rules
 from hanas_operator.fittings import Raw, Services, Setting, Variable
 from hanas_operator.peers import Peer
 from hanas_operator.placement import Affinity, KubernetesType, LabelSelector, Toleration, TopologySpreadConstraint
+from hanas_operator.places import Bootstrap, Target
+from hanas_operator.texts import Name, SubPath
 
 MOST_WORKERS = 100
 MOST_FAILURES = 64
@@ -22,12 +24,8 @@ WORKER = r"^worker-(0|[1-9][0-9]{0,2})$"
 PEER = r"^(worker-(0|[1-9][0-9]{0,2})|overseer|\*)$"
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-SUB_PATH = r"^[^/.][^/]*(/[^/.][^/]*)*$"
 HOST = r"^(\*|(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)$"
-SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
-Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=SUBDOMAIN)]
-SubPath = Annotated[str, Meta(min_length=1, max_length=253, pattern=SUB_PATH)]
 Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=HOST)]
 Image = Annotated[str, Meta(min_length=1, max_length=512)]
 Quantity = Annotated[str, Meta(pattern=QUANTITY, max_length=32)]
@@ -40,7 +38,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
 
-def _checked(description: str, *conditions: rules.Rule) -> Meta:
+def checked(description: str, *conditions: rules.Rule) -> Meta:
     """Return the description of a field, with its CEL rules."""
     return Meta(description=description, extra_json_schema={"x-kubernetes-validations": rules.rendered(conditions)})
 
@@ -98,7 +96,7 @@ class Storage(SpecType, frozen=True, kw_only=True):
     storage_class_name: Annotated[
         Name | UnsetType, Meta(description="StorageClass of the new claim; default: the cluster's default class.")
     ] = UNSET
-    size: Annotated[Quantity, _checked("Size of the new claim; it can only grow.", *rules.SIZE)] = "1Gi"
+    size: Annotated[Quantity, checked("Size of the new claim; it can only grow.", *rules.SIZE)] = "1Gi"
     existing_claim: Annotated[
         Name | UnsetType, Meta(description="Name of an existing claim to use instead of a new one.")
     ] = UNSET
@@ -121,10 +119,9 @@ class OverseerSpec(SpecType, frozen=True, kw_only=True):
     )
 
 
-class LinkFailure(SpecType, frozen=True, kw_only=True):
-    """A cut link, made by a NetworkPolicy: a fault to test how the cluster reacts."""
+class Cut(SpecType, frozen=True, kw_only=True):
+    """The connections that a link failure cuts."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=63, pattern=LABEL, description="Unique name of the failure.")]
     source: Annotated[str, Meta(max_length=16, pattern=WORKER, description="A worker, such as worker-0.")]
     target: Annotated[
         str,
@@ -138,10 +135,6 @@ class LinkFailure(SpecType, frozen=True, kw_only=True):
         Direction,
         Meta(description="'to' cuts connections from source to target; 'from' the other direction; 'both' cuts both."),
     ] = Direction.BOTH
-    duration: Annotated[
-        Duration | UnsetType,
-        _checked("Duration, such as 30s or 1m30s; default: until the entry is removed.", *rules.DURATION),
-    ] = UNSET
     planes: Annotated[
         tuple[Plane, ...],
         Meta(
@@ -151,6 +144,16 @@ class LinkFailure(SpecType, frozen=True, kw_only=True):
             extra_json_schema={"x-kubernetes-list-type": "set"},
         ),
     ] = (Plane.LINK,)
+
+
+class LinkFailure(Cut, frozen=True, kw_only=True):
+    """A cut link, made by a NetworkPolicy: a fault to test how the cluster reacts."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=63, pattern=LABEL, description="Unique name of the failure.")]
+    duration: Annotated[
+        Duration | UnsetType,
+        checked("Duration, such as 30s or 1m30s; default: until the entry is removed.", *rules.DURATION),
+    ] = UNSET
 
 
 class SecretKey(SpecType, frozen=True, kw_only=True):
@@ -186,9 +189,21 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
     """A highly available key-value store: workers that share one volume, and overseers."""
 
     workers: Annotated[
-        int, Meta(ge=1, le=MOST_WORKERS, description="Number of workers: one is the main, the others are backups.")
+        int,
+        Meta(
+            ge=0,
+            le=MOST_WORKERS,
+            description="Number of workers: one is the main, the others are backups. 0: the cluster hibernates; no "
+            "pod runs, and the volume keeps its data.",
+        ),
     ] = 3
-    storage: Annotated[Storage, _checked("The volume that all workers share.", *rules.STORAGE)] = Storage()
+    storage: Annotated[Storage, checked("The volume that all workers share.", *rules.STORAGE)] = Storage()
+    bootstrap: Annotated[Bootstrap | UnsetType, Meta(description="What a new HANas begins with; default: nothing.")] = (
+        UNSET
+    )
+    backup_target: Annotated[
+        Target | UnsetType, checked("Where backups go that name no target of their own.", *rules.TARGET)
+    ] = UNSET
     overseer: Annotated[OverseerSpec, Meta(description="The overseers.")] = OverseerSpec()
     preset: Annotated[
         Preset, Meta(description="Timings: 'lan' detects failures in half a second; 'cloud' waits longer.")
@@ -197,7 +212,7 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
         IsolationPolicy, Meta(description="What a main does that reaches no backup and no overseer.")
     ] = IsolationPolicy.STAY
     link_failures: Annotated[
-        tuple[Annotated[LinkFailure, _checked("A cut link.", *rules.FAILURE)], ...],
+        tuple[Annotated[LinkFailure, checked("A cut link.", *rules.FAILURE)], ...],
         Meta(
             max_length=MOST_FAILURES,
             description="Links to cut, to test how the cluster reacts.",
@@ -229,7 +244,7 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
         SecretKey | UnsetType, Meta(description="Tokens of clients; default: clients need no token.")
     ] = UNSET
     clients: Annotated[
-        tuple[Annotated[Peer, _checked("Pods or addresses.", *rules.PEER)], ...],
+        tuple[Annotated[Peer, checked("Pods or addresses.", *rules.PEER)], ...],
         Meta(
             max_length=32,
             description="Who reaches the HTTP interfaces, beside workers, overseers and the operator; default: all "
@@ -254,7 +269,7 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
         ),
     ] = {}
     env: Annotated[
-        tuple[Annotated[Variable, _checked("A variable.", *rules.VARIABLE)], ...],
+        tuple[Annotated[Variable, checked("A variable.", *rules.VARIABLE)], ...],
         Meta(
             max_length=64,
             description="More variables of the environment of workers and overseers.",

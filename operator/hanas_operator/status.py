@@ -8,6 +8,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hanas_operator.fittings import Address
 
+UNSEEN = -1
+"""The default of ``status.observedGeneration``: no operator has looked yet. Without it such a HANas counts as done."""
+
 
 class StatusType(Struct, frozen=True, rename="camel", kw_only=True):
     """The msgspec settings of these types."""
@@ -28,6 +31,10 @@ class ConditionType(StrEnum):
     """The volume exists, and holds the folder of this cluster."""
     POLICY_ENFORCED = "PolicyEnforced"
     """The network plugin enforces NetworkPolicies, as far as link failures could show."""
+    RECONCILING = "Reconciling"
+    """A change is being made, or waits for something that may come by itself."""
+    STALLED = "Stalled"
+    """Nothing more happens until a person changes something."""
 
 
 class Reason(StrEnum):
@@ -38,10 +45,15 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"
     NO_IMAGE = "NoImage"
     REJECTED = "Rejected"
+    SECRET_MISSING = "SecretMissing"
+    RESTORE_FAILED = "RestoreFailed"
+    RESTORING = "Restoring"
     TOKENS_MISSING = "TokensMissing"
 
 
 ConditionStatus = Literal["True", "False", "Unknown"]
+Finding = tuple[ConditionStatus, str, str]
+"""Status, reason and message of a condition."""
 
 
 class StatusCondition(StatusType, frozen=True, kw_only=True):
@@ -66,31 +78,74 @@ class FailureState(StrEnum):
 class FailureStatus(StatusType, frozen=True, kw_only=True):
     """The state of one entry of ``spec.linkFailures``."""
 
-    name: str
+    name: Annotated[str, Meta(description="Name of the entry.")]
     state: FailureState
     cut: Annotated[str, Meta(description="The cut in one line; another cut under the same name starts a new failure.")]
     observed: Annotated[str, Meta(description="The workers' observation: LinkFailed, Healthy, NotWatched, Unknown …")]
-    started_at: Annotated[str | UnsetType, Meta(extra_json_schema={"format": "date-time"})] = UNSET
-    heals_at: Annotated[str | UnsetType, Meta(extra_json_schema={"format": "date-time"})] = UNSET
-    message: str | UnsetType = UNSET
+    started_at: Annotated[
+        str | UnsetType, Meta(description="When the link was cut.", extra_json_schema={"format": "date-time"})
+    ] = UNSET
+    heals_at: Annotated[
+        str | UnsetType, Meta(description="When it heals by itself.", extra_json_schema={"format": "date-time"})
+    ] = UNSET
+    message: Annotated[str | UnsetType, Meta(description="Why it waits, or has no effect.")] = UNSET
+
+
+class SwitchoverState(StrEnum):
+    """The state of a planned switchover."""
+
+    PENDING = "Pending"
+    DONE = "Done"
+    REFUSED = "Refused"
+
+
+class SwitchoverStatus(StatusType, frozen=True, kw_only=True):
+    """The switchover that the annotation hanas.dev/switchover asks for."""
+
+    to: Annotated[str, Meta(description="The worker that shall be the main.")]
+    state: Annotated[SwitchoverState, Meta(description="'Pending', 'Done' or 'Refused', as the message says.")]
+    message: Annotated[str, Meta(description="What was done, or what the main answered.")]
 
 
 class AlertStatus(StatusType, frozen=True, kw_only=True):
     """An open alert, as the overseer reports it."""
 
-    severity: str
-    kind: str
-    member: str
-    about: str
-    message: str
-    advice: str
-    since: str
+    severity: Annotated[str, Meta(description="'notice', 'urgent' or 'critical'.")]
+    kind: Annotated[str, Meta(description="What happened, such as PrimaryFailed.")]
+    member: Annotated[str, Meta(description="The worker that raises it.")]
+    about: Annotated[str, Meta(description="The worker that it is about.")]
+    message: Annotated[str, Meta(description="What happened, in words.")]
+    advice: Annotated[str, Meta(description="What to do.")]
+    since: Annotated[str, Meta(description="Since when it is open.")]
+
+
+class SecretStage(StrEnum):
+    """How far the change of the components' secret is."""
+
+    BOTH_ACCEPTED = "BothAccepted"
+    NEW_IN_USE = "NewInUse"
+    DONE = "Done"
+
+
+class SecretStatus(StatusType, frozen=True, kw_only=True):
+    """The Secret of the components."""
+
+    hash: Annotated[str, Meta(description="Hash of its content; empty before the first one.")] = ""
+    rotation: Annotated[str, Meta(description="The text that asked for the last rotation; empty: none did.")] = ""
+    stage: Annotated[
+        SecretStage,
+        Meta(
+            description="'BothAccepted': pods learn to accept the new secret; 'NewInUse': to use it; 'Done': no more."
+        ),
+    ] = SecretStage.DONE
 
 
 class HANasStatus(StatusType, frozen=True, kw_only=True):
     """The state of the cluster as the operator observes it."""
 
-    observed_generation: Annotated[int | UnsetType, Meta(description="Generation of the observed spec.")] = UNSET
+    observed_generation: Annotated[
+        int | UnsetType, Meta(description="Generation of the observed spec; -1 before the first one.")
+    ] = UNSET
     main: Annotated[str, Meta(description="Member id of the main; empty before the first one.")] = ""
     epoch: Annotated[int, Meta(description="The highest epoch; 0 before the first one.")] = 0
     workers: Annotated[int, Meta(description="Number of worker pods.")] = 0
@@ -104,6 +159,7 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
         Annotated[str, Meta(max_length=32)] | UnsetType,
         Meta(description="Size that the volume of the operator's claim surely has: storage.size can be no less."),
     ] = UNSET
+    secret: Annotated[SecretStatus, Meta(description="The Secret of the components.")] = SecretStatus()
     image: Annotated[str, Meta(description="Image of workers and overseers; empty before the first ones.")] = ""
     addresses: Annotated[tuple[Address, ...], Meta(description="Addresses of its Services outside the cluster.")] = ()
     alerts: Annotated[tuple[AlertStatus, ...], Meta(description="The open alerts.")] = ()
@@ -114,10 +170,14 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = ()
+    switchover: Annotated[
+        SwitchoverStatus | UnsetType,
+        Meta(description="The switchover that the annotation hanas.dev/switchover asks for."),
+    ] = UNSET
     conditions: Annotated[
         tuple[StatusCondition, ...],
         Meta(
-            description="Ready, Updated, Degraded, LinkHealthy, StorageReady, PolicyEnforced.",
+            description="Ready, Updated, Degraded, LinkHealthy, StorageReady, PolicyEnforced, Reconciling, Stalled.",
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = ()

@@ -13,13 +13,14 @@ from hanas_core.volume import fitness
 from hanas_core.volume.errors import WrongFolder
 from hanas_core.volume.fitness import Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
-from hanas_overseer.application import application, readers_of
+from hanas_overseer.application import application
 from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving import folders, program, settings
 from hanas_serving.admission import Admission
+from hanas_serving.credentials import Credentials
 from hanas_serving.gate import Gate
 from hanas_serving.hosts import of_this_machine
 from hanas_serving.http1 import Connection
@@ -83,21 +84,27 @@ async def serve(stopping: asyncio.Event) -> None:
             _log.warning("%s is not set: anyone who can connect to port %d can %s", variable, values.port, action)
     gate = Gate(of_this_machine(values.hosts))
     admission = Admission[Connection](limits)
-    watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission)
+    credentials = Credentials(os.environ, values.secrets, values.client_tokens)
+    watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission, credentials)
+    credentials.on_change = watcher.board.interrupt  # a stream was opened with a token that may count no more
     decisions = Decisions(folder, identity.folder_id, values.timing, runtime)
     calls = Calls(decisions, watcher, OverseerMetrics(watcher, gate.refusals, admission))
-    app = application(calls, values.secrets, values.client_tokens, gate)
+    app = application(calls, credentials, gate)
     endpoint = HttpEndpoint(app, bound, admission=admission, refusals=gate.refusals)
-    endpoint.belong_to(identity.folder_id, readers_of(values.secrets, values.client_tokens))
-    watching = asyncio.create_task(watcher.run())
+    endpoint.belong_to(identity.folder_id, credentials.readers)
+    tasks = [asyncio.create_task(work) for work in (watcher.run(), credentials.keep(runtime.thread))]
     await endpoint.start()
     _log.info("serving the folder %s (%s) on port %d", values.folder, identity.folder_id, values.port)
     await stopping.wait()
+    calls.leaving = True
+    await asyncio.sleep(values.drain_seconds)
     watcher.board.close()
     await endpoint.stop()
-    watching.cancel()
-    with suppress(asyncio.CancelledError):
-        await watching
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task
     _log.info("stopped")
 
 

@@ -7,7 +7,7 @@ import msgspec
 from hanas_core.members.documents import LOG, Alert, MainInfo, Presence, Report
 from hanas_core.members.liveness import LifeSign
 from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Severity, Verdict
-from hanas_serving.admission import ADVICE
+from hanas_serving import admission, credentials
 
 OVERSEER = "overseer"
 """The ``member`` of the overseer's own alerts."""
@@ -132,7 +132,21 @@ def crowded(trouble: str, *, now: str) -> Alert:
         member=OVERSEER,
         about=OVERSEER,
         message=f"the overseer has too many connections: {trouble}",
-        advice=ADVICE,
+        advice=admission.ADVICE,
+        since=now,
+    )
+
+
+def uncredited(trouble: str, *, now: str) -> Alert:
+    """Return the alert that a file of secrets or tokens has changed and cannot be used. ``trouble``: what is wrong."""
+    return Alert(
+        id=f"credentials/{OVERSEER}",
+        severity=Severity.URGENT,
+        kind=Verdict.UNKNOWN,
+        member=OVERSEER,
+        about=OVERSEER,
+        message=f"the overseer goes on with the secrets and tokens that it had before: {trouble}",
+        advice=credentials.ADVICE,
         since=now,
     )
 

@@ -9,7 +9,7 @@ accept the token in the cookie ``hanas-token`` (percent-encoded). The page of th
 open; it asks for the token and keeps it in that cookie until the browser is closed. ``POST`` calls ignore the cookie.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
 from starlette.applications import Starlette
@@ -23,6 +23,7 @@ from hanas_core.epochs.arbitration import Refused
 from hanas_core.volume.errors import FolderError
 from hanas_overseer import dashboard
 from hanas_overseer.calls import Calls, answer_refused, answer_unavailable
+from hanas_serving.credentials import Credentials
 from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Caller, Gate, Gated, caller_of
 from hanas_serving.principals import Action
@@ -32,7 +33,7 @@ COOKIE = b"hanas-token"
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def guarded(handler: Handler, action: Action, tokens: tuple[str, ...], file: str, gate: Gate) -> Handler:
+def guarded(handler: Handler, action: Action, tokens: Sequence[str], file: str, gate: Gate) -> Handler:
     """Return ``handler`` for those who may do ``action``. ``file``: the variable that names the file of ``tokens``."""
 
     def needed(_: bytes | None) -> Problem:
@@ -60,12 +61,7 @@ def cookie_of(headers: Mapping[bytes, bytes]) -> bytes | None:
     return None
 
 
-def readers_of(secrets: tuple[str, ...], client_tokens: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tokens of those who may see the state of the cluster; none: everyone may."""
-    return (*client_tokens, *secrets) if client_tokens else ()
-
-
-def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str, ...], gate: Gate) -> Starlette:
+def application(calls: Calls, credentials: Credentials, gate: Gate) -> Starlette:
     """Return the application."""
 
     async def page(request: Request) -> Response:
@@ -73,7 +69,7 @@ def application(calls: Calls, secrets: tuple[str, ...], client_tokens: tuple[str
             gate.require_host(caller_of(request.scope).headers)
         return await dashboard.show(request)
 
-    readers = readers_of(secrets, client_tokens)
+    readers, secrets = credentials.readers, credentials.secrets
 
     def reading(path: str, handler: Handler) -> Route:
         return Route(path, guarded(handler, Action.OBSERVE, readers, "HANAS_CLIENT_TOKEN_FILE", gate), methods=["GET"])

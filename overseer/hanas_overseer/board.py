@@ -32,6 +32,8 @@ class Board:
         """Begin without a publication."""
         self.published: Published | None = None
         self.closed = False
+        self.era = 0
+        """Grows when all streams are to begin anew."""
         self._settled = b""
         self._published_at = 0.0
         self._news = asyncio.Event()
@@ -49,6 +51,11 @@ class Board:
     def close(self) -> None:
         """End all streams."""
         self.closed = True
+        self._wake()
+
+    def interrupt(self) -> None:
+        """End the streams that are open now; their readers come back, if they may."""
+        self.era += 1
         self._wake()
 
     def _wake(self) -> None:

@@ -47,6 +47,8 @@ class Calls:
         self._decisions = decisions
         self._watcher = watcher
         self._metrics = metrics
+        self.leaving = False
+        """This overseer is asked to stop, and takes no new clients."""
 
     async def claim(self, request: Request) -> Response:
         """``POST /v1/claim``: a worker has started."""
@@ -143,7 +145,9 @@ class Calls:
         return Response(b"ok\n", headers=_FRESH, media_type="text/plain")
 
     async def ready(self, _: Request) -> Response:
-        """``GET /readyz``: the folder was read recently."""
+        """``GET /readyz``: the folder was read recently, and this overseer is not asked to stop."""
+        if self.leaving:
+            raise Problem(503, "this overseer is being stopped: it takes no new clients", _RETRY)
         age = self._watcher.age
         if age is None or age > self._watcher.stale_after:
             # this call is open: only the alerts and the log say more, which may name the folder

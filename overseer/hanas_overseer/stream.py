@@ -28,12 +28,15 @@ def epoch_of(last_event_id: str | None) -> int | None:
 
 
 async def events(board: Board, last_epoch: int | None) -> AsyncIterator[bytes]:
-    """Yield events until the board is closed. ``last_epoch``: takeovers after it; None: those from now on."""
+    """Yield events until the board is closed or interrupted.
+
+    ``last_epoch``: takeovers after it; None: those from now on.
+    """
     yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
     place = last_epoch
-    number = 0
+    number, era = 0, board.era
     reported: dict[str, Alert] = {}
-    while not board.closed:
+    while not board.closed and board.era == era:
         published = board.published
         if published is None or published.number == number:
             await board.wait(number, HEARTBEAT_SECONDS)

@@ -17,6 +17,7 @@ from hanas_overseer.documents import ClusterDocument, HighestEpoch
 from hanas_overseer.observer import Observation, Observer
 from hanas_overseer.reports import Reports
 from hanas_serving.admission import Admission
+from hanas_serving.credentials import Credentials
 from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
@@ -31,10 +32,20 @@ class Watcher:
     """One task that looks at the folder through a lane of its own, so that a hung folder blocks nothing else."""
 
     def __init__(
-        self, folder: Folder, folder_id: str, timing: Timing, runtime: Runtime, admission: Admission[Connection]
+        self,
+        folder: Folder,
+        folder_id: str,
+        timing: Timing,
+        runtime: Runtime,
+        admission: Admission[Connection],
+        credentials: Credentials,
     ) -> None:
-        """Look at ``folder``, which must have this id, and at the own connections. Needs a running event loop."""
+        """Look at ``folder``, which must have this id, at the own connections, and at what ``credentials`` are in.
+
+        Needs a running event loop.
+        """
         self._admission = admission
+        self._credentials = credentials
         self.board = Board()
         self._folder_id = folder_id
         self._timing = timing
@@ -184,6 +195,8 @@ class Watcher:
             own.append(alarms.unreadable(self.trouble, now=now))
         if trouble := self._admission.trouble:
             own.append(alarms.crowded(trouble, now=now))
+        if trouble := self._credentials.trouble:
+            own.append(alarms.uncredited(trouble, now=now))
         if observation.main is not None and self._leaderless_since is not None:
             seconds = self._clock() - self._leaderless_since
             if seconds > _LEADERLESS * self._timing.folder_timeout:

@@ -1,6 +1,6 @@
 """What every request must keep, whatever it asks for: a clear head, a known host, the same site, a valid token."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -57,9 +57,7 @@ class Gate:
             self._require_own_site(dict(headers))
         return headers
 
-    def admit(
-        self, caller: Caller, tokens: tuple[str, ...], action: Action, needed: Needed, *, key: bytes = b""
-    ) -> None:
+    def admit(self, caller: Caller, tokens: Sequence[str], action: Action, needed: Needed, *, key: bytes = b"") -> None:
         """Let those pass who may do ``action`` on ``key``. Raises Problem: ``needed``, 429 after many tries, 421."""
         headers = caller.headers
         principal = principals.identify(headers.get(b"authorization"), tokens)

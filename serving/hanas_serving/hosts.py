@@ -61,6 +61,11 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether a peer with this address is on this machine."""
+    return _is_address(address) and ipaddress.ip_address(address).is_loopback
+
+
 def of_this_machine(listed: Iterable[str], urls: Iterable[str] = ()) -> Hosts:
     """Return the names in ``listed`` and ``urls``, this machine's, and those below the domains that it searches."""
     own = (socket.gethostname(), *(urlsplit(url).hostname or "" for url in urls))

@@ -4,6 +4,8 @@ An address may come to belong to another cluster, or to a copy of this one. So e
 callers who may know it, and a request that names another one is refused before anything is done.
 """
 
+from collections.abc import Sequence
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hanas_serving import principals
@@ -24,7 +26,7 @@ def status_lines(folder_id: str) -> dict[int, bytes]:
 class Identified:
     """An ASGI application that serves a folder with an id."""
 
-    def __init__(self, app: ASGIApp, folder_id: str, readers: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, folder_id: str, readers: Sequence[str]) -> None:
         """``readers``: the tokens of those who may know the id; everyone may if there are none."""
         self._app = app
         self._folder = folder_id.encode()

@@ -4,7 +4,7 @@ One secret between components, any number of tokens for clients; where none is c
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -55,6 +55,6 @@ def may(principal: Principal, action: Action, key: bytes = b"") -> bool:
     return principal.trusted
 
 
-def bearer(tokens: tuple[str, ...]) -> dict[str, str]:
+def bearer(tokens: Sequence[str]) -> dict[str, str]:
     """Return the header that carries the first token; none if there are none."""
     return {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}

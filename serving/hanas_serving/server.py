@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp
 
@@ -56,7 +57,7 @@ class HttpEndpoint:
         self._listener = Listener(bound, lambda: Connection(server), server.admission.make_room)
         self._started = False
 
-    def belong_to(self, folder_id: str, readers: tuple[str, ...]) -> None:
+    def belong_to(self, folder_id: str, readers: Sequence[str]) -> None:
         """Serve the folder with this id, and name it to everyone, or if there are ``readers`` to those who bear one."""
         self._server.app = Identified(self._server.app, folder_id, readers)
         if self._server.heads is not None:

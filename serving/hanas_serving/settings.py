@@ -15,7 +15,8 @@ from hanas_core.volume.names import is_nonce
 
 FOLDER = "COMMUNICATION_FOLDER"
 _log = logging.getLogger(__name__)
-_SECRET, _TOKENS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"
+SECRETS, TOKENS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"
+"""The variables that name the files of the components' secret and of the tokens of clients."""
 _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
 _EXAMPLE_PORT = 4000
@@ -24,6 +25,7 @@ _IDLE, _IDLE_SECONDS = "HANAS_IDLE_SECONDS", 75.0
 _LEAST_IDLE_SECONDS = 10
 """The clients of this project close their idle connections after 5 s, so that they never use one that is being
 closed."""
+_DRAIN, _MOST_DRAIN_SECONDS = "HANAS_DRAIN_SECONDS", 600
 _MOST_DIGITS = 18
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
 
@@ -50,6 +52,8 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Most connections of clients; None: as many as there is room for."""
     idle_seconds: float = _IDLE_SECONDS
     """How long a client's connection may be idle between two requests."""
+    drain_seconds: float = 0.0
+    """How long to serve on when asked to stop: clients may come until nobody sends them here any more."""
     hosts: tuple[str, ...] = ()
     """Names under which browsers may ask beside those that are known anyway."""
 
@@ -57,11 +61,11 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
 def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings:
     """Return the settings that all components have in common. Raises SettingError."""
     folder = environment.get(FOLDER)
-    own, tokens = secrets(environment, _SECRET), secrets(environment, _TOKENS)
+    own, tokens = secrets(environment, SECRETS), secrets(environment, TOKENS)
     if tokens and not own:
         raise SettingError(
-            f"{_TOKENS} is set and {_SECRET} is not: anyone could act as a worker and be sent the tokens of clients; "
-            f"set {_SECRET} for all workers and overseers too"
+            f"{TOKENS} is set and {SECRETS} is not: anyone could act as a worker and be sent the tokens of clients; "
+            f"set {SECRETS} for all workers and overseers too"
         )
     return ComponentSettings(
         port=port(environment, "PORT", default_port),
@@ -77,6 +81,7 @@ def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings
         idle_seconds=_decimal(
             _IDLE, environment.get(_IDLE) or str(_IDLE_SECONDS), "a number of seconds", _LEAST_IDLE_SECONDS, 86_400
         ),
+        drain_seconds=_decimal(_DRAIN, environment.get(_DRAIN) or "0", "a number of seconds", 0, _MOST_DRAIN_SECONDS),
         hosts=hosts(environment),
     )
 
@@ -160,9 +165,16 @@ def secrets(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     path = environment.get(name)
     if not path:
         return ()
+    lines = lines_of(environment, name)
+    if stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IROTH:
+        _log.warning("%s=%s: every user of this machine can read the file; chmod o= it", name, path)
+    return lines
+
+
+def lines_of(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return the lines of the file that the variable names. Raises SettingError, also if there are none."""
+    path = environment[name]
     try:
-        if stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IROTH:
-            _log.warning("%s=%s: every user of this machine can read the file; chmod o= it", name, path)
         lines = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -8,7 +8,7 @@ from tests.e2e.commands import ROOT, CommandFailed
 from tests.e2e.kubectl import Kubectl
 
 FOLDER = ROOT / "reports/e2e"
-_KINDS = "hanas,all,pvc,configmaps,networkpolicies,pdb"
+_KINDS = "hanas,hanaslinkfailures,hanasbackups,hanasscheduledbackups,all,pvc,configmaps,networkpolicies,pdb"
 
 
 def gather(test: str, kubectl: Kubectl, namespaces: list[str]) -> Path:

@@ -54,6 +54,11 @@ class HANas:
                 return found["status"], found["reason"], found["message"]
         return "", "", ""
 
+    def is_observed(self) -> bool:
+        """Tell whether the operator has looked at the present spec."""
+        resource = self.resource
+        return bool(resource.get("status", {}).get("observedGeneration") == resource["metadata"]["generation"])
+
     def failure(self, name: str) -> tuple[str, str]:
         """(state, observed) of a link failure."""
         for found in self.status.get("linkFailures", []):

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,16 @@ class Kubectl:
 
     kubeconfig: Path
     namespace: str = "default"
+    user: str = ""
+    """Whom kubectl acts as; empty: the kubeconfig's own user."""
 
     def within(self, namespace: str) -> "Kubectl":
         """The same cluster, another namespace."""
-        return Kubectl(self.kubeconfig, namespace)
+        return replace(self, namespace=namespace)
+
+    def acting_as(self, user: str) -> "Kubectl":
+        """The same cluster and namespace, with the rights of another user."""
+        return replace(self, user=user)
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -29,9 +35,9 @@ class Kubectl:
 
     def __call__(self, *words: str, given: str | None = None, seconds: float = 60.0) -> str:
         """Run kubectl; return what it wrote. Raises CommandFailed."""
-        return run(
-            "kubectl", "--namespace", self.namespace, *words, given=given, environment=self.environment, seconds=seconds
-        )
+        who = [f"--as={self.user}"] if self.user else []
+        line = ("kubectl", "--namespace", self.namespace, *who, *words)
+        return run(*line, given=given, environment=self.environment, seconds=seconds)
 
     def helm(self, *words: str, seconds: float = 300.0) -> str:
         """Run helm; return what it wrote. Raises CommandFailed."""

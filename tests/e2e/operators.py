@@ -20,15 +20,15 @@ class Operator:
     cluster: Cluster
     kubectl: Kubectl
 
-    def install(self, *values: str) -> None:
-        """Install it, or bring it up to date; `values` are NAME=VALUE."""
-        registry, tag = self.cluster.registry.rstrip("/"), self.cluster.tag
+    def install(self, *values: str, chart: str = CHART, suffix: str = "") -> None:
+        """Install it, or bring it up to date; `values` are NAME=VALUE, `suffix` is that of the images' tag."""
+        registry, tag = self.cluster.registry.rstrip("/"), self.cluster.tag + suffix
         settings = [f"registry={registry}", f"image.tag={tag}", f"operator.image.tag={tag}", *values]
         settings.append(f"operator.podAnnotations.run={_RUN}")
         if self.cluster.storage_class:
             settings.append(f"tests.storage.storageClassName={self.cluster.storage_class}")
         words = [word for setting in settings for word in ("--set", setting)]
-        self.kubectl.helm("upgrade", "--install", RELEASE, CHART, "--create-namespace", "--wait", *words)
+        self.kubectl.helm("upgrade", "--install", RELEASE, chart, "--create-namespace", "--wait", *words)
 
     def test(self) -> str:
         """Run the chart's own test; return what its pod said."""

@@ -124,6 +124,7 @@ def _is_ready(kubectl: Kubectl, node: str) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in found["status"]["conditions"])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_its_worker_is_made_anew_on_another_node(cluster: Cluster, nodes: Nodes, hanas: Made) -> None:
     demo = hanas(overseer={"replicas": 1}, tolerations=ONE_A_NODE["tolerations"])

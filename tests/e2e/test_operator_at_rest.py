@@ -3,6 +3,8 @@
 import re
 import time
 
+import pytest
+
 from tests.e2e.conftest import Made
 from tests.e2e.hanas import HANas
 from tests.e2e.operators import Operator
@@ -48,6 +50,7 @@ def _settle(demo: HANas) -> None:
     eventually("nothing is written any more", settled)
 
 
+@pytest.mark.long
 def test_no_writes_and_hardly_any_cpu(operator: Operator, hanas: Made) -> None:
     demo = hanas()
     _settle(demo)

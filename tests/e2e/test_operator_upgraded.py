@@ -23,6 +23,7 @@ def _update(demo: HANas) -> tuple[str, str]:
     return begin, updated["lastTransitionTime"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_pods_follow_only_where_they_are_to(cluster: Cluster, operator: Operator, hanas: Made) -> None:
     image, other = cluster.image("hanas"), f"{cluster.image('hanas')}-next"

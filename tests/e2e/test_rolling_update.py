@@ -1,4 +1,4 @@
-"""Another image, under load: at most one hand-over for each pod, and nothing lost."""
+"""Another image, under load: backups first, so that there is one hand-over, and nothing lost."""
 
 import pytest
 
@@ -24,5 +24,4 @@ def test_every_pod_is_replaced_and_no_takeover_was_forced(cluster: Cluster, hana
         running.until_acknowledged()
         history = [each for each in demo.takeovers() if each["epoch"] > epoch]
         print(f"{len(history)} hand-overs; longest time without an answer {longest_silence(running.history()):.2f} s")
-        assert [each["why"] for each in history] == ["hand-over"] * len(history)
-        assert 1 <= len(history) <= 3
+        assert [each["why"] for each in history] == ["hand-over"]

@@ -18,7 +18,7 @@ _CUT = {"name": "wire", "source": "worker-0", "target": "worker-1"}
     ("spec", "words"),
     [
         ({"wokers": 3}, "unknown field"),
-        ({"workers": 0}, "should be greater than or equal to 1"),
+        ({"workers": -1}, "should be greater than or equal to 0"),
         ({"linkFailures": [{**_CUT, "target": "worker-0"}]}, "source and target must be different"),
         ({"linkFailures": [{**_CUT, "target": "worker-7"}]}, "target must be one of the workers"),
         ({"linkFailures": [{**_CUT, "source": "worker-7"}]}, "source must be one of the workers"),

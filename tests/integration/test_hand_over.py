@@ -2,11 +2,13 @@
 
 import os
 import signal
+from pathlib import Path
 
+import httpx
 import pytest
 
 from hanas_lab.writers import Writers
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import Cluster, running
 from tests.integration.waiting import PATIENCE_SECONDS, eventually, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -72,3 +74,36 @@ async def test_a_backup_that_leaves_changes_nothing(trio: Cluster) -> None:
     await ended(trio, backup)
     assert not (await trio.client.put("etag", b"x")).version.startswith(f"{epoch + 1}-")
     assert (await trio.main(), await trio.epoch()) == (main, epoch)
+
+
+async def test_who_is_asked_to_stop_serves_on_for_those_who_are_still_sent_to_it(tmp_path: Path) -> None:
+    async with running(tmp_path, 2, HANAS_DRAIN_SECONDS="4") as duo:
+        main = await duo.settle()
+        [backup] = [name for name in duo.names if name != main]
+
+        async def unready(url: str) -> bool:
+            answer = await duo.http.get(f"{url}/readyz")
+            return answer.status_code == 503 and "is being stopped" in answer.json()["detail"]
+
+        async def redirected() -> httpx.Response | None:
+            answer = await duo.http.put(duo.kv(main, "late"), content=b"x")
+            return answer if answer.status_code == 307 else None
+
+        terminate(duo, main)
+        await eventually(lambda: unready(duo.url(main)))
+        location = (await eventually(redirected)).headers["location"]
+        assert location == duo.kv(backup, "late")
+        assert (await duo.http.put(location, content=b"x")).status_code == 201
+        stale = await duo.http.get(duo.kv(main, "late"), params={"consistency": "stale"})
+        assert stale.status_code in {200, 404}
+        assert main in duo.running()
+        overseer = duo.lab.status()["overseer"]
+        os.kill(overseer["pid"], signal.SIGTERM)
+        await eventually(lambda: unready(duo.lab.overseer_url))
+        assert (await duo.http.get(f"{duo.lab.overseer_url}/v1/main")).json()["main"]["member"] == backup
+        await ended(duo, main)
+        # The last one has nobody to lead clients to.
+        terminate(duo, backup)
+        await ended(duo, backup)
+        log = duo.lab.log_of(main).read_text()
+        assert "Traceback" not in log

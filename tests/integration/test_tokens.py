@@ -1,7 +1,9 @@
 """Bearer tokens: one kind for clients, and the secret of the components."""
 
+import os
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -10,6 +12,7 @@ import pytest_asyncio
 
 from hanas_serving.refusals import MOST_FAILURES
 from tests.integration.cluster import Cluster, running
+from tests.integration.waiting import eventually
 from tests.integration.wire import exchange
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -144,6 +147,70 @@ async def test_a_client_that_drops_its_token_on_a_redirect_is_told_so(guarded: C
     assert "--location-trusted" in detail
     wrong = await guarded.http.put(url, content=b"x", headers={"Authorization": "Bearer wrong"})
     assert "redirect" not in refusal(wrong)
+
+
+def again(file: str, content: str) -> None:
+    """Replace a file of the environment in one step."""
+    path = Path(os.environ[file])
+    path.with_suffix(".new").write_text(content)
+    path.with_suffix(".new").replace(path)
+
+
+async def test_a_changed_file_of_tokens_is_in_force_without_a_restart(guarded: Cluster) -> None:
+    places = [*(guarded.url(name, "/v1/status") for name in guarded.names), f"{guarded.lab.overseer_url}/v1/main"]
+
+    async def until(token: str, *statuses: int) -> None:
+        async def so() -> bool:
+            headers = {"Authorization": f"Bearer {token}"}
+            return all([(await guarded.http.get(place, headers=headers)).status_code in statuses for place in places])
+
+        await eventually(so)
+
+    async def troubled() -> bool:
+        own = [(await guarded.status(name))["alerts"] for name in guarded.names]
+        told = [alert for alert in await guarded.client.alerts() if "had before" in alert.message]
+        return all(any("is empty" in alert["message"] for alert in alerts) for alerts in own) and len(told) == 3
+
+    async def calm() -> bool:
+        return not [alert for alert in await guarded.client.alerts() if "had before" in alert.message]
+
+    async with guarded.http.stream("GET", f"{guarded.lab.overseer_url}/v1/events", headers=TOKEN) as stream:
+        again("HANAS_CLIENT_TOKEN_FILE", "first-token\nthird-token\n")
+        await until("third-token", 200)
+        await until("second-token", 401, 429)
+        async for _ in stream.aiter_bytes():  # ends: who opened it may have no token any more
+            pass
+    again("HANAS_CLIENT_TOKEN_FILE", "\n")
+    await eventually(troubled)
+    await until("third-token", 200)
+    again("HANAS_CLIENT_TOKEN_FILE", "first-token\nsecond-token\n")
+    await until("second-token", 200)
+    await eventually(calm)
+
+
+async def test_the_secret_is_changed_in_three_steps_without_a_restart(guarded: Cluster) -> None:
+    await guarded.settle()
+    epoch = await guarded.epoch()
+    logs = [*(guarded.lab.log_of(name) for name in guarded.names), guarded.lab.log_of("overseer")]
+    for number, content in enumerate(("the-secret\nother\n", "other\nthe-secret\n", "other\n"), 1):
+        again("HANAS_SECRET_FILE", content)
+
+        async def known(times: int = number) -> bool:
+            return all(log.read_text().count("HANAS_SECRET_FILE: the file has changed") == times for log in logs)
+
+        await eventually(known)
+    answer = await guarded.http.post(f"{guarded.lab.overseer_url}/v1/claim", json={}, headers=SECRET)
+    assert answer.status_code in {401, 429}
+    await guarded.settle()
+    again("HANAS_SECRET_FILE", "the-secret\n")
+
+    async def back() -> bool:
+        answer = await guarded.http.post(f"{guarded.lab.overseer_url}/v1/claim", json={}, headers=SECRET)
+        return answer.status_code == 400
+
+    await eventually(back)
+    await guarded.settle()
+    assert await guarded.epoch() == epoch
 
 
 async def test_who_guesses_tokens_has_to_wait_and_those_who_have_one_do_not(guarded: Cluster) -> None:

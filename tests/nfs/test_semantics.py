@@ -398,3 +398,19 @@ def test_an_exclusive_file_whose_answer_was_lost_is_made_once(folders: tuple[Pos
     assert error is None or isinstance(error, FolderError)
     if error is None:
         assert content(other, "temporary") == pack(b"x")
+
+
+def test_a_file_that_was_refused_while_the_export_was_read_only_opens_again(
+    folders: tuple[PosixFolder, PosixFolder],
+) -> None:
+    """An NFS 3 client remembers the refusal until the file changes, which nobody does who is refused."""
+    (folders[0].path / "block").write_bytes(ZERO_BLOCK)
+    fault("readonly")
+    try:
+        for folder in folders:
+            with pytest.raises(FolderError, match="Permission denied" if version() == 3 else "denied|Read-only"):
+                run(run(folder.open("block", "blocks")).write_block(0, pack(b"1")))
+    finally:
+        fault("readwrite")
+    for folder in folders:
+        run(run(folder.open("block", "blocks")).write_block(0, pack(b"2")))

@@ -10,9 +10,12 @@ import msgspec
 from hanas_core.log.batches import find_later
 from hanas_core.log.claimfile import POINTER_OFFSET
 from hanas_core.log.segments import SegmentHeader
+from hanas_core.members.roles import Role
 from hanas_core.volume import names
 from hanas_core.volume.blocks import unpack
 from hanas_core.volume.folder import BLOCK_BYTES
+from hanas_worker.log.driver import LogDriver
+from hanas_worker.log.succession import NotSwitched
 from tests.sim.attacker import Trick
 from tests.sim.disk import ZERO, Disk, Inode
 from tests.sim.mount import Mount
@@ -59,6 +62,7 @@ class Faults:
             "pause": (self.pause, 4),
             "starve": (self._starve, 1),
             "stop": (self.stop, 1.5),
+            "switchover": (self.switch_over, 4),
             "link cut": (self._cut_link, 3),
             "bad network": (self._bad_network, 1),
             "attack on the link": (self._attack, 1.5),
@@ -199,6 +203,26 @@ class Faults:
             self.note("stop", worker.name)
             worker.stop()
             self.later(4.0 + self.duration(), worker.start)
+
+    def switch_over(self, to: str | None = None) -> None:
+        """Ask a main to hand over to any member, whether that one runs or not; it decides by itself what it can do."""
+        worker = self.worker(main=1.0)
+        log, to = worker.log, to or self._successor(worker)
+        if log is not None and worker.serves and not worker.loop.paused:
+            self.note("switchover", f"from {worker.name} to {to}")
+            self._asked = worker.loop.spawn(self._switch_over(log, to))
+
+    def _successor(self, main: Worker) -> str:
+        """Return the name of a backup, mostly, else that of any member."""
+        backups = [worker for worker in self.workers if worker.role is Role.BACKUP and worker is not main]
+        return self.world.random.choice(backups if backups and self.world.chance(0.8) else self.workers).name
+
+    async def _switch_over(self, log: LogDriver, to: str) -> None:
+        try:
+            epoch = await log.switch_over(to)
+            self.note("switched over", f"from epoch {epoch} to {to}")
+        except NotSwitched as refusal:
+            self.world.note("faults", f"no switchover: {refusal}")
 
     def _overseer_down(self) -> None:
         if self.overseers:

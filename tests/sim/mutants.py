@@ -130,6 +130,12 @@ MUTANTS = (
         _one("    identity.check(folder, claim.folder_id, names.claim(epoch))\n", ""),
         story="found in use: a claim of another cluster is copied into the folder",
     ),
+    Mutant(
+        "who is being stopped takes over",
+        "hanas_worker.log.driver:LogDriver.look",
+        _one("not (host.leaving or member.blind)", "not member.blind"),
+        story="a main that was stopped redirects still, and its successor is stopped too",
+    ),
     # ------------------------------------------------------------------ the read rule
     Mutant(
         "a read without a check",
@@ -217,10 +223,21 @@ MUTANTS = (
         story="no bug yet: slots run out, and all belong to members that live",
     ),
     Mutant(
+        "a backup believes a block that was on its way when it began",
+        "hanas_core.upkeep.copying:Commitment._is_later",
+        _one("counter + _SHOWS", "counter + 1"),
+        story="no bug yet: a backup begins while the main shows what it was before a write",
+    ),
+    Mutant(
         "whatever seal a main wrote itself is followed at once",
-        "hanas_core.epochs.arbitration:main_info",
-        _one("seal is not None and seal.planned", "seal is not None"),
-        also=(("hanas_worker.log.driver:LogDriver.look", _one("sighting.seal.planned and claim", "claim")),),
+        "hanas_core.log.claimfile:Seal.invites",
+        _one("self.planned and ", ""),
+    ),
+    Mutant(
+        "anybody follows at once where the seal names a successor",
+        "hanas_core.log.claimfile:Seal.invites",
+        _one('self.planned and self.successor in {"", incarnation}', "self.planned"),
+        story="a planned successor dies before it claims",
     ),
     Mutant(
         "adoption by the member's name",
@@ -552,6 +569,12 @@ MUTANTS = (
         "hanas_core.members.detector:Detector._timeout",
         _one("min(_STEPS * (probe.canary_took or 0.0), timing.folder_grace)", "0.0"),
         story="found in use: on a slow volume nobody answers a probe in time",
+    ),
+    Mutant(
+        "a folder that was away is back for all at once",
+        "hanas_core.members.detector:Detector._timeout",
+        _one("(timing.stall_limit if away else 0.0)", "0.0"),
+        story="found in use: a file server comes back for the main last",
     ),
     Mutant(
         "what a main tells of its pauses is ignored",

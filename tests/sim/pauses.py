@@ -87,3 +87,16 @@ def main_pauses_again(story: Story) -> None:
         main.resume()
         story.for_seconds(1.0)
     _nobody_took_over(story, main)
+
+
+def returns_to_the_main_last(story: Story) -> None:
+    """The folder is away for everybody, and comes back for the main a little later than for the others."""
+    main = _settled(story)
+    away = TIMING.suspect_after + TIMING.probe_timeout + TIMING.folder_grace + 0.15
+    later = TIMING.probe_timeout + 0.7 * TIMING.stall_limit
+    assert away + later < TIMING.folder_timeout, "the main does not give up"
+    for mount in story.faults.mounts:
+        mount.trouble.hangs_until = story.world.now + away
+    main.mount.trouble.hangs_until += later
+    story.for_seconds(away + later + 1.0)
+    _nobody_took_over(story, main)

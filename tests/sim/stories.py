@@ -11,20 +11,23 @@ from contextlib import ExitStack, suppress
 from unittest.mock import patch
 
 from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, encode_claim
-from hanas_core.members import registry
+from hanas_core.log.positions import Position
+from hanas_core.members import cluster, registry
 from hanas_core.members.member import IsolationPolicy
 from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
+from hanas_core.upkeep.copying import Commitment, FolderCopy
 from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host import host
 from hanas_worker.log.caretaker import Caretaker
-from tests.sim import pauses
+from tests.sim import departures, pauses, switchovers
 from tests.sim.attacker import Trick
 from tests.sim.disk import Directory, Disk, Inode, pages_of
 from tests.sim.explore import lose_all
 from tests.sim.mount import Call
 from tests.sim.network import Answer
+from tests.sim.newcomer import at_once, reader_of
 from tests.sim.places import Place
 from tests.sim.processes import TIMING, Overseer, Worker
 from tests.sim.simulation import Report, Shape, Simulation
@@ -80,6 +83,10 @@ class Story(Simulation):
 
         return answer
 
+    def epoch(self) -> int:
+        """Return the highest epoch that was claimed."""
+        return len(self.disk.directories[names.CLAIMS].seen)
+
     def others(self, worker: Worker) -> list[Worker]:
         return [other for other in self.workers.values() if other is not worker]
 
@@ -103,8 +110,7 @@ class Story(Simulation):
         return main, self.others(main)
 
     def has_claimed_at_most(self, epochs: int) -> None:
-        claimed = len(self.disk.directories[names.CLAIMS].seen)
-        if claimed > epochs:
+        if (claimed := self.epoch()) > epochs:
             raise Violation(f"{claimed} epochs were claimed, though no takeover could succeed")
 
     def forget(self) -> None:
@@ -275,6 +281,31 @@ def _value_that_is_replaced(story: Story) -> None:
     reading()
     if (answer := story.ask(main, "GET", "k")()).body != b"n" * 280:
         raise Violation(f"a read after the acknowledgement of {b'n'!r} found {answer.body[:1]!r}")
+    story.clients.start(2)
+
+
+def _copied_while_the_main_shows_itself(story: Story) -> None:
+    main = story.main()
+    story.ask(main, "PUT", "k", b"old")()
+    folder = reader_of(story.disk)
+    at_once(cluster.identify(folder))
+    commitment, copy, seen = Commitment(folder), FolderCopy(folder), list[Position]()
+    caught = story.catch(main, Place("write_block", "mailboxes/presence"), "before")
+    story.until(caught)
+    story.ask(main, "PUT", "k", b"new")()
+
+    def looked() -> bool:
+        position = at_once(commitment.look())
+        seen.extend([] if position is None else [position])
+        return bool(seen)
+
+    looked()
+    main.mount.release()
+    story.until(looked)
+    at_once(copy.read(seen[0]))
+    found = {item.key: item.value for item in at_once(copy.take())}
+    if found != {"k": b"new"}:
+        raise Violation(f"a backup that began after the acknowledgement of 'new' holds {found}")
     story.clients.start(2)
 
 
@@ -716,6 +747,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         ANYTHING._replace(compact_bytes=1 << 20, cache_bytes=(28 << 10,)),
         "a value is kept at hand although its key has another one by now",
     ),
+    "no bug yet: a backup begins while the main shows what it was before a write": (
+        _copied_while_the_main_shows_itself,
+        CALM._replace(clients=0),
+        GROWING,
+        "a backup believes a block that was on its way when it began",
+    ),
     "no bug yet: a paused main tidies up while its successor is about to point to its manifest": (
         _manifest_about_to_be_pointed_to,
         CALM,
@@ -800,6 +837,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         GROWING,
         "the seal of a main is no word about it",
     ),
+    "a planned successor dies before it claims": (
+        switchovers.successor_dies,
+        CALM,
+        GROWING,
+        "anybody follows at once where the seal names a successor",
+    ),
     "found in use: a claim of another cluster is copied into the folder": (
         _claim_of_another_cluster,
         CALM,
@@ -836,6 +879,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         GROWING,
         "what a main tells of its pauses is ignored",
     ),
+    "found in use: a file server comes back for the main last": (
+        pauses.returns_to_the_main_last,
+        CALM,
+        GROWING,
+        "a folder that was away is back for all at once",
+    ),
     "found in use: a file server forgets the end of the log, and all members start anew": (
         _end_of_the_log_is_forgotten,
         CALM,
@@ -847,6 +896,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "nobody remembers which epochs were claimed",
+    ),
+    "a main that was stopped redirects still, and its successor is stopped too": (
+        departures.next_main_is_stopped_too,
+        CALM,
+        GROWING,
+        "who is being stopped takes over",
     ),
 }
 

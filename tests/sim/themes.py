@@ -53,6 +53,7 @@ TAKEOVERS = Theme(
             "late read": 1.0,
             "server crash": 1.0,
             "restart": 3.0,
+            "switchover": 4.0,
         }
     ),
     others=0.25,

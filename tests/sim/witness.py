@@ -239,8 +239,8 @@ class Witness:
         if not name.startswith(f"{names.CLAIMS}/"):
             return
         claim = msgspec.json.decode(payload(inode, 0), type=Claim)
-        if claim.verdict == Verdict.HANDED_OVER and not self._handed_over(claim.follows):
-            self.world.accuse(f"{claim.member} followed epoch {claim.follows} at once, which nobody handed over")
+        if claim.verdict == Verdict.HANDED_OVER and not self._handed_over(claim):
+            self.world.accuse(f"{claim.member} followed epoch {claim.follows} at once, which nobody handed over to it")
         if claim.verdict not in {Verdict.PRIMARY_FAILED, Verdict.PRIMARY_WEDGED}:
             return
         if msgspec.json.decode(claim.evidence, type=Evidence).canary_took is None:
@@ -263,10 +263,12 @@ class Witness:
                 f"than {paused:.3f} s within the last {_LATELY_SECONDS:g} s"
             )
 
-    def _handed_over(self, epoch: int) -> bool:
-        claim = self.disk.find(names.claim(epoch))
-        payload = None if claim is None else unpack(claim.page(SEAL_OFFSET // BLOCK_BYTES))
-        return isinstance(payload, bytes) and msgspec.json.decode(payload, type=Seal).planned
+    def _handed_over(self, claim: Claim) -> bool:
+        """Return whether the followed epoch was handed over, to whomever or to this very incarnation."""
+        followed = self.disk.find(names.claim(claim.follows))
+        payload = None if followed is None else unpack(followed.page(SEAL_OFFSET // BLOCK_BYTES))
+        seal = msgspec.json.decode(payload, type=Seal) if isinstance(payload, bytes) else None
+        return seal is not None and seal.planned and seal.successor in {"", claim.incarnation}
 
     def passed(self, service: Service, asked: int) -> None:
         """Check that a read is answered only after a seal check that began after its arrival found no seal."""

@@ -88,6 +88,7 @@ async def test_a_value_is_written_and_read(commands: Path, overseer: str) -> Non
 async def test_the_command_knows_its_version_and_all_subcommands(commands: Path, wheel: Path) -> None:
     version = wheel.name.split("-")[1]
     assert await said(commands / "hanas", "--version") == (0, f"hanas {version}\n", "")
+    assert await said(commands / "kubectl-hanas", "--version") == (0, f"kubectl hanas {version}\n", "")
     for arguments in (["--help"], ["lab", "--help"], ["demo", "--help"], ["fsck", "--help"], ["bench", "--help"]):
         code, output, errors = await said(commands / "hanas", *arguments)
         assert (code, errors) == (0, ""), arguments
@@ -103,4 +104,4 @@ def test_the_wheel_names_every_extra(commands: Path) -> None:
     assert shutil.which("hanas", path=str(commands))
     (metadata,) = commands.parent.glob("lib/*/site-packages/hanas-*.dist-info/METADATA")
     extras = {line.split(": ")[1] for line in metadata.read_text().splitlines() if line.startswith("Provides-Extra")}
-    assert {"overseer", "worker", "client", "operator", "all"} <= extras
+    assert {"overseer", "worker", "client", "operator", "s3", "all"} <= extras

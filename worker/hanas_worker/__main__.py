@@ -14,6 +14,7 @@ from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving import program
 from hanas_serving.admission import Admission
+from hanas_serving.credentials import Credentials
 from hanas_serving.folders import open_folder
 from hanas_serving.gate import Gate
 from hanas_serving.hosts import of_this_machine
@@ -65,8 +66,9 @@ async def _run(stopping: asyncio.Event) -> None:
     if not settings.secrets:
         _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches an overseer can ask it for a takeover")
     gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)))
-    app = WorkerApplication(settings, gate)
-    link = LinkEndpoint(settings.secrets, gate)
+    credentials = Credentials(os.environ, settings.secrets, settings.client_tokens)
+    app = WorkerApplication(settings, credentials, gate)
+    link = LinkEndpoint(credentials.secrets, gate)
     links = Limits(connections=files.links, idle_seconds=IDLE_SECONDS, slow_seconds=_LINK_SLOW_SECONDS)
     admissions = {"clients": Admission[Connection](clients), "link": Admission[Connection](links)}
     endpoints = [
@@ -82,17 +84,18 @@ async def _run(stopping: asyncio.Event) -> None:
     ]
     for endpoint in endpoints:
         await endpoint.start()
-    outbound = HttpOutbound(settings.member, settings.secrets)
+    outbound = HttpOutbound(settings.member, credentials.secrets)
+    keeping = asyncio.create_task(credentials.keep(runtime.thread))
     try:
         location = await _wait_for_folder(app, settings, lane, stopping)
         if location is not None:
             _log.info("the folder %s has the id %s", settings.folder, location[1])
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
-            node.host.admissions = admissions
+            node.host.admissions, node.host.credentials = admissions, credentials
             await node.places.wait_for_earlier_run()
             await _prepare(node.host)
-            endpoints[0].belong_to(node.host.folder_id, app.observers)
+            endpoints[0].belong_to(node.host.folder_id, credentials.readers)
             app.join(node)
             link.join(node.host.folder_id, node.verifier, node.hear)
             await node.run(stopping)
@@ -104,6 +107,7 @@ async def _run(stopping: asyncio.Event) -> None:
             "use one of those in docs/operations.md"
         ) from None
     finally:
+        keeping.cancel()
         await outbound.close()
         await asyncio.gather(*(endpoint.stop() for endpoint in endpoints))
 

@@ -114,7 +114,7 @@ class Node:
         host.spawn(self._fitness.ask())
         awaited: list[asyncio.Future[Any]] = [*tasks, host.mistake]
         done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-        await self.leave()
+        await self.leave(self.host.settings.drain_seconds if stopping.is_set() else 0.0)
         for task in tasks:
             task.cancel()
         host.cancel_background()
@@ -175,24 +175,34 @@ class Node:
                 _log.warning("slot %d was given to another member; this worker has slot %d now", before, host.slot)
         await self.presence.show()
 
-    async def leave(self) -> None:
-        """Leave in order, unless the folder takes too long for that: then as if killed, which loses nothing either."""
+    async def leave(self, drain_seconds: float = 0.0) -> None:
+        """Leave in order, unless the folder takes too long for that: then as if killed, which loses nothing either.
+
+        ``drain_seconds``: how long to redirect beside that, if there is anybody to redirect to.
+        """
         self.host.leaving = True
         most = max(self.host.timing.folder_timeout, _HAND_OVER_WAIT)
+        until = self.host.now + most
         try:
-            async with asyncio.timeout(most):
-                await self._leave_in_order()
+            async with asyncio.timeout_at(until) as limit:
+                await self._hand_over()
+                if drain_seconds and self.host.others():
+                    limit.reschedule(until + drain_seconds)
+                    await asyncio.sleep(drain_seconds)
+                await self._show_that_it_left()
         except TimeoutError:
             _log.warning("the folder did not let this worker leave in order within %g s", most)
 
-    async def _leave_in_order(self) -> None:
-        """Hand over the logs whose main this worker is, redirect until the successors serve, and show that it left."""
+    async def _hand_over(self) -> None:
+        """Hand over the logs whose main this worker is, and redirect until the successors serve."""
         departures = [driver for driver in self.logs if await driver.leave()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_HAND_OVER_WAIT):
                 while any(driver.main_url is None for driver in departures) and self.host.others():
                     self._mail.read.clear()
                     await self._mail.read.wait()
+
+    async def _show_that_it_left(self) -> None:
         self.presence.left = True
         if not self.places.yields:
             with contextlib.suppress(FolderError):

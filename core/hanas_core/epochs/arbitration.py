@@ -154,8 +154,8 @@ async def challenge(
         raise Refused("there is no main to replace yet: POST /v1/claim to become the first one")
     if (present.epoch, present.member) != (expected.epoch, expected.main):
         return Ruling(present.incarnation == challenge.incarnation, await main_info(folder, present))
-    if verdict is Verdict.HANDED_OVER and not await handed_over(folder, present):
-        raise Refused(f"{present.member} has not handed over epoch {present.epoch}")
+    if verdict is Verdict.HANDED_OVER and not await handed_over(folder, present, challenge.incarnation):
+        raise Refused(f"{present.member} has not handed over epoch {present.epoch} to this run of {challenge.member}")
     claim = Claim(
         epoch=expected.epoch + 1,
         member=challenge.member,
@@ -177,9 +177,12 @@ async def challenge(
     return Ruling(holder.nonce == claim.nonce, await main_info(folder, holder))
 
 
-async def handed_over(folder: Folder, claim: Claim) -> bool:
-    """Return whether the holder of ``claim`` sealed its own epoch as a planned hand-over, after it had served."""
-    return (await main_info(folder, claim)).state is MainState.HANDED_OVER
+async def handed_over(folder: Folder, claim: Claim, incarnation: str) -> bool:
+    """Return whether the holder of ``claim`` sealed its own epoch, after it had served, for this one to follow."""
+    if isinstance(await read_pointer(folder, claim.epoch), Blank):
+        return False
+    seal = await own_seal(folder, claim)
+    return seal is not None and seal.invites(incarnation)
 
 
 async def main_info(folder: Folder, claim: Claim) -> MainInfo:

@@ -5,13 +5,21 @@ Behind the records of a batch come the cells of its values, in the order of the 
 checked without the rest. The *checksum* of a value is the xxh3-64 of all of it, or of these sums.
 """
 
+from typing import Protocol
+
 import xxhash
 
 from hanas_core.volume.errors import Corruption
-from hanas_core.volume.folder import File
 
 PART_BYTES = 64 << 10
 _SUM_BYTES = 8
+
+
+class Readable(Protocol):
+    """What values are read from: an open file, or a part of one in memory."""
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes."""
 
 
 def sums_of(value: bytes) -> bytes:
@@ -34,7 +42,7 @@ def cell_size(size: int) -> int:
     return size if size <= PART_BYTES else size + sums_size(size)
 
 
-async def read_part(file: File, name: str, offset: int, size: int, checksum: int, part: tuple[int, int]) -> bytes:
+async def read_part(file: Readable, name: str, offset: int, size: int, checksum: int, part: tuple[int, int]) -> bytes:
     """Return the bytes ``part`` (begin, end) of a value that stands at ``offset`` of ``file``, checked.
 
     Reads no more than the parts of 64 KiB that it lies in. Raises Corruption, which says ``name`` and the offset.

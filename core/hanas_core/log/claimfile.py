@@ -76,6 +76,12 @@ class Seal(msgspec.Struct, frozen=True, rename="camel"):
     incarnation: str
     planned: bool = False
     """The main sealed its own epoch after it had served, and waits for a successor."""
+    successor: str = ""
+    """The incarnation that it waits for; empty: any."""
+
+    def invites(self, incarnation: str) -> bool:
+        """Return whether this incarnation may follow at once."""
+        return self.planned and self.successor in {"", incarnation}
 
 
 def fits(claim: Claim) -> bool:

@@ -312,8 +312,8 @@ class Detector:
         waited, timeout = now - begin, self._timeout(now, probe)
         if self._gave_up and probe.canary_ok and self._silent(now):
             words = (
-                f"no keep-alive for {now - self._heard_at:.3f} s, and the main itself has sealed its epoch after an "
-                "error, while this member's own canary was kept: the main failed"
+                f"no keep-alive for {now - self._heard_at:.3f} s, and the main itself has sealed its epoch, "
+                "while this member's own canary was kept: the main failed"
             )
             return self._conclude(now, Verdict.PRIMARY_FAILED, words)
         if waited < timeout:
@@ -350,16 +350,17 @@ class Detector:
     def _timeout(self, now: float, probe: _Probe) -> float:
         """Return how long to wait for an answer: longer where the folder is slow, or the main was paused lately.
 
-        A process whose connection was closed is not paused.
+        A process whose connection was closed is not paused. A folder that was away for this member may be away for the
+        main for longer, whose client has its own times to try again.
         """
         timing = self._timing
         slow = min(_STEPS * (probe.canary_took or 0.0), timing.folder_grace)
         late = 0.0 if self._hinted(now) else min(self._main_paused, _PAUSE * timing.suspect_after)
-        return timing.probe_timeout + slow + late
+        away = self.verdict is Verdict.FOLDER_UNAVAILABLE and not self._silent(now)
+        return timing.probe_timeout + slow + late + (timing.stall_limit if away else 0.0)
 
     def _conclude(self, now: float, verdict: Verdict, words: str) -> Conclude:
         self._concluded = True
-        self._set(now, verdict)
         probe = self._probe
         evidence = Evidence(
             words=words,
@@ -377,6 +378,7 @@ class Detector:
             probe_timeout=self._timeout(now, probe) if probe else 0.0,
             closed_age=None if self._closed_at is None else now - self._closed_at,
         )
+        self._set(now, verdict)
         return Conclude(self.epoch, verdict, evidence)
 
     def _set(self, now: float, verdict: Verdict) -> None:

@@ -182,12 +182,14 @@ class PosixFolder:
             if self.coherent or not _is_there(path, self.path):
                 raise
         except OSError as error:
-            if self.coherent or error.errno != errno.ESTALE:
+            if self.coherent or error.errno not in {errno.ESTALE, errno.EACCES}:
                 raise
-            # NFS: of a file that was removed elsewhere, or of the directory itself, or of the mount.
-            self._touch(path.parent)
-            with _translated(name, _HANDLE_ERRORS):
-                return _open_regular(path, name, flags)
+            if error.errno == errno.ESTALE:
+                # NFS: of a file that was removed elsewhere, or of the directory itself, or of the mount.
+                self._touch(path.parent)
+                with _translated(name, _HANDLE_ERRORS):
+                    return _open_regular(path, name, flags)
+            _forget_refusal(path)
         return _open_regular(path, name, flags)
 
     async def create(self, name: str, content: bytes) -> None:
@@ -308,6 +310,16 @@ class PosixFolder:
         """List a directory, in order."""
         with _translated(directory or str(self.path)):
             return sorted(os.listdir(self.path / directory))
+
+
+def _forget_refusal(path: Path) -> None:
+    """Have the server asked anew whether a file may be opened.
+
+    An NFS 3 client remembers a refusal for as long as the file does not change, also one from a time when the whole
+    export was read-only. Setting the mode that the file has already is such a change; only its owner may.
+    """
+    with suppress(OSError):
+        path.chmod(stat.S_IMODE(path.lstat().st_mode))
 
 
 def _open_regular(path: Path, name: str, flags: int) -> int:

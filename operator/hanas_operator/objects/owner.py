@@ -28,6 +28,8 @@ class Owner(Struct, frozen=True, kw_only=True):
     """The size that the operator's claim requests; empty: that of the spec."""
     operator_namespace: str = ""
     """The namespace of the operator's pods; empty: it runs outside the cluster."""
+    rotation: str = ""
+    """How far the secret of the components was rotated; empty before the first time."""
     created: str = ""
     """When the HANas was made."""
     folder_id: str = ""
@@ -37,6 +39,16 @@ class Owner(Struct, frozen=True, kw_only=True):
     def members(self) -> list[str]:
         """The member ids of all workers."""
         return [names.member(ordinal) for ordinal in range(self.spec.workers)]
+
+    @property
+    def hibernates(self) -> bool:
+        """Whether no pod shall run."""
+        return self.spec.workers == 0
+
+    @property
+    def overseers(self) -> int:
+        """The number of overseers."""
+        return 0 if self.hibernates else self.spec.overseer.replicas
 
     @property
     def claim(self) -> str:

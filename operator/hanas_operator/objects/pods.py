@@ -1,18 +1,31 @@
 """The common part of the pods of workers and overseers. They satisfy the Pod Security standard ``restricted``."""
 
+import math
 from typing import Any
 
+from hanas_core.members.timing import PRESETS
 from hanas_operator import names
+from hanas_operator.fittings import DRAIN
 from hanas_operator.objects import secret
 from hanas_operator.objects.owner import Manifest, Owner
 from hanas_operator.placement import Affinity
 from hanas_operator.plain import plain
-from hanas_operator.spec import Assigner, ResourceRequirements, SecretKey
+from hanas_operator.spec import Assigner, HANasSpec, ResourceRequirements, SecretKey
 
 FOLDER = "/var/lib/hanas/communication"
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+"""The security context of a container."""
 SECRETS, TOKENS = "/etc/hanas/secret", "/etc/hanas/tokens"
 GRACE_SECONDS = 30
-"""A worker hands over within a few seconds of SIGTERM; the rest is reserve."""
+"""The least time to end. A worker hands over within a few seconds of SIGTERM; the rest is reserve."""
+DRAIN_SECONDS = 5
+"""How long pods serve on after SIGTERM, until nobody's proxy leads clients to them any more."""
+_ENDING_SECONDS = 10
+"""For what a process does beside waiting for its folder and serving on: the last answers, and closing its files."""
 LOST_NODE_SECONDS = {names.OVERSEER: 10, names.WORKER: 60}
 """The time until a pod leaves a lost node (Kubernetes' default: 300 s). A cluster needs an overseer at once; a worker
 waits as long as a node takes to start again."""
@@ -35,11 +48,7 @@ def template(
         "env": [*environment, *_environment(owner)],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
         "resources": plain(resources),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": RESTRICTED,
         "volumeMounts": _mounts(owner),
         # The last lines of the log of a failed pod, which the operator shows in a condition.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -51,8 +60,8 @@ def template(
         "automountServiceAccountToken": False,
         # Kubernetes would derive variables such as HANAS_PORT from Services; they would be read as settings.
         "enableServiceLinks": False,
-        "securityContext": _identity(owner),
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": identity(owner),
+        "terminationGracePeriodSeconds": grace_seconds(spec),
         "containers": [container, *spec.sidecars],
         "volumes": [*_volumes(owner), *spec.volumes],
         "affinity": _affinity(owner, component),
@@ -64,6 +73,7 @@ def template(
             "annotations": {
                 SAFE_TO_EVICT: "tmp",
                 **spec.pod_annotations,
+                **({names.ROTATION: owner.rotation} if owner.rotation else {}),
                 "kubectl.kubernetes.io/default-container": component,
             },
         },
@@ -71,9 +81,22 @@ def template(
     }
 
 
+def grace_seconds(spec: HANasSpec) -> int:
+    """Return the time that a pod has to end: to hand over, though the folder is slow, and to serve on after that."""
+
+    def setting(name: str, default: float) -> float:
+        try:
+            return float(spec.settings.get(name, default))
+        except ValueError:  # the pod refuses it
+            return default
+
+    folder = setting("HANAS_FOLDER_TIMEOUT", PRESETS[spec.preset].folder_timeout)
+    return max(GRACE_SECONDS, math.ceil(folder + setting(DRAIN, DRAIN_SECONDS) + _ENDING_SECONDS))
+
+
 def _environment(owner: Owner) -> list[Manifest]:
     spec = owner.spec
-    variables = {
+    variables: dict[str, object] = {
         "COMMUNICATION_FOLDER": FOLDER,
         "HANAS_PRESET": spec.preset.value,
         "HANAS_LOG_LEVEL": spec.log_level,
@@ -83,10 +106,10 @@ def _environment(owner: Owner) -> list[Manifest]:
         variables["HANAS_CLIENT_TOKEN_FILE"] = f"{TOKENS}/{spec.client_token_secret.key}"
     if spec.hosts:
         variables["HANAS_HOSTS"] = ",".join(spec.hosts)
+    variables |= {DRAIN: DRAIN_SECONDS} | dict(sorted(spec.settings.items()))
     reference = {"name": names.of(owner.name, names.FOLDER), "key": "folderId", "optional": True}
     return [
-        *({"name": name, "value": value} for name, value in variables.items()),
-        *({"name": name, "value": str(value)} for name, value in sorted(spec.settings.items())),
+        *({"name": name, "value": str(value)} for name, value in variables.items()),
         *plain(spec.env),
         {"name": "HANAS_FOLDER_ID", "valueFrom": {"configMapKeyRef": reference}},
     ]
@@ -117,7 +140,8 @@ def _volumes(owner: Owner) -> list[Manifest]:
     return volumes
 
 
-def _identity(owner: Owner) -> Manifest:
+def identity(owner: Owner) -> Manifest:
+    """Return the security context of a pod."""
     identity = owner.spec.pod_security_context
     context: Manifest = {
         "runAsNonRoot": True,

@@ -1,8 +1,8 @@
 """The objects that make pods: a Deployment of overseers, which keep no state, and a StatefulSet of workers.
 
 The member id of a worker is ``worker-N``, where N is the pod's ordinal in the label ``apps.kubernetes.io/pod-index``
-(Kubernetes 1.28). All workers start at once, and an update replaces one after the other, the last one first; a worker
-hands over on SIGTERM.
+(Kubernetes 1.28). All workers start at once. An update replaces one after the other, the main last, which hands over
+then.
 """
 
 from hanas_operator import kinds, names
@@ -20,7 +20,7 @@ def _overseers(owner: Owner) -> Manifest:
     environment = [{"name": "PORT", "value": str(names.OVERSEER_PORT)}]
     ports, resources = {"http": names.OVERSEER_PORT}, owner.spec.overseer.resources
     spec = {
-        "replicas": owner.spec.overseer.replicas,
+        "replicas": owner.overseers,
         "selector": {"matchLabels": names.selector(owner.name, names.OVERSEER)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": pods.template(owner, names.OVERSEER, "hanas-overseer", environment, ports, resources),
@@ -35,7 +35,7 @@ def _workers(owner: Owner) -> Manifest:
         "serviceName": names.of(owner.name, names.HEADLESS),
         "podManagementPolicy": "Parallel",
         "selector": {"matchLabels": names.selector(owner.name, names.WORKER)},
-        "updateStrategy": {"type": "RollingUpdate"},
+        "updateStrategy": {"type": "OnDelete"},  # hanas_operator.replacing
         "minReadySeconds": 2,
         "template": pods.template(
             owner, names.WORKER, "hanas-worker", _environment(owner), ports, owner.spec.resources

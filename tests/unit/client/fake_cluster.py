@@ -22,6 +22,9 @@ class FakeCluster(ThreadingHTTPServer):
         self.refusals = 0
         self.refuses: dict[str, int] = {}
         """Status of the answer to all calls for keys, by method."""
+        self.main = "worker-1"
+        self.switchovers: list[int] = []
+        """Status of the answer to each switchover in turn; then and after 202, also after 0 (none), it is done."""
         self.drops = False
         """Writes are done, and the connection breaks off instead of an answer."""
         self.events = [("1", "cluster", self.cluster())]
@@ -102,12 +105,27 @@ class Handler(BaseHTTPRequestHandler):
             self.one_key(unquote(split.path.removeprefix("/v1/kv/")), body, headers)
         elif split.path == "/v1/kv":
             self.keys(query)
+        elif split.path == "/v1/switchover":
+            self.switch_over(json.loads(body)["to"])
         elif split.path == "/v1/events":
             self.stream(int(headers.get("last-event-id", "0")))
         else:
             self.document(split.path)
 
-    do_GET = do_PUT = do_DELETE = handle_call  # noqa: N815
+    do_GET = do_PUT = do_DELETE = do_POST = handle_call  # noqa: N815
+
+    def switch_over(self, to: str) -> None:
+        status = self.server.switchovers.pop(0) if self.server.switchovers else 202
+        if self.server.main == to:
+            return self.problem(409, "Conflict", f"{to} is the main already")
+        if status in {0, 202}:
+            self.server.main = to
+        if status == 0:
+            self.close_connection = True
+            return None
+        if status == 202:
+            return self.answer(202, json.dumps({"epoch": 3, "to": to}).encode())
+        return self.problem(status, "Refused", "it was told to")
 
     def one_key(self, key: str, body: bytes, headers: dict[str, str]) -> None:
         values = self.server.values
@@ -151,7 +169,8 @@ class Handler(BaseHTTPRequestHandler):
             "/v1/cluster": cluster,
             "/v1/takeovers": {"takeovers": cluster["takeovers"]},
             "/v1/alerts": {"alerts": cluster["alerts"]},
-            "/v1/status": {"role": "main", "epoch": 3},
+            "/v1/status": {"role": "main", "epoch": 3, "member": self.server.main},
+            "/mainz": {},
         }
         if path not in documents:
             return self.problem(404, "Not found", "no such path")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hanas_client import cli
+from hanas_client import cli, switchovers
 from hanas_core.members import cluster as identity
 from hanas_core.volume import blocking
 from hanas_core.volume.posix import PosixFolder
@@ -236,3 +236,48 @@ def test_an_unfit_folder_is_refused_by_the_name_of_what_failed(
     assert cli.main(["check-folder", str(tmp_path)]) == 1
     assert "is unfit: exclusive link(): " in capsys.readouterr().err
     assert cli.main(["check-folder", str(tmp_path / "nowhere")]) == 1
+
+
+def test_a_switchover_waits_for_the_new_main_and_says_how_long_it_took(cluster: FakeCluster, capsys: Capture) -> None:
+    assert cli.main(["switchover", "worker-2"]) == 0
+    assert capsys.readouterr().out.startswith("worker-2 is the main now, after worker-1; it took 0.")
+    assert cli.main(["switchover", "worker-1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["from"], told["to"]) == ("worker-2", "worker-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (404, "there is no member 'worker-2'; `hanas status` lists them"),
+        (409, "it was told to"),
+        (401, "it was told to"),
+    ],
+)
+def test_a_switchover_that_is_refused_says_why(cluster: FakeCluster, capsys: Capture, status: int, words: str) -> None:
+    cluster.switchovers = [status]
+    assert cli.main(["switchover", "worker-2"]) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert cluster.main == "worker-1"
+
+
+def test_the_main_is_no_successor_of_its_own(cluster: FakeCluster, capsys: Capture) -> None:
+    assert cli.main(["switchover", "worker-1"]) == 1
+    assert "worker-1 is the main already" in capsys.readouterr().err
+
+
+def test_a_switchover_whose_answer_was_lost_is_done_all_the_same(cluster: FakeCluster, capsys: Capture) -> None:
+    cluster.switchovers = [0]
+    assert cli.main(["switchover", "worker-2"]) == 0
+    assert "worker-2 is the main now, after worker-1" in capsys.readouterr().out
+
+
+def test_another_successor_than_the_named_one_is_told(
+    cluster: FakeCluster, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = iter(["worker-1", "worker-1", "worker-3"])
+    monkeypatch.setattr(switchovers, "_main", lambda _: next(seen))
+    assert cli.main(["switchover", "worker-2"]) == 1
+    assert "worker-1 handed over, but the main is worker-3 now" in capsys.readouterr().err

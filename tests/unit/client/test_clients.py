@@ -89,7 +89,7 @@ def test_documents_of_the_overseer_with_unknown_fields(cluster: FakeCluster, cli
     assert document.links[0].source == "worker-1"
     assert client.takeovers()[0].evidence == {"probe": {"sent": 1.5}}
     assert client.alerts()[0].advice == "look at it"
-    assert client.status() == client.status(cluster.url) == {"role": "main", "epoch": 3}
+    assert client.status() == client.status(cluster.url) == {"role": "main", "epoch": 3, "member": "worker-1"}
 
 
 def test_token_from_a_file(cluster: FakeCluster, tmp_path: Path) -> None:

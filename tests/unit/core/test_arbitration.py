@@ -275,8 +275,10 @@ def test_evidence_that_does_not_fit_is_refused_before_the_claim() -> None:
     assert run(highest_claim(folder)) == run(read_claim(folder, 1))
 
 
-def hand_over(folder: MemoryFolder, claim: Claim, *, planned: bool = True, who: str | None = None) -> None:
-    run(write_seal(folder, claim.epoch, Seal(claim.epoch, claim.member, who or claim.incarnation, planned)))
+def hand_over(
+    folder: MemoryFolder, claim: Claim, *, planned: bool = True, who: str | None = None, successor: str = ""
+) -> None:
+    run(write_seal(folder, claim.epoch, Seal(claim.epoch, claim.member, who or claim.incarnation, planned, successor)))
 
 
 def test_a_hand_over_by_a_main_that_served_is_followed() -> None:
@@ -294,7 +296,7 @@ def test_a_hand_over_by_a_main_that_never_served_is_none() -> None:
     folder = pool()
     claim = win(folder, 1)
     hand_over(folder, claim)
-    assert not run(handed_over(folder, claim))
+    assert not run(handed_over(folder, claim, incarnation("b")))
     with pytest.raises(Refused, match="has not handed over"):
         challenges(folder, demand("b", 1, "a", Verdict.HANDED_OVER))
 
@@ -302,10 +304,29 @@ def test_a_hand_over_by_a_main_that_never_served_is_none() -> None:
 def test_a_seal_by_another_or_for_another_reason_is_no_hand_over() -> None:
     folder = pool()
     main = serve(folder, 1)
+    assert not run(handed_over(folder, main.claim, incarnation("b")))
     hand_over(folder, main.claim, planned=False)
-    assert not run(handed_over(folder, main.claim))
+    assert not run(handed_over(folder, main.claim, incarnation("b")))
     hand_over(folder, main.claim, who="9" * 32)
-    assert not run(handed_over(folder, main.claim))
+    assert not run(handed_over(folder, main.claim, incarnation("b")))
+
+
+def test_only_the_successor_that_a_seal_names_may_follow_at_once() -> None:
+    folder = pool()
+    main = serve(folder, 1)
+    hand_over(folder, main.claim, successor="8" * 32)
+    assert run(main_info(folder, main.claim)).state == "handed-over"
+    with pytest.raises(Refused, match="has not handed over epoch 1 to this run of b"):
+        challenges(folder, demand("b", 1, "a", Verdict.HANDED_OVER))
+    hand_over(folder, main.claim, successor=incarnation("b"))
+    assert challenges(folder, demand("b", 1, "a", Verdict.HANDED_OVER)).granted
+
+
+def test_who_is_not_named_may_follow_a_main_that_failed() -> None:
+    folder = pool()
+    main = serve(folder, 1)
+    hand_over(folder, main.claim, successor="8" * 32)
+    assert challenges(folder, demand("b", 1, "a", Verdict.PRIMARY_FAILED)).granted
 
 
 def test_epochs_that_never_served_are_counted() -> None:

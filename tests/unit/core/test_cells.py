@@ -55,7 +55,7 @@ def test_a_part_of_a_large_value_reads_little() -> None:
         write = write_block = sync = close = None
 
     part = (10 * PART_BYTES + 5, 10 * PART_BYTES + 9)
-    assert run(read_part(Counting(), NAME, offset, len(value), checksum, part)) == value[slice(*part)]  # type: ignore[arg-type]
+    assert run(read_part(Counting(), NAME, offset, len(value), checksum, part)) == value[slice(*part)]
     assert sum(taken) <= PART_BYTES + 20 * 8
 
 

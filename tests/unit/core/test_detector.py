@@ -346,6 +346,24 @@ def test_a_main_whose_folder_hangs_is_replaced_as_soon_as_one_that_says_nothing(
     assert backup.now - began <= LONG_HUNG + 4 * STEP < TIMING.stall_limit
 
 
+def test_a_main_whose_mount_comes_back_later_than_ones_own_has_longer_to_answer() -> None:
+    backup = Backup()
+    began = backup.now + 1
+    hang(backup, canary=None)
+    while backup.verdict() is not Verdict.FOLDER_UNAVAILABLE:
+        say_hung(backup, backup.now - began)
+    while backup.detector.probe is None:
+        say_hung(backup, backup.now - began)
+    backup.canary()
+    back = backup.now
+    while (conclusion := backup.conclusion()) is None:
+        backup.look()
+        say_hung(backup, backup.now - began)
+    assert conclusion.verdict is Verdict.PRIMARY_WEDGED
+    assert conclusion.evidence.probe_timeout == TIMING.probe_timeout + TIMING.stall_limit
+    assert backup.now - back == pytest.approx(TIMING.probe_timeout + TIMING.stall_limit, abs=2 * STEP)
+
+
 @pytest.mark.parametrize("canary", [None, False])
 def test_a_folder_that_hangs_for_all_is_no_fault_of_the_main(canary: bool | None) -> None:
     backup = Backup()
@@ -502,7 +520,9 @@ def test_once_the_folder_is_back_a_dead_main_is_found_dead() -> None:
     backup.wait(TIMING.probe_timeout)
     backup.look()
     backup.tick()
-    assert backup.conclusion() is not None
+    conclusion = backup.conclusion()
+    assert conclusion is not None
+    assert conclusion.evidence.probe_timeout == TIMING.probe_timeout, "one that says nothing gets no more time"
 
 
 def test_the_canary_of_an_earlier_probe_says_nothing() -> None:

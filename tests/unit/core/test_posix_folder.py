@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -376,6 +377,39 @@ def test_a_removed_file_whose_name_its_client_still_shows_is_missing(
             run(direct.open("a", "read"))
     assert len(os.listdir("/proc/self/fd")) == before, "what was opened is closed"
     assert os.listdir(direct.path) == ([] if forgets else ["a"])
+
+
+@pytest.mark.parametrize("whose", ["one's own", "another's"])
+def test_a_refusal_that_an_nfs_client_remembers_is_forgotten(
+    direct: PosixFolder, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """It is remembered until the file changes, and each is refused who could change it."""
+    run(direct.create("a", ZERO_BLOCK))
+    path, opened, chmod = direct.path / "a", os.open, Path.chmod
+    mode, refused, told = path.stat().st_mode, True, []
+
+    def refusing(name: Any, *arguments: Any) -> int:
+        if name == path and refused:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(name, *arguments)
+
+    def changing(changed: Path, bits: int) -> None:
+        nonlocal refused
+        told.append((changed, bits))
+        if whose == "another's":
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        chmod(changed, bits)
+        refused = False
+
+    monkeypatch.setattr(os, "open", refusing)
+    monkeypatch.setattr(Path, "chmod", changing)
+    if whose == "another's":
+        with pytest.raises(FolderUnavailable, match="a: Permission denied"):
+            run(direct.open("a", "blocks"))
+    else:
+        run(run(direct.open("a", "blocks")).write_block(0, ZERO_BLOCK))
+    assert told == [(path, stat.S_IMODE(mode))]
+    assert path.stat().st_mode == mode
 
 
 def statfs(magic: int, result: int = 0) -> SimpleNamespace:

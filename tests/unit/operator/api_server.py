@@ -21,7 +21,19 @@ from tests.unit.operator import schemas
 Resource = dict[str, Any]
 Handler = Callable[[web.Request, str], Any]
 KINDS = (
-    *(kinds.HANAS, *kinds.WATCHED, kinds.SECRET, kinds.CORE_EVENT, kinds.EVENT, kinds.STORAGE_CLASS, kinds.NODE),
+    *(
+        kinds.HANAS,
+        kinds.LINK_FAILURE,
+        kinds.BACKUP,
+        kinds.SCHEDULED_BACKUP,
+        kinds.JOB,
+        *kinds.WATCHED,
+        kinds.SECRET,
+        kinds.CORE_EVENT,
+        kinds.EVENT,
+        kinds.STORAGE_CLASS,
+        kinds.NODE,
+    ),
     kinds.LEASE,
 )
 # kopf waits until it has found these, though it makes no use of them.
@@ -37,7 +49,12 @@ _PATH = re.compile(
     r"/(?P<plural>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<sub>[^/]+)(?P<rest>/.*)?)?)?"
 )
 _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
-_SPEC_SCHEMA = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+_SPEC_SCHEMAS = {
+    kind: definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for kind in (kinds.HANAS, kinds.LINK_FAILURE, kinds.BACKUP, kinds.SCHEDULED_BACKUP)
+    for definition in crd.definitions()
+    if definition["spec"]["names"]["kind"] == kind.kind
+}
 
 
 class Call(NamedTuple):
@@ -251,9 +268,9 @@ class ApiServer:
         meta = made["metadata"]
         key = (kind.group, kind.plural, meta.get("namespace", ""), meta["name"])
         there = self.objects.get(key)
-        if kind is kinds.HANAS:
-            made["spec"] = schemas.with_defaults(_SPEC_SCHEMA, made.get("spec", {}))
-        if kind in {kinds.HANAS, kinds.STATEFUL_SET, kinds.DEPLOYMENT}:
+        if kind in _SPEC_SCHEMAS:
+            made["spec"] = schemas.with_defaults(_SPEC_SCHEMAS[kind], made.get("spec", {}))
+        if kind in {*_SPEC_SCHEMAS, kinds.STATEFUL_SET, kinds.DEPLOYMENT}:
             changed = there is not None and "spec" in there and there["spec"] != made.get("spec")
             meta["generation"] = (1 if there is None else there["metadata"]["generation"]) + changed
         if there is not None and _settled(there) == _settled(made):

@@ -8,6 +8,7 @@ from hanas_core.members.roles import MainState
 from hanas_core.members.verdicts import Severity, Verdict
 from hanas_operator import crd, kinds, names, spec
 from hanas_operator.objects.owner import Owner
+from hanas_operator.replacing import REVISION
 from hanas_operator.view import ClusterView, LinkView, MemberView
 from tests.unit.operator import schemas
 from tests.unit.operator.api_server import ApiServer, Resource
@@ -114,6 +115,7 @@ def settle(server: ApiServer, namespace: str = NAMESPACE) -> None:
         if server.find(kinds.POD, namespace, name) is None:
             made = pod(name, component)
             labels = {**made["metadata"]["labels"], **parent["spec"]["template"]["metadata"]["labels"]}
+            labels[REVISION] = "r1"
             owners = [{"uid": parent["metadata"]["uid"], "kind": parent["kind"], "name": parent["metadata"]["name"]}]
             server.put(
                 kinds.POD,

@@ -13,7 +13,7 @@ from hanas_operator.obstacles import Obstacle
 from hanas_operator.status import AlertStatus, FailureState, FailureStatus, StatusCondition
 from hanas_operator.storage import StorageFinding
 from hanas_operator.view import ClusterView
-from tests.unit.operator.making import FOLDER_ID, alert, failure, owner, pod, view
+from tests.unit.operator.making import FOLDER_ID, alert, owner, pod, view
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 BOUND = StorageFinding("True", "Bound", "bound")
@@ -62,6 +62,8 @@ def test_a_cluster_as_it_should_be() -> None:
         "LinkHealthy": ("True", "AllUp"),
         "StorageReady": ("True", "Bound"),
         "PolicyEnforced": ("Unknown", "NotObserved"),
+        "Reconciling": ("False", "AllUpdated"),
+        "Stalled": ("False", "NotStalled"),
     }
 
 
@@ -157,10 +159,10 @@ def cut(
     seconds: float, *, seen: ClusterView | None, before: tuple[StatusCondition, ...] = (), source: str = "worker-0"
 ) -> Any:
     started = (NOW - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    status = FailureStatus(name="wire-1", state=FailureState.ACTIVE, cut="…", observed="", started_at=started)
     other = "worker-2" if source == "worker-1" else "worker-1"
-    of_it = owner({"linkFailures": [failure(source=source, target=other)]})
-    return of("PolicyEnforced", world(owner=of_it, failures=(status,), view=seen), before)
+    words = f"{source} <-> {other} (link)"
+    status = FailureStatus(name="wire-1", state=FailureState.ACTIVE, cut=words, observed="", started_at=started)
+    return of("PolicyEnforced", world(failures=(status,), view=seen), before)
 
 
 def test_a_network_plugin_that_ignores_policies_is_found_out() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from hanas_operator import crd, rules, spec
+from hanas_operator import crd, link_failure, rules, spec
+from hanas_operator.link_failure import FailureCondition, LinkFailureStatus
 from hanas_operator.objects.owner import Owner
 from hanas_operator.plain import plain
 from hanas_operator.spec import HANasSpec
@@ -15,6 +16,9 @@ from tests.unit.operator.making import SCHEMA, failure, owner
 
 VERSION = crd.definition()["spec"]["versions"][0]
 SPEC = SCHEMA["properties"]["spec"]
+FAILURES = crd.link_failures()["spec"]["versions"][0]
+FAILURE = FAILURES["schema"]["openAPIV3Schema"]
+FAILURE_SPEC = FAILURE["properties"]["spec"]
 # Kubernetes documentation, "Specifying a structural schema".
 ALLOWED = {
     *("type", "description", "properties", "required", "items", "additionalProperties", "default", "enum", "pattern"),
@@ -36,7 +40,7 @@ def levels(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
             yield from levels(schema[name], f"{path}[]")
 
 
-@pytest.mark.parametrize(("path", "schema"), list(levels(SCHEMA)))
+@pytest.mark.parametrize(("path", "schema"), [*levels(SCHEMA), *levels(FAILURE, "failure")])
 def test_every_level_is_structural(path: str, schema: dict[str, Any]) -> None:
     assert set(schema) <= ALLOWED, path
     assert schema.get("x-kubernetes-int-or-string") or schema["type"] in TYPES, path
@@ -103,7 +107,7 @@ def test_a_status_fits_its_schema() -> None:
     ("given", "told"),
     [
         ({"wrokers": 3}, ".wrokers: unknown field"),
-        ({"workers": 0}, ".workers: must be from 1 to 100"),
+        ({"workers": -1}, ".workers: must be from 0 to 100"),
         ({"workers": "three"}, ".workers: must be integer"),
         ({"preset": "wan"}, ".preset: must be one of"),
         ({"storage": {"size": "-1Gi"}}, ".storage.size: must match"),
@@ -127,6 +131,48 @@ def test_the_schema_refuses(given: dict[str, Any], told: str) -> None:
     assert found[0].startswith(told)
 
 
+BACKUP, SCHEDULED_BACKUP = (
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for definition in (crd.backups(), crd.scheduled_backups())
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [*levels(BACKUP, "backup"), *levels(SCHEDULED_BACKUP, "schedule")],
+)
+def test_the_schemas_of_backups_are_structural_and_described(path: str, schema: dict[str, Any]) -> None:
+    assert set(schema) <= ALLOWED
+    assert schema["type"] in TYPES
+    known = (".metadata", ".kind", ".apiVersion")
+    assert schema.get("description") or schema.get("format") == "date-time" or path.endswith(known)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"backup": "first"}, []),
+        ({"target": {"claim": {"name": "b"}}, "file": "demo.x-20260101000000.hanas"}, []),
+        ({"target": {"claim": {"name": "b"}}}, ["give the name of a HANasBackup, or target and file"]),
+        ({"backup": "first", "file": "x"}, ["give the name of a HANasBackup, or target and file"]),
+        ({}, ["give the name of a HANasBackup, or target and file"]),
+    ],
+)
+def test_what_a_hanas_is_restored_from(source: dict[str, Any], told: list[str]) -> None:
+    assert schemas.errors(SPEC, {"bootstrap": {"fromBackup": source}}) == []
+    assert refused(rules.SOURCE, source) == told
+
+
+def test_a_backup_is_made_once() -> None:
+    spec = {"hanas": "demo", "target": {"claim": {"name": "backups"}}}
+    assert schemas.errors(BACKUP["properties"]["spec"], spec) == []
+    assert refused(rules.ONCE, spec, spec) == []
+    assert refused(rules.ONCE, {**spec, "hanas": "other"}, spec) != []
+    assert refused(rules.TARGET, {}) == ["give either claim or s3"]
+    assert refused(rules.BACKUP_NAME, {"metadata": {"name": "x" * 57}}) != []
+    assert refused(rules.SCHEDULE_NAME, {"metadata": {"name": "x" * 40}}) == []
+
+
 ALL_RULES = [
     rule
     for group in (
@@ -136,9 +182,16 @@ ALL_RULES = [
         rules.SIZE,
         rules.FAILURE,
         rules.DURATION,
+        rules.LASTING,
+        rules.FIXED,
         rules.PEER,
         rules.SETTING,
         rules.VARIABLE,
+        rules.TARGET,
+        rules.SOURCE,
+        rules.ONCE,
+        rules.BACKUP_NAME,
+        rules.SCHEDULE_NAME,
     )
     for rule in group
 ]
@@ -152,7 +205,8 @@ def test_every_rule_is_well_formed_and_short_enough_to_read(rule: rules.Rule) ->
 
 
 def test_every_rule_is_in_the_schema() -> None:
-    there = {rule["rule"] for _, schema in levels(SCHEMA) for rule in schema.get("x-kubernetes-validations", [])}
+    everything = [level for schema in (SCHEMA, FAILURE, BACKUP, SCHEDULED_BACKUP) for level in levels(schema)]
+    there = {rule["rule"] for _, schema in everything for rule in schema.get("x-kubernetes-validations", [])}
     assert there == {rule.rule for rule in ALL_RULES}
 
 
@@ -173,6 +227,7 @@ def refused(group: tuple[rules.Rule, ...], now: Any, before: Any = None) -> list
         ({"linkFailures": [failure(target="worker-3")]}, False),
         ({"linkFailures": [failure(source="worker-3")]}, False),
         ({"workers": 1, "linkFailures": [failure()]}, False),
+        ({"workers": 0, "linkFailures": [failure()]}, True),
         ({"storage": {"existingClaim": "a"}, "reclaim": "Delete"}, False),
         ({"storage": {"existingClaim": "a"}}, True),
         ({"reclaim": "Delete"}, True),
@@ -199,6 +254,55 @@ def test_the_default_of_the_spec_passes_before_defaults_are_set_in_it() -> None:
 def test_a_link_failure(more: dict[str, Any], held: bool) -> None:
     schema = SPEC["properties"]["linkFailures"]["items"]
     assert (refused(rules.FAILURE, schemas.with_defaults(schema, {**failure(), **more})) == []) is held
+
+
+WIRE = {"hanas": "demo", "source": "worker-0", "target": "worker-1"}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, []),
+        ({"name": "wire"}, ["spec.name: unknown field"]),
+        ({"duration": "1d"}, ["spec.duration: must match"]),
+        ({"source": "node-1"}, ["spec.source: must match"]),
+        ({"planes": []}, ["spec.planes: wrong number"]),
+    ],
+)
+def test_the_schema_of_a_link_failure_of_its_own(more: dict[str, Any], told: list[str]) -> None:
+    complete = schemas.with_defaults(FAILURE_SPEC, {**WIRE, **more})
+    found = schemas.errors(FAILURE_SPEC, complete, "spec")
+    assert [one.startswith(words) for one, words in zip(found, told, strict=True)] == [True] * len(told)
+    assert FAILURE["required"] == ["spec"]
+    assert all(schema.get("description") for path, schema in levels(FAILURE_SPEC) if path and "[]" not in path)
+
+
+def test_a_link_failure_of_its_own_is_read_as_it_is_written() -> None:
+    complete = schemas.with_defaults(FAILURE_SPEC, WIRE)
+    assert link_failure.read_spec(complete) == link_failure.read_spec(WIRE)
+    assert complete["duration"] == "1m"
+    assert schemas.errors(FAILURE["properties"]["status"], plain(LinkFailureStatus())) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [
+        ({}, True),
+        ({"duration": "2m"}, True),
+        ({"hanas": "other"}, False),
+        ({"target": "worker-2"}, False),
+        ({"direction": "to"}, False),
+        ({"planes": ["client"]}, False),
+    ],
+)
+def test_of_a_link_failure_of_its_own_only_the_duration_changes(change: dict[str, Any], held: bool) -> None:
+    before = schemas.with_defaults(FAILURE_SPEC, WIRE)
+    assert (refused(rules.FIXED, {**before, **change}, before) == []) is held
+
+
+@pytest.mark.parametrize(("text", "held"), [("30s", True), ("24h", True), ("24h1s", False), ("1000h", False)])
+def test_a_link_failure_of_its_own_ends_within_a_day(text: str, held: bool) -> None:
+    assert (refused(rules.LASTING, text) == []) is held
 
 
 @pytest.mark.parametrize(
@@ -277,6 +381,15 @@ def test_paths_of_columns_and_scale_lead_somewhere() -> None:
     for path in (*scale.values(), *(column["jsonPath"] for column in VERSION["additionalPrinterColumns"])):
         if ".conditions" in path:
             assert path.split('"')[1] in {kind.value for kind in ConditionType}
+        elif not path.startswith(".metadata"):
+            assert path in fields
+
+
+def test_paths_of_the_columns_of_a_link_failure_lead_somewhere() -> None:
+    fields = {path for path, _ in levels(FAILURE)}
+    for path in (column["jsonPath"] for column in FAILURES["additionalPrinterColumns"]):
+        if ".conditions" in path:
+            assert path.split('"')[1] in {kind.value for kind in FailureCondition}
         elif not path.startswith(".metadata"):
             assert path in fields
 

@@ -207,8 +207,29 @@ def test_names_are_short_enough_for_labels_and_services() -> None:
         assert len(one["metadata"]["name"]) <= 63 - len("-0123456789"), "a controller appends a revision"
 
 
-def test_every_secret_is_another_one() -> None:
-    one, other = secret.components(owner()), secret.components(owner())
-    assert one["data"] != other["data"]
-    assert len(one["data"][secret.KEY]) >= 43
-    assert one["immutable"] is True
+def test_a_secret_can_be_changed_and_pods_see_it() -> None:
+    made = secret.components(owner(), ("new", "old"), "now/use")
+    assert "immutable" not in made
+    assert secret.lines(made) == ("new", "old")
+    assert made["metadata"]["annotations"] == {names.ROTATION: "now/use"}
+    for nothing in ({}, {"data": None}, {"data": {secret.KEY: ""}}, {"data": {secret.KEY: "/w=="}}):
+        assert secret.lines(nothing) == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "drain", "grace"),
+    [
+        ({}, "5", 30),
+        ({"preset": "cloud"}, "5", 30),
+        ({"settings": {"HANAS_DRAIN_SECONDS": 60}}, "60", 74),
+        ({"preset": "cloud", "settings": {"HANAS_DRAIN_SECONDS": "0.5", "HANAS_FOLDER_TIMEOUT": "40"}}, "0.5", 51),
+        ({"settings": {"HANAS_DRAIN_SECONDS": "soon"}}, "soon", 30),
+    ],
+)
+def test_pods_serve_on_when_they_are_stopped_and_have_the_time_for_it(
+    spec: dict[str, Any], drain: str, grace: int
+) -> None:
+    for pod in templates(everything(owner(spec))):
+        variables = [one for one in pod["spec"]["containers"][0]["env"] if one["name"] == "HANAS_DRAIN_SECONDS"]
+        assert variables == [{"name": "HANAS_DRAIN_SECONDS", "value": drain}]
+        assert pod["spec"]["terminationGracePeriodSeconds"] == grace

@@ -96,6 +96,9 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     )
     await until(lambda: len(status(server)["linkFailures"]) == 1)
     await until(lambda: status(server)["linkFailures"][0]["state"] == "Healed")
+    wire = {"hanas": "demo", "source": "worker-1", "target": "worker-0", "duration": "1s"}
+    server.put(kinds.LINK_FAILURE, NAMESPACE, "wire", spec=wire)
+    await until(lambda: server.take(kinds.LINK_FAILURE, NAMESPACE, "wire").get("status", {}).get("state") == "Healed")
     server.change(
         kinds.HANAS,
         *KEY,
@@ -107,12 +110,35 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
     await until(lambda: server.find(kinds.POD, NAMESPACE, "demo-worker-1") is None)
     settle(server)
     await until(lambda: role(server, "worker-1") == "main")
+    server.change(kinds.HANAS, *KEY, {"metadata": {"annotations": {names.ROTATE: "now"}}})
+    await until(lambda: status(server)["secret"]["stage"] == "BothAccepted")
     return took
+
+
+async def back_up(server: ApiServer) -> None:
+    """Let a schedule make a backup, and delete an older one."""
+    target = {"claim": {"name": "archives"}}
+    for day in ("01", "02"):
+        server.put(
+            kinds.BACKUP,
+            NAMESPACE,
+            f"often-202501{day}0000",
+            metadata={"labels": {names.SCHEDULE: "often"}},
+            spec={"hanas": "demo"},
+            status={"phase": "Completed"},
+        )
+    spec = {"schedule": "* * * * *", "keep": 1, "backup": {"hanas": "demo", "target": target}}
+    server.put(kinds.SCHEDULED_BACKUP, NAMESPACE, "often", spec=spec)
+    await until(lambda: server.find(kinds.BACKUP, NAMESPACE, "often-202501010000") is None)
+    await until(lambda: bool(server.all(kinds.JOB)))
+    often = (kinds.SCHEDULED_BACKUP, NAMESPACE, "often")
+    await until(lambda: server.take(*often).get("status", {}).get("lastPhase") == "Running")
 
 
 async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
     async with operating(server, tmp_path, "--lease", "system/operator"):
         took = await run_a_life(server, overseer)
+        await back_up(server)
         overseer.answers = False
         await overseer.end_streams()
         await until(lambda: any(call.resource == "pods/proxy" for call in server.calls))
@@ -137,16 +163,17 @@ async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOve
 async def test_it_leaves_no_traces_in_resources(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
     async with operating(server, tmp_path):
         await run_a_life(server, overseer)
-    for kind in (kinds.HANAS, kinds.POD, *kinds.APPLIED):
+        await back_up(server)
+    for kind in (kinds.HANAS, kinds.LINK_FAILURE, kinds.BACKUP, kinds.SCHEDULED_BACKUP, kinds.POD, *kinds.APPLIED):
         for found in server.all(kind):
             assert "finalizers" not in found["metadata"]
             assert not [name for name in found["metadata"].get("annotations", {}) if "kopf" in name]
-    assert not [call for call in server.writes() if call.resource == "hanases"]
+    assert not [call for call in server.writes() if call.resource in {"hanases", "hanaslinkfailures"}]
 
 
 async def test_it_only_watches_what_is_its_own(server: ApiServer, tmp_path: Path) -> None:
     async with operating(server, tmp_path):
-        await until(lambda: len({call.resource for call in server.calls if call.verb == "watch"}) == 9)
+        await until(lambda: len({call.resource for call in server.calls if call.verb == "watch"}) == 12)
     assert server.queries["watch", "pods"]["labelSelector"] == names.SELECT_MANAGED
     assert "labelSelector" not in server.queries["watch", "hanases"]
 
@@ -157,6 +184,7 @@ async def test_a_namespaced_operator_never_looks_beyond_its_namespaces(
     other = server.put(kinds.HANAS, "other", "demo", spec={})
     async with operating(server, tmp_path, "--namespace", NAMESPACE):
         await run_a_life(server, overseer)
+        await back_up(server)
     beyond = {(call.verb, call.resource) for call in server.calls if call.namespace != NAMESPACE}
     assert beyond == {("get", "storageclasses"), ("get", "nodes")}
     assert server.take(kinds.HANAS, "other", "demo") == other
@@ -276,7 +304,7 @@ async def test_lists_come_from_the_cache_of_the_api_server(server: ApiServer, tm
         await until(lambda: is_settled(server))
     lists = {resource: query for (verb, resource), query in server.queries.items() if verb == "list"}
     from_cache = {resource for resource, query in lists.items() if query.get("resourceVersion") == "0"}
-    assert from_cache == {kind.plural for kind in (kinds.HANAS, *kinds.WATCHED)}
+    assert from_cache == {kind.plural for kind in (kinds.HANAS, kinds.LINK_FAILURE, *kinds.WATCHED)}
 
 
 MANY = 150
@@ -372,3 +400,15 @@ def test_settings() -> None:
     assert (found.namespaces, found.image, found.port, found.proxied) == (("a", "b"), "hanas:env", 9000, False)
     assert (arguments.read([], {}).proxied, arguments.read([], {}).lease) == (None, None)
     assert arguments.read([], {"HANAS_LEASE": "system/operator"}).lease == ("system", "operator")
+
+
+async def test_with_the_rights_of_an_earlier_version_everything_else_is_done(server: ApiServer, tmp_path: Path) -> None:
+    for verb in ("list", "watch"):
+        server.refusals[verb, "hanaslinkfailures"] = (403, "not yours")
+    server.put(kinds.HANAS, *KEY, spec={})
+    async with operating(server, tmp_path):
+        await until(lambda: is_settled(server))
+        await until(lambda: bool(status(server)))
+        server.put(kinds.HANAS, NAMESPACE, "another", spec={})
+        await until(lambda: server.find(kinds.STATEFUL_SET, NAMESPACE, "another-worker") is not None, 30.0)
+    assert "HANasLinkFailure resources cannot be read" in condition(server, "Degraded")["message"]

@@ -39,9 +39,17 @@ async def test_ready_has_the_new_generation_when_every_pod_runs_it(bench: Bench)
     assert status(bench.server)["updatedWorkers"] == 1
     assert "1 of 3 workers are updated" in condition(bench.server, "Updated")["message"]
     # All pods are made anew, but the last one is not ready.
-    bench.server.change(kinds.STATEFUL_SET, NAMESPACE, "demo-worker", {"status": {"updatedReplicas": 3}})
+    bench.server.change(
+        kinds.STATEFUL_SET, NAMESPACE, "demo-worker", {"status": {"updatedReplicas": 3, "readyReplicas": 2}}
+    )
     await bench.reconcile()
     assert ready_generation(bench) == ("True", 1)
+    bench.server.change(kinds.STATEFUL_SET, NAMESPACE, "demo-worker", {"status": {"readyReplicas": 3}})
+    await bench.reconcile()
+    assert ready_generation(bench) == ("True", 2), "though the current revision stays that of the first pods"
+    bench.server.change(kinds.STATEFUL_SET, NAMESPACE, "demo-worker", {"status": {"readyReplicas": 1}})
+    await bench.reconcile()
+    assert condition(bench.server, "Updated")["status"] == "True", "a worker that fails later undoes nothing"
 
     settle(bench.server)
     await bench.reconcile()

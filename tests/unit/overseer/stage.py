@@ -31,6 +31,7 @@ from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving.admission import Admission
+from hanas_serving.credentials import Credentials
 from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection
 from hanas_serving.limits import Limits
@@ -178,10 +179,11 @@ class Overseer:
         tokens: Iterable[str] = (),
     ) -> None:
         self.admission, gate = Admission[Connection](Limits()), Gate()
-        self.watcher = Watcher(folder, folder_id, timing, Runtime(), self.admission)
+        self.credentials = Credentials({}, tuple(secrets), tuple(tokens))
+        self.watcher = Watcher(folder, folder_id, timing, Runtime(), self.admission, self.credentials)
         self.metrics = OverseerMetrics(self.watcher, gate.refusals, self.admission)
         calls = Calls(Decisions(folder, folder_id, timing, Runtime()), self.watcher, self.metrics)
-        self.app = application(calls, tuple(secrets), tuple(tokens), gate)
+        self.app = application(calls, self.credentials, gate)
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://overseer")
 

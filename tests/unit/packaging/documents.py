@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,12 @@ from hanas_operator import crd
 from tests.unit.operator import schemas
 
 ROOT = Path(__file__).parents[3]
-KUBERNETES = "1.34"
+CHART = ROOT / "charts/hanas"
+OLDEST: str = re.findall(
+    r'(?m)^kubeVersion: ">=([0-9]+[.][0-9]+)[.]0-0"$', (CHART / "Chart.yaml").read_text(encoding="utf-8")
+)[0]
+NEWEST = "1.37"
+"""The newest version of Kubernetes of which there are schemas here."""
 Document = dict[str, Any]
 _HARMLESS_VOLUMES = {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}
 _FOREIGN = {"monitoring.coreos.com/v1", "kind.x-k8s.io/v1alpha4"}
@@ -31,19 +37,24 @@ def of_kind(documents: Iterable[Document], kind: str) -> list[Document]:
 
 
 def errors(document: Document) -> list[str]:
-    """What the API server would say to it, as far as schemas tell; unknown fields are wrong too."""
+    """What the oldest and the newest API server would say, as far as schemas tell; unknown fields are wrong too."""
     if document["apiVersion"] == crd.API_VERSION:
-        definition = json.loads(json.dumps(crd.definition()))
-        schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        definition = next(each for each in crd.definitions() if each["spec"]["names"]["kind"] == document["kind"])
+        whole = json.loads(json.dumps(definition))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        schema = whole["properties"]["spec"]
         spec = schemas.with_defaults(schema, document.get("spec", {}))
         return schemas.errors(schema, spec, "spec")
     if document["apiVersion"] in _FOREIGN:
         return []
+    return [words for version in (OLDEST, NEWEST) if (words := _error(document, version))]
+
+
+def _error(document: Document, version: str) -> str:
     try:
-        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        kubernetes_validate.validate(document, version, strict=True)
     except kubernetes_validate.ValidationError as error:
-        return [f"{'.'.join(map(str, error.path))}: {error.message}"]
-    return []
+        return f"Kubernetes {version}: {'.'.join(map(str, error.path))}: {error.message}"
+    return ""
 
 
 def named(document: Document) -> str:

@@ -8,9 +8,19 @@ from typing import Any
 import pytest
 import yaml
 
-from hanas_operator import names, rbac, territory
+from hanas_operator import crd, names, rbac, territory
 from hanas_operator import settings as arguments
-from tests.unit.packaging.documents import ROOT, Document, assert_valid, helm, of_kind, parsed, restricted
+from tests.unit.packaging.documents import (
+    NEWEST,
+    OLDEST,
+    ROOT,
+    Document,
+    assert_valid,
+    helm,
+    of_kind,
+    parsed,
+    restricted,
+)
 
 __all__ = ["helm"]
 CHART = str(ROOT / "charts/hanas")
@@ -19,6 +29,12 @@ SETS: dict[str, list[str]] = {
     "two namespaces": ["operator.watchNamespaces={one,two}"],
     "everything on": [
         "metrics.serviceMonitor.enabled=true",
+        "metrics.clusters.podMonitor.enabled=true",
+        "metrics.clusters.podMonitor.labels.release=prometheus",
+        "metrics.clusters.prometheusRule.enabled=true",
+        "metrics.clusters.prometheusRule.labels.release=prometheus",
+        "metrics.clusters.dashboard.enabled=true",
+        "metrics.clusters.dashboard.annotations.folder=HANas",
         "registry=registry.example.com:5000/team/",
         "image.digest=sha256:" + 64 * "0",
         "imagePullSecrets={pull}",
@@ -48,10 +64,10 @@ SETS: dict[str, list[str]] = {
 }
 
 
-def template(helm: str, *values: str, namespace: str = "there") -> list[Document]:
+def template(helm: str, *values: str, namespace: str = "there", version: str = NEWEST) -> list[Document]:
     """What `helm template` renders; AssertionError with helm's words if it refuses."""
     options = [word for value in values for word in ("--set", value)]
-    line = [helm, "template", "release", CHART, "--namespace", namespace, "--kube-version", "1.34.0", *options]
+    line = [helm, "template", "release", CHART, "--namespace", namespace, "--kube-version", f"{version}.0", *options]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return parsed(done.stdout)
@@ -93,10 +109,18 @@ def test_every_object_is_valid_and_every_pod_restricted(helm: str, values: list[
     assert [restricted(pod) for pod in pods] == [[], []]
 
 
-def test_the_definition_stays_and_can_be_left_out(helm: str) -> None:
-    definition = one(template(helm), "CustomResourceDefinition")
-    assert definition["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert "annotations" not in one(template(helm, "crd.keep=false"), "CustomResourceDefinition")["metadata"]
+def test_on_the_oldest_kubernetes_the_chart_is_the_same_and_on_an_older_one_refused(helm: str) -> None:
+    assert template(helm, version=OLDEST) == template(helm)
+    major, minor = map(int, OLDEST.split("."))
+    with pytest.raises(AssertionError, match="chart requires kubeVersion"):
+        template(helm, version=f"{major}.{minor - 1}")
+
+
+def test_the_definitions_stay_and_can_be_left_out(helm: str) -> None:
+    definitions = of_kind(template(helm), "CustomResourceDefinition")
+    assert [each["metadata"]["annotations"] for each in definitions] == [{"helm.sh/resource-policy": "keep"}] * 4
+    gone = of_kind(template(helm, "crd.keep=false"), "CustomResourceDefinition")
+    assert ["annotations" in each["metadata"] for each in gone] == [False] * 4
     assert not of_kind(template(helm, "crd.create=false"), "CustomResourceDefinition")
 
 
@@ -176,6 +200,20 @@ def test_nobody_is_allowed_everything(helm: str) -> None:
     for role in of_kind(template(helm), "ClusterRole"):
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+
+
+def test_cutting_links_needs_no_right_to_change_the_hanas(helm: str) -> None:
+    roles = {role["metadata"]["name"]: role for role in of_kind(template(helm), "ClusterRole")}
+    role = roles["release-hanas-operator-link-failures"]
+    assert not [label for label in role["metadata"]["labels"] if label.startswith("rbac.authorization.k8s.io/")]
+    rights = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    reading = {"get", "list", "watch"}
+    assert {verb for resource, verb in rights if resource == "hanases"} == reading
+    assert {"create", "delete", *reading} <= {verb for resource, verb in rights if resource == "hanaslinkfailures"}
+    for part, verb in (("view", "get"), ("edit", "create")):
+        (rule,) = roles[f"release-hanas-operator-{part}"]["rules"]
+        assert "hanaslinkfailures" in rule["resources"]
+        assert verb in rule["verbs"]
 
 
 def test_bindings_and_pod_name_the_same_account(helm: str) -> None:
@@ -265,8 +303,8 @@ def test_the_chart_says_what_the_project_says() -> None:
     chart = yaml.safe_load(Path(CHART, "Chart.yaml").read_text(encoding="utf-8"))
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'\nversion = "{chart["appVersion"]}"\n' in project
-    (resource,) = yaml.safe_load(chart["annotations"]["artifacthub.io/crds"])
-    assert resource["name"] == "hanases.hanas.dev"
+    resources = yaml.safe_load(chart["annotations"]["artifacthub.io/crds"])
+    assert [resource["name"] for resource in resources] == [each["metadata"]["name"] for each in crd.definitions()]
     assert_valid(yaml.safe_load(chart["annotations"]["artifacthub.io/crdsExamples"]))
 
 

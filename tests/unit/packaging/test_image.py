@@ -100,9 +100,13 @@ def test_the_dependencies_are_those_of_all_components_but_the_operator() -> None
         return own.union(*inner)
 
     dependencies = {distribution(item) for item in project["project"]["dependencies"]}
-    assert distributions("overseer") | distributions("worker") | distributions("client") == dependencies
-    extra = {distribution(item) for item in project["project"]["optional-dependencies"]["operator"]}
-    assert distributions("operator") - dependencies == extra
+    extras = {
+        name: {distribution(item) for item in project["project"]["optional-dependencies"][name]}
+        for name in ("operator", "s3")
+    }
+    everywhere = distributions("overseer") | distributions("worker") | distributions("client")
+    assert everywhere == dependencies | extras["s3"]
+    assert distributions("operator") - dependencies == extras["operator"]
 
 
 @pytest.mark.parametrize("component", COMPONENTS)

@@ -3,17 +3,19 @@
 import json
 from pathlib import Path
 
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from manifests import render
 
 from hanas_operator import crd
-from tests.unit.packaging.documents import ROOT, assert_valid, of_kind, parsed, restricted
+from tests.unit.packaging.documents import NEWEST, OLDEST, ROOT, assert_valid, errors, of_kind, parsed, restricted
 
 FILES = sorted(
     path.relative_to(ROOT)
     for path in (ROOT / "manifests").rglob("*.yaml")
-    if path.name not in {"cluster.yaml", "shared-folder.yaml"}  # kind's own, and a change of an object
+    # kind's own, a change of an object, and no object
+    if path.name not in {"cluster.yaml", "shared-folder.yaml", "exceptions.yaml"}
 )
 
 
@@ -28,12 +30,35 @@ def test_every_manifest_is_valid(file: Path) -> None:
     assert_valid(documents)
 
 
-def test_the_rendered_definition_is_the_operators() -> None:
+GOLDEN = sorted((ROOT / "tests/unit/operator/golden").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda path: path.stem)
+def test_what_the_operator_makes_is_valid(file: Path) -> None:
+    documents = json.loads(file.read_text(encoding="utf-8"))
+    assert documents
+    assert_valid(documents)
+
+
+def test_the_newest_kubernetes_is_the_newest_that_can_be_judged() -> None:
+    """A newer library of schemas is told here: documents.NEWEST and docs/kubernetes.md name the version."""
+    assert ".".join(kubernetes_validate.latest_version().split(".")[:2]) == NEWEST
+    versions = f"Kubernetes {OLDEST} or newer ({NEWEST} is the newest that it is checked against)"
+    assert versions in (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
+
+
+def test_a_field_that_only_one_of_the_versions_knows_is_refused() -> None:
+    spec = {"containers": [{"name": "a", "image": "a", "resources": {}}], "resources": {"limits": {"cpu": "1"}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}
+    (words,) = errors(pod)
+    assert words.startswith(f"Kubernetes {OLDEST}: spec: ")
+
+
+def test_the_rendered_definitions_are_the_operators() -> None:
     documents = parsed((ROOT / "manifests/install.yaml").read_text(encoding="utf-8"))
-    (definition,) = of_kind(documents, "CustomResourceDefinition")
-    wanted = crd.definition()
-    assert definition["metadata"]["name"] == wanted["metadata"]["name"]
-    assert definition["spec"] == yaml.safe_load(yaml.safe_dump(wanted["spec"]))
+    rendered = {each["metadata"]["name"]: each["spec"] for each in of_kind(documents, "CustomResourceDefinition")}
+    wanted = {each["metadata"]["name"]: each["spec"] for each in crd.definitions()}
+    assert rendered == yaml.safe_load(yaml.safe_dump(wanted))
 
 
 def test_the_rendered_manifests_do_not_mention_helm() -> None:

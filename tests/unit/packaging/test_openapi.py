@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from hanas_overseer.documents import MemberEntry
 from hanas_serving import problems
 from hanas_serving.budget import Budget
+from hanas_serving.credentials import Credentials
 from hanas_serving.gate import Caller, Gate
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
@@ -60,7 +61,8 @@ def resolved(described: Description, node: Any) -> Any:
 
 
 def worker() -> WorkerApplication:
-    return WorkerApplication(settings.read({"OVERSEER_IP": "localhost:4000", "WORKER_ID": "worker-1"}), Gate())
+    values = settings.read({"OVERSEER_IP": "localhost:4000", "WORKER_ID": "worker-1"})
+    return WorkerApplication(values, Credentials({}, (), ()), Gate())
 
 
 def routes(app: Any) -> dict[str, set[str]]:

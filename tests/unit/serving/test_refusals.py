@@ -38,6 +38,7 @@ OF_BOTH = [
     ("HANAS_CONNECTIONS", "0", "must be a number from 1 to 1000000"),
     ("HANAS_CONNECTIONS", "999999", "allow more files, or fewer connections"),
     ("HANAS_IDLE_SECONDS", "5", "must be a number of seconds from 10 to 86400"),
+    ("HANAS_DRAIN_SECONDS", "-1", "must be a number of seconds from 0 to 600"),
     ("HANAS_LOG_LEVEL", "LOUD", "must be one of INFO, DEBUG, WARNING, ERROR, CRITICAL"),
     ("COMMUNICATION_FOLDER", "nowhere", "there is no such directory; mount the volume there, or make it"),
     ("COMMUNICATION_FOLDER", "empty", "there is no such directory; mount the volume there, or make it"),

@@ -3,12 +3,15 @@
 import asyncio
 import time
 
+import msgspec
+
 from hanas_core.log.claimfile import Pointer, Seal
 from hanas_core.log.claims import read_pointer
 from hanas_core.log.seals import read_seal
 from hanas_core.members import cluster
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
+from hanas_core.members.registry import Registration
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
@@ -57,3 +60,23 @@ async def test_a_worker_that_is_stopped_while_it_asks_for_a_takeover_carries_it_
         await node.leave()
     assert node.logs[LOG].state.member.epoch == 2
     assert served_and_handed_over(folder, 2)
+
+
+async def test_a_worker_redirects_on_while_there_is_somebody_to_redirect_to_and_leaves_then() -> None:
+    main = serve(bare_folder(), 1)
+    node = backup_of(main, main.folder.other())
+    node.places.yields = True  # there are no mailboxes here
+    other = msgspec.structs.replace(node.presence.content(), member="a")
+    for counter in (1, 2):
+        block = msgspec.structs.replace(other, counter=counter)
+        node.host.peers.update(node.host.awake, [Registration("a", 0, "", "")], [block])
+    leaving = asyncio.create_task(node.leave(AMPLE_SECONDS))
+    await asyncio.sleep(0.05)
+    assert node.host.leaving
+    assert not node.presence.left
+    assert not leaving.done()
+    leaving.cancel()
+    node.host.peers.presence.clear()
+    async with asyncio.timeout(AMPLE_SECONDS):
+        await node.leave(10 * AMPLE_SECONDS)
+    assert node.presence.left

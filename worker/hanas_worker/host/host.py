@@ -21,6 +21,7 @@ from hanas_core.members.timing import Timing
 from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
 from hanas_serving.admission import Admission
+from hanas_serving.credentials import Credentials
 from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
@@ -56,6 +57,8 @@ class Host:
         """The folder is not the one any more in which this worker works; what has become of it. Empty while it is."""
         self.admissions: dict[str, Admission[Connection]] = {}
         """Who may connect, by the name of the port."""
+        self.credentials = Credentials({}, settings.secrets, settings.client_tokens)
+        """What callers show, and this process to others."""
         self.run = 1
         """The number of this run of its member, as far as its blocks in the mailbox tell."""
         self.shown_at = self.now

@@ -33,6 +33,7 @@ from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_core.volume.folder import Folder
 from hanas_worker.host.duties import Duty
+from hanas_worker.log import succession
 from hanas_worker.log.caretaker import LOOKS, Caretaker
 from hanas_worker.log.compactor import Compactor
 from hanas_worker.log.follower import Follower
@@ -41,6 +42,7 @@ from hanas_worker.log.news import LogNews
 from hanas_worker.log.service import Service
 from hanas_worker.log.snapshots import Snapshots
 from hanas_worker.log.state import LogState
+from hanas_worker.log.succession import NotMain, TryAgain
 from hanas_worker.log.tenure import Tenure
 from hanas_worker.log.values import Values
 from hanas_worker.log.ways import Ways
@@ -148,7 +150,10 @@ class LogDriver:
         if sighting.seal is None:
             return
         member.detector.gave_up(claim.epoch)
-        if sighting.seal.planned and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
+        invited = sighting.seal.invites(member.incarnation)
+        if sighting.seal.planned and not invited:  # the successor that it names has its time to claim
+            member.detector.served(member.barren + 1)
+        if invited and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
             conclusion = member.detector.handed_over(host.awake)
             self.do([conclusion] if conclusion else [])
 
@@ -265,9 +270,23 @@ class LogDriver:
             raise
         member.obstacle = None
 
-    async def _hand_over(self, why: str) -> None:
-        if await self.tenure.hand_over(why):
+    async def switch_over(self, to: str) -> int:
+        """Hand over to the member ``to`` and stay as a backup; return the epoch that ended. Raises NotSwitched."""
+        service = self.serving
+        if service is None:
+            raise NotMain
+        if self.tenure.rolling:
+            raise TryAgain("a compaction begins a new epoch of this main just now")
+        successor = succession.choose(self._host, self.state.id, to, service.manifest.cuts + service.cuts)
+        if not await self._hand_over(f"{to} was named as its successor", successor):
+            raise TryAgain(f"epoch {service.epoch} ends already, but not by this request")
+        return service.epoch
+
+    async def _hand_over(self, why: str, successor: str = "") -> bool:
+        done = await self.tenure.hand_over(why, successor)
+        if done:
             self._ways.tell((self._news(MainState.HANDED_OVER),))
+        return done
 
     async def leave(self) -> bool:
         """Hand over if this worker is the main; False if it is not.

@@ -224,8 +224,11 @@ class Tenure:
         state.wakers[Duty.WATCH].set()
         host.wakers[Duty.PRESENCE].set()
 
-    async def hand_over(self, why: str) -> bool:
-        """Finish the accepted writes and seal the own epoch as a planned hand-over; False if that failed."""
+    async def hand_over(self, why: str, successor: str = "") -> bool:
+        """Finish the accepted writes and seal the own epoch as a planned hand-over; False if that failed.
+
+        ``successor``: the incarnation that may follow at once; empty: any.
+        """
         service = self._state.service
         if service is None or self._planned:
             return False
@@ -239,17 +242,17 @@ class Tenure:
                 await self._seal(service.epoch)
                 return False
             service.end(f"handed over: {why}")
-            return await self._seal(service.epoch, planned=True)
+            return await self._seal(service.epoch, planned=True, successor=successor)
         finally:
             self._planned = False
 
-    async def _seal(self, epoch: int, *, planned: bool = False) -> bool:
+    async def _seal(self, epoch: int, *, planned: bool = False, successor: str = "") -> bool:
         """Seal an epoch of this worker; False if the folder failed."""
         host = self._host
         if host.displaced:
             _log.warning("the own epoch %d is not sealed: %s", epoch, host.displaced)
             return False
-        seal = Seal(epoch, host.settings.member, host.incarnation, planned)
+        seal = Seal(epoch, host.settings.member, host.incarnation, planned, successor)
         try:
             await host.in_lane(Duty.SEAL, seals.write_seal(host.folder, epoch, seal))
         except FolderError as error:

@@ -6,7 +6,7 @@ A receiver believes only what proves that a member of its folder made it, and ma
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -80,7 +80,7 @@ def lifeline_headers(member: str, key: str) -> dict[str, str]:
 class LinkEndpoint:
     """The ASGI application on the link port."""
 
-    def __init__(self, secrets: tuple[str, ...], gate: Gate) -> None:
+    def __init__(self, secrets: Sequence[str], gate: Gate) -> None:
         """Take no keep-alive until `join` is called."""
         self._gate = gate
         self._secrets = secrets

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -20,23 +20,26 @@ _ANSWER = b"HTTP/1.1 204 "
 class HttpOutbound:
     """`hanas_serving.runtime.Outbound` on sockets. It belongs to the event loop."""
 
-    def __init__(self, member: str, secrets: tuple[str, ...]) -> None:
+    def __init__(self, member: str, secrets: Sequence[str]) -> None:
         """Speak as ``member`` with the first of ``secrets``. Needs a running event loop."""
-        self._headers = {_MEMBER_HEADER: member, **principals.bearer(secrets)}
+        self._member = member
+        self._secrets = secrets
         self._resolver = LastKnown(aiohttp.ThreadedResolver())
         # An established connection survives many network policies, and would hide that the link is cut.
         connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False, resolver=self._resolver)
-        self._session = aiohttp.ClientSession(
-            connector=connector, headers={"Content-Type": "application/json", **self._headers}
-        )
+        self._session = aiohttp.ClientSession(connector=connector, headers={"Content-Type": "application/json"})
+
+    def _own(self) -> dict[str, str]:
+        """Return the headers of every request."""
+        return {_MEMBER_HEADER: self._member, **principals.bearer(self._secrets)}
 
     async def post(
         self, url: str, body: bytes, timeout: float, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
         """Send JSON on a fresh connection; return status and body of the answer. Raises OSError."""
-        limit = aiohttp.ClientTimeout(total=timeout)
+        limit, everything = aiohttp.ClientTimeout(total=timeout), {**self._own(), **(headers or {})}
         try:
-            async with self._session.post(url, data=body, timeout=limit, headers=headers) as response:
+            async with self._session.post(url, data=body, timeout=limit, headers=everything) as response:
                 content = bytearray()
                 async for piece in response.content.iter_any():
                     content += piece
@@ -56,7 +59,7 @@ class HttpOutbound:
             host, port = (parts.hostname or "").encode("idna").decode(), parts.port or 80
         except ValueError as error:
             raise ConnectionError(f"{url}: {error}") from error
-        lines = "".join(f"{name}: {value}\r\n" for name, value in {**self._headers, **headers}.items())
+        lines = "".join(f"{name}: {value}\r\n" for name, value in {**self._own(), **headers}.items())
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(timeout):
                 addresses = await self._resolver.resolve(host, port, socket.AF_UNSPEC)

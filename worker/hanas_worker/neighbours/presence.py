@@ -7,7 +7,7 @@ from hanas_core.members.documents import LOG, Alert, Presence, Report, fitting
 from hanas_core.members.mailboxes import Box, Mailboxes
 from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.blocks import PAYLOAD_BYTES
-from hanas_worker.host import crowds
+from hanas_worker.host import credentials, crowds
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.log.driver import LogDriver
@@ -68,7 +68,8 @@ class OwnPresence:
     async def show(self) -> None:
         """Write the block. Raises FolderError."""
         host = self._host
-        self._book.update(host.now, host.runtime.wall_clock(), crowds.conditions(host))
+        conditions = [*crowds.conditions(host), *credentials.conditions(host)]
+        self._book.update(host.now, host.runtime.wall_clock(), conditions)
         self._counter += 1
         block = fitting(self.content(), PAYLOAD_BYTES)
         began, slot = host.now, host.slot

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from hanas_core.members.documents import LOG
 from hanas_serving import problems
 from hanas_serving.budget import Budget
+from hanas_serving.credentials import Credentials
 from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Gate, Gated, caller_of
 from hanas_serving.principals import Action
@@ -23,7 +24,7 @@ from hanas_worker.faces.http.endpoint import KeysEndpoint, concerns_keys
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.node import Node
-from hanas_worker.ops import status
+from hanas_worker.ops import status, switchover
 from hanas_worker.ops.memory import MemoryCollector, MemoryState
 from hanas_worker.ops.metrics import NodeCollector
 from hanas_worker.store import Store
@@ -32,17 +33,15 @@ from hanas_worker.store import Store
 class WorkerApplication(Starlette):
     """Starlette, with the hot path taken out in front of its middleware and its router."""
 
-    def __init__(self, settings: WorkerSettings, gate: Gate) -> None:
+    def __init__(self, settings: WorkerSettings, credentials: Credentials, gate: Gate) -> None:
         """Answer "not yet" until `join` is called."""
         self._gate = gate
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
-        tokens = settings.client_tokens
-        self.observers = (*tokens, *settings.secrets) if tokens else ()
-        """The tokens of those who may see the state of this worker; everyone may if there are none."""
+        self._readers, self._secrets = credentials.readers, credentials.secrets
         self.memory = Budget(settings.memory_bytes, settings.queue_bytes)
         """For the bodies and answers on the client port."""
-        self.direct = Keys(settings.client_tokens, settings.value_bytes, gate)
+        self.direct = Keys(credentials.client_tokens, settings.value_bytes, gate)
         """Answers plain requests for keys, in front of this application."""
         self._endpoint = KeysEndpoint(self.direct, self.memory)
         self._metrics = CollectorRegistry()
@@ -51,6 +50,7 @@ class WorkerApplication(Starlette):
         super().__init__(
             routes=[
                 Route("/v1/status", self._status),
+                Route("/v1/switchover", self._switch_over, methods=["POST"]),
                 Route("/healthz", self._healthy),
                 Route("/readyz", self._ready),
                 Route("/mainz", self._main),
@@ -84,10 +84,15 @@ class WorkerApplication(Starlette):
         return send_on
 
     async def _status(self, request: Request) -> Response:
-        self._gate.admit(caller_of(request.scope), self.observers, Action.OBSERVE, token_needed)
+        self._gate.admit(caller_of(request.scope), self._readers, Action.OBSERVE, token_needed)
         require_no_query(request.scope["query_string"])
         document = status.document(self._joined(), MemoryState.of(self.memory))
         return Response(msgspec.json.encode(document), media_type="application/json")
+
+    async def _switch_over(self, request: Request) -> Response:
+        switchover.admit(request, self._secrets, self._gate)
+        answer = await switchover.switch_over(request, self._joined())
+        return Response(msgspec.json.encode(answer), 202, media_type="application/json")
 
     async def _healthy(self, request: Request) -> Response:
         """Answer as long as the event loop runs, whatever the folder does."""
@@ -95,9 +100,12 @@ class WorkerApplication(Starlette):
         return Response("ok\n", media_type="text/plain")
 
     async def _ready(self, request: Request) -> Response:
-        """Answer 200 when this worker serves, or redirects to a main that does."""
+        """Answer 200 when this worker serves, or redirects to a main that does, and is not asked to stop."""
         del request
-        if not self._joined().logs[LOG].ready:
+        node = self._joined()
+        if node.host.leaving:
+            raise Problem(503, "this worker is being stopped: it takes no new clients", TRY_AGAIN)
+        if not node.logs[LOG].ready:
             raise Problem(503, "there is no main that serves just now", TRY_AGAIN)
         return Response("ok\n", media_type="text/plain")
 

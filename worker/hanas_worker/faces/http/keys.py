@@ -3,6 +3,7 @@
 A plain request comes here the direct way and is answered by calls, without a coroutine.
 """
 
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from hanas_core.state.entries import Entry
@@ -28,13 +29,14 @@ class Keys:
     methods = frozenset(_ACTIONS)
     prefix = requests.KEY_PATH
 
-    def __init__(self, client_tokens: tuple[str, ...], value_bytes: int, gate: Gate) -> None:
+    def __init__(self, client_tokens: Sequence[str], value_bytes: int, gate: Gate) -> None:
         """Allow values of ``value_bytes`` at most, and, if there are any, bearers of ``client_tokens`` only."""
         self.gate = gate
         self.store: Store | None = None
         """Set once this worker has joined."""
         self.value_bytes = value_bytes
         self._tokens = client_tokens
+        self._open = not client_tokens
 
     @property
     def epoch(self) -> int | None:
@@ -43,14 +45,14 @@ class Keys:
 
     def is_plain(self, headers: Headers) -> bool:
         """Return whether nothing in the headers needs the ordinary way, whatever the method is."""
-        return self.gate.is_plain(headers, anonymous=not self._tokens)
+        return self.gate.is_plain(headers, anonymous=self._open)
 
     def __call__(self, exchange: Exchange) -> None:
         """Answer one request, now or when a check or a commit has returned."""
         try:
             method, headers = exchange.method, exchange.headers
             store = self.store
-            if self._tokens or store is None:
+            if store is None or not self._open:
                 caller = Caller(dict(headers), exchange.wire.address)
                 store = self.admit(caller, _ACTIONS[method], exchange.path[len(self.prefix) :])
             key = requests.key_of(exchange.path)

@@ -1,0 +1,1 @@
+"""`kubectl hanas`: HANas resources on Kubernetes, by the user's kubectl."""

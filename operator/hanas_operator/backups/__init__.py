@@ -1,0 +1,1 @@
+"""Backups: HANasBackup and HANasScheduledBackup resources, and the restoring of a new HANas."""

@@ -1,0 +1,12 @@
+"""Texts of specs with a form that the API server checks."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_SUB_PATH = r"^[^/.][^/]*(/[^/.][^/]*)*$"
+
+Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=_SUBDOMAIN)]
+SubPath = Annotated[str, Meta(min_length=1, max_length=253, pattern=_SUB_PATH)]
+File = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[^/.][^/]*$")]

@@ -1,0 +1,92 @@
+"""From an earlier version of chart, operator and image to these, under load: nothing is lost, and nothing is forced."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e import before, operators
+from tests.e2e.clients import clients, longest_silence
+from tests.e2e.cluster import Cluster
+from tests.e2e.hanas import HANas
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.operators import RELEASE, REPLICAS, Operator
+from tests.e2e.waiting import eventually, holds
+
+EVERYBODY = [{"podSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0"}}]
+"""Clients outside of the namespace, as this test is one: to be named, which the earlier version did not ask for."""
+pytestmark = [pytest.mark.upgrade, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def former(cluster: Cluster) -> Iterator[Operator]:
+    """The operator of the earlier version, alone."""
+    operator = operators.of(cluster)
+    present = RELEASE in operator.kubectl.helm("list", "--short").split()
+    if present:
+        operator.uninstall()
+    with before.chart(cluster) as chart:
+        operator.install(chart=chart, suffix=before.SUFFIX)
+        yield operator
+    if present:
+        operator.install()
+    else:
+        operator.uninstall()
+
+
+def _pods(demo: HANas) -> dict[str, str]:
+    """The images by the pods' uids."""
+    pods = demo.kubectl.list("pods", f"hanas.dev/cluster={demo.name}")
+    return {pod["metadata"]["uid"]: pod["spec"]["containers"][0]["image"] for pod in pods}
+
+
+def _spec(cluster: Cluster) -> dict[str, object]:
+    """A spec that the earlier version understands, too."""
+    storage = {"size": "64Mi"} | ({"storageClassName": cluster.storage_class} if cluster.storage_class else {})
+    return {"workers": 3, "preset": "cloud", "storage": storage, "reclaim": "Delete"}
+
+
+def test_nothing_is_lost_from_the_earlier_version_to_this_one(
+    cluster: Cluster, former: Operator, namespace: Kubectl
+) -> None:
+    demo = HANas(namespace, "demo", _spec(cluster))
+    demo.apply()
+    demo.until_ready()
+    epoch, folder, pods = demo.status["epoch"], demo.status["folderId"], _pods(demo)
+    image = cluster.image("hanas")
+    assert set(pods.values()) == {f"{image}{before.SUFFIX}"}
+    with clients(cluster, demo) as running:
+        former.install()
+        eventually("the new operators run", lambda: former.nodes() and len(former.pods()) == REPLICAS)
+        demo.until("the new operator looked at it", lambda: demo.condition("Updated")[1] == "UpdateHeld")
+        demo.until_ready()
+        holds("no pod is replaced for a new operator", lambda: _pods(demo) == pods, 5.0)
+        assert demo.status["epoch"] == epoch, "no takeover either"
+        running.until_acknowledged()
+        demo.apply(image=image, clients=EVERYBODY)
+        demo.until("every pod runs this version", lambda: set(_pods(demo).values()) == {image}, 300.0)
+        demo.until("the update is done", lambda: demo.condition("Updated")[:2] == ("True", "AllUpdated"))
+        demo.until_ready()
+        running.until_acknowledged()
+        history = [each for each in demo.takeovers() if each["epoch"] > epoch]
+        print(f"{len(history)} hand-overs; longest time without an answer {longest_silence(running.history()):.2f} s")
+        assert [each["why"] for each in history] == ["hand-over"] * len(history)
+        assert 1 <= len(history) <= 3
+    assert demo.status["folderId"] == folder
+    demo.delete()
+
+
+def test_clients_elsewhere_that_are_named_before_the_upgrade_stay_admitted(
+    cluster: Cluster, former: Operator, namespace: Kubectl
+) -> None:
+    """As docs/kubernetes.md has it, "From 0.1.0"."""
+    demo = HANas(namespace, "demo", {**_spec(cluster), "workers": 1})
+    demo.apply()
+    demo.until_ready()
+    chart = ("template", RELEASE, operators.CHART, "--show-only", "templates/crd.yaml", "--kube-version", "1.29")
+    former.kubectl("apply", "--server-side", "--force-conflicts", "--filename", "-", given=former.kubectl.helm(*chart))
+    namespace.patch("hanas", "demo", {"spec": {"clients": EVERYBODY}})
+    demo.until("the earlier operator passes over it", demo.is_observed)
+    former.install()
+    demo.until("the new operator looked at it", lambda: demo.condition("Updated")[1] == "UpdateHeld")
+    holds("the overseer is reached from outside", lambda: demo.overseer("/v1/main")["main"] is not None, 5.0)
+    demo.delete()
