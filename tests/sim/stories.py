@@ -421,6 +421,18 @@ def _corrupt_below_a_cut(story: Story) -> None:
     story.for_seconds(4.0)
 
 
+def _corrupt_before_the_last_batch(story: Story) -> None:
+    """Nobody has told in the folder yet that what is corrupt was committed; a batch behind it tells that it was."""
+    story.main()
+    segment = _first_segment(story)
+    for worker in story.workers.values():
+        worker.kill(machine=False)
+    story.faults.corrupt(segment, story.faults.pages_before_a_batch(segment, 1, 1)[-1])
+    for worker in story.workers.values():
+        worker.start()
+    story.for_seconds(4.0)
+
+
 def _claim_of_a_main_that_nobody_heard(story: Story) -> None:
     """As in a copied folder: the claim and the manifest are those of a main that lives elsewhere, or nowhere."""
     second = story.others(story.main())[0]
@@ -782,6 +794,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING._replace(snapshot_bytes=1 << 30),
         "a bad batch below the commit position is skipped",
+    ),
+    "no bug yet: a batch is corrupt behind which a committed one stands, and everybody starts cold": (
+        _corrupt_before_the_last_batch,
+        CALM,
+        GROWING._replace(snapshot_bytes=1 << 30),
+        "a torn middle is skipped",
     ),
     "no bug yet: a delete is merged whose value lies in a segment that is left as it is": (
         _delete_that_is_merged,
