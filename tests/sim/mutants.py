@@ -73,6 +73,7 @@ MUTANTS = (
             "    if block != ZERO_BLOCK:",
         ),
         1000,
+        story="no bug yet: a main wakes up after it was replaced, and cannot read its own seal",
     ),
     Mutant(
         "a successor is looked up by name instead of reading the own seal",

@@ -564,6 +564,25 @@ def _always_fails(story: Story, workers: list[Worker], place: Place) -> Callable
     return repair
 
 
+def _seal_that_cannot_be_read(story: Story) -> None:
+    """A main is paused, replaced, and wakes up where each look at its own seal fails."""
+    former = story.main()
+    story.until(lambda: all(worker.role is Role.BACKUP for worker in story.others(former)))
+    story.for_seconds(1.0)
+    former.pause()
+    story.until(lambda: any(worker.serves for worker in story.others(former)))
+    _always_fails(story, [former], Place("read", names.claim(1), SEAL_OFFSET))
+    present = next(worker for worker in story.others(former) if worker.serves)
+    if (answer := story.ask(present, "PUT", "k", b"new")()).status != 201:
+        raise Violation(f"the story does not go on: {answer.status}")
+    read, written = story.ask(former, "GET", "k"), story.ask(former, "PUT", "other", b"x")
+    former.resume()
+    told = read().status, written().status
+    if not {200, 201, 404}.isdisjoint(told):
+        raise Violation(f"{former.name} answered as a main after it was replaced: {told}")
+    story.clients.start(2)
+
+
 def _no_manifest_can_be_written(story: Story) -> None:
     main = story.main()
     repair = _always_fails(story, story.others(main), Place("link", "manifests/"))
@@ -830,6 +849,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING._replace(snapshot_bytes=1 << 30),
         "an epoch is claimed that cannot serve, again and again",
+    ),
+    "no bug yet: a main wakes up after it was replaced, and cannot read its own seal": (
+        _seal_that_cannot_be_read,
+        CALM._replace(clients=0),
+        GROWING,
+        "a check that is not known counts as unsealed",
     ),
     "found in use: no takeover can write its manifest, and each one costs an epoch": (
         _no_manifest_can_be_written,
