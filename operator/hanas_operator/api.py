@@ -97,6 +97,12 @@ class Api:
                 raise Leaving(error.status, error.reason, str(error)) from None
             raise
 
+    async def apply_status(self, kind: ResourceKind, resource: Resource, status: Resource) -> None:
+        """Apply the status of a resource, unless another one has its name now."""
+        meta = {field: resource["metadata"][field] for field in ("name", "namespace", "uid")}
+        manifest = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, "status": status}
+        await self.apply(kind, manifest, "status")
+
     async def merge(self, kind: ResourceKind, namespace: str, name: str, patch: Resource) -> Resource:
         """Change some fields of an existing object (RFC 7396)."""
         query = {"fieldManager": names.FIELD_MANAGER}

@@ -58,16 +58,13 @@ class _ScheduledBackup(Struct, rename="camel"):
     status: Annotated[ScheduleStatus | UnsetType, Meta(description="What became of it.")] = UNSET
 
 
+def _names(plural: str, kind: str, short: str) -> dict[str, Any]:
+    return {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List", "shortNames": [short]}
+
+
 def definition() -> dict[str, Any]:
     """Return the CustomResourceDefinition of HANas as a plain dict."""
-    names = {
-        "plural": PLURAL,
-        "singular": "hanas",
-        "kind": KIND,
-        "listKind": f"{KIND}List",
-        "shortNames": ["hn"],
-        "categories": ["all"],
-    }
+    names = {**_names(PLURAL, KIND, "hn"), "categories": ["all"]}
     scale = {
         "specReplicasPath": ".spec.workers",
         "statusReplicasPath": ".status.workers",
@@ -92,13 +89,7 @@ def definition() -> dict[str, Any]:
 
 def link_failures() -> dict[str, Any]:
     """Return the CustomResourceDefinition of HANasLinkFailure as a plain dict."""
-    names = {
-        "plural": LINK_FAILURES,
-        "singular": LINK_FAILURE.lower(),
-        "kind": LINK_FAILURE,
-        "listKind": f"{LINK_FAILURE}List",
-        "shortNames": ["hnlf"],
-    }
+    names = _names(LINK_FAILURES, LINK_FAILURE, "hnlf")
     columns = [
         _column("HANas", ".spec.hanas"),
         _column("Cut", ".status.cut"),
@@ -115,13 +106,7 @@ def link_failures() -> dict[str, Any]:
 
 def backups() -> dict[str, Any]:
     """Return the CustomResourceDefinition of HANasBackup as a plain dict."""
-    names = {
-        "plural": BACKUPS,
-        "singular": BACKUP.lower(),
-        "kind": BACKUP,
-        "listKind": f"{BACKUP}List",
-        "shortNames": ["hnb"],
-    }
+    names = _names(BACKUPS, BACKUP, "hnb")
     columns = [
         _column("HANas", ".spec.hanas"),
         _column("Phase", ".status.phase"),
@@ -139,13 +124,7 @@ def backups() -> dict[str, Any]:
 
 def scheduled_backups() -> dict[str, Any]:
     """Return the CustomResourceDefinition of HANasScheduledBackup as a plain dict."""
-    names = {
-        "plural": SCHEDULED_BACKUPS,
-        "singular": SCHEDULED_BACKUP.lower(),
-        "kind": SCHEDULED_BACKUP,
-        "listKind": f"{SCHEDULED_BACKUP}List",
-        "shortNames": ["hnsb"],
-    }
+    names = _names(SCHEDULED_BACKUPS, SCHEDULED_BACKUP, "hnsb")
     columns = [
         _column("HANas", ".spec.backup.hanas"),
         _column("Schedule", ".spec.schedule"),

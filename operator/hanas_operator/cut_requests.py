@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct, structs
 
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import conditions, cuts, failures, kinds, link_failure, names, recorder
+from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.crd import LINK_FAILURE
 from hanas_operator.link_failure import FailureCondition, LinkFailureStatus
@@ -91,7 +92,7 @@ async def read(api: Api, key: Key) -> CutRequests:
 
 
 def _read(resource: Resource) -> CutRequest:
-    before = link_failure.read_status(resource.get("status"))
+    before = statuses.read(resource, LinkFailureStatus)
     try:
         spec = link_failure.read_spec(resource["spec"])
     except msgspec.ValidationError as error:
@@ -163,14 +164,8 @@ class Teller:
             return
         for happening in recorder.cuts([record] if (record := one.record) else [], [judged]):
             await self._recorder.tell(one.resource, happening)
-        manifest = {
-            "apiVersion": kinds.LINK_FAILURE.api_version,
-            "kind": LINK_FAILURE,
-            "metadata": {field: meta[field] for field in ("name", "namespace", "uid")},
-            "status": content,
-        }
         try:
-            await self._api.apply(kinds.LINK_FAILURE, manifest, "status")
+            await self._api.apply_status(kinds.LINK_FAILURE, one.resource, content)
         except Leaving:
             return  # it was deleted just now
         except ApiError as error:

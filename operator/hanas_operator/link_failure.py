@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import rules
 from hanas_operator.spec import Cut, Duration, checked
-from hanas_operator.status import FailureState, StatusCondition, StatusType
+from hanas_operator.status import FailureState, HealsAt, StartedAt, StatusCondition, StatusType
 from hanas_operator.texts import Name
 
 
@@ -44,12 +44,8 @@ class LinkFailureStatus(StatusType, frozen=True, kw_only=True):
     observed: Annotated[
         str, Meta(description="What the workers observe, or last observed: LinkFailed, Healthy, NotWatched, Unknown …")
     ] = Verdict.UNKNOWN.value
-    started_at: Annotated[
-        str | UnsetType, Meta(description="When the link was cut.", extra_json_schema={"format": "date-time"})
-    ] = UNSET
-    heals_at: Annotated[
-        str | UnsetType, Meta(description="When it heals by itself.", extra_json_schema={"format": "date-time"})
-    ] = UNSET
+    started_at: StartedAt = UNSET
+    heals_at: HealsAt = UNSET
     message: Annotated[str, Meta(description="Why it waits, or has no effect; empty otherwise.")] = ""
     conditions: Annotated[
         tuple[StatusCondition, ...],
@@ -63,11 +59,3 @@ class LinkFailureStatus(StatusType, frozen=True, kw_only=True):
 def read_spec(spec: dict[str, Any]) -> LinkFailureSpec:
     """Return ``spec`` as types. Raises msgspec.ValidationError, with the path of the invalid field."""
     return msgspec.convert(spec, LinkFailureSpec)
-
-
-def read_status(status: dict[str, Any] | None) -> LinkFailureStatus:
-    """Return the status that an earlier reconcile wrote; an empty one if it is unreadable."""
-    try:
-        return msgspec.convert(status or {}, LinkFailureStatus)
-    except msgspec.ValidationError:
-        return LinkFailureStatus()

@@ -18,7 +18,7 @@ def is_ready(pod: Pod) -> bool:
 
 
 def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return a condition of a pod or of a node, empty if it has none of this kind."""
+    """Return a condition of a pod, a node or a Job, empty if it has none of this kind."""
     conditions: list[dict[str, Any]] = resource.get("status", {}).get("conditions", [])
     return next((one for one in conditions if one.get("type") == kind), {})
 

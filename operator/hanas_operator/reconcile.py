@@ -37,7 +37,6 @@ from hanas_operator.backups import bootstrap
 from hanas_operator.children import Children
 from hanas_operator.components import Components
 from hanas_operator.conditions import World
-from hanas_operator.crd import API_VERSION, KIND
 from hanas_operator.cut_requests import Teller
 from hanas_operator.failures import Evaluation
 from hanas_operator.followers import Followed, Followers
@@ -120,7 +119,7 @@ class Reconciler:
         if self._territory is not None and (other := await self._territory.other(key[0])):
             await self._recorder.tell(hanas, refusal(key[0], other, self._territory.identity))
             return UNSETTLED_SECONDS
-        before = statuses.read(hanas.get("status"))
+        before = statuses.read(hanas, HANasStatus)
         now = datetime.now(UTC)
         try:
             spec = specs.read(hanas.get("spec") or {})
@@ -308,6 +307,4 @@ class Reconciler:
         content = plain(status)
         if content == hanas.get("status"):
             return
-        meta = {field: hanas["metadata"][field] for field in ("name", "namespace", "uid")}
-        manifest = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "status": content}
-        await self._api.apply(kinds.HANAS, manifest, "status")
+        await self._api.apply_status(kinds.HANAS, hanas, content)

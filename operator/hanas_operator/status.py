@@ -1,7 +1,7 @@
 """``status`` of a HANas as types; `hanas_operator.crd` makes the schema of them."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -14,6 +14,13 @@ UNSEEN = -1
 
 class StatusType(Struct, frozen=True, rename="camel", kw_only=True):
     """The msgspec settings of these types."""
+
+
+T = TypeVar("T", bound=StatusType)
+TIME = {"format": "date-time"}
+"""What the schema says of a time."""
+StartedAt = Annotated[str | UnsetType, Meta(description="When the link was cut.", extra_json_schema=TIME)]
+HealsAt = Annotated[str | UnsetType, Meta(description="When it heals by itself.", extra_json_schema=TIME)]
 
 
 class ConditionType(StrEnum):
@@ -63,7 +70,7 @@ class StatusCondition(StatusType, frozen=True, kw_only=True):
     status: ConditionStatus
     reason: Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
     message: Annotated[str, Meta(max_length=32768)]
-    last_transition_time: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    last_transition_time: Annotated[str, Meta(extra_json_schema=TIME)]
     observed_generation: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
 
 
@@ -82,12 +89,8 @@ class FailureStatus(StatusType, frozen=True, kw_only=True):
     state: FailureState
     cut: Annotated[str, Meta(description="The cut in one line; another cut under the same name starts a new failure.")]
     observed: Annotated[str, Meta(description="The workers' observation: LinkFailed, Healthy, NotWatched, Unknown …")]
-    started_at: Annotated[
-        str | UnsetType, Meta(description="When the link was cut.", extra_json_schema={"format": "date-time"})
-    ] = UNSET
-    heals_at: Annotated[
-        str | UnsetType, Meta(description="When it heals by itself.", extra_json_schema={"format": "date-time"})
-    ] = UNSET
+    started_at: StartedAt = UNSET
+    heals_at: HealsAt = UNSET
     message: Annotated[str | UnsetType, Meta(description="Why it waits, or has no effect.")] = UNSET
 
 
@@ -183,9 +186,9 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
     ] = ()
 
 
-def read(status: dict[str, Any] | None) -> HANasStatus:
-    """Return the status that an earlier reconcile wrote; an empty one if it is unreadable."""
+def read(resource: dict[str, Any], type_: type[T]) -> T:
+    """Return the status that an earlier reconcile wrote into a resource; an empty one if it is unreadable."""
     try:
-        return msgspec.convert(status or {}, HANasStatus)
+        return msgspec.convert(resource.get("status") or {}, type_)
     except msgspec.ValidationError:
-        return HANasStatus()
+        return type_()

@@ -125,28 +125,25 @@ def unreadable(reason: str, *, now: str) -> Alert:
 
 def crowded(trouble: str, *, now: str) -> Alert:
     """Return the alert that clients open more connections than the overseer may have. ``trouble``: how that shows."""
-    return Alert(
-        id=f"connections/{OVERSEER}",
-        severity=Severity.URGENT,
-        kind=Verdict.CONNECTIONS_EXHAUSTED,
-        member=OVERSEER,
-        about=OVERSEER,
-        message=f"the overseer has too many connections: {trouble}",
-        advice=admission.ADVICE,
-        since=now,
-    )
+    message = f"the overseer has too many connections: {trouble}"
+    return _about_itself("connections", Verdict.CONNECTIONS_EXHAUSTED, message, admission.ADVICE, now)
 
 
 def uncredited(trouble: str, *, now: str) -> Alert:
     """Return the alert that a file of secrets or tokens has changed and cannot be used. ``trouble``: what is wrong."""
+    message = f"the overseer goes on with the secrets and tokens that it had before: {trouble}"
+    return _about_itself("credentials", Verdict.UNKNOWN, message, credentials.ADVICE, now)
+
+
+def _about_itself(subject: str, kind: Verdict, message: str, advice: str, now: str) -> Alert:
     return Alert(
-        id=f"credentials/{OVERSEER}",
+        id=f"{subject}/{OVERSEER}",
         severity=Severity.URGENT,
-        kind=Verdict.UNKNOWN,
+        kind=kind,
         member=OVERSEER,
         about=OVERSEER,
-        message=f"the overseer goes on with the secrets and tokens that it had before: {trouble}",
-        advice=credentials.ADVICE,
+        message=message,
+        advice=advice,
         since=now,
     )
 

@@ -7,11 +7,11 @@ repeated: what it did for this HANas it recognises, and anything else it leaves 
 import hashlib
 
 from hanas_operator import kinds, names
+from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError
-from hanas_operator.backups import jobs, making
-from hanas_operator.backups.types import Phase
-from hanas_operator.crd import API_VERSION, KIND
-from hanas_operator.objects.owner import Owner
+from hanas_operator.backups import jobs
+from hanas_operator.backups.types import BackupStatus, Phase
+from hanas_operator.objects.owner import Owner, reference
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.places import BackupSource, Bootstrap, Target
 from hanas_operator.status import Reason
@@ -34,8 +34,8 @@ async def restore(api: Api, owner: Owner) -> list[Obstacle]:
     if job is None:
         if isinstance(source, Obstacle):
             return [source]
-        reference = {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid, "controller": True}
-        manifest = jobs.restore(owner, name, reference, *source, folder_id(owner.uid))
+        own = reference(kinds.HANAS, owner.name, owner.uid)
+        manifest = jobs.restore(owner, name, own, *source, folder_id(owner.uid))
         try:
             await api.create(kinds.JOB, manifest)
         except ApiError as error:
@@ -67,7 +67,7 @@ async def _source(api: Api, owner: Owner, source: BackupSource) -> tuple[Target,
     if backup is None:
         words = f"waits: there is no HANasBackup {source.backup} in this namespace"
         return Obstacle(Reason.RESTORING, f"{words}; give target and file, if there is the archive alone")
-    status = making.read_status(backup)
+    status = statuses.read(backup, BackupStatus)
     if status.phase is Phase.FAILED:
         words = f"the HANasBackup {source.backup} has failed: make this HANas anew with another one"
         return Obstacle(Reason.RESTORE_FAILED, words)

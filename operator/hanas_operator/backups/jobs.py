@@ -11,6 +11,7 @@ from hanas_operator.objects import pods
 from hanas_operator.objects.owner import Manifest, Owner
 from hanas_operator.places import ClaimTarget, S3Target, Target
 from hanas_operator.plain import plain
+from hanas_operator.pods import condition
 
 _ARCHIVES = "/var/lib/hanas/archives"
 _REPORT = "/dev/termination-log"
@@ -148,13 +149,12 @@ def _credentials(target: Target) -> list[Manifest]:
 
 async def outcome(api: Api, job: Resource) -> Outcome | None:
     """Return how a Job ended, None while it runs. Raises ApiError."""
-    ended = {one["type"]: one for one in job.get("status", {}).get("conditions", []) if one["status"] == "True"}
-    if not ended.keys() & {"Complete", "Failed"}:
+    complete, failed = condition(job, "Complete"), condition(job, "Failed")
+    if "True" not in {complete.get("status"), failed.get("status")}:
         return None
     namespace, name = names.metadata(job)
     words = await told(api, namespace, name)
-    failed = ended.get("Failed")
-    if failed is None:
+    if failed.get("status") != "True":
         return Outcome(True, words)
     reason = "it took longer than its timeout" if failed.get("reason") == "DeadlineExceeded" else ""
     return Outcome(False, reason or words or str(failed.get("message", "")))

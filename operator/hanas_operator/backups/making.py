@@ -4,6 +4,7 @@ A backup is made once. Its end is in its status, and nothing is done any more th
 leaves the archive: there is no finalizer.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,11 +16,11 @@ from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Leaving, Resource
 from hanas_operator.backups import jobs
 from hanas_operator.backups.types import ENDS, BackupSpec, BackupStatus, Phase
-from hanas_operator.crd import API_VERSION, BACKUP
 from hanas_operator.kinds import ResourceKind
-from hanas_operator.objects.owner import Manifest, Owner
+from hanas_operator.objects.owner import Owner, reference
 from hanas_operator.places import Target
 from hanas_operator.plain import plain
+from hanas_operator.status import HANasStatus
 
 LOOK_SECONDS = 2.0
 """The time between two looks at a backup that has not ended."""
@@ -34,7 +35,7 @@ class _Subject(Struct, frozen=True):
 
 async def reconcile(api: Api, backup: Resource) -> float | None:
     """Take a backup as far as it goes now. Return the seconds until the next time, None at its end. Raises ApiError."""
-    before = read_status(backup)
+    before = statuses.read(backup, BackupStatus)
     if before.phase in ENDS:
         return None
     now = durations.written(datetime.now(UTC))
@@ -67,7 +68,15 @@ async def _next(api: Api, backup: Resource, before: BackupStatus, now: str) -> B
     made = datetime.fromisoformat(backup["metadata"]["creationTimestamp"]).astimezone(UTC)
     file = f"{spec.hanas}.{series}-{made:%Y%m%d%H%M%S}.hanas"
     keep = spec.keep if isinstance(spec.keep, int) else 0
-    manifest = jobs.backup(subject.owner, job_name, _reference(backup), subject.target, file, keep, spec.timeout)
+    manifest = jobs.backup(
+        subject.owner,
+        job_name,
+        reference(kinds.BACKUP, name, backup["metadata"]["uid"]),
+        subject.target,
+        file,
+        keep,
+        spec.timeout,
+    )
     # Before the Job: whoever finds it knows what it makes.
     planned = BackupStatus(file=file, target=subject.target)
     await write_status(api, kinds.BACKUP, backup, planned)
@@ -112,7 +121,7 @@ async def _subject(api: Api, namespace: str, spec: BackupSpec) -> _Subject | str
     target = spec.target if isinstance(spec.target, Target) else wanted.backup_target
     if not isinstance(target, Target):
         return f"waits: it names no target, and neither does the HANas {spec.hanas}: set its backupTarget"
-    status = statuses.read(hanas.get("status"))
+    status = statuses.read(hanas, HANasStatus)
     if not status.image or not status.folder_id:
         return f"waits: the HANas {spec.hanas} has not started yet"
     owner = Owner(
@@ -130,27 +139,10 @@ def _failed(before: BackupStatus, words: str, now: str) -> BackupStatus:
     return structs.replace(before, phase=Phase.FAILED, message=words, finished_at=now)
 
 
-def _reference(backup: Resource) -> Manifest:
-    meta = backup["metadata"]
-    return {"apiVersion": API_VERSION, "kind": BACKUP, "name": meta["name"], "uid": meta["uid"], "controller": True}
-
-
-def read_status(backup: Resource) -> BackupStatus:
-    """Return the status that an earlier reconcile wrote; an empty one if it is unreadable."""
-    try:
-        return msgspec.convert(backup.get("status") or {}, BackupStatus)
-    except msgspec.ValidationError:
-        return BackupStatus()
-
-
 async def write_status(api: Api, kind: ResourceKind, resource: Resource, status: Struct) -> None:
     """Write the status if it changed; do nothing if the object is gone. Raises ApiError."""
     content = plain(status)
     if content == resource.get("status"):
         return
-    meta = {field: resource["metadata"][field] for field in ("name", "namespace", "uid")}
-    manifest = {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": meta, "status": content}
-    try:
-        await api.apply(kind, manifest, "status")
-    except Leaving:
-        return
+    with suppress(Leaving):
+        await api.apply_status(kind, resource, content)

@@ -13,10 +13,11 @@ from cronsim import CronSim, CronSimError
 from msgspec import UNSET, structs
 
 from hanas_operator import durations, kinds, names
+from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Resource
 from hanas_operator.backups import making
 from hanas_operator.backups.making import LOOK_SECONDS
-from hanas_operator.backups.types import ENDS, Phase, ScheduleSpec, ScheduleStatus
+from hanas_operator.backups.types import ENDS, BackupStatus, Phase, ScheduleSpec, ScheduleStatus
 from hanas_operator.crd import API_VERSION, BACKUP
 from hanas_operator.plain import plain
 
@@ -26,7 +27,7 @@ _LONGEST_SECONDS = 300.0
 
 async def reconcile(api: Api, schedule: Resource) -> float | None:
     """Make and delete what is due. Return the seconds until the next time; None: when it changes. Raises ApiError."""
-    before, now = _read_status(schedule), datetime.now(UTC)
+    before, now = statuses.read(schedule, ScheduleStatus), datetime.now(UTC)
     try:
         spec = msgspec.convert(schedule["spec"], ScheduleSpec)
         zone = ZoneInfo(spec.time_zone)
@@ -42,7 +43,7 @@ async def reconcile(api: Api, schedule: Resource) -> float | None:
     last = _last(schedule, before)
     due = _latest(spec.schedule, zone, now)
     message = ""
-    running = next((one for one in made if making.read_status(one).phase not in ENDS), None)
+    running = next((one for one in made if _state(one).phase not in ENDS), None)
     if not spec.suspend and due is not None and due > last:
         if running is None:
             made = [await _make(api, schedule, spec, due), *made]
@@ -55,8 +56,9 @@ async def reconcile(api: Api, schedule: Resource) -> float | None:
     next_at = UNSET if spec.suspend or following is None else durations.written(following)
     if following is None:
         message = "the schedule never comes again: give another one"
-    latest = making.read_status(made[0]) if made else None
-    completed = [making.read_status(one) for one in made if making.read_status(one).phase is Phase.COMPLETED]
+    states = [_state(one) for one in made]
+    latest = states[0] if states else None
+    completed = [state for state in states if state.phase is Phase.COMPLETED]
     after = structs.replace(
         before,
         message=message,
@@ -131,11 +133,8 @@ async def _prune(api: Api, made: Sequence[Resource], keep: int) -> None:
         if kept >= keep:
             meta = backup["metadata"]
             await api.delete(kinds.BACKUP, meta["namespace"], meta["name"], meta["uid"])
-        kept += making.read_status(backup).phase is Phase.COMPLETED
+        kept += _state(backup).phase is Phase.COMPLETED
 
 
-def _read_status(schedule: Resource) -> ScheduleStatus:
-    try:
-        return msgspec.convert(schedule.get("status") or {}, ScheduleStatus)
-    except msgspec.ValidationError:
-        return ScheduleStatus()
+def _state(backup: Resource) -> BackupStatus:
+    return statuses.read(backup, BackupStatus)

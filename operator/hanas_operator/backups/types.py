@@ -8,12 +8,11 @@ from msgspec import UNSET, Meta, UnsetType
 from hanas_operator import rules
 from hanas_operator.places import Target
 from hanas_operator.spec import Duration, SpecType, checked
-from hanas_operator.status import StatusType
+from hanas_operator.status import TIME, StatusType
 from hanas_operator.texts import Name
 
 DEFAULT_KEEP = 7
 Series = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-_TIME = {"format": "date-time"}
 
 
 class Phase(StrEnum):
@@ -64,8 +63,8 @@ class BackupStatus(StatusType, frozen=True, kw_only=True):
     revision: Annotated[int, Meta(description="The last write that it holds.")] = 0
     checksum: Annotated[str, Meta(description="xxh3-128 of the archive without its last line.")] = ""
     folder_id: Annotated[str, Meta(description="Id of the folder that was backed up.")] = ""
-    started_at: Annotated[str | UnsetType, Meta(description="When it began.", extra_json_schema=_TIME)] = UNSET
-    finished_at: Annotated[str | UnsetType, Meta(description="When it ended.", extra_json_schema=_TIME)] = UNSET
+    started_at: Annotated[str | UnsetType, Meta(description="When it began.", extra_json_schema=TIME)] = UNSET
+    finished_at: Annotated[str | UnsetType, Meta(description="When it ended.", extra_json_schema=TIME)] = UNSET
 
 
 class ScheduleSpec(SpecType, frozen=True, kw_only=True):
@@ -91,11 +90,11 @@ class ScheduleStatus(StatusType, frozen=True, kw_only=True):
     last_backup: Annotated[str, Meta(description="Name of the latest HANasBackup.")] = ""
     last_phase: Annotated[str, Meta(description="Phase of the latest HANasBackup.")] = ""
     last_scheduled_at: Annotated[
-        str | UnsetType, Meta(description="The last time of the schedule.", extra_json_schema=_TIME)
+        str | UnsetType, Meta(description="The last time of the schedule.", extra_json_schema=TIME)
     ] = UNSET
     last_completed_at: Annotated[
-        str | UnsetType, Meta(description="When the latest complete backup ended.", extra_json_schema=_TIME)
+        str | UnsetType, Meta(description="When the latest complete backup ended.", extra_json_schema=TIME)
     ] = UNSET
-    next_at: Annotated[str | UnsetType, Meta(description="The next time of the schedule.", extra_json_schema=_TIME)] = (
+    next_at: Annotated[str | UnsetType, Meta(description="The next time of the schedule.", extra_json_schema=TIME)] = (
         UNSET
     )

@@ -7,8 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from hanas_operator import names
-from hanas_operator.crd import API_VERSION, KIND
+from hanas_operator import kinds, names
 from hanas_operator.kinds import ResourceKind
 from hanas_operator.spec import HANasSpec
 
@@ -57,14 +56,18 @@ class Owner(Struct, frozen=True, kw_only=True):
         return existing if isinstance(existing, str) else names.of(self.name, names.CLAIM)
 
 
+def reference(kind: ResourceKind, name: str, uid: str) -> Manifest:
+    """Return the reference to the owner of an object, which is deleted with it."""
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "name": name, "uid": uid, "controller": True}
+
+
 def manifest(
     owner: Owner, kind: ResourceKind, name: str, *, component: str | None = None, owned: bool = True, **content: Any
 ) -> Manifest:
     """Return a manifest, with its hash as an annotation. ``owned``: the object is deleted with the HANas."""
     meta: Manifest = {"name": name, "namespace": owner.namespace, "labels": names.labels(owner.name, component)}
     if owned:
-        reference = {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid, "controller": True}
-        meta["ownerReferences"] = [reference]
+        meta["ownerReferences"] = [reference(kinds.HANAS, owner.name, owner.uid)]
     return stamped({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **content})
 
 
