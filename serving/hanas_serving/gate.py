@@ -1,6 +1,6 @@
 """What every request must keep, whatever it asks for: a clear head, a known host, the same site, a valid token."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -8,8 +8,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hanas_serving import fields, principals
 from hanas_serving.answers import INERT_HEADERS, Headers, send_answer
+from hanas_serving.audit import Audit
+from hanas_serving.callers import Callers
 from hanas_serving.hosts import Hosts, name_of
-from hanas_serving.principals import ANONYMOUS, Action
+from hanas_serving.principals import Action, Principal, Standing
 from hanas_serving.problems import Problem
 from hanas_serving.refusals import Refusals
 
@@ -29,14 +31,17 @@ class Caller(NamedTuple):
     headers: Mapping[bytes, bytes]
     address: str
     """Empty if the client is gone."""
+    subject: str = ""
+    """Of the certificate that was shown (RFC 4514); empty without one."""
 
 
 class Gate:
     """The gate of one process, in front of all of its ports."""
 
-    def __init__(self, hosts: Hosts | None = None) -> None:
-        """Know ``hosts`` as names of this process."""
+    def __init__(self, hosts: Hosts | None = None, audit: Audit | None = None) -> None:
+        """Know ``hosts`` as names of this process. ``audit``: where denied calls are noted."""
         self._hosts = hosts or Hosts()
+        self.audit = audit or Audit()
         self.refusals = Refusals()
 
     def is_plain(self, headers: Headers, *, anonymous: bool) -> bool:
@@ -57,14 +62,40 @@ class Gate:
             self._require_own_site(dict(headers))
         return headers
 
-    def admit(self, caller: Caller, tokens: Sequence[str], action: Action, needed: Needed, *, key: bytes = b"") -> None:
-        """Let those pass who may do ``action`` on ``key``. Raises Problem: ``needed``, 429 after many tries, 421."""
-        headers = caller.headers
-        principal = principals.identify(headers.get(b"authorization"), tokens)
-        if not principals.may(principal, action, key):
-            raise self.refusals.unauthorized(needed(headers.get(b"authorization")), caller.address)
-        if principal is ANONYMOUS:
-            self.require_host(headers)
+    def admit(self, caller: Caller, callers: Callers, action: Action, needed: Needed, *, key: bytes = b"") -> Principal:
+        """Return who asks, if that one of ``callers`` may do ``action`` on ``key``, as the store knows it.
+
+        Raises Problem: ``needed``, 429 after many tries, 403 without the right, 421.
+        """
+        principal = callers.identify(caller.headers.get(b"authorization"), caller.subject)
+        return self._admitted(principal, principals.may(principal, action, key), caller, action, needed, key)
+
+    def admit_somewhere(self, caller: Caller, callers: Callers, action: Action, needed: Needed) -> Principal:
+        """Return who asks, if there can be a key on which that one may do ``action``. Raises Problem, as `admit`."""
+        principal = callers.identify(caller.headers.get(b"authorization"), caller.subject)
+        allowed = principals.may_somewhere(principal, action)
+        return self._admitted(principal, allowed, caller, action, needed, b"")
+
+    def _admitted(
+        self, principal: Principal, allowed: bool, caller: Caller, action: Action, needed: Needed, key: bytes
+    ) -> Principal:
+        if not allowed:
+            raise self.denial(principal, caller, action, needed, key)
+        if principal.standing is Standing.STRANGER:
+            self.require_host(caller.headers)
+        return principal
+
+    def denial(self, principal: Principal, caller: Caller, action: Action, needed: Needed, key: bytes) -> Problem:
+        """Return the answer to ``principal``, who may not do ``action`` on ``key``, and note it."""
+        if principal.standing is Standing.LISTED:
+            detail = (
+                f"{principal.name} has no right to {action} this; nothing was done: HANAS_CLIENTS_FILE grants rights"
+            )
+            problem = Problem(403, detail)
+        else:
+            problem = self.refusals.unauthorized(needed(caller.headers.get(b"authorization")), caller.address)
+        self.audit.denied(principal, action, key, caller.address, problem.status)
+        return problem
 
     def require_host(self, headers: Mapping[bytes, bytes]) -> None:
         """Raise Problem 421 if a browser asks for a host that is not known; other programs know whom they ask."""

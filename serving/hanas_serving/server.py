@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Sequence
 
 from starlette.types import ASGIApp
 
 from hanas_serving.admission import Admission
 from hanas_serving.budget import Budget
+from hanas_serving.callers import Callers
 from hanas_serving.direct import Direct
 from hanas_serving.http1 import Connection, Server
 from hanas_serving.identity import Identified
@@ -57,9 +57,9 @@ class HttpEndpoint:
         self._listener = Listener(bound, lambda: Connection(server), server.admission.make_room)
         self._started = False
 
-    def belong_to(self, folder_id: str, readers: Sequence[str]) -> None:
-        """Serve the folder with this id, and name it to everyone, or if there are ``readers`` to those who bear one."""
-        self._server.app = Identified(self._server.app, folder_id, readers)
+    def belong_to(self, folder_id: str, callers: Callers) -> None:
+        """Serve the folder with this id, and name it to those of ``callers`` who may know it."""
+        self._server.app = Identified(self._server.app, folder_id, callers)
         if self._server.heads is not None:
             self._server.heads.belong_to(folder_id)
 

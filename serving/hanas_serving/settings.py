@@ -12,11 +12,13 @@ import msgspec
 
 from hanas_core.members.timing import PRESETS, Timing
 from hanas_core.volume.names import is_nonce
+from hanas_serving.audit import Audited
+from hanas_serving.callers import Public
 
 FOLDER = "COMMUNICATION_FOLDER"
 _log = logging.getLogger(__name__)
-SECRETS, TOKENS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"
-"""The variables that name the files of the components' secret and of the tokens of clients."""
+SECRETS, TOKENS, CLIENTS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE", "HANAS_CLIENTS_FILE"
+"""The variables that name the files of the components' secret, of the tokens of clients, and of clients with rights."""
 _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
 _EXAMPLE_PORT = 4000
@@ -56,15 +58,20 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long to serve on when asked to stop: clients may come until nobody sends them here any more."""
     hosts: tuple[str, ...] = ()
     """Names under which browsers may ask beside those that are known anyway."""
+    public: Public = Public.METRICS
+    """What anyone may see where clients need a token."""
+    audited: Audited = Audited.ADMIN
+    """What the audit log has lines about, beside denied calls."""
 
 
 def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings:
     """Return the settings that all components have in common. Raises SettingError."""
     folder = environment.get(FOLDER)
     own, tokens = secrets(environment, SECRETS), secrets(environment, TOKENS)
-    if tokens and not own:
+    guarded = next((name for name in (TOKENS, CLIENTS) if environment.get(name)), None)
+    if guarded is not None and not own:
         raise SettingError(
-            f"{TOKENS} is set and {SECRETS} is not: anyone could act as a worker and be sent the tokens of clients; "
+            f"{guarded} is set and {SECRETS} is not: anyone could act as a worker and be sent the tokens of clients; "
             f"set {SECRETS} for all workers and overseers too"
         )
     return ComponentSettings(
@@ -83,6 +90,8 @@ def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings
         ),
         drain_seconds=_decimal(_DRAIN, environment.get(_DRAIN) or "0", "a number of seconds", 0, _MOST_DRAIN_SECONDS),
         hosts=hosts(environment),
+        public=Public(choice(environment, "HANAS_PUBLIC", tuple(public.value for public in Public))),
+        audited=Audited(choice(environment, "HANAS_AUDIT", tuple(audited.value for audited in Audited))),
     )
 
 
@@ -173,15 +182,20 @@ def secrets(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 def lines_of(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     """Return the lines of the file that the variable names. Raises SettingError, also if there are none."""
+    lines = tuple(line.strip() for line in text_of(environment, name).splitlines() if line.strip())
+    if not lines:
+        raise SettingError(f"{name}={environment[name]}: the file is empty; put a secret in its first line")
+    return lines
+
+
+def text_of(environment: Mapping[str, str], name: str) -> str:
+    """Return the text of the file that the variable names. Raises SettingError."""
     path = environment[name]
     try:
-        lines = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingError(f"{name}={path}: the file cannot be read: {reason}") from None
-    if not lines:
-        raise SettingError(f"{name}={path}: the file is empty; put a secret in its first line")
-    return lines
 
 
 def folder_id(environment: Mapping[str, str]) -> str | None:

@@ -14,6 +14,7 @@ from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving import program
 from hanas_serving.admission import Admission
+from hanas_serving.audit import Audit
 from hanas_serving.credentials import Credentials
 from hanas_serving.folders import open_folder
 from hanas_serving.gate import Gate
@@ -65,10 +66,11 @@ async def _run(stopping: asyncio.Event) -> None:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
     if not settings.secrets:
         _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches an overseer can ask it for a takeover")
-    gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)))
-    credentials = Credentials(os.environ, settings.secrets, settings.client_tokens)
+    audit = Audit(settings.member, settings.audited)
+    gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)), audit)
+    credentials = Credentials.of(os.environ, settings)
     app = WorkerApplication(settings, credentials, gate)
-    link = LinkEndpoint(credentials.secrets, gate)
+    link = LinkEndpoint(credentials.callers, gate)
     links = Limits(connections=files.links, idle_seconds=IDLE_SECONDS, slow_seconds=_LINK_SLOW_SECONDS)
     admissions = {"clients": Admission[Connection](clients), "link": Admission[Connection](links)}
     endpoints = [
@@ -95,7 +97,7 @@ async def _run(stopping: asyncio.Event) -> None:
             node.host.admissions, node.host.credentials = admissions, credentials
             await node.places.wait_for_earlier_run()
             await _prepare(node.host)
-            endpoints[0].belong_to(node.host.folder_id, credentials.readers)
+            endpoints[0].belong_to(node.host.folder_id, credentials.callers)
             app.join(node)
             link.join(node.host.folder_id, node.verifier, node.hear)
             await node.run(stopping)

@@ -31,6 +31,8 @@ from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving.admission import Admission
+from hanas_serving.callers import Public
+from hanas_serving.clients import Clients
 from hanas_serving.credentials import Credentials
 from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection
@@ -177,13 +179,15 @@ class Overseer:
         timing: Timing = FAST,
         secrets: Iterable[str] = (),
         tokens: Iterable[str] = (),
+        listed: Clients | None = None,
+        public: Public = Public.METRICS,
     ) -> None:
         self.admission, gate = Admission[Connection](Limits()), Gate()
-        self.credentials = Credentials({}, tuple(secrets), tuple(tokens))
+        self.credentials = Credentials({}, tuple(secrets), tuple(tokens), listed, public)
         self.watcher = Watcher(folder, folder_id, timing, Runtime(), self.admission, self.credentials)
-        self.metrics = OverseerMetrics(self.watcher, gate.refusals, self.admission)
+        self.metrics = OverseerMetrics(self.watcher, self.admission, gate.refusals, gate.audit, self.credentials)
         calls = Calls(Decisions(folder, folder_id, timing, Runtime()), self.watcher, self.metrics)
-        self.app = application(calls, self.credentials, gate)
+        self.app = application(calls, self.credentials, gate, Runtime())
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://overseer")
 

@@ -6,13 +6,14 @@ A receiver believes only what proves that a member of its folder made it, and ma
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hanas_core.volume.blocks import UNREADABLE
 from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
+from hanas_serving.callers import Callers
 from hanas_serving.fields import require_json, require_no_query
 from hanas_serving.gate import Gate, caller_of
 from hanas_serving.principals import Action
@@ -80,10 +81,10 @@ def lifeline_headers(member: str, key: str) -> dict[str, str]:
 class LinkEndpoint:
     """The ASGI application on the link port."""
 
-    def __init__(self, secrets: Sequence[str], gate: Gate) -> None:
+    def __init__(self, callers: Callers, gate: Gate) -> None:
         """Take no keep-alive until `join` is called."""
         self._gate = gate
-        self._secrets = secrets
+        self._callers = callers
         self._joined: tuple[str, Verifier, Hear] | None = None
         self._decode = msgspec.json.Decoder(KeepAlive).decode
 
@@ -108,7 +109,7 @@ class LinkEndpoint:
         if call not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
             raise Problem(404, "the link port is for the other workers; clients use the other port")
         headers = self._gate.examine(scope["method"], scope["headers"])
-        self._gate.admit(caller_of({**scope, "headers": headers}), self._secrets, Action.OPERATE, _secret_needed)
+        self._gate.admit(caller_of({**scope, "headers": headers}), self._callers, Action.OPERATE, _secret_needed)
         require_no_query(scope["query_string"])
         fields = dict(headers)
         proof = fields.get(_MAC, b"").decode("latin-1")
