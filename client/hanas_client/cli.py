@@ -30,6 +30,7 @@ _MODULES = {
     "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
     "adopt": ("hanas_client.adopt", "make a copied folder a cluster of its own, with a new id and no members"),
     "restore": ("hanas_client.restore", "make an empty folder a HANas folder with the keys of an archive"),
+    "client-token": ("hanas_client.tokens", "make a token for a client, and the lines for HANAS_CLIENTS_FILE"),
     "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
 }
 
