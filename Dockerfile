@@ -12,8 +12,8 @@ WORKDIR /build
 FROM ${BASE_IMAGE} AS base
 RUN echo 'hanas:x:65532:65532:HANas:/tmp:/usr/sbin/nologin' >> /etc/passwd \
  && echo 'hanas:x:65532:' >> /etc/group \
- && mkdir --mode=0770 /communication \
- && chown 65532:65532 /communication
+ && mkdir --mode=0770 /communication /secrets \
+ && chown 65532:65532 /communication /secrets
 ENV PATH=/opt/hanas/bin:$PATH \
     PYTHONPATH=/opt/hanas \
     PYTHONSAFEPATH=1 \

@@ -22,15 +22,15 @@ from hanas_serving import folders, program, settings
 from hanas_serving.admission import Admission
 from hanas_serving.audit import Audit
 from hanas_serving.credentials import Credentials
+from hanas_serving.exposure import Exposure
 from hanas_serving.gate import Gate
 from hanas_serving.hosts import of_this_machine
 from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.limits import Limits, descriptors
-from hanas_serving.principals import Action, may
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
-from hanas_serving.settings import FOLDER, SECRETS, TOKENS, ComponentSettings, SettingError
+from hanas_serving.settings import FOLDER, ComponentSettings, SettingError
 
 _DEFAULT_PORT = 4000
 _INITIALISE_SECONDS = 60.0
@@ -76,19 +76,20 @@ async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
     values = settings.read(os.environ, _DEFAULT_PORT)
     limits = Limits(connections=descriptors().connections(values.connections), idle_seconds=values.idle_seconds)
-    bound, runtime = bind(values.port, "PORT"), Runtime()
+    bound, runtime = bind(values.port, "PORT", values.listen), Runtime()
     folder, identity = await Lane("start", runtime.thread).run(open_folder(values), _INITIALISE_SECONDS)
-    if not values.secrets:
-        _log.warning("%s is not set: anyone who can connect to port %d can claim and take over", SECRETS, values.port)
     gate = Gate(of_this_machine(values.hosts), Audit(f"overseer:{values.port}", values.audited))
     admission = Admission[Connection](limits)
     credentials = Credentials.of(os.environ, values)
-    if may(credentials.callers.stranger, Action.OBSERVE):
-        _log.warning("%s is not set: anyone who can connect to port %d can read the state", TOKENS, values.port)
+    exposure = Exposure(values, credentials.callers)
+    for notice in exposure.notices:
+        _log.warning("%s", notice)
     watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission, credentials)
     credentials.on_change = watcher.board.interrupt  # a stream was opened with a token that may count no more
     decisions = Decisions(folder, identity.folder_id, values.timing, runtime)
-    calls = Calls(decisions, watcher, OverseerMetrics(watcher, admission, gate.refusals, gate.audit, credentials))
+    calls = Calls(
+        decisions, watcher, OverseerMetrics(watcher, admission, gate.refusals, gate.audit, credentials, exposure)
+    )
     app = application(calls, credentials, gate, runtime)
     endpoint = HttpEndpoint(app, bound, admission=admission, refusals=gate.refusals)
     endpoint.belong_to(identity.folder_id, credentials.callers)

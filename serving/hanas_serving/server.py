@@ -15,7 +15,7 @@ from hanas_serving.http1 import Connection, Server
 from hanas_serving.identity import Identified
 from hanas_serving.listener import Listener
 from hanas_serving.refusals import Refusals
-from hanas_serving.settings import SettingError
+from hanas_serving.settings import LISTEN, SettingError
 
 _BACKLOG = 2048
 _STOP_SECONDS = 2.0
@@ -23,13 +23,15 @@ _FAREWELL_SECONDS = 1.0
 """For clients to read that their requests are not answered any more."""
 
 
-def bind(port: int, what: str) -> socket.socket:
-    """Return a socket bound to ``port`` on all addresses, IPv6 too. SettingError if it is taken or not allowed."""
-    dual = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if dual else socket.AF_INET
+def bind(port: int, what: str, address: str = "") -> socket.socket:
+    """Return a socket on ``port`` of an address, or of all, IPv6 too. SettingError if it is taken or not allowed."""
+    dual = not address and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual or ":" in address else socket.AF_INET
     try:
-        return socket.create_server(("", port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+        return socket.create_server((address, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise SettingError(f"{LISTEN}={address}: this machine has no such address") from None
         taken = error.errno == errno.EADDRINUSE
         reason = "is taken by another program" if taken else f"cannot be used: {error.strerror}"
         raise SettingError(f"port {port} ({what}) {reason}; choose another one") from None

@@ -1,5 +1,6 @@
 """Settings from the environment, with errors that say which variable and what it may be."""
 
+import ipaddress
 import logging
 import math
 import re
@@ -15,7 +16,7 @@ from hanas_core.volume.names import is_nonce
 from hanas_serving.audit import Audited
 from hanas_serving.callers import Public
 
-FOLDER = "COMMUNICATION_FOLDER"
+FOLDER, LISTEN = "COMMUNICATION_FOLDER", "HANAS_LISTEN"
 _log = logging.getLogger(__name__)
 SECRETS, TOKENS, CLIENTS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE", "HANAS_CLIENTS_FILE"
 """The variables that name the files of the components' secret, of the tokens of clients, and of clients with rights."""
@@ -60,6 +61,8 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Names under which browsers may ask beside those that are known anyway."""
     public: Public = Public.METRICS
     """What anyone may see where clients need a token."""
+    listen: str = ""
+    """The address to listen on; empty: all of them, IPv6 too where there is one."""
     audited: Audited = Audited.ADMIN
     """What the audit log has lines about, beside denied calls."""
 
@@ -91,6 +94,7 @@ def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings
         drain_seconds=_decimal(_DRAIN, environment.get(_DRAIN) or "0", "a number of seconds", 0, _MOST_DRAIN_SECONDS),
         hosts=hosts(environment),
         public=Public(choice(environment, "HANAS_PUBLIC", tuple(public.value for public in Public))),
+        listen=listen(environment),
         audited=Audited(choice(environment, "HANAS_AUDIT", tuple(audited.value for audited in Audited))),
     )
 
@@ -98,6 +102,18 @@ def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings
 def port(environment: Mapping[str, str], name: str, default: int) -> int:
     """Return a TCP port."""
     return _integer(environment, name, default, "a port number", 1, _MOST_PORT)
+
+
+def listen(environment: Mapping[str, str]) -> str:
+    """Return the address to listen on; empty for all. ``localhost`` means 127.0.0.1."""
+    text = environment.get(LISTEN, "")
+    if text in {"", "localhost"}:
+        return text and "127.0.0.1"
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise SettingError(f"{LISTEN}={text[:60]}: must be localhost, or an address of this machine") from None
+    return "" if address.is_unspecified else str(address)
 
 
 def bytes_count(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -16,6 +16,7 @@ from hanas_serving import program
 from hanas_serving.admission import Admission
 from hanas_serving.audit import Audit
 from hanas_serving.credentials import Credentials
+from hanas_serving.exposure import Exposure
 from hanas_serving.folders import open_folder
 from hanas_serving.gate import Gate
 from hanas_serving.hosts import of_this_machine
@@ -59,17 +60,20 @@ def main() -> int:
 async def _run(stopping: asyncio.Event) -> None:
     settings, files = read_settings(os.environ), descriptors()
     clients = Limits(connections=files.connections(settings.connections), idle_seconds=settings.idle_seconds)
-    sockets = bind(settings.port, "PORT"), bind(settings.link_port, "LINK_PORT")
+    sockets = (
+        bind(settings.port, "PORT", settings.listen),
+        bind(settings.link_port, "LINK_PORT", settings.listen),
+    )
     runtime = Runtime()
     lane = Lane(Duty.START, runtime.thread)
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
-    if not settings.secrets:
-        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches an overseer can ask it for a takeover")
     audit = Audit(settings.member, settings.audited)
     gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)), audit)
     credentials = Credentials.of(os.environ, settings)
     app = WorkerApplication(settings, credentials, gate)
+    for notice in Exposure(settings, credentials.callers).notices:
+        _log.warning("%s", notice)
     link = LinkEndpoint(credentials.callers, gate)
     links = Limits(connections=files.links, idle_seconds=IDLE_SECONDS, slow_seconds=_LINK_SLOW_SECONDS)
     admissions = {"clients": Admission[Connection](clients), "link": Admission[Connection](links)}

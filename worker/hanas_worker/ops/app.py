@@ -15,6 +15,7 @@ from hanas_core.members.documents import LOG
 from hanas_serving import problems
 from hanas_serving.budget import Budget
 from hanas_serving.credentials import Credentials
+from hanas_serving.exposure import Exposure
 from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Gate, Gated, caller_of
 from hanas_serving.principals import Action
@@ -46,7 +47,7 @@ class WorkerApplication(Starlette):
         self._endpoint = KeysEndpoint(self.direct, self.memory)
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
-        for collector in (gate.refusals, gate.audit, credentials):
+        for collector in (gate.refusals, gate.audit, credentials, Exposure(settings, credentials.callers)):
             self._metrics.register(collector)
         super().__init__(
             routes=[

@@ -4,6 +4,7 @@ import msgspec
 
 from hanas_core.members.documents import LEFT, LOG, Alert, Link
 from hanas_core.members.verdicts import Verdict
+from hanas_serving.exposure import Exposure
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.node import Node
 from hanas_worker.ops.memory import MemoryState
@@ -83,6 +84,8 @@ class Status(LogFacts, frozen=True, rename="camel", kw_only=True):
     folder: FolderHealth
     connections: tuple[Connections, ...]
     memory: MemoryState
+    notices: tuple[str, ...]
+    """What anybody may do who reaches this worker from another machine."""
     logs: tuple[LogStatus, ...]
 
 
@@ -106,6 +109,7 @@ def document(node: Node, memory: MemoryState) -> Status:
             for port, entry in host.admissions.items()
         ),
         memory=memory,
+        notices=Exposure(host.settings, host.credentials.callers).notices,
         logs=logs,
         **first,
     )
