@@ -14,8 +14,7 @@ open; it signs in with a token, and has the cookie of a session from then on (`h
 change something ignore cookies.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import unquote_to_bytes
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,7 +28,7 @@ from hanas_core.volume.errors import FolderError
 from hanas_overseer import dashboard
 from hanas_overseer.calls import Calls, answer_refused, answer_unavailable
 from hanas_overseer.sessions import COOKIE as SESSION
-from hanas_overseer.sessions import Sessions
+from hanas_overseer.sessions import Sessions, cookie_of
 from hanas_overseer.signin import SignIn
 from hanas_serving.credentials import Credentials
 from hanas_serving.fields import require_no_query
@@ -83,15 +82,6 @@ class Door:
                 return await handler(request)
 
         return answer
-
-
-def cookie_of(headers: Mapping[bytes, bytes], wanted: bytes) -> bytes | None:
-    """Return the content of a cookie, if it is there. The standard library's parser takes seconds for some cookies."""
-    for part in headers.get(b"cookie", b"").split(b";"):
-        name, sign, value = part.strip().partition(b"=")
-        if sign and name == wanted:
-            return unquote_to_bytes(value.strip(b'"'))
-    return None
 
 
 def application(calls: Calls, credentials: Credentials, gate: Gate, runtime: Runtime) -> Starlette:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hanas_overseer import bodies
-from hanas_overseer.sessions import COOKIE, Sessions
+from hanas_overseer.sessions import COOKIE, Sessions, cookie_of
 from hanas_serving.callers import Callers
 from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Gate, caller_of
@@ -39,7 +39,7 @@ class SignIn:
     async def show(self, request: Request) -> Response:
         """``GET /v1/session``."""
         caller = caller_of(request.scope)
-        session = self._sessions.principal(request.cookies.get(_NAME, "").encode() or None)
+        session = self._sessions.principal(cookie_of(caller.headers, COOKIE))
         principal = session or self._callers.identify(caller.headers.get(b"authorization"), caller.subject)
         document = SessionDocument(principal.name, session is not None)
         return Response(msgspec.json.encode(document), headers=_FRESH, media_type="application/json")

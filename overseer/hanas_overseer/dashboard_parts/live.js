@@ -56,6 +56,7 @@ async function refused() {
 }
 
 function askToken(trouble) {
+  if (byId("token-dialog").open && trouble === "") return; // what is said about the last try stays
   byId("sign-out").hidden = true;
   byId("token-wrong").hidden = trouble === "";
   setText(byId("token-wrong"), trouble);
