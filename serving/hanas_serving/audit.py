@@ -27,13 +27,20 @@ _MOST_CHARS = 1024
 _log = logging.getLogger(LOGGER)
 
 
-def begin(stream: TextIO) -> None:
+@contextmanager
+def written_to(stream: TextIO) -> Iterator[None]:
     """Write the lines to ``stream``, as they are, whatever the level of the other log is."""
-    handler = logging.StreamHandler(stream)
+    handler, level = logging.StreamHandler(stream), _log.level
     handler.setFormatter(logging.Formatter("%(message)s"))
-    _log.handlers[:] = [handler]
+    _log.addHandler(handler)
     _log.setLevel(logging.INFO)
     _log.propagate = False
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.setLevel(level)
+        _log.propagate = True
 
 
 class Audited(StrEnum):

@@ -35,9 +35,8 @@ def run(name: str, main: Callable[[asyncio.Event], Awaitable[Any]]) -> int:
             format=f"%(asctime)s {name} %(levelname)s %(message)s",
             stream=sys.stderr,
         )
-        audit.begin(sys.stderr)
         raise_descriptors()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with audit.written_to(sys.stderr), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_signalled(main))
     except (SettingError, FolderError) as error:
         cause = "the communication folder cannot be used: " if isinstance(error, FolderError) else ""

@@ -14,6 +14,7 @@ from hanas_core.members.verdicts import Severity, Verdict
 from hanas_operator import names
 from hanas_operator.objects import workloads
 from hanas_serving.budget import Budget
+from hanas_serving.exposure import Exposure
 from hanas_serving.gauges import ConnectionsCollector
 from hanas_serving.refusals import Refusals
 from hanas_worker.ops.memory import MemoryCollector
@@ -64,8 +65,10 @@ def labels(query: str) -> set[str]:
 async def test_every_metric_of_a_program_is_in_the_document_and_the_other_way_round(tmp_path: Path) -> None:
     main = serve(bare_folder(), 1)
     registry, refusals = CollectorRegistry(), Refusals()
+    node = backup_of(main, main.folder.other())
     collectors = (
-        NodeCollector(backup_of(main, main.folder.other())),
+        NodeCollector(node),
+        Exposure(node.host.settings, node.host.credentials.callers),
         MemoryCollector(Budget()),
         ConnectionsCollector({}),
         refusals,

@@ -35,8 +35,8 @@ def counts(log: Audit) -> dict[str, float]:
 def test_the_lines_stand_alone_on_their_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "_log", logging.getLogger(f"{LOGGER}.test"))
     stream = io.StringIO()
-    audit.begin(stream)
-    Audit("w1", Audited.WRITES).written(WEB, Action.WRITE, "a", "10.0.0.1", 201)
+    with audit.written_to(stream):
+        Audit("w1", Audited.WRITES).written(WEB, Action.WRITE, "a", "10.0.0.1", 201)
     assert json.loads(stream.getvalue())["key"] == "a"
     assert stream.getvalue().count("\n") == 1
 
