@@ -18,7 +18,7 @@ from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
-from hanas_serving import folders, program, settings
+from hanas_serving import folders, program, settings, tls, tls_files
 from hanas_serving.admission import Admission
 from hanas_serving.credentials import Credentials
 from hanas_serving.gate import Gate
@@ -29,6 +29,7 @@ from hanas_serving.limits import Limits, descriptors
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import FOLDER, ComponentSettings, SettingError
+from hanas_serving.tls import Tls
 
 _DEFAULT_PORT = 4000
 _INITIALISE_SECONDS = 60.0
@@ -72,7 +73,7 @@ async def open_folder(values: ComponentSettings) -> tuple[PosixFolder, Cluster]:
 
 async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
-    values = settings.read(os.environ, _DEFAULT_PORT)
+    values, secure = settings.read(os.environ, _DEFAULT_PORT), Tls(tls_files.read(os.environ))
     limits = Limits(connections=descriptors().connections(values.connections), idle_seconds=values.idle_seconds)
     bound, runtime = bind(values.port, "PORT"), Runtime()
     folder, identity = await Lane("start", runtime.thread).run(open_folder(values), _INITIALISE_SECONDS)
@@ -80,19 +81,22 @@ async def serve(stopping: asyncio.Event) -> None:
         ("HANAS_SECRET_FILE", values.secrets, "claim and take over"),
         ("HANAS_CLIENT_TOKEN_FILE", values.client_tokens, "read the state"),
     ):
-        if not tokens:
+        if not (tokens or secure.files.certified):
             _log.warning("%s is not set: anyone who can connect to port %d can %s", variable, values.port, action)
-    gate = Gate(of_this_machine(values.hosts))
+    if not secure.files.listening:
+        _log.warning(tls.UNENCRYPTED, "PORT")
+    gate = Gate(of_this_machine(values.hosts), certified=secure.files.certified)
     admission = Admission[Connection](limits)
     credentials = Credentials(os.environ, values.secrets, values.client_tokens)
-    watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission, credentials)
+    watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission, credentials, secure)
     credentials.on_change = watcher.board.interrupt  # a stream was opened with a token that may count no more
     decisions = Decisions(folder, identity.folder_id, values.timing, runtime)
-    calls = Calls(decisions, watcher, OverseerMetrics(watcher, gate.refusals, admission))
+    calls = Calls(decisions, watcher, OverseerMetrics(watcher, gate.refusals, admission, secure))
     app = application(calls, credentials, gate)
-    endpoint = HttpEndpoint(app, bound, admission=admission, refusals=gate.refusals)
+    endpoint = HttpEndpoint(app, bound, admission=admission, refusals=gate.refusals, tls=secure.open)
     endpoint.belong_to(identity.folder_id, credentials.readers)
-    tasks = [asyncio.create_task(work) for work in (watcher.run(), credentials.keep(runtime.thread))]
+    works = watcher.run(), credentials.keep(runtime.thread), secure.keep(runtime.thread)
+    tasks = [asyncio.create_task(work) for work in works]
     await endpoint.start()
     _log.info("serving the folder %s (%s) on port %d", values.folder, identity.folder_id, values.port)
     await stopping.wait()

@@ -41,11 +41,11 @@ def guarded(handler: Handler, action: Action, tokens: Sequence[str], file: str, 
         return Problem(401, detail, {"WWW-Authenticate": "Bearer"})
 
     async def answer(request: Request) -> Response:
-        headers, address = caller_of(request.scope)
+        headers, address, peer = caller_of(request.scope)
         token = cookie_of(headers) if action is Action.OBSERVE else None
         if token is not None and b"authorization" not in headers:
             headers = {**headers, b"authorization": b"Bearer " + token}
-        gate.admit(Caller(headers, address), tokens, action, needed)
+        gate.admit(Caller(headers, address, peer), tokens, action, needed)
         require_no_query(request.scope["query_string"])
         return await handler(request)
 
@@ -65,7 +65,7 @@ def application(calls: Calls, credentials: Credentials, gate: Gate) -> Starlette
     """Return the application."""
 
     async def page(request: Request) -> Response:
-        if not readers:
+        if not (readers or gate.certified):
             gate.require_host(caller_of(request.scope).headers)
         return await dashboard.show(request)
 

@@ -18,6 +18,8 @@ from hanas_serving.admission import Admission
 from hanas_serving.gauges import ConnectionsCollector
 from hanas_serving.http1 import Connection
 from hanas_serving.refusals import Refusals
+from hanas_serving.tls import Tls
+from hanas_serving.tls_state import TlsCollector
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 
@@ -25,8 +27,10 @@ Labels = TypeVar("Labels", bound=tuple[str, ...])
 class OverseerMetrics:
     """The metrics of one overseer."""
 
-    def __init__(self, watcher: Watcher, refusals: Refusals, admission: Admission[Connection]) -> None:
-        """Export the state that ``watcher`` publishes, the errors that were answered, and the connections."""
+    def __init__(
+        self, watcher: Watcher, refusals: Refusals, admission: Admission[Connection], tls: Tls | None = None
+    ) -> None:
+        """Export the state that ``watcher`` publishes, the errors that were answered, the connections, and TLS."""
         self._admission, self._open_streams = admission, 0
         self._registry = CollectorRegistry()
         self._registry.register(refusals)
@@ -38,6 +42,7 @@ class OverseerMetrics:
         streams.set_function(lambda: self._open_streams)
         self._registry.register(_ClusterCollector(watcher))
         self._registry.register(ConnectionsCollector({"clients": admission}))
+        self._registry.register(TlsCollector(tls))
 
     def ruled(self, *, granted: bool) -> None:
         """Count a ruling."""

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hanas_serving import fields, principals
 from hanas_serving.answers import INERT_HEADERS, Headers, send_answer
 from hanas_serving.hosts import Hosts, name_of
+from hanas_serving.peer import Peer
 from hanas_serving.principals import ANONYMOUS, Action
 from hanas_serving.problems import Problem
 from hanas_serving.refusals import Refusals
@@ -29,14 +30,17 @@ class Caller(NamedTuple):
     headers: Mapping[bytes, bytes]
     address: str
     """Empty if the client is gone."""
+    peer: Peer | None = None
+    """Whose certificate it has shown; None where nobody is asked for one."""
 
 
 class Gate:
     """The gate of one process, in front of all of its ports."""
 
-    def __init__(self, hosts: Hosts | None = None) -> None:
-        """Know ``hosts`` as names of this process."""
+    def __init__(self, hosts: Hosts | None = None, *, certified: bool = False) -> None:
+        """Know ``hosts`` as names of this process. ``certified``: callers are asked for certificates."""
         self._hosts = hosts or Hosts()
+        self.certified = certified
         self.refusals = Refusals()
 
     def is_plain(self, headers: Headers, *, anonymous: bool) -> bool:
@@ -60,9 +64,12 @@ class Gate:
     def admit(self, caller: Caller, tokens: Sequence[str], action: Action, needed: Needed, *, key: bytes = b"") -> None:
         """Let those pass who may do ``action`` on ``key``. Raises Problem: ``needed``, 429 after many tries, 421."""
         headers = caller.headers
-        principal = principals.identify(headers.get(b"authorization"), tokens)
+        principal = principals.identify(headers.get(b"authorization"), tokens, caller.peer)
         if not principals.may(principal, action, key):
-            raise self.refusals.unauthorized(needed(headers.get(b"authorization")), caller.address)
+            problem = needed(headers.get(b"authorization"))
+            if caller.peer is not None:
+                problem = _certificate_needed(problem, action, tokens)
+            raise self.refusals.unauthorized(problem, caller.address)
         if principal is ANONYMOUS:
             self.require_host(headers)
 
@@ -118,10 +125,30 @@ class Gated:
         await self._app({**scope, "headers": headers}, receive, send_inert)
 
 
+def _certificate_needed(problem: Problem, action: Action, tokens: Sequence[str]) -> Problem:
+    """Return ``problem`` where certificates are asked for."""
+    if action is Action.OPERATE:
+        detail = "show the certificate of a component, which has its names: set HANAS_TLS_CERT"
+    else:
+        detail = "show a certificate that an authority in HANAS_TLS_CLIENT_CA has signed"
+        detail += f"; or: {problem.detail}" if tokens else ""
+    return Problem(problem.status, detail, problem.headers)
+
+
+def require_name(scope: Scope, member: str) -> None:
+    """Raise Problem 403 if the caller has shown a certificate that is not that of ``member``."""
+    peer: Peer | None = scope.get("peer")
+    if peer is not None and not principals.speaks_for(peer, member):
+        names = ", ".join(sorted(peer.names)) or "no names"
+        raise Problem(
+            403, f"the certificate is not that of {member[:80]}, but of {names[:200]}: it must have WORKER_ID as a name"
+        )
+
+
 def caller_of(scope: Scope) -> Caller:
     """Return who asks; each field of the head must be there once."""
     client = scope.get("client")
-    return Caller(dict(scope["headers"]), client[0].removeprefix(MAPPED) if client else "")
+    return Caller(dict(scope["headers"]), client[0].removeprefix(MAPPED) if client else "", scope.get("peer"))
 
 
 def _netloc(origin: bytes | None) -> str:

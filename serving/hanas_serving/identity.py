@@ -38,7 +38,7 @@ class Identified:
             await self._app(scope, receive, send)
             return
         headers = scope["headers"]
-        principal = principals.identify(dict(headers).get(b"authorization"), self._readers)
+        principal = principals.identify(dict(headers).get(b"authorization"), self._readers, scope.get("peer"))
         known = principals.may(principal, Action.OBSERVE)
         told = self._naming(send) if known else send
         meant = {value for name, value in headers if name == HEADER}

@@ -141,12 +141,12 @@ def url(environment: Mapping[str, str], name: str, default: str) -> str:
     return text.rstrip("/")
 
 
-def urls(environment: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
-    """Return base URLs, comma-separated; ``host:port`` without a scheme means http."""
+def urls(environment: Mapping[str, str], name: str, default: str, scheme: str = "http") -> tuple[str, ...]:
+    """Return base URLs, comma-separated; ``scheme``: of ``host:port`` without one."""
     parts = [part.strip() for part in (environment.get(name) or default).split(",") if part.strip()]
     if not parts:
         raise SettingError(f"{name} is empty: give at least one URL")
-    return tuple(url({name: part if "://" in part else f"http://{part}"}, name, part) for part in parts)
+    return tuple(url({name: part if "://" in part else f"{scheme}://{part}"}, name, part) for part in parts)
 
 
 def hosts(environment: Mapping[str, str]) -> tuple[str, ...]:

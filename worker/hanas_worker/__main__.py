@@ -24,6 +24,7 @@ from hanas_serving.limits import Limits, descriptors
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import FOLDER, SettingError
+from hanas_serving.tls import UNENCRYPTED, Tls
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.host.leftovers import clear_temporary
@@ -63,9 +64,14 @@ async def _run(stopping: asyncio.Event) -> None:
     lane = Lane(Duty.START, runtime.thread)
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
-    if not settings.secrets:
+    if not (settings.secrets or settings.tls.certified):
         _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches an overseer can ask it for a takeover")
-    gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)))
+    if not settings.tls.listening:
+        _log.warning(UNENCRYPTED, "PORT and LINK_PORT")
+    tls = Tls(settings.tls)
+    gate = Gate(
+        of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)), certified=settings.tls.certified
+    )
     credentials = Credentials(os.environ, settings.secrets, settings.client_tokens)
     app = WorkerApplication(settings, credentials, gate)
     link = LinkEndpoint(credentials.secrets, gate)
@@ -79,20 +85,21 @@ async def _run(stopping: asyncio.Event) -> None:
             admission=admissions["clients"],
             memory=app.memory,
             refusals=gate.refusals,
+            tls=tls.open,
         ),
-        HttpEndpoint(link, sockets[1], admission=admissions["link"], refusals=gate.refusals),
+        HttpEndpoint(link, sockets[1], admission=admissions["link"], refusals=gate.refusals, tls=tls.strict),
     ]
     for endpoint in endpoints:
         await endpoint.start()
-    outbound = HttpOutbound(settings.member, credentials.secrets)
-    keeping = asyncio.create_task(credentials.keep(runtime.thread))
+    outbound = HttpOutbound(settings.member, credentials.secrets, tls.calling)
+    keeping = [asyncio.create_task(each.keep(runtime.thread)) for each in (credentials, tls)]
     try:
         location = await _wait_for_folder(app, settings, lane, stopping)
         if location is not None:
             _log.info("the folder %s has the id %s", settings.folder, location[1])
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
-            node.host.admissions, node.host.credentials = admissions, credentials
+            node.host.admissions, node.host.credentials, node.host.tls = admissions, credentials, tls
             await node.places.wait_for_earlier_run()
             await _prepare(node.host)
             endpoints[0].belong_to(node.host.folder_id, credentials.readers)
@@ -107,7 +114,8 @@ async def _run(stopping: asyncio.Event) -> None:
             "use one of those in docs/operations.md"
         ) from None
     finally:
-        keeping.cancel()
+        for task in keeping:
+            task.cancel()
         await outbound.close()
         await asyncio.gather(*(endpoint.stop() for endpoint in endpoints))
 

@@ -19,6 +19,7 @@ from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Gate, Gated, caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
+from hanas_serving.tls_state import TlsCollector
 from hanas_worker.faces.http.answers import TRY_AGAIN, token_needed
 from hanas_worker.faces.http.endpoint import KeysEndpoint, concerns_keys
 from hanas_worker.faces.http.keys import Keys
@@ -67,6 +68,7 @@ class WorkerApplication(Starlette):
         self.direct.store = Store(node.logs[LOG], self.memory)
         self._metrics.register(NodeCollector(node))
         self._metrics.register(MemoryCollector(self.memory))
+        self._metrics.register(TlsCollector(node.host.tls))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -4,6 +4,7 @@ import msgspec
 
 from hanas_core.members.documents import LEFT, LOG, Alert, Link
 from hanas_core.members.verdicts import Verdict
+from hanas_serving.tls_state import TlsState
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.node import Node
 from hanas_worker.ops.memory import MemoryState
@@ -83,6 +84,7 @@ class Status(LogFacts, frozen=True, rename="camel", kw_only=True):
     folder: FolderHealth
     connections: tuple[Connections, ...]
     memory: MemoryState
+    tls: TlsState
     logs: tuple[LogStatus, ...]
 
 
@@ -106,6 +108,7 @@ def document(node: Node, memory: MemoryState) -> Status:
             for port, entry in host.admissions.items()
         ),
         memory=memory,
+        tls=TlsState.of(host.tls),
         logs=logs,
         **first,
     )

@@ -44,7 +44,7 @@ def admit(request: Request, secrets: Sequence[str], gate: Gate) -> None:
     """Let those pass who may operate this cluster: without a secret, whoever is on this machine. Raises Problem."""
     caller = caller_of(request.scope)
     gate.admit(caller, secrets, Action.OPERATE, _secret_needed)
-    if not (secrets or is_loopback(caller.address)):
+    if not (secrets or caller.peer is not None or is_loopback(caller.address)):
         raise Problem(403, f"{_WITHOUT_A_SECRET}; ask there, or set HANAS_SECRET_FILE everywhere")
     require_no_query(request.scope["query_string"])
     require_json(request.scope["headers"])

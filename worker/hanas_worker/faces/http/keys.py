@@ -36,7 +36,7 @@ class Keys:
         """Set once this worker has joined."""
         self.value_bytes = value_bytes
         self._tokens = client_tokens
-        self._open = not client_tokens
+        self._open = not (client_tokens or gate.certified)
 
     @property
     def epoch(self) -> int | None:
@@ -53,7 +53,7 @@ class Keys:
             method, headers = exchange.method, exchange.headers
             store = self.store
             if store is None or not self._open:
-                caller = Caller(dict(headers), exchange.wire.address)
+                caller = Caller(dict(headers), exchange.wire.address, exchange.wire.peer)
                 store = self.admit(caller, _ACTIONS[method], exchange.path[len(self.prefix) :])
             key = requests.key_of(exchange.path)
             if method == b"GET":
