@@ -34,19 +34,40 @@ _PLAIN = Problem(400, "this port speaks TLS: begin the URL with https://").answe
 _log = logging.getLogger("hanas.serving")
 
 
-class Handshakes:
-    """What the handshakes of one port have in common: they take turns, one step in each turn of the event loop."""
+class Port:
+    """What the connections to one port have in common.
+
+    Handshakes take turns, one step in each turn of the event loop. What was decrypted in one turn is handed up
+    together: to decrypt lets other threads run, and a thread that began after the first request would commit that one
+    alone, or check the seal for it alone.
+    """
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
         """``context``: returns the one for a new connection."""
         self.context = context
         self.failures = 0
+        self._decrypted: list[Secured] = []
         self._turns = Turns()
         self._told_at = -math.inf
 
     def wait(self, step: Callable[[], None]) -> None:
         """Call ``step`` when it is its turn."""
         self._turns.wait(step)
+
+    def arrived(self, connection: "Secured") -> None:
+        """Have ``connection`` hand up what it decrypted, behind what others decrypt in this turn."""
+        self._decrypted.append(connection)
+        if len(self._decrypted) == 1:
+            asyncio.get_running_loop().call_soon(self._hand_up)
+
+    def _hand_up(self) -> None:
+        decrypted, self._decrypted = self._decrypted, []
+        for connection in decrypted:
+            try:
+                connection.hand_up()
+            except Exception as error:
+                _log.error("an error of this program", exc_info=error)
+                connection.abort()
 
     def failed(self, reason: str) -> None:
         """Count a failure, and log one a minute."""
@@ -62,11 +83,11 @@ class Secured(asyncio.Protocol, asyncio.Transport):
 
     _raw: asyncio.Transport
 
-    def __init__(self, upper: Stream, handshakes: Handshakes) -> None:
+    def __init__(self, upper: Stream, port: Port) -> None:
         """Prepare for a connection that is about to be made, to be spoken by ``upper``."""
         self._upper = upper
-        self._handshakes = handshakes
-        context = handshakes.context()
+        self._port = port
+        context = port.context()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._extra: dict[str, Any] = {"sslcontext": context}
@@ -74,6 +95,9 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         """Something came; the handshake is complete; it was no TLS, and what is sent is none either."""
         self._reading, self._stepping = True, False
         """What is above wants to read; a step of the handshake waits for its turn."""
+        self._decrypted: list[bytes] = []
+        self._arrived = self._client_ended = False
+        """Something decrypted waits to be handed up; behind it, the client has ended its side."""
         self._backlog: deque[memoryview] = deque()
         self._unsealed = 0
         """Bytes in it."""
@@ -95,7 +119,7 @@ class Secured(asyncio.Protocol, asyncio.Transport):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         if self._begun and not (self._ready or self._plain or self._closing):
-            self._handshakes.failed("the client left; does it trust the authority that signed this certificate?")
+            self._port.failed("the client left; does it trust the authority that signed this certificate?")
         self._closing = self._ended = True
         self._backlog.clear()
         self._unsealed = 0
@@ -121,10 +145,11 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         elif not self._stepping:
             self._stepping = True
             self._raw.pause_reading()
-            self._handshakes.wait(self._shake)
+            self._port.wait(self._shake)
 
     def eof_received(self) -> bool:
         """Tell that the client closed its side, once."""
+        self.hand_up()
         if self._eof:
             return not self._closing
         self._eof = True
@@ -150,7 +175,7 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         except ssl.SSLWantReadError:
             self._pass_on()
         except ssl.SSLError as error:
-            self._handshakes.failed((error.reason or str(error)).lower().replace("_", " "))
+            self._port.failed((error.reason or str(error)).lower().replace("_", " "))
             self._pass_on()
             self.close()
             return
@@ -171,28 +196,36 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         return peer.of_certificate(self._tls.getpeercert())
 
     def _read(self) -> None:
-        """Hand up what can be decrypted."""
-        parts, ended = [], False
+        """Decrypt what can be."""
         try:
             while size := self._incoming.pending or self._tls.pending():
                 part = self._tls.read(min(size, _RECORD))  # what is decrypted is shorter
                 if not part:
-                    ended = True
+                    self._client_ended = True
                     break
-                parts.append(part)
+                self._decrypted.append(part)
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            ended = True
+            self._client_ended = True
         except ssl.SSLError:
             self._pass_on()
             self.abort()
             return
         if self._outgoing.pending:
             self._pass_on()  # an update of the keys
+        if (self._decrypted or self._client_ended) and not self._arrived:
+            self._arrived = True
+            self._port.arrived(self)
+
+    def hand_up(self) -> None:
+        """Hand up what was decrypted, unless that was done."""
+        self._arrived, parts, self._decrypted = False, self._decrypted, []
+        if self._closing:
+            return
         if parts:
             self._upper.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
-        if ended and not self._eof and not self._closing:
+        if self._client_ended and not (self._eof or self._closing):
             self._eof = True
             if not self._upper.eof_received():
                 self.close()

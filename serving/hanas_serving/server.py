@@ -16,7 +16,7 @@ from hanas_serving.http1 import Connection, Server
 from hanas_serving.identity import Identified
 from hanas_serving.listener import Listener
 from hanas_serving.refusals import Refusals
-from hanas_serving.secured import Handshakes, Secured
+from hanas_serving.secured import Port, Secured
 from hanas_serving.settings import SettingError
 
 _BACKLOG = 2048
@@ -59,9 +59,9 @@ class HttpEndpoint:
         self._server = server = Server(app, direct, admission, memory=memory, refusals=refusals)
 
         def connection() -> asyncio.Protocol:
-            return Connection(server) if handshakes is None else Secured(Connection(server), handshakes)
+            return Connection(server) if port is None else Secured(Connection(server), port)
 
-        handshakes = None if tls is None else Handshakes(tls)
+        port = None if tls is None else Port(tls)
         self._listener = Listener(bound, connection, server.admission.make_room)
         self._started = False
 

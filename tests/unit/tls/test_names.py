@@ -256,6 +256,14 @@ async def test_only_the_right_certificate_carries_a_keepalive(authority: Authori
     assert len(listener.heard) == 1
 
 
+async def test_who_has_no_certificate_yet_speaks_to_those_who_ask_for_none(authority: Authority) -> None:
+    """TLS is turned on in one process after the other."""
+    listener = Listener()
+    async with listening(Tls(authority.files("worker-2")), listener) as url:
+        assert await kept_alive(url, TlsFiles(trust=authority.trust)) == (3,)
+        assert await kept_alive(url, authority.files("worker-1")) == (3,)
+
+
 async def test_a_lifeline_is_held_over_tls_by_the_member_that_it_names(authority: Authority) -> None:
     answered: list[str] = []
     outbounds = [HttpOutbound(name, (), Tls(authority.files("b")).calling) for name in ("b", "c")]
