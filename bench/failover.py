@@ -14,19 +14,29 @@ from collections.abc import Sequence
 from hanas_client import AsyncClient, Policy
 from hanas_client.load import percentile
 from hanas_lab.cluster import Lab
+from hanas_lab.identities import CLIENT
 from hanas_lab.writers import Writers
 
 _SETTLED_WRITES = 50
 
 
-async def measure(kills: int, workers: int, preset: str) -> tuple[list[float], list[str], int]:
+def client_of(lab: Lab) -> AsyncClient:
+    """Return a client that shows a certificate, if there are any."""
+    overseer, workers, policy = lab.overseer_url, list(lab.urls.values()), Policy(read=1.0)
+    if lab.identities is None:
+        return AsyncClient(overseer, workers, policy=policy)
+    files = lab.identities.files(CLIENT)
+    return AsyncClient(overseer, workers, policy=policy, cacert=files.trust, cert=files.certificate, key=files.key)
+
+
+async def measure(kills: int, workers: int, preset: str, *, tls: bool = False) -> tuple[list[float], list[str], int]:
     """Return the seconds of each failover, the lost keys, and the number of acknowledged writes."""
     took: list[float] = []
     with tempfile.TemporaryDirectory(prefix="hanas-failover-") as directory:
-        lab = Lab(directory, workers, overseer_port=0, first_port=0, preset=preset)
+        lab = Lab(directory, workers, overseer_port=0, first_port=0, preset=preset, tls=tls)
         async with (
             lab,
-            AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=Policy(read=1.0)) as client,
+            client_of(lab) as client,
             Writers(client, writers=4, rest=0.002) as load,
         ):
             for number in range(1, kills + 1):
@@ -65,9 +75,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--preset", choices=("lan", "cloud"), default="lan")
+    parser.add_argument("--tls", action="store_true", help="all processes and the client speak TLS")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
-    took, lost, acknowledged = asyncio.run(measure(arguments.kills, arguments.workers, arguments.preset))
+    took, lost, acknowledged = asyncio.run(
+        measure(arguments.kills, arguments.workers, arguments.preset, tls=arguments.tls)
+    )
     figures = report(took, lost, acknowledged)
     if arguments.json:
         print(json.dumps(figures))

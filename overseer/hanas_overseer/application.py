@@ -8,6 +8,8 @@
     GET  /, /healthz, /readyz        open
     GET  /metrics                    open, unless HANAS_PUBLIC is none
 
+Where callers are asked for certificates, that of a component takes the place of the secret, and that of a client the
+place of a client token (`hanas_serving.callers`).
 The token is sent as ``Authorization: Bearer``. A program that cannot send that header, since a proxy uses it, sends the
 token in the cookie ``hanas-token`` (percent-encoded) of a ``GET``. The page of the dashboard contains no data and is
 open; it signs in with a token, and has the cookie of a session from then on (`hanas_overseer.sessions`). Calls that
@@ -87,7 +89,8 @@ class Door:
 def application(calls: Calls, credentials: Credentials, gate: Gate, runtime: Runtime) -> Starlette:
     """Return the application."""
     callers = credentials.callers
-    sessions = Sessions(credentials.secrets, callers, runtime.wall_clock)
+    # without a secret, since components show certificates, a session is one of this run of this overseer
+    sessions = Sessions(credentials.secrets or (runtime.nonce(),), callers, runtime.wall_clock)
     door, signing = Door(credentials, gate, sessions), SignIn(callers, gate, sessions)
 
     async def page(request: Request) -> Response:

@@ -15,6 +15,7 @@ from hanas_overseer.documents import AlertsDocument, EpochsDocument, HighestEpoc
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving import problems
+from hanas_serving.gate import require_name
 from hanas_serving.problems import Problem
 
 _RETRY = {"Retry-After": "1"}
@@ -95,6 +96,7 @@ class Calls:
                 f"FolderUnavailable: the folder here is {self._decisions.folder_id}, not {body.folder_id[:80]!r}: "
                 "worker and overseer must mount the same volume",
             )
+        require_name(request.scope, body.member)
         return body
 
     async def _decide(self, decision: Awaitable[Outcome]) -> Outcome:

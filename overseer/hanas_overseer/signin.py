@@ -12,7 +12,7 @@ from hanas_overseer import bodies
 from hanas_overseer.sessions import COOKIE, Sessions, cookie_of
 from hanas_serving.callers import Callers
 from hanas_serving.fields import require_no_query
-from hanas_serving.gate import Gate, caller_of
+from hanas_serving.gate import Caller, Gate, caller_of
 from hanas_serving.principals import Action, may
 from hanas_serving.problems import Problem
 
@@ -40,7 +40,7 @@ class SignIn:
         """``GET /v1/session``."""
         caller = caller_of(request.scope)
         session = self._sessions.principal(cookie_of(caller.headers, COOKIE))
-        principal = session or self._callers.identify(caller.headers.get(b"authorization"), caller.subject)
+        principal = session or self._callers.identify(caller.headers.get(b"authorization"), caller.peer)
         document = SessionDocument(principal.name, session is not None)
         return Response(msgspec.json.encode(document), headers=_FRESH, media_type="application/json")
 
@@ -52,7 +52,7 @@ class SignIn:
         token = bodies.decode(await bodies.read(request), bodies.SignInRequest).token
         caller = caller_of(request.scope)
         shown = {**caller.headers, b"authorization": b"Bearer " + token.encode()}
-        self._gate.admit(caller._replace(headers=shown), self._callers, Action.OBSERVE, _not_valid)
+        self._gate.admit(Caller(shown, caller.address), self._callers, Action.OBSERVE, _not_valid)  # no certificate
         return _answer(f"{_NAME}={self._sessions.begin(token)}", request)
 
     async def end(self, request: Request) -> Response:

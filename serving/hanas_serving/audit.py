@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TextIO
 
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
@@ -17,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from hanas_serving.principals import Action, Principal
 from hanas_serving.problems import Problem
+from hanas_serving.settings import Audited
 
 LOGGER = "hanas.audit"
 MOST_AT_ONCE = 100
@@ -41,15 +41,6 @@ def written_to(stream: TextIO) -> Iterator[None]:
         _log.removeHandler(handler)
         _log.setLevel(level)
         _log.propagate = True
-
-
-class Audited(StrEnum):
-    """What the audit log has lines about, beside denied calls."""
-
-    ADMIN = "admin"
-    """Administrative calls."""
-    WRITES = "writes"
-    """These, and each write and deletion of a key."""
 
 
 class Administered:

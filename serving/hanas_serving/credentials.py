@@ -14,10 +14,10 @@ from prometheus_client.registry import Collector
 
 from hanas_core.volume.errors import FolderError
 from hanas_serving import clients, settings
-from hanas_serving.callers import Callers, Public
+from hanas_serving.callers import Callers
 from hanas_serving.clients import Clients, ClientsError
 from hanas_serving.lanes import Lane, StartThread
-from hanas_serving.settings import CLIENTS, SECRETS, TOKENS, ComponentSettings, SettingError
+from hanas_serving.settings import CLIENTS, SECRETS, TOKENS, ComponentSettings, Public, SettingError
 
 LOOK_SECONDS = 1.0
 """Between two looks at the files."""
@@ -92,12 +92,17 @@ class Credentials(Collector):
         client_tokens: tuple[str, ...],
         listed: Clients | None = None,
         public: Public = Public.METRICS,
+        *,
+        certified: bool = False,
     ) -> None:
-        """Begin with these. ``environment`` names the files; without a name they stay as they are."""
+        """Begin with these. ``environment`` names the files; without a name they stay as they are.
+
+        ``certified``: callers are asked for certificates.
+        """
         self.secrets = Lines(secrets)
         self.client_tokens = Lines(client_tokens)
         self._listed = listed
-        self.callers = Callers(secrets, client_tokens, listed, public)
+        self.callers = Callers(secrets, client_tokens, listed, public, certified=certified)
         self.on_change: Callable[[], object] = lambda: None
         """Called when something else counts."""
         self._environment = environment
@@ -110,9 +115,10 @@ class Credentials(Collector):
         self._files = [file for file in files if environment.get(file.variable)]
 
     @classmethod
-    def of(cls, environment: Mapping[str, str], values: ComponentSettings) -> Self:
-        """Return those of a process with these settings. Raises SettingError."""
-        return cls(environment, values.secrets, values.client_tokens, clients_of(environment), values.public)
+    def of(cls, environment: Mapping[str, str], values: ComponentSettings, *, certified: bool) -> Self:
+        """Return those of a process with these settings. ``certified``: as above. Raises SettingError."""
+        listed = clients_of(environment)
+        return cls(environment, values.secrets, values.client_tokens, listed, values.public, certified=certified)
 
     @property
     def trouble(self) -> str:

@@ -11,6 +11,7 @@ from hanas_serving.answers import INERT_HEADERS, Headers, send_answer
 from hanas_serving.audit import Audit
 from hanas_serving.callers import Callers
 from hanas_serving.hosts import Hosts, name_of
+from hanas_serving.peer import Peer
 from hanas_serving.principals import Action, Principal, Standing
 from hanas_serving.problems import Problem
 from hanas_serving.refusals import Refusals
@@ -31,8 +32,8 @@ class Caller(NamedTuple):
     headers: Mapping[bytes, bytes]
     address: str
     """Empty if the client is gone."""
-    subject: str = ""
-    """Of the certificate that was shown (RFC 4514); empty without one."""
+    peer: Peer | None = None
+    """Whose certificate it has shown; None where nobody is asked for one."""
 
 
 class Gate:
@@ -67,33 +68,44 @@ class Gate:
 
         Raises Problem: ``needed``, 429 after many tries, 403 without the right, 421.
         """
-        principal = callers.identify(caller.headers.get(b"authorization"), caller.subject)
-        return self._admitted(principal, principals.may(principal, action, key), caller, action, needed, key)
+        principal = callers.identify(caller.headers.get(b"authorization"), caller.peer)
+        if not principals.may(principal, action, key):
+            raise self.denial(principal, caller, callers, action, needed, key)
+        return self._admitted(principal, caller)
 
     def admit_somewhere(self, caller: Caller, callers: Callers, action: Action, needed: Needed) -> Principal:
         """Return who asks, if there can be a key on which that one may do ``action``. Raises Problem, as `admit`."""
-        principal = callers.identify(caller.headers.get(b"authorization"), caller.subject)
-        allowed = principals.may_somewhere(principal, action)
-        return self._admitted(principal, allowed, caller, action, needed, b"")
+        principal = callers.identify(caller.headers.get(b"authorization"), caller.peer)
+        if not principals.may_somewhere(principal, action):
+            raise self.denial(principal, caller, callers, action, needed)
+        return self._admitted(principal, caller)
 
-    def _admitted(
-        self, principal: Principal, allowed: bool, caller: Caller, action: Action, needed: Needed, key: bytes
-    ) -> Principal:
-        if not allowed:
-            raise self.denial(principal, caller, action, needed, key)
+    def _admitted(self, principal: Principal, caller: Caller) -> Principal:
         if principal.standing is Standing.STRANGER:
             self.require_host(caller.headers)
         return principal
 
-    def denial(self, principal: Principal, caller: Caller, action: Action, needed: Needed, key: bytes) -> Problem:
+    def denial(
+        self,
+        principal: Principal,
+        caller: Caller,
+        callers: Callers,
+        action: Action,
+        needed: Needed,
+        key: bytes = b"",
+    ) -> Problem:
         """Return the answer to ``principal``, who may not do ``action`` on ``key``, and note it."""
-        if principal.standing is Standing.LISTED:
+        holder = principal.standing is Standing.CERTIFIED and action is not Action.OPERATE
+        if holder or principal.standing is Standing.LISTED:
             detail = (
                 f"{principal.name} has no right to {action} this; nothing was done: HANAS_CLIENTS_FILE grants rights"
             )
             problem = Problem(403, detail)
         else:
-            problem = self.refusals.unauthorized(needed(caller.headers.get(b"authorization")), caller.address)
+            problem = needed(caller.headers.get(b"authorization"))
+            if caller.peer is not None:
+                problem = _certificate_needed(problem, action, or_token=callers.take_tokens)
+            problem = self.refusals.unauthorized(problem, caller.address)
         self.audit.denied(principal, action, key, caller.address, problem.status)
         return problem
 
@@ -149,10 +161,30 @@ class Gated:
         await self._app({**scope, "headers": headers}, receive, send_inert)
 
 
+def _certificate_needed(problem: Problem, action: Action, *, or_token: bool) -> Problem:
+    """Return ``problem`` where certificates are asked for."""
+    if action is Action.OPERATE:
+        detail = "show the certificate of a component, which has its names: set HANAS_TLS_CERT"
+    else:
+        detail = "show a certificate that an authority in HANAS_TLS_CLIENT_CA has signed"
+        detail += f"; or: {problem.detail}" if or_token else ""
+    return Problem(problem.status, detail, problem.headers)
+
+
+def require_name(scope: Scope, member: str) -> None:
+    """Raise Problem 403 if the caller has shown a certificate that is not that of ``member``."""
+    peer: Peer | None = scope.get("peer")
+    if peer is not None and member not in peer.names:
+        names = ", ".join(sorted(peer.names)) or "no names"
+        raise Problem(
+            403, f"the certificate is not that of {member[:80]}, but of {names[:200]}: it must have WORKER_ID as a name"
+        )
+
+
 def caller_of(scope: Scope) -> Caller:
     """Return who asks; each field of the head must be there once."""
     client = scope.get("client")
-    return Caller(dict(scope["headers"]), client[0].removeprefix(MAPPED) if client else "")
+    return Caller(dict(scope["headers"]), client[0].removeprefix(MAPPED) if client else "", scope.get("peer"))
 
 
 def _netloc(origin: bytes | None) -> str:

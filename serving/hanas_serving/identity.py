@@ -37,7 +37,7 @@ class Identified:
             await self._app(scope, receive, send)
             return
         headers = scope["headers"]
-        principal = self._callers.identify(dict(headers).get(b"authorization"))
+        principal = self._callers.identify(dict(headers).get(b"authorization"), scope.get("peer"))
         known = principals.may(principal, Action.LOCATE)
         told = self._naming(send) if known else send
         meant = {value for name, value in headers if name == HEADER}

@@ -44,6 +44,8 @@ class Standing(StrEnum):
     """By the secret of the components."""
     LISTED = "listed"
     """By name, in the file of clients."""
+    CERTIFIED = "certified"
+    """By a certificate that the file of clients does not name."""
 
 
 class Principal(msgspec.Struct, frozen=True):

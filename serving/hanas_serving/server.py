@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import errno
 import socket
+import ssl
+from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
@@ -15,6 +17,7 @@ from hanas_serving.http1 import Connection, Server
 from hanas_serving.identity import Identified
 from hanas_serving.listener import Listener
 from hanas_serving.refusals import Refusals
+from hanas_serving.secured import Port, Secured
 from hanas_serving.settings import LISTEN, SettingError
 
 _BACKLOG = 2048
@@ -49,14 +52,20 @@ class HttpEndpoint:
         admission: Admission[Connection] | None = None,
         memory: Budget | None = None,
         refusals: Refusals | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`.
 
         ``admission``: who may connect; ``memory``: for what clients send and do not take; None: their own. Errors that
-        are answered are counted in ``refusals``.
+        are answered are counted in ``refusals``. ``tls``: returns the context for a new connection; None: without TLS.
         """
         self._server = server = Server(app, direct, admission, memory=memory, refusals=refusals)
-        self._listener = Listener(bound, lambda: Connection(server), server.admission.make_room)
+
+        def connection() -> asyncio.Protocol:
+            return Connection(server) if port is None else Secured(Connection(server), port)
+
+        port = None if tls is None else Port(tls)
+        self._listener = Listener(bound, connection, server.admission.make_room)
         self._started = False
 
     def belong_to(self, folder_id: str, callers: Callers) -> None:

@@ -6,6 +6,7 @@ import math
 import re
 import stat
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,13 +14,13 @@ import msgspec
 
 from hanas_core.members.timing import PRESETS, Timing
 from hanas_core.volume.names import is_nonce
-from hanas_serving.audit import Audited
-from hanas_serving.callers import Public
 
 FOLDER, LISTEN = "COMMUNICATION_FOLDER", "HANAS_LISTEN"
 _log = logging.getLogger(__name__)
 SECRETS, TOKENS, CLIENTS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE", "HANAS_CLIENTS_FILE"
 """The variables that name the files of the components' secret, of the tokens of clients, and of clients with rights."""
+CLIENT_CA = "HANAS_TLS_CLIENT_CA"
+"""... and of the authorities of those who connect, who are asked for certificates then."""
 _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
 _EXAMPLE_PORT = 4000
@@ -35,6 +36,26 @@ _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9
 
 class SettingError(Exception):
     """A setting is wrong, or something that the program needs at its start is not there. One line for people."""
+
+
+class Public(StrEnum):
+    """What anyone may see of a cluster whose clients need a token or a certificate."""
+
+    METRICS = "metrics"
+    """The metrics, and the page of the dashboard without its content."""
+    ALL = "all"
+    """The whole state, but no keys and no values."""
+    NONE = "none"
+    """Whether a process lives and is ready."""
+
+
+class Audited(StrEnum):
+    """What the audit log has lines about, beside denied calls."""
+
+    ADMIN = "admin"
+    """Administrative calls."""
+    WRITES = "writes"
+    """These, and each write and deletion of a key."""
 
 
 class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +81,7 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
     """Names under which browsers may ask beside those that are known anyway."""
     public: Public = Public.METRICS
-    """What anyone may see where clients need a token."""
+    """What anyone may see where clients need a token or a certificate."""
     listen: str = ""
     """The address to listen on; empty: all of them, IPv6 too where there is one."""
     audited: Audited = Audited.ADMIN
@@ -72,10 +93,10 @@ def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings
     folder = environment.get(FOLDER)
     own, tokens = secrets(environment, SECRETS), secrets(environment, TOKENS)
     guarded = next((name for name in (TOKENS, CLIENTS) if environment.get(name)), None)
-    if guarded is not None and not own:
+    if guarded is not None and not (own or environment.get(CLIENT_CA)):
         raise SettingError(
             f"{guarded} is set and {SECRETS} is not: anyone could act as a worker and be sent the tokens of clients; "
-            f"set {SECRETS} for all workers and overseers too"
+            f"set {SECRETS} for all workers and overseers too, or {CLIENT_CA}"
         )
     return ComponentSettings(
         port=port(environment, "PORT", default_port),
@@ -166,12 +187,12 @@ def url(environment: Mapping[str, str], name: str, default: str) -> str:
     return text.rstrip("/")
 
 
-def urls(environment: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
-    """Return base URLs, comma-separated; ``host:port`` without a scheme means http."""
+def urls(environment: Mapping[str, str], name: str, default: str, scheme: str = "http") -> tuple[str, ...]:
+    """Return base URLs, comma-separated; ``scheme``: of ``host:port`` without one."""
     parts = [part.strip() for part in (environment.get(name) or default).split(",") if part.strip()]
     if not parts:
         raise SettingError(f"{name} is empty: give at least one URL")
-    return tuple(url({name: part if "://" in part else f"http://{part}"}, name, part) for part in parts)
+    return tuple(url({name: part if "://" in part else f"{scheme}://{part}"}, name, part) for part in parts)
 
 
 def hosts(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from hanas_serving import program
 from hanas_serving.admission import Admission
 from hanas_serving.audit import Audit
 from hanas_serving.credentials import Credentials
-from hanas_serving.exposure import Exposure
 from hanas_serving.folders import open_folder
 from hanas_serving.gate import Gate
 from hanas_serving.hosts import of_this_machine
@@ -26,6 +25,7 @@ from hanas_serving.limits import Limits, descriptors
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import FOLDER, SettingError
+from hanas_serving.tls import Tls
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.host.leftovers import clear_temporary
@@ -68,11 +68,12 @@ async def _run(stopping: asyncio.Event) -> None:
     lane = Lane(Duty.START, runtime.thread)
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
+    tls = Tls(settings.tls)
     audit = Audit(settings.member, settings.audited)
     gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)), audit)
-    credentials = Credentials.of(os.environ, settings)
+    credentials = Credentials.of(os.environ, settings, certified=settings.tls.certified)
     app = WorkerApplication(settings, credentials, gate)
-    for notice in Exposure(settings, credentials.callers).notices:
+    for notice in app.exposure.notices:
         _log.warning("%s", notice)
     link = LinkEndpoint(credentials.callers, gate)
     links = Limits(connections=files.links, idle_seconds=IDLE_SECONDS, slow_seconds=_LINK_SLOW_SECONDS)
@@ -85,20 +86,21 @@ async def _run(stopping: asyncio.Event) -> None:
             admission=admissions["clients"],
             memory=app.memory,
             refusals=gate.refusals,
+            tls=tls.open,
         ),
-        HttpEndpoint(link, sockets[1], admission=admissions["link"], refusals=gate.refusals),
+        HttpEndpoint(link, sockets[1], admission=admissions["link"], refusals=gate.refusals, tls=tls.strict),
     ]
     for endpoint in endpoints:
         await endpoint.start()
-    outbound = HttpOutbound(settings.member, credentials.secrets)
-    keeping = asyncio.create_task(credentials.keep(runtime.thread))
+    outbound = HttpOutbound(settings.member, credentials.secrets, tls.calling)
+    keeping = [asyncio.create_task(each.keep(runtime.thread)) for each in (credentials, tls)]
     try:
         location = await _wait_for_folder(app, settings, lane, stopping)
         if location is not None:
             _log.info("the folder %s has the id %s", settings.folder, location[1])
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
-            node.host.admissions, node.host.credentials = admissions, credentials
+            node.host.admissions, node.host.credentials, node.host.tls = admissions, credentials, tls
             await node.places.wait_for_earlier_run()
             await _prepare(node.host)
             endpoints[0].belong_to(node.host.folder_id, credentials.callers)
@@ -113,7 +115,8 @@ async def _run(stopping: asyncio.Event) -> None:
             "use one of those in docs/operations.md"
         ) from None
     finally:
-        keeping.cancel()
+        for task in keeping:
+            task.cancel()
         await outbound.close()
         await asyncio.gather(*(endpoint.stop() for endpoint in endpoints))
 

@@ -10,8 +10,10 @@ import pytest
 
 from hanas_overseer.sessions import Sessions
 from hanas_serving.audit import LOGGER
-from hanas_serving.callers import Callers, Public
+from hanas_serving.callers import Callers
 from hanas_serving.clients import Clients, decode
+from hanas_serving.runtime import Runtime
+from hanas_serving.settings import Public
 from tests.unit.overseer.stage import Stage, check_problem, running
 
 
@@ -205,3 +207,26 @@ async def test_where_everyone_may_look_there_is_nothing_to_sign_in_to(stage: Sta
     async with running(stage) as overseer:
         check_problem(await overseer.http.post("/v1/session", json={"token": "x"}), 409)
         assert await overseer.get("/v1/session") == {"name": "anonymous", "signedIn": False}
+
+
+async def test_over_tls_the_cookie_of_a_session_is_sent_over_tls_only(stage: Stage) -> None:
+    async with running(stage, secrets=["geheim"], tokens=["token"]) as overseer:
+        answer = await overseer.http.post("https://overseer/v1/session", json={"token": "token"})
+        assert answer.headers["set-cookie"].endswith("; HttpOnly; SameSite=Strict; Secure")
+        answer = await overseer.http.delete("https://overseer/v1/session")
+        assert answer.headers["set-cookie"].endswith("; Max-Age=0; HttpOnly; SameSite=Strict; Secure")
+
+
+async def test_where_components_show_certificates_a_session_needs_no_secret(stage: Stage) -> None:
+    async with running(stage, tokens=["token"], certified=True) as overseer:
+        http = overseer.http
+        check_problem(await http.post("/v1/session", json={"token": "wrong"}), 401)
+        value = (await http.post("/v1/session", json={"token": "token"})).headers["set-cookie"].partition(";")[0]
+        http.cookies.clear()
+        check_problem(await http.get("/v1/cluster"), 401)
+        assert (await http.get("/v1/cluster", headers={"Cookie": value})).status_code == 200
+        name, _, content = value.partition("=")
+        until, token, _ = content.split(".")
+        forged = Sessions([""], overseer.credentials.callers, Runtime().wall_clock).begin("token")
+        check_problem(await http.get("/v1/cluster", headers={"Cookie": f"{name}={forged}"}), 401)
+        check_problem(await http.get("/v1/cluster", headers={"Cookie": f"{name}={until}.{token}."}), 401)

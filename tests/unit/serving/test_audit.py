@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from hanas_serving import audit
-from hanas_serving.audit import LOGGER, MOST_AT_ONCE, Audit, Audited
+from hanas_serving.audit import LOGGER, MOST_AT_ONCE, Audit
 from hanas_serving.principals import Action, Principal, Standing
 from hanas_serving.problems import Problem
+from hanas_serving.settings import Audited
 
 WEB = Principal("web", Standing.LISTED)
 

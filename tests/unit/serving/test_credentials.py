@@ -170,7 +170,7 @@ async def test_a_changed_file_of_clients_is_in_force_and_a_wrong_one_changes_not
     path = tmp_path / "clients.yaml"
     path.write_text(clients_file("one", "a/"))
     environment = {settings.SECRETS: files[settings.SECRETS], settings.CLIENTS: str(path)}
-    held = Credentials.of(environment, settings.read(environment, 4000))
+    held = Credentials.of(environment, settings.read(environment, 4000), certified=False)
 
     def may_read(token: str, key: bytes) -> bool:
         return principals.may(held.callers.identify(f"Bearer {token}".encode()), Action.READ, key)
@@ -203,7 +203,7 @@ def test_a_wrong_file_of_clients_lets_no_process_start(files: dict[str, str], tm
     path.write_text("principals: 3\n")
     environment = {settings.SECRETS: files[settings.SECRETS], settings.CLIENTS: str(path)}
     with pytest.raises(SettingError) as caught:
-        Credentials.of(environment, settings.read(environment, 4000))
+        Credentials.of(environment, settings.read(environment, 4000), certified=False)
     assert str(caught.value) == f"HANAS_CLIENTS_FILE={path}: line 1: principals: Expected `array`, got `int`"
     with pytest.raises(SettingError, match="HANAS_CLIENTS_FILE is set and HANAS_SECRET_FILE is not"):
         settings.read({settings.CLIENTS: str(path)}, 4000)

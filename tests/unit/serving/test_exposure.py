@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +11,16 @@ from hanas_serving.callers import Callers
 from hanas_serving.exposure import Exposure
 from hanas_serving.server import bind
 from hanas_serving.settings import SettingError
+from hanas_serving.tls_files import TlsFiles
 from tests.unit.worker.ports import free_port
 
+ENCRYPTED = TlsFiles(certificate=Path("tls.crt"), key=Path("tls.key"))
 
-def exposed(environment: Mapping[str, str], callers: Callers) -> tuple[list[str], dict[str, float]]:
-    exposure = Exposure(settings.read(environment, 4000), callers)
+
+def exposed(
+    environment: Mapping[str, str], callers: Callers, tls: TlsFiles = ENCRYPTED
+) -> tuple[list[str], dict[str, float]]:
+    exposure = Exposure(settings.read(environment, 4000), tls, callers)
     [family] = exposure.collect()
     values = {sample.labels["what"]: sample.value for sample in family.samples}
     return [notice.split(" ")[0] for notice in exposure.notices], values
@@ -22,13 +28,17 @@ def exposed(environment: Mapping[str, str], callers: Callers) -> tuple[list[str]
 
 def test_what_is_open_to_other_machines_is_told() -> None:
     both = ["HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"]
-    assert exposed({}, Callers()) == (both, {"operate": 1, "write": 1})
-    assert exposed({}, Callers(["s"])) == (both[1:], {"operate": 0, "write": 1})
-    assert exposed({}, Callers(["s"], ["t"])) == ([], {"operate": 0, "write": 0})
+    assert exposed({}, Callers()) == (both, {"operate": 1, "write": 1, "traffic": 0})
+    assert exposed({}, Callers(["s"])) == (both[1:], {"operate": 0, "write": 1, "traffic": 0})
+    assert exposed({}, Callers(["s"], ["t"])) == ([], {"operate": 0, "write": 0, "traffic": 0})
+    assert exposed({}, Callers(certified=True)) == ([], {"operate": 0, "write": 0, "traffic": 0})
+    plain = ["HANAS_TLS_CERT"]
+    assert exposed({}, Callers(["s"], ["t"]), TlsFiles()) == (plain, {"operate": 0, "write": 0, "traffic": 1})
     for address in ("localhost", "127.0.0.1", "::1"):
-        assert exposed({"HANAS_LISTEN": address}, Callers()) == ([], {"operate": 0, "write": 0})
+        nothing = {"operate": 0, "write": 0, "traffic": 0}
+        assert exposed({"HANAS_LISTEN": address}, Callers(), TlsFiles()) == ([], nothing)
     for address in ("0.0.0.0", "::", "10.0.0.1"):
-        assert exposed({"HANAS_LISTEN": address}, Callers())[0] == both
+        assert exposed({"HANAS_LISTEN": address}, Callers(), TlsFiles())[0] == both + plain
 
 
 @pytest.mark.parametrize("address", ["here", "10.0.0", "localhost:4000", "*"])

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanas_serving import principals
-from hanas_serving.callers import Callers, Public
+from hanas_serving.callers import Callers
 from hanas_serving.clients import Clients, decode
+from hanas_serving.peer import Peer
 from hanas_serving.principals import ON_KEYS, Action, Principal, Standing, may, parts
+from hanas_serving.settings import Public
 
 STATE = {Action.OBSERVE, Action.LOCATE}
 
@@ -65,9 +67,9 @@ def test_with_a_file_of_clients_nobody_may_do_what_it_does_not_grant() -> None:
     assert may(web, Action.READ, b"a/b")
     assert not may(web, Action.READ, b"a")
     assert not may(web, Action.WRITE, b"a/b")
-    assert callers.identify(None, "CN=web") is web
-    assert callers.identify(b"Bearer wrong", "CN=web") is web
-    assert callers.identify(None, "CN=other") is callers.stranger
+    assert callers.identify(None, Peer("CN=web")) is web
+    assert callers.identify(b"Bearer wrong", Peer("CN=web")) is web
+    assert rights(callers.identify(None, Peer("CN=other"))) == rights(callers.stranger)
     assert callers.identify(b"Bearer s").standing is Standing.COMPONENT
     both = Callers(["s"], ["t"], listed("{rights: [observe]}"))
     assert rights(both.identify(b"Bearer t")) == ON_KEYS | STATE

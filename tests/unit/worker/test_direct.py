@@ -53,6 +53,7 @@ class Call:
     """A wire that keeps the one answer."""
 
     address = "10.0.0.1"
+    peer = None
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []

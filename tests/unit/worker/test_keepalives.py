@@ -59,8 +59,8 @@ class Listener:
         self.fresh: list[bool] = []
         self.now = 7.0
 
-    def app(self, *secrets: str) -> LinkEndpoint:
-        app = LinkEndpoint(Callers(secrets), Gate())
+    def app(self, *secrets: str, certified: bool = False) -> LinkEndpoint:
+        app = LinkEndpoint(Callers(secrets, certified=certified), Gate())
         if self.folder_id is not None:
             app.join(self.folder_id, Verifier(KEY, FRESH_SECONDS, lambda: self.now), self.hear)
         return app

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hanas_serving.answers import Answer
-from hanas_serving.audit import LOGGER, Audit, Audited
+from hanas_serving.audit import LOGGER, Audit
 from hanas_serving.clients import decode
+from hanas_serving.settings import Audited
 from tests.unit.worker.stage import started
 from tests.unit.worker.test_direct import Worker
 

@@ -15,7 +15,7 @@ from hanas_core.volume.blocks import UNREADABLE
 from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
 from hanas_serving.callers import Callers
 from hanas_serving.fields import require_json, require_no_query
-from hanas_serving.gate import Gate, caller_of
+from hanas_serving.gate import Gate, caller_of, require_name
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_serving.runtime import Outbound
@@ -114,6 +114,7 @@ class LinkEndpoint:
         fields = dict(headers)
         proof = fields.get(_MAC, b"").decode("latin-1")
         if call == ("GET", LIFELINE_PATH):
+            require_name(scope, fields.get(_MEMBER, b"").decode("latin-1"))
             if self._joined is None or not self._joined[1].proves(proof, _LIFELINE, fields.get(_MEMBER, b"")):
                 raise _stranger("a lifeline")
             return Answer(_HELD, b"")
@@ -124,6 +125,7 @@ class LinkEndpoint:
             keepalive = self._decode(body)
         except UNREADABLE as error:
             raise Problem(400, f"this is no keep-alive: {error}") from None
+        require_name(scope, keepalive.member)
         if self._joined is None or keepalive.folder_id != self._joined[0]:
             own = None if self._joined is None else self._joined[0]
             raise Problem(409, f"the folder here is {own}, not {keepalive.folder_id}: mount the same volume")

@@ -20,6 +20,7 @@ from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Gate, Gated, caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
+from hanas_serving.tls_state import TlsCollector
 from hanas_worker.faces.http.answers import TRY_AGAIN, token_needed
 from hanas_worker.faces.http.endpoint import KeysEndpoint, concerns_keys
 from hanas_worker.faces.http.keys import Keys
@@ -47,7 +48,8 @@ class WorkerApplication(Starlette):
         self._endpoint = KeysEndpoint(self.direct, self.memory)
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
-        for collector in (gate.refusals, gate.audit, credentials, Exposure(settings, credentials.callers)):
+        self.exposure = Exposure(settings, settings.tls, credentials.callers)
+        for collector in (gate.refusals, gate.audit, credentials, self.exposure):
             self._metrics.register(collector)
         super().__init__(
             routes=[
@@ -69,6 +71,7 @@ class WorkerApplication(Starlette):
         self.direct.store = Store(node.logs[LOG], self.memory)
         self._metrics.register(NodeCollector(node))
         self._metrics.register(MemoryCollector(self.memory))
+        self._metrics.register(TlsCollector(node.host.tls))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -88,7 +91,7 @@ class WorkerApplication(Starlette):
     async def _status(self, request: Request) -> Response:
         self._gate.admit(caller_of(request.scope), self._callers, Action.OBSERVE, token_needed)
         require_no_query(request.scope["query_string"])
-        document = status.document(self._joined(), MemoryState.of(self.memory))
+        document = status.document(self._joined(), MemoryState.of(self.memory), self.exposure.notices)
         return Response(msgspec.json.encode(document), media_type="application/json")
 
     async def _switch_over(self, request: Request) -> Response:

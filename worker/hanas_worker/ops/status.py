@@ -4,7 +4,7 @@ import msgspec
 
 from hanas_core.members.documents import LEFT, LOG, Alert, Link
 from hanas_core.members.verdicts import Verdict
-from hanas_serving.exposure import Exposure
+from hanas_serving.tls_state import TlsState
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.node import Node
 from hanas_worker.ops.memory import MemoryState
@@ -84,13 +84,14 @@ class Status(LogFacts, frozen=True, rename="camel", kw_only=True):
     folder: FolderHealth
     connections: tuple[Connections, ...]
     memory: MemoryState
+    tls: TlsState
     notices: tuple[str, ...]
-    """What anybody may do who reaches this worker from another machine."""
+    """What anybody may do who reaches this worker from another machine, or stands on the way."""
     logs: tuple[LogStatus, ...]
 
 
-def document(node: Node, memory: MemoryState) -> Status:
-    """Return the status of ``node``. ``memory``: that of its clients."""
+def document(node: Node, memory: MemoryState, notices: tuple[str, ...] = ()) -> Status:
+    """Return the status of ``node``. ``memory``: that of its clients; ``notices``: sentences for people."""
     host, presence = node.host, node.presence.content()
     logs = tuple(_log(driver, left=presence.left) for driver in node.logs)
     first = msgspec.structs.asdict(logs[LOG])
@@ -109,7 +110,8 @@ def document(node: Node, memory: MemoryState) -> Status:
             for port, entry in host.admissions.items()
         ),
         memory=memory,
-        notices=Exposure(host.settings, host.credentials.callers).notices,
+        tls=TlsState.of(host.tls),
+        notices=notices,
         logs=logs,
         **first,
     )

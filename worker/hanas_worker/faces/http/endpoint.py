@@ -96,7 +96,7 @@ class KeysEndpoint:
         page = requests.page_of(requests.query_of(scope["query_string"], requests.OF_LISTS))
         prefixes = parts(principal, Action.LIST, page.prefix.encode())
         if not prefixes:
-            raise keys.gate.denial(principal, caller, Action.LIST, token_needed, page.prefix.encode())
+            raise keys.gate.denial(principal, caller, keys.callers, Action.LIST, token_needed, page.prefix.encode())
         texts = tuple(prefix.decode() for prefix in prefixes)
         async with store.list(texts, page.after, page.limit, stale=page.stale) as listed:
             reply.answer(await of_page(*listed))

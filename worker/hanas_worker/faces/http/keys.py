@@ -65,8 +65,9 @@ class Keys:
             method, headers = exchange.method, exchange.headers
             store, admitted = self.store, None
             if store is None or not self._unguarded:
+                caller = Caller(dict(headers), exchange.wire.address, exchange.wire.peer)
                 content = requests.content_of(exchange.path)
-                admitted = self.admit(Caller(dict(headers), exchange.wire.address), _ACTIONS[method], content)
+                admitted = self.admit(caller, _ACTIONS[method], content)
                 store, key = self.joined(), requests.text_of(content)
             else:
                 key = requests.key_of(exchange.path)
@@ -105,7 +106,7 @@ class Keys:
         if not (write.if_match is None and write.if_none_match is None):
             content = write.key.encode()
             if not may(principal, Action.READ, content):
-                raise self.gate.denial(principal, caller, Action.READ, token_needed, content)
+                raise self.gate.denial(principal, caller, self.callers, Action.READ, token_needed, content)
         if principal.standing is Standing.LISTED and write.idempotency_key is not None:
             return msgspec.structs.replace(write, idempotency_key=f"{principal.name}\n{write.idempotency_key}")
         return write
