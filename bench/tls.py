@@ -1,28 +1,59 @@
 """Throughput with TLS beside that without, on connections that are kept: interleaved, the same load by wrk.
 
-Prints requests per second and the processor time of the main for each, and both ratios. Needs wrk, which shows no
-certificate: none is asked for.
+Prints for each the requests per second, the processor time of the main and the requests in one batch, or for one check
+of the seal, and the ratios. Needs wrk, which shows no certificate: none is asked for.
 """
 
 import argparse
 import asyncio
 import contextlib
+import re
 import statistics
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
+import httpx
 from bench import systems
 from bench.systems import MissingProgram, System
 
+from hanas_client import transport
 from hanas_lab.cluster import Lab
+from hanas_lab.identities import CLIENT
 from hanas_serving.settings import CLIENT_CA
 
 _KEYS = 1000
-_WORKLOADS = ("put", "get")
+_COUNTERS = {"put": "batches", "get": "checks"}
 
 
-async def _side(name: str, directory: Path, workers: int, stack: contextlib.AsyncExitStack) -> System:
+class Side(NamedTuple):
+    """A lab, with TLS or without."""
+
+    system: System
+    http: httpx.AsyncClient
+    """Trusts it."""
+
+    async def counted(self, workload: str) -> float:
+        """Return how many batches, or checks for reads, the main has made."""
+        metrics = (await self.http.get(f"{self.system.url}/metrics")).text
+        match = re.search(rf"^hanas_{_COUNTERS[workload]}_total (\S+)$", metrics, re.MULTILINE)
+        assert match is not None, "a main has both"
+        return float(match[1])
+
+
+class Load(NamedTuple):
+    """What one run has shown."""
+
+    rate: float
+    """Requests per second."""
+    used: float
+    """Processor time of the main for a request, µs."""
+    together: float
+    """Requests in a batch, or for a check."""
+
+
+async def _side(name: str, directory: Path, workers: int, stack: contextlib.AsyncExitStack) -> Side:
     """Start a lab; return its main."""
     tls = name == "tls"
     environment = {CLIENT_CA: ""}
@@ -32,18 +63,23 @@ async def _side(name: str, directory: Path, workers: int, stack: contextlib.Asyn
     if main is None:
         raise SystemExit("bench: there is no main")
     pid = next(worker["pid"] for worker in lab.status()["workers"] if worker["name"] == main)
-    return System(name, lab.urls[main], (pid,), "", systems.wrk)
+    trust = transport.trust() if lab.identities is None else lab.identities.calling(CLIENT)
+    http = await stack.enter_async_context(httpx.AsyncClient(verify=trust, trust_env=False))
+    return Side(System(name, lab.urls[main], (pid,), "", systems.wrk), http)
 
 
-async def _measure(side: System, workload: str, size: int, arguments: argparse.Namespace) -> tuple[float, float]:
-    """Return requests per second, and processor time of the main for each of them, µs."""
-    before = systems.processor_seconds(side.processes)
+async def _measure(side: Side, workload: str, size: int, arguments: argparse.Namespace) -> Load:
+    """Have wrk ask for a while."""
+    system, counted = side.system, await side.counted(workload)
+    before = systems.processor_seconds(system.processes)
     words = ["hanas", workload, str(size), str(_KEYS)]
-    result = await side.load(side.url, arguments.connections, arguments.seconds, words)
+    result = await system.load(system.url, arguments.connections, arguments.seconds, words)
     if result["failed"] or result["refused"]:
         raise SystemExit(f"bench: requests failed: {result}")
-    used = systems.processor_seconds(side.processes) - before
-    return result["requests"] / result["seconds"], 1e6 * used / max(1, result["requests"])
+    used = systems.processor_seconds(system.processes) - before
+    counted = await side.counted(workload) - counted
+    requests = max(1, result["requests"])
+    return Load(requests / result["seconds"], 1e6 * used / requests, requests / max(1, counted))
 
 
 async def _run(arguments: argparse.Namespace) -> int:
@@ -52,23 +88,26 @@ async def _run(arguments: argparse.Namespace) -> int:
         sides = [await _side(name, directory, arguments.workers, stack) for name in ("plain", "tls")]
         for size in arguments.sizes:
             for side in sides:  # the keys to be read have this size
-                await side.load(side.url, arguments.connections, 1, ["hanas", "put", str(size), str(_KEYS)])
-            for workload in _WORKLOADS:
-                rates: dict[str, list[tuple[float, float]]] = {side.name: [] for side in sides}
+                words = ["hanas", "put", str(size), str(_KEYS)]
+                await side.system.load(side.system.url, arguments.connections, 1, words)
+            for workload in _COUNTERS:
+                loads: dict[str, list[Load]] = {side.system.name: [] for side in sides}
                 for _ in range(arguments.rounds):
                     for side in sides:
-                        rates[side.name].append(await _measure(side, workload, size, arguments))
-                print(_line(workload, size, rates), flush=True)
+                        loads[side.system.name].append(await _measure(side, workload, size, arguments))
+                print(_line(workload, size, *map(_median, loads.values())), flush=True)
     return 0
 
 
-def _line(workload: str, size: int, rates: dict[str, list[tuple[float, float]]]) -> str:
-    (plain, plain_used), (tls, tls_used) = (
-        (statistics.median(column) for column in zip(*rates[name], strict=True)) for name in ("plain", "tls")
-    )
+def _median(loads: list[Load]) -> Load:
+    return Load(*map(statistics.median, zip(*loads, strict=True)))
+
+
+def _line(workload: str, size: int, plain: Load, tls: Load) -> str:
     return (
-        f"{workload} {size:6} B: {plain:7.0f}/s, with TLS {tls:7.0f}/s ({tls / plain:.0%}); "
-        f"processor {plain_used:.0f} µs, with TLS {tls_used:.0f} µs ({plain_used / tls_used:.0%})"
+        f"{workload} {size:6} B: {plain.rate:7.0f}/s, with TLS {tls.rate:7.0f}/s ({tls.rate / plain.rate:.0%}); "
+        f"processor {plain.used:.0f} µs, with TLS {tls.used:.0f} µs ({plain.used / tls.used:.0%}); "
+        f"together {plain.together:.1f}, with TLS {tls.together:.1f}"
     )
 
 

@@ -196,14 +196,17 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         return peer.of_certificate(self._tls.getpeercert())
 
     def _read(self) -> None:
-        """Decrypt what can be."""
+        """Decrypt what can be. Each call of TLS lets other threads run, so none is made without need."""
+        size = self._incoming.pending
         try:
-            while size := self._incoming.pending or self._tls.pending():
-                part = self._tls.read(min(size, _RECORD))  # what is decrypted is shorter
+            while size:
+                asked = min(size, _RECORD)  # what is decrypted is shorter, unless the record began to come earlier
+                part = self._tls.read(asked)
                 if not part:
                     self._client_ended = True
                     break
                 self._decrypted.append(part)
+                size = self._incoming.pending or (len(part) == asked and self._tls.pending())
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:

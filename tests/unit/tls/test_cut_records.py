@@ -1,0 +1,103 @@
+"""What arrives in pieces of any size is decrypted as soon as a record is complete."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from hanas_serving.secured import Port, Secured
+from hanas_serving.stream import Stream
+from hanas_serving.tls import Tls
+from tests.unit.tls.pki import HOST, Authority
+from tests.unit.waiting import until
+
+PARTS = (b"a", b"b" * 100, b"c" * 16_384, b"d" * 40_000, b"e")
+"""What a client writes at once each; records hold 16 KiB of it at most."""
+
+
+class Above:
+    """Keeps what is handed up."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def connection_made(self, _: asyncio.Transport) -> None:
+        pass
+
+    def data_received(self, data: bytes) -> None:
+        self.content += data
+
+    def holds(self, parts: Sequence[bytes]) -> bool:
+        return self.content == b"".join(parts)
+
+
+class Wire(asyncio.Transport):
+    """Carries what the server sends to the client."""
+
+    def __init__(self, incoming: ssl.MemoryBIO) -> None:
+        super().__init__()
+        self._incoming = incoming
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._incoming.write(data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        del name
+        return default
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("size", [1, 5, 21, 117, 16_405, 16_406, 16_407, 1 << 20])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_every_complete_record_is_handed_up_however_it_is_cut(
+    tmp_path: Path, version: ssl.TLSVersion, size: int
+) -> None:
+    authority = Authority(tmp_path)
+    tls, context = Tls(authority.files()), authority.context()
+    assert tls.open is not None
+    context.maximum_version = version
+    incoming, outgoing, above = ssl.MemoryBIO(), ssl.MemoryBIO(), Above()
+    client = context.wrap_bio(incoming, outgoing, server_hostname=HOST)
+    server = Secured(cast("Stream", above), Port(tls.open))
+    server.connection_made(Wire(incoming))
+
+    def deliver() -> None:
+        encrypted = outgoing.read()
+        for begin in range(0, len(encrypted), size):
+            server.data_received(encrypted[begin : begin + size])
+
+    def shaken() -> bool:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        deliver()
+        return server.get_extra_info("peer", server) is None  # nobody is asked for a certificate
+
+    await until(shaken)
+    for together in (False, True):
+        above.content = b""
+        for count, part in enumerate(PARTS, 1):
+            client.write(part)
+            if not together:
+                deliver()
+                await until(partial(above.holds, PARTS[:count]))
+        deliver()
+        await until(partial(above.holds, PARTS))
