@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from release import chart, images, sbom
+from release import bundle, chart, images, sbom
 from release.chart import Signature
 from release.images import Order
 from release.tools import ReleaseError
@@ -66,6 +66,7 @@ def make(options: argparse.Namespace) -> None:
     made = images.build(order, version)
     sbom.write(ROOT, folder / "sbom", made)
     chart.release(CHART, folder, made, order, signature)
+    bundle.write(ROOT, folder / "olm", made, order.registry, _committed())
     write_sums(folder)
 
 
@@ -83,6 +84,12 @@ def _revision() -> str:
     line = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     done = subprocess.run(line, check=False, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
+
+
+def _committed() -> str:
+    """Return when the commit was made that is released: the same release is made again byte for byte."""
+    line = ["git", "-C", str(ROOT), "log", "-1", "--format=%cI"]
+    return subprocess.run(line, check=False, capture_output=True, text=True).stdout.strip()
 
 
 def _registry(text: str) -> str:
