@@ -2,9 +2,12 @@
 
 import base64
 import hashlib
+import itertools
 import json
+import platform
 import re
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from release import __main__ as program
-from release import bundle, chart, images, sbom
+from release import bundle, chart, images, plugin, sbom, tools
 from release.chart import Signature
 from release.images import Image, Order
 from release.tools import ReleaseError
@@ -239,3 +242,34 @@ def test_the_bundles_image_is_labelled_as_its_metadata(tmp_path: Path) -> None:
     written = (tmp_path / "manifests/hanas.clusterserviceversion.yaml").read_text(encoding="utf-8")
     (version,) = parsed(written)
     assert version["metadata"]["annotations"]["containerImage"] == "hanas-operator:1.2.3"
+
+
+def test_the_plugin_is_packed_for_this_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(line: list[str]) -> None:
+        (place,) = (Path(after) for option, after in itertools.pairwise(line) if option == "--distpath")
+        place.mkdir()
+        (place / "kubectl-hanas").write_text("program")
+        assert {f"--paths={ROOT}/{room}" for room in ("core", "serving", "client")} <= set(line)
+        assert "from hanas_client.kubectl.program import main" in Path(line[-1]).read_text(encoding="utf-8")
+
+    monkeypatch.setattr(tools, "run", make)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    archive = plugin.build(ROOT, tmp_path, "1.2.3")
+    assert archive.name == f"kubectl-hanas-1.2.3-{sys.platform}-arm64.tar.gz"
+    assert files(archive)["kubectl-hanas"] == "program"
+    monkeypatch.setattr(platform, "machine", lambda: "sparc")
+    with pytest.raises(ReleaseError, match="no kubectl plugin for sparc"):
+        plugin.build(ROOT, tmp_path, "1.2.3")
+
+
+def test_krew_finds_the_plugin_by_its_hash(tmp_path: Path) -> None:
+    archive = tmp_path / "kubectl-hanas-1.2.3-linux-amd64.tar.gz"
+    archive.write_bytes(b"packed")
+    plugin.write_manifest(tmp_path / "hanas.yaml", [archive], "1.2.3", "https://r.example/files/")
+    manifest = yaml.safe_load((tmp_path / "hanas.yaml").read_text(encoding="utf-8"))
+    assert manifest["spec"]["version"] == "v1.2.3"
+    (entry,) = manifest["spec"]["platforms"]
+    assert entry["selector"] == {"matchLabels": {"os": "linux", "arch": "amd64"}}
+    assert entry["uri"] == "https://r.example/files/kubectl-hanas-1.2.3-linux-amd64.tar.gz"
+    assert entry["sha256"] == hashlib.sha256(b"packed").hexdigest()
+    assert entry["bin"] in {each["from"] for each in entry["files"]}
