@@ -21,7 +21,9 @@ def archive(keys: dict[str, bytes]) -> str:
 
 
 def put(hanas: HANas, keys: dict[str, bytes]) -> None:
-    hanas.kubectl("exec", "-i", hanas.pod("worker-0"), "--", "hanas", "import", given=archive(keys))
+    """Write keys. An import may be repeated, and is: on a busy machine a connection can take longer than it waits."""
+    words = ("exec", "-i", hanas.pod("worker-0"), "--", "hanas", "import")
+    eventually("keys are imported", lambda: (hanas.kubectl(*words, given=archive(keys)),), 120.0)
 
 
 def content(hanas: HANas, prefix: str = "") -> dict[str, bytes]:
