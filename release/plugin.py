@@ -56,7 +56,7 @@ def line(root: Path, folder: Path, start: Path) -> list[str]:
     options = [word for name, place in places.items() for word in (name, str(place))]
     paths = [f"--paths={root / room}" for room in _ROOMS]
     # obstore is for archives in S3, which the plugin leaves to the Job of a HANasBackup.
-    quiet = ["--log-level=WARN", "--exclude-module=obstore"]
+    quiet = ["--log-level=WARN", "--exclude-module=obstore", "--copy-metadata=hanas"]
     return [sys.executable, "-m", "PyInstaller", "--onefile", f"--name={PROGRAM}", *quiet, *paths, *options, str(start)]
 
 
