@@ -12,7 +12,7 @@ from bench.faults.catalogue import CATALOGUE, KILL
 from hanas_lab.audit import Judgement
 from tests.nfs.parts import KINDS
 
-ALL = frozenset({"network", "mounts", "ways", "hard", "soft", "volume", "server"})
+ALL = frozenset({"network", "mounts", "ways", "hard", "soft", "volume", "server", "overseer's way"})
 
 
 def played(fault: str, concluded: str, **changes: object) -> Round:
