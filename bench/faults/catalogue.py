@@ -182,8 +182,9 @@ def _of(*verdicts: str) -> frozenset[str]:
     return frozenset(verdicts)
 
 
-def _main_and_backup(scene: Scene) -> tuple[str, ...]:
-    return scene.main, scene.backup
+def _backup_and_main(scene: Scene) -> tuple[str, ...]:
+    """In this order: a backup that loses its folder a moment later may have won the claim in between."""
+    return scene.backup, scene.main
 
 
 _PACKETS, _MOUNTS, _WAYS = frozenset({"network"}), frozenset({"mounts"}), frozenset({"ways"})
@@ -198,12 +199,12 @@ CATALOGUE = (
     Fault("main terminated", _hand_over, _of(HANDED_OVER), takeover=True),
     Fault("main's folder hung", _folder(_main, "hung"), _of(WEDGED), takeover=True, needs=_HARD),
     Fault(
-        "main's and a backup's folder hung", _folder(_main_and_backup, "hung"), _of(WEDGED), takeover=True, needs=_HARD
+        "main's and a backup's folder hung", _folder(_backup_and_main, "hung"), _of(WEDGED), takeover=True, needs=_HARD
     ),
     Fault("main's folder times out", _folder(_main, "hung"), _of(WEDGED, FAILED), takeover=True, needs=_SOFT),
     Fault(
         "main's and a backup's folder time out",
-        _folder(_main_and_backup, "hung"),
+        _folder(_backup_and_main, "hung"),
         _of(WEDGED, FAILED),
         takeover=True,
         needs=_SOFT,
