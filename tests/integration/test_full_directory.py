@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -41,7 +42,11 @@ async def test_a_roll_without_room_for_one_more_name_ends_no_epoch(small: Cluste
     main = await small.settle()
     folder = small.lab.communication_folder
     # The main has two segments ahead: its log has the one, the other one waits for the next name.
-    await eventually(lambda: prepared(folder, main, 2), PATIENCE_SECONDS)
+
+    async def prepared() -> bool:
+        return ahead(folder, main) == {"named", "waiting"}
+
+    await eventually(prepared, PATIENCE_SECONDS)
     epoch = await small.epoch()
     foreign = folder / "lost+found" / "foreign"
     try:
@@ -55,7 +60,7 @@ async def test_a_roll_without_room_for_one_more_name_ends_no_epoch(small: Cluste
         assert len(written) * VALUE_BYTES > MIB, "the log rolled into what it had"
         await expect(small, written)
         assert not await has_room(small)
-        assert await prepared(folder, main, 1), "space without a name"
+        assert "waiting" in ahead(folder, main), "space without a name"
         for key in list(written)[:2]:
             await small.client.delete(key)
             del written[key]
@@ -69,7 +74,12 @@ async def test_a_roll_without_room_for_one_more_name_ends_no_epoch(small: Cluste
     await asyncio.gather(*(small.client.delete(key) for key in written))
 
 
-async def prepared(folder: Path, member: str, least: int) -> bool:
-    """Whether a worker has so many segments ahead."""
-    found = [name for name in (folder / "tmp").glob(f"{member}~*") if name.stat().st_size == 2 * MIB]
-    return len(found) >= least
+def ahead(folder: Path, member: str) -> set[str]:
+    """Of what space this worker has some ahead: `named` as the next segment of its log, or `waiting` for a name."""
+    kinds = set()
+    for space in (folder / "tmp").glob(f"{member}~*"):
+        with contextlib.suppress(FileNotFoundError), space.open("rb") as file:
+            state = os.fstat(file.fileno())
+            if state.st_size == 2 * MIB and not any(file.read(4096)):  # one that was begun keeps this name for a moment
+                kinds.add("named" if state.st_nlink > 1 else "waiting")
+    return kinds
