@@ -32,6 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
     return int(report.errors > 0)
 
 
+def errors(folder: PosixFolder) -> list[str]:
+    """Return a line for each error of a folder. Raises FolderError."""
+    report = blocking.run(fsck.check(folder))
+    return [plain(_line(finding)) for finding in report.findings if finding.severity == "error"]
+
+
 def show(report: FolderReport, *, quiet: bool) -> None:
     """Print a line for each finding, and the totals."""
     for finding in report.findings:
