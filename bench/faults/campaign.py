@@ -41,11 +41,11 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     right: tuple[str, ...]
     concluded: str
     correct: bool
-    false_takeover: bool
-    detected: float | None
-    failover: float | None
+    false_takeover: bool = False
+    detected: float | None = None
+    failover: float | None = None
     """Until the first write that a later epoch acknowledged, where a takeover was due."""
-    split: dict[str, float] | None
+    split: dict[str, float] | None = None
     """The parts of that time, by the new main: detection, claim, replay."""
     words: str = ""
     silence: float | None = None
@@ -232,7 +232,7 @@ def _round_of(fault: Fault, concluded: str, **figures: Any) -> Round:
         right=tuple(sorted(fault.right)),
         concluded=concluded,
         correct=concluded in fault.right,
-        **{"false_takeover": False, "detected": None, "failover": None, "split": None} | figures,
+        **figures,
     )
 
 
