@@ -85,14 +85,17 @@ def write_sums(folder: Path) -> None:
 
 def _revision() -> str:
     """Return the commit that is released; ``unknown`` outside of a repository."""
-    line = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    done = subprocess.run(line, check=False, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or "unknown"
 
 
 def _committed() -> str:
     """Return when the commit was made that is released: the same release is made again byte for byte."""
-    line = ["git", "-C", str(ROOT), "log", "-1", "--format=%cI"]
+    return _git("log", "-1", "--format=%cI")
+
+
+def _git(*words: str) -> str:
+    """Return what git says of this repository; nothing outside of one."""
+    line = ["git", "-C", str(ROOT), *words]
     return subprocess.run(line, check=False, capture_output=True, text=True).stdout.strip()
 
 

@@ -15,6 +15,7 @@ from release.images import Image
 Document = dict[str, Any]
 PACKAGE, CHANNEL, NAMESPACE = "hanas", "alpha", "hanas-system"
 _OPERATOR = "hanas-operator"
+_DEFINITION = "CustomResourceDefinition"
 _APPLIED = ("PodDisruptionBudget", "PriorityClass", "ClusterRole", "Service")
 """What OLM applies besides. It has no NetworkPolicies of bundles in the versions that are in use."""
 _ANNOTATIONS = {
@@ -39,7 +40,7 @@ def write(root: Path, folder: Path, images: list[Image], registry: str, created:
         place.mkdir(parents=True, exist_ok=True)
     for document in documents:
         name, kind = document["metadata"]["name"], document["kind"]
-        if kind == "CustomResourceDefinition" or (kind in _APPLIED and (kind, name) != ("ClusterRole", _OPERATOR)):
+        if kind == _DEFINITION or (kind in _APPLIED and (kind, name) != ("ClusterRole", _OPERATOR)):
             _write(manifests / f"{name}.{kind.lower()}.yaml", _without_namespace(document))
     service_version = _service_version(root, documents, images, registry, created)
     _write(manifests / f"{PACKAGE}.clusterserviceversion.yaml", service_version)
@@ -99,9 +100,6 @@ def _service_version(
             },
         },
     }
-
-
-_DEFINITION = "CustomResourceDefinition"
 
 
 def _owned(definition: Document, chart: Document) -> Document:

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from bench.faults.catalogue import CATALOGUE, HEALTHY, KILL, Fault, Scene
+from bench.faults.catalogue import CATALOGUE, FAILED, HEALTHY, KILL, Fault, Scene
 from bench.faults.world import World
 
 from hanas_client.documents import Takeover
@@ -40,11 +41,11 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     right: tuple[str, ...]
     concluded: str
     correct: bool
-    false_takeover: bool
-    detected: float | None
-    failover: float | None
+    false_takeover: bool = False
+    detected: float | None = None
+    failover: float | None = None
     """Until the first write that a later epoch acknowledged, where a takeover was due."""
-    split: dict[str, float] | None
+    split: dict[str, float] | None = None
     """The parts of that time, by the new main: detection, claim, replay."""
     words: str = ""
     silence: float | None = None
@@ -107,14 +108,23 @@ async def run(
 
 async def _round(world: World, fault: Fault, scene: Scene, highest: int) -> Round:
     world.pulse.take()
-    first, began = len(world.clients.history), time.monotonic()
-    played = await _play(world, fault, scene)
-    by_hand = world.running() != world.names
-    gave_up = await _gave_up(world, scene.main, highest)
-    returned = await world.mend()
-    gave_up = not fault.takeover and (gave_up or await _gave_up(world, scene.main, highest))
-    await settle(world)
-    healthy = time.monotonic()
+    first, began, wall = len(world.clients.history), time.monotonic(), time.time()
+    resignation = asyncio.create_task(_resigns(world, scene.main, highest))
+    try:
+        await fault.inject(world, scene)
+        if fault.takeover:
+            played = await _expect_takeover(world, fault, highest, began)
+        else:
+            played = await _expect_none(world, fault, scene, highest, began, resignation)
+        by_hand = world.running() != world.names
+        returned = await world.mend()
+        await settle(world)
+        healthy = time.monotonic()
+    finally:
+        gave_up = resignation.done() and not fault.takeover
+        resignation.cancel()
+    if fault.takeover and played.failover is not None:  # only now, since the overseer's folder may have hung, too
+        played = _explained(played, await _takeover_after(world, highest), wall)
     await world.clients.more(1)
     played = await _afterwards(world, played, highest, due=fault.takeover or gave_up)
     calls = world.clients.history[first:]
@@ -145,10 +155,13 @@ async def _takeovers(world: World, epoch: int) -> list[Takeover]:
     return [entry for entry in await world.client.takeovers() if entry.epoch > epoch and entry.why != "compaction"]
 
 
-async def _gave_up(world: World, main: str, epoch: int) -> bool:
-    """Return whether the main of `epoch` ended it although nobody followed: a write failed, or hung for too long."""
-    status = await world.status(main)
-    return status is not None and status["role"] != "main" and int(status["epoch"]) <= epoch
+async def _resigns(world: World, main: str, epoch: int) -> None:
+    """Return once the main of `epoch` ended it although nobody followed: a write failed, or hung for too long."""
+    while True:
+        status = await world.status(main)
+        if status is not None and status["role"] != "main" and int(status["epoch"]) <= epoch:
+            return
+        await _rest(world)
 
 
 async def _afterwards(world: World, played: Round, before: int, *, due: bool) -> Round:
@@ -188,40 +201,38 @@ async def _rest(world: World) -> None:
     await asyncio.sleep(_LOOK_SECONDS * world.conditions.slowness)
 
 
-async def _play(world: World, fault: Fault, scene: Scene) -> Round:
-    status = await world.status(scene.main)
-    epoch = 0 if status is None else int(status["epoch"])
-    began, wall = time.monotonic(), time.time()
-    await fault.inject(world, scene)
-    if not fault.takeover:
-        return await _expect_none(world, fault, scene, epoch, began)
-    played = await _expect_takeover(world, fault, epoch, began, wall)
-    if fault.needs:
-        await asyncio.sleep(max(0.0, began + world.conditions.hold - time.monotonic()))
-    return played
-
-
-async def _expect_takeover(world: World, fault: Fault, epoch: int, began: float, wall: float) -> Round:
+async def _expect_takeover(world: World, fault: Fault, epoch: int, began: float) -> Round:
     failover = None
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE_SECONDS * world.conditions.slowness):
-            failover = await world.clients.acknowledged_after(epoch) - began
-    await world.start_overseer()
-    entry = await _takeover_after(world, epoch) if failover is not None else None
-    concluded = _NOTHING if entry is None else entry.verdict or _NOTHING
-    detected = None
-    if entry is not None and entry.claimed_at:
-        detected = round(datetime.fromisoformat(entry.claimed_at).timestamp() - wall, 4)
+            failover = round(await world.clients.acknowledged_after(epoch) - began, 4)
+    if fault.needs:
+        await asyncio.sleep(max(0.0, began + world.conditions.hold - time.monotonic()))
+    return _round_of(fault, _NOTHING, failover=failover)
+
+
+def _explained(played: Round, entry: Takeover | None, wall: float) -> Round:
+    """Return the round with what the new main says of its takeover. `wall`: when the fault was injected, Unix time."""
+    if entry is None:
+        return played
+    concluded = entry.verdict or _NOTHING
+    return msgspec.structs.replace(
+        played,
+        concluded=concluded,
+        correct=concluded in played.right,
+        detected=round(datetime.fromisoformat(entry.claimed_at).timestamp() - wall, 4) if entry.claimed_at else None,
+        split=None if entry.durations is None else msgspec.to_builtins(entry.durations),
+        words=entry.words or "",
+    )
+
+
+def _round_of(fault: Fault, concluded: str, **figures: Any) -> Round:
     return Round(
         fault=fault.name,
         right=tuple(sorted(fault.right)),
         concluded=concluded,
         correct=concluded in fault.right,
-        false_takeover=False,
-        detected=detected,
-        failover=None if failover is None else round(failover, 4),
-        split=None if entry is None or entry.durations is None else msgspec.to_builtins(entry.durations),
-        words="" if entry is None else entry.words or "",
+        **figures,
     )
 
 
@@ -237,8 +248,13 @@ async def _takeover_after(world: World, epoch: int) -> Takeover | None:
             await _rest(world)
 
 
-async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, began: float) -> Round:
-    """Watch the observers: for a fixed time if all must stay healthy, else until each reports a right verdict."""
+async def _expect_none(
+    world: World, fault: Fault, scene: Scene, epoch: int, began: float, resignation: asyncio.Task[None]
+) -> Round:
+    """Watch the observers: for a fixed time if all must stay healthy, else until each reports a right verdict.
+
+    Once the main has ended its epoch by itself, a takeover is due, and that the main failed is right as well.
+    """
     observers = fault.observers(scene)
     healthy = HEALTHY in fault.right
     verdicts: dict[str, str] = {}
@@ -257,9 +273,9 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
             verdict = str(status["verdict"])
             if verdict in fault.right:
                 verdicts[name] = verdict
-            elif healthy and verdict != "Unknown":
+            elif healthy and verdict not in ({"Unknown", FAILED} if resignation.done() else {"Unknown"}):
                 wrong = verdict
-        if highest > epoch:
+        if highest > epoch and not resignation.done():
             await world.start_overseer()
             with contextlib.suppress(HanasError):
                 wrong = "takeover" if await _takeovers(world, epoch) else wrong
@@ -272,17 +288,7 @@ async def _expect_none(world: World, fault: Fault, scene: Scene, epoch: int, beg
         entry = await _takeover_after(world, epoch)
         words = "" if entry is None else f"{entry.verdict}: {entry.words}"
     concluded = wrong or (max(verdicts.values()) if len(verdicts) == len(observers) else _NOTHING)
-    return Round(
-        fault=fault.name,
-        right=tuple(sorted(fault.right)),
-        concluded=concluded,
-        correct=concluded in fault.right,
-        false_takeover=wrong == "takeover",
-        detected=detected,
-        failover=None,
-        split=None,
-        words=words,
-    )
+    return _round_of(fault, concluded, false_takeover=wrong == "takeover", detected=detected, words=words)
 
 
 def logs_of(world: World) -> list[Path]:

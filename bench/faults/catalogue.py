@@ -47,7 +47,7 @@ class Fault:
     needs: frozenset[str] = frozenset()
     """What must be possible: `network`: packets are dropped; `mounts`: one worker's mount breaks or is read-only;
     `ways`: one worker's folder hangs, `hard`: for ever, `soft`: until an operation on it fails; `volume`: the volume is
-    filled; `server`: that of NFS fails.
+    filled; `server`: that of NFS fails; `overseer's way`: its folder hangs while those of all workers work.
     """
 
 
@@ -108,6 +108,16 @@ async def _isolate(world: World, scene: Scene) -> None:
 
 async def _isolate_alone(world: World, scene: Scene) -> None:
     await asyncio.gather(*(world.cut(name, scene.main) for name in (scene.backup, scene.other, OVERSEER)))
+
+
+def _overseers_folder(inject: Inject) -> Inject:
+    """Make the overseer's folder hang first."""
+
+    async def first(world: World, scene: Scene) -> None:
+        await world.hang(OVERSEER)
+        await inject(world, scene)
+
+    return first
 
 
 def _folder(whose: Callable[[Scene], tuple[str, ...]], way: str) -> Inject:
@@ -172,12 +182,14 @@ def _of(*verdicts: str) -> frozenset[str]:
     return frozenset(verdicts)
 
 
-def _main_and_backup(scene: Scene) -> tuple[str, ...]:
-    return scene.main, scene.backup
+def _backup_and_main(scene: Scene) -> tuple[str, ...]:
+    """In this order: a backup that loses its folder a moment later may have won the claim in between."""
+    return scene.backup, scene.main
 
 
 _PACKETS, _MOUNTS, _WAYS = frozenset({"network"}), frozenset({"mounts"}), frozenset({"ways"})
 _HARD, _SOFT, _SERVER = frozenset({"ways", "hard"}), frozenset({"ways", "soft"}), frozenset({"server"})
+_OVERSEERS_WAY = frozenset({"overseer's way"})
 
 KILL = Fault("main killed", _kill_main, _of(FAILED), takeover=True)
 """Its failover time is the benchmark."""
@@ -187,15 +199,29 @@ CATALOGUE = (
     Fault("main terminated", _hand_over, _of(HANDED_OVER), takeover=True),
     Fault("main's folder hung", _folder(_main, "hung"), _of(WEDGED), takeover=True, needs=_HARD),
     Fault(
-        "main's and a backup's folder hung", _folder(_main_and_backup, "hung"), _of(WEDGED), takeover=True, needs=_HARD
+        "main's and a backup's folder hung", _folder(_backup_and_main, "hung"), _of(WEDGED), takeover=True, needs=_HARD
     ),
     Fault("main's folder times out", _folder(_main, "hung"), _of(WEDGED, FAILED), takeover=True, needs=_SOFT),
     Fault(
         "main's and a backup's folder time out",
-        _folder(_main_and_backup, "hung"),
+        _folder(_backup_and_main, "hung"),
         _of(WEDGED, FAILED),
         takeover=True,
         needs=_SOFT,
+    ),
+    Fault(  # the backups ask it, get no ruling, and decide in the folder
+        "main's and the overseer's folder hung",
+        _overseers_folder(_folder(_main, "hung")),
+        _of(WEDGED),
+        takeover=True,
+        needs=_HARD | _OVERSEERS_WAY,
+    ),
+    Fault(
+        "overseer's folder hung, main killed",
+        _overseers_folder(_kill_main),
+        _of(FAILED),
+        takeover=True,
+        needs=_OVERSEERS_WAY,
     ),
     Fault("main's folder gone", _folder(_main, "gone"), _of(FAILED), takeover=True, needs=_MOUNTS),
     Fault("main's folder read-only", _folder(_main, "read-only"), _of(FAILED), takeover=True, needs=_MOUNTS),
@@ -241,6 +267,14 @@ CATALOGUE = (
         observers=_backups,
         needs=_WAYS,
     ),
+    Fault(
+        "a backup's and the overseer's folder hung",
+        _overseers_folder(_folder(_backup, "hung")),
+        _of(UNAVAILABLE),
+        takeover=False,
+        observers=_backup,
+        needs=_WAYS | _OVERSEERS_WAY,
+    ),
     Fault("folder hung at all", _folder(_all, "hung"), _of(UNAVAILABLE), takeover=False, observers=_all, needs=_WAYS),
     Fault("server stopped", _server("server-stop"), _of(UNAVAILABLE), takeover=False, observers=_all, needs=_SERVER),
     Fault(
@@ -268,6 +302,9 @@ CATALOGUE = (
         needs=_SERVER,
     ),
     Fault("export read-only", _server("readonly"), _of(UNAVAILABLE), takeover=False, observers=_all, needs=_SERVER),
+    Fault(  # every handle is stale, those of open files, too
+        "export withdrawn", _server("withdraw"), _of(UNAVAILABLE), takeover=False, observers=_all, needs=_SERVER
+    ),
     Fault("volume full", _fill, _of(FULL), takeover=False, observers=_backups, needs=frozenset({"volume"})),
     Fault("overseer killed", _kill_overseer, _of(HEALTHY), takeover=False, observers=_backups),
     Fault("backup killed", _kill_backup, _of(HEALTHY), takeover=False, observers=_other),

@@ -4,7 +4,8 @@ HANAS_NFS_MOUNTS: mounts of one export, by different clients, separated by colon
 and the campaign use the last one, which may be one more.
 HANAS_NFS_FAULT: a command for the faults of the server and of the way to it; without it only those of processes and
 links are possible. Its verbs: `server-stop`, `server-start`, `server-reboot SECONDS`, `cut N`, `heal N`,
-`slow all MILLISECONDS` (0: none), `full`, `free`, `readonly`, `readwrite`. N is the client of a mount, from 0.
+`slow all MILLISECONDS` (0: none), `full`, `free`, `readonly`, `withdraw` (nothing is exported any more: every handle is
+stale), `readwrite`. N is the client of a mount, from 0.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _UNDO = {
     "slow": ("slow", "all", "0"),
     "full": ("free",),
     "readonly": ("readwrite",),
+    "withdraw": ("readwrite",),
 }
 
 

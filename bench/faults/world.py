@@ -87,6 +87,7 @@ class World:
             "hard": not soft,
             "volume": self.small or server,
             "server": server,
+            "overseer's way": server and self.export is not None and len(self.export.mounts) > len(self.names),
         }
         return frozenset(kind for kind, is_possible in possible.items() if is_possible)
 
@@ -117,11 +118,12 @@ class World:
             await self.network.cut(sender, receiver)
 
     async def hang(self, name: str) -> None:
-        """Make every call of a worker on its folder wait."""
+        """Make every call of a process on its folder wait."""
         if self.export is None:
             self.mounts[name].hang()
         else:
-            await self.export.fail("cut", str(self.names.index(name)))
+            client = len(self.export.mounts) - 1 if name == OVERSEER else self.names.index(name)
+            await self.export.fail("cut", str(client))
 
     async def fill(self) -> None:
         """Fill the volume."""

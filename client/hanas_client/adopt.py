@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from hanas_client import fsck
 from hanas_client.errors import HanasError
 from hanas_core.members import adoption, cluster
 from hanas_core.volume import blocking
@@ -30,6 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=_WATCH_SECONDS,
         help="look this long whether anybody uses it (5); more than twice HANAS_PRESENCE_INTERVAL, if that was set",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="first read everything as `hanas fsck` does, and leave a folder with errors as it is",
+    )
 
 
 def _seconds(text: str) -> float:
@@ -41,7 +47,10 @@ def _seconds(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Give the folder a new id, unless somebody uses it. Raises HanasError, FolderError."""
+    """Give the folder a new id, unless somebody uses it or it shall be whole and is not.
+
+    Raises HanasError, FolderError.
+    """
     folder = PosixFolder(Path(arguments.folder))
     before = blocking.run(cluster.identify(folder)).folder_id
     signs = blocking.run(adoption.life_signs(folder))
@@ -53,6 +62,12 @@ def run(arguments: argparse.Namespace) -> None:
         moved = next(new for old, new in zip([*signs, *[None] * len(later)], later, strict=False) if old != new)
         who = "a member that has just joined" if moved is None else moved[0]
         raise HanasError(f"{arguments.folder} is in use by {who}: stop every worker on it, or adopt a copy of it")
+    if arguments.check and (errors := fsck.errors(folder)):
+        print("\n".join(errors), file=sys.stderr)
+        raise HanasError(
+            f"{arguments.folder} is left as it is, since it is not whole: take another copy, or adopt this one without "
+            "--check and lose what is missing"
+        )
     adopted = blocking.run(adoption.adopt(folder))
     document = {"folder": os.path.abspath(arguments.folder), "folderId": adopted.folder_id, "formerId": before}
     if arguments.json:

@@ -32,16 +32,24 @@ def run(arguments: argparse.Namespace) -> int:
     return int(report.errors > 0)
 
 
+def errors(folder: PosixFolder) -> list[str]:
+    """Return a line for each error of a folder. Raises FolderError."""
+    return _lines(blocking.run(fsck.check(folder)), quiet=True)
+
+
 def show(report: FolderReport, *, quiet: bool) -> None:
     """Print a line for each finding, and the totals."""
-    for finding in report.findings:
-        if finding.severity == "error" or not quiet:
-            print(plain(_line(finding)))
+    for line in _lines(report, quiet=quiet):
+        print(line)
     notes = len(report.findings) - report.errors
     print(
         f"{report.errors} errors, {notes} notes: {report.keys} keys in {report.segments} segments, "
         f"{report.batches} batches, {report.log_bytes} bytes, epoch {report.epoch}"
     )
+
+
+def _lines(report: FolderReport, *, quiet: bool) -> list[str]:
+    return [plain(_line(each)) for each in report.findings if each.severity == "error" or not quiet]
 
 
 def _line(finding: Finding) -> str:

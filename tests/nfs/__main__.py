@@ -6,8 +6,9 @@ The mounts are given by HANAS_NFS_MOUNTS and, to break the server and the ways t
     PROGRAM --vers 3|4.1|4.2 --delegations on|off --options MOUNT_OPTIONS --mounts 4 --disk memory
             --disk-mib 512 --time-limit SECONDS --out DIR -- COMMAND
 
-It runs COMMAND in the present directory, with mounts /mnt/hanas-0 to /mnt/hanas-3, the command `nfs-fault`, and DIR
-writable as $OUT, and returns its exit code. Exit code 1 if anything failed.
+It runs COMMAND in the present directory, with mounts /mnt/hanas-0 to /mnt/hanas-3, the command `nfs-fault` (the verbs
+of bench/faults/export.py without those that fault.sh adds), and DIR writable as $OUT, and returns its exit code. Exit
+code 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ from pathlib import Path
 
 from tests.nfs import parts, together
 
-VERSIONS = ("3", "4.1", "4.2", "4.2-plain", "4.2-softerr")
-"""`plain`: without delegations. `softerr`: an operation fails with ETIMEDOUT after 6 s instead of waiting for ever."""
+VERSIONS = ("3", "4.1", "4.2", "4.2-plain", "4.2-softerr", "4.2-soft")
+"""`plain`: without delegations. `softerr`: an operation fails with ETIMEDOUT after 6 s instead of waiting for
+ever. `soft`: with EIO."""
 _FAULTS = "--kills 3 --faults 24 --hold 20 --clients 2 --strict"
 _MOUNTS = 4
 """One for each worker, and one for the overseer and the tests."""
 _DISK_MIB = 512
+_FAULT = Path(__file__).with_name("fault.sh")
 _VARIANTS = {
     "": (),
     "plain": ("--delegations", "off"),
     "softerr": ("--options", "softerr,timeo=20,retrans=1"),
+    "soft": ("--options", "soft,timeo=20,retrans=1"),
 }
 
 
@@ -82,7 +86,7 @@ def _boot(given: argparse.Namespace, version: str) -> bool:
     inside += ["--short"] if given.short else []
     variables = {
         "HANAS_NFS_MOUNTS": ":".join(f"/mnt/hanas-{mount}" for mount in range(_MOUNTS)),
-        "HANAS_NFS_FAULT": "nfs-fault",
+        "HANAS_NFS_FAULT": f"sh {_FAULT}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     began = time.monotonic()

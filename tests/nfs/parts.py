@@ -17,23 +17,43 @@ from bench.faults import export
 
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=10", "--durations-min=5")
 _TEST_SECONDS = 120
-# They bring a small volume of their own, which is none of NFS; the campaign fills the export.
-_NOT_ON_NFS = ("tests/integration/test_full_volume.py", "tests/integration/test_full_directory.py")
+_OWN_VOLUME = "it brings a small volume of its own, which is none of NFS; the campaign fills the export"
+_REQUESTS = "it is about the words of requests, to workers that go on running; the folder only has to be there"
+_STARTS = "it is about one process, its variables and its terminal"
+NOT_ON_NFS = {
+    "full_volume": _OWN_VOLUME,
+    "full_directory": _OWN_VOLUME,
+    **dict.fromkeys(("api_backup", "api_conditions", "api_errors", "api_keys", "api_lists", "api_values"), _REQUESTS),
+    **dict.fromkeys(("direct", "meaning", "tokens"), _REQUESTS),
+    "refused_starts": _STARTS,
+    "terminal": _STARTS,
+}
+"""The integration tests that are left out unless they are asked for by name, and why."""
+
+
+def integration(name: str) -> str:
+    """Return the path of a module of integration tests."""
+    return f"tests/integration/test_{name}.py"
+
 
 KINDS = (
     "main stopped",
     "main's folder hung",
     "main's and a backup's folder hung",
+    "main's and the overseer's folder hung",
+    "overseer's folder hung, main killed",
     "main's folder times out",
     "main's and a backup's folder time out",
     "backup's folder hung",
     "backup's folder hung, main killed",
     "both backups' folders hung",
+    "a backup's and the overseer's folder hung",
     "server stopped",
     "server crashed and rebooted",
     "backup's folder hung, server rebooted",
     "server slow by 100 ms",
     "export read-only",
+    "export withdrawn",
     "volume full",
 )
 """The faults that differ on NFS; the others are those of links and processes."""
@@ -46,10 +66,7 @@ SHORT_FAULTS = " ".join(
         *(f'--only "{kind}"' for kind in ("main's folder hung", "server stopped", "server crashed and rebooted")),
     )
 )
-SHORT_TESTS = tuple(
-    f"tests/integration/test_{name}.py"
-    for name in ("by_hand", "cold_starts", "hand_over", "links", "restarts", "takeover")
-)
+SHORT_TESTS = tuple(map(integration, ("by_hand", "cold_starts", "hand_over", "links", "restarts", "takeover")))
 """Those in which the folder matters most."""
 
 
@@ -63,7 +80,7 @@ def _folder(given: argparse.Namespace) -> Sequence[str]:
 
 def _integration(given: argparse.Namespace) -> Sequence[str]:
     directory = tempfile.mkdtemp(prefix="tests-", dir=export.mounts()[-1])
-    left_out = [f"--ignore={path}" for path in _NOT_ON_NFS]
+    left_out = [f"--ignore={path}" for path in map(integration, NOT_ON_NFS) if path not in given.tests]
     timeout = f"--timeout={_TEST_SECONDS * given.slowness}"
     return *_PYTEST, *left_out, timeout, f"--basetemp={directory}/pytest", *given.tests
 

@@ -99,6 +99,17 @@ async def test_nobody_is_deaf_while_a_file_that_was_dropped_waits_for_the_server
     assert max(silence.values()) < _MOST_SILENCE_SECONDS
 
 
+async def test_a_main_that_is_cut_off_answers_who_waits_when_another_one_serves(trio: Cluster, export: Export) -> None:
+    main = await a_main_that_all_follow(trio)
+    await trio.client.put("key", b"before")
+    await export.fail("cut", str(trio.names.index(main)))
+    response = await trio.http.put(trio.kv(main, "key"), content=b"waits")
+    assert response.status_code == 503
+    assert (await trio.client.put("key", b"after")).version
+    log = trio.lab.log_of(main).read_text()
+    assert "ended here: a member knows epoch" in log, "it was not an operation that took longer than `folder_timeout`"
+
+
 async def test_everyone_ends_in_time_while_the_server_is_away(trio: Cluster, export: Export) -> None:
     await a_main_that_all_follow(trio)
     await trio.client.put("key", b"value")

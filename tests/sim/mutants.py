@@ -609,6 +609,12 @@ MUTANTS = (
         story="found in use: the way from the main to the folder is cut, and for long nobody takes over",
     ),
     Mutant(
+        "a main whose folder hangs does not believe that it was replaced",
+        "hanas_worker.log.hearing:Hearing.answered",
+        _one("self._superseded(epoch)", "pass"),
+        story="found in use: a main whose folder hangs keeps its clients waiting after it was replaced",
+    ),
+    Mutant(
         "a main that gave up is replaced from a folder that does not work",
         "hanas_core.members.detector:Detector._judge",
         _one("if self._gave_up and probe.canary_ok and self._silent(now):", "if self._gave_up and self._silent(now):"),

@@ -617,6 +617,17 @@ def _way_to_the_folder_is_cut(story: Story) -> None:
     story.main()
 
 
+def _hears_that_it_was_replaced(story: Story) -> None:
+    """The mount of the main hangs, so it cannot read who follows it; what others answer must be enough for it."""
+    main = story.main()
+    story.for_seconds(2.0)  # all have heard of each other
+    main.mount.trouble.hangs_until = story.world.now + 60.0
+    story.until(lambda: any(worker.serves for worker in story.others(main)))
+    story.until(lambda: not main.serves, 4 * TIMING.keepalive_interval)
+    main.mount.release()
+    story.main()
+
+
 def _gives_up(story: Story) -> None:
     """A main whose commit fails seals its epoch; nobody waits for an answer to a probe then."""
     main = story.main()
@@ -873,6 +884,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "a main does not say that its folder hangs",
+    ),
+    "found in use: a main whose folder hangs keeps its clients waiting after it was replaced": (
+        _hears_that_it_was_replaced,
+        CALM,
+        GROWING,
+        "a main whose folder hangs does not believe that it was replaced",
     ),
     "found in use: a main that gave up is probed all the same": (
         _gives_up,

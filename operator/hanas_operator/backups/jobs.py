@@ -62,8 +62,11 @@ def restore(owner: Owner, job: str, reference: Manifest, target: Target, file: s
 
 
 def adopt(owner: Owner, job: str, reference: Manifest) -> Manifest:
-    """Return the Job that makes the folder of ``owner``, a copy of another one, a cluster of its own."""
-    return _job(owner, job, reference, None, ["hanas", "adopt", pods.FOLDER], "24h")
+    """Return the Job that makes the folder of ``owner``, a copy of another one, a cluster of its own.
+
+    Not every storage driver copies at one moment: what the members knew of the log tells a copy that lacks writes.
+    """
+    return _job(owner, job, reference, None, ["hanas", "adopt", "--check", pods.FOLDER], "24h")
 
 
 def _path(owner: Owner, target: Target, file: str) -> str:

@@ -10,9 +10,9 @@ from bench.faults.campaign import Round
 from bench.faults.catalogue import CATALOGUE, KILL
 
 from hanas_lab.audit import Judgement
-from tests.nfs.parts import KINDS
+from tests.nfs.parts import KINDS, NOT_ON_NFS, integration
 
-ALL = frozenset({"network", "mounts", "ways", "hard", "soft", "volume", "server"})
+ALL = frozenset({"network", "mounts", "ways", "hard", "soft", "volume", "server", "overseer's way"})
 
 
 def played(fault: str, concluded: str, **changes: object) -> Round:
@@ -111,3 +111,7 @@ def test_a_wrong_verdict_is_excused_by_a_pause_only() -> None:
 
 def test_the_kinds_of_nfs_are_in_the_catalogue() -> None:
     assert {fault.name for fault in campaign.plan(0, len(KINDS), ALL, random.Random(1), KINDS)} == set(KINDS)
+
+
+def test_what_is_left_out_on_nfs_is_there() -> None:
+    assert [name for name in NOT_ON_NFS if not Path(integration(name)).exists()] == []

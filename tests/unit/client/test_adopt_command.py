@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from hanas_client import cli
 from hanas_core.members import cluster
-from hanas_core.members.documents import Presence
+from hanas_core.members.documents import LogPresence, Presence
 from hanas_core.members.mailboxes import Box, Mailboxes
 from hanas_core.members.registry import Registry
+from hanas_core.members.witness import Witness
 from hanas_core.volume.blocking import run
 from hanas_core.volume.posix import PosixFolder
 
@@ -58,6 +59,22 @@ def test_a_folder_in_use_is_left_alone(
     assert cli.main(["adopt", str(folder.path)]) == 1
     assert f"is in use by {who}: stop every worker on it" in capsys.readouterr().err
     assert run(cluster.identify(folder)) == before
+
+
+def test_a_copy_that_lacks_what_its_members_knew_is_left_alone_where_it_shall_be_whole(
+    folder: PosixFolder, capsys: Capture
+) -> None:
+    before = run(cluster.identify(folder))
+    knew = LogPresence(witness=Witness(before.folder_id, claim=1))
+    show(folder, replace(SHOWN, logs=(knew,)))
+    command = ["adopt", str(folder.path), "--watch", "0.01"]
+    assert cli.main([*command, "--check"]) == 1
+    output = capsys.readouterr().err
+    assert "error: claims/0000000001: missing: a member has seen it" in output
+    assert "is left as it is, since it is not whole: take another copy" in output
+    assert run(cluster.identify(folder)) == before
+    assert cli.main(command) == 0, "whoever asks for it accepts the loss"
+    assert cli.main([*command, "--check"]) == 0
 
 
 def test_what_is_no_folder_of_ours(tmp_path: Path, capsys: Capture) -> None:

@@ -210,7 +210,7 @@ async def test_server_that_never_gets_ready(tmp_path: Path, fakes: dict[str, str
     package = Path(fakes["PYTHONPATH"]) / "hanas_overseer" / "__main__.py"
     package.write_text("import time; time.sleep(60)")
     with pytest.raises(LabError, match=r"overseer is not ready after .* \(connection refused\); its log: "):
-        await make(tmp_path, fakes, patience=0.3).start()
+        await make(tmp_path, fakes, patience=1.5).start()  # ample for one request
 
 
 async def test_two_labs_in_one_directory(lab: Lab, tmp_path: Path, fakes: dict[str, str]) -> None:

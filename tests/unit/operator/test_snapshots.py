@@ -164,7 +164,7 @@ async def test_the_claim_of_a_new_hanas_is_made_from_the_snapshot(bench: Bench) 
     source = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": BACKUP}
     assert server.take(kinds.CLAIM, NAMESPACE, CLAIM)["spec"]["dataSource"] == source
     (container,) = server.take(kinds.JOB, NAMESPACE, RESTORE)["spec"]["template"]["spec"]["containers"]
-    assert container["command"] == ["hanas", "adopt", "/var/lib/hanas/communication"]
+    assert container["command"] == ["hanas", "adopt", "--check", "/var/lib/hanas/communication"]
     assert server.all(kinds.STATEFUL_SET) == []
     end(server)
     await bench.overseer.show(view())

@@ -94,6 +94,23 @@ async def test_the_link_makes_nobody_look_at_the_claims_all_the_time(main: Main,
     await until(lambda: node.hear(keepalive(main.claim.incarnation, **news), True) == (1,) and wake.is_set())
 
 
+@pytest.mark.parametrize(
+    ("epoch", "hung", "rolling", "ends"),
+    [(2, True, False, True), (1, True, False, False), (2, False, False, False), (2, True, True, False)],
+)
+async def test_a_main_that_cannot_read_the_claims_believes_that_it_was_replaced(
+    main: Main, monkeypatch: pytest.MonkeyPatch, *, epoch: int, hung: bool, rolling: bool, ends: bool
+) -> None:
+    node = backup_of(main, main.folder.other())
+    driver, ended = node.logs[LOG], list[str]()
+    monkeypatch.setattr(driver.tenure, "end", ended.append)
+    driver.tenure.rolling = rolling
+    node.host._returned_at = node.host.awake + (-60.0 if hung else 60.0)
+    driver.hearing.answered(epoch)
+    assert bool(ended) == ends
+    assert driver.state.wakers[Duty.WATCH].is_set() == (epoch > 1), "it looks for itself as well"
+
+
 async def test_news_of_a_log_that_is_not_known_here_is_ignored(main: Main) -> None:
     node = backup_of(main, main.folder.other())
     assert node.hear(keepalive(main.claim.incarnation, epoch=9, log=LOG + 1), True) == (0,)

@@ -111,3 +111,12 @@ async def test_a_backup_whose_look_failed_looks_again_at_once(post: Post) -> Non
     assert not post.mail.read.is_set()
     await post.mail.exchange()
     assert post.mail.read.is_set()
+
+
+async def test_the_mail_is_late_only_once_it_has_been_looked_for(post: Post) -> None:
+    """A worker that waits for its earlier run reads none: it would call its folder unavailable as soon as it joins."""
+    assert post.mail.unread_for == 0.0
+    post.folder.at("read", str(Box.PRESENCE), before=FolderUnavailable("the folder did not answer"))
+    with pytest.raises(FolderUnavailable):
+        await post.mail.exchange()
+    assert post.mail.unread_for > 0.0

@@ -76,7 +76,7 @@ class LogDriver:
         self.values = Values(state)
         self.compactor = Compactor(state, self.tenure, self._learn_places)
         self._caretaker = Caretaker(state, self.tenure)
-        self.hearing = Hearing(state, self._note_conditions)
+        self.hearing = Hearing(state, self._note_conditions, self._superseded)
         self._host = state.host
         self._ways = ways
         self._snapshots = Snapshots(state)
@@ -156,6 +156,10 @@ class LogDriver:
         if invited and claim.incarnation != member.incarnation and not (host.leaving or member.blind):
             conclusion = member.detector.handed_over(host.awake)
             self.do([conclusion] if conclusion else [])
+
+    def _superseded(self, epoch: int) -> None:
+        if not self.tenure.rolling:  # then that epoch may be this main's own
+            self.tenure.end(f"a member knows epoch {epoch}, and the folder, which has its claim, hangs here")
 
     def tick(self, *, others_connected: bool, blind: bool, damage: str = "", twin: str = "") -> None:
         """Advance the clock. ``blind``: the folder does not work here, for any log; ``damage``: what is wrong there.

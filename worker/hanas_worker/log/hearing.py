@@ -12,10 +12,14 @@ from hanas_worker.log.state import LogState
 class Hearing:
     """Listens for one log."""
 
-    def __init__(self, state: LogState, note_conditions: Callable[[], None]) -> None:
-        """Have heard nothing yet. ``note_conditions`` is called before a keep-alive may end one."""
+    def __init__(self, state: LogState, note_conditions: Callable[[], None], superseded: Callable[[int], None]) -> None:
+        """Have heard nothing yet. ``note_conditions`` is called before a keep-alive may end one.
+
+        ``superseded`` is called with a higher epoch that a member knows, where the claims cannot be read.
+        """
         self._state, self._host = state, state.host
         self._note_conditions = note_conditions
+        self._superseded = superseded
         self._nudged_at = -math.inf
         """When the link last gave reason to look at the claims."""
 
@@ -61,6 +65,8 @@ class Hearing:
         self._state.member.reached(self._host.awake)
         if epoch > self._state.member.epoch:
             self._look_soon()
+            if self._host.hung_for > self._host.timing.suspect_after:
+                self._superseded(epoch)
 
     def _look_soon(self) -> None:
         """Look at the claims at once, but no more often than one main gives reason to, whoever repeats its words."""

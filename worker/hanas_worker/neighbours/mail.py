@@ -49,7 +49,8 @@ class Mail:
         """The last probe of each log."""
         self._by_log: dict[int, LogAnswers] = {}
         """The answers in this worker's block, as the main of each log."""
-        self._read_at = host.awake
+        self._read_at = math.inf
+        """When the mail was last read; before that, when the first look began: who is not here yet is not late."""
         self._looked_at = -math.inf
         """When the last look began."""
         self.read = asyncio.Event()
@@ -58,7 +59,7 @@ class Mail:
     @property
     def unread_for(self) -> float:
         """Seconds since the mailboxes could last be read, not counting pauses of this process."""
-        return self._host.awake - self._read_at
+        return max(0.0, self._host.awake - self._read_at)
 
     def reopen(self) -> None:
         """Open the mailboxes anew: they are other files now."""
@@ -71,6 +72,7 @@ class Mail:
         A worker that does neither reads it only every `watch_interval`: each look costs the volume and the processor.
         """
         host, since = self._host, self._host.awake
+        self._read_at = min(self._read_at, since)
         serving = [(log.id, log.service) for log in self._logs if log.service is not None]
         asking = [log for log in self._logs if log.member.role is Role.BACKUP and log.member.detector.probe is not None]
         if not (serving or asking) and since - self._looked_at < host.timing.watch_interval:
