@@ -301,7 +301,7 @@ MUTANTS = (
     Mutant(
         "re-logging gives new versions",
         "hanas_core.log.epochlog:EpochLog._write",
-        _one("epoch=self._header.epoch,", "epoch=self._header.epoch, origin=self._header.epoch,"),
+        _one("epoch=epoch,", "epoch=epoch, origin=epoch,"),
     ),
     Mutant(
         "sequences that begin behind the index only",

@@ -63,20 +63,20 @@ class Snapshots:
             merged=self._state.replica.merged,
             keys=0,
             size=0,
+            encryption=host.folder.keys.begin(host.folder.nonce),
         )
         temporary = names.temporary(host.settings.member, host.incarnation, host.folder.nonce())
-        file = host.lane(Duty.SNAPSHOT).owning(lambda: SnapshotFile(host.folder, temporary))
+        file = host.lane(Duty.SNAPSHOT).owning(lambda: SnapshotFile(host.folder, temporary, header))
         frames, timeout = SnapshotFrames(index), host.timing.folder_timeout
         try:
-            for frame in frames:
+            for payload in frames:
                 began = host.now
-                await file.run(partial(SnapshotFile.write, frame=frame), timeout)
+                await file.run(partial(SnapshotFile.write, payload=payload), timeout)
                 if service.ended:
                     await self._discard(file)
                     return
                 await asyncio.sleep(_REST * (host.now - began))
-            header = msgspec.structs.replace(header, keys=frames.keys)
-            size = await file.run(lambda file: file.finish(header), timeout)
+            size = await file.run(lambda file: file.finish(frames.keys), timeout)
         except FolderError:
             await self._discard(file)
             raise
