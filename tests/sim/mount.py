@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hanas_core.volume import names
-from hanas_core.volume.encryption import NO_KEYS
 from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, Access, Room
 from tests.sim.disk import ZERO, Directory, Disk, Inode, Pages, pages_of, parent
@@ -83,7 +82,7 @@ class Mount:
         self.disk = disk
         self.name = name
         self.ids: frozenset[str] = frozenset()
-        self.keys = NO_KEYS
+        self.keys = disk.keys
         self.trouble = Trouble()
         self.boot = 0
         """Number of crashes of this machine."""

@@ -71,6 +71,12 @@ class Keys:
         self._masters = dict(masters or {})
         self.current = current
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether these are the same keys, and the same one is written with."""
+        return isinstance(other, Keys) and (self._masters, self.current) == (other._masters, other.current)
+
+    __hash__ = None  # type: ignore[assignment]
+
     @property
     def ids(self) -> frozenset[str]:
         """The ids of the keys."""

@@ -35,7 +35,7 @@ class KeyMissing(FolderError):
     def __init__(self, name: str, key_id: str) -> None:
         """``name``: of the file; ``key_id``: of the master key."""
         super().__init__(
-            f"{name}: is encrypted with the key {key_id}, which is not in the file of HANAS_ENCRYPTION_KEY_FILE: add it"
+            f"{name}: is encrypted with the key {key_id}, which is not in HANAS_ENCRYPTION_KEY_FILE: add it"
         )
         self.key_id = key_id
 
