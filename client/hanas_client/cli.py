@@ -31,6 +31,7 @@ _MODULES = {
     "adopt": ("hanas_client.adopt", "make a copied folder a cluster of its own, with a new id and no members"),
     "restore": ("hanas_client.restore", "make an empty folder a HANas folder with the keys of an archive"),
     "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
+    "encryption-key": ("hanas_client.encryption", "make a key that encrypts what lies in the folder"),
 }
 
 DONE, FAILED, USAGE = 0, 1, 2
