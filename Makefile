@@ -125,10 +125,10 @@ images: ## build the container images; needs a Docker engine
 	  docker build --target $$target --tag hanas-$$target:dev . || exit 1; \
 	done
 
-release: $(READY) ## build images, bills of materials and chart into dist/release; REGISTRY pushes, KEY and KEYRING sign
+release: $(READY) ## build images, bills of materials, chart, kubectl plugin, OLM bundle into dist/release; REGISTRY pushes, KEY and KEYRING sign
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/release.txt
 	$(BIN)/python -m release --platforms "$(PLATFORMS)" --build-options="$(BUILD_OPTIONS)" $(if $(REGISTRY),--registry "$(REGISTRY)") \
-	  $(if $(PLAIN_HTTP),--plain-http) $(if $(KEY),--key "$(KEY)") $(if $(KEYRING),--keyring "$(KEYRING)") \
+	  $(if $(PLAIN_HTTP),--plain-http) $(if $(DOWNLOADS),--downloads "$(DOWNLOADS)") $(if $(KEY),--key "$(KEY)") $(if $(KEYRING),--keyring "$(KEYRING)") \
 	  $(if $(PASSPHRASE_FILE),--passphrase-file "$(PASSPHRASE_FILE)")
 
 bench-failover: $(READY) ## measure the duration of a failover

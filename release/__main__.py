@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from release import chart, images, sbom
+from release import bundle, chart, images, plugin, sbom
 from release.chart import Signature
 from release.images import Order
 from release.tools import ReleaseError
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--key", help="sign the chart with the key of this name")
     top.add_argument("--keyring", type=Path, help="file with the secret key: gpg --export-secret-keys NAME > FILE")
     top.add_argument("--passphrase-file", type=Path, help="file with the passphrase of the key; otherwise helm asks")
+    top.add_argument("--downloads", default="", help="URL below which the files will lie: for the manifest of Krew")
     top.add_argument("--build-options", default="", type=shlex.split, help="more options of the builder, in one word")
     return top
 
@@ -66,6 +67,10 @@ def make(options: argparse.Namespace) -> None:
     made = images.build(order, version)
     sbom.write(ROOT, folder / "sbom", made)
     chart.release(CHART, folder, made, order, signature)
+    program = plugin.build(ROOT, folder, version)
+    if options.downloads:
+        plugin.write_manifest(folder / "hanas.krew.yaml", [program], version, options.downloads)
+    bundle.write(ROOT, folder / "olm", made, order.registry, _committed())
     write_sums(folder)
 
 
@@ -83,6 +88,12 @@ def _revision() -> str:
     line = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     done = subprocess.run(line, check=False, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
+
+
+def _committed() -> str:
+    """Return when the commit was made that is released: the same release is made again byte for byte."""
+    line = ["git", "-C", str(ROOT), "log", "-1", "--format=%cI"]
+    return subprocess.run(line, check=False, capture_output=True, text=True).stdout.strip()
 
 
 def _registry(text: str) -> str:

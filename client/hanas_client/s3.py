@@ -7,6 +7,7 @@ obstore carries it out: uploads in parts, which are given up if one fails, retri
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ SCHEME = "s3://"
 _PART_BYTES = 16 << 20
 """An upload has 10,000 parts at most."""
 _READ_BYTES = 4 << 20
+_TOLD = re.compile(r"<(Code|Message)>([^<]*)</")
+"""The parts of an error document of S3 that are for people."""
 
 
 def is_s3(place: str) -> bool:
@@ -39,8 +42,22 @@ def _store(place: str) -> Iterator[tuple[S3Store, str]]:
         raise HanasError("archives in S3 need obstore; install it with: pip install 'hanas[s3]'") from None
     try:
         yield store.S3Store(bucket, **_settings(os.environ)), key
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        raise HanasError(
+            f"{place}: {_answer(error)}; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, and the rights on "
+            "the bucket"
+        ) from None
     except (exceptions.BaseError, FileNotFoundError, PermissionError) as error:
-        raise HanasError(f"{place}: {str(error).splitlines()[0]}") from None
+        raise HanasError(f"{place}: {_answer(error)}") from None
+
+
+def _answer(error: Exception) -> str:
+    """Return what the service answered, without the request; or the first line of the error."""
+    text = str(error)
+    told = dict(_TOLD.findall(text))
+    if not told:
+        return text.splitlines()[0]
+    return f"the service answers {': '.join(told[part].rstrip('.') for part in ('Code', 'Message') if part in told)}"
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, Any]:

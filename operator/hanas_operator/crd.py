@@ -47,7 +47,7 @@ class _LinkFailure(Struct, rename="camel"):
 class _Backup(Struct, rename="camel"):
     """One backup of a HANas: an archive of its keys as one revision left them."""
 
-    spec: Annotated[BackupSpec, checked("What is backed up, and where to.", *rules.ONCE)]
+    spec: Annotated[BackupSpec, checked("What is backed up, and where to.", *rules.ONCE, *rules.METHOD, *rules.SERIES)]
     status: Annotated[BackupStatus | UnsetType, Meta(description="What became of it.")] = UNSET
 
 
@@ -114,7 +114,9 @@ def backups() -> dict[str, Any]:
         _column("Size", ".status.size", kind="integer"),
         _column("Revision", ".status.revision", kind="integer"),
         _column("Finished", ".status.finishedAt", kind="date"),
+        _column("Method", ".spec.method", priority=1),
         _column("File", ".status.file", priority=1),
+        _column("Snapshot", ".status.snapshot", priority=1),
         _column("Checksum", ".status.checksum", priority=1),
         _column("Age", ".metadata.creationTimestamp", kind="date"),
         _column("Message", ".status.message", priority=1),

@@ -49,6 +49,8 @@ EVENT = ResourceKind("events.k8s.io", "v1", "events", "Event")
 NODE = ResourceKind("", "v1", "nodes", "Node", namespaced=False)
 STORAGE_CLASS = ResourceKind("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
 LEASE = ResourceKind("coordination.k8s.io", "v1", "leases", "Lease")
+SNAPSHOT = ResourceKind("snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot")
+"""Its definition comes with storage drivers that make snapshots: a cluster may not have it."""
 
 APPLIED = (CLAIM, CONFIG_MAP, POLICY, SERVICE, BUDGET, DEPLOYMENT, STATEFUL_SET)
 """The kinds that the operator applies; every reconcile lists each of them once."""

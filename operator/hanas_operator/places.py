@@ -57,6 +57,9 @@ class BackupSource(_Type, frozen=True, kw_only=True):
         ),
     ] = UNSET
     file: Annotated[File | UnsetType, Meta(description="Its name there.")] = UNSET
+    volume_snapshot: Annotated[
+        Name | UnsetType, Meta(description="Name of a VolumeSnapshot of a HANas' volume, in place of an archive.")
+    ] = UNSET
 
 
 class Bootstrap(_Type, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ def rules() -> list[Rule]:
         _rule("", ["persistentvolumeclaims", "configmaps"], [*read, *write]),
         _rule("", ["services"], [*read, *write, "delete"]),
         _rule("", ["secrets"], ["get", "create", "patch"]),  # patch: a rotation; get: the tokens of clients too
+        _rule("snapshot.storage.k8s.io", ["volumesnapshots"], ["get", "create"]),  # where a cluster has them
         _rule("", ["events"], ["list"]),  # the reason of a pending claim
         _rule("apps", ["deployments", "statefulsets"], [*read, *write]),
         _rule("policy", ["poddisruptionbudgets"], [*read, *write]),

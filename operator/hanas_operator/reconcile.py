@@ -9,52 +9,38 @@ from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
+from msgspec import structs
 
 from hanas_operator import (
-    alerts,
-    children,
-    claims,
-    components,
     conditions,
     cut_requests,
     failures,
     kinds,
-    lost_nodes,
     names,
-    obstacles,
     pods,
     progress,
-    replacing,
     report,
-    rollout,
     storage,
     switchover,
 )
 from hanas_operator import spec as specs
 from hanas_operator import status as statuses
-from hanas_operator.api import Api, ApiError, Leaving, Resource
-from hanas_operator.backups import bootstrap
-from hanas_operator.children import Children
-from hanas_operator.components import Components
+from hanas_operator.api import Api, Leaving, Resource
+from hanas_operator.applying import Applied, Applier
 from hanas_operator.conditions import World
 from hanas_operator.cut_requests import Teller
-from hanas_operator.failures import Evaluation
 from hanas_operator.followers import Followed, Followers
 from hanas_operator.metrics import OperatorMetrics
-from hanas_operator.objects import cluster, policies, workloads
-from hanas_operator.objects.owner import Owner
-from hanas_operator.obstacles import Obstacle
+from hanas_operator.observation import Observation, observe
 from hanas_operator.plain import plain
 from hanas_operator.queue import Key
 from hanas_operator.recorder import Recorder
 from hanas_operator.report import RESYNC_SECONDS, UNSETTLED_SECONDS
 from hanas_operator.rollout import Rollouts
-from hanas_operator.spec import HANasSpec, SecretKey
-from hanas_operator.status import FailureStatus, HANasStatus, Reason, SecretStatus
+from hanas_operator.spec import HANasSpec
+from hanas_operator.status import HANasStatus
 from hanas_operator.territory import Territory, refusal
 from hanas_operator.view import ClusterView
-
-FORMER_PODS = Obstacle("FormerPods", "pods of a deleted HANas of this name are still there; those of this one wait")
 
 
 class Reconciler:
@@ -81,7 +67,7 @@ class Reconciler:
         self._api = api
         self._followers = followers
         self._recorder = Recorder(api)
-        self._components = Components(api, self._recorder)
+        self._applier = Applier(api, self._recorder)
         self._teller = Teller(api, self._recorder)
         self._metrics = metrics
         self._rollouts = Rollouts(api, image, namespaces)
@@ -142,163 +128,58 @@ class Reconciler:
         self._followers.forget(key)
         self._metrics.forget(key)
         self._recorder.forget(key)
-        self._components.forget(key)
+        self._applier.components.forget(key)
         self._rollouts.end(key)
 
     async def _valid(
         self, hanas: Resource, spec: HANasSpec, before: HANasStatus, now: datetime, followed: Followed
     ) -> float:
-        key = names.metadata(hanas)
-        owner = Owner(
-            name=key[1],
-            namespace=key[0],
-            uid=hanas["metadata"]["uid"],
-            spec=spec,
-            image="",
-            operator_namespace=self._home,
-            created=hanas["metadata"]["creationTimestamp"],
-        )
-        existing = await children.read(self._api, owner, followed.pods)
-        if existing.has_former:
-            self._followers.forget(key)  # their overseers tell of another folder, perhaps
-        paused = hanas["metadata"].get("annotations", {}).get(names.PAUSED, "false") != "false"
-        choice = await self._rollouts.choose(owner, existing, before, paused=paused)
-        view = None if existing.has_former else followed.view
-        folder_id = (
-            before.folder_id or report.recorded_folder(existing, owner) or ("" if view is None else view.folder_id)
-        )
-        own_claim = existing.get(kinds.CLAIM, owner.claim)
-        owner = msgspec.structs.replace(
-            owner, image=choice.image, folder_id=folder_id, claim_size=storage.size(owner, own_claim)
-        )
-        volume = await claims.look(self._api, owner, existing)
-        ready = pods.ready_members(owner.name, existing.pods)
-        requests = await cut_requests.read(self._api, key)
-        wanted, recorded = (*spec.link_failures, *requests.failures), (*before.link_failures, *requests.records)
-        evaluation = failures.evaluate(wanted, recorded, owner.members, ready, now)
-        kept = before.secret
-        if paused:
-            evaluation, problems = await self._heal(owner, existing, recorded, now)
-        else:
-            blocked = volume.blocks or existing.has_former
-            kept, problems = await self._keep_secret(hanas, owner, existing, kept)
-            owner = msgspec.structs.replace(owner, rotation=components.mark_of(kept))
-            problems += await self._apply(
-                owner, existing, evaluation, problems, blocked=blocked, held=bool(choice.held)
-            )
-            problems += [FORMER_PODS] if existing.has_former else []
-            problems += await lost_nodes.replace(self._api, existing.pods, now)
-            workers, _ = report.workloads(owner, existing)
-            problems += await replacing.replace(self._api, owner, workers, existing.pods, view)
-        open_alerts = alerts.of(view, before, owner.members)
+        seen = await observe(self._api, self._rollouts, hanas, spec, before, now, followed, self._home)
+        if seen.existing.has_former:
+            self._followers.forget(seen.key)  # their overseers tell of another folder, perhaps
+        applied = await (self._applier.heal(seen) if seen.paused else self._applier.apply(seen))
+        return await self._tell(seen, applied)
+
+    async def _tell(self, seen: Observation, applied: Applied) -> float:
+        """Write what was found and done into the statuses. Return the seconds until the next reconcile."""
+        owner, existing, before, view = seen.owner, seen.existing, seen.before, seen.view
+        evaluation = applied.evaluation
+        observed = evaluation.statuses
+        if not seen.paused:
+            observed = failures.observe(evaluation, seen.failures, owner.members, view)
         world = World(
             owner=owner,
-            generation=hanas["metadata"]["generation"],
-            paused=paused,
+            generation=seen.generation,
+            paused=seen.paused,
             updated=progress.finding(
                 owner,
-                paused,
-                problems,
-                *report.workloads(owner, existing),
-                choice.held,
-                made=progress.was_made(before, hanas["metadata"]["generation"]),
+                seen.paused,
+                applied.problems,
+                *seen.workloads,
+                seen.choice.held,
+                made=progress.was_made(before, seen.generation),
             ),
-            storage=storage.of_folder(volume, folder_id, view, open_alerts, pods.troubles(existing.pods)),
-            problems=(*followed.refusals, *problems, *requests.refusals),
+            storage=storage.of_folder(seen.volume, owner.folder_id, view, seen.alerts, pods.troubles(existing.pods)),
+            problems=(*seen.followed.refusals, *applied.problems, *seen.requests.refusals),
             pods=tuple(existing.pods),
             view=view,
-            view_trouble=followed.trouble,
-            failures=evaluation.statuses,
-            alerts=open_alerts,
-            now=now,
-            secret=kept,
+            view_trouble=seen.followed.trouble,
+            failures=observed,
+            alerts=seen.alerts,
+            now=seen.now,
+            secret=applied.secret,
         )
-        if not paused:
-            observed = failures.observe(evaluation, wanted, owner.members, view)
-            world = msgspec.structs.replace(world, failures=observed)
         status = report.describe(world, existing, before)
-        if not paused:
-            successor = switchover.wanted(hanas["metadata"].get("annotations", {}))
-            ask = partial(self._followers.post, key)
+        if not seen.paused:
+            successor = switchover.wanted(seen.hanas["metadata"].get("annotations", {}))
+            ask = partial(self._followers.post, seen.key)
             state = await switchover.attend(successor, owner.members, view, before.switchover, ask)
-            status = msgspec.structs.replace(status, switchover=state)
-        await self._write(hanas, before, status, view)
-        await self._teller.tell(requests, world.failures, owner.members, view, now)
+            status = structs.replace(status, switchover=state)
+        await self._write(seen.hanas, before, status, view)
+        await self._teller.tell(seen.requests, observed, owner.members, view, seen.now)
         if report.is_settled(status):
-            self._rollouts.end(key)
+            self._rollouts.end(seen.key)
         return report.again(world, evaluation, status)
-
-    async def _heal(
-        self, owner: Owner, existing: Children, recorded: tuple[FailureStatus, ...], now: datetime
-    ) -> tuple[Evaluation, list[Obstacle]]:
-        """End the link failures of a paused HANas whose time is over; nothing else of its objects changes."""
-        evaluation = failures.frozen(recorded, owner.members, now)
-        if evaluation.statuses == recorded:
-            return evaluation, []
-        manifests = policies.policies(owner, evaluation.cuts)
-        there = [each for each in manifests if existing.get(kinds.POLICY, each["metadata"]["name"]) is not None]
-        problems = await existing.apply(there)
-        if problems:
-            evaluation = Evaluation(recorded, evaluation.cuts, evaluation.next_change)
-        return evaluation, problems
-
-    async def _apply(
-        self,
-        owner: Owner,
-        existing: Children,
-        evaluation: Evaluation,
-        before: list[Obstacle],
-        *,
-        blocked: bool,
-        held: bool,
-    ) -> list[Obstacle]:
-        """Apply all objects. Return the problems of those that could not be applied. ``before``: those so far."""
-        problems: list[Obstacle] = []
-        for what, step in (
-            ("reading the tokens of clients", self._tokens),
-            ("reading the other HANas resources", lambda owner: claims.rivals(self._api, owner)),
-        ):
-            try:
-                problems += await step(owner)
-            except ApiError as error:
-                problems.append(obstacles.of(error, what))
-        surroundings = cluster.surroundings(owner, evaluation.cuts)
-        problems += await existing.apply(surroundings)
-        for kind in (kinds.POLICY, kinds.SERVICE):
-            problems += await existing.prune(kind, surroundings)
-        if not owner.image:
-            problems.append(Obstacle(Reason.NO_IMAGE, "name the image: spec.image, or --image of the operator"))
-            return problems
-        # Without a usable volume no first pods are made; existing ones are kept up to date.
-        running = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) is not None
-        taken = {Reason.NAME_TAKEN, Reason.CLAIM_IN_USE}
-        if running or not (blocked or any(problem.reason in taken for problem in [*before, *problems])):
-            waits = [] if running else await bootstrap.restore(self._api, owner)
-            if waits:
-                return [*problems, *waits]
-            manifests = (rollout.dressed(owner, existing, each, held=held) for each in workloads.workloads(owner))
-            problems += await existing.apply(manifests)
-        return problems
-
-    async def _keep_secret(
-        self, hanas: Resource, owner: Owner, existing: Children, before: SecretStatus
-    ) -> tuple[SecretStatus, list[Obstacle]]:
-        try:
-            return await self._components.keep(hanas, owner, existing, before)
-        except ApiError as error:
-            return before, [obstacles.of(error, "the Secret of the components")]
-
-    async def _tokens(self, owner: Owner) -> list[Obstacle]:
-        reference = owner.spec.client_token_secret
-        if not isinstance(reference, SecretKey):
-            return []
-        actual = await self._api.get(kinds.SECRET, owner.namespace, reference.name)
-        if actual is not None and reference.key in (actual.get("data") or {}):
-            return []
-        what = f"there is no Secret {reference.name}"
-        if actual is not None:
-            what = f"the Secret {reference.name} has no key {reference.key}"
-        return [Obstacle(Reason.TOKENS_MISSING, f"{what}: clientTokenSecret names it; make it, with one token a line")]
 
     async def _write(self, hanas: Resource, before: HANasStatus, status: HANasStatus, view: ClusterView | None) -> None:
         """Post events, and write the status if it changed."""

@@ -35,7 +35,7 @@ _OTHER_FIELDS = frozenset(
     }
 )
 """The fields of the spec that pod templates do not depend on; a claim never changes."""
-_NO_INPUTS = frozenset({"uid", "created", "operator_namespace", "folder_id", "claim_size"})
+_NO_INPUTS = frozenset({"uid", "created", "operator_namespace", "folder_id", "claim_size", "claim_source"})
 """The fields of the owner that pod templates do not depend on."""
 
 

@@ -69,8 +69,28 @@ FIXED = tuple(
 TARGET = (Rule("has(self.claim) != has(self.s3)", "give either claim or s3"),)
 SOURCE = (
     Rule(
-        "has(self.backup) != has(self.file) && has(self.target) == has(self.file)",
-        "give the name of a HANasBackup, or target and file",
+        "(has(self.backup) || has(self.file) || has(self.volumeSnapshot)) && !(has(self.backup) && has(self.file)) && "
+        "!(has(self.volumeSnapshot) && (has(self.backup) || has(self.file))) && has(self.target) == has(self.file)",
+        "give the name of a HANasBackup, that of a VolumeSnapshot, or target and file",
+    ),
+)
+METHOD = (
+    Rule(
+        "self.method == 'Archive' || !has(self.target)",
+        "target is for archives: the storage driver decides where a VolumeSnapshot lies",
+        ".target",
+    ),
+    Rule(
+        "self.method == 'VolumeSnapshot' || !has(self.volumeSnapshotClassName)",
+        "volumeSnapshotClassName is for the method VolumeSnapshot",
+        ".volumeSnapshotClassName",
+    ),
+)
+SERIES = (
+    Rule(
+        "self.method == 'Archive' || !(has(self.series) || has(self.keep))",
+        "series and keep are for archives: a VolumeSnapshot is deleted with its HANasBackup",
+        ".method",
     ),
 )
 ONCE = (Rule("self == oldSelf", "cannot be changed: a backup is made once; make another HANasBackup"),)

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from hanas_core.members.verdicts import Verdict
+from hanas_operator import kinds
 from hanas_operator.objects.owner import Owner
 from hanas_operator.objects.storage import ACCESS_MODE
 from hanas_operator.quantities import amount
@@ -41,6 +42,12 @@ def size(owner: Owner, claim: Claim | None) -> str:
 def sure_size(claim: Claim | None) -> str:
     """Return a size that the volume surely has; empty if the claim is not bound."""
     return min(_requested(claim), _capacity(claim), key=amount)
+
+
+def snapshot(claim: Claim) -> str:
+    """Return the name of the VolumeSnapshot that a claim was made from; empty if it was made from none."""
+    source = claim["spec"].get("dataSource") or {}
+    return str(source["name"]) if source.get("kind") == kinds.SNAPSHOT.kind else ""
 
 
 def _requested(claim: Claim | None) -> str:

@@ -16,6 +16,9 @@ from tests.e2e.waiting import eventually
 NAME = "hanas-e2e"
 TARGETS = {"hanas": "hanas", "operator": "hanas-operator", "client": "hanas-client"}
 """Targets of the Dockerfile, and the repositories of their images."""
+_S3 = "hanas-e2e-s3"
+"""The repository of the image with a server of S3, tests/e2e/s3."""
+_REPOSITORIES = {**TARGETS, "s3": _S3}
 NODE_IMAGE, NETWORKING, KEEP = "HANAS_E2E_NODE_IMAGE", "HANAS_E2E_NETWORKING", "HANAS_E2E_KEEP"
 REGISTRY, TAG, STORAGE_CLASS = "HANAS_E2E_REGISTRY", "HANAS_E2E_TAG", "HANAS_E2E_STORAGE_CLASS"
 _SHARED = "/tmp/hanas-kind"
@@ -40,7 +43,7 @@ class Cluster:
 
     def image(self, target: str) -> str:
         """The name of an image, as pods name it."""
-        return f"{self.registry}{TARGETS[target]}:{self.tag}"
+        return f"{self.registry}{_REPOSITORIES[target]}:{self.tag}"
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,8 @@ def _images() -> None:
         images.append(f"{repository}:e2e")
         build = ("docker", "build", "--quiet", "--network", "host", "--target", target, "--tag", images[-1], ".")
         run(*build, seconds=900)
+    images.append(f"{_S3}:e2e")
+    run("docker", "build", "--quiet", "--network", "host", "--tag", images[-1], "tests/e2e/s3", seconds=300)
     # The same content under another name: what a rolling update goes to.
     run("docker", "tag", "hanas:e2e", "hanas:e2e-next")
     begun = time.monotonic()

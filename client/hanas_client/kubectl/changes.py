@@ -97,7 +97,13 @@ def heal(arguments: Namespace) -> None:
 def back_up(arguments: Namespace) -> None:
     """Make a backup of all keys, and wait for its end unless told not to."""
     tool = resources.kubectl(arguments)
-    name = resources.name_of(resources.chosen(tool, arguments.cluster))
+    hanas = resources.chosen(tool, arguments.cluster)
+    name = resources.name_of(hanas)
+    if not (hanas.get("spec") or {}).get("backupTarget"):
+        raise HanasError(
+            f"{name} names no place for archives: set its spec.backupTarget, such as {{claim: {{name: archives}}}}, or "
+            "make a HANasBackup with a target of its own"
+        )
     made = tool.create(_manifest(BACKUP, name, {"hanas": name}))
     backup, begun = resources.name_of(made), f"{_reference(made)} is being made"
     if arguments.no_wait:

@@ -61,6 +61,11 @@ def restore(owner: Owner, job: str, reference: Manifest, target: Target, file: s
     return _job(owner, job, reference, target, command, "24h")
 
 
+def adopt(owner: Owner, job: str, reference: Manifest) -> Manifest:
+    """Return the Job that makes the folder of ``owner``, a copy of another one, a cluster of its own."""
+    return _job(owner, job, reference, None, ["hanas", "adopt", pods.FOLDER], "24h")
+
+
 def _path(owner: Owner, target: Target, file: str) -> str:
     if isinstance(target.s3, S3Target):
         prefix = f"{target.s3.prefix}/" if isinstance(target.s3.prefix, str) else ""
@@ -68,7 +73,9 @@ def _path(owner: Owner, target: Target, file: str) -> str:
     return f"{_ARCHIVES}/{file}"
 
 
-def _job(owner: Owner, name: str, reference: Manifest, target: Target, command: list[str], timeout: str) -> Manifest:
+def _job(
+    owner: Owner, name: str, reference: Manifest, target: Target | None, command: list[str], timeout: str
+) -> Manifest:
     spec = owner.spec
     labels = {names.APPLICATION: "hanas", names.MANAGED_BY: names.MANAGER, names.BACKUP_OF: name}
     folder: Manifest = {"name": "folder", "mountPath": pods.FOLDER}
@@ -79,7 +86,7 @@ def _job(owner: Owner, name: str, reference: Manifest, target: Target, command: 
         {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
     ]
     mounts = [folder, {"name": "tmp", "mountPath": "/tmp"}]
-    if isinstance(target.claim, ClaimTarget):
+    if target is not None and isinstance(target.claim, ClaimTarget):
         archives: Manifest = {"name": "archives", "mountPath": _ARCHIVES}
         if isinstance(target.claim.sub_path, str):
             archives["subPath"] = target.claim.sub_path
@@ -134,9 +141,9 @@ def _environment(owner: Owner) -> list[Manifest]:
     return [*environment, *([{"name": "HANAS_FOLDER_ID", "value": owner.folder_id}] if owner.folder_id else [])]
 
 
-def _credentials(target: Target) -> list[Manifest]:
+def _credentials(target: Target | None) -> list[Manifest]:
     """Return the variables by which the bucket is reached; only the kubelet reads the Secret."""
-    if not isinstance(target.s3, S3Target):
+    if target is None or not isinstance(target.s3, S3Target):
         return []
     name, endpoint = target.s3.credentials, target.s3.endpoint
     secret = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

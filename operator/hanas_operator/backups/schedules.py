@@ -15,9 +15,9 @@ from msgspec import UNSET, structs
 from hanas_operator import durations, kinds, names
 from hanas_operator import status as statuses
 from hanas_operator.api import Api, ApiError, Resource
-from hanas_operator.backups import making
+from hanas_operator.backups import records
 from hanas_operator.backups.making import LOOK_SECONDS
-from hanas_operator.backups.types import ENDS, BackupStatus, Phase, ScheduleSpec, ScheduleStatus
+from hanas_operator.backups.types import ENDS, BackupStatus, Method, Phase, ScheduleSpec, ScheduleStatus
 from hanas_operator.crd import API_VERSION, BACKUP
 from hanas_operator.plain import plain
 
@@ -68,7 +68,7 @@ async def reconcile(api: Api, schedule: Resource) -> float | None:
         last_completed_at=completed[0].finished_at if completed else before.last_completed_at,
         next_at=next_at,
     )
-    await making.write_status(api, kinds.SCHEDULED_BACKUP, schedule, after)
+    await records.write(api, kinds.SCHEDULED_BACKUP, schedule, after)
     if latest is not None and latest.phase not in ENDS:
         return LOOK_SECONDS
     if spec.suspend or following is None:
@@ -78,7 +78,7 @@ async def reconcile(api: Api, schedule: Resource) -> float | None:
 
 async def _refuse(api: Api, schedule: Resource, before: ScheduleStatus, words: str) -> float | None:
     after = structs.replace(before, message=words, next_at=UNSET)
-    await making.write_status(api, kinds.SCHEDULED_BACKUP, schedule, after)
+    await records.write(api, kinds.SCHEDULED_BACKUP, schedule, after)
     return None
 
 
@@ -108,6 +108,8 @@ async def _made(api: Api, schedule: Resource) -> list[Resource]:
 
 async def _make(api: Api, schedule: Resource, spec: ScheduleSpec, due: datetime) -> Resource:
     namespace, name = names.metadata(schedule)
+    # A VolumeSnapshot goes with its HANasBackup; an archive stays, and the next Job of its series removes it.
+    series = {"series": name, "keep": spec.keep} if spec.backup.method is Method.ARCHIVE else {}
     backup = {
         "apiVersion": API_VERSION,
         "kind": BACKUP,
@@ -116,7 +118,7 @@ async def _make(api: Api, schedule: Resource, spec: ScheduleSpec, due: datetime)
             "namespace": namespace,
             "labels": {names.SCHEDULE: name},
         },
-        "spec": {**plain(spec.backup), "series": name, "keep": spec.keep},
+        "spec": plain(spec.backup) | series,
     }
     try:
         return await api.create(kinds.BACKUP, backup)
@@ -127,7 +129,7 @@ async def _make(api: Api, schedule: Resource, spec: ScheduleSpec, due: datetime)
 
 
 async def _prune(api: Api, made: Sequence[Resource], keep: int) -> None:
-    """Delete all that are older than the latest ``keep`` that were completed; the Job of each deletes the archives."""
+    """Delete all that are older than the latest ``keep`` that were completed. The Job of each deletes archives."""
     kept = 0
     for backup in made:
         if kept >= keep:

@@ -24,6 +24,13 @@ class Phase(StrEnum):
     FAILED = "Failed"
 
 
+class Method(StrEnum):
+    """How a backup is made."""
+
+    ARCHIVE = "Archive"
+    VOLUME_SNAPSHOT = "VolumeSnapshot"
+
+
 ENDS = frozenset({Phase.COMPLETED, Phase.FAILED})
 """A backup in one of these phases stays as it is."""
 
@@ -34,6 +41,13 @@ class BackupContent(SpecType, frozen=True, kw_only=True):
     hanas: Annotated[Name, Meta(description="Name of the HANas, in the same namespace.")]
     target: Annotated[
         Target | UnsetType, checked("Where the archive goes; default: backupTarget of the HANas.", *rules.TARGET)
+    ] = UNSET
+    method: Annotated[
+        Method,
+        Meta(description="'Archive': a file with all keys; 'VolumeSnapshot': the storage driver's, of the volume."),
+    ] = Method.ARCHIVE
+    volume_snapshot_class_name: Annotated[
+        Name | UnsetType, Meta(description="Name of the VolumeSnapshotClass; default: the default one of the driver.")
     ] = UNSET
     timeout: Annotated[Duration, checked("A backup that takes longer has failed.", *rules.DURATION)] = "6h"
 
@@ -58,7 +72,9 @@ class BackupStatus(StatusType, frozen=True, kw_only=True):
     message: Annotated[str, Meta(description="What it waits for, or why it failed and what to do.")] = ""
     file: Annotated[str, Meta(description="Name of the archive.")] = ""
     target: Annotated[Target | UnsetType, Meta(description="Where the archive lies.")] = UNSET
-    size: Annotated[int, Meta(description="Size of the archive, bytes.")] = 0
+    snapshot: Annotated[str, Meta(description="Name of the VolumeSnapshot.")] = ""
+    sub_path: Annotated[str, Meta(description="The folder of the HANas in the volume of the VolumeSnapshot.")] = ""
+    size: Annotated[int, Meta(description="Size of the archive, or of a volume for the VolumeSnapshot, bytes.")] = 0
     keys: Annotated[int, Meta(description="Number of keys.")] = 0
     revision: Annotated[int, Meta(description="The last write that it holds.")] = 0
     checksum: Annotated[str, Meta(description="xxh3-128 of the archive without its last line.")] = ""
@@ -80,7 +96,7 @@ class ScheduleSpec(SpecType, frozen=True, kw_only=True):
     keep: Annotated[int, Meta(ge=1, le=1000, description="How many backups are kept: older ones are deleted.")] = (
         DEFAULT_KEEP
     )
-    backup: Annotated[BackupContent, Meta(description="What is backed up, and where to.")]
+    backup: Annotated[BackupContent, checked("What is backed up, and where to.", *rules.METHOD)]
 
 
 class ScheduleStatus(StatusType, frozen=True, kw_only=True):

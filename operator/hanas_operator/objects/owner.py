@@ -25,6 +25,8 @@ class Owner(Struct, frozen=True, kw_only=True):
     """The image of the spec, or else that of the operator."""
     claim_size: str = ""
     """The size that the operator's claim requests; empty: that of the spec."""
+    claim_source: str = ""
+    """The VolumeSnapshot that the operator's claim is made from; empty: none."""
     operator_namespace: str = ""
     """The namespace of the operator's pods; empty: it runs outside the cluster."""
     rotation: str = ""

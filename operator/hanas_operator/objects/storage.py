@@ -21,6 +21,9 @@ def volume(owner: Owner) -> list[Manifest]:
         }
         if isinstance(storage.storage_class_name, str):
             spec["storageClassName"] = storage.storage_class_name
+        if owner.claim_source:
+            group = kinds.SNAPSHOT.group
+            spec["dataSource"] = {"apiGroup": group, "kind": kinds.SNAPSHOT.kind, "name": owner.claim_source}
         owned = owner.spec.reclaim is Reclaim.DELETE
         manifests.append(manifest(owner, kinds.CLAIM, owner.claim, owned=owned, spec=spec))
     if owner.folder_id:

@@ -28,13 +28,19 @@ def hanas(name: str = "demo", **spec: Any) -> dict[str, Any]:
     return {"kind": "HANas", "metadata": metadata, "spec": {"workers": 3, **spec}, "status": status}
 
 
+TARGET = {"claim": {"name": "archives"}}
+
+
 class World:
     """What kubectl finds."""
 
     def __init__(self, file: Path, port: int) -> None:
         self.file = file
         self.put(
-            objects={resources.HANAS: {"demo": hanas()}, "secret": {}, changes.LINK_FAILURES: {}, changes.BACKUPS: {}},
+            objects={
+                resources.HANAS: {"demo": hanas(backupTarget=TARGET)},
+                "secret": {}, changes.LINK_FAILURES: {}, changes.BACKUPS: {},
+            },
             refuses={}, answer={"state": "Done"}, port=port, calls=[],
         )  # fmt: skip
 
@@ -243,6 +249,12 @@ def test_backup(world: World, capsys: Capture) -> None:
     assert said(capsys, "backup --no-wait") == "HANasBackup demo-x1 is being made\n"
 
 
+def test_a_backup_needs_a_place(world: World, capsys: Capture) -> None:
+    world.keep(resources.HANAS, hanas())
+    assert "demo names no place for archives: set its spec.backupTarget" in said(capsys, "backup", 1)
+    assert world.of(changes.BACKUPS) == {}
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -264,7 +276,7 @@ def test_a_backup_that_is_not_made(world: World, capsys: Capture, answer: dict[s
     ],
 )
 def test_errors_say_what_to_do(world: World, capsys: Capture, arguments: str, words: str) -> None:
-    world.keep(resources.HANAS, hanas(), hanas("other"))
+    world.keep(resources.HANAS, hanas(backupTarget=TARGET), hanas("other"))
     world.put(refuses={"create": f'error: the server doesn\'t have a resource type "{changes.BACKUPS}"'})
     assert words in said(capsys, arguments, 1)
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import obstore
+import obstore.exceptions
 import obstore.store
 import pytest
 
@@ -79,6 +80,36 @@ def test_what_is_wrong_with_a_place_is_told(
     monkeypatch.setitem(sys.modules, "obstore", None)
     assert cli.main(["restore", str(tmp_path / "new"), PLACE]) == 1
     assert "pip install 'hanas[s3]'" in capsys.readouterr().err
+
+
+REFUSED = (
+    "The operation lacked the necessary privileges to complete for path shop/x: Error performing PUT http://s3/x - "
+    "Server returned non-2xx status code: 403 Forbidden: <?xml version='1.0'?>\n"
+    "<Error><Code>SignatureDoesNotMatch</Code><Message>Check your key.</Message></Error>"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            obstore.exceptions.PermissionDeniedError(REFUSED),
+            f"hanas: {PLACE}: the service answers SignatureDoesNotMatch: Check your key; check AWS_ACCESS_KEY_ID",
+        ),
+        (FileNotFoundError("<Error><Code>NoSuchBucket</Code></Error>"), "the service answers NoSuchBucket\n"),
+        (obstore.exceptions.GenericError("no route to host\n\nDebug source: …"), f"{PLACE}: no route to host\n"),
+    ],
+)
+def test_what_the_service_answers_is_told_without_the_request(
+    error: Exception, told: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(obstore.store, "S3Store", refuse)
+    (tmp_path / "new").mkdir()
+    assert cli.main(["restore", str(tmp_path / "new"), PLACE]) == 1
+    assert told in capsys.readouterr().err
 
 
 def test_the_variables_of_the_environment() -> None:

@@ -33,6 +33,7 @@ KINDS = (
         kinds.EVENT,
         kinds.STORAGE_CLASS,
         kinds.NODE,
+        kinds.SNAPSHOT,
     ),
     kinds.LEASE,
 )

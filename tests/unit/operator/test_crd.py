@@ -148,14 +148,20 @@ def test_the_schemas_of_backups_are_structural_and_described(path: str, schema: 
     assert schema.get("description") or schema.get("format") == "date-time" or path.endswith(known)
 
 
+ONE_SOURCE = ["give the name of a HANasBackup, that of a VolumeSnapshot, or target and file"]
+
+
 @pytest.mark.parametrize(
     ("source", "told"),
     [
         ({"backup": "first"}, []),
         ({"target": {"claim": {"name": "b"}}, "file": "demo.x-20260101000000.hanas"}, []),
-        ({"target": {"claim": {"name": "b"}}}, ["give the name of a HANasBackup, or target and file"]),
-        ({"backup": "first", "file": "x"}, ["give the name of a HANasBackup, or target and file"]),
-        ({}, ["give the name of a HANasBackup, or target and file"]),
+        ({"volumeSnapshot": "first"}, []),
+        ({"target": {"claim": {"name": "b"}}}, ONE_SOURCE),
+        ({"backup": "first", "file": "x"}, ONE_SOURCE),
+        ({"backup": "first", "volumeSnapshot": "first"}, ONE_SOURCE),
+        ({"target": {"claim": {"name": "b"}}, "file": "x", "volumeSnapshot": "first"}, ONE_SOURCE),
+        ({}, ONE_SOURCE),
     ],
 )
 def test_what_a_hanas_is_restored_from(source: dict[str, Any], told: list[str]) -> None:
@@ -169,6 +175,13 @@ def test_a_backup_is_made_once() -> None:
     assert refused(rules.ONCE, spec, spec) == []
     assert refused(rules.ONCE, {**spec, "hanas": "other"}, spec) != []
     assert refused(rules.TARGET, {}) == ["give either claim or s3"]
+    assert refused(rules.METHOD, {"method": "Archive", "target": {}}) == []
+    assert refused(rules.METHOD, {"method": "VolumeSnapshot", "volumeSnapshotClassName": "fast"}) == []
+    assert "storage driver decides" in refused(rules.METHOD, {"method": "VolumeSnapshot", "target": {}})[0]
+    assert "for the method" in refused(rules.METHOD, {"method": "Archive", "volumeSnapshotClassName": "fast"})[0]
+    assert refused(rules.SERIES, {"method": "Archive", "series": "s", "keep": 1}) == []
+    assert refused(rules.SERIES, {"method": "VolumeSnapshot", "keep": 1}) != []
+    assert refused(rules.SERIES, {"method": "VolumeSnapshot"}) == []
     assert refused(rules.BACKUP_NAME, {"metadata": {"name": "x" * 57}}) != []
     assert refused(rules.SCHEDULE_NAME, {"metadata": {"name": "x" * 40}}) == []
 
@@ -190,6 +203,8 @@ ALL_RULES = [
         rules.TARGET,
         rules.SOURCE,
         rules.ONCE,
+        rules.METHOD,
+        rules.SERIES,
         rules.BACKUP_NAME,
         rules.SCHEDULE_NAME,
     )

@@ -116,7 +116,10 @@ async def run_a_life(server: ApiServer, overseer: FakeOverseer) -> float:
 
 
 async def back_up(server: ApiServer) -> None:
-    """Let a schedule make a backup, and delete an older one."""
+    """Let a schedule make a backup, and delete an older one; and have a snapshot made."""
+    snapshot = {"hanas": "demo", "method": "VolumeSnapshot"}
+    server.put(kinds.BACKUP, NAMESPACE, "snap", spec=snapshot)
+    await until(lambda: server.find(kinds.SNAPSHOT, NAMESPACE, "snap") is not None)
     target = {"claim": {"name": "archives"}}
     for day in ("01", "02"):
         server.put(

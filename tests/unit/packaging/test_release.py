@@ -2,8 +2,12 @@
 
 import base64
 import hashlib
+import itertools
+import json
+import platform
 import re
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,12 +15,13 @@ from typing import Any
 import pytest
 import yaml
 from release import __main__ as program
-from release import chart, images, sbom
+from release import bundle, chart, images, plugin, sbom, tools
 from release.chart import Signature
 from release.images import Image, Order
 from release.tools import ReleaseError
 
-from tests.unit.packaging.documents import ROOT, helm
+from hanas_operator import rbac
+from tests.unit.packaging.documents import ROOT, helm, of_kind, parsed, restricted
 
 __all__ = ["helm"]
 CHART = ROOT / "charts/hanas"
@@ -199,3 +204,72 @@ def test_the_icon_is_in_the_chart() -> None:
     kind, _, content = metadata["icon"].partition(";base64,")
     assert kind == "data:image/svg+xml"
     assert base64.b64decode(content) == (CHART / "icon.svg").read_bytes()
+
+
+def test_the_bundle_has_what_the_chart_installs(tmp_path: Path) -> None:
+    bundle.write(ROOT, tmp_path, IMAGES, "r.example/team", "2026-01-01T00:00:00Z")
+    made = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (tmp_path / "manifests").iterdir()]
+    installed = parsed((ROOT / "manifests/install.yaml").read_text(encoding="utf-8"))
+    definitions = {each["metadata"]["name"]: each["spec"] for each in of_kind(installed, "CustomResourceDefinition")}
+    bundled = {each["metadata"]["name"]: each["spec"] for each in of_kind(made, "CustomResourceDefinition")}
+    assert bundled == definitions
+    assert all("namespace" not in each["metadata"] for each in made), "OLM chooses it"
+    (version,) = of_kind(made, "ClusterServiceVersion")
+    assert version["metadata"]["name"] == "hanas.v1.2.3"
+    owned = version["spec"]["customresourcedefinitions"]["owned"]
+    assert {each["name"] for each in owned} == definitions.keys()
+    examples = json.loads(version["metadata"]["annotations"]["alm-examples"])
+    assert {each["kind"] for each in examples} == {each["kind"] for each in owned}
+    install = version["spec"]["install"]["spec"]
+    assert install["clusterPermissions"][0]["rules"] == [*rbac.rules(), *rbac.cluster_rules()]
+    (deployment,) = install["deployments"]
+    pod = deployment["spec"]["template"]["spec"]
+    assert restricted(pod) == []
+    (container,) = pod["containers"]
+    assert container["image"] == "r.example/team/hanas-operator:1.2.3"
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment["HANAS_IMAGE"] == "r.example/team/hanas:1.2.3"
+    assert environment["HANAS_LEASE"] == "$(OWN_NAMESPACE)/hanas-operator"
+    names = [each["name"] for each in container["env"]]
+    assert names.index("OWN_NAMESPACE") < names.index("HANAS_LEASE"), "a variable knows those before it"
+
+
+def test_the_bundles_image_is_labelled_as_its_metadata(tmp_path: Path) -> None:
+    bundle.write(ROOT, tmp_path, IMAGES, "", "2026-01-01T00:00:00Z")
+    told = yaml.safe_load((tmp_path / "metadata/annotations.yaml").read_text(encoding="utf-8"))["annotations"]
+    labels = dict(re.findall(r"^LABEL (\S+)=(\S+)$", (tmp_path / "Dockerfile").read_text(), re.MULTILINE))
+    assert labels == told
+    written = (tmp_path / "manifests/hanas.clusterserviceversion.yaml").read_text(encoding="utf-8")
+    (version,) = parsed(written)
+    assert version["metadata"]["annotations"]["containerImage"] == "hanas-operator:1.2.3"
+
+
+def test_the_plugin_is_packed_for_this_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(line: list[str]) -> None:
+        (place,) = (Path(after) for option, after in itertools.pairwise(line) if option == "--distpath")
+        place.mkdir()
+        (place / "kubectl-hanas").write_text("program")
+        assert {f"--paths={ROOT}/{room}" for room in ("core", "serving", "client")} <= set(line)
+        assert "from hanas_client.kubectl.program import main" in Path(line[-1]).read_text(encoding="utf-8")
+
+    monkeypatch.setattr(tools, "run", make)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    archive = plugin.build(ROOT, tmp_path, "1.2.3")
+    assert archive.name == f"kubectl-hanas-1.2.3-{sys.platform}-arm64.tar.gz"
+    assert files(archive)["kubectl-hanas"] == "program"
+    monkeypatch.setattr(platform, "machine", lambda: "sparc")
+    with pytest.raises(ReleaseError, match="no kubectl plugin for sparc"):
+        plugin.build(ROOT, tmp_path, "1.2.3")
+
+
+def test_krew_finds_the_plugin_by_its_hash(tmp_path: Path) -> None:
+    archive = tmp_path / "kubectl-hanas-1.2.3-linux-amd64.tar.gz"
+    archive.write_bytes(b"packed")
+    plugin.write_manifest(tmp_path / "hanas.yaml", [archive], "1.2.3", "https://r.example/files/")
+    manifest = yaml.safe_load((tmp_path / "hanas.yaml").read_text(encoding="utf-8"))
+    assert manifest["spec"]["version"] == "v1.2.3"
+    (entry,) = manifest["spec"]["platforms"]
+    assert entry["selector"] == {"matchLabels": {"os": "linux", "arch": "amd64"}}
+    assert entry["uri"] == "https://r.example/files/kubectl-hanas-1.2.3-linux-amd64.tar.gz"
+    assert entry["sha256"] == hashlib.sha256(b"packed").hexdigest()
+    assert entry["bin"] in {each["from"] for each in entry["files"]}
