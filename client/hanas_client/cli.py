@@ -33,6 +33,7 @@ _MODULES = {
     "client-token": ("hanas_client.tokens", "make a token for a client, and the lines for HANAS_CLIENTS_FILE"),
     "certs": ("hanas_client.certs", "make certificates for trying out and for small installations"),
     "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
+    "encryption-key": ("hanas_client.encryption", "make a key that encrypts what lies in the folder"),
 }
 
 DONE, FAILED, USAGE = 0, 1, 2

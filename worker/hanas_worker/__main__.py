@@ -8,8 +8,9 @@ import sys
 import time
 
 from hanas_core.members import cluster
+from hanas_core.upkeep import keyuse
 from hanas_core.volume import fitness
-from hanas_core.volume.errors import NoSpace, NotInitialised
+from hanas_core.volume.errors import FolderError, KeyMissing, NoSpace, NotInitialised
 from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving import program
@@ -28,6 +29,7 @@ from hanas_serving.settings import FOLDER, SettingError
 from hanas_serving.tls import Tls
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
+from hanas_worker.host.keyfile import KeyFile
 from hanas_worker.host.leftovers import clear_temporary
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.host.settings import read as read_settings
@@ -59,6 +61,7 @@ def main() -> int:
 
 async def _run(stopping: asyncio.Event) -> None:
     settings, files = read_settings(os.environ), descriptors()
+    key_file = KeyFile(os.environ)
     clients = Limits(connections=files.connections(settings.connections), idle_seconds=settings.idle_seconds)
     sockets = (
         bind(settings.port, "PORT", settings.listen),
@@ -97,7 +100,11 @@ async def _run(stopping: asyncio.Event) -> None:
     try:
         location = await _wait_for_folder(app, settings, lane, stopping)
         if location is not None:
-            _log.info("the folder %s has the id %s", settings.folder, location[1])
+            folder, folder_id = location
+            _log.info("the folder %s has the id %s", settings.folder, folder_id)
+            folder.keys = key_file.keys
+            await _require_keys(folder, settings, lane)
+            keeping.append(asyncio.create_task(key_file.keep(runtime.thread, folder)))
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
             node.host.admissions, node.host.credentials, node.host.tls = admissions, credentials, tls
@@ -140,6 +147,16 @@ async def _wait_for_folder(
             async with asyncio.timeout(timing.watch_interval):
                 await stopping.wait()
     return None
+
+
+async def _require_keys(folder: PosixFolder, settings: WorkerSettings, lane: Lane) -> None:
+    """End this worker where it lacks a key of the log: it could neither serve nor take over."""
+    try:
+        await lane.run(keyuse.require(folder), settings.timing.folder_timeout)
+    except KeyMissing as error:
+        raise SettingError(str(error)) from None
+    except FolderError as error:  # the log cannot be read just now, or never: that is the node's matter
+        _log.warning("it is not known yet whether the keys of the whole log are at hand: %s", error)
 
 
 async def _open(settings: WorkerSettings) -> PosixFolder:

@@ -15,7 +15,7 @@ from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.pieces import PieceReader
 from hanas_core.log.positions import Position
 from hanas_core.log.records import Idempotency
-from hanas_core.log.segments import prepare
+from hanas_core.log.segments import open_values, prepare
 from hanas_core.log.tailer import Tailer
 from hanas_core.members.documents import LogPresence, Presence
 from hanas_core.members.mailboxes import allocate
@@ -160,7 +160,7 @@ class Main:
         batch = self.commits.next_batch(self.log.room)
         assert batch is not None
         position = run(self.log.commit(batch))
-        outcomes = [outcome for _, outcome in self.commits.committed(position)]
+        outcomes = [outcome for _, outcome in self.commits.committed(position, encrypted=self.log.encrypted)]
         self.log.check_invariants()
         self.replica.check_invariants()
         return outcomes
@@ -221,9 +221,9 @@ def stored(folder: Folder, index: Index) -> dict[str, str]:
     """Return every key with its value, as it is in the place that the index knows."""
     found = {}
     for key, entry in index.page("", "", 1_000_000).entries:
-        name = names.segment(*entry.place[:2])
-        file = run(folder.open(name, "read"))
-        value = run(read_part(file, name, entry.place.offset, entry.size, entry.checksum, (0, entry.size)))
+        name, whole = names.segment(*entry.place[:2]), (0, entry.size)
+        file, cipher = run(open_values(folder, *entry.place[:2]))
+        value = run(read_part(file, name, entry.place.offset, entry.size, entry.checksum, whole, cipher))
         found[key] = value.decode()
     return found
 

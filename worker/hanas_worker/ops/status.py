@@ -4,6 +4,7 @@ import msgspec
 
 from hanas_core.members.documents import LEFT, LOG, Alert, Link
 from hanas_core.members.verdicts import Verdict
+from hanas_core.volume.encryption import PLAIN
 from hanas_serving.tls_state import TlsState
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.node import Node
@@ -30,6 +31,19 @@ class CompactionState(msgspec.Struct, frozen=True, rename="camel"):
     garbage_bytes: int
     space_bytes: int
     """What the sealed segments take, of which the garbage is a part."""
+
+
+class EncryptionUse(msgspec.Struct, frozen=True, rename="camel"):
+    """How much of the log is encrypted with one key, or is not."""
+
+    key: str
+    """The key's id, ``plain``, or ``unknown`` for segments that were not looked at yet."""
+    segments: int
+    bytes: int
+    at_hand: bool
+    """This worker has the key."""
+    current: bool
+    """New segments are written so."""
 
 
 class Connections(msgspec.Struct, frozen=True, rename="camel"):
@@ -65,6 +79,7 @@ class LogFacts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     value_bytes: int
     stalled_for_seconds: float
     compaction: CompactionState
+    encryption: tuple[EncryptionUse, ...]
 
 
 class LogStatus(LogFacts, frozen=True, kw_only=True):
@@ -136,4 +151,14 @@ def _log(driver: LogDriver, *, left: bool) -> LogStatus:
         value_bytes=standing.value_bytes,
         stalled_for_seconds=0.0 if service is None else round(service.stalled_for, 3),
         compaction=CompactionState(compactor.running, compactor.runs, compactor.freed_bytes, *compactor.measure()),
+        encryption=_encryption(driver),
+    )
+
+
+def _encryption(driver: LogDriver) -> tuple[EncryptionUse, ...]:
+    keys = driver.state.host.folder.keys
+    current = keys.current or PLAIN
+    return tuple(
+        EncryptionUse(use.key, use.segments, use.size, use.key == PLAIN or use.key in keys.ids, use.key == current)
+        for use in driver.keyring.uses
     )
