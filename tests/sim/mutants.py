@@ -549,7 +549,7 @@ MUTANTS = (
     Mutant(
         "an idempotency key gets the old answer for other content",
         "hanas_core.state.judge:_repeated",
-        _one("if done.request != idempotency.request:", "if False:"),
+        _one("if done.request == idempotency.request", "if True"),
     ),
     # ------------------------------------------------------------------ a folder that is changed under its members
     Mutant(

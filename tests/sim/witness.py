@@ -129,10 +129,13 @@ class Witness:
             self.world.accuse(f"{what} write {write.version}, but {len(self.committed)} were committed before")
             return
         self.committed.append(write)
-        if isinstance(write.record, records.Put):
-            self._model[write.record.key] = write
-        else:
-            self._model.pop(write.record.key, None)
+        match write.record:
+            case records.Put(key=key):
+                self._model[key] = write
+            case records.Delete(key=key):
+                self._model.pop(key, None)
+            case _:
+                pass
 
     def relogs(self, epoch: int, batches: list[Batch]) -> None:
         for batch in batches:

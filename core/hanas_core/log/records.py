@@ -6,11 +6,12 @@ So a reader finds the place of every value without touching it.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
 from hanas_core.log.batches import Batch
+from hanas_core.log.positions import Version
 from hanas_core.volume import names
 from hanas_core.volume.blocks import UNREADABLE
 from hanas_core.volume.errors import Corruption
@@ -25,9 +26,21 @@ class Idempotency(msgspec.Struct, frozen=True, array_like=True):
     request: bytes
 
 
+class Forwarded(msgspec.Struct, frozen=True, array_like=True):
+    """Which write of which forwarder this is (docs/protocol.md, section 3.10)."""
+
+    session: Version
+    """Version of the record that opened the session."""
+    number: int
+    """Of the write within its session."""
+    lowest: int
+    """The lowest number whose outcome the forwarder may still ask for."""
+
+
 class Put(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     """A key gets a value."""
 
+    forwarded: ClassVar[Forwarded | None] = None
     key: str
     size: int
     """Of the value, bytes."""
@@ -42,11 +55,32 @@ class Put(msgspec.Struct, frozen=True, array_like=True, tag="p"):
 class Delete(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     """A key goes."""
 
+    forwarded: ClassVar[Forwarded | None] = None
     key: str
     idempotency: Idempotency | None = None
 
 
-Record = Put | Delete
+class ForwardedPut(Put, frozen=True, array_like=True, kw_only=True, tag="P"):
+    """A key gets a value, by a forwarded write."""
+
+    forwarded: Forwarded  # type: ignore[misc]  # a plain one has no such field, which would take a byte
+
+
+class ForwardedDelete(Delete, frozen=True, array_like=True, kw_only=True, tag="D"):
+    """A key goes, by a forwarded write."""
+
+    forwarded: Forwarded  # type: ignore[misc]  # see ForwardedPut
+
+
+class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
+    """A forwarder gets a session: its id is the version of this record."""
+
+    idempotency: ClassVar[None] = None
+    forwarded: ClassVar[None] = None
+    member: str
+
+
+Record = Put | Delete | Opened
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True, tag="k"):
@@ -78,16 +112,34 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True, tag="i"):
     deleted: bool
 
 
+class Session(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+    """In a merged segment: a session that this write opened."""
+
+    origin: int
+    sequence: int
+    member: str
+
+
+class Answered(msgspec.Struct, frozen=True, array_like=True, tag="a"):
+    """In a merged segment: what a forwarded write did whose outcome its forwarder may still ask for."""
+
+    origin: int
+    sequence: int
+    forwarded: Forwarded
+    created: bool
+    deleted: bool
+
+
 class Reached(msgspec.Struct, frozen=True, array_like=True, tag="r"):
     """The last record of what was merged together: the state now holds every write up to ``sequence``."""
 
     sequence: int
 
 
-Merged = Kept | Gone | Remembered | Reached
+Merged = Kept | Gone | Remembered | Session | Answered | Reached
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Record])
+_decoder = msgspec.msgpack.Decoder(list[Record | ForwardedPut | ForwardedDelete])
 _merged_decoder = msgspec.msgpack.Decoder(list[Merged])
 PREFIX_BYTES = 4
 

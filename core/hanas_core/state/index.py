@@ -1,4 +1,4 @@
-"""The state that the committed log describes: keys, where their values lie, and the recent idempotency keys.
+"""The state that the committed log describes: keys, where their values lie, recent idempotency keys, and sessions.
 
 Values stay on disk; the latest ones are in a cache. A key costs some 200 bytes of memory beside itself.
 """
@@ -17,6 +17,7 @@ from hanas_core.log.cells import cell_size, sums_size, widening
 from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.entries import Entry, pack, place_of, unpack, version_of
+from hanas_core.state.sessions import Change, Sessions
 from hanas_core.state.valuecache import DEFAULT_BYTES, ValueCache
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
@@ -58,6 +59,8 @@ class Index:
         self._cache = ValueCache(cache_bytes)
         self._order: SortedList[str] = SortedList()
         self._done: OrderedDict[str, Done] = OrderedDict()
+        self.sessions = Sessions()
+        """Of forwarders. What the log takes for them is so little that it counts as garbage."""
         self.sequence = 0
         """Sequence of the last write applied: the store's revision."""
         self.value_bytes = 0
@@ -76,7 +79,7 @@ class Index:
     def version(self, key: str) -> Version | None:
         """Return the version of what ``key`` holds, None if it is not there."""
         packed = self._entries.get(key)
-        return None if packed is None else Version(*version_of(packed))
+        return None if packed is None else Version._make(version_of(packed))
 
     def cached(self, key: str) -> bytes | None:
         """Return the value of ``key`` if it is at hand in memory."""
@@ -130,7 +133,6 @@ class Index:
         begin = batch.offset + (ENCRYPTED_HEADER_BYTES if encrypted else HEADER_BYTES)
         for sequence, record in enumerate(changes, batch.first_sequence):
             new = sequence > self.sequence
-            deleted = False
             if isinstance(record, records.Put):  # cheaper than a match, for every write that there is
                 key, size = record.key, record.size
                 at += sums_size(size)
@@ -141,22 +143,34 @@ class Index:
                 else:  # re-logged: the older copy may lie behind the cut of a segment that compaction removes
                     self.move(key, Version(origin, sequence), Position(*segment, begin + at))
                 at += size
-            elif isinstance(record, records.Delete):
-                deleted = True
-                if new:
-                    self._unset(record.key)
-            else:
-                assert_never(record)
-            if record.idempotency is not None:
-                request, version = record.idempotency.request, Version(origin, sequence)
-                if new:
-                    created = isinstance(record, records.Put) and record.created
-                    self.remember(record.idempotency.key, Done(request, version, created, deleted, segment))
-                else:
-                    self.move_done(record.idempotency.key, version, segment)
+            elif new:
+                self._apply_valueless(record, origin, sequence)
+            if record.idempotency is not None or record.forwarded is not None:
+                self._remember_write(record, Version(origin, sequence), segment, new=new)
             if new:
                 self.sequence = sequence
         assert at == len(payload), "the values of a batch fill the rest of it"
+
+    def _apply_valueless(self, record: records.Delete | records.Opened, origin: int, sequence: int) -> None:
+        match record:
+            case records.Delete(key=key):
+                self._unset(key)
+            case records.Opened(member=member):
+                self.sessions.open(Version(origin, sequence), member)
+            case _:
+                assert_never(record)
+
+    def _remember_write(self, record: records.Record, version: Version, segment: Segment, *, new: bool) -> None:
+        """Note what a write did for who may repeat it."""
+        once, forwarded = record.idempotency, record.forwarded
+        created = isinstance(record, records.Put) and record.created
+        deleted = isinstance(record, records.Delete)
+        if once is not None and new:
+            self.remember(once.key, Done(once.request, version, created, deleted, segment))
+        elif once is not None:
+            self.move_done(once.key, version, segment)
+        if forwarded is not None and new:
+            self.sessions.note(forwarded, Change(version, created, deleted))
 
     def relocate(self, batch: Batch) -> None:
         """Learn from a batch of a merged segment where values are now; whatever else it says is known already."""
@@ -168,37 +182,47 @@ class Index:
         segment, encrypted = (batch.epoch, batch.number), batch.encrypted
         begin = batch.offset + (ENCRYPTED_HEADER_BYTES if encrypted else HEADER_BYTES)
         for record in merged:
-            match record:
-                case records.Kept(origin=origin, sequence=sequence, key=key, size=size):
-                    at += sums_size(size)
-                    begin += widening(size) if encrypted else 0
-                    if sequence > applied:
-                        fields = (origin, sequence, *segment, begin + at, size, record.checksum, record.content_type)
-                        self._set(key, fields, batch.payload[at : at + size])
-                    else:
-                        self.move(key, Version(origin, sequence), Position(*segment, begin + at))
-                    at += size
-                case records.Gone(sequence=sequence, key=key):
-                    if sequence > applied:
-                        self._unset(key)
-                case records.Remembered(origin=origin, sequence=sequence, idempotency=idempotency):
-                    version = Version(origin, sequence)
-                    if sequence > applied:
-                        done = Done(idempotency.request, version, record.created, record.deleted, segment)
-                        self.remember(idempotency.key, done)
-                    else:
-                        self.move_done(idempotency.key, version, segment)
-                case records.Reached(sequence=sequence):
-                    if sequence > applied:
-                        self.sequence = sequence
-                case _:
-                    assert_never(record)
+            if isinstance(record, records.Kept):
+                key, version, size = record.key, Version(record.origin, record.sequence), record.size
+                at += sums_size(size)
+                begin += widening(size) if encrypted else 0
+                if record.sequence > applied:
+                    fields = (*version, *segment, begin + at, size, record.checksum, record.content_type)
+                    self._set(key, fields, batch.payload[at : at + size])
+                else:
+                    self.move(key, version, Position(*segment, begin + at))
+                at += size
+            elif record.sequence > applied:
+                self._apply_merged_valueless(record, segment)
+            elif isinstance(record, records.Remembered):
+                self.move_done(record.idempotency.key, Version(record.origin, record.sequence), segment)
         assert at == len(batch.payload), "the values of a batch fill the rest of it"
+
+    def _apply_merged_valueless(
+        self,
+        record: records.Gone | records.Remembered | records.Session | records.Answered | records.Reached,
+        segment: Segment,
+    ) -> None:
+        match record:
+            case records.Gone(key=key):
+                self._unset(key)
+            case records.Remembered(origin=origin, sequence=sequence, idempotency=once):
+                done = Done(once.request, Version(origin, sequence), record.created, record.deleted, segment)
+                self.remember(once.key, done)
+            case records.Session(origin=origin, sequence=sequence, member=member):
+                self.sessions.open(Version(origin, sequence), member)
+            case records.Answered(origin=origin, sequence=sequence, forwarded=forwarded):
+                self.sessions.note(forwarded, Change(Version(origin, sequence), record.created, record.deleted))
+            case records.Reached(sequence=sequence):
+                self.sequence = sequence
+            case _:
+                assert_never(record)
 
     def check_invariants(self) -> None:
         """Assert what must hold between two batches, by counting everything anew."""
         assert list(self._order) == sorted(self._entries)
         assert len(self._done) <= IDEMPOTENCY_WINDOW
+        self.sessions.check_invariants()
         live: Counter[Segment] = Counter()
         for key, packed in self._entries.items():
             entry = unpack(packed)

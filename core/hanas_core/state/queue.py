@@ -11,7 +11,7 @@ from hanas_core.log import records
 from hanas_core.log.batches import Batch, size_of
 from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES, growth, sizes_in
 from hanas_core.log.positions import Position, Version
-from hanas_core.state.judge import RECORD_OVERHEAD_BYTES, Judge, Outcome, Result, Write
+from hanas_core.state.judge import RECORD_OVERHEAD_BYTES, Judge, Outcome, Request, Result
 from hanas_core.state.replica import Replica
 
 Token = TypeVar("Token")
@@ -24,7 +24,7 @@ MOST_WAITING = 8192
 MOST_QUEUED_BYTES = 64 << 20
 """What the writes take that wait for a batch or for their answer: more are refused."""
 
-_Waiting = tuple[Write | None, Token, int]
+_Waiting = tuple[Request, Token, int]
 """A write, its token, and what it takes in a batch, bytes."""
 Answers = list[tuple[Token, Outcome]]
 
@@ -54,7 +54,7 @@ class GroupCommit(Generic[Token]):
         """How many writes wait for the next batch."""
         return len(self._waiting)
 
-    def submit(self, write: Write | None, token: Token) -> bool:
+    def submit(self, write: Request, token: Token) -> bool:
         """Queue a write (None: a no-op, which waits behind nobody); False if it was not queued: too many wait."""
         waiting = self._waiting
         if write is None:
@@ -141,6 +141,6 @@ class GroupCommit(Generic[Token]):
         return refused
 
 
-def _space(write: Write | None, size: int, reserve: int) -> int:
+def _space(write: Request, size: int, reserve: int) -> int:
     """Return the room that must be left for a write of this size: the reserve is for deletes and no-ops."""
     return size if write is None or write.value is None else size + reserve

@@ -3,7 +3,8 @@
 A snapshot only saves time: a reader that finds none, or a damaged one, reads the log. It begins with a checked block,
 and the rest is frames:
 
-    length u32, xxh3-64 u64, payload: MessagePack, one array of keys and one of their entries, or of idempotency keys
+    length u32, xxh3-64 u64, payload: MessagePack, one array of keys and one of their entries, or of idempotency keys,
+    or of sessions
 
 It is written beside the traffic, so it may contain later writes; all of them are committed. A reader goes on from
 ``position``, where writing began, and the later writes come once more.
@@ -18,6 +19,7 @@ import xxhash
 
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.index import Done, Index, Segment
+from hanas_core.state.sessions import Change, Session
 from hanas_core.volume import blocks, identity, names
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.encryption import TAG_BYTES, Cipher, Encryption
@@ -27,6 +29,8 @@ from hanas_core.volume.publish import give_name
 
 KEYS_AT_ONCE = 2048
 """Keys in a frame."""
+SESSIONS_AT_ONCE = 16
+"""Sessions in a frame."""
 _FRAME = struct.Struct("<IQ")
 _READ_BYTES = 4 << 20
 
@@ -57,7 +61,15 @@ class _DoneFrame(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     done: list[tuple[str, bytes, int, int, bool, bool, int, int]]
 
 
-_decoder = msgspec.msgpack.Decoder(_Keys | _DoneFrame)
+_SessionRow = tuple[int, int, str, int, list[tuple[int, int, int, bool, bool]]]
+"""Epoch and sequence of the record that opened it, member, lowest; of each write number, version, created, deleted."""
+
+
+class _SessionsFrame(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+    sessions: list[_SessionRow]
+
+
+_decoder = msgspec.msgpack.Decoder(_Keys | _DoneFrame | _SessionsFrame)
 
 
 def name_of(position: Position) -> str:
@@ -76,9 +88,10 @@ class SnapshotFrames:
     """The payloads of the frames. It belongs to the owner of the index, which may change between two of them."""
 
     def __init__(self, index: Index) -> None:
-        """Take the idempotency keys as they are now."""
+        """Take the idempotency keys and the sessions as they are now."""
         self._index = index
         self._done = index.all_done()
+        self._sessions = [_row(version, session) for version, session in index.sessions.all()]
         self.keys = 0
         """How many keys the frames hold so far."""
 
@@ -88,6 +101,8 @@ class SnapshotFrames:
             (key, done.request, *done.version, done.created, done.deleted, *done.segment) for key, done in self._done
         ]
         yield msgspec.msgpack.encode(_DoneFrame(done_rows))
+        for at in range(0, len(self._sessions), SESSIONS_AT_ONCE):
+            yield msgspec.msgpack.encode(_SessionsFrame(self._sessions[at : at + SESSIONS_AT_ONCE]))
         after = ""
         while rows := self._index.packed_after(after, KEYS_AT_ONCE):
             self.keys += len(rows)
@@ -143,6 +158,19 @@ class SnapshotFile:
         await self._folder.remove(self._temporary)
 
 
+def _row(version: Version, session: Session) -> _SessionRow:
+    changes = [(number, *change.version, change.created, change.deleted) for number, change in session.changes.items()]
+    return *version, session.member, session.lowest, changes
+
+
+def _session(row: _SessionRow) -> tuple[Version, Session]:
+    epoch, sequence, member, lowest, changes = row
+    session = Session(member, lowest)
+    for number, origin, number_sequence, created, deleted in changes:
+        session.changes[number] = Change(Version(origin, number_sequence), created, deleted)
+    return Version(epoch, sequence), session
+
+
 def frame_of(payload: bytes) -> bytes:
     """Return a frame as it stands in the file."""
     return _FRAME.pack(len(payload), xxhash.xxh3_64_intdigest(payload)) + payload
@@ -172,6 +200,9 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
             content = _decoder.decode(frame)
             if isinstance(content, _Keys):
                 index.load(content.keys, content.entries)
+            elif isinstance(content, _SessionsFrame):
+                for row in content.sessions:
+                    index.sessions.put(*_session(row))
             else:
                 for key, request, origin, sequence, created, deleted, epoch, number in content.done:
                     index.remember(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number)))

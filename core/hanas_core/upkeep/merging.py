@@ -17,6 +17,7 @@ from hanas_core.log.claimfile import Claim
 from hanas_core.log.encrypted import encrypt
 from hanas_core.log.manifests import Cut
 from hanas_core.log.pieces import PIECE_BYTES, PieceReader
+from hanas_core.log.positions import Version
 from hanas_core.log.segments import cipher_of, new_header
 from hanas_core.state.index import Index
 from hanas_core.upkeep.compaction import Plan
@@ -109,6 +110,13 @@ class Merger:
                 done = self._index.done(idempotency.key)
                 if done is not None and done.version == (origin, sequence):
                     self._keep(record)
+            case records.Session(origin=origin, sequence=sequence):
+                if self._index.sessions.get(Version(origin, sequence)) is not None:
+                    self._keep(record)
+            case records.Answered(forwarded=forwarded):
+                session = self._index.sessions.get(forwarded.session)
+                if session is not None and forwarded.number in session.changes:
+                    self._keep(record)
             case records.Reached(sequence=sequence):
                 self._reached = max(self._reached, sequence)
             case _:
@@ -167,10 +175,16 @@ def _candidates(batch: Batch) -> Iterator[_Candidate]:
     elif batch.kind is Kind.RECORDS:
         changes, at = records.decode(batch)
         for sequence, change in enumerate(changes, batch.first_sequence):
-            origin, put = batch.origin, change if isinstance(change, records.Put) else None
+            origin = batch.origin
+            if isinstance(change, records.Opened):
+                yield records.Session(origin, sequence, change.member), b""
+                continue
+            put = change if isinstance(change, records.Put) else None
+            created, deleted = put is not None and put.created, put is None
             if change.idempotency is not None:
-                created, deleted = put is not None and put.created, put is None
                 yield records.Remembered(origin, sequence, change.idempotency, created, deleted), b""
+            if change.forwarded is not None:
+                yield records.Answered(origin, sequence, change.forwarded, created, deleted), b""
             if put is None:
                 yield records.Gone(origin, sequence, change.key), b""
             else:

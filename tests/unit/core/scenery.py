@@ -23,7 +23,7 @@ from hanas_core.members.documents import LogPresence, Presence
 from hanas_core.members.mailboxes import allocate
 from hanas_core.members.roles import Role
 from hanas_core.state.index import Index
-from hanas_core.state.judge import Outcome, Write
+from hanas_core.state.judge import Outcome, Request, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.reader import LogReader
 from hanas_core.state.replica import Replica
@@ -155,10 +155,10 @@ class Main:
         run(self.log.name_ahead(spare))
         self.log.spare = spare
 
-    def write(self, *writes: Write) -> list[Outcome]:
+    def write(self, *writes: Request) -> list[Outcome]:
         """Commit these writes as one batch."""
         for write in writes:
-            self.commits.submit(write, write.key)
+            self.commits.submit(write, "")
         batch = self.commits.next_batch(self.log.room)
         assert batch is not None
         position = run(self.log.commit(batch))

@@ -124,9 +124,13 @@ def test_a_copy_of_a_batch_at_another_offset_is_no_later_batch() -> None:
 texts = st.text(max_size=20)
 sizes, numbers = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 64) - 1)
 idempotencies = st.none() | st.builds(records.Idempotency, texts, st.binary(max_size=16))
+forwardings = st.builds(records.Forwarded, st.builds(Version, numbers, numbers), numbers, numbers)
 some_records = st.lists(
     st.builds(records.Put, texts, sizes, numbers, texts, idempotencies, st.booleans())
     | st.builds(records.Delete, texts, idempotencies)
+    | st.builds(records.ForwardedPut, texts, sizes, numbers, texts, idempotencies, st.booleans(), forwarded=forwardings)
+    | st.builds(records.ForwardedDelete, texts, idempotencies, forwarded=forwardings)
+    | st.builds(records.Opened, texts)
 )
 
 
@@ -141,6 +145,8 @@ merged_records = st.lists(
         st.booleans(),
         st.booleans(),
     )
+    | st.builds(records.Session, numbers, numbers, texts)
+    | st.builds(records.Answered, numbers, numbers, forwardings, st.booleans(), st.booleans())
     | st.builds(records.Reached, numbers),
     min_size=1,
 )
@@ -176,6 +182,18 @@ def test_merged_records_are_read_as_they_were_written(some: list[records.Merged]
     found, cells_at = records.decode_merged(holding(payload))
     assert found == some
     assert payload[cells_at:] == cells
+
+
+def test_a_session_and_a_number_take_few_bytes_and_none_where_there_are_none() -> None:
+    put, fields = records.Put("k", 5, 7, "t", None, created=True), b"\xa1k\x05\x07\xa1t\xc0\xc3"
+    assert records.encode([put])[4:] == b"\x91\x97\xa1p" + fields
+    forwarding = records.Forwarded(Version(3, 17), 9, 8)
+    forwarded = records.ForwardedPut("k", 5, 7, "t", None, created=True, forwarded=forwarding)
+    assert records.encode([forwarded])[4:] == b"\x91\x98\xa1P" + fields + b"\x93\x92\x03\x11\x09\x08"
+    assert records.encode([records.Delete("k")])[4:] == b"\x91\x93\xa1d\xa1k\xc0"
+    gone = records.ForwardedDelete("k", forwarded=forwarding)
+    assert records.encode([gone])[4:] == b"\x91\x94\xa1D\xa1k\xc0\x93\x92\x03\x11\x09\x08"
+    assert records.encode([records.Opened("w1")])[4:] == b"\x91\x92\xa1o\xa2w1"
 
 
 def test_no_records_take_no_bytes() -> None:

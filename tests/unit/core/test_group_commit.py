@@ -8,7 +8,7 @@ from hanas_core.log import records
 from hanas_core.log.batches import size_of
 from hanas_core.log.positions import Position, Version
 from hanas_core.state import queue as queue_module
-from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.judge import ForwardedWrite, Opening, Outcome, Request, Result, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
 from tests.unit.core.scenery import put_payload
@@ -22,7 +22,7 @@ def queue() -> GroupCommit[str]:
     return GroupCommit[str](Replica(), 3, 1)
 
 
-def commit(commits: GroupCommit[str], *writes: Write | None) -> list[Outcome]:
+def commit(commits: GroupCommit[str], *writes: Request) -> list[Outcome]:
     for n, write in enumerate(writes):
         commits.submit(write, str(n))
     assert commits.next_batch(ROOM) is not None
@@ -275,9 +275,18 @@ writes = st.builds(
 )
 
 
-@given(st.lists(writes, max_size=20), st.integers(0, 3000))
-def test_a_batch_never_takes_more_than_its_room(some: list[Write], room: int) -> None:
+forwarded_writes = st.builds(
+    ForwardedWrite,
+    writes,
+    st.builds(records.Forwarded, st.just(V1), st.integers(1, 1024) | st.integers(1, 1 << 63), st.integers(1, 1 << 63)),
+)
+requests = writes | forwarded_writes | st.builds(Opening, texts)
+
+
+@given(st.lists(requests, max_size=20), st.integers(0, 3000))
+def test_a_batch_never_takes_more_than_its_room(some: list[Request], room: int) -> None:
     commits = queue()
+    commit(commits, Opening("w1"))
     for write in some:
         commits.submit(write, "")
     batch = commits.next_batch(room)
@@ -295,6 +304,47 @@ def test_the_size_of_a_write_is_an_upper_bound(write: Write) -> None:
     assert batch is not None
     before = size_of(len(put_payload(write.key, b"v"))) if batch.count == 2 else 0
     assert size_of(len(batch.payload)) - max(before, size_of(0)) <= write.size
+
+
+@given(writes, st.integers(1, (1 << 63)))
+def test_the_size_of_a_forwarded_write_is_an_upper_bound(write: Write, number: int) -> None:
+    sequence = (1 << 64) - 9
+    one = GroupCommit[str](Replica(), sequence, 1)
+    commit(one, put(write.key))
+    commit(one, Opening("w1"))
+    request = ForwardedWrite(write, records.Forwarded(Version(sequence, 2), number, number))
+    one.submit(request, "")
+    batch = one.next_batch(ROOM)
+    assert batch is not None
+    assert batch.count == 1
+    assert size_of(len(batch.payload)) - size_of(0) <= request.size
+
+
+@given(texts)
+def test_the_size_of_an_opening_is_an_upper_bound(member: str) -> None:
+    one = queue()
+    one.submit(Opening(member), "")
+    batch = one.next_batch(ROOM)
+    assert batch is not None
+    assert size_of(len(batch.payload)) - size_of(0) <= Opening(member).size
+
+
+def test_an_opening_and_a_delete_that_is_forwarded_may_use_the_reserve() -> None:
+    commits = queue()
+    commit(commits, put())
+    large = Write("k", bytes(100))
+    assert commit_within(2000, 1900, commits, Opening("w1")) == [Outcome(Result.SESSION_OPENED, V2)]
+    commits.submit(ForwardedWrite(large, records.Forwarded(V2, 1, 1)), "")
+    assert commits.next_batch(2000, 1900) is None
+    commits.refuse_for_space(2000, 1900)
+    gone = ForwardedWrite(Write("k", None), records.Forwarded(V2, 2, 1))
+    assert commit_within(2000, 1900, commits, gone) == [Outcome(Result.DELETED, V3)]
+
+
+def commit_within(room: int, reserve: int, commits: GroupCommit[str], write: Request) -> list[Outcome]:
+    commits.submit(write, "")
+    assert commits.next_batch(room, reserve) is not None
+    return [outcome for _, outcome in commits.committed(PLACE)]
 
 
 def test_what_waits_is_bounded_by_its_size_but_one_write_always_may() -> None:
