@@ -5,6 +5,7 @@ written: answers and refusals come in order. After some pieces the event loop ha
 """
 
 import asyncio
+from functools import partial
 
 import httptools
 from starlette.types import ASGIApp
@@ -138,6 +139,8 @@ class Connection(Stream):
         """The parser is at work, or will be at the event loop's next turn."""
         self._writable = asyncio.Event()
         self._writable.set()
+        self._successor: asyncio.Protocol | None = None
+        """What has the connection now, behind the answer to a request: nothing that comes is HTTP any more."""
 
     # ------------------------------------------------------------------ the transport's calls
 
@@ -152,6 +155,8 @@ class Connection(Stream):
         """End."""
         super().connection_lost(exc)
         self._writable.set()
+        if self._successor is not None:
+            self._successor.connection_lost(exc)
         del self._parser  # which knows this connection
         self._server.admission.left(self)
         if not self._server.connections:
@@ -178,6 +183,9 @@ class Connection(Stream):
                 return
         if len(data) > _MOST_READ:
             self.take_turns()
+        if self._successor is not None:
+            self._successor.data_received(data)
+            return
         if self._ending:
             if self.swallow(len(data)):
                 self._wire.close()
@@ -198,7 +206,7 @@ class Connection(Stream):
     def eof_received(self) -> bool:
         """The client closed its side: answer what came in full, and say so if a body did not. True: stay open."""
         self._half_closed, self._idle = True, False
-        if self._ending:
+        if self._ending or self._successor is not None:
             return False
         if not self._parsing:
             self._parse()
@@ -220,6 +228,21 @@ class Connection(Stream):
         """Wait until the client has read enough of what was written, or is gone."""
         if self._write_paused:
             await self._writable.wait()
+
+    def hand_over(self, cycle: Cycle, head: bytes, successor: asyncio.Protocol) -> None:
+        """Answer with ``head``, and let ``successor`` have the connection: what follows is no HTTP.
+
+        Only if the client waited for that: what it sent behind its request is not looked at.
+        """
+        if self._cycle is not cycle or cycle.response_started or self._wire.is_closing():
+            return
+        cycle.response_started = cycle.response_complete = True
+        self._cycle, self._successor = None, successor
+        successor.connection_made(self._wire)
+        if cycle.more_body or self._pieces.waiting:
+            self._wire.abort()
+        else:
+            self.write((head,))
 
     def shutdown(self) -> None:
         """Close when what is under way is answered."""
@@ -379,6 +402,7 @@ class Connection(Stream):
         version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
         scope = scope_of(self._wire, method, self._url, version, headers)
         cycle = Cycle(self, scope, keep_alive=keep_alive and version != "1.0", expects=expects == b"100-continue")
+        scope["hand_over"] = partial(self.hand_over, cycle)
         self._cycle = cycle
         task = self.loop.create_task(cycle.run(self._server.app))
         self._server.tasks.add(task)
@@ -495,7 +519,7 @@ class Connection(Stream):
         cycle = self._cycle
         if self._ending:
             return Phase.ENDING
-        if self._parsing:
+        if self._parsing or self._successor is not None:
             return Phase.ANSWER
         if cycle is None:
             if self._pieces.head:

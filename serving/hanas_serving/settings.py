@@ -112,7 +112,7 @@ def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings
         idle_seconds=_decimal(
             _IDLE, environment.get(_IDLE) or str(_IDLE_SECONDS), "a number of seconds", _LEAST_IDLE_SECONDS, 86_400
         ),
-        drain_seconds=_decimal(_DRAIN, environment.get(_DRAIN) or "0", "a number of seconds", 0, _MOST_DRAIN_SECONDS),
+        drain_seconds=seconds(environment, _DRAIN, 0, 0, _MOST_DRAIN_SECONDS),
         hosts=hosts(environment),
         public=Public(choice(environment, "HANAS_PUBLIC", tuple(public.value for public in Public))),
         listen=listen(environment),
@@ -148,6 +148,11 @@ def _integer(environment: Mapping[str, str], name: str, default: int, what: str,
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS and least <= int(digits) <= most):
         raise SettingError(f"{name}={text[:40]}: must be {what} from {least} to {most}")
     return int(digits)
+
+
+def seconds(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
+    """Return a number of seconds, within its bounds."""
+    return _decimal(name, environment.get(name) or str(default), "a number of seconds", least, most)
 
 
 def share(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
