@@ -12,6 +12,9 @@ import msgspec
 
 from hanas_core.volume import names
 from hanas_serving.lanes import StartThread, SystemThread
+from hanas_serving.lines import Keys, Receiver
+
+Agree = Callable[[str, str], tuple[Receiver, Keys]]
 
 
 class Outbound(Protocol):
@@ -29,6 +32,13 @@ class Outbound(Protocol):
         """Connect to ``url`` and return as soon as the other side closes the idle connection.
 
         Raises OSError if there is none, or no answer of status 204 on it, within ``timeout`` seconds.
+        """
+
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
+        """Open a line at ``url`` and return when it has ended; cancelled, it ends.
+
+        ``agree`` gets the nonce and the proof of the answer, and returns who gets what comes, and the keys; it raises
+        ConnectionError. Raises OSError if there is no answer of status 101 within ``timeout`` seconds.
         """
 
 

@@ -112,7 +112,7 @@ async def _run(stopping: asyncio.Event) -> None:
             await _prepare(node.host)
             endpoints[0].belong_to(node.host.folder_id, credentials.callers)
             app.join(node)
-            link.join(node.host.folder_id, node.verifier, node.hear)
+            link.join(node.host.folder_id, node.verifier, node.hear, node.visit)
             await node.run(stopping)
     except (Rejected, Twin) as refusal:
         raise SettingError(str(refusal)) from None

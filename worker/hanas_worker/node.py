@@ -21,17 +21,20 @@ from hanas_core.log.claimfile import Claim
 from hanas_core.members.registry import NoSlot
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
+from hanas_serving.lines import Receiver
 from hanas_serving.runtime import Outbound, Runtime
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
-from hanas_worker.host.settings import WorkerSettings
+from hanas_worker.host.settings import Backups, WorkerSettings
 from hanas_worker.log.driver import LogDriver
+from hanas_worker.log.forwarder import Forwarder
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.state import LogState
 from hanas_worker.log.ways import Ways
 from hanas_worker.neighbours.authenticity import Verifier
 from hanas_worker.neighbours.custody import Custodian
 from hanas_worker.neighbours.fitness import Fitness
+from hanas_worker.neighbours.forwarding import ForwardingLine
 from hanas_worker.neighbours.keepalives import Epochs, KeepAlive, Sender
 from hanas_worker.neighbours.lifeline import Lifeline
 from hanas_worker.neighbours.mail import Mail
@@ -70,7 +73,19 @@ class Node:
         self._lifeline = Lifeline(outbound, settings.member, timeout)
         self.verifier = Verifier(self.host.link_key, _FRESH * timeout, lambda: self.host.awake)
         """Judges what comes over the link."""
-        ways = Ways(self._tell, self._mail.probe, self._challenge, self._hold, self._lifeline.let_go)
+        self._forwarding = ForwardingLine(outbound, settings.member, runtime.nonce, timeout)
+        if settings.backups is Backups.SERVE:
+            for state in states:
+                state.forwarder = Forwarder(state, settings.patience_seconds)
+        ways = Ways(
+            self._tell,
+            self._mail.probe,
+            self._challenge,
+            self._hold,
+            self._lifeline.let_go,
+            self._forward,
+            self._forwarding.let_go,
+        )
         self.logs = [LogDriver(state, ways) for state in states]
         """By their ids."""
         self._fitness = Fitness(self.host, self._mail)
@@ -265,6 +280,15 @@ class Node:
     def _hold(self, claim: Claim, on_closed: Callable[[], None]) -> asyncio.Task[None]:
         peers = self.host.peers
         return self._lifeline.hold(claim.link_url, lambda: peers.link_key(claim.member, claim.incarnation), on_closed)
+
+    def _forward(self, receiver: Receiver, claim: Claim) -> asyncio.Task[None]:
+        peers = self.host.peers
+        return self._forwarding.keep(claim.link_url, lambda: peers.link_key(claim.member, claim.incarnation), receiver)
+
+    def visit(self, member: str) -> Receiver | None:
+        """Return who gets what ``member`` brings over a line; None if this worker is not the main."""
+        desk = self.logs[0].state.desk
+        return None if desk is None else desk.visit(member)
 
     async def _challenge(self, challenge: Challenge) -> bool:
         settings = self.host.settings

@@ -7,6 +7,7 @@ once or when a check or a commit has returned: that costs neither a coroutine no
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -19,7 +20,8 @@ from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
 from hanas_worker.log.driver import LogDriver
-from hanas_worker.log.service import MOST_READERS
+from hanas_worker.log.forwarder import Forwarder
+from hanas_worker.log.service import MOST_READERS, Service, fence
 from hanas_worker.log.values import Moved
 
 Part = tuple[int, int]
@@ -184,31 +186,55 @@ class Store:
         return self._state.replica.index
 
     def require_main(self) -> None:
-        """Raise Elsewhere unless this worker is the main."""
-        if self._state.service is None:
+        """Raise Elsewhere if this worker can carry out no write."""
+        if self._state.service is None and self._state.forwarder is None:
             self.refuse()
 
     def refuse(self) -> NoReturn:
         """Raise Elsewhere: only the main may answer."""
-        raise Elsewhere(self._log.main_url)
+        raise Elsewhere(self._log.main_url if self._state.forwarder is None else None)
 
     def read(self, read: PendingRead) -> None:
         """Carry out ``read`` when a seal check that began after this call said "unsealed", or at once if stale."""
-        service = self._state.service
-        if service is None or read.stale:
-            read(self._stale_epoch() if read.stale else None)
-        elif service.crowded:
-            read.fail(Busy(service.epoch))
+        service, forwarder = self._state.service, self._state.forwarder
+        if read.stale:
+            read(self._stale_epoch())
+        elif service is not None:
+            if service.crowded:
+                read.fail(Busy(service.epoch))
+            else:
+                service.after_check(read if forwarder is None else partial(self._read_on, forwarder, read))
+        elif forwarder is None:
+            read(None)
+        elif forwarder.crowded:
+            read.fail(Busy(self.epoch))
         else:
-            service.after_check(read)
+            forwarder.after_check(read)
+
+    @staticmethod
+    def _read_on(forwarder: Forwarder, read: PendingRead, epoch: int | None) -> None:
+        if epoch is None:  # this worker's epoch has ended
+            forwarder.after_check(read)
+        else:
+            read(epoch)
 
     def write(self, write: Write, pending: PendingWrite) -> None:
         """Carry out ``write``; ``pending`` gets its outcome."""
-        service = self._state.service
-        if service is None:
-            pending.fail(Elsewhere(self._log.main_url))
+        service, forwarder = self._state.service, self._state.forwarder
+        if service is not None:
+            written = pending if forwarder is None else partial(self._write_on, forwarder, write, pending)
+            service.submit(write, written)
+        elif forwarder is not None:
+            forwarder.submit(write, pending)
         else:
-            service.submit(write, pending)
+            pending.fail(Elsewhere(self._log.main_url))
+
+    @staticmethod
+    def _write_on(forwarder: Forwarder, write: Write, pending: PendingWrite, outcome: Outcome, epoch: int) -> None:
+        if outcome.result is Result.NOT_MAIN:  # this worker's epoch has ended before it was done
+            forwarder.submit(write, pending)
+        else:
+            pending(outcome, epoch)
 
     @asynccontextmanager
     async def list(
@@ -219,20 +245,32 @@ class Store:
         ``prefixes``: those of the keys, in order; none begins with another one. No other list is made inside the
         context.
         """
-        service = self._state.service
-        if service is None or stale:
-            epoch = self._stale_epoch() if stale else None
-        elif service.crowded:
-            raise Busy(service.epoch)
-        else:
-            epoch = await service.fence()
-        if epoch is None:
-            self.refuse()
-        async with self._lists:
-            await asyncio.sleep(0)
-            if self._state.service is not service or (service is None and self._stale_epoch() != epoch):
-                self.refuse()  # the copy may be made anew since the check
-            yield self._page(prefixes, after, limit), epoch
+        while True:
+            server = self._state.service or (None if stale else self._state.forwarder)
+            if stale:
+                epoch = self._stale_epoch()
+            elif server is None:
+                epoch = None
+            elif server.crowded:
+                raise Busy(self.epoch)
+            else:
+                epoch = await fence(server)
+            if epoch is None and (server is None or server is self._state.forwarder):
+                self.refuse()
+            async with self._lists:
+                await asyncio.sleep(0)
+                if epoch is not None and self._still(server, epoch):
+                    yield self._page(prefixes, after, limit), epoch
+                    return
+            if self._state.forwarder is None:
+                self.refuse()
+
+    def _still(self, server: Service | Forwarder | None, epoch: int) -> bool:
+        """Return whether the copy is still the one that ``server`` has confirmed: it may be made anew since."""
+        state = self._state
+        if server is None:
+            return self._stale_epoch() == epoch
+        return state.service is server or (server is state.forwarder and state.forwarder.readable)
 
     def _page(self, prefixes: tuple[str, ...], after: str, limit: int) -> KeyPage:
         entries: list[tuple[str, Entry]] = []

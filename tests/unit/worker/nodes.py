@@ -8,7 +8,7 @@ from hanas_core.epochs.arbitration import Challenge
 from hanas_core.members.documents import LOG
 from hanas_core.members.timing import LAN
 from hanas_core.volume.folder import Folder
-from hanas_serving.runtime import Runtime
+from hanas_serving.runtime import Agree, Runtime
 from hanas_worker.host import settings
 from hanas_worker.neighbours.overseers import Overseers
 from hanas_worker.node import Node
@@ -26,6 +26,9 @@ class Nobody:
         raise ConnectionRefusedError(url)
 
     async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
+        raise ConnectionRefusedError(url)
+
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
         raise ConnectionRefusedError(url)
 
 

@@ -16,6 +16,7 @@ from hanas_core.log.positions import Position
 from hanas_core.members.roles import MainState
 from hanas_serving.callers import Callers
 from hanas_serving.gate import Gate
+from hanas_serving.runtime import Agree
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.host.peers import LinkPeer
 from hanas_worker.log.news import LogNews
@@ -62,7 +63,7 @@ class Listener:
     def app(self, *secrets: str, certified: bool = False) -> LinkEndpoint:
         app = LinkEndpoint(Callers(secrets, certified=certified), Gate())
         if self.folder_id is not None:
-            app.join(self.folder_id, Verifier(KEY, FRESH_SECONDS, lambda: self.now), self.hear)
+            app.join(self.folder_id, Verifier(KEY, FRESH_SECONDS, lambda: self.now), self.hear, lambda member: None)
         return app
 
     def hear(self, keepalive: KeepAlive, fresh: bool) -> Epochs:
@@ -417,6 +418,9 @@ class Wires:
             self.under_way -= 1
 
     async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
+        raise NotImplementedError
+
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
         raise NotImplementedError
 
 

@@ -124,7 +124,7 @@ async def test_who_lets_go_hears_nothing_more(lifeline: Lifeline) -> None:
 async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) -> None:
     port, closed = free_port(), []
     link = LinkEndpoint(Callers((SECRET,)), Gate())
-    link.join("f" * 32, Verifier(KEY, 1.0, asyncio.get_running_loop().time), lambda _, __: ())
+    link.join("f" * 32, Verifier(KEY, 1.0, asyncio.get_running_loop().time), lambda _, __: (), lambda _: None)
     asked = []
 
     async def counted(scope: Scope, receive: Receive, send: Send) -> None:

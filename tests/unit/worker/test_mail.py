@@ -10,7 +10,7 @@ from hanas_core.members import mailboxes
 from hanas_core.members.documents import LOG
 from hanas_core.members.mailboxes import Answers, Box, LogProbe, Mailboxes, Probe
 from hanas_core.members.registry import Registry
-from hanas_core.state.judge import Outcome, Write
+from hanas_core.state.judge import Outcome, Request
 from hanas_core.state.queue import MOST_QUEUED_BYTES
 from hanas_core.volume.blocking import run
 from hanas_core.volume.errors import FolderUnavailable
@@ -92,7 +92,7 @@ async def test_a_probe_of_an_epoch_that_ends_while_it_is_answered_gets_no_answer
     def rolled(_: Future[Outcome]) -> None:
         post.service.epoch = 2
 
-    def committed_by_a_roll(write: Write | None) -> Future[Outcome]:
+    def committed_by_a_roll(write: Request) -> Future[Outcome]:
         outcome = commits(write)
         outcome.add_done_callback(rolled)
         return outcome

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from enum import StrEnum
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,6 +21,15 @@ _MOST_DEFAULT_MEMORY = 1024 * MIB
 _VALUES_IN_MEMORY = 4
 """So many of the largest values fit into the memory for bodies and answers, at least."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Backups(StrEnum):
+    """What a backup does with what clients ask."""
+
+    REDIRECT = "redirect"
+    """It sends them to the main."""
+    SERVE = "serve"
+    """It answers, and forwards what only the main can do."""
 
 
 class WorkerSettings(ComponentSettings, frozen=True, kw_only=True):
@@ -45,6 +55,9 @@ class WorkerSettings(ComponentSettings, frozen=True, kw_only=True):
     """The log is compacted when this share of its space is garbage, 0 to 1."""
     compact_bytes: int
     """... and at least this much, bytes."""
+    backups: Backups = Backups.REDIRECT
+    patience_seconds: float = 10.0
+    """How long a backup that serves looks for a main that can do what a client asks."""
     tls: TlsFiles = TlsFiles()
     """The certificate, and whom to trust."""
 
@@ -99,5 +112,7 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
         snapshot_bytes=settings.bytes_count(environment, "HANAS_SNAPSHOT_BYTES", 64 * MIB, 64 << 10, 1 << 50),
         compact_share=settings.share(environment, "HANAS_COMPACT_SHARE", 0.5, 0.1, 0.95),
         compact_bytes=settings.bytes_count(environment, "HANAS_COMPACT_BYTES", 256 * MIB, MIB, 1 << 50),
+        backups=Backups(settings.choice(environment, "HANAS_BACKUPS", tuple(each.value for each in Backups))),
+        patience_seconds=settings.seconds(environment, "HANAS_PATIENCE", 10.0, 0.1, 3600),
         tls=files,
     )

@@ -112,7 +112,7 @@ class LogDriver:
 
     @property
     def ready(self) -> bool:
-        """This worker serves, or redirects to a main that serves."""
+        """This worker serves, forwards, or redirects to a main that serves."""
         return self.serving is not None or self.main_url is not None
 
     # ------------------------------------------------------------------ its duties
@@ -206,6 +206,7 @@ class LogDriver:
                     state.wakers[Duty.LOG].set()
                 case Promote(claim):
                     self._ways.let_go()
+                    self._ways.stay()
                     self._claim(self.tenure.take_over(claim))
                 case StepDown(claim):
                     _log.warning("epoch %d: %s took over; stepping down", claim.epoch, claim.member)
@@ -225,8 +226,10 @@ class LogDriver:
 
     def _hold_on_to(self, claim: Claim) -> None:
         """Notice at once when the main's process dies."""
-        detector, host = self.state.member.detector, self._host
+        detector, host, forwarder = self.state.member.detector, self._host, self.state.forwarder
         host.keep(self._ways.hold(claim, lambda: detector.closed(host.awake, claim.epoch)))
+        if forwarder is not None:
+            host.keep(self._ways.forward(forwarder, claim))
 
     def _claim(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -60,6 +60,7 @@ class Follower:
             _log_start(course)
         state.followed_epoch = state.served_epoch = epoch
         state.member.served()
+        state.on_applied()
         return True
 
     async def _read_on(self) -> bool:
@@ -70,6 +71,7 @@ class Follower:
             state.replica.take(step)
             if step.batches:  # the followed epoch has passed its first check
                 state.read_to = step.applied
+                state.on_applied()
         except (FolderError, asyncio.CancelledError):
             state.followed_epoch = 0
             raise

@@ -54,11 +54,11 @@ class Hearing:
                 progress=news.progress,
             )
             committed = news.committed_there
-            if committed is not None and (state.committed is None or committed > state.committed):
-                if state.committed is not None and committed.epoch == state.committed.epoch:
+            if committed is not None:
+                before = state.committed
+                if before is not None and committed > before and committed.epoch == before.epoch:
                     member.fruited()
-                state.committed = committed
-                state.wakers[Duty.LOG].set()
+                state.know_committed(committed)
 
     def answered(self, epoch: int) -> None:
         """Process a member's answer to one's own news: the highest epoch that it knows."""

@@ -13,11 +13,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from hanas_core.epochs.takeover import Promotion
 from hanas_core.log.manifests import Cut
-from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.judge import Outcome, Request, Result
 from hanas_core.state.queue import MOST_WAITING, Answers, GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.volume.errors import FolderError, Sealed
@@ -66,6 +66,8 @@ class Service:
         """Where the log is up to which the index holds everything."""
         self.batches = self.checks = 0
         """Batches committed, and seal checks made for reads."""
+        self.on_commit: Callable[[], None] = lambda: None
+        """Is called when `applied` has moved on."""
         self.epoch = promotion.manifest.epoch
         self._lacks_space = self._lacks_reserve = False
         """No further segment can be prepared; there is no room for the claim and the manifest of another main."""
@@ -135,13 +137,13 @@ class Service:
         """How long a write has waited for a segment that is being prepared, seconds."""
         return 0.0 if self._starving_since is None else self._loop.time() - self._starving_since
 
-    def write(self, write: Write | None) -> Waiter:
+    def write(self, write: Request) -> Waiter:
         """Queue a write (None: a no-op) and return the future of its outcome."""
         waiter: Waiter = self._loop.create_future()
         self.submit(write, partial(_settle, waiter))
         return waiter
 
-    def submit(self, write: Write | None, written: Written) -> None:
+    def submit(self, write: Request, written: Written) -> None:
         """Queue a write (None: a no-op); ``written`` gets its outcome, at once if it cannot be done."""
         if self._ended or self._draining:
             written(Outcome(Result.NOT_MAIN), self.epoch)
@@ -160,9 +162,7 @@ class Service:
 
     def fence(self) -> asyncio.Future[int | None]:
         """Return a future of what `after_check` calls a reader with."""
-        waiter: asyncio.Future[int | None] = self._loop.create_future()
-        self.after_check(partial(_settle, waiter))
-        return waiter
+        return fence(self)
 
     def after_check(self, reader: Reader) -> None:
         """Call ``reader`` with the epoch once a check that began after this call said "unsealed", else with None."""
@@ -291,6 +291,7 @@ class Service:
             self._answer(self._queue.committed(position, encrypted=self.log.encrypted))
             self.applied = position
             self.batches += 1
+            self.on_commit()
             if self.log.spare is None:
                 self._on_room_needed()
             return True
@@ -315,6 +316,20 @@ class Service:
     def _answer(self, answers: Answers[Written]) -> None:
         for written, outcome in answers:
             written(outcome, self.epoch)
+
+
+class Checking(Protocol):
+    """What readers can wait at."""
+
+    def after_check(self, reader: Reader) -> None:
+        """Call ``reader`` when the state here holds all that was acknowledged before this call; None: it never did."""
+
+
+def fence(server: Checking) -> asyncio.Future[int | None]:
+    """Return a future of what ``server`` calls a reader with."""
+    waiter: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+    server.after_check(partial(_settle, waiter))
+    return waiter
 
 
 def _settle(waiter: asyncio.Future[T], outcome: T, _epoch: int | None = None) -> None:

@@ -1,9 +1,11 @@
 """What the parts of one log share: its member, its replica, and the events that wake its duties."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.log.positions import NOWHERE, Position
@@ -18,7 +20,11 @@ from hanas_core.volume.errors import KeyMissing
 from hanas_serving.lanes import Hung
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
+from hanas_worker.log.desk import Desk
 from hanas_worker.log.service import Service
+
+if TYPE_CHECKING:  # it works on this state
+    from hanas_worker.log.forwarder import Forwarder
 
 T = TypeVar("T")
 
@@ -38,6 +44,10 @@ class LogState:
         self._lent: Standing | None = None
         self.service: Service | None = None
         """While this worker is the main."""
+        self.desk: Desk | None = None
+        """Where others bring what their clients ask for, as long."""
+        self.forwarder: Forwarder | None = None
+        """Serves clients while another worker is the main; None: they are redirected."""
         self.followed_epoch = 0
         """The epoch whose manifest the replica follows."""
         self.served_epoch = 0
@@ -55,6 +65,8 @@ class LogState:
         """The last epoch whose main this worker concluded to have failed, and when."""
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
         """Make the duties of the log run at once."""
+        self.on_applied: Callable[[], None] = lambda: None
+        """Is called when the copy has come further, or can be read again."""
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
@@ -88,6 +100,12 @@ class LogState:
     def standing(self) -> Standing:
         """What others are told of the replica; while it is lent, what was last known of it."""
         return self._lent or self.replica.standing
+
+    def know_committed(self, position: Position) -> None:
+        """Read on up to a position that a main of the present epoch has committed."""
+        if position.epoch == self.member.epoch and (self.committed is None or position > self.committed):
+            self.committed = position
+            self.wakers[Duty.LOG].set()
 
     def witness(self) -> Witness:
         """Return what this worker knows for certain, by itself or from others; it never grows less."""

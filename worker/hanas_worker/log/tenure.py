@@ -18,7 +18,9 @@ from hanas_core.upkeep import compaction
 from hanas_core.upkeep.compaction import Plan
 from hanas_core.volume.errors import FolderError, KeyMissing, Missing, NoSpace, Sealed
 from hanas_core.volume.folder import NOTHING, Folder, Room
+from hanas_serving.lines import pair
 from hanas_worker.host.duties import Duty
+from hanas_worker.log.desk import Desk
 from hanas_worker.log.pace import Pace
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
@@ -95,6 +97,9 @@ class Tenure:
             on_end=self._ended,
             on_room_needed=state.wakers[Duty.PREPARE].set,
         )
+        state.desk = Desk(state.service)
+        if state.forwarder is not None and not state.forwarder.idle:
+            pair(state.forwarder, state.desk.visit(host.settings.member))
         host.wakers[Duty.PRESENCE].set()
         # Space for the next segment is prepared after the first commit: it would only hold that up.
         host.spawn(self._clear_up(promotion.manifest))
@@ -209,6 +214,9 @@ class Tenure:
         paused = f"; this process was paused for {pause:.3f} s shortly before" if pause else ""
         _log.warning("epoch %d ended here: %s%s", service.epoch, why, paused)
         state.service = None
+        if state.desk is not None:
+            state.desk.end()
+            state.desk = None
         spare = service.log.spare
         if spare is not None and service.idle:
             self._add_spare(spare)

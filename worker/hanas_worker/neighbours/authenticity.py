@@ -9,7 +9,10 @@ what was recorded, repeated or held back counts as little as what was invented (
 import hmac
 from collections.abc import Callable
 
+from hanas_serving.lines import Keys
+
 MAC_HEADER = "HANas-Mac"
+NONCE_HEADER = "HANas-Nonce"
 
 
 def mac(key: str, what: str, content: bytes) -> str:
@@ -39,6 +42,10 @@ class Verifier:
     def prove(self, what: str, content: bytes) -> str:
         """Return the proof for an answer."""
         return mac(self._key, what, content)
+
+    def line_keys(self, nonces: tuple[str, str]) -> Keys:
+        """Return the keys of a line that another process has opened here."""
+        return Keys.derive(self._key.encode(), nonces, caller=False)
 
     @property
     def time(self) -> int:

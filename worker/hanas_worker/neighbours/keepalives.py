@@ -11,17 +11,21 @@ from collections.abc import Callable, Mapping
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from hanas_core.volume import names
 from hanas_core.volume.blocks import UNREADABLE
 from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
 from hanas_serving.callers import Callers
 from hanas_serving.fields import require_json, require_no_query
 from hanas_serving.gate import Gate, caller_of, require_name
+from hanas_serving.lines import Receiver, Wire
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_serving.runtime import Outbound
 from hanas_worker.host.peers import LinkPeer
 from hanas_worker.log.news import LogNews
-from hanas_worker.neighbours.authenticity import MAC_HEADER, Verifier, is_proof, mac
+from hanas_worker.neighbours import forwarding
+from hanas_worker.neighbours.authenticity import MAC_HEADER, NONCE_HEADER, Verifier, is_proof, mac
+from hanas_worker.neighbours.forwarding import about
 
 PATH = "/v1/keepalive"
 LIFELINE_PATH = "/v1/lifeline"
@@ -38,6 +42,7 @@ _HELD = 204
 """The status of a lifeline, whose connection stays open."""
 _MAC = MAC_HEADER.lower().encode()
 _MEMBER = b"hanas-member"
+_NONCE = NONCE_HEADER.lower().encode()
 _KEEPALIVE, _ANSWER, _LIFELINE = "keep-alive", "answer", "lifeline"
 """What a proof is about: one for a message of one kind is none for another."""
 
@@ -55,6 +60,8 @@ class KeepAlive(msgspec.Struct, frozen=True, rename="camel"):
     """The last time that the receiver answered with; None before its first answer."""
 
 
+Visit = Callable[[str], Receiver | None]
+"""Returns who gets what comes over the line of a member; None where this worker is not the main."""
 Hear = Callable[[KeepAlive, bool], Epochs]
 """Takes in what a member sent, and whether it was made just now; returns the highest epochs of its logs known here."""
 
@@ -86,11 +93,15 @@ class LinkEndpoint:
         self._gate = gate
         self._callers = callers
         self._joined: tuple[str, Verifier, Hear] | None = None
+        self._visit: Visit = lambda member: None
         self._decode = msgspec.json.Decoder(KeepAlive).decode
 
-    def join(self, folder_id: str, verifier: Verifier, hear: Hear) -> None:
-        """Hand every keep-alive to ``hear`` that ``verifier`` knows to come from a member of this folder."""
-        self._joined = folder_id, verifier, hear
+    def join(self, folder_id: str, verifier: Verifier, hear: Hear, visit: Visit) -> None:
+        """Hand every keep-alive to ``hear`` that ``verifier`` knows to come from a member of this folder.
+
+        ``visit``: returns who gets what comes over the line of a member.
+        """
+        self._joined, self._visit = (folder_id, verifier, hear), visit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -100,13 +111,15 @@ class LinkEndpoint:
                     answer = await self._answer(scope, receive)
                 except Problem as problem:
                     answer = problem.answer()
+                if answer is None:
+                    return  # it is a line now
                 if answer.status != _HELD:  # nobody else has a reason to stay
                     answer = msgspec.structs.replace(answer, lines=answer.lines + b"connection: close\r\n")
                 await send_answer(answer, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer | None:
         call = scope["method"], scope["path"]
-        if call not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
+        if call not in {("POST", PATH), ("GET", LIFELINE_PATH), ("GET", forwarding.PATH)}:
             raise Problem(404, "the link port is for the other workers; clients use the other port")
         headers = self._gate.examine(scope["method"], scope["headers"])
         self._gate.admit(caller_of({**scope, "headers": headers}), self._callers, Action.OPERATE, _secret_needed)
@@ -118,6 +131,9 @@ class LinkEndpoint:
             if self._joined is None or not self._joined[1].proves(proof, _LIFELINE, fields.get(_MEMBER, b"")):
                 raise _stranger("a lifeline")
             return Answer(_HELD, b"")
+        if call == ("GET", forwarding.PATH):
+            self._open_line(scope, fields, proof)
+            return None
         require_json(headers)
         too_large = Problem(413, f"a keep-alive has at most {_MOST_BYTES} bytes")
         try:
@@ -136,6 +152,22 @@ class LinkEndpoint:
         answer = msgspec.structs.replace(answer, proof=verifier.prove(_ANSWER, answer.content(proof)))
         content = msgspec.json.encode(answer)
         return Answer(200, b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content), content)
+
+    def _open_line(self, scope: Scope, fields: Mapping[bytes, bytes], proof: str) -> None:
+        """Let a member bring what its clients ask for. Raises Problem: 401, 403, 409."""
+        member, nonce = (fields.get(name, b"").decode("latin-1") for name in (_MEMBER, _NONCE))
+        require_name(scope, member)
+        verifier = None if self._joined is None else self._joined[1]
+        if verifier is None or not verifier.proves(proof, forwarding.CALL, about(member, nonce)):
+            raise _stranger("a forwarding line")
+        receiver = self._visit(member)
+        if receiver is None:
+            raise Problem(409, "this worker is not the main: the claims in the folder say who is")
+        own = names.nonce()
+        answer = verifier.prove(forwarding.ANSWER, about(member, nonce, own))
+        lines = f"upgrade: hanas-forward\r\nconnection: upgrade\r\n{NONCE_HEADER}: {own}\r\n{MAC_HEADER}: {answer}"
+        head = f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n\r\n"
+        scope["hand_over"](head.encode(), Wire(receiver, verifier.line_keys((nonce, own))))
 
 
 def _secret_needed(_: bytes | None) -> Problem:

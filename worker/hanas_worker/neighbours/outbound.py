@@ -4,18 +4,21 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import cast
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from hanas_serving import principals
+from hanas_serving.lines import Wire
+from hanas_serving.runtime import Agree
 from hanas_worker.neighbours.addresses import LastKnown
+from hanas_worker.neighbours.authenticity import MAC_HEADER, NONCE_HEADER
 
 _MEMBER_HEADER = "HANas-Member"
 _MOST_BYTES = 1 << 20
 """Overseers and members answer with less."""
-_ANSWER = b"HTTP/1.1 204 "
 _HTTPS = "https://"
 
 
@@ -57,9 +60,30 @@ class HttpOutbound:
             raise ConnectionError(f"{url}: {error}") from error
 
     async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
-        """Return as soon as an idle connection to ``url`` is closed. Raises OSError if there is none.
+        """Return as soon as an idle connection to ``url`` is closed. Raises OSError if there is none."""
+        async with self._asked(url, timeout, headers, 204) as (_, reader, _):
+            with contextlib.suppress(OSError):
+                await reader.read(1)  # nothing more is ever said
 
-        Without aiohttp, which does not report that a pooled connection was closed.
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
+        """Open a line at ``url`` and return when it has ended. Raises OSError if there is none."""
+        async with self._asked(url, timeout, headers, 101) as (fields, _, writer):
+            wire = Wire(*agree(fields.get(NONCE_HEADER.lower(), ""), fields.get(MAC_HEADER.lower(), "")))
+            transport = cast("asyncio.Transport", writer.transport)
+            transport.set_protocol(wire)
+            wire.connection_made(transport)
+            try:
+                await wire.ended.wait()
+            finally:
+                wire.close()
+
+    @contextlib.asynccontextmanager
+    async def _asked(
+        self, url: str, timeout: float, headers: Mapping[str, str], status: int
+    ) -> AsyncIterator[tuple[dict[str, str], asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Send a GET on a connection of its own; yield the headers of an answer with ``status``, and the connection.
+
+        Raises OSError. Without aiohttp, which does not report that a pooled connection was closed.
         """
         try:
             parts = urlsplit(url)
@@ -83,10 +107,10 @@ class HttpOutbound:
                     answer = await reader.readuntil(b"\r\n\r\n")
                 except (EOFError, asyncio.LimitOverrunError) as error:
                     raise ConnectionError(f"{url}: {error}") from error
-            if not answer.startswith(_ANSWER):
+            if not answer.startswith(b"HTTP/1.1 %d " % status):
                 raise ConnectionError(f"{url}: {answer[:40]!r}")
-            with contextlib.suppress(OSError):
-                await reader.read(1)  # nothing more is ever said
+            pairs = (line.partition(":") for line in answer.decode("latin-1").split("\r\n")[1:] if line)
+            yield {name.lower(): value.strip() for name, _, value in pairs}, reader, writer
 
     async def close(self) -> None:
         """Cancel what is under way."""

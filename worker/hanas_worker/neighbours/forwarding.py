@@ -1,0 +1,77 @@
+"""The line to the main, over which this worker's log forwards what clients ask for; and how the main answers it.
+
+Both prove with the main's link key that they can read the folder, each for a nonce of the other (docs/protocol.md,
+section 6.9).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from hanas_serving.lines import Keys, Receiver
+from hanas_serving.runtime import Outbound
+from hanas_worker.neighbours.authenticity import MAC_HEADER, NONCE_HEADER, is_proof, mac
+
+PATH = "/v1/forward"
+CALL, ANSWER = "forward", "forwarding"
+"""What the proofs are about."""
+_LEAST_PAUSE_SECONDS = 0.02
+"""Between two tries: a main that has claimed is about to serve."""
+_MOST_PAUSE_SECONDS = 0.5
+
+
+class ForwardingLine:
+    """Keeps one line at a time."""
+
+    def __init__(self, outbound: Outbound, member: str, nonce: Callable[[], str], patience: float) -> None:
+        """Connect as ``member``. ``patience``: seconds to connect in."""
+        self._outbound = outbound
+        self._member = member
+        self._nonce = nonce
+        self._patience = patience
+        self._task: asyncio.Task[None] | None = None
+
+    def keep(self, url: str, key: Callable[[], str | None], receiver: Receiver) -> asyncio.Task[None]:
+        """Stay connected to ``url``, to nobody else; ``receiver`` gets one line after the other. Returns the task.
+
+        ``key``: returns the link key of the process there, None while it is not known.
+        """
+        former = self._task
+        self.let_go()
+        self._task = asyncio.create_task(self._keep(former, url, key, receiver))
+        return self._task
+
+    def let_go(self) -> None:
+        """End the line, if there is one."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _keep(
+        self, former: asyncio.Task[None] | None, url: str, key: Callable[[], str | None], receiver: Receiver
+    ) -> None:
+        if former is not None:
+            await asyncio.wait([former])  # its line has ended then
+        pause = _LEAST_PAUSE_SECONDS
+        while True:
+            if (present := key()) is not None:
+                with contextlib.suppress(OSError):
+                    await self._connect(url, present, receiver)
+                    pause = _LEAST_PAUSE_SECONDS
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _MOST_PAUSE_SECONDS)
+
+    async def _connect(self, url: str, key: str, receiver: Receiver) -> None:
+        nonce = self._nonce()
+
+        def agree(own: str, proof: str) -> tuple[Receiver, Keys]:
+            if not is_proof(proof, key, ANSWER, about(self._member, nonce, own)):
+                raise ConnectionError(f"{url}: the answer is not that of the main")
+            return receiver, Keys.derive(key.encode(), (nonce, own), caller=True)
+
+        headers = {NONCE_HEADER: nonce, MAC_HEADER: mac(key, CALL, about(self._member, nonce))}
+        await self._outbound.line(url + PATH, self._patience, headers, agree)
+
+
+def about(*parts: str) -> bytes:
+    """Return what a proof is about."""
+    return " ".join(parts).encode()
