@@ -693,6 +693,94 @@ MUTANTS = (
         _one("if state.member.unserved:", "if False:"),
         story="found in use: a changed byte makes every takeover fail, and each one costs an epoch",
     ),
+    # ------------------------------------------------------------------ forwarding and the read index
+    Mutant(
+        "a read index without a check",
+        "hanas_worker.log.desk:Visit.take",
+        _one(
+            "self._desk.service.after_check(partial(self._reached, content.number))",
+            "self._reached(content.number, self._desk.service.epoch)",
+        ),
+    ),
+    Mutant(
+        "an answer from what is applied, without asking",
+        "hanas_worker.log.forwarder:Forwarder.after_check",
+        _one(
+            "    self._readers.append(",
+            "    if self.readable: return reader(self._state.member.epoch)\n    self._readers.append(",
+        ),
+    ),
+    Mutant(
+        "a copy that has not come far enough",
+        "hanas_worker.log.forwarder:Forwarder._holds",
+        _one("applied >= position", "applied >= position._replace(offset=position.offset // 2)"),
+    ),
+    Mutant(
+        "a copy that is being made anew counts as complete",
+        "hanas_worker.log.forwarder:Forwarder._holds",
+        _one(" and applied.number < names.MERGED_FROM", ""),
+        seeds=1000,
+    ),
+    Mutant(
+        "reads that came later get an older question's answer",
+        "hanas_worker.log.forwarder:Forwarder.take",
+        _one(
+            "asked, self._asked = self._asked, []",
+            "asked, self._asked, self._readers = self._asked + self._readers, [], []",
+        ),
+    ),
+    Mutant(
+        "a write that was sent is sent again as another one",
+        "hanas_worker.log.forwarder:Forwarder.closed",
+        _one(
+            "        waiting.frame = None\n",
+            "        waiting.frame = None\n        waiting.sent = False\n    self._session = None\n",
+        ),
+    ),
+    Mutant(
+        "the outcome of what was sent is given up as not done",
+        "hanas_worker.log.forwarder:Forwarder._begin",
+        _one("Outcome(Result.UNKNOWN)", "Outcome(Result.NOT_MAIN)"),
+        seeds=1000,
+    ),
+    Mutant(
+        "an impatient client is told that what was sent was not done",
+        "hanas_worker.log.forwarder:Forwarder._look_at_time",
+        _one("Result.UNKNOWN if waiting.sent else Result.NOT_MAIN", "Result.NOT_MAIN"),
+    ),
+    Mutant(
+        "an older line of a session is heard beside the newer one",
+        "hanas_worker.log.desk:Desk.settle",
+        _one("    if older is not None:\n        older.leave()\n", ""),
+        seeds=1000,
+    ),
+    Mutant(
+        "what waits in the queue is not here",
+        "hanas_worker.log.desk:Visit._known",
+        (("number in pending", "False"),),
+        seeds=1000,
+    ),
+    Mutant(
+        "a desk outlives its tenure",
+        "hanas_worker.log.desk:Desk.written",
+        _one(
+            "outcome.result, outcome.version",
+            "Result.REPLACED if outcome.result is Result.UNKNOWN else outcome.result, outcome.version or session",
+        ),
+    ),
+    Mutant(
+        "outcomes are told of other numbers",
+        "hanas_worker.log.desk:Desk.written",
+        _one("Told(number,", "Told(number ^ 1,"),
+    ),
+    Mutant(
+        "a push tells more than is committed",
+        "hanas_worker.log.desk:Visit._tell",
+        _one(
+            "service.applied, tuple(told)",
+            "service.applied._replace(offset=service.applied.offset + 4096), tuple(told)",
+        ),
+    ),
 )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
+from hanas_serving.lines import Wire
+from hanas_serving.runtime import Agree
 from tests.sim.attacker import Attacker, Seen
+from tests.sim.lines import SimulatedTransport, connect
 from tests.sim.world import ProcessLoop, World
 
 
@@ -21,6 +24,8 @@ class Refused(OSError):
     """No process listens there: the request was not delivered."""
 
 
+HandOver = Callable[[bytes, Wire], None]
+_CONNECT_SECONDS = 0.5
 _IDLE_SECONDS = 30.0
 """Mean time until the network drops an idle connection, seconds."""
 
@@ -31,6 +36,12 @@ class Host(Protocol):
     loop: ProcessLoop
 
     async def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer: ...
+
+
+class LineHost(Host, Protocol):
+    """Something that lines can be opened to."""
+
+    async def open_line(self, target: str, headers: dict[str, str]) -> tuple[Answer, Wire | None]: ...
 
 
 class Network:
@@ -48,6 +59,8 @@ class Network:
         """When each incarnation that says nothing any more died or was paused."""
         self._connections: list[tuple[str, ProcessLoop, asyncio.Future[None]]] = []
         """Idle connections: target, origin, and the callback for the close."""
+        self._sides: list[SimulatedTransport] = []
+        """One side of each line."""
 
     def heal(self) -> None:
         self.cuts.clear()
@@ -98,8 +111,59 @@ class Network:
         self.world.after(self.world.random.expovariate(1 / _IDLE_SECONDS), lambda: self._close(origin, closed))
         await closed
 
+    async def line(self, origin: ProcessLoop, url: str, headers: dict[str, str], agree: Agree) -> None:
+        """Open a line and return when it has ended. Raises Refused."""
+        parts = urlsplit(url)
+        target = parts.hostname or ""
+        await asyncio.sleep(self._latency())
+        host = self.hosts.get(target)
+        reachable = self._passes(origin.name, target) and self._passes(target, origin.name)
+        if not reachable or host is None or not host.loop.alive:
+            raise Refused(f"no connection to {target}")
+        asked = cast("LineHost", host)  # workers speak over lines to workers only
+        answered: asyncio.Future[Wire] = origin.create_future()
+        loop = host.loop
+
+        def settle(answer: Answer, wire: Wire | None) -> None:
+            if answered.done():
+                return
+            if wire is None:
+                answered.set_exception(Refused(f"{target} answers {answer.status}"))
+                return
+            try:
+                own = Wire(*agree(answer.headers["hanas-nonce"], answer.headers["hanas-mac"]))
+            except ConnectionError as error:
+                answered.set_exception(error)
+                return
+            here, there = connect(self.world, origin, loop, self._passes, self._latency)
+            self._sides.append(here)
+            here.wire, there.wire = own, wire
+            if loop.alive:
+                loop.call_soon(wire.connection_made, there)
+            own.connection_made(here)
+            answered.set_result(own)
+
+        async def respond() -> None:
+            answer, wire = await asked.open_line(parts.path, headers)
+            if origin.alive and self._passes(target, origin.name):
+                origin.call_soon(settle, answer, wire)
+
+        loop.spawn(respond()).add_done_callback(_look_at)
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            own = await answered
+        try:
+            await own.ended.wait()
+        finally:
+            own.close()
+
     def hang_up(self, name: str) -> None:
         """Close the connections of a process that died, as its kernel does, where the network reaches the peers."""
+        for side in self._sides:
+            for one in (side, side.other):
+                if one.loop.name == name:
+                    one.lost = True
+                    self.world.after(self._latency(), one.other.hang_up)
+        self._sides = [side for side in self._sides if not (side.lost or side.other.lost)]
         for target, origin, closed in self._connections:
             if target == name and (name, origin.name) not in self.cuts:
                 self.world.after(self._latency(), lambda origin=origin, closed=closed: self._close(origin, closed))  # type: ignore[misc]  # B023
@@ -183,13 +247,20 @@ class SimulatedOutbound:
         del timeout, headers  # a connection succeeds at once, or not at all
         await self._network.connect(self._origin, url)
 
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
+        del timeout
+        lower = {name.lower(): value for name, value in headers.items()}
+        await self._network.line(self._origin, url, {"hanas-member": self._origin.name, **lower}, agree)
+
 
 def _look_at(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.result()
 
 
-async def ask(app: Any, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
+async def ask(
+    app: Any, method: str, target: str, headers: dict[str, str], body: bytes, hand_over: HandOver | None = None
+) -> Answer:
     """Hand one request to an ASGI application and return its whole answer."""
     path, _, query = target.partition("?")
     scope = {
@@ -199,6 +270,7 @@ async def ask(app: Any, method: str, target: str, headers: dict[str, str], body:
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "hand_over": hand_over,
     }
     status = 0
     sent: dict[str, str] = {}

@@ -20,11 +20,12 @@ from hanas_serving.budget import Budget
 from hanas_serving.callers import Callers
 from hanas_serving.gate import Gate
 from hanas_serving.lanes import Lane
+from hanas_serving.lines import Wire
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.leftovers import clear_temporary
-from hanas_worker.host.settings import WorkerSettings
+from hanas_worker.host.settings import Backups, WorkerSettings
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.overseers import Overseers, Rejected
@@ -54,6 +55,8 @@ TIMING = Timing(
     leftovers_after=3.0,
 )
 VALUE_BYTES = 8 << 10
+_PATIENCE_SECONDS = 2.5
+"""How long a backup that serves looks for a main: longer than a client waits for its answer."""
 
 
 class Worker:
@@ -75,6 +78,7 @@ class Worker:
         snapshot_bytes: int,
         cache_bytes: int,
         rate: float,
+        backups: Backups,
     ) -> None:
         self.world = world
         self.network = network
@@ -107,6 +111,8 @@ class Worker:
             snapshot_bytes=snapshot_bytes,
             compact_share=compact_share,
             compact_bytes=compact_bytes,
+            backups=backups,
+            patience_seconds=_PATIENCE_SECONDS,
         )
         self.loop = ProcessLoop(world, name, rate=rate)
         self.loop.kill()
@@ -193,7 +199,7 @@ class Worker:
         await node.places.wait_for_earlier_run()
         await lane.run(clear_temporary(self.mount, self.name, node.host.incarnation), TIMING.folder_timeout)
         self.node, self._keys.store = node, Store(node.logs[LOG], self._memory)
-        self._link.join(self._folder_id, node.verifier, node.hear)
+        self._link.join(self._folder_id, node.verifier, node.hear, node.visit)
         await node.run(self._stopping)
 
     def _ended(self, life: asyncio.Task[None]) -> None:
@@ -213,6 +219,16 @@ class Worker:
     async def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
         app = self._link if target.startswith("/v1/keepalive") else self._endpoint
         return await ask(app, method, target, headers, body)
+
+    async def open_line(self, target: str, headers: dict[str, str]) -> tuple[Answer, Wire | None]:
+        """Return the answer to who asks for a line, and what speaks over it."""
+        wires: list[tuple[bytes, Wire]] = []
+        answer = await ask(self._link, "GET", target, headers, b"", lambda head, wire: wires.append((head, wire)))
+        if not wires:
+            return answer, None
+        lines = wires[0][0].decode().split("\r\n")
+        fields = (line.partition(": ") for line in lines[1:] if line)
+        return Answer(int(lines[0].split()[1]), {name.lower(): value for name, _, value in fields}, b""), wires[0][1]
 
 
 class Overseer:

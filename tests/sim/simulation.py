@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from hanas_core.members import cluster
 from hanas_core.members.member import IsolationPolicy
 from hanas_lab.audit import LastValue, judge
+from hanas_worker.host.settings import Backups
 from hanas_worker.log.driver import LogDriver
 from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients
@@ -30,6 +31,8 @@ from tests.sim.witness import Witness
 from tests.sim.world import Violation, World
 
 FOLDER_ID = "f" * 32
+SERVING_PART = 0.5
+"""Part of the runs in which backups serve."""
 QUIET_AFTER = 8.0
 """Time after the last fault and the last mishap until none of their effects is pending, seconds."""
 QUIET_SECONDS = 4.0
@@ -71,6 +74,8 @@ class Shape(NamedTuple):
     foreign: bool = False
     """Another cluster's volume may be mounted by mistake."""
     rots: bool = False
+    serves: bool = False
+    """Backups serve."""
 
     @classmethod
     def drawn(cls, chance: random.Random, theme: Theme) -> Shape:
@@ -103,7 +108,9 @@ class Simulation:
         self.theme = theme = theme or theme_of(seed)
         self.world = world = World(seed, tracing=tracing)
         chance = world.random
-        shape = shape or Shape.drawn(chance, theme)
+        if shape is None:  # whether backups serve is drawn beside the rest: seeds without it stay what they were
+            serves = random.Random(f"backups of {seed}").random() < SERVING_PART
+            shape = Shape.drawn(chance, theme)._replace(serves=serves)
         if theme.only:
             shape = shape._replace(unruly=0.0, foreign=False)
         self.shape = shape
@@ -132,6 +139,7 @@ class Simulation:
                 snapshot_bytes=theme.snapshot_bytes,
                 cache_bytes=chance.choice(theme.cache_bytes),
                 rate=chance.choice((1.0, 1.0, 0.9, 1.2)),
+                backups=Backups.SERVE if shape.serves else Backups.REDIRECT,
             )
             for name in (f"w{number}" for number in range(shape.workers))
         }

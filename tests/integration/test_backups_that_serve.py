@@ -1,0 +1,94 @@
+"""Backups that serve: a client talks to any worker, and notices a takeover as a pause."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.cluster import Cluster, running
+from tests.integration.waiting import SLOWNESS, eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PAUSE_SECONDS = 2.0
+"""The longest that a client of a surviving worker waits for its answer, on a usual machine."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    async with running(tmp_path_factory.mktemp("lab"), 3, HANAS_BACKUPS="serve") as cluster:
+        yield cluster
+
+
+async def test_every_worker_reads_what_was_written_at_any_other_before(trio: Cluster) -> None:
+    await trio.settle()
+    for number in range(30):
+        for writer in trio.names:
+            put = await trio.http.put(trio.kv(writer, "shared"), content=f"{writer} {number}".encode())
+            assert put.status_code in {201, 204}, put.text
+            for reader in trio.names:
+                read = await trio.http.get(trio.kv(reader, "shared"))
+                assert (read.status_code, read.text) == (200, f"{writer} {number}")
+                assert read.headers["etag"] == put.headers["etag"]
+
+
+async def test_conditions_lists_and_deletions_at_a_backup(trio: Cluster) -> None:
+    await trio.settle()
+    backup, other = [name for name in trio.names if name != await trio.main()]
+    created = await trio.http.put(trio.kv(backup, "list/a"), content=b"1", headers={"If-None-Match": "*"})
+    assert created.status_code == 201
+    again = await trio.http.put(trio.kv(other, "list/a"), content=b"2", headers={"If-None-Match": "*"})
+    assert (again.status_code, again.headers["etag"]) == (412, created.headers["etag"])
+    once = {"Idempotency-Key": "only-once"}
+    first = await trio.http.put(trio.kv(backup, "list/b"), content=b"3", headers=once)
+    second = await trio.http.put(trio.kv(other, "list/b"), content=b"3", headers=once)
+    assert first.headers["etag"] == second.headers["etag"]
+    listed = await trio.http.get(trio.url(other, "/v1/kv"), params={"prefix": "list/"})
+    assert [entry["key"] for entry in listed.json()["keys"]] == ["list/a", "list/b"]
+    assert (await trio.http.delete(trio.kv(other, "list/a"))).status_code == 204
+    assert (await trio.http.get(trio.kv(backup, "list/a"))).status_code == 404
+    large = bytes(range(256)) * 20_000
+    assert (await trio.http.put(trio.kv(backup, "list/large"), content=large)).status_code == 201
+    assert (await trio.http.get(trio.kv(other, "list/large"))).content == large
+
+
+async def test_a_takeover_is_a_pause_and_no_error(trio: Cluster) -> None:
+    main = await trio.settle()
+    pauses, last = dict[str, float](), dict[str, int]()
+    stopping = asyncio.Event()
+
+    async def write(worker: str) -> None:
+        number = 0
+        while not stopping.is_set():
+            number += 1
+            began = time.monotonic()
+            answer = await trio.http.put(trio.kv(worker, f"of-{worker}"), content=str(number).encode())
+            assert answer.status_code in {201, 204}, answer.text
+            pauses[worker] = max(pauses.get(worker, 0.0), time.monotonic() - began)
+            last[worker] = number
+
+    async with asyncio.TaskGroup() as group:
+        survivors = [name for name in trio.names if name != main]
+        for worker in survivors:
+            group.create_task(write(worker))
+        await eventually(lambda: _reached(last, dict.fromkeys(survivors, 50)))
+        epoch = await trio.epoch()
+        await trio.lab.kill(main)
+
+        async def taken_over() -> bool:
+            return await trio.epoch() > epoch
+
+        await eventually(taken_over)
+        goals = {worker: number + 20 for worker, number in last.items()}
+        await eventually(lambda: _reached(last, goals))
+        stopping.set()
+    assert max(pauses.values()) < PAUSE_SECONDS * SLOWNESS
+    for worker in survivors:
+        for reader in survivors:
+            assert (await trio.http.get(trio.kv(reader, f"of-{worker}"))).text == str(last[worker])
+
+
+async def _reached(last: dict[str, int], goals: dict[str, int]) -> bool:
+    return all(last.get(worker, 0) >= goal for worker, goal in goals.items())
