@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from hanas_core.epochs.takeover import Promotion
 from hanas_core.log.manifests import Cut
-from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.judge import Outcome, Request, Result, Write
 from hanas_core.state.queue import MOST_WAITING, Answers, GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.volume.errors import FolderError, Sealed
@@ -141,7 +141,7 @@ class Service:
         self.submit(write, partial(_settle, waiter))
         return waiter
 
-    def submit(self, write: Write | None, written: Written) -> None:
+    def submit(self, write: Request, written: Written) -> None:
         """Queue a write (None: a no-op); ``written`` gets its outcome, at once if it cannot be done."""
         if self._ended or self._draining:
             written(Outcome(Result.NOT_MAIN), self.epoch)
