@@ -1,7 +1,8 @@
 """Forwarded writes are done once, and every reader of the log has the same sessions (docs/protocol.md, 3.10)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 from unittest.mock import patch
 
@@ -256,9 +257,9 @@ class Play:
             self.main.spare()
         return self.main.write(request)
 
-    def compact(self, first: int, count: int) -> None:
+    def compact(self, first: int, count: int, meanwhile: list[tuple[Any, ...]]) -> None:
         if len(sources(self.main)) > first:
-            self.main = run(compact(self.main, first, count))
+            self.main = run(compact(self.main, first, count, self._going_on(meanwhile)))
 
     def take_over(self) -> None:
         """Let another member follow, whose copy comes from the folder alone."""
@@ -270,13 +271,17 @@ class Play:
         self.backups.append(started(self.main))
 
     def snapshot(self, meanwhile: list[tuple[Any, ...]]) -> None:
+        write_snapshot(self.main, self._going_on(meanwhile))
+
+    def _going_on(self, meanwhile: list[tuple[Any, ...]]) -> Callable[[], None]:
+        """Return what takes the next of these steps each time."""
         left = iter(meanwhile)
 
         def go_on() -> None:
-            for step in left:
+            for step in islice(left, 1):
                 self.step(*step)
 
-        write_snapshot(self.main, go_on)
+        return go_on
 
     def step(self, name: str, *arguments: Any) -> None:
         getattr(self, name)(*arguments)
@@ -298,7 +303,7 @@ traffic = (
 )
 steps = (
     traffic
-    | st.tuples(st.just("compact"), st.integers(0, 2), st.integers(1, 3))
+    | st.tuples(st.just("compact"), st.integers(0, 2), st.integers(1, 3), st.lists(traffic, max_size=4))
     | st.tuples(st.just("take_over"))
     | st.tuples(st.just("fall_behind"))
     | st.tuples(st.just("snapshot"), st.lists(traffic, max_size=4))
