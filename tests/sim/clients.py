@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -39,16 +41,20 @@ class Clients:
         self._network = network
         self._workers = workers
         self._large = large
-        self._keys = [f"k{number}" for number in range(keys)]
+        self.keys = [f"k{number}" for number in range(keys)]
         self._mains: dict[str, str] = {}
         """The server that answered each client last: it may be the last to learn of another main."""
         self._versions: dict[str, str] = {}
         self._values = 0
 
     def start(self, count: int) -> None:
-        self.busy = count
-        for number in range(count):
-            self.loop.spawn(self._work(f"c{number}")).add_done_callback(self._ended)
+        self.employ(self._work(f"c{number}") for number in range(count))
+
+    def employ(self, works: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Run clients until they stop by themselves."""
+        for work in works:
+            self.busy += 1
+            self.loop.spawn(work).add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.busy -= 1
@@ -60,7 +66,7 @@ class Clients:
         await asyncio.sleep(chance.uniform(0, 0.2))
         while not self.stopping:
             kind = chance.choices((Action.PUT, Action.GET, Action.DELETE), (55, 35, 10))[0]
-            await self.operate(client, kind, chance.choice(self._keys))
+            await self.operate(client, kind, chance.choice(self.keys))
             await asyncio.sleep(chance.expovariate(30))
 
     async def operate(self, client: str, kind: Action, key: str) -> None:
@@ -147,7 +153,7 @@ class Clients:
     async def _list(self, client: str, key: str) -> None:
         """Read one page of the list of keys: it says of each key in its range whether it exists, and its version."""
         chance, start = self.world.random, self.world.now
-        after, limit = chance.choice((None, key)), chance.randint(1, len(self._keys) + 1)
+        after, limit = chance.choice((None, key)), chance.randint(1, len(self.keys) + 1)
         target = self._mains.get(client) or chance.choice(self._workers)
         query = f"prefix=k&limit={limit}" + ("" if after is None else f"&after={after}")
         try:
@@ -161,7 +167,7 @@ class Clients:
         if len(versions) > limit or list(versions) != sorted(versions):
             raise AssertionError(f"a page of at most {limit} keys in order: {page}")
         last = page["next"]
-        for one in self._keys:
+        for one in self.keys:
             if (after is not None and one <= after) or (last is not None and one > last):
                 continue
             self.history.append(
@@ -232,7 +238,7 @@ class Clients:
     async def read_all(self) -> dict[str, tuple[str, str]]:
         """Read every key until an answer comes: the final value and version of each."""
         found = {}
-        for key in self._keys:
+        for key in self.keys:
             target = self._workers[0]
             while True:
                 answer = await self._request(Action.GET, target, key, {}, b"")

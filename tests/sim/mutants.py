@@ -216,6 +216,63 @@ MUTANTS = (
         "hanas_core.state.index:Index.remember",
         _one("self._done[idempotency_key] = done", "return"),
     ),
+    # ------------------------------------------------------------------ forwarded writes
+    Mutant(
+        "a forwarded put is logged without its number",
+        "hanas_core.state.judge:Judge.judge",
+        _one("if forwarded is not None:\n        put", "if False:\n        put"),
+    ),
+    Mutant(
+        "a number is not looked up in its batch",
+        "hanas_core.state.judge:Judge._judge_forwarded",
+        _one("forwarder.outcomes.get(number) or recorded(session, number)", "recorded(session, number)"),
+    ),
+    Mutant(
+        "a number is looked up in its batch only",
+        "hanas_core.state.judge:Judge._judge_forwarded",
+        _one(" or recorded(session, number)", ""),
+        also=(("hanas_core.state.judge:recorded", _one("session.changes.get(number)", "None")),),
+    ),
+    Mutant(
+        "a number gets the outcome of another one",
+        "hanas_core.state.judge:recorded",
+        _one("session.changes.get(number)", "session.changes.get(max(session.changes, default=0))"),
+    ),
+    Mutant(
+        "the session that a member had before goes on",
+        "hanas_core.state.sessions:Sessions.put",
+        _one("known.member == content.member", "False"),
+    ),
+    Mutant(
+        "whatever a forwarder asks about no more is kept",
+        "hanas_core.state.sessions:Session.note",
+        _one("if lowest > self.lowest:", "if False:"),
+    ),
+    Mutant(
+        "a number is forgotten that may still be asked for",
+        "hanas_core.state.sessions:Session.note",
+        _one("if number >= self.lowest:", "if number > self.lowest:"),
+    ),
+    Mutant(
+        "a compaction forgets the sessions",
+        "hanas_core.upkeep.merging:Merger._decide",
+        _one("if self._index.sessions.get(Version(origin, sequence)) is not None:", "if False:"),
+    ),
+    Mutant(
+        "a compaction forgets what forwarded writes did",
+        "hanas_core.upkeep.merging:Merger._decide",
+        _one("if session is not None and forwarded.number in session.changes:", "if False:"),
+    ),
+    Mutant(
+        "who reads a merged segment does not learn what forwarded writes did",
+        "hanas_core.state.index:Index._apply_merged_valueless",
+        _one("self.sessions.note(forwarded,", "(forwarded,"),
+    ),
+    Mutant(
+        "a snapshot forgets the sessions",
+        "hanas_core.state.snapshots:SnapshotFrames.__iter__",
+        _one("range(0, len(self._sessions), SESSIONS_AT_ONCE)", "()"),
+    ),
     # ------------------------------------------------------------------ claims
     Mutant(
         "a claim without a read-back",

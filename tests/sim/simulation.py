@@ -20,6 +20,7 @@ from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients
 from tests.sim.disk import Disk
 from tests.sim.faults import Faults
+from tests.sim.forwarders import RUNS, Forwarders, chance_of
 from tests.sim.hearing import hearing
 from tests.sim.mount import Call, Mount
 from tests.sim.network import Network
@@ -76,6 +77,8 @@ class Shape(NamedTuple):
     rots: bool = False
     serves: bool = False
     """Backups serve."""
+    forwards: bool = False
+    """There are forwarders."""
 
     @classmethod
     def drawn(cls, chance: random.Random, theme: Theme) -> Shape:
@@ -108,9 +111,10 @@ class Simulation:
         self.theme = theme = theme or theme_of(seed)
         self.world = world = World(seed, tracing=tracing)
         chance = world.random
-        if shape is None:  # whether backups serve is drawn beside the rest: seeds without it stay what they were
+        forwarding = chance_of(seed)
+        if shape is None:  # drawn beside the rest: seeds without them stay what they were
             serves = random.Random(f"backups of {seed}").random() < SERVING_PART
-            shape = Shape.drawn(chance, theme)._replace(serves=serves)
+            shape = Shape.drawn(chance, theme)._replace(forwards=forwarding.random() < RUNS, serves=serves)
         if theme.only:
             shape = shape._replace(unruly=0.0, foreign=False)
         self.shape = shape
@@ -145,6 +149,7 @@ class Simulation:
         }
         self.overseers = [Overseer(world, self.network, mount(name), name, FOLDER_ID) for name in overseers]
         self.clients = Clients(world, self.network, list(self.workers), keys=shape.keys, large=theme.large)
+        self.forwarders = Forwarders(world, self.clients, list(self.workers.values()), forwarding)
         mounts = [worker.mount for worker in self.workers.values()]
         mounts += [overseer.mount for overseer in self.overseers]
         self.vault.give([worker.mount for worker in self.workers.values()])
@@ -205,6 +210,8 @@ class Simulation:
         for worker in self.workers.values():
             world.after(chance.uniform(0, 0.3), worker.start)
         self.clients.start(self.shape.clients)
+        if self.shape.forwards:
+            self.forwarders.start()
         self._go_wrong()
         self.faults.end()
         peace = world.now

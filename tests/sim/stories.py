@@ -21,7 +21,7 @@ from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host import host
 from hanas_worker.log.caretaker import Caretaker
-from tests.sim import departures, forwarders, pauses, switchovers
+from tests.sim import departures, pauses, serving, switchovers
 from tests.sim.attacker import Trick
 from tests.sim.disk import Directory, Disk, Inode, pages_of
 from tests.sim.explore import lose_all
@@ -775,7 +775,7 @@ def _manifest_about_to_be_pointed_to(story: Story) -> None:
 
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
     "no bug yet: a backup asks a main on that was replaced while it slept": (
-        forwarders.former_main_is_asked,
+        serving.former_main_is_asked,
         CALM._replace(serves=True),
         GROWING,
         "a read index without a check",

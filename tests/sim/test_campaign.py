@@ -18,6 +18,8 @@ QUICK = (
     "no seals",
     "block 1 before the seals",
     "the tail beyond L is not re-logged",
+    "a number is not looked up in its batch",
+    "a compaction forgets the sessions",
 )
 
 

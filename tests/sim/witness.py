@@ -28,6 +28,7 @@ from hanas_core.members.registry import Registration
 from hanas_core.members.roles import Role
 from hanas_core.members.verdicts import Verdict
 from hanas_core.state.index import Index
+from hanas_core.state.sessions import Change
 from hanas_core.volume import names
 from hanas_core.volume.blocks import unpack
 from hanas_core.volume.folder import BLOCK_BYTES
@@ -76,6 +77,8 @@ class Witness:
         """Writes that an epoch re-logged, by their version: perhaps committed."""
         self._last: dict[int, Position] = {}
         self._model: dict[str, Committed] = {}
+        self._numbers: set[tuple[Version, int]] = set()
+        """Session and number of each forwarded write that was committed."""
         self.promoting: set[str] = set()
         """The members with a takeover in progress."""
         self.moment = 0
@@ -129,6 +132,11 @@ class Witness:
             self.world.accuse(f"{what} write {write.version}, but {len(self.committed)} were committed before")
             return
         self.committed.append(write)
+        forwarded = write.record.forwarded
+        if forwarded is not None:
+            if (forwarded.session, forwarded.number) in self._numbers:
+                self.world.accuse(f"{what} write {forwarded.number} of session {forwarded.session} twice")
+            self._numbers.add((forwarded.session, forwarded.number))
         match write.record:
             case records.Put(key=key):
                 self._model[key] = write
@@ -179,6 +187,11 @@ class Witness:
             if once is not None and (done is None or done.version != write.version):
                 self.world.accuse(f"{what} without the idempotency key of write {write.version}")
                 return
+        sessions = {
+            version: (session.member, session.lowest, session.changes) for version, session in index.sessions.all()
+        }
+        if sessions != (expected := self._sessions()):
+            self.world.accuse(f"{what} with the sessions {sessions}, but {expected} is what was committed")
         held = {key: (entry.version, entry.checksum) for key, entry in entries.items()}
         wanted = {
             key: (write.version, write.record.checksum)
@@ -188,6 +201,23 @@ class Witness:
         if held != wanted:
             key = min(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key))
             self.world.accuse(f"{what} with {key} = {held.get(key)}, but {wanted.get(key)} is what was committed")
+
+    def _sessions(self) -> dict[Version, tuple[str, int, dict[int, Change]]]:
+        """Return the sessions that all committed writes leave: a run has fewer members than there may be sessions."""
+        latest = {write.record.member: write for write in self.committed if isinstance(write.record, records.Opened)}
+        sessions = {}
+        for write in sorted(latest.values(), key=lambda write: write.version):
+            assert isinstance(write.record, records.Opened)
+            changes = [
+                (forwarded, Change(version, isinstance(record, records.Put) and record.created, deleted))
+                for version, record in self.committed
+                if (forwarded := record.forwarded) is not None and forwarded.session == write.version
+                for deleted in (isinstance(record, records.Delete),)
+            ]
+            lowest = max((forwarded.lowest for forwarded, _ in changes), default=1)
+            kept = {forwarded.number: change for forwarded, change in changes if forwarded.number >= lowest}
+            sessions[write.version] = write.record.member, lowest, kept
+        return sessions
 
     def applied(self, index: Index, batch: Batch) -> None:
         """Check that a batch which a backup applies is committed."""

@@ -5,9 +5,10 @@ from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kin
 from hanas_core.log.cells import cell_size, checksum_of, sums_size
 from hanas_core.log.encrypted import decrypt
 from hanas_core.log.manifests import Cut, Manifest
-from hanas_core.log.positions import NOWHERE, Position
+from hanas_core.log.positions import NOWHERE, Position, Version
 from hanas_core.log.segments import SegmentHeader, cipher_of
 from hanas_core.state.index import Index
+from hanas_core.state.sessions import Change, Sessions
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
 from hanas_core.volume.encryption import Cipher
@@ -25,6 +26,7 @@ class LogCheck:
         self._snapshot = snapshot
         self._latest: dict[str, int] = {}
         """Sequence of the last change of each key; negative if that deleted it."""
+        self._sessions = Sessions()
         self._next_sequence = 1
         self._bad: list[tuple[str, int, str, dict[str, int]]] = []
         """Damaged batches: name, offset, what, and the keys that they change with the sequences."""
@@ -160,6 +162,7 @@ class LogCheck:
                 if checksum_of(value, sums) != record.checksum:
                     self._report.error(name, batch.offset, "a value is not what its checksum says", [record.key])
             self._note(record, sequence)
+            self._check_session(name, batch, record, sequence)
 
     def _note(self, record: records.Record | records.Merged, sequence: int) -> None:
         match record:
@@ -170,6 +173,22 @@ class LogCheck:
             case _:
                 pass
         self._next_sequence = max(self._next_sequence, sequence + 1)
+
+    def _check_session(self, name: str, batch: Batch, record: records.Record | records.Merged, sequence: int) -> None:
+        """Check that no forwarded write is in the log twice."""
+        version = Version(getattr(record, "origin", batch.origin), sequence)
+        match record:
+            case records.Opened(member=member) | records.Session(member=member):
+                self._sessions.open(version, member)
+            case records.ForwardedPut() | records.ForwardedDelete() | records.Answered():
+                forwarded = record.forwarded
+                session = self._sessions.get(forwarded.session)
+                if session is not None and forwarded.number in session.changes:
+                    what = f"write {forwarded.number} of the session {forwarded.session} was done before"
+                    self._report.error(name, batch.offset, what)
+                self._sessions.note(forwarded, Change(version, created=False, deleted=False))
+            case _:
+                pass
 
     def _damaged(self, name: str, content: bytes, at: int, end: int, fault: Fault) -> None:
         what = "nothing where a batch was" if fault is Fault.ZERO else "a damaged batch"

@@ -80,7 +80,9 @@ async def merge_piece(merger: Merger, files: MergeFiles) -> None:
         merger.written(await files.write(chunk))
 
 
-async def merge(main: Main, plan: Plan, segment_bytes: int = SEGMENT_BYTES) -> tuple[Cut, ...]:
+async def merge(
+    main: Main, plan: Plan, segment_bytes: int = SEGMENT_BYTES, meanwhile: Callable[[], None] = lambda: None
+) -> tuple[Cut, ...]:
     taken = [names.segment_of(name) for name in await main.folder.names(names.SEGMENTS)]
     used = [segment[1] + 1 for segment in taken if segment and segment[0] == main.claim.epoch]
     number = max([names.MERGED_FROM, *used])
@@ -88,15 +90,18 @@ async def merge(main: Main, plan: Plan, segment_bytes: int = SEGMENT_BYTES) -> t
     files = MergeFiles(main.folder, main.claim, segment_bytes)
     while not merger.done:
         await merge_piece(merger, files)
+        meanwhile()
     return tuple(merger.cuts)
 
 
-async def compact(main: Main, first: int = 0, count: int | None = None) -> Main:
-    """Merge some of the sealed segments and go on in the next epoch."""
+async def compact(
+    main: Main, first: int = 0, count: int | None = None, meanwhile: Callable[[], None] = lambda: None
+) -> Main:
+    """Merge some of the sealed segments and go on in the next epoch; ``meanwhile`` runs after each piece."""
     all_of_them = sources(main)
     chosen = all_of_them[first : None if count is None else first + count]
     plan = Plan(first, chosen, 0, 0)
-    merged = await merge(main, plan)
+    merged = await merge(main, plan, meanwhile=meanwhile)
     spare = await prepare(main.folder, main.claim.member, main.claim.incarnation, SEGMENT_BYTES)
     before = manifest_of(main.folder, main.claim.epoch).cuts + main.log.cuts
     claim = claim_of(main.claim.epoch + 1, main.claim.member)

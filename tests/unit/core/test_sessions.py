@@ -1,7 +1,8 @@
 """Forwarded writes are done once, and every reader of the log has the same sessions (docs/protocol.md, 3.10)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 from unittest.mock import patch
 
@@ -12,15 +13,21 @@ from hypothesis import strategies as st
 from hanas_core.log import records
 from hanas_core.log.positions import Position, Version
 from hanas_core.log.records import Forwarded
+from hanas_core.members import cluster
 from hanas_core.state import sessions, snapshots
 from hanas_core.state.index import Index
-from hanas_core.state.judge import ForwardedWrite, Opening, Outcome, Request, Result, Write, recorded
+from hanas_core.state.judge import ForwardedWrite, Judge, Opening, Outcome, Request, Result, Write, recorded
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.state.sessions import WINDOW, Change, Sessions
+from hanas_core.upkeep import fsck
+from hanas_core.upkeep.archive import Item
+from hanas_core.upkeep.copying import FolderCopy
+from hanas_core.upkeep.restoring import Restoration
+from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from tests.unit.core.memory_folder import MemoryFolder
-from tests.unit.core.scenery import Backup, Main, bare_folder, fresh_backup, serve
+from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, Backup, Main, bare_folder, contents, fresh_backup, serve
 from tests.unit.core.test_compaction import LARGE, compact, fill, learn, merged_records, sources
 from tests.unit.core.test_snapshots import alike, started, write_snapshot
 
@@ -250,9 +257,9 @@ class Play:
             self.main.spare()
         return self.main.write(request)
 
-    def compact(self, first: int, count: int) -> None:
+    def compact(self, first: int, count: int, meanwhile: list[tuple[Any, ...]]) -> None:
         if len(sources(self.main)) > first:
-            self.main = run(compact(self.main, first, count))
+            self.main = run(compact(self.main, first, count, self._going_on(meanwhile)))
 
     def take_over(self) -> None:
         """Let another member follow, whose copy comes from the folder alone."""
@@ -264,13 +271,17 @@ class Play:
         self.backups.append(started(self.main))
 
     def snapshot(self, meanwhile: list[tuple[Any, ...]]) -> None:
+        write_snapshot(self.main, self._going_on(meanwhile))
+
+    def _going_on(self, meanwhile: list[tuple[Any, ...]]) -> Callable[[], None]:
+        """Return what takes the next of these steps each time."""
         left = iter(meanwhile)
 
         def go_on() -> None:
-            for step in left:
+            for step in islice(left, 1):
                 self.step(*step)
 
-        write_snapshot(self.main, go_on)
+        return go_on
 
     def step(self, name: str, *arguments: Any) -> None:
         getattr(self, name)(*arguments)
@@ -292,7 +303,7 @@ traffic = (
 )
 steps = (
     traffic
-    | st.tuples(st.just("compact"), st.integers(0, 2), st.integers(1, 3))
+    | st.tuples(st.just("compact"), st.integers(0, 2), st.integers(1, 3), st.lists(traffic, max_size=4))
     | st.tuples(st.just("take_over"))
     | st.tuples(st.just("fall_behind"))
     | st.tuples(st.just("snapshot"), st.lists(traffic, max_size=4))
@@ -360,6 +371,40 @@ def test_who_starts_from_a_snapshot_knows_the_sessions() -> None:
     assert cold.index.cached("a") is None, "it was never read"
     assert alike(cold.index, main.replica.index)
     assert rows(cold.index) == rows(main.replica.index)
+
+
+def test_fsck_reads_sessions_and_names_a_write_that_was_done_twice() -> None:
+    folder = MemoryFolder()
+    run(cluster.initialise(folder, FOLDER_ID))
+    main = busy(folder)
+    assert run(fsck.check(folder.other())).errors == 0
+    new = run(compact(main))
+    session = rows(new.replica.index)[1][0]
+    new.write(forward(5, 2, b"f", session))
+    assert run(fsck.check(folder.other())).errors == 0
+    with patch.object(Judge, "_judge_forwarded", lambda judge, write, *rest: judge.judge(write, rest[1], rest[0])):
+        new.write(forward(2, 2, b"f", session), forward(9, 9, b"f", Version(1, 1)))
+    findings = [one for one in run(fsck.check(folder.other())).findings if one.severity == "error"]
+    assert [(one.name, one.what) for one in findings] == [
+        (names.segment(2, 1), f"write 2 of the session {session} was done before")
+    ]
+
+
+def test_a_restored_folder_has_no_sessions_and_all_keys() -> None:
+    main = busy()
+    copy = FolderCopy(main.folder.other())
+    assert main.log.committed is not None
+    run(copy.read(main.log.committed))
+    items: list[Item] = []
+    while taken := run(copy.take()):
+        items += taken
+    folder = MemoryFolder()
+    restoration = run(Restoration.begin(folder, FOLDER_ID, SEGMENT_BYTES, "", lambda: 0.0))
+    run(restoration.add(items))
+    run(restoration.finish())
+    index = serve(folder.other(), 2, "b").replica.index
+    assert contents(index) == contents(main.replica.index)
+    assert rows(index) == []
 
 
 def test_a_forwarder_asks_the_next_main() -> None:
