@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from hanas_core.epochs.takeover import Promotion
 from hanas_core.log.manifests import Cut
-from hanas_core.state.judge import Outcome, Request, Result, Write
+from hanas_core.state.judge import Outcome, Request, Result
 from hanas_core.state.queue import MOST_WAITING, Answers, GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.volume.errors import FolderError, Sealed
