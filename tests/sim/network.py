@@ -121,36 +121,30 @@ class Network:
         if not reachable or host is None or not host.loop.alive:
             raise Refused(f"no connection to {target}")
         asked = cast("LineHost", host)  # workers speak over lines to workers only
-        answered: asyncio.Future[Wire] = origin.create_future()
+        answered: asyncio.Future[tuple[Answer, Wire | None]] = origin.create_future()
         loop = host.loop
 
-        def settle(answer: Answer, wire: Wire | None) -> None:
-            if answered.done():
-                return
-            if wire is None:
-                answered.set_exception(Refused(f"{target} answers {answer.status}"))
-                return
-            try:
-                own = Wire(*agree(answer.headers["hanas-nonce"], answer.headers["hanas-mac"]))
-            except ConnectionError as error:
-                answered.set_exception(error)
-                return
-            here, there = connect(self.world, origin, loop, self._passes, self._latency)
-            self._sides.append(here)
-            here.wire, there.wire = own, wire
-            if loop.alive:
-                loop.call_soon(wire.connection_made, there)
-            own.connection_made(here)
-            answered.set_result(own)
+        def settle(answer: tuple[Answer, Wire | None]) -> None:
+            if not answered.done():
+                answered.set_result(answer)
 
         async def respond() -> None:
-            answer, wire = await asked.open_line(parts.path, headers)
+            answer = await asked.open_line(parts.path, headers)
             if origin.alive and self._passes(target, origin.name):
-                origin.call_soon(settle, answer, wire)
+                origin.call_soon(settle, answer)
 
         loop.spawn(respond()).add_done_callback(_look_at)
         async with asyncio.timeout(_CONNECT_SECONDS):
-            own = await answered
+            answer, wire = await answered
+        if wire is None:
+            raise Refused(f"{target} answers {answer.status}")
+        own = Wire(*agree(answer.headers["hanas-nonce"], answer.headers["hanas-mac"]))
+        here, there = connect(self.world, origin, loop, self._passes, self._latency)
+        self._sides.append(here)
+        here.wire, there.wire = own, wire
+        if loop.alive:
+            loop.call_soon(wire.connection_made, there)
+        own.connection_made(here)
         try:
             await own.ended.wait()
         finally:
