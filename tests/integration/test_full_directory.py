@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.small_volume import (
     MIB,
     PATIENCE_SECONDS,
@@ -34,7 +35,7 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def small(volume: Path) -> AsyncIterator[Cluster]:
-    async with running(volume, 3, None, **SETTINGS) as cluster:
+    async with running(volume, 3, None, **SETTINGS, **PATIENT) as cluster:
         yield cluster
 
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from hanas_serving.refusals import MOST_FAILURES
 from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.waiting import eventually
 from tests.integration.wire import exchange
 
@@ -39,7 +40,7 @@ async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
         # Lab and client read it from here, as a person's would.
         environment.setenv("HANAS_CLIENT_TOKEN_FILE", str(directory / "tokens"))
         environment.setenv("HANAS_SECRET_FILE", str(directory / "secret"))
-        async with running(directory, 2) as cluster:
+        async with running(directory, 2, None, **PATIENT) as cluster:
             yield cluster
 
 
