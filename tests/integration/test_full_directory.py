@@ -45,7 +45,7 @@ async def test_a_roll_without_room_for_one_more_name_ends_no_epoch(small: Cluste
     # The main has two segments ahead: its log has the one, the other one waits for the next name.
 
     async def prepared() -> bool:
-        return ahead(folder, main) == {"named", "waiting"}
+        return ahead(folder, main) == {"named", "waiting"} and tried(small, main)
 
     await eventually(prepared, PATIENCE_SECONDS)
     epoch = await small.epoch()
@@ -73,6 +73,12 @@ async def test_a_roll_without_room_for_one_more_name_ends_no_epoch(small: Cluste
     assert (await small.main(), await small.epoch()) == (main, epoch), "nobody took over"
     await expect(small, written)
     await asyncio.gather(*(small.client.delete(key) for key in written))
+
+
+def tried(cluster: Cluster, main: str) -> bool:
+    """Whether those that joined have tried the volume with the main, and removed the file of that, which is room."""
+    joined = [name for name in cluster.names if name != main]
+    return all("the folder was tried with" in cluster.lab.log_of(name).read_text() for name in joined)
 
 
 def ahead(folder: Path, member: str) -> set[str]:
