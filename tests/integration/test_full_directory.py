@@ -1,6 +1,5 @@
 """A volume so full that the directory of the segments has no room for one more name, when the log rolls."""
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +21,7 @@ from tests.integration.small_volume import (
     small_volume,
     writes,
 )
-from tests.integration.waiting import eventually
+from tests.integration.waiting import all_of, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -72,7 +71,7 @@ async def test_a_roll_without_room_for_one_more_name_ends_no_epoch(small: Cluste
     await eventually(lambda: writes(small, "h", written), PATIENCE_SECONDS)
     assert (await small.main(), await small.epoch()) == (main, epoch), "nobody took over"
     await expect(small, written)
-    await asyncio.gather(*(small.client.delete(key) for key in written))
+    await all_of(small.client.delete(key) for key in written)
 
 
 def tried(cluster: Cluster, main: str) -> bool:
