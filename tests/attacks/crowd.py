@@ -1,6 +1,7 @@
 """Clients in numbers, byte by byte, and a polite one beside them."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -19,6 +20,11 @@ ORDINARY = b"GET /v1/kv/a?x HTTP/1.1\r\nHost: x\r\n\r\n"
 _PUT = b"PUT /v1/kv/polite HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\nContent-Length: 1\r\n\r\nx"
 _HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def busy() -> float:
+    """Return how many processes want each core, at least one: what takes seconds takes so many times as long."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def hosts(descriptors: int, *names: str) -> dict[str, Host]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.crowd import ORDINARY, Wire, closing, connect, polite
+from tests.attacks.crowd import ORDINARY, Wire, busy, closing, connect, polite
 from tests.integration.cluster import Cluster, running
 
 _SECONDS = 6.0
@@ -67,7 +67,7 @@ async def test_pipelined_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert min(answers) > 0
         assert await cluster.epoch() == epoch
         assert client.failures == []
-        assert client.typical_seconds < 0.5
+        assert client.typical_seconds < 0.5 * busy()
 
 
 _COSTLY = {
@@ -143,7 +143,7 @@ async def test_pipelined_requests_to_the_overseer(tmp_path: Path) -> None:
         takeover = await cluster.latest_takeover()
         assert takeover.member != main
         assert takeover.durations is not None
-        assert takeover.durations.total < 1.5
+        assert takeover.durations.total < 1.5 * busy()
 
 
 @pytest.mark.parametrize("mebibytes", [20, 60])
@@ -165,7 +165,7 @@ async def test_trailers_without_end(tmp_path: Path, mebibytes: int) -> None:
         assert most - before < 24 * MIB
         assert await cluster.epoch() == epoch
         assert client.failures == []
-        assert client.typical_seconds < 0.5
+        assert client.typical_seconds < 0.5 * busy()
 
 
 PUT = b"PUT /v1/kv/order HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
