@@ -1,7 +1,6 @@
 """Clients in numbers, byte by byte, and a polite one beside them."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -11,8 +10,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from hanas_core.members.timing import PRESETS
 from hanas_lab.hosts import Host
 from tests.integration.cluster import Cluster
+from tests.integration.waiting import busy
 from tests.integration.wire import exchange
 
 GET = b"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -22,9 +23,12 @@ _HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-def busy() -> float:
-    """Return how many processes want each core, at least one: what takes seconds takes so many times as long."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+def patient() -> dict[str, str]:
+    """Timings of `lan` where each process has a core; a main with a share of one is awaited so much longer."""
+    return {
+        "HANAS_SUSPECT_AFTER": f"{PRESETS['lan'].suspect_after * busy():.3f}",
+        "HANAS_PROBE_TIMEOUT": f"{PRESETS['lan'].probe_timeout * busy():.3f}",
+    }
 
 
 def hosts(descriptors: int, *names: str) -> dict[str, Host]:

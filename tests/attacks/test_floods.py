@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.crowd import ORDINARY, Wire, busy, closing, connect, polite
+from tests.attacks.crowd import ORDINARY, Wire, closing, connect, patient, polite
 from tests.integration.cluster import Cluster, running
+from tests.integration.waiting import busy
 
 _SECONDS = 6.0
 MIB = 1 << 20
@@ -56,7 +57,7 @@ async def test_pipelined_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Keep-alives, probes and other clients have their turn."""
     if tokens:
         _guard(tmp_path, monkeypatch)
-    async with running(tmp_path, 2) as cluster:
+    async with running(tmp_path, 2, None, **patient()) as cluster:
         cluster.http.headers["authorization"] = "Bearer secret"
         main = await cluster.settle()
         epoch = await cluster.epoch()
@@ -100,7 +101,7 @@ async def _read_on(reader: asyncio.StreamReader) -> None:
 @pytest.mark.parametrize("request_", _COSTLY.values(), ids=_COSTLY)
 async def test_costly_requests(tmp_path: Path, request_: bytes) -> None:
     """Requests that take a multiple of a plain one's time, from 300 connections at once."""
-    async with running(tmp_path, 2) as cluster:
+    async with running(tmp_path, 2, None, **patient()) as cluster:
         main = await cluster.settle()
         epoch = await cluster.epoch()
         async with polite(cluster, main) as client:
@@ -133,7 +134,7 @@ async def test_heads_in_memory(tmp_path: Path, behind: bytes) -> None:
 
 async def test_pipelined_requests_to_the_overseer(tmp_path: Path) -> None:
     """A main that dies meanwhile is replaced in time."""
-    async with running(tmp_path, 2) as cluster:
+    async with running(tmp_path, 2, None, **patient()) as cluster:
         main = await cluster.settle()
         wires = [await connect(cluster.lab.overseer_url) for _ in range(30)]
         with closing(wires):
@@ -148,7 +149,7 @@ async def test_pipelined_requests_to_the_overseer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mebibytes", [20, 60])
 async def test_trailers_without_end(tmp_path: Path, mebibytes: int) -> None:
-    async with running(tmp_path, 2) as cluster:
+    async with running(tmp_path, 2, None, **patient()) as cluster:
         main = await cluster.settle()
         epoch, before = await cluster.epoch(), await _resident_bytes(cluster, main)
         async with polite(cluster, main) as client:
@@ -203,7 +204,7 @@ async def test_an_early_answer_to_a_large_body_is_not_lost(
 ) -> None:
     """At a worker, a backup, the link port and the overseer, for bodies of 1 to 20 MiB."""
     _guard(tmp_path, monkeypatch)
-    async with running(tmp_path, 2) as cluster:
+    async with running(tmp_path, 2, None, **patient()) as cluster:
         cluster.http.headers["authorization"] = "Bearer secret"
         main = await cluster.settle()
         backup = await cluster.a_backup()

@@ -14,12 +14,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.attacks.crowd import busy
+from tests.attacks.crowd import patient
 from tests.attacks.flood import KEYS, VALUE_BYTES
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import eventually
+from tests.integration.waiting import all_of, busy, eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 MIB = 1 << 20
 BUDGET = 128 * MIB
 SLACK = 64 * MIB
@@ -84,12 +84,13 @@ async def flood(url: str, attack: str, count: int) -> AsyncIterator[dict[str, in
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     directory = tmp_path_factory.mktemp("cluster")
-    async with running(directory, 2, HANAS_MEMORY=str(BUDGET), HANAS_CACHE_BYTES=str(CACHE)) as cluster:
+    async with running(
+        directory, 2, None, **patient(), HANAS_MEMORY=str(BUDGET), HANAS_CACHE_BYTES=str(CACHE)
+    ) as cluster:
         await cluster.settle()
         for number in range(KEYS):
             await cluster.client.put(f"large-{number}", bytes(VALUE_BYTES))
-        for number in range(1000):
-            await cluster.client.put(f"long-{number:04}" + "\1" * 900, b"")
+        await all_of(cluster.client.put(f"long-{number:04}" + "\1" * 900, b"") for number in range(1000))
         yield cluster
 
 

@@ -9,7 +9,7 @@ from hanas_client import cli
 from tests.integration.cluster import Cluster, running
 from tests.integration.waiting import all_of, eventually
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 SETTINGS = {"HANAS_SNAPSHOT_BYTES": "65536"}
 

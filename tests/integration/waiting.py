@@ -19,6 +19,11 @@ PATIENCE_SECONDS = 25.0 * SLOWNESS
 _POLL_SECONDS = 0.02
 
 
+def busy() -> float:
+    """Return how many processes want each core, at least one: what takes seconds takes so many times as long."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 async def eventually(condition: Callable[[], Awaitable[T | None]], seconds: float = PATIENCE_SECONDS) -> T:
     """Return the first answer of `condition` that is neither None nor False; one that fails just now is asked again."""
     answer: object = "none yet"
