@@ -80,9 +80,9 @@ _COSTLY = {
 
 
 async def _costly(wire: Wire, request: bytes, seconds: float) -> None:
-    """Send 64 KiB of requests again and again, and read what is answered."""
+    """Send 64 KiB of requests again and again, and read what is answered, until a main that waits for long ends it."""
     reader, writer = wire
-    with suppress(TimeoutError):
+    with suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(seconds):
             reading = asyncio.create_task(_read_on(reader))
             try:
