@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from hanas_core.log.positions import Version
 from hanas_core.log.records import Forwarded
-from hanas_core.state.judge import ForwardedWrite, Opening, Outcome, Request, Result, Write, recorded
+from hanas_core.state.judge import ForwardedWrite, Opening, Outcome, Result, Write, recorded
 from hanas_lab.history import Action, Operation, OperationOutcome
 from hanas_worker.log.service import Service
 from tests.sim.clients import LOST_ANSWERS, TIMEOUT, Clients
@@ -115,7 +115,7 @@ class Forwarders:
 
     async def _open(self, forwarder: Forwarder, worker: Worker) -> None:
         waiting: asyncio.Future[Outcome] = self._clients.loop.create_future()
-        worker.loop.call_soon(self._submit, worker, Opening(forwarder.member), [waiting])
+        worker.loop.call_soon(self._ask_to_open, worker, forwarder.member, waiting)
         try:
             async with asyncio.timeout(TIMEOUT):
                 outcome = await waiting
@@ -180,7 +180,7 @@ class Forwarders:
                 continue
             outcome = recorded(service.index.sessions.get(session), errand.number) if errand.sent else None
             if outcome is not None:
-                self._back(waiting, outcome)
+                self.bring_back(waiting, outcome)
                 continue
             errand.sent = True
             write = ForwardedWrite(errand.write, Forwarded(session, errand.number, lowest))
@@ -189,16 +189,16 @@ class Forwarders:
                 self._pending[answers.place] += 1
                 service.submit(write, answers)
 
-    def _submit(self, worker: Worker, request: Request, waiting: list[asyncio.Future[Outcome]]) -> None:
+    def _ask_to_open(self, worker: Worker, member: str, waiting: asyncio.Future[Outcome]) -> None:
         service = None if worker.log is None else worker.log.serving
         if service is not None:
-            service.submit(request, lambda outcome, _: self._back(waiting[0], outcome))
+            service.submit(Opening(member), lambda outcome, _: self.bring_back(waiting, outcome))
 
     def answered(self, place: tuple[Service, Version, int]) -> None:
         """A main has one copy of a write less in hand."""
         self._pending[place] -= 1
 
-    def _back(self, waiting: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    def bring_back(self, waiting: asyncio.Future[Outcome], outcome: Outcome) -> None:
         """Bring an outcome to the machine of the clients, if it is not lost."""
         if self._chance.random() >= LOST_ANSWERS:
             self._clients.loop.call_soon(lambda: None if waiting.done() else waiting.set_result(outcome))
@@ -268,4 +268,4 @@ class _Answers:
         if len(self._outcomes) == self._left:
             done = [one for one in self._outcomes if one.version is not None]
             unknown = [one for one in self._outcomes if one.result in _LATER]
-            self._forwarders._back(self._waiting, (done + unknown + self._outcomes)[0])
+            self._forwarders.bring_back(self._waiting, (done + unknown + self._outcomes)[0])

@@ -220,7 +220,7 @@ MUTANTS = (
     Mutant(
         "a forwarded put is logged without its number",
         "hanas_core.state.judge:Judge.judge",
-        _one("if forwarded is not None:\n        put", "if False:\n        put"),
+        _one("records.ForwardedPut(*fields, forwarded=forwarded)", "records.Put(*fields)"),
     ),
     Mutant(
         "a number is not looked up in its batch",

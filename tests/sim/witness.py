@@ -209,10 +209,9 @@ class Witness:
         for write in sorted(latest.values(), key=lambda write: write.version):
             assert isinstance(write.record, records.Opened)
             changes = [
-                (forwarded, Change(version, isinstance(record, records.Put) and record.created, deleted))
+                (forwarded, Change(version, record.created, record.deleted))
                 for version, record in self.committed
                 if (forwarded := record.forwarded) is not None and forwarded.session == write.version
-                for deleted in (isinstance(record, records.Delete),)
             ]
             lowest = max((forwarded.lowest for forwarded, _ in changes), default=1)
             kept = {forwarded.number: change for forwarded, change in changes if forwarded.number >= lowest}

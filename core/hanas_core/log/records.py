@@ -41,6 +41,7 @@ class Put(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     """A key gets a value."""
 
     forwarded: ClassVar[Forwarded | None] = None
+    deleted: ClassVar[bool] = False
     key: str
     size: int
     """Of the value, bytes."""
@@ -56,6 +57,8 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     """A key goes."""
 
     forwarded: ClassVar[Forwarded | None] = None
+    created: ClassVar[bool] = False
+    deleted: ClassVar[bool] = True
     key: str
     idempotency: Idempotency | None = None
 
@@ -77,6 +80,8 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
 
     idempotency: ClassVar[None] = None
     forwarded: ClassVar[None] = None
+    created: ClassVar[bool] = False
+    deleted: ClassVar[bool] = False
     member: str
 
 

@@ -163,14 +163,12 @@ class Index:
     def _remember_write(self, record: records.Record, version: Version, segment: Segment, *, new: bool) -> None:
         """Note what a write did for who may repeat it."""
         once, forwarded = record.idempotency, record.forwarded
-        created = isinstance(record, records.Put) and record.created
-        deleted = isinstance(record, records.Delete)
         if once is not None and new:
-            self.remember(once.key, Done(once.request, version, created, deleted, segment))
+            self.remember(once.key, Done(once.request, version, record.created, record.deleted, segment))
         elif once is not None:
             self.move_done(once.key, version, segment)
         if forwarded is not None and new:
-            self.sessions.note(forwarded, Change(version, created, deleted))
+            self.sessions.note(forwarded, Change(version, record.created, record.deleted))
 
     def relocate(self, batch: Batch) -> None:
         """Learn from a batch of a merged segment where values are now; whatever else it says is known already."""

@@ -6,7 +6,7 @@ writes of the same batch (docs/protocol.md, sections 2 and 3).
 """
 
 from enum import Enum
-from typing import ClassVar, assert_never
+from typing import ClassVar
 
 import msgspec
 import xxhash
@@ -152,7 +152,6 @@ class _Forwarder:
     """What the earlier writes of the batch leave of a session."""
 
     def __init__(self, session: Session) -> None:
-        self.session = session
         self.lowest = session.lowest
         self.outcomes: dict[int, Outcome] = {}
         """Of all of them, also of those that changed nothing."""
@@ -199,32 +198,28 @@ class Judge:
         if idempotency is not None:
             self._done[idempotency.key] = Done(idempotency.request, version, created, deleted)
         if write.value is None:
-            delete = records.Delete(key, idempotency)
-            if forwarded is not None:
-                delete = records.ForwardedDelete(key, idempotency, forwarded=forwarded)
-            return Outcome(Result.DELETED, version), delete
+            if forwarded is None:
+                return Outcome(Result.DELETED, version), records.Delete(key, idempotency)
+            return Outcome(Result.DELETED, version), records.ForwardedDelete(key, idempotency, forwarded=forwarded)
         sums = sums_of(write.value)
         self.cells += (sums, write.value)
         checksum, kind = checksum_of(write.value, sums), write.content_type
-        put = records.Put(key, len(write.value), checksum, kind, idempotency, created)
-        if forwarded is not None:
-            put = records.ForwardedPut(key, put.size, checksum, kind, idempotency, created, forwarded=forwarded)
-        return Outcome(_CREATED if created else _REPLACED, version), put
+        outcome = Outcome(_CREATED if created else _REPLACED, version)
+        if forwarded is None:
+            return outcome, records.Put(key, len(write.value), checksum, kind, idempotency, created)
+        fields = key, len(write.value), checksum, kind, idempotency, created
+        return outcome, records.ForwardedPut(*fields, forwarded=forwarded)
 
     def _judge_other(
         self, write: ForwardedWrite | Opening | None, version: Version
     ) -> tuple[Outcome, records.Record | None]:
-        match write:
-            case None:
-                return Outcome(Result.COMMITTED), None
-            case Opening(member=member):
-                self._sessions = self._sessions.copy()
-                self._sessions.open(version, member)
-                return Outcome(Result.SESSION_OPENED, version), records.Opened(member)
-            case ForwardedWrite():
-                return self._judge_forwarded(write.write, write.forwarded, version)
-            case _:
-                assert_never(write)
+        if isinstance(write, ForwardedWrite):  # cheaper than a match
+            return self._judge_forwarded(write.write, write.forwarded, version)
+        if write is None:
+            return Outcome(Result.COMMITTED), None
+        self._sessions = self._sessions.copy()
+        self._sessions.open(version, write.member)
+        return Outcome(Result.SESSION_OPENED, version), records.Opened(write.member)
 
     def _judge_forwarded(
         self, write: Write, forwarded: records.Forwarded, version: Version

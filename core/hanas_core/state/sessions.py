@@ -6,7 +6,7 @@ table, whatever older records were left out: of each member the session that was
 other records.
 """
 
-from typing import NamedTuple
+import msgspec
 
 from hanas_core.log.positions import Version
 from hanas_core.log.records import Forwarded
@@ -22,7 +22,7 @@ def in_window(number: int, lowest: int) -> bool:
     return lowest <= number < lowest + WINDOW
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True):
     """What a forwarded write changed."""
 
     version: Version

@@ -179,17 +179,17 @@ def _candidates(batch: Batch) -> Iterator[_Candidate]:
             if isinstance(change, records.Opened):
                 yield records.Session(origin, sequence, change.member), b""
                 continue
-            put = change if isinstance(change, records.Put) else None
-            created, deleted = put is not None and put.created, put is None
+            created, deleted = change.created, change.deleted
             if change.idempotency is not None:
                 yield records.Remembered(origin, sequence, change.idempotency, created, deleted), b""
             if change.forwarded is not None:
                 yield records.Answered(origin, sequence, change.forwarded, created, deleted), b""
-            if put is None:
+            if isinstance(change, records.Delete):
                 yield records.Gone(origin, sequence, change.key), b""
             else:
-                end = at + cell_size(put.size)
-                yield records.Kept(origin, sequence, put.key, put.size, put.checksum, put.content_type), payload[at:end]
+                end = at + cell_size(change.size)
+                fields = change.key, change.size, change.checksum, change.content_type
+                yield records.Kept(origin, sequence, *fields), payload[at:end]
                 at = end
         yield records.Reached(batch.first_sequence + batch.count - 1), b""
 
