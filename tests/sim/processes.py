@@ -55,8 +55,6 @@ TIMING = Timing(
     leftovers_after=3.0,
 )
 VALUE_BYTES = 8 << 10
-_PATIENCE_SECONDS = 2.5
-"""How long a backup that serves looks for a main: longer than a client waits for its answer."""
 
 
 class Worker:
@@ -79,6 +77,7 @@ class Worker:
         cache_bytes: int,
         rate: float,
         backups: Backups,
+        patience: float,
     ) -> None:
         self.world = world
         self.network = network
@@ -112,7 +111,7 @@ class Worker:
             compact_share=compact_share,
             compact_bytes=compact_bytes,
             backups=backups,
-            patience_seconds=_PATIENCE_SECONDS,
+            patience_seconds=patience,
         )
         self.loop = ProcessLoop(world, name, rate=rate)
         self.loop.kill()

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from hanas_core.members.roles import Role
+from hanas_core.state.judge import Opening
 from hanas_worker.log import forwarder
+from hanas_worker.log.desk import Visit
+from tests.sim.places import Place
 from tests.sim.processes import Worker
 from tests.sim.world import Violation
 
@@ -49,3 +52,50 @@ def _put(story: Story, worker: Worker, body: bytes) -> None:
     answer = story.ask(worker, "PUT", "own", body)()
     if answer.status not in {201, 204}:
         raise Violation(f"{worker.name} answers a write with {answer}")
+
+
+def session_is_lost(story: Story) -> None:
+    """Another process with a backup's name ends its session, while what it has sent waits for its outcome."""
+    main, forwarding, _ = _settled(story)
+    _put(story, forwarding, b"before")
+    assert main.log is not None
+    desk, service = main.log.state.desk, main.log.state.service
+    assert desk is not None
+    assert service is not None
+    caught = story.catch(main, Place("sync", "segments/"), "before")
+    write = story.ask(forwarding, "PUT", "own", b"sent")
+    story.until(caught)
+    main.loop.call_soon(service.submit, Opening(forwarding.name), lambda *_: None)
+    story.network.hang_up(forwarding.name)
+    story.for_seconds(0.05)
+    main.mount.release()
+    answer = write()
+    done = story.ask(main, "GET", "own")().body == b"sent"
+    if done and answer.status == 503 and answer.headers.get("hanas-outcome") != "unknown":
+        raise Violation(f"{forwarding.name} answers {answer} to a write that was done")
+    story.main()
+
+
+def read_comes_while_an_answer_is_late(story: Story) -> None:
+    """The main's answer to a question is held up; meanwhile a write is acknowledged, and another read comes."""
+    main, forwarding, _ = _settled(story)
+    _put(story, main, b"old")
+    answered = Visit._reached
+    held = []
+
+    def hold(visit: Visit, number: int, epoch: int | None) -> None:
+        answered(visit, number, epoch)
+        if visit._member == forwarding.name and not held:
+            held.append(number)
+            story.network.cut(main.name, [forwarding.name], both_ways=False)
+
+    with patch.object(Visit, "_reached", hold):
+        story.ask(forwarding, "GET", "own")
+        story.until(lambda: bool(held))
+        _put(story, main, b"new")
+        later = story.ask(forwarding, "GET", "own")
+        story.for_seconds(0.02)
+        story.network.heal()
+        if later().body == b"old":
+            raise Violation(f"{forwarding.name} answers a read by a question that was asked before it came")
+    story.main()

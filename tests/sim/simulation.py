@@ -77,6 +77,8 @@ class Shape(NamedTuple):
     rots: bool = False
     serves: bool = False
     """Backups serve."""
+    patience: float = 2.5
+    """How long they look for a main, seconds: for less or more than a client waits for its answer."""
     forwards: bool = False
     """There are forwarders."""
 
@@ -113,8 +115,12 @@ class Simulation:
         chance = world.random
         forwarding = chance_of(seed)
         if shape is None:  # drawn beside the rest: seeds without them stay what they were
-            serves = random.Random(f"backups of {seed}").random() < SERVING_PART
-            shape = Shape.drawn(chance, theme)._replace(forwards=forwarding.random() < RUNS, serves=serves)
+            serving = random.Random(f"backups of {seed}")
+            shape = Shape.drawn(chance, theme)._replace(
+                forwards=forwarding.random() < RUNS,
+                serves=serving.random() < SERVING_PART,
+                patience=serving.choice((0.4, 0.6, 2.5)),
+            )
         if theme.only:
             shape = shape._replace(unruly=0.0, foreign=False)
         self.shape = shape
@@ -144,6 +150,7 @@ class Simulation:
                 cache_bytes=chance.choice(theme.cache_bytes),
                 rate=chance.choice((1.0, 1.0, 0.9, 1.2)),
                 backups=Backups.SERVE if shape.serves else Backups.REDIRECT,
+                patience=shape.patience,
             )
             for name in (f"w{number}" for number in range(shape.workers))
         }

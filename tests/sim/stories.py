@@ -774,6 +774,18 @@ def _manifest_about_to_be_pointed_to(story: Story) -> None:
 
 
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
+    "no bug yet: a read comes to a backup while the answer for an earlier one is late": (
+        serving.read_comes_while_an_answer_is_late,
+        CALM._replace(serves=True),
+        GROWING,
+        "reads that came later get an older question's answer",
+    ),
+    "no bug yet: a backup's session is ended while its writes wait for their outcomes": (
+        serving.session_is_lost,
+        CALM._replace(serves=True),
+        GROWING,
+        "the outcome of what was sent is given up as not done",
+    ),
     "no bug yet: a backup asks a main on that was replaced while it slept": (
         serving.former_main_is_asked,
         CALM._replace(serves=True),
