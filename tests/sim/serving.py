@@ -81,7 +81,7 @@ def read_comes_while_an_answer_is_late(story: Story) -> None:
     main, forwarding, _ = _settled(story)
     _put(story, main, b"old")
     answered = Visit._reached
-    held = []
+    held = list[int]()
 
     def hold(visit: Visit, number: int, epoch: int | None) -> None:
         answered(visit, number, epoch)
