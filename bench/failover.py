@@ -11,22 +11,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from hanas_client import AsyncClient, Policy
+from hanas_client import Policy
 from hanas_client.load import percentile
 from hanas_lab.cluster import Lab
-from hanas_lab.identities import CLIENT
 from hanas_lab.writers import Writers
 
 _SETTLED_WRITES = 50
-
-
-def client_of(lab: Lab) -> AsyncClient:
-    """Return a client that shows a certificate, if there are any."""
-    overseer, workers, policy = lab.overseer_url, list(lab.urls.values()), Policy(read=1.0)
-    if lab.identities is None:
-        return AsyncClient(overseer, workers, policy=policy)
-    files = lab.identities.files(CLIENT)
-    return AsyncClient(overseer, workers, policy=policy, cacert=files.trust, cert=files.certificate, key=files.key)
 
 
 async def measure(kills: int, workers: int, preset: str, *, tls: bool = False) -> tuple[list[float], list[str], int]:
@@ -36,7 +26,7 @@ async def measure(kills: int, workers: int, preset: str, *, tls: bool = False) -
         lab = Lab(directory, workers, overseer_port=0, first_port=0, preset=preset, tls=tls)
         async with (
             lab,
-            client_of(lab) as client,
+            lab.client(Policy(read=1.0)) as client,
             Writers(client, writers=4, rest=0.002) as load,
         ):
             for number in range(1, kills + 1):

@@ -8,6 +8,7 @@ take turns with everything else on the event loop.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import ssl
@@ -28,6 +29,8 @@ _MOST_OF_TURN = 8
 """... and so often in one turn of the event loop."""
 _RECORD = 16 << 10
 """The content of a record, at most; bytes."""
+_MOST_RECORDS = 64
+"""So many are decrypted in one turn: a client may send ten thousand of one byte each at once."""
 _SILENCE_SECONDS = 60.0
 """Between two lines in the log about failed handshakes."""
 _PLAIN = Problem(400, "this port speaks TLS: begin the URL with https://").answer()
@@ -37,9 +40,9 @@ _log = logging.getLogger("hanas.serving")
 class Port:
     """What the connections to one port have in common.
 
-    Handshakes take turns, one step in each turn of the event loop. What was decrypted in one turn is handed up
-    together: to decrypt lets other threads run, and a thread that began after the first request would commit that one
-    alone, or check the seal for it alone.
+    Steps take turns, one in each turn of the event loop: of handshakes, and of decrypting many small records. What was
+    decrypted in one turn is handed up together: to decrypt lets other threads run, and a thread that began after the
+    first request would commit that one alone, or check the seal for it alone.
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
@@ -94,7 +97,7 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         self._begun = self._ready = self._plain = False
         """Something came; the handshake is complete; it was no TLS, and what is sent is none either."""
         self._reading, self._stepping = True, False
-        """What is above wants to read; a step of the handshake waits for its turn."""
+        """What is above wants to read; a step waits for its turn."""
         self._decrypted: list[bytes] = []
         self._arrived = self._client_ended = False
         """Something decrypted waits to be handed up; behind it, the client has ended its side."""
@@ -142,10 +145,8 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         self._incoming.write(data)
         if self._ready:
             self._read()
-        elif not self._stepping:
-            self._stepping = True
-            self._raw.pause_reading()
-            self._port.wait(self._shake)
+        else:
+            self._step(self._shake)
 
     def eof_received(self) -> bool:
         """Tell that the client closed its side, once."""
@@ -166,10 +167,23 @@ class Secured(asyncio.Protocol, asyncio.Transport):
 
     # ------------------------------------------------------------------ the handshake, and what was encrypted
 
-    def _shake(self) -> None:
+    def _step(self, step: Callable[[], None]) -> None:
+        """Read no more until it is the turn of ``step``, and that is done."""
+        if not self._stepping:
+            self._stepping = True
+            self._raw.pause_reading()
+            self._port.wait(functools.partial(self._do, step))
+
+    def _do(self, step: Callable[[], None]) -> None:
         self._stepping = False
         if self._closing:
             return
+        if not self._ended:
+            step()
+        if self._reading and not (self._stepping or self._raw.is_closing()):
+            self._raw.resume_reading()
+
+    def _shake(self) -> None:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -186,8 +200,6 @@ class Secured(asyncio.Protocol, asyncio.Transport):
             self._seal()
             if not self._ended:
                 self._read()
-        if self._reading and not self._raw.is_closing():
-            self._raw.resume_reading()
 
     def _holder(self) -> peer.Peer | None:
         """Return who the client has shown itself to be; None where it was not asked."""
@@ -196,19 +208,20 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         return peer.of_certificate(self._tls.getpeercert())
 
     def _read(self) -> None:
-        """Decrypt what can be. Each call of TLS lets other threads run, so none is made without need."""
-        size = self._incoming.pending
+        """Decrypt what can be, some of it in this turn. Each call of TLS lets other threads run: none without need."""
+        size, records = self._incoming.pending, 0
         try:
-            while size:
+            while size and records < _MOST_RECORDS:
                 asked = min(size, _RECORD)  # what is decrypted is shorter, unless the record began to come earlier
                 part = self._tls.read(asked)
                 if not part:
                     self._client_ended = True
                     break
                 self._decrypted.append(part)
+                records += 1
                 size = self._incoming.pending or (len(part) == asked and self._tls.pending())
         except ssl.SSLWantReadError:
-            pass
+            size = 0
         except ssl.SSLZeroReturnError:
             self._client_ended = True
         except ssl.SSLError:
@@ -220,6 +233,8 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         if (self._decrypted or self._client_ended) and not self._arrived:
             self._arrived = True
             self._port.arrived(self)
+        if size and not self._client_ended:
+            self._step(self._read)
 
     def hand_up(self) -> None:
         """Hand up what was decrypted, unless that was done."""

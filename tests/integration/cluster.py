@@ -136,10 +136,33 @@ async def running(
         hosts=hosts_of(directory, workers) if hosts is None else hosts,
         patience=PATIENCE_SECONDS,
     )
-    policy = Policy(deadline=PATIENCE_SECONDS, read=2.0)
+    async with started(lab) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def secured(directory: Path, workers: int, hosts: Mapping[str, Host] | None = None) -> AsyncIterator[Cluster]:
+    """Run a cluster whose processes, and clients, show certificates."""
+    lab = Lab(
+        directory,
+        workers,
+        overseer_port=0,
+        first_port=0,
+        preset=PRESET,
+        hosts=hosts,
+        patience=PATIENCE_SECONDS,
+        tls=True,
+    )
+    async with started(lab) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def started(lab: Lab) -> AsyncIterator[Cluster]:
+    """Run a lab."""
     async with (
         lab,
-        AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=policy) as client,
-        httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http,
+        lab.client(Policy(deadline=PATIENCE_SECONDS, read=2.0)) as client,
+        httpx.AsyncClient(verify=lab.trust, trust_env=False, timeout=PATIENCE_SECONDS) as http,
     ):
         yield Cluster(lab, client, http)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from hanas_client import AsyncClient, certificate_directory
+from hanas_client import certificate_directory
 from hanas_client.errors import HanasError, Refused
 from hanas_lab import Lab
 from hanas_lab.identities import CLIENT, DAYS, Identities
@@ -33,11 +33,6 @@ def identities(lab: Lab) -> Identities:
     return lab.identities
 
 
-def client_of(lab: Lab, name: str = CLIENT) -> AsyncClient:
-    files = identities(lab).files(name)
-    return AsyncClient(lab.overseer_url, (), cacert=files.trust, cert=files.certificate, key=files.key)
-
-
 def http(lab: Lab, name: str = CLIENT) -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=identities(lab).calling(name), trust_env=False, timeout=PATIENCE_SECONDS)
 
@@ -49,7 +44,7 @@ async def main_of(lab: Lab) -> str:
 
 
 async def test_values_are_written_and_read_and_the_state_is_shown(lab: Lab) -> None:
-    async with client_of(lab) as client, http(lab) as asking:
+    async with lab.client() as client, http(lab) as asking:
         await client.put("a", b"1")
         assert (await client.get("a")).value == b"1"
         for url in lab.urls.values():
@@ -86,7 +81,7 @@ async def test_every_port_asks_for_a_certificate(lab: Lab) -> None:
 
 async def test_a_takeover_needs_no_more_than_without(lab: Lab) -> None:
     main = await main_of(lab)
-    async with client_of(lab) as client:
+    async with lab.client() as client:
         await client.put("b", b"before")
         await lab.kill(main)
         await client.put("b", b"after")
@@ -119,7 +114,7 @@ async def test_certificates_change_under_load_without_a_failed_request(lab: Lab)
         """Write on connections that are kept, and on new ones."""
         nonlocal count
         while going:
-            async with client_of(lab) as client:
+            async with lab.client() as client:
                 for number in range(10):
                     try:
                         await client.put(f"load/{worker}", b"%d" % number)
@@ -224,7 +219,7 @@ async def test_a_file_of_clients_says_what_a_certificate_permits(tmp_path: Path)
     )
     async with lab:
         certificate_directory.add(lab.directory / "certificates", (), ("other",), (), DAYS)
-        async with client_of(lab) as web, client_of(lab, "other") as other:
+        async with lab.client() as web, lab.client(name="other") as other:
             await web.put("web/1", b"1")
             assert (await web.get("web/1")).value == b"1"
             for refused, words in (
@@ -247,6 +242,6 @@ async def test_a_file_of_clients_says_what_a_certificate_permits(tmp_path: Path)
             assert [(await who.delete(forget)).status_code for who in (asking, nobody, component)] == [403, 403, 404]
         main = await main_of(lab)
         await lab.kill(main)
-        async with client_of(lab) as web:
+        async with lab.client() as web:
             await web.put("web/1", b"3")
         assert await main_of(lab) != main
