@@ -8,7 +8,6 @@ take turns with everything else on the event loop.
 
 import asyncio
 import contextlib
-import functools
 import logging
 import math
 import ssl
@@ -29,8 +28,10 @@ _MOST_OF_TURN = 8
 """... and so often in one turn of the event loop."""
 _RECORD = 16 << 10
 """The content of a record, at most; bytes."""
+_HEADER = 5
+"""... and what is in front of it. It ends with the size of what follows."""
 _MOST_RECORDS = 64
-"""So many are decrypted in one turn: a client may send ten thousand of one byte each at once."""
+"""So many are taken in one turn: a client may send ten thousand at once, of a byte each or with other keys each."""
 _SILENCE_SECONDS = 60.0
 """Between two lines in the log about failed handshakes."""
 _PLAIN = Problem(400, "this port speaks TLS: begin the URL with https://").answer()
@@ -40,7 +41,7 @@ _log = logging.getLogger("hanas.serving")
 class Port:
     """What the connections to one port have in common.
 
-    Steps take turns, one in each turn of the event loop: of handshakes, and of decrypting many small records. What was
+    Steps take turns, one in each turn of the event loop: of handshakes, and of taking many records. What was
     decrypted in one turn is handed up together: to decrypt lets other threads run, and a thread that began after the
     first request would commit that one alone, or check the seal for it alone.
     """
@@ -98,6 +99,8 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         """Something came; the handshake is complete; it was no TLS, and what is sent is none either."""
         self._reading, self._stepping = True, False
         """What is above wants to read; a step waits for its turn."""
+        self._received, self._missing = b"", 0
+        """What came and was not taken; bytes that are still to come of the record before it."""
         self._decrypted: list[bytes] = []
         self._arrived = self._client_ended = False
         """Something decrypted waits to be handed up; behind it, the client has ended its side."""
@@ -142,11 +145,11 @@ class Secured(asyncio.Protocol, asyncio.Transport):
                 self._plain = True
                 self._upper.refuse(_PLAIN)
                 return
-        self._incoming.write(data)
-        if self._ready:
-            self._read()
+        self._received = self._received + data if self._received else data
+        if self._ready and not self._stepping:
+            self._take()
         else:
-            self._step(self._shake)
+            self._step()
 
     def eof_received(self) -> bool:
         """Tell that the client closed its side, once."""
@@ -167,21 +170,38 @@ class Secured(asyncio.Protocol, asyncio.Transport):
 
     # ------------------------------------------------------------------ the handshake, and what was encrypted
 
-    def _step(self, step: Callable[[], None]) -> None:
-        """Read no more until it is the turn of ``step``, and that is done."""
+    def _step(self) -> None:
+        """Read no more until it was this connection's turn."""
         if not self._stepping:
             self._stepping = True
             self._raw.pause_reading()
-            self._port.wait(functools.partial(self._do, step))
+            self._port.wait(self._take_turn)
 
-    def _do(self, step: Callable[[], None]) -> None:
+    def _take_turn(self) -> None:
         self._stepping = False
         if self._closing:
             return
         if not self._ended:
-            step()
+            self._take()
         if self._reading and not (self._stepping or self._raw.is_closing()):
             self._raw.resume_reading()
+
+    def _take(self) -> None:
+        """Go on with some of the records that came, and with the others when it is this connection's turn again."""
+        received, at = self._received, self._missing
+        for _ in range(_MOST_RECORDS):
+            if at + _HEADER > len(received):
+                break
+            at += _HEADER + int.from_bytes(received[at + _HEADER - 2 : at + _HEADER])
+        self._missing = max(0, at - len(received))
+        self._received = received[at:]
+        self._incoming.write(received[:at] if self._received else received)
+        if self._ready:
+            self._read()
+        else:
+            self._shake()
+        if len(self._received) >= _HEADER and not self._closing:
+            self._step()
 
     def _shake(self) -> None:
         try:
@@ -208,20 +228,19 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         return peer.of_certificate(self._tls.getpeercert())
 
     def _read(self) -> None:
-        """Decrypt what can be, some of it in this turn. Each call of TLS lets other threads run: none without need."""
-        size, records = self._incoming.pending, 0
+        """Decrypt what can be. Each call of TLS lets other threads run, so none is made without need."""
+        size = self._incoming.pending
         try:
-            while size and records < _MOST_RECORDS:
+            while size:
                 asked = min(size, _RECORD)  # what is decrypted is shorter, unless the record began to come earlier
                 part = self._tls.read(asked)
                 if not part:
                     self._client_ended = True
                     break
                 self._decrypted.append(part)
-                records += 1
                 size = self._incoming.pending or (len(part) == asked and self._tls.pending())
         except ssl.SSLWantReadError:
-            size = 0
+            pass
         except ssl.SSLZeroReturnError:
             self._client_ended = True
         except ssl.SSLError:
@@ -233,8 +252,6 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         if (self._decrypted or self._client_ended) and not self._arrived:
             self._arrived = True
             self._port.arrived(self)
-        if size and not self._client_ended:
-            self._step(self._read)
 
     def hand_up(self) -> None:
         """Hand up what was decrypted, unless that was done."""

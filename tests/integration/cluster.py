@@ -141,7 +141,9 @@ async def running(
 
 
 @asynccontextmanager
-async def secured(directory: Path, workers: int, hosts: Mapping[str, Host] | None = None) -> AsyncIterator[Cluster]:
+async def secured(
+    directory: Path, workers: int, hosts: Mapping[str, Host] | None = None, **environment: str
+) -> AsyncIterator[Cluster]:
     """Run a cluster whose processes, and clients, show certificates."""
     lab = Lab(
         directory,
@@ -149,6 +151,7 @@ async def secured(directory: Path, workers: int, hosts: Mapping[str, Host] | Non
         overseer_port=0,
         first_port=0,
         preset=PRESET,
+        environment=environment,
         hosts=hosts,
         patience=PATIENCE_SECONDS,
         tls=True,
