@@ -38,9 +38,8 @@ def http(lab: Lab, name: str = CLIENT) -> httpx.AsyncClient:
 
 
 async def main_of(lab: Lab) -> str:
-    main = await lab.main()
-    assert main is not None
-    return main
+    """The main, once there is one."""
+    return await eventually(lab.main)
 
 
 async def test_values_are_written_and_read_and_the_state_is_shown(lab: Lab) -> None:
@@ -77,6 +76,39 @@ async def test_every_port_asks_for_a_certificate(lab: Lab) -> None:
         assert (await asking.post(f"{lab.overseer_url}/v1/claim", json={})).status_code == 401
     async with http(lab, "overseer") as asking:
         assert (await asking.delete(f"{lab.overseer_url}/v1/pool/nobody")).status_code == 404
+
+
+async def test_no_port_speaks_to_who_has_a_wrong_certificate_or_is_called_otherwise(lab: Lab, tmp_path: Path) -> None:
+    """Each port of each process; and that a client leaves where it does not trust the server."""
+    directory = lab.directory / "certificates"
+    certificate_directory.add(directory, ("late",), (), (), -0.001)
+    certificate_directory.create(tmp_path, ("worker-1",), (), (), DAYS)
+    trust = identities(lab).files(CLIENT).trust
+    urls = [lab.overseer_url, *lab.urls.values()]
+    ports = [int(url.rsplit(":", 1)[1]) for url in urls] + [int(each["linkPort"]) for each in lab.status()["workers"]]
+    other = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+    refused = (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)
+    for port in ports:
+        for pair in (directory / "late", tmp_path / "worker-1"):
+            context = ssl.create_default_context(cafile=trust)
+            context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
+            with pytest.raises(refused):
+                await healthy(port, context)
+        with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+            await healthy(port, identities(lab).calling("worker-2"), "elsewhere.test")
+        with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
+            await healthy(port, other)
+        await healthy(port, identities(lab).calling("worker-2"))
+
+
+async def healthy(port: int, context: ssl.SSLContext, name: str = "localhost") -> None:
+    """Have a port answer anything."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
+    try:
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+    finally:
+        writer.transport.abort()
 
 
 async def test_a_takeover_needs_no_more_than_without(lab: Lab) -> None:
