@@ -126,17 +126,7 @@ async def running(
     directory: Path, workers: int, hosts: Mapping[str, Host] | None = None, **environment: str
 ) -> AsyncIterator[Cluster]:
     """Run a cluster in `directory` on free ports; `environment` is for all of its processes."""
-    lab = Lab(
-        directory,
-        workers,
-        overseer_port=0,
-        first_port=0,
-        preset=PRESET,
-        environment=environment,
-        hosts=hosts_of(directory, workers) if hosts is None else hosts,
-        patience=PATIENCE_SECONDS,
-    )
-    async with started(lab) as cluster:
+    async with _started(_lab(directory, workers, hosts, environment, tls=False)) as cluster:
         yield cluster
 
 
@@ -145,24 +135,28 @@ async def secured(
     directory: Path, workers: int, hosts: Mapping[str, Host] | None = None, **environment: str
 ) -> AsyncIterator[Cluster]:
     """Run a cluster whose processes, and clients, show certificates."""
-    lab = Lab(
+    async with _started(_lab(directory, workers, hosts, environment, tls=True)) as cluster:
+        yield cluster
+
+
+def _lab(
+    directory: Path, workers: int, hosts: Mapping[str, Host] | None, environment: Mapping[str, str], *, tls: bool
+) -> Lab:
+    return Lab(
         directory,
         workers,
         overseer_port=0,
         first_port=0,
         preset=PRESET,
         environment=environment,
-        hosts=hosts,
+        hosts=hosts_of(directory, workers) if hosts is None else hosts,
         patience=PATIENCE_SECONDS,
-        tls=True,
+        tls=tls,
     )
-    async with started(lab) as cluster:
-        yield cluster
 
 
 @asynccontextmanager
-async def started(lab: Lab) -> AsyncIterator[Cluster]:
-    """Run a lab."""
+async def _started(lab: Lab) -> AsyncIterator[Cluster]:
     async with (
         lab,
         lab.client(Policy(deadline=PATIENCE_SECONDS, read=2.0)) as client,

@@ -12,7 +12,7 @@ from hanas_serving.lanes import SystemThread
 from hanas_serving.tls import Tls
 from tests.unit.tls.pki import Authority
 from tests.unit.tls.talking import GET, answer_of, asked, connected, listening
-from tests.unit.waiting import until
+from tests.unit.waiting import meanwhile, until
 
 BODY = b"GET /v1/kv/key "
 
@@ -27,7 +27,6 @@ async def test_an_authority_is_replaced_without_a_refused_client(
     trust.write_bytes(old.pair.certificate)
     files = msgspec.structs.replace(old.files("server"), client_trust=trust)
     held = Tls(files)
-    keeping = asyncio.create_task(held.keep(SystemThread))
 
     async def become(change: bytes | Authority) -> None:
         before = held.contexts
@@ -41,7 +40,11 @@ async def test_an_authority_is_replaced_without_a_refused_client(
         return trusts.context(of.client(name))
 
     refused = (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)
-    async with listening(held, strict=True) as port, connected(port, client(old, "kept", old)) as (reader, writer):
+    async with (
+        meanwhile(held.keep(SystemThread)),
+        listening(held, strict=True) as port,
+        connected(port, client(old, "kept", old)) as (reader, writer),
+    ):
 
         async def goes_on() -> None:
             writer.write(GET)
@@ -63,6 +66,3 @@ async def test_an_authority_is_replaced_without_a_refused_client(
         with pytest.raises(refused):
             await asked(port, client(old, "late", new))
         assert await asked(port, client(new, "late", new)) == BODY
-    keeping.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await keeping
