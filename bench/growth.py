@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from hanas_client import AsyncClient, Policy
 from hanas_core.epochs.takeover import promote
 from hanas_core.log import segments
@@ -96,10 +94,10 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
         size=0,
     )
     temporary = names.temporary("filler", incarnation, folder.nonce())
-    file, frames = snapshots.SnapshotFile(folder, temporary), snapshots.SnapshotFrames(replica.index)
-    for frame in frames:
-        run(file.write(frame))
-    run(file.finish(msgspec.structs.replace(header, keys=frames.keys)))
+    file, frames = snapshots.SnapshotFile(folder, temporary, header), snapshots.SnapshotFrames(replica.index)
+    for payload in frames:
+        run(file.write(payload))
+    run(file.finish(frames.keys))
 
 
 def memory_bytes() -> int:

@@ -15,6 +15,7 @@ from hanas_core.log.positions import Position
 from hanas_core.state.judge import Outcome, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
+from hanas_serving.callers import Callers
 from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection, Server
 from hanas_worker.faces.http.keys import Keys
@@ -94,7 +95,7 @@ def round_of(connections: list[Connection], requests: list[bytes], answer: Calla
 
 async def measure() -> dict[str, float]:
     """Return µs for each request, by method."""
-    service, keys = Service(), Keys((), _ROOM, Gate())
+    service, keys = Service(), Keys(Callers(), _ROOM, Gate())
     state = SimpleNamespace(service=service, replica=service.replica, member=SimpleNamespace(epoch=1))
     server = Server(cast("WorkerApplication", None), keys)
     keys.store = Store(cast("LogDriver", SimpleNamespace(state=state, main_url=None)), server.memory)

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from hanas_client.calls import Recipient, TypedCall
 from hanas_client.plan import Step, StepResult, carry_out, consult
 from hanas_client.routes import Routes
-from hanas_client.settings import Policy, addresses, client_token
+from hanas_client.settings import Policy, addresses, client_token, tls_files
 
 H = TypeVar("H")
 M = TypeVar("M", bound=Callable[..., object])
@@ -32,8 +32,12 @@ class BaseClient(ABC, Generic[H]):
         policy: Policy | None = None,
         token_file: str | Path | None = None,
         token: str | None = None,
+        cacert: str | Path | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
     ) -> None:
-        self._routes = Routes(*addresses(overseers, servers))
+        self._tls = tls_files(cacert, cert, key)
+        self._routes = Routes(*addresses(overseers, servers, scheme=self._tls.client_scheme))
         self._policy = policy or Policy()
         self._token = client_token(token_file) if token is None else token
         self._http = self._connections()

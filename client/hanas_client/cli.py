@@ -30,7 +30,10 @@ _MODULES = {
     "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
     "adopt": ("hanas_client.adopt", "make a copied folder a cluster of its own, with a new id and no members"),
     "restore": ("hanas_client.restore", "make an empty folder a HANas folder with the keys of an archive"),
+    "client-token": ("hanas_client.tokens", "make a token for a client, and the lines for HANAS_CLIENTS_FILE"),
+    "certs": ("hanas_client.certs", "make certificates for trying out and for small installations"),
     "fsck": ("hanas_client.fsck", "check a folder while no worker runs"),
+    "encryption-key": ("hanas_client.encryption", "make a key that encrypts what lies in the folder"),
 }
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -142,6 +145,7 @@ def _connection() -> _Parser:
     )
     group.add_argument("--server", metavar="URLS", help="base URLs of workers, comma-separated (HANAS_SERVER)")
     group.add_argument("--token-file", metavar="FILE", help="first line: bearer token (HANAS_CLIENT_TOKEN_FILE)")
+    add_certificates(group)
     group.add_argument(
         "--timeout",
         metavar="SECONDS",
@@ -150,6 +154,16 @@ def _connection() -> _Parser:
         help="limit for the call (30); 2 s at most while no server answers",
     )
     return connection
+
+
+def add_certificates(group: argparse._ActionsContainer) -> None:
+    """Add the options of TLS."""
+    for option, name, words in (
+        ("--cacert", "tls_ca", "authorities to trust over TLS, PEM (HANAS_TLS_CA)"),
+        ("--cert", "tls_cert", "certificate to show, PEM (HANAS_TLS_CERT)"),
+        ("--key", "tls_key", "its private key (HANAS_TLS_KEY)"),
+    ):
+        group.add_argument(option, dest=name, metavar="FILE", help=words)
 
 
 def _add_key_commands(subparsers: Parsers, parents: list[_Parser]) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import ssl
 import sys
 import time
 from pathlib import Path
@@ -14,12 +15,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hanas_client import events, places, tables
+from hanas_client import events, places, tables, transport
 from hanas_client.base import BaseClient
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.narration import Narrator, Sentence, as_json_line
 from hanas_client.plain import is_obeyed, plain, plain_json
-from hanas_client.settings import Policy, addresses, client_token
+from hanas_client.settings import Policy, addresses, client_token, tls_files
 from hanas_client.sync import Client
 from hanas_core.members.cluster import initialise
 from hanas_core.volume import blocking, fitness, names
@@ -120,15 +121,23 @@ def forget(arguments: argparse.Namespace) -> None:
 
 def watch(arguments: argparse.Namespace) -> None:
     """Print a line per event until Ctrl-C."""
-    overseers, _ = addresses(arguments.overseer, arguments.server)
+    files = tls_files(arguments.tls_ca, arguments.tls_cert, arguments.tls_key)
+    overseers, _ = addresses(arguments.overseer, arguments.server, scheme=files.client_scheme)
     if not overseers:
         raise ValueError("events come from an overseer; name one with --overseer")
     token = client_token(arguments.token_file)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(narrate(overseers, token, as_json=arguments.json))
+        asyncio.run(narrate(overseers, token, transport.trust(files), as_json=arguments.json))
 
 
-async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: bool, patient: bool = False) -> None:
+async def narrate(
+    overseers: tuple[str, ...],
+    token: str | None,
+    trust: ssl.SSLContext | None = None,
+    *,
+    as_json: bool,
+    patient: bool = False,
+) -> None:
     """Print events as they arrive. Unless `patient`, raise Unavailable if the first connection fails."""
     output = tables.console()
     narrator = Narrator()
@@ -141,7 +150,7 @@ async def narrate(overseers: tuple[str, ...], token: str | None, *, as_json: boo
             )
         print(f"hanas: {plain(trouble)}; connecting again", file=sys.stderr, flush=True)
 
-    stream = events.follow(overseers, token=token, on_trouble=tell)
+    stream = events.follow(overseers, token=token, trust=trust, on_trouble=tell)
     async for event in stream:
         connected = True
         if as_json:
@@ -189,7 +198,15 @@ def check_folder(arguments: argparse.Namespace) -> None:
 def connect(kind: type[C], arguments: argparse.Namespace) -> C:
     """Return a client of the cluster that the arguments name."""
     policy = Policy(deadline=arguments.timeout, first_contact=min(FIRST_CONTACT_SECONDS, arguments.timeout))
-    return kind(arguments.overseer, arguments.server, policy=policy, token_file=arguments.token_file)
+    return kind(
+        arguments.overseer,
+        arguments.server,
+        policy=policy,
+        token_file=arguments.token_file,
+        cacert=arguments.tls_ca,
+        cert=arguments.tls_cert,
+        key=arguments.tls_key,
+    )
 
 
 def _value(argument: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import ssl
 from collections.abc import AsyncGenerator, Callable
 
 import httpx
@@ -23,18 +24,21 @@ async def follow(
     overseers: tuple[str, ...],
     *,
     token: str | None = None,
+    trust: ssl.SSLContext | None = None,
     last_id: str | None = None,
     on_trouble: Callable[[str], None] | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Yield events from any of the overseers, without end: the next one resumes a broken stream.
 
+    `trust`: what is trusted and shown over TLS; None: what all clients trust.
     `on_trouble` gets one sentence when a stream fails, once until the next event.
     """
     parser = EventParser(last_id)
     backoff = BACKOFF_START_SECONDS
     reported = False
     timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-    async with httpx.AsyncClient(trust_env=False, headers=transport.HEADERS, timeout=timeout) as http:
+    verify = transport.trust() if trust is None else trust
+    async with httpx.AsyncClient(verify=verify, trust_env=False, headers=transport.HEADERS, timeout=timeout) as http:
         for base in itertools.cycle(overseers):
             headers = {"accept": "text/event-stream"}
             if token is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from hanas_client import places
+from hanas_client.encryption import opened
 from hanas_client.errors import HanasError
 from hanas_client.progress import Progress
 from hanas_core.log.positions import Position
@@ -50,7 +51,7 @@ def export(arguments: argparse.Namespace) -> None:
     if arguments.keep is not None:
         places.series_of(arguments.file)
     _allow_many_files()
-    folder = PosixFolder(Path(arguments.folder))
+    folder = opened(Path(arguments.folder))
     identity = blocking.run(cluster.identify(folder, os.environ.get("HANAS_FOLDER_ID") or None))
     copy = _copy(folder, arguments.folder)
     progress = Progress("exported")

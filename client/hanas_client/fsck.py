@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from hanas_client.encryption import opened
 from hanas_client.plain import plain, plain_json
 from hanas_core.upkeep import fsck
 from hanas_core.upkeep.findings import Finding, FolderReport
@@ -24,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the folder; return the exit code, 1 if it has errors."""
-    report = blocking.run(fsck.check(PosixFolder(Path(arguments.folder))))
+    report = blocking.run(fsck.check(opened(Path(arguments.folder))))
     if arguments.json:
         print(plain_json(msgspec.json.encode(report).decode()))
     else:

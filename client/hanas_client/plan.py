@@ -11,8 +11,8 @@ redirect to one another or to a dead main while an epoch changes. Rounds repeat,
 All attempts of a write carry one Idempotency-Key, so it happens at most once.
 
 All requests carry the id of the cluster's folder, once an answer has told it, and a server of another cluster does
-nothing. A token goes to addresses only that the user named or an overseer knows; while no overseer answers, also to
-where such a server redirects.
+nothing. A token goes to addresses only that the user named, or that such an overseer knows and has let this client see:
+never to where anyone merely redirects, and never without encryption after an answer that came with it.
 
 The Retry-After of a 503 is at least a second, which is longer than a takeover; so it shortens a wait and never
 lengthens it.
@@ -33,6 +33,7 @@ from hanas_client.settings import Policy
 MAX_HOPS = 4
 REDIRECTS = frozenset({301, 302, 307, 308})
 FOLDER = "hanas-folder"
+FORBIDDEN = 403
 MISDIRECTED = 421
 """The status of an answer of another cluster."""
 # 421, 425 and 429 request another attempt; 500 to 504 come from a failing server or proxy.
@@ -103,8 +104,6 @@ class _Journey:
     tries: int = 0
     contacted: bool = False
     outcome_unknown: bool = False
-    advised: bool = False
-    """An overseer has told the main and the pool."""
     failed_base: str | None = None
     retry_after: float | None = None
     trouble: str = "no server is known"
@@ -197,35 +196,54 @@ class _Journey:
             if document is None:
                 self.routes.overseer_failed(base, self.now)
                 continue
-            self.advised = True
             if not self.routes.pool_is_fresh(self.now):
                 pool = yield from self.look_up(base, "/v1/pool")
                 if pool is not None:
-                    urls = [member.advertise_url for member in pool.members if member.advertise_url and member.heard]
-                    self.routes.learn_pool(urls, self.now)
+                    heard = [member.advertise_url for member in pool.members if member.advertise_url and member.heard]
+                    self.routes.learn_pool([url for url in heard if self.fits(base, url)], self.now)
             if document.main is None or document.main.state not in {"", "serving"}:
                 self.trouble = f"{base}: the cluster has no main that serves"
+                return None
+            if not self.fits(base, document.main.advertise_url):
+                self.trouble = f"{base} names a main at {document.main.advertise_url[:80]!r}, which is no safe address"
                 return None
             return document.main.advertise_url.rstrip("/")
         return None
 
+    def fits(self, overseer: str, url: str) -> bool:
+        """Return whether `url`, which an overseer has named, is the plain address of a server.
+
+        With a token it must be encrypted if the overseer's is.
+        """
+        try:
+            parts = urlsplit(url)
+            plain = bool(parts.hostname) and parts.port != 0 and not (parts.username or parts.password)
+        except ValueError:
+            return False
+        schemes = {"https"} if self.token is not None and overseer.startswith("https:") else {"http", "https"}
+        return plain and parts.scheme in schemes and not (parts.query or parts.fragment) and url.isprintable()
+
     def trusts(self, base: str) -> Generator[Step, StepResult, bool]:
         """Return whether a redirect to `base` may be followed with the token."""
         routes = self.routes
-        if self.token is None or not routes.overseers or base in routes.workers:
+        if self.token is None or base in routes.workers:
             return True
-        self.advised = False
         routes.expire_pool()
         main = yield from self.ask_overseers()
-        return base == main or base in routes.workers or not self.advised
+        return base == main or base in routes.workers
 
     def look_up(self, base: str, path: str) -> Generator[Step, StepResult, Cluster | None]:
-        """Return a document of an overseer, None if it has none now. Raises Refused without a valid token."""
+        """Return a document of an overseer, None if it has none now, or none of the pool for this principal.
+
+        Raises Refused without a valid token.
+        """
         call, seconds = Call("GET", path, {"accept": "application/json"}), self.policy.lookup
         outcome = yield from self.send(call, base + path, seconds, seconds)
         if isinstance(outcome, Failure):
             return None
-        if outcome.status in {401, 403}:
+        if outcome.status == FORBIDDEN and path == "/v1/pool":
+            return None
+        if outcome.status in {401, FORBIDDEN}:
             raise Refused(outcome.status, *words_of(outcome))
         if outcome.status != 200:
             self.trouble = _described(base, outcome)
@@ -256,7 +274,10 @@ class _Journey:
                     break
                 target = following.removesuffix(call.target)
                 if not (yield from self.trusts(target)):
-                    self.trouble = f"{_origin(url)} redirects to {target}, which no overseer knows as a worker"
+                    self.trouble = (
+                        f"{_origin(url)} redirects to {target}, which no overseer knows as a worker and nobody has "
+                        "named: the token does not go there; name all workers, or an overseer"
+                    )
                     break
                 url = following
             elif outcome.status in RETRIED:

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from hanas_client import places
+from hanas_client.encryption import opened
 from hanas_client.errors import HanasError
 from hanas_client.progress import Progress
 from hanas_core.members import cluster
@@ -112,7 +113,7 @@ def _fill(path: Path, folder: PosixFolder, archive: str, folder_id: str | None) 
     blocking.run(folder.make_directory(_BEGUN))
     try:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        begin = Restoration.begin(PosixFolder(begun), folder_id, _segment_bytes(), now, time.monotonic)
+        begin = Restoration.begin(opened(begun), folder_id, _segment_bytes(), now, time.monotonic)
         restoration = blocking.run(begin)
         with places.reading(archive) as source:
             for piece in _pieces(read_items(source)):

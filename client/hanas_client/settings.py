@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-DEFAULT_OVERSEER = "http://localhost:4000"
+from hanas_serving.settings import SettingError
+from hanas_serving.tls_files import CA, CERT, KEY, TlsFiles
+from hanas_serving.tls_files import read as read_files
+
+DEFAULT_OVERSEER = "localhost:4000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +38,17 @@ class Policy:
     backoff_cap: float = 0.25
 
 
-def parse_urls(addresses: str | Iterable[str]) -> tuple[str, ...]:
-    """Return base URLs from a comma-separated string or several; `host:port` alone means http.
+def parse_urls(addresses: str | Iterable[str], scheme: str = "http") -> tuple[str, ...]:
+    """Return base URLs from a comma-separated string or several; `scheme` is that of `host:port` alone.
 
     Raises ValueError for an invalid address.
     """
     parts = addresses.split(",") if isinstance(addresses, str) else list(addresses)
-    return tuple(dict.fromkeys(_base_url(part.strip()) for part in parts if part.strip()))
+    return tuple(dict.fromkeys(_base_url(part.strip(), scheme) for part in parts if part.strip()))
 
 
-def _base_url(address: str) -> str:
-    url = address if "://" in address else f"http://{address}"
+def _base_url(address: str, scheme: str) -> str:
+    url = address if "://" in address else f"{scheme}://{address}"
     valid = False
     with contextlib.suppress(ValueError):  # a bad port or IPv6 address
         split = urlsplit(url)
@@ -59,17 +63,38 @@ def addresses(
     overseers: str | Iterable[str] | None,
     servers: str | Iterable[str] | None,
     environment: Mapping[str, str] = os.environ,
+    scheme: str = "http",
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the URLs of the overseers and of the workers.
 
     Arguments take precedence over OVERSEER_IP and HANAS_SERVER. With workers only, there is no overseer; without
-    either, the overseer is at http://localhost:4000.
+    either, the overseer is at localhost:4000.
     """
-    worker_urls = parse_urls(environment.get("HANAS_SERVER", "") if servers is None else servers)
-    overseer_urls = parse_urls(environment.get("OVERSEER_IP", "") if overseers is None else overseers)
+    worker_urls = parse_urls(environment.get("HANAS_SERVER", "") if servers is None else servers, scheme)
+    overseer_urls = parse_urls(environment.get("OVERSEER_IP", "") if overseers is None else overseers, scheme)
     if not overseer_urls and not worker_urls:
-        overseer_urls = (DEFAULT_OVERSEER,)
+        overseer_urls = parse_urls(DEFAULT_OVERSEER, scheme)
     return overseer_urls, worker_urls
+
+
+def tls_files(
+    cacert: str | Path | None = None,
+    cert: str | Path | None = None,
+    key: str | Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> TlsFiles:
+    """Return the authorities to trust, and the certificate to show. Arguments take precedence over HANAS_TLS_….
+
+    Raises ValueError if there is half a certificate.
+    """
+    if cert or key:  # never a certificate of the arguments with a key of the environment
+        environment = {name: value for name, value in environment.items() if name not in {CERT, KEY}}
+    names = {CA: cacert, CERT: cert, KEY: key}
+    chosen = {name: str(value) if value else environment.get(name, "") for name, value in names.items()}
+    try:
+        return read_files(chosen)
+    except SettingError as error:
+        raise ValueError(str(error)) from None
 
 
 def client_token(file: str | Path | None, environment: Mapping[str, str] = os.environ) -> str | None:

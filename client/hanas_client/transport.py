@@ -10,6 +10,8 @@ import httpx
 
 from hanas_client.calls import Reply
 from hanas_client.plan import Failure, Send
+from hanas_serving.settings import SettingError
+from hanas_serving.tls_files import TlsFiles, calling
 
 # The errors before any byte of the request can have reached the server.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.InvalidURL, httpx.UnsupportedProtocol)
@@ -24,9 +26,19 @@ LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepa
 
 
 @functools.cache
-def trust() -> ssl.SSLContext:
-    """Return the certificates that all clients of this process trust. Reading them takes longer than a few requests."""
+def _trust_of_all() -> ssl.SSLContext:
+    """Return what all clients of this process trust. Reading that takes longer than a few requests."""
     return httpx.create_ssl_context(trust_env=False)
+
+
+def trust(files: TlsFiles | None = None) -> ssl.SSLContext:
+    """Return what a client with these files trusts and shows. Raises ValueError if one cannot be used."""
+    if files is None or files == TlsFiles():
+        return _trust_of_all()
+    try:
+        return calling(files)
+    except SettingError as error:
+        raise ValueError(str(error)) from None
 
 
 def request(step: Send) -> httpx.Request:

@@ -19,6 +19,8 @@ import yaml
 from hanas_core.epochs.arbitration import Arrival, Challenge, Place
 from hanas_core.members.documents import Report
 from hanas_overseer import documents as overseer
+from hanas_overseer.bodies import SignInRequest
+from hanas_overseer.signin import SessionDocument
 from hanas_worker.faces.http.answers import Page
 from hanas_worker.neighbours.keepalives import KeepAlive, KeepAliveAnswer
 from hanas_worker.ops.status import Status
@@ -32,14 +34,14 @@ _TEMPLATE = "#/components/schemas/{name}"
 REQUESTS: dict[str, tuple[type, ...]] = {
     "worker": (Switchover,),
     "link": (KeepAlive,),
-    "overseer": (Arrival, Challenge, Report),
+    "overseer": (Arrival, Challenge, Report, SignInRequest),
 }
 ANSWERS: dict[str, tuple[type, ...]] = {
     "worker": (Status, Page, HandedOver),
     "link": (KeepAliveAnswer,),
     "overseer": (
         *(Place, overseer.HighestEpoch, overseer.ClusterDocument, overseer.PoolDocument),
-        *(overseer.EpochsDocument, overseer.TakeoversDocument, overseer.AlertsDocument),
+        *(overseer.EpochsDocument, overseer.TakeoversDocument, overseer.AlertsDocument, SessionDocument),
     ),
 }
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
+from hanas_client import AsyncClient, Policy
 from hanas_lab import ports
 from hanas_lab.faults import LabError
 from hanas_lab.hosts import LOOPBACK, Host
+from hanas_lab.identities import CLIENT, VARIABLES, Identities
 from hanas_lab.process import Guard, ServerProcess
 from hanas_lab.readiness import Readiness
-from hanas_lab.relay import Relay
+from hanas_lab.relay import Relay, Secured
+from hanas_serving.tls_files import TlsFiles
 
 OVERSEER = "overseer"
 LINK_PORT_OFFSET = 1000
 MAX_WORKERS = 99
 STOP_SECONDS = 5.0
 # Variables of the caller's environment that would direct the lab's processes to another cluster.
-_FOREIGN = ("HANAS_FOLDER_ID", "HANAS_SERVER")
+_FOREIGN = ("HANAS_FOLDER_ID", "HANAS_SERVER", *VARIABLES)
 
 
 class Lab:
@@ -29,7 +33,8 @@ class Lab:
 
     `overseer_port` and `first_port` may be 0 for free ports. Worker `worker-N` has port
     `first_port + N - 1` and its link port 1000 above. `environment` is added to that of every process,
-    such as `HANAS_…` timings. `hosts` names the processes that run elsewhere than on the loopback
+    such as `HANAS_…` timings. `tls`: all of them speak TLS and show certificates, as do their clients.
+    `hosts` names the processes that run elsewhere than on the loopback
     interface, or mount the folder elsewhere. `report` gets a sentence for each step of the start. Each step has
     `patience` seconds. The lab keeps and uses the data of an earlier run in the directory.
     Methods raise LabError, whose text is one line.
@@ -47,6 +52,7 @@ class Lab:
         hosts: Mapping[str, Host] | None = None,
         report: Callable[[str], None] | None = None,
         patience: float = 30.0,
+        tls: bool = False,
     ) -> None:
         if not 1 <= workers <= MAX_WORKERS:
             raise LabError(f"a lab has 1 to {MAX_WORKERS} workers, not {workers}")
@@ -58,6 +64,9 @@ class Lab:
         self._environment = dict(environment or {})
         self._hosts = dict(hosts or {})
         self._report = report or (lambda sentence: None)
+        self._tls = tls
+        self.identities: Identities | None = None
+        """The certificates, with `tls` once it was started."""
         self._readiness = Readiness(patience)
         self._guard = Guard()
         self._servers: dict[str, ServerProcess] = {}
@@ -86,6 +95,11 @@ class Lab:
     def communication_folder(self) -> Path:
         """The folder that the workers share."""
         return self.directory / "communication"
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """What clients trust and show over TLS."""
+        return self._readiness.trust
 
     def log_of(self, name: str) -> Path:
         """The log of a worker or of `overseer`."""
@@ -160,6 +174,14 @@ class Lab:
         for relay in self._relays.values():
             relay.jitter = seconds
 
+    def client(self, policy: Policy | None = None, name: str = CLIENT) -> AsyncClient:
+        """Return a client that knows all processes, and shows the certificate of `name` if there are any."""
+        files = TlsFiles() if self.identities is None else self.identities.files(name)
+        workers, trust = list(self.urls.values()), files.trust
+        return AsyncClient(
+            self.overseer_url, workers, policy=policy, cacert=trust, cert=files.certificate, key=files.key
+        )
+
     async def main(self) -> str | None:
         """Return the main that the overseer names, None without one."""
         main = await self._readiness.main(self.overseer_url)
@@ -185,6 +207,9 @@ class Lab:
 
     async def _start(self) -> None:
         self._prepare_directory()
+        if self._tls:
+            self.identities = Identities(self.directory / "certificates")
+            self._readiness.trust = self.identities.calling(CLIENT)
         await self._guard.start()
         overseer = self._add_server(OVERSEER, "hanas_overseer", self._port(self._overseer_port, "--overseer-port"), {})
         first, *others = [await self._new_worker() for _ in range(self._count)]
@@ -224,15 +249,17 @@ class Lab:
         link_port = self._port(fixed + LINK_PORT_OFFSET if fixed else 0, "--first-port")
         name = f"worker-{number}"
         host = self._hosts.get(name, LOOPBACK)
-        link_url = f"http://{host.address}:{link_port}"
+        link_url = f"{self._scheme}://{host.address}:{link_port}"
+        if self.identities is not None:
+            self.identities.issue(name, host.address)
         if host.relayed:
-            relay = self._relays[name] = Relay(link_port, host.address, host.listen)
+            relay = self._relays[name] = Relay(link_port, host.address, host.listen, self._secured(name))
             await relay.start()
             link_url = relay.url
         environment = {
             "OVERSEER_IP": self.overseer_url,
             "WORKER_ID": name,
-            "ADVERTISE_URL": f"http://{host.address}:{port}",
+            "ADVERTISE_URL": f"{self._scheme}://{host.address}:{port}",
             "LINK_PORT": str(link_port),
             "LINK_URL": link_url,
         }
@@ -240,6 +267,7 @@ class Lab:
 
     def _add_server(self, name: str, module: str, port: int, own: Mapping[str, str]) -> ServerProcess:
         inherited = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
+        shown = {} if self.identities is None else self.identities.environment(name)
         host = self._hosts.get(name, LOOPBACK)
         common = {
             "PORT": str(port),
@@ -250,14 +278,24 @@ class Lab:
         server = ServerProcess(
             name=name,
             arguments=("-m", module),
-            environment=inherited | common | dict(own) | self._environment,
+            environment=inherited | common | shown | dict(own) | self._environment,
             enter=host.enter,
-            url=f"http://{host.address}:{port}",
+            url=f"{self._scheme}://{host.address}:{port}",
             log=self.directory / "logs" / f"{name}.log",
             guard=self._guard,
         )
         self._servers[name] = server
         return server
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self._tls else "http"
+
+    def _secured(self, name: str) -> Secured | None:
+        """Return how the relay of a worker speaks TLS: as that worker, and to it as each sender."""
+        if self.identities is None:
+            return None
+        return Secured(self.identities.listening(name), self.identities.calling)
 
     def _port(self, port: int, option: str) -> int:
         if port == 0:

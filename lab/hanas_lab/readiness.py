@@ -24,6 +24,8 @@ class Readiness:
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._http: httpx.AsyncClient | None = None
+        self.trust = transport.trust()
+        """What is trusted and shown over TLS."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -65,7 +67,7 @@ class Readiness:
         if self._http is None:
             token = client_token(None)
             headers = {**transport.HEADERS, **({"authorization": f"Bearer {token}"} if token else {})}
-            self._http = httpx.AsyncClient(trust_env=False, headers=headers, timeout=REQUEST_SECONDS)
+            self._http = httpx.AsyncClient(verify=self.trust, trust_env=False, headers=headers, timeout=REQUEST_SECONDS)
         try:
             return await self._http.get(url)
         except transport.FAILURES as error:

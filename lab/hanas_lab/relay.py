@@ -10,14 +10,25 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 HOST = "127.0.0.1"
 MAX_HEAD_BYTES = 64 << 10
 CONNECT_SECONDS = 5.0
 _CHUNK_BYTES = 64 << 10
 _SENDER_HEADER = b"hanas-member"
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """How a relay speaks TLS."""
+
+    listening: ssl.SSLContext
+    calling: Callable[[str], ssl.SSLContext]
+    """By the sender, whose certificate is shown to the worker."""
 
 
 @dataclass(eq=False, slots=True)
@@ -37,6 +48,8 @@ class Relay:
     address: str = HOST
     """The address of the worker, and of the relay."""
     listen: Callable[[], socket.socket] | None = None
+    secured: Secured | None = None
+    """None: without TLS."""
     port: int = 0
     jitter: float = 0.0
     """The most seconds of the random delay of each message."""
@@ -49,14 +62,17 @@ class Relay:
     @property
     def url(self) -> str:
         """The URL at which peers reach this worker."""
-        return f"http://{self.address}:{self.port}"
+        return f"{'http' if self.secured is None else 'https'}://{self.address}:{self.port}"
 
     async def start(self) -> None:
         """Listen, on a port of the kernel's choice."""
+        options: dict[str, Any] = {"limit": MAX_HEAD_BYTES}
+        if self.secured is not None:
+            options["ssl"] = self.secured.listening
         if self.listen is None:
-            self._server = await asyncio.start_server(self._accept, HOST, self.port, limit=MAX_HEAD_BYTES)
+            self._server = await asyncio.start_server(self._accept, HOST, self.port, **options)
         else:
-            self._server = await asyncio.start_server(self._accept, sock=self.listen(), limit=MAX_HEAD_BYTES)
+            self._server = await asyncio.start_server(self._accept, sock=self.listen(), **options)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -103,7 +119,8 @@ class Relay:
             await self._wait()
             if not connection.lost:
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    answers, worker = await asyncio.open_connection(self.address, self.link_port)
+                    secure = None if self.secured is None else self.secured.calling(sender)
+                    answers, worker = await asyncio.open_connection(self.address, self.link_port, ssl=secure)
                 try:
                     _forward(connection, head, worker)
                     await self._relay(connection, reader, peer, answers, worker)

@@ -17,6 +17,7 @@ from hanas_client.narration import Sentence
 from hanas_client.settings import client_token
 from hanas_lab import control
 from hanas_lab.cluster import MAX_WORKERS, Lab
+from hanas_lab.identities import CLIENT
 
 DEFAULT_DIRECTORY = "./hanas-lab"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,6 +42,7 @@ def configure(lab: argparse.ArgumentParser) -> None:
     lab.add_argument("--overseer-port", type=port, default=4000, metavar="PORT", help="4000; 0: a free one")
     lab.add_argument("--first-port", type=port, default=3001, metavar="PORT", help="3001; 0: free ones")
     lab.add_argument("--preset", choices=("lan", "cloud"), default="lan", help="timings: fast (lan) or patient")
+    lab.add_argument("--tls", action="store_true", help="all processes speak TLS and show certificates")
     lab.set_defaults(lab_command=None)
     # The defaults of options on both levels must not replace values from before the subcommand.
     shared = argparse.ArgumentParser(add_help=False)
@@ -113,6 +115,7 @@ async def _run(arguments: argparse.Namespace) -> None:
             overseer_port=arguments.overseer_port,
             first_port=arguments.first_port,
             preset=arguments.preset,
+            tls=arguments.tls,
             report=None if arguments.json else _progress(output, progress),
         )
         await lab.start()
@@ -122,7 +125,8 @@ async def _run(arguments: argparse.Namespace) -> None:
                 print(msgspec.json.encode(lab.status()).decode(), flush=True)
             else:
                 _welcome(output, lab, await lab.main(), arguments)
-            await commands.narrate((lab.overseer_url,), client_token(None), as_json=arguments.json, patient=True)
+            trust = None if lab.identities is None else lab.identities.calling(CLIENT)
+            await commands.narrate((lab.overseer_url,), client_token(None), trust, as_json=arguments.json, patient=True)
     finally:
         if not arguments.json:
             tables.say(output, Sentence("stopping all processes"))
@@ -149,6 +153,9 @@ def _welcome(output: Console, lab: Lab, main: str | None, arguments: argparse.Na
     third = "add" if other is None else f"cut {name} {other}"
     output.print()
     tables.say(output, Sentence("Try in another terminal:"))
+    if lab.identities is not None:
+        settings = " ".join(f"{name}={path}" for name, path in lab.identities.environment(CLIENT).items())
+        tables.say(output, Sentence(f"  export {settings}", "good"))
     for command in (f"put greeting hello{there}", f"lab kill {name}{here}", f"lab {third}{here}"):
         tables.say(output, Sentence(f"  hanas {command}", "good"))
     tables.say(output, Sentence(f"Ctrl-C ends the lab. Data and logs stay in {arguments.directory}. Events:"))

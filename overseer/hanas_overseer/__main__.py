@@ -18,9 +18,11 @@ from hanas_overseer.calls import Calls
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
-from hanas_serving import folders, program, settings
+from hanas_serving import folders, program, settings, tls_files
 from hanas_serving.admission import Admission
+from hanas_serving.audit import Audit
 from hanas_serving.credentials import Credentials
+from hanas_serving.exposure import Exposure
 from hanas_serving.gate import Gate
 from hanas_serving.hosts import of_this_machine
 from hanas_serving.http1 import Connection
@@ -29,6 +31,8 @@ from hanas_serving.limits import Limits, descriptors
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import FOLDER, ComponentSettings, SettingError
+from hanas_serving.tls import Tls
+from hanas_serving.tls_state import TlsCollector
 
 _DEFAULT_PORT = 4000
 _INITIALISE_SECONDS = 60.0
@@ -72,27 +76,27 @@ async def open_folder(values: ComponentSettings) -> tuple[PosixFolder, Cluster]:
 
 async def serve(stopping: asyncio.Event) -> None:
     """Serve until ``stopping`` is set. Raises SettingError, FolderError."""
-    values = settings.read(os.environ, _DEFAULT_PORT)
+    values, secure = settings.read(os.environ, _DEFAULT_PORT), Tls(tls_files.read(os.environ))
     limits = Limits(connections=descriptors().connections(values.connections), idle_seconds=values.idle_seconds)
-    bound, runtime = bind(values.port, "PORT"), Runtime()
+    bound, runtime = bind(values.port, "PORT", values.listen), Runtime()
     folder, identity = await Lane("start", runtime.thread).run(open_folder(values), _INITIALISE_SECONDS)
-    for variable, tokens, action in (
-        ("HANAS_SECRET_FILE", values.secrets, "claim and take over"),
-        ("HANAS_CLIENT_TOKEN_FILE", values.client_tokens, "read the state"),
-    ):
-        if not tokens:
-            _log.warning("%s is not set: anyone who can connect to port %d can %s", variable, values.port, action)
-    gate = Gate(of_this_machine(values.hosts))
+    files = secure.files
+    gate = Gate(of_this_machine(values.hosts), Audit(f"overseer:{values.port}", values.audited))
     admission = Admission[Connection](limits)
-    credentials = Credentials(os.environ, values.secrets, values.client_tokens)
-    watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission, credentials)
+    credentials = Credentials.of(os.environ, values, certified=files.certified)
+    exposure = Exposure(values, files, credentials.callers)
+    for notice in exposure.notices:
+        _log.warning("%s", notice)
+    watcher = Watcher(folder, identity.folder_id, values.timing, runtime, admission, credentials, secure)
     credentials.on_change = watcher.board.interrupt  # a stream was opened with a token that may count no more
     decisions = Decisions(folder, identity.folder_id, values.timing, runtime)
-    calls = Calls(decisions, watcher, OverseerMetrics(watcher, gate.refusals, admission))
-    app = application(calls, credentials, gate)
-    endpoint = HttpEndpoint(app, bound, admission=admission, refusals=gate.refusals)
-    endpoint.belong_to(identity.folder_id, credentials.readers)
-    tasks = [asyncio.create_task(work) for work in (watcher.run(), credentials.keep(runtime.thread))]
+    collectors = gate.refusals, gate.audit, credentials, exposure, TlsCollector(secure)
+    calls = Calls(decisions, watcher, OverseerMetrics(watcher, admission, *collectors))
+    app = application(calls, credentials, gate, runtime)
+    endpoint = HttpEndpoint(app, bound, admission=admission, refusals=gate.refusals, tls=secure.open)
+    endpoint.belong_to(identity.folder_id, credentials.callers)
+    works = watcher.run(), credentials.keep(runtime.thread), secure.keep(runtime.thread)
+    tasks = [asyncio.create_task(work) for work in works]
     await endpoint.start()
     _log.info("serving the folder %s (%s) on port %d", values.folder, identity.folder_id, values.port)
     await stopping.wait()

@@ -131,7 +131,7 @@ def crowded(trouble: str, *, now: str) -> Alert:
 
 def uncredited(trouble: str, *, now: str) -> Alert:
     """Return the alert that a file of secrets or tokens has changed and cannot be used. ``trouble``: what is wrong."""
-    message = f"the overseer goes on with the secrets and tokens that it had before: {trouble}"
+    message = f"the overseer goes on with the secrets, tokens and certificates that it had before: {trouble}"
     return _about_itself("credentials", Verdict.UNKNOWN, message, credentials.ADVICE, now)
 
 

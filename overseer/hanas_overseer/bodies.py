@@ -1,7 +1,7 @@
 """Request bodies: read within limits, decoded, and refused with a sentence that says what to send."""
 
 import asyncio
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -14,7 +14,16 @@ from hanas_serving.problems import Problem
 MOST_BYTES = 64 * 1024
 MOST_SECONDS = 10.0
 """Time limit for the arrival of a body."""
-Body = TypeVar("Body", Arrival, Challenge, Report)
+
+
+class SignInRequest(msgspec.Struct, frozen=True):
+    """Body of ``POST /v1/session``."""
+
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
+Body = TypeVar("Body", Arrival, Challenge, Report, SignInRequest)
+
 
 _SHAPES = {
     Arrival: "a JSON object with the strings member, incarnation, folderId, advertiseUrl and linkUrl",
@@ -22,6 +31,7 @@ _SHAPES = {
         "a JSON object with the strings member, incarnation, folderId and verdict, "
         'expected as {"epoch": number, "main": string}, and evidence (any JSON)'
     ),
+    SignInRequest: "a JSON object with the string token",
     Report: "a JSON object with the strings member, incarnation, folderId and verdict, and the list alerts",
 }
 

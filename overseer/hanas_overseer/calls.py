@@ -10,18 +10,20 @@ from starlette.responses import Response, StreamingResponse
 from hanas_core.epochs.arbitration import Arrival, Challenge
 from hanas_core.members.documents import Report
 from hanas_overseer import bodies, stream
-from hanas_overseer.bodies import Body
 from hanas_overseer.decisions import Decisions
 from hanas_overseer.documents import AlertsDocument, EpochsDocument, HighestEpoch, PoolDocument, TakeoversDocument
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving import problems
+from hanas_serving.gate import require_name
 from hanas_serving.problems import Problem
 
 _RETRY = {"Retry-After": "1"}
 _FRESH = {"Cache-Control": "no-store"}
 _STREAM = {**_FRESH, "X-Accel-Buffering": "no"}
 Outcome = TypeVar("Outcome")
+Addressed = TypeVar("Addressed", Arrival, Challenge, Report)
+"""A body that names the folder it is meant for."""
 
 
 def document(content: object, status: int = 200) -> Response:
@@ -85,7 +87,7 @@ class Calls:
         await self._decide(self._decisions.forget(name))
         return Response(status_code=204, headers=_FRESH)
 
-    async def _receive(self, request: Request, kind: type[Body]) -> Body:
+    async def _receive(self, request: Request, kind: type[Addressed]) -> Addressed:
         """Return the body. Raises Problem, 421 if it is meant for another folder."""
         body = bodies.decode(await bodies.read(request), kind)
         if body.folder_id != self._decisions.folder_id:
@@ -94,6 +96,7 @@ class Calls:
                 f"FolderUnavailable: the folder here is {self._decisions.folder_id}, not {body.folder_id[:80]!r}: "
                 "worker and overseer must mount the same volume",
             )
+        require_name(request.scope, body.member)
         return body
 
     async def _decide(self, decision: Awaitable[Outcome]) -> Outcome:

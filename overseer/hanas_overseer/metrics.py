@@ -17,7 +17,6 @@ from hanas_overseer.watcher import Watcher
 from hanas_serving.admission import Admission
 from hanas_serving.gauges import ConnectionsCollector
 from hanas_serving.http1 import Connection
-from hanas_serving.refusals import Refusals
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 
@@ -25,11 +24,12 @@ Labels = TypeVar("Labels", bound=tuple[str, ...])
 class OverseerMetrics:
     """The metrics of one overseer."""
 
-    def __init__(self, watcher: Watcher, refusals: Refusals, admission: Admission[Connection]) -> None:
-        """Export the state that ``watcher`` publishes, the errors that were answered, and the connections."""
+    def __init__(self, watcher: Watcher, admission: Admission[Connection], *more: Collector) -> None:
+        """Export the state that ``watcher`` publishes, the connections, and what ``more`` has."""
         self._admission, self._open_streams = admission, 0
         self._registry = CollectorRegistry()
-        self._registry.register(refusals)
+        for collector in more:
+            self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         self._rulings = Counter(
             "hanas_overseer_rulings", "Takeovers that this overseer was asked for", ["granted"], registry=self._registry

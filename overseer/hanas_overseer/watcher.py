@@ -21,6 +21,7 @@ from hanas_serving.credentials import Credentials
 from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
+from hanas_serving.tls import Tls
 
 _log = logging.getLogger(__name__)
 
@@ -39,13 +40,14 @@ class Watcher:
         runtime: Runtime,
         admission: Admission[Connection],
         credentials: Credentials,
+        tls: Tls | None = None,
     ) -> None:
         """Look at ``folder``, which must have this id, at the own connections, and at what ``credentials`` are in.
 
         Needs a running event loop.
         """
         self._admission = admission
-        self._credentials = credentials
+        self._credentials, self._tls = credentials, tls
         self.board = Board()
         self._folder_id = folder_id
         self._timing = timing
@@ -195,7 +197,8 @@ class Watcher:
             own.append(alarms.unreadable(self.trouble, now=now))
         if trouble := self._admission.trouble:
             own.append(alarms.crowded(trouble, now=now))
-        if trouble := self._credentials.trouble:
+        troubles = (self._credentials.trouble, "" if self._tls is None else self._tls.trouble)
+        if trouble := "; ".join(filter(None, troubles)):
             own.append(alarms.uncredited(trouble, now=now))
         if observation.main is not None and self._leaderless_since is not None:
             seconds = self._clock() - self._leaderless_since

@@ -60,6 +60,7 @@ def scope_of(
         "raw_path": path,
         "query_string": target.query or b"",
         "headers": headers,
+        "peer": wire.get_extra_info("peer"),
     }
 
 

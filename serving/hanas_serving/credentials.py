@@ -1,4 +1,4 @@
-"""The secret of the components and the tokens of clients, which are read again while a process runs.
+"""The secret of the components, the tokens of clients and the file of clients, read again while a process runs.
 
 A file counts when two looks in a row have read the same, so one that is just being written is not taken for whole. One
 that cannot be used changes nothing: what was read before stays in force, and a person is told.
@@ -6,13 +6,18 @@ that cannot be used changes nothing: what was read before stays in force, and a 
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import overload
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from typing import Any, Generic, Self, TypeVar, overload
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from hanas_core.volume.errors import FolderError
-from hanas_serving import settings
+from hanas_serving import clients, settings
+from hanas_serving.callers import Callers
+from hanas_serving.clients import Clients, ClientsError
 from hanas_serving.lanes import Lane, StartThread
-from hanas_serving.settings import SECRETS, TOKENS, SettingError
+from hanas_serving.settings import CLIENTS, SECRETS, TOKENS, ComponentSettings, Public, SettingError
 
 LOOK_SECONDS = 1.0
 """Between two looks at the files."""
@@ -20,6 +25,8 @@ _PATIENCE_SECONDS = 10.0
 """How long reading a file may take."""
 ADVICE = "Correct the file, in one step: write another one and rename it. It is read again by itself."
 _log = logging.getLogger("hanas.serving")
+
+Content = TypeVar("Content", bound=Sized)
 
 
 class Lines(Sequence[str]):
@@ -42,52 +49,76 @@ class Lines(Sequence[str]):
         return len(self.present)
 
 
-class _File:
+class _File(Generic[Content]):
     """One file, and what the last look at it gave."""
 
-    def __init__(self, variable: str, lines: Lines) -> None:
+    def __init__(self, variable: str, unit: str, present: Content, use: Callable[[Content], None]) -> None:
         self.variable = variable
-        self.lines = lines
-        self.seen: tuple[str, ...] | str = lines.present
-        """The lines, or what is wrong with the file."""
+        self._unit, self._use = unit, use
+        self._present = present
+        self._seen: Content | str = present
+        """What stands in the file, or what is wrong with it."""
         self.trouble = ""
 
-    def take(self, seen: tuple[str, ...] | str) -> bool:
-        """Take note of what a look gave; return whether other lines count from now on."""
-        before, self.seen = self.seen, seen
+    def take(self, seen: Content | str) -> bool:
+        """Take note of what a look gave; return whether something else counts from now on."""
+        before, self._seen = self._seen, seen
         if seen != before:
             return False
         if isinstance(seen, str):
             if seen != self.trouble:
-                _log.error("%s; the %d lines that it had before stay in force", seen, len(self.lines))
+                _log.error("%s; the %d %s that it had before stay in force", seen, len(self._present), self._unit)
                 self.trouble = seen
             return False
         if self.trouble:
             _log.info("%s: the file can be used again", self.variable)
             self.trouble = ""
-        if seen == self.lines.present:
+        if seen == self._present:
             return False
-        self.lines.present = seen
-        _log.info("%s: the file has changed; its %d lines are in force from now on", self.variable, len(seen))
+        self._present = seen
+        self._use(seen)
+        unit = self._unit
+        _log.info("%s: the file has changed; its %d %s are in force from now on", self.variable, len(seen), unit)
         return True
 
 
-class Credentials:
+class Credentials(Collector):
     """What callers of one process show, and what it shows to others."""
 
     def __init__(
-        self, environment: Mapping[str, str], secrets: tuple[str, ...], client_tokens: tuple[str, ...]
+        self,
+        environment: Mapping[str, str],
+        secrets: tuple[str, ...],
+        client_tokens: tuple[str, ...],
+        listed: Clients | None = None,
+        public: Public = Public.METRICS,
+        *,
+        certified: bool = False,
     ) -> None:
-        """Begin with these. ``environment`` names the files; without a name they stay as they are."""
+        """Begin with these. ``environment`` names the files; without a name they stay as they are.
+
+        ``certified``: callers are asked for certificates.
+        """
         self.secrets = Lines(secrets)
         self.client_tokens = Lines(client_tokens)
-        self.readers = Lines(self._all())
-        """Of those who may see the state of the cluster; none: everyone may."""
+        self._listed = listed
+        self.callers = Callers(secrets, client_tokens, listed, public, certified=certified)
         self.on_change: Callable[[], object] = lambda: None
-        """Called when other lines count."""
+        """Called when something else counts."""
         self._environment = environment
-        files = (_File(SECRETS, self.secrets), _File(TOKENS, self.client_tokens))
+        self._decoded: dict[str, Clients] = {}
+        files: tuple[_File[tuple[str, ...]] | _File[Clients], ...] = (
+            _File(SECRETS, "lines", secrets, lambda lines: setattr(self.secrets, "present", lines)),
+            _File(TOKENS, "lines", client_tokens, lambda lines: setattr(self.client_tokens, "present", lines)),
+            _File(CLIENTS, "principals", listed or Clients(()), self._list),
+        )
         self._files = [file for file in files if environment.get(file.variable)]
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], values: ComponentSettings, *, certified: bool) -> Self:
+        """Return those of a process with these settings. ``certified``: as above. Raises SettingError."""
+        listed = clients_of(environment)
+        return cls(environment, values.secrets, values.client_tokens, listed, values.public, certified=certified)
 
     @property
     def trouble(self) -> str:
@@ -101,20 +132,54 @@ class Credentials:
             await asyncio.sleep(LOOK_SECONDS)
             for file in self._files:
                 if file.take(await self._look(lane, file.variable)):
-                    self.readers.present = self._all()
+                    self.callers.renew(self.secrets, self.client_tokens, self._listed)
                     self.on_change()
 
-    async def _look(self, lane: Lane, variable: str) -> tuple[str, ...] | str:
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric."""
+        family = GaugeMetricFamily(
+            "hanas_credentials_unusable",
+            "1: the file that this variable names has changed and cannot be used.",
+            labels=["file"],
+        )
+        for file in self._files:
+            family.add_metric([file.variable], float(bool(file.trouble)))
+        yield family
+
+    def _list(self, listed: Clients) -> None:
+        self._listed = listed
+
+    async def _look(self, lane: Lane, variable: str) -> Any:
+        """Return what stands in the file now, or what is wrong with it."""
         try:
-            return await lane.run(_read(self._environment, variable), _PATIENCE_SECONDS)
+            return await lane.run(_read(self._environment, variable, self._decoded), _PATIENCE_SECONDS)
         except SettingError as error:
             return str(error)
         except FolderError:  # of the lane: its thread has not returned
             return f"{variable}={self._environment[variable]}: the file cannot be read: it does not answer"
 
-    def _all(self) -> tuple[str, ...]:
-        return (*self.client_tokens, *self.secrets) if self.client_tokens else ()
+
+def clients_of(environment: Mapping[str, str]) -> Clients | None:
+    """Return what the file that ``HANAS_CLIENTS_FILE`` names grants; None if it is not set. Raises SettingError."""
+    return _clients(environment, settings.text_of(environment, CLIENTS)) if environment.get(CLIENTS) else None
 
 
-async def _read(environment: Mapping[str, str], variable: str) -> tuple[str, ...]:
-    return settings.lines_of(environment, variable)
+def _clients(environment: Mapping[str, str], text: str) -> Clients:
+    try:
+        return clients.decode(text)
+    except ClientsError as error:
+        raise SettingError(f"{CLIENTS}={environment[CLIENTS]}: {error}") from None
+
+
+async def _read(
+    environment: Mapping[str, str], variable: str, decoded: dict[str, Clients]
+) -> Clients | tuple[str, ...]:
+    """``decoded``: the one text of clients that was decoded last. Decoding it again and again would take its time."""
+    if variable != CLIENTS:
+        return settings.lines_of(environment, variable)
+    text = settings.text_of(environment, variable)
+    if text not in decoded:
+        latest = _clients(environment, text)
+        decoded.clear()
+        decoded[text] = latest
+    return decoded[text]

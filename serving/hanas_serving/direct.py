@@ -14,6 +14,7 @@ import msgspec
 
 from hanas_serving import identity
 from hanas_serving.answers import STATUS_LINES, Answer, Headers
+from hanas_serving.peer import Peer
 from hanas_serving.problems import Problem
 
 _log = logging.getLogger("hanas.serving")
@@ -110,6 +111,10 @@ class Wire(Protocol):
 
     address: str
     """The client's; empty if it is gone."""
+
+    @property
+    def peer(self) -> Peer | None:
+        """Whose certificate the client has shown; None where nobody is asked for one."""
 
     def answer(self, exchange: "Exchange", answer: Answer) -> None:
         """Write the answer, and go on with the connection's next request."""

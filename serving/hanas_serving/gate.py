@@ -1,6 +1,6 @@
 """What every request must keep, whatever it asks for: a clear head, a known host, the same site, a valid token."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -8,8 +8,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hanas_serving import fields, principals
 from hanas_serving.answers import INERT_HEADERS, Headers, send_answer
+from hanas_serving.audit import Audit
+from hanas_serving.callers import Callers
 from hanas_serving.hosts import Hosts, name_of
-from hanas_serving.principals import ANONYMOUS, Action
+from hanas_serving.peer import Peer
+from hanas_serving.principals import Action, Principal, Standing
 from hanas_serving.problems import Problem
 from hanas_serving.refusals import Refusals
 
@@ -29,14 +32,17 @@ class Caller(NamedTuple):
     headers: Mapping[bytes, bytes]
     address: str
     """Empty if the client is gone."""
+    peer: Peer | None = None
+    """Whose certificate it has shown; None where nobody is asked for one."""
 
 
 class Gate:
     """The gate of one process, in front of all of its ports."""
 
-    def __init__(self, hosts: Hosts | None = None) -> None:
-        """Know ``hosts`` as names of this process."""
+    def __init__(self, hosts: Hosts | None = None, audit: Audit | None = None) -> None:
+        """Know ``hosts`` as names of this process. ``audit``: where denied calls are noted."""
         self._hosts = hosts or Hosts()
+        self.audit = audit or Audit()
         self.refusals = Refusals()
 
     def is_plain(self, headers: Headers, *, anonymous: bool) -> bool:
@@ -57,14 +63,51 @@ class Gate:
             self._require_own_site(dict(headers))
         return headers
 
-    def admit(self, caller: Caller, tokens: Sequence[str], action: Action, needed: Needed, *, key: bytes = b"") -> None:
-        """Let those pass who may do ``action`` on ``key``. Raises Problem: ``needed``, 429 after many tries, 421."""
-        headers = caller.headers
-        principal = principals.identify(headers.get(b"authorization"), tokens)
+    def admit(self, caller: Caller, callers: Callers, action: Action, needed: Needed, *, key: bytes = b"") -> Principal:
+        """Return who asks, if that one of ``callers`` may do ``action`` on ``key``, as the store knows it.
+
+        Raises Problem: ``needed``, 429 after many tries, 403 without the right, 421.
+        """
+        principal = callers.identify(caller.headers.get(b"authorization"), caller.peer)
         if not principals.may(principal, action, key):
-            raise self.refusals.unauthorized(needed(headers.get(b"authorization")), caller.address)
-        if principal is ANONYMOUS:
-            self.require_host(headers)
+            raise self.denial(principal, caller, callers, action, needed, key)
+        return self._admitted(principal, caller)
+
+    def admit_somewhere(self, caller: Caller, callers: Callers, action: Action, needed: Needed) -> Principal:
+        """Return who asks, if there can be a key on which that one may do ``action``. Raises Problem, as `admit`."""
+        principal = callers.identify(caller.headers.get(b"authorization"), caller.peer)
+        if not principals.may_somewhere(principal, action):
+            raise self.denial(principal, caller, callers, action, needed)
+        return self._admitted(principal, caller)
+
+    def _admitted(self, principal: Principal, caller: Caller) -> Principal:
+        if principal.standing is Standing.STRANGER:
+            self.require_host(caller.headers)
+        return principal
+
+    def denial(
+        self,
+        principal: Principal,
+        caller: Caller,
+        callers: Callers,
+        action: Action,
+        needed: Needed,
+        key: bytes = b"",
+    ) -> Problem:
+        """Return the answer to ``principal``, who may not do ``action`` on ``key``, and note it."""
+        holder = principal.standing is Standing.CERTIFIED and action is not Action.OPERATE
+        if holder or principal.standing is Standing.LISTED:
+            detail = (
+                f"{principal.name} has no right to {action} this; nothing was done: HANAS_CLIENTS_FILE grants rights"
+            )
+            problem = Problem(403, detail)
+        else:
+            problem = needed(caller.headers.get(b"authorization"))
+            if caller.peer is not None:
+                problem = _certificate_needed(problem, action, or_token=callers.take_tokens)
+            problem = self.refusals.unauthorized(problem, caller.address)
+        self.audit.denied(principal, action, key, caller.address, problem.status)
+        return problem
 
     def require_host(self, headers: Mapping[bytes, bytes]) -> None:
         """Raise Problem 421 if a browser asks for a host that is not known; other programs know whom they ask."""
@@ -118,10 +161,30 @@ class Gated:
         await self._app({**scope, "headers": headers}, receive, send_inert)
 
 
+def _certificate_needed(problem: Problem, action: Action, *, or_token: bool) -> Problem:
+    """Return ``problem`` where certificates are asked for."""
+    if action is Action.OPERATE:
+        detail = "show the certificate of a component, which has its names: set HANAS_TLS_CERT"
+    else:
+        detail = "show a certificate that an authority in HANAS_TLS_CLIENT_CA has signed"
+        detail += f"; or: {problem.detail}" if or_token else ""
+    return Problem(problem.status, detail, problem.headers)
+
+
+def require_name(scope: Scope, member: str) -> None:
+    """Raise Problem 403 if the caller has shown a certificate that is not that of ``member``."""
+    peer: Peer | None = scope.get("peer")
+    if peer is not None and member not in peer.names:
+        names = ", ".join(sorted(peer.names)) or "no names"
+        raise Problem(
+            403, f"the certificate is not that of {member[:80]}, but of {names[:200]}: it must have WORKER_ID as a name"
+        )
+
+
 def caller_of(scope: Scope) -> Caller:
     """Return who asks; each field of the head must be there once."""
     client = scope.get("client")
-    return Caller(dict(scope["headers"]), client[0].removeprefix(MAPPED) if client else "")
+    return Caller(dict(scope["headers"]), client[0].removeprefix(MAPPED) if client else "", scope.get("peer"))
 
 
 def _netloc(origin: bytes | None) -> str:

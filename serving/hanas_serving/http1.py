@@ -18,6 +18,7 @@ from hanas_serving.gate import MAPPED
 from hanas_serving.identity import HEADER as FOLDER
 from hanas_serving.limits import Limits
 from hanas_serving.pace import LOW, Pace
+from hanas_serving.peer import Peer
 from hanas_serving.pieces import Pieces
 from hanas_serving.problems import Problem
 from hanas_serving.refusals import Refusals
@@ -226,6 +227,12 @@ class Connection(Stream):
             self._cycle.keep_alive = False
         elif not self._ending:
             self.end(more=False)
+
+    @property
+    def peer(self) -> Peer | None:
+        """Whose certificate the client has shown; None where nobody is asked for one."""
+        peer: Peer | None = self._wire.get_extra_info("peer")
+        return peer
 
     def dismiss(self) -> None:
         """Answer what is not answered yet that this process ends."""

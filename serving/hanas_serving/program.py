@@ -13,7 +13,7 @@ import uvloop
 
 from hanas_core import streams
 from hanas_core.volume.errors import FolderError
-from hanas_serving import allocator, settings
+from hanas_serving import allocator, audit, settings
 from hanas_serving.limits import descriptors, raise_descriptors
 from hanas_serving.settings import SettingError
 
@@ -36,7 +36,7 @@ def run(name: str, main: Callable[[asyncio.Event], Awaitable[Any]]) -> int:
             stream=sys.stderr,
         )
         raise_descriptors()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with audit.written_to(sys.stderr), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_signalled(main))
     except (SettingError, FolderError) as error:
         cause = "the communication folder cannot be used: " if isinstance(error, FolderError) else ""

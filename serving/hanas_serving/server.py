@@ -4,18 +4,21 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
 from hanas_serving.admission import Admission
 from hanas_serving.budget import Budget
+from hanas_serving.callers import Callers
 from hanas_serving.direct import Direct
 from hanas_serving.http1 import Connection, Server
 from hanas_serving.identity import Identified
 from hanas_serving.listener import Listener
 from hanas_serving.refusals import Refusals
-from hanas_serving.settings import SettingError
+from hanas_serving.secured import Port, Secured
+from hanas_serving.settings import LISTEN, SettingError
 
 _BACKLOG = 2048
 _STOP_SECONDS = 2.0
@@ -23,13 +26,15 @@ _FAREWELL_SECONDS = 1.0
 """For clients to read that their requests are not answered any more."""
 
 
-def bind(port: int, what: str) -> socket.socket:
-    """Return a socket bound to ``port`` on all addresses, IPv6 too. SettingError if it is taken or not allowed."""
-    dual = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if dual else socket.AF_INET
+def bind(port: int, what: str, address: str = "") -> socket.socket:
+    """Return a socket on ``port`` of an address, or of all, IPv6 too. SettingError if it is taken or not allowed."""
+    dual = not address and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual or ":" in address else socket.AF_INET
     try:
-        return socket.create_server(("", port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+        return socket.create_server((address, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise SettingError(f"{LISTEN}={address}: this machine has no such address") from None
         taken = error.errno == errno.EADDRINUSE
         reason = "is taken by another program" if taken else f"cannot be used: {error.strerror}"
         raise SettingError(f"port {port} ({what}) {reason}; choose another one") from None
@@ -47,19 +52,25 @@ class HttpEndpoint:
         admission: Admission[Connection] | None = None,
         memory: Budget | None = None,
         refusals: Refusals | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         """Prepare to serve ``app``, and plain requests by ``direct``; nothing is accepted before `start`.
 
         ``admission``: who may connect; ``memory``: for what clients send and do not take; None: their own. Errors that
-        are answered are counted in ``refusals``.
+        are answered are counted in ``refusals``. ``tls``: returns the context for a new connection; None: without TLS.
         """
         self._server = server = Server(app, direct, admission, memory=memory, refusals=refusals)
-        self._listener = Listener(bound, lambda: Connection(server), server.admission.make_room)
+
+        def connection() -> asyncio.Protocol:
+            return Connection(server) if port is None else Secured(Connection(server), port)
+
+        port = None if tls is None else Port(tls)
+        self._listener = Listener(bound, connection, server.admission.make_room)
         self._started = False
 
-    def belong_to(self, folder_id: str, readers: Sequence[str]) -> None:
-        """Serve the folder with this id, and name it to everyone, or if there are ``readers`` to those who bear one."""
-        self._server.app = Identified(self._server.app, folder_id, readers)
+    def belong_to(self, folder_id: str, callers: Callers) -> None:
+        """Serve the folder with this id, and name it to those of ``callers`` who may know it."""
+        self._server.app = Identified(self._server.app, folder_id, callers)
         if self._server.heads is not None:
             self._server.heads.belong_to(folder_id)
 

@@ -1,10 +1,12 @@
 """Settings from the environment, with errors that say which variable and what it may be."""
 
+import ipaddress
 import logging
 import math
 import re
 import stat
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,10 +15,12 @@ import msgspec
 from hanas_core.members.timing import PRESETS, Timing
 from hanas_core.volume.names import is_nonce
 
-FOLDER = "COMMUNICATION_FOLDER"
+FOLDER, LISTEN = "COMMUNICATION_FOLDER", "HANAS_LISTEN"
 _log = logging.getLogger(__name__)
-SECRETS, TOKENS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE"
-"""The variables that name the files of the components' secret and of the tokens of clients."""
+SECRETS, TOKENS, CLIENTS = "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE", "HANAS_CLIENTS_FILE"
+"""The variables that name the files of the components' secret, of the tokens of clients, and of clients with rights."""
+CLIENT_CA = "HANAS_TLS_CLIENT_CA"
+"""... and of the authorities of those who connect, who are asked for certificates then."""
 _DEFAULT_FOLDER = "./communication"
 _MOST_PORT = 65_535
 _EXAMPLE_PORT = 4000
@@ -32,6 +36,26 @@ _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9
 
 class SettingError(Exception):
     """A setting is wrong, or something that the program needs at its start is not there. One line for people."""
+
+
+class Public(StrEnum):
+    """What anyone may see of a cluster whose clients need a token or a certificate."""
+
+    METRICS = "metrics"
+    """The metrics, and the page of the dashboard without its content."""
+    ALL = "all"
+    """The whole state, but no keys and no values."""
+    NONE = "none"
+    """Whether a process lives and is ready."""
+
+
+class Audited(StrEnum):
+    """What the audit log has lines about, beside denied calls."""
+
+    ADMIN = "admin"
+    """Administrative calls."""
+    WRITES = "writes"
+    """These, and each write and deletion of a key."""
 
 
 class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,16 +80,23 @@ class ComponentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long to serve on when asked to stop: clients may come until nobody sends them here any more."""
     hosts: tuple[str, ...] = ()
     """Names under which browsers may ask beside those that are known anyway."""
+    public: Public = Public.METRICS
+    """What anyone may see where clients need a token or a certificate."""
+    listen: str = ""
+    """The address to listen on; empty: all of them, IPv6 too where there is one."""
+    audited: Audited = Audited.ADMIN
+    """What the audit log has lines about, beside denied calls."""
 
 
 def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings:
     """Return the settings that all components have in common. Raises SettingError."""
     folder = environment.get(FOLDER)
     own, tokens = secrets(environment, SECRETS), secrets(environment, TOKENS)
-    if tokens and not own:
+    guarded = next((name for name in (TOKENS, CLIENTS) if environment.get(name)), None)
+    if guarded is not None and not (own or environment.get(CLIENT_CA)):
         raise SettingError(
-            f"{TOKENS} is set and {SECRETS} is not: anyone could act as a worker and be sent the tokens of clients; "
-            f"set {SECRETS} for all workers and overseers too"
+            f"{guarded} is set and {SECRETS} is not: anyone could act as a worker and be sent the tokens of clients; "
+            f"set {SECRETS} for all workers and overseers too, or {CLIENT_CA}"
         )
     return ComponentSettings(
         port=port(environment, "PORT", default_port),
@@ -83,12 +114,27 @@ def read(environment: Mapping[str, str], default_port: int) -> ComponentSettings
         ),
         drain_seconds=_decimal(_DRAIN, environment.get(_DRAIN) or "0", "a number of seconds", 0, _MOST_DRAIN_SECONDS),
         hosts=hosts(environment),
+        public=Public(choice(environment, "HANAS_PUBLIC", tuple(public.value for public in Public))),
+        listen=listen(environment),
+        audited=Audited(choice(environment, "HANAS_AUDIT", tuple(audited.value for audited in Audited))),
     )
 
 
 def port(environment: Mapping[str, str], name: str, default: int) -> int:
     """Return a TCP port."""
     return _integer(environment, name, default, "a port number", 1, _MOST_PORT)
+
+
+def listen(environment: Mapping[str, str]) -> str:
+    """Return the address to listen on; empty for all. ``localhost`` means 127.0.0.1."""
+    text = environment.get(LISTEN, "")
+    if text in {"", "localhost"}:
+        return text and "127.0.0.1"
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise SettingError(f"{LISTEN}={text[:60]}: must be localhost, or an address of this machine") from None
+    return "" if address.is_unspecified else str(address)
 
 
 def bytes_count(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
@@ -141,12 +187,12 @@ def url(environment: Mapping[str, str], name: str, default: str) -> str:
     return text.rstrip("/")
 
 
-def urls(environment: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
-    """Return base URLs, comma-separated; ``host:port`` without a scheme means http."""
+def urls(environment: Mapping[str, str], name: str, default: str, scheme: str = "http") -> tuple[str, ...]:
+    """Return base URLs, comma-separated; ``scheme``: of ``host:port`` without one."""
     parts = [part.strip() for part in (environment.get(name) or default).split(",") if part.strip()]
     if not parts:
         raise SettingError(f"{name} is empty: give at least one URL")
-    return tuple(url({name: part if "://" in part else f"http://{part}"}, name, part) for part in parts)
+    return tuple(url({name: part if "://" in part else f"{scheme}://{part}"}, name, part) for part in parts)
 
 
 def hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -173,15 +219,20 @@ def secrets(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 def lines_of(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     """Return the lines of the file that the variable names. Raises SettingError, also if there are none."""
+    lines = tuple(line.strip() for line in text_of(environment, name).splitlines() if line.strip())
+    if not lines:
+        raise SettingError(f"{name}={environment[name]}: the file is empty; put a secret in its first line")
+    return lines
+
+
+def text_of(environment: Mapping[str, str], name: str) -> str:
+    """Return the text of the file that the variable names. Raises SettingError."""
     path = environment[name]
     try:
-        lines = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingError(f"{name}={path}: the file cannot be read: {reason}") from None
-    if not lines:
-        raise SettingError(f"{name}={path}: the file is empty; put a secret in its first line")
-    return lines
 
 
 def folder_id(environment: Mapping[str, str]) -> str | None:

@@ -19,8 +19,9 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
-        turn = self._waiting[0]
-        turn()
-        self._waiting.popleft()
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._next)
+        try:
+            self._waiting[0]()
+        finally:  # one that fails keeps none of the others waiting
+            self._waiting.popleft()
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._next)

@@ -7,11 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from hanas_core.log.claims import claim_epoch
 from hanas_core.members import cluster
+from hanas_core.state.replica import Replica
 from hanas_core.volume.blocking import run
+from hanas_core.volume.encryption import parse
 from hanas_core.volume.posix import PosixFolder
 from tests.integration.programs import free_port, refused, started
+from tests.unit.core.scenery import claim_of, take_over
 
 FOLDER_ID = "0123456789abcdef"
 
@@ -47,6 +52,24 @@ async def test_a_second_worker_on_the_same_port(tmp_path: Path, environment: dic
         line = await refused("hanas-worker", tmp_path, **environment)
         assert line == f"port {environment['PORT']} (PORT) is taken by another program; choose another one"
         assert first.process.returncode is None
+
+
+async def test_a_folder_whose_key_is_not_at_hand(tmp_path: Path, folder: Path, environment: dict[str, str]) -> None:
+    vault = PosixFolder(folder)
+    vault.keys = parse(["a1" * 32])
+    claim = replace(claim_of(1), folder_id=FOLDER_ID)
+    run(claim_epoch(vault, claim))
+    run(take_over(vault, claim, Replica(), segment_bytes=2 << 20))
+    key = vault.keys.current
+    missing = f"segments/0000000001-000001: is encrypted with the key {key}, which is not in HANAS_ENCRYPTION_KEY_FILE"
+    assert await refused("hanas-worker", tmp_path, **environment) == f"{missing}: add it"
+    file = tmp_path / "keys"
+    file.write_text(f"{'b2' * 32}\n")
+    environment["HANAS_ENCRYPTION_KEY_FILE"] = str(file)
+    assert f"{missing}: add it" in await refused("hanas-worker", tmp_path, **environment)
+    file.write_text("no key\n")
+    line = await refused("hanas-worker", tmp_path, **environment)
+    assert f"HANAS_ENCRYPTION_KEY_FILE={file}: line 1 is no key" in line
 
 
 async def test_a_taken_link_port(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hanas_core.volume.encryption import NO_KEYS
 from hanas_core.volume.folder import BLOCK_BYTES
 
 SECTOR_BYTES = 512
@@ -91,6 +92,8 @@ class Disk:
         self.directories: dict[str, Directory] = {"": Directory()}
         self.epoch = 0
         """Number of crashes of the server: after each, a client must send again what it had not committed."""
+        self.keys = NO_KEYS
+        """Of whoever reads it, and has no keys of its own."""
         self.full = False
         self.down_until = 0.0
         self.block_written: Callable[[str, Inode, int], None] = lambda name, inode, page: None

@@ -82,6 +82,7 @@ class Mount:
         self.disk = disk
         self.name = name
         self.ids: frozenset[str] = frozenset()
+        self.keys = disk.keys
         self.trouble = Trouble()
         self.boot = 0
         """Number of crashes of this machine."""

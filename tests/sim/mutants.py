@@ -115,6 +115,41 @@ MUTANTS = (
         ),
         1000,
     ),
+    # ------------------------------------------------------------------ encryption
+    Mutant(
+        "a value is encrypted for its place in itself",
+        "hanas_core.log.cells:encrypt",
+        _one("cipher.encrypt(offset + at,", "cipher.encrypt(at,"),
+        also=(("hanas_core.log.cells:decrypt", _one("cipher.decrypt(offset + at,", "cipher.decrypt(at,")),),
+    ),
+    Mutant(
+        "a batch that is re-logged is encrypted for the place that it had",
+        "hanas_core.log.epochlog:EpochLog._write",
+        _one("encrypt(placed, cipher)", "encrypt(batch if batch.encrypted else placed, cipher)"),
+    ),
+    Mutant(
+        "an epoch that follows goes on with the data key of the one before",
+        "hanas_core.log.segments:cipher_of",
+        _one("{header.epoch} {header.number}", ""),
+        also=(("hanas_core.volume.encryption:Keys.begin", _one("salt()", "'5' * 32")),),
+    ),
+    Mutant(
+        "a place in an encrypted segment is counted as in a plain one",
+        "hanas_core.state.index:Index._apply_merged",
+        _one("begin += widening(size) if encrypted else 0", "pass"),
+    ),
+    Mutant(
+        "who lacks a key of the log asks for a takeover",
+        "hanas_worker.log.driver:LogDriver.challenge",
+        _one("if state.lacking is not None:", "if state.member.twin:"),
+        story="no bug yet: a main writes with a key that the others lack, and dies",
+    ),
+    Mutant(
+        "segments with an older key stay as they are",
+        "hanas_worker.log.compactor:Compactor._plan",
+        _one("plan = compaction.plan_anew(sources, live, size, stale)", "return None"),
+        story="no bug yet: encryption is turned on, the keys are rotated, and the old one is removed",
+    ),
     # ------------------------------------------------------------------ who is the main
     Mutant(
         "a claim counts as a word of its main",
@@ -301,7 +336,7 @@ MUTANTS = (
     Mutant(
         "re-logging gives new versions",
         "hanas_core.log.epochlog:EpochLog._write",
-        _one("epoch=self._header.epoch,", "epoch=self._header.epoch, origin=self._header.epoch,"),
+        _one("epoch=epoch,", "epoch=epoch, origin=epoch,"),
     ),
     Mutant(
         "sequences that begin behind the index only",

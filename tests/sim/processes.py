@@ -17,6 +17,7 @@ from hanas_core.volume.errors import FolderError
 from hanas_core.volume.fitness import Unfit
 from hanas_overseer.decisions import Decisions
 from hanas_serving.budget import Budget
+from hanas_serving.callers import Callers
 from hanas_serving.gate import Gate
 from hanas_serving.lanes import Lane
 from hanas_worker.faces.http.endpoint import KeysEndpoint
@@ -136,11 +137,11 @@ class Worker:
         self.running = True
         self.node = None
         self.loop = ProcessLoop(self.world, self.name, rate=self._rate)
-        gate = Gate()
-        self._keys = Keys((), VALUE_BYTES, gate)
+        gate, callers = Gate(), Callers()
+        self._keys = Keys(callers, VALUE_BYTES, gate)
         self._memory = Budget()
         self._endpoint = KeysEndpoint(self._keys, self._memory)
-        self._link = LinkEndpoint((), gate)
+        self._link = LinkEndpoint(callers, gate)
         self._stopping = asyncio.Event()
         self.loop.spawn(self._live()).add_done_callback(self._ended)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from hanas_core.members import cluster
 from hanas_core.members.member import IsolationPolicy
 from hanas_lab.audit import LastValue, judge
+from hanas_worker.log.driver import LogDriver
 from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients
 from tests.sim.disk import Disk
@@ -24,6 +25,7 @@ from tests.sim.network import Network
 from tests.sim.processes import Overseer, Worker
 from tests.sim.seams import running_loop
 from tests.sim.themes import Theme, theme_of
+from tests.sim.vault import Vault
 from tests.sim.witness import Witness
 from tests.sim.world import Violation, World
 
@@ -106,6 +108,9 @@ class Simulation:
             shape = shape._replace(unruly=0.0, foreign=False)
         self.shape = shape
         self.disk = Disk(chance)
+        self.vault = Vault(world)
+        if self.vault.on:
+            self.disk.keys = self.vault.keys(None)
         self.network = Network(world)
         overseers = tuple(f"overseer{number}" for number in range(shape.overseers))
 
@@ -134,6 +139,7 @@ class Simulation:
         self.clients = Clients(world, self.network, list(self.workers), keys=shape.keys, large=theme.large)
         mounts = [worker.mount for worker in self.workers.values()]
         mounts += [overseer.mount for overseer in self.overseers]
+        self.vault.give([worker.mount for worker in self.workers.values()])
         self._foreign = Disk(chance) if shape.foreign else None
         self.faults = Faults(
             world,
@@ -227,8 +233,16 @@ class Simulation:
         world.run(world.now + QUIET_AFTER)
         before = len(claims)
         world.run(world.now + QUIET_SECONDS)
+        if self.vault.on:
+            self._is_encrypted_anew(logs)
         if len(claims) > before:
             raise Violation(f"{len(claims) - before} new epochs in {QUIET_SECONDS:g} s of peace without writes")
+
+    def _is_encrypted_anew(self, logs: list[LogDriver]) -> None:
+        """Check that the main has written everything anew for the key that it writes with."""
+        for log in logs:
+            if log.serving is not None and any(log.keyring.is_stale(cut) for cut in log.state.cuts):
+                raise Violation(f"after the rotation there are segments with other keys still: {log.keyring.uses}")
 
     def _initialise(self, disk: Disk, folder_id: str) -> None:
         drive(

@@ -583,6 +583,51 @@ def _seal_that_cannot_be_read(story: Story) -> None:
     story.clients.start(2)
 
 
+def _lacks_the_key(story: Story) -> None:
+    """Encryption is turned on at the main alone, which then dies; the others get the key late."""
+    main = story.main()
+    others = story.others(main)
+    story.until(lambda: all(worker.role is Role.BACKUP for worker in others))
+    story.disk.keys = main.mount.keys = story.vault.keys(1)
+    story.until(lambda: all(worker.log is not None and worker.log.state.lacking for worker in others))
+    story.for_seconds(1.0)
+    told = [alert for worker in others if worker.log for alert in worker.log.book.open]
+    if sum(alert.kind is Verdict.TAKEOVER_FAILED and "encrypted" in alert.message for alert in told) < len(others):
+        raise Violation(f"not all say that they lack a key: {told}")
+    claimed = story.epoch()
+    main.kill(machine=False)
+    story.for_seconds(10.0)
+    story.has_claimed_at_most(claimed)
+    for worker in others:
+        worker.mount.keys = story.vault.keys(1)
+    story.main()
+
+
+def _rotates(story: Story) -> None:
+    """Encryption is turned on, then another key is written with; when no segment needs the old one, it is removed."""
+    main = story.main()
+    story.disk.keys = story.vault.keys(None)
+    mounts = [worker.mount for worker in story.workers.values()]
+
+    def is_done() -> bool:
+        main = next((worker.log for worker in story.workers.values() if worker.serves), None)
+        used = set() if main is None else {use.key for use in main.keyring.uses if use.segments}
+        return used == {mounts[0].keys.current}
+
+    for current, lines in ((0, (0,)), (1, (0, 1))):
+        for mount in mounts:
+            mount.keys = story.vault.keys(current, lines)
+        story.until(is_done)
+        main = story.main()
+    for mount in mounts:
+        mount.keys = story.vault.keys(1, (1,))
+    story.disk.keys = mounts[0].keys
+    main.kill(machine=False)
+    story.main()
+    main.start()
+    story.until(lambda: _all_live(story))
+
+
 def _no_manifest_can_be_written(story: Story) -> None:
     main = story.main()
     repair = _always_fails(story, story.others(main), Place("link", "manifests/"))
@@ -729,6 +774,18 @@ def _manifest_about_to_be_pointed_to(story: Story) -> None:
 
 
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
+    "no bug yet: encryption is turned on, the keys are rotated, and the old one is removed": (
+        _rotates,
+        CALM,
+        GROWING,
+        "segments with an older key stay as they are",
+    ),
+    "no bug yet: a main writes with a key that the others lack, and dies": (
+        _lacks_the_key,
+        CALM,
+        GROWING,
+        "who lacks a key of the log asks for a takeover",
+    ),
     "seed 92: a claim is adopted, the file server forgets it, and its epoch is claimed by another one": (
         _adopted_before_it_is_durable,
         CALM,

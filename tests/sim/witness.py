@@ -14,6 +14,7 @@ import msgspec
 from hanas_core.log import records
 from hanas_core.log.batches import Batch, Kind, size_of
 from hanas_core.log.claimfile import POINTER_OFFSET, SEAL_OFFSET, Claim, Pointer, Seal, decode_pointer
+from hanas_core.log.encrypted import space_of
 from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.manifests import Manifest
 from hanas_core.log.positions import Position, Version
@@ -99,7 +100,10 @@ class Witness:
         assert isinstance(file, OpenFile)
         if file.disk is not self.disk:
             return
-        epoch, start = position.epoch, position.offset - size_of(len(batch.payload))
+        epoch, start = (
+            position.epoch,
+            position.offset - size_of(space_of(batch) if log.encrypted else len(batch.payload)),
+        )
         self.commits += 1
         self.commits_of[epoch] += 1
         before = self._last.get(epoch)

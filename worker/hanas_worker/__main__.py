@@ -8,12 +8,14 @@ import sys
 import time
 
 from hanas_core.members import cluster
+from hanas_core.upkeep import keyuse
 from hanas_core.volume import fitness
-from hanas_core.volume.errors import NoSpace, NotInitialised
+from hanas_core.volume.errors import FolderError, KeyMissing, NoSpace, NotInitialised
 from hanas_core.volume.fitness import Check, Examination, Unfit
 from hanas_core.volume.posix import PosixFolder
 from hanas_serving import program
 from hanas_serving.admission import Admission
+from hanas_serving.audit import Audit
 from hanas_serving.credentials import Credentials
 from hanas_serving.folders import open_folder
 from hanas_serving.gate import Gate
@@ -24,8 +26,10 @@ from hanas_serving.limits import Limits, descriptors
 from hanas_serving.runtime import Runtime
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_serving.settings import FOLDER, SettingError
+from hanas_serving.tls import Tls
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
+from hanas_worker.host.keyfile import KeyFile
 from hanas_worker.host.leftovers import clear_temporary
 from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.host.settings import read as read_settings
@@ -57,18 +61,24 @@ def main() -> int:
 
 async def _run(stopping: asyncio.Event) -> None:
     settings, files = read_settings(os.environ), descriptors()
+    key_file = KeyFile(os.environ)
     clients = Limits(connections=files.connections(settings.connections), idle_seconds=settings.idle_seconds)
-    sockets = bind(settings.port, "PORT"), bind(settings.link_port, "LINK_PORT")
+    sockets = (
+        bind(settings.port, "PORT", settings.listen),
+        bind(settings.link_port, "LINK_PORT", settings.listen),
+    )
     runtime = Runtime()
     lane = Lane(Duty.START, runtime.thread)
     if not settings.folder_is_default:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
-    if not settings.secrets:
-        _log.warning("HANAS_SECRET_FILE is not set: anyone who reaches an overseer can ask it for a takeover")
-    gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)))
-    credentials = Credentials(os.environ, settings.secrets, settings.client_tokens)
+    tls = Tls(settings.tls)
+    audit = Audit(settings.member, settings.audited)
+    gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)), audit)
+    credentials = Credentials.of(os.environ, settings, certified=settings.tls.certified)
     app = WorkerApplication(settings, credentials, gate)
-    link = LinkEndpoint(credentials.secrets, gate)
+    for notice in app.exposure.notices:
+        _log.warning("%s", notice)
+    link = LinkEndpoint(credentials.callers, gate)
     links = Limits(connections=files.links, idle_seconds=IDLE_SECONDS, slow_seconds=_LINK_SLOW_SECONDS)
     admissions = {"clients": Admission[Connection](clients), "link": Admission[Connection](links)}
     endpoints = [
@@ -79,23 +89,28 @@ async def _run(stopping: asyncio.Event) -> None:
             admission=admissions["clients"],
             memory=app.memory,
             refusals=gate.refusals,
+            tls=tls.open,
         ),
-        HttpEndpoint(link, sockets[1], admission=admissions["link"], refusals=gate.refusals),
+        HttpEndpoint(link, sockets[1], admission=admissions["link"], refusals=gate.refusals, tls=tls.strict),
     ]
     for endpoint in endpoints:
         await endpoint.start()
-    outbound = HttpOutbound(settings.member, credentials.secrets)
-    keeping = asyncio.create_task(credentials.keep(runtime.thread))
+    outbound = HttpOutbound(settings.member, credentials.secrets, tls.calling)
+    keeping = [asyncio.create_task(each.keep(runtime.thread)) for each in (credentials, tls)]
     try:
         location = await _wait_for_folder(app, settings, lane, stopping)
         if location is not None:
-            _log.info("the folder %s has the id %s", settings.folder, location[1])
+            folder, folder_id = location
+            _log.info("the folder %s has the id %s", settings.folder, folder_id)
+            folder.keys = key_file.keys
+            await _require_keys(folder, settings, lane)
+            keeping.append(asyncio.create_task(key_file.keep(runtime.thread, folder)))
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
-            node.host.admissions, node.host.credentials = admissions, credentials
+            node.host.admissions, node.host.credentials, node.host.tls = admissions, credentials, tls
             await node.places.wait_for_earlier_run()
             await _prepare(node.host)
-            endpoints[0].belong_to(node.host.folder_id, credentials.readers)
+            endpoints[0].belong_to(node.host.folder_id, credentials.callers)
             app.join(node)
             link.join(node.host.folder_id, node.verifier, node.hear)
             await node.run(stopping)
@@ -107,7 +122,8 @@ async def _run(stopping: asyncio.Event) -> None:
             "use one of those in docs/operations.md"
         ) from None
     finally:
-        keeping.cancel()
+        for task in keeping:
+            task.cancel()
         await outbound.close()
         await asyncio.gather(*(endpoint.stop() for endpoint in endpoints))
 
@@ -131,6 +147,16 @@ async def _wait_for_folder(
             async with asyncio.timeout(timing.watch_interval):
                 await stopping.wait()
     return None
+
+
+async def _require_keys(folder: PosixFolder, settings: WorkerSettings, lane: Lane) -> None:
+    """End this worker where it lacks a key of the log: it could neither serve nor take over."""
+    try:
+        await lane.run(keyuse.require(folder), settings.timing.folder_timeout)
+    except KeyMissing as error:
+        raise SettingError(str(error)) from None
+    except FolderError as error:  # the log cannot be read just now, or never: that is the node's matter
+        _log.warning("it is not known yet whether the keys of the whole log are at hand: %s", error)
 
 
 async def _open(settings: WorkerSettings) -> PosixFolder:

@@ -211,10 +211,13 @@ class Store:
             service.submit(write, pending)
 
     @asynccontextmanager
-    async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> AsyncIterator[tuple[KeyPage, int]]:
-        """Yield up to ``limit`` keys with ``prefix`` behind ``after``, and the epoch. Raises Elsewhere, Busy.
+    async def list(
+        self, prefixes: tuple[str, ...], after: str, limit: int, *, stale: bool
+    ) -> AsyncIterator[tuple[KeyPage, int]]:
+        """Yield up to ``limit`` keys behind ``after``, and the epoch. Raises Elsewhere, Busy.
 
-        No other list is made inside the context.
+        ``prefixes``: those of the keys, in order; none begins with another one. No other list is made inside the
+        context.
         """
         service = self._state.service
         if service is None or stale:
@@ -229,7 +232,16 @@ class Store:
             await asyncio.sleep(0)
             if self._state.service is not service or (service is None and self._stale_epoch() != epoch):
                 self.refuse()  # the copy may be made anew since the check
-            yield self.index.page(prefix, after, limit), epoch
+            yield self._page(prefixes, after, limit), epoch
+
+    def _page(self, prefixes: tuple[str, ...], after: str, limit: int) -> KeyPage:
+        entries: list[tuple[str, Entry]] = []
+        for prefix in prefixes:
+            entries += self.index.page(prefix, after, limit + 1 - len(entries)).entries
+            if len(entries) > limit:
+                entries.pop()
+                return KeyPage(entries, entries[-1][0])
+        return KeyPage(entries, None)
 
     def _stale_epoch(self) -> int | None:
         """Return the epoch in which this worker may be read without a check, None if it may not."""

@@ -74,6 +74,7 @@ def _asking() -> argparse.ArgumentParser:
     """Return the options of subcommands that ask an overseer."""
     asking = argparse.ArgumentParser(add_help=False)
     asking.add_argument("--token-file", metavar="FILE", help="first line: a client's token (that of the HANas' Secret)")
+    cli.add_certificates(asking)
     return asking
 
 

@@ -46,12 +46,23 @@ def name_of(resource: Resource) -> str:
 
 @contextlib.contextmanager
 def overseer(tool: Kubectl, hanas: Resource, arguments: Namespace) -> Iterator[Client]:
-    """Yield a client of an overseer of ``hanas``, through a forwarded port, which no NetworkPolicy keeps out."""
+    """Yield a client of an overseer of ``hanas``, through a forwarded port, which no NetworkPolicy keeps out.
+
+    Over TLS, with the same settings as `hanas`, its certificate must have the name ``localhost``.
+    """
     token = None if arguments.token_file else _token(tool, hanas)
     with tool.forward(f"service/{name_of(hanas)}-overseer", _OVERSEER_PORT) as port:
         policy = Policy(deadline=_DEADLINE_SECONDS)
-        url = f"http://localhost:{port}"
-        with Client(url, (), policy=policy, token_file=arguments.token_file, token=token) as client:
+        with Client(
+            f"localhost:{port}",
+            (),
+            policy=policy,
+            token_file=arguments.token_file,
+            token=token,
+            cacert=arguments.tls_ca,
+            cert=arguments.tls_cert,
+            key=arguments.tls_key,
+        ) as client:
             yield client
 
 

@@ -55,6 +55,8 @@ class Batch(NamedTuple):
     offset: int = 0
     end: int = 0
     committed: Position | None = None
+    encrypted: bool = False
+    """It stands encrypted in its segment: other sizes, so other places. The payload here is plain all the same."""
 
     @property
     def position(self) -> Position:
@@ -80,7 +82,7 @@ def size_of(payload_bytes: int) -> int:
 
 def encode(batch: Batch, nonce: int) -> bytes:
     """Return the bytes of ``batch`` for its place in the segment with ``nonce``."""
-    origin, first, count, payload, kind, epoch, _, own, _, committed = batch
+    origin, first, count, payload, kind, epoch, _, own, _, committed, _ = batch
     _, c_number, c_offset = committed or NOWHERE
     length = HEADER_BYTES + len(payload)
     header = _HEADER.pack(nonce, 0, length, kind, 0, epoch, origin, first, count, c_number, c_offset, own)

@@ -7,10 +7,20 @@ write may land at any later time, so this incarnation appends nothing more.
 """
 
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Kind, encode, size_of
+from hanas_core.log.encrypted import encrypt, space_of
 from hanas_core.log.manifests import Cut
 from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.log.seals import SealWatch
-from hanas_core.log.segments import MARKER_BYTES, SegmentHeader, begin, begin_named, capacity, new_nonce, take_name
+from hanas_core.log.segments import (
+    MARKER_BYTES,
+    SegmentHeader,
+    begin,
+    begin_named,
+    capacity,
+    cipher_of,
+    new_header,
+    take_name,
+)
 from hanas_core.volume import names
 from hanas_core.volume.errors import NoSpace, Sealed
 from hanas_core.volume.folder import File, Folder
@@ -31,6 +41,7 @@ class EpochLog:
         self._file = file
         self._header = header
         self._watch = watch
+        self._cipher = cipher_of(folder, header)
         self.held = _held(file, header)
         """The present segment."""
         self.proof: Proof | None = None
@@ -53,7 +64,7 @@ class EpochLog:
     @classmethod
     async def start(cls, folder: Folder, folder_id: str, epoch: int, spare: str, size: int) -> "EpochLog":
         """Begin the first segment of ``epoch`` in prepared space of ``size`` bytes."""
-        header = SegmentHeader(folder_id, epoch, 1, new_nonce(folder), size)
+        header = new_header(folder, folder_id, epoch, 1, size)
         file = await begin(folder, spare, header)
         return cls(folder, file, header, await SealWatch.on(folder, epoch))
 
@@ -66,6 +77,11 @@ class EpochLog:
     def left(self) -> int:
         """Bytes left in the present segment."""
         return self._header.size - self.end - MARKER_BYTES
+
+    @property
+    def encrypted(self) -> bool:
+        """The present segment is, so its batches take more space."""
+        return self._cipher is not None
 
     @property
     def files(self) -> tuple[Held, ...]:
@@ -92,7 +108,7 @@ class EpochLog:
         Nothing is committed by that. Raises NoSpace, FolderError, Sealed.
         """
         self._begin_step()
-        needed = sum(size_of(len(batch.payload)) for batch in batches)
+        needed = sum(self._space_of(batch) for batch in batches)
         if needed > self.left:
             raise NoSpace(f"{needed} bytes must be re-logged: segments of {self._header.size} bytes are too small")
         placed = [await self._write(batch) for batch in batches]
@@ -112,7 +128,7 @@ class EpochLog:
             await self._file.write(*self._empty)  # the same bytes once more: the same proof, and the log does not grow
             position = await self._sync_and_check()
         else:
-            if size_of(len(batch.payload)) > self.left:
+            if self._space_of(batch) > self.left:
                 await self._roll()
             position = await self._append(batch)
         self._ended = False
@@ -148,14 +164,18 @@ class EpochLog:
         spare, self.spare = self.spare, None
         assert spare is not None, "a batch fits into `room`"
         old = self._header
-        nonce, end = new_nonce(self._folder), self.end + MARKER_BYTES
-        header = SegmentHeader(old.folder_id, old.epoch, number, nonce, old.size, previous_end=end)
+        header = new_header(self._folder, old.folder_id, old.epoch, number, old.size, self.end + MARKER_BYTES)
+        cipher = cipher_of(self._folder, header)
         file = await begin_named(self._folder, spare, header)
         await self._append(Batch(old.epoch, 0, 0, b"", Kind.CONTINUES))
         await self._file.close()
         self.sealed += (Cut(old.epoch, old.number, self.end),)
-        self._file, self._header, self.held = file, header, _held(file, header)
+        self._file, self._header, self._cipher, self.held = file, header, cipher, _held(file, header)
         self.end = self._synced = FIRST_OFFSET
+
+    def _space_of(self, batch: Batch) -> int:
+        """Return what a batch takes in the present segment, bytes."""
+        return size_of(len(batch.payload) if self._cipher is None else space_of(batch))
 
     async def _append(self, batch: Batch) -> Position:
         await self._write(batch)
@@ -170,10 +190,12 @@ class EpochLog:
         return self.committed
 
     async def _write(self, batch: Batch) -> Batch:
+        epoch, number, cipher = self._header.epoch, self._header.number, self._cipher
         placed = batch._replace(
-            epoch=self._header.epoch, number=self._header.number, offset=self.end, committed=self.committed
+            epoch=epoch, number=number, offset=self.end, committed=self.committed, encrypted=cipher is not None
         )
-        content = encode(placed, self._header.nonce)
+        stored = placed if cipher is None else placed._replace(payload=encrypt(placed, cipher))
+        content = encode(stored, self._header.nonce)
         reserve = 0 if placed.kind is Kind.CONTINUES else MARKER_BYTES
         assert self.end + len(content) + reserve <= self._header.size, "a batch ends inside its segment"
         await self._file.write(self.end, content)

@@ -89,7 +89,7 @@ Merged = Kept | Gone | Remembered | Reached
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Record])
 _merged_decoder = msgspec.msgpack.Decoder(list[Merged])
-_PREFIX_BYTES = 4
+PREFIX_BYTES = 4
 
 
 def encode(records: Sequence[Record] | Sequence[Merged], cells: Iterable[bytes] = ()) -> bytes:
@@ -97,7 +97,7 @@ def encode(records: Sequence[Record] | Sequence[Merged], cells: Iterable[bytes] 
     if not records:
         return b""
     head = _encoder.encode(records)
-    return b"".join((len(head).to_bytes(_PREFIX_BYTES, "little"), head, *cells))
+    return b"".join((len(head).to_bytes(PREFIX_BYTES, "little"), head, *cells))
 
 
 def decode(batch: Batch) -> tuple[list[Record], int]:
@@ -114,7 +114,7 @@ def _decode(batch: Batch, decoder: msgspec.msgpack.Decoder[T]) -> tuple[T, int]:
     payload = memoryview(batch.payload)
     begin = cells_at(batch.payload)
     try:
-        return decoder.decode(payload[_PREFIX_BYTES:begin]), begin
+        return decoder.decode(payload[PREFIX_BYTES:begin]), begin
     except UNREADABLE as error:
         name = names.segment(batch.epoch, batch.number)
         raise Corruption(f"{name}: the records of the batch at offset {batch.offset} cannot be read: {error}") from None
@@ -122,4 +122,4 @@ def _decode(batch: Batch, decoder: msgspec.msgpack.Decoder[T]) -> tuple[T, int]:
 
 def cells_at(payload: bytes) -> int:
     """Return where in a payload that is not empty the cells begin."""
-    return _PREFIX_BYTES + int.from_bytes(payload[:_PREFIX_BYTES], "little")
+    return PREFIX_BYTES + int.from_bytes(payload[:PREFIX_BYTES], "little")

@@ -9,8 +9,10 @@ from typing import Annotated
 import msgspec
 
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, decode, find_later, length_at, size_of
+from hanas_core.log.encrypted import decrypt
 from hanas_core.volume import blocks, identity, names, reading
 from hanas_core.volume.blocks import Blank
+from hanas_core.volume.encryption import Cipher, Encryption
 from hanas_core.volume.errors import Corruption, FolderUnavailable, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, NOTHING, File, Folder, Room
 from hanas_core.volume.publish import give_name
@@ -37,6 +39,8 @@ class SegmentHeader(msgspec.Struct, frozen=True, rename="camel"):
     """Size of the file, bytes."""
     previous_end: Annotated[int, msgspec.Meta(ge=0, le=_MOST_BYTES)] = 0
     """Where the epoch's segment before this one ends, behind its marker, bytes; 0 for the first."""
+    encryption: Encryption | msgspec.UnsetType = msgspec.UNSET
+    """Unset: it is plain."""
 
 
 def capacity(size: int) -> int:
@@ -66,6 +70,20 @@ async def prepare(folder: Folder, owner: str, incarnation: str, size: int, keep_
 def new_nonce(folder: Folder) -> int:
     """Return the nonce of a new segment: 62 random bits and a one."""
     return int(folder.nonce(), 16) % (1 << 63) | 1
+
+
+def new_header(
+    folder: Folder, folder_id: str, epoch: int, number: int, size: int, previous_end: int = 0
+) -> SegmentHeader:
+    """Return the header of a new segment, with its own nonce, encrypted where the folder has a key to write with."""
+    encryption = folder.keys.begin(folder.nonce)
+    return SegmentHeader(folder_id, epoch, number, new_nonce(folder), size, previous_end, encryption)
+
+
+def cipher_of(folder: Folder, header: SegmentHeader) -> Cipher | None:
+    """Return what the batches of a segment are encrypted with, None for a plain one. Raises KeyMissing."""
+    about = f"hanas segment {header.folder_id} {header.epoch} {header.number}"
+    return folder.keys.cipher(header.encryption, about, names.segment(header.epoch, header.number))
 
 
 async def take_name(folder: Folder, spare: str, epoch: int, number: int) -> None:
@@ -101,7 +119,28 @@ async def begin_named(folder: Folder, spare: str, header: SegmentHeader) -> File
 
 async def read_header(folder: Folder, epoch: int, number: int) -> SegmentHeader:
     """Return the header of a segment whose name is recorded. Raises Corruption if it is not this segment's."""
-    return (await SegmentReader.open(folder, epoch, number)).header
+    return (await _open(folder, epoch, number))[1]
+
+
+async def open_values(folder: Folder, epoch: int, number: int) -> tuple[File, Cipher | None]:
+    """Open a segment whose name is recorded, to read values from their places. Raises KeyMissing, Corruption."""
+    if not folder.keys.ids:  # then nothing of the log is encrypted: its reader would not have come this far
+        return await reading.open_recorded(folder, names.segment(epoch, number), "read"), None
+    file, header = await _open(folder, epoch, number)
+    return file, cipher_of(folder, header)
+
+
+async def _open(folder: Folder, epoch: int, number: int) -> tuple[File, SegmentHeader]:
+    name = names.segment(epoch, number)
+    file = await reading.open_recorded(folder, name, "read")
+    header = blocks.decode(await file.read(0, BLOCK_BYTES), SegmentHeader, name, 0)
+    if isinstance(header, Blank):
+        problem = NotBegun if header is Blank.ZERO else Corruption
+        raise problem(f"{name}: the header at offset 0 is {header.value}")
+    if (header.epoch, header.number) != (epoch, number):
+        raise NotBegun(f"{name}: the header at offset 0 is that of segment {header.epoch}/{header.number}")
+    identity.check(folder, header.folder_id, name)
+    return file, header
 
 
 class NotBegun(Corruption):
@@ -111,10 +150,13 @@ class NotBegun(Corruption):
 class SegmentReader:
     """Reads the batches of one segment."""
 
-    def __init__(self, file: File, header: SegmentHeader, most_bytes: int = _MOST_READ_BYTES) -> None:
-        """Use an open file and its header. Reads grow up to ``most_bytes``, or to what one batch needs."""
+    def __init__(
+        self, file: File, header: SegmentHeader, cipher: Cipher | None, most_bytes: int = _MOST_READ_BYTES
+    ) -> None:
+        """Use an open file, its header and its cipher. Reads grow up to ``most_bytes``, or to what one batch needs."""
         self.header = header
         self._file = file
+        self._cipher = cipher
         self._most_bytes = most_bytes
         self._read_bytes = _FIRST_READ_BYTES
 
@@ -122,17 +164,9 @@ class SegmentReader:
     async def open(
         cls, folder: Folder, epoch: int, number: int, *, most_bytes: int = _MOST_READ_BYTES
     ) -> "SegmentReader":
-        """Open a segment whose name is recorded in a manifest or in a marker. Raises NotBegun, Corruption."""
-        name = names.segment(epoch, number)
-        file = await reading.open_recorded(folder, name, "read")
-        header = blocks.decode(await file.read(0, BLOCK_BYTES), SegmentHeader, name, 0)
-        if isinstance(header, Blank):
-            problem = NotBegun if header is Blank.ZERO else Corruption
-            raise problem(f"{name}: the header at offset 0 is {header.value}")
-        if (header.epoch, header.number) != (epoch, number):
-            raise NotBegun(f"{name}: the header at offset 0 is that of segment {header.epoch}/{header.number}")
-        identity.check(folder, header.folder_id, name)
-        return cls(file, header, most_bytes)
+        """Open a segment that a manifest or a marker names. Raises NotBegun, Corruption, KeyMissing."""
+        file, header = await _open(folder, epoch, number)
+        return cls(file, header, cipher_of(folder, header), most_bytes)
 
     async def take(self, offset: int, end: int | None = None) -> tuple[list[Batch], Fault | None]:
         """Return the batches from ``offset`` on, as far as one read reaches, and what stopped it.
@@ -157,13 +191,13 @@ class SegmentReader:
             length = min(max(2 * length, length_at(content, 0) + MARKER_BYTES), rest)
 
     def _decode(self, content: bytes, offset: int) -> tuple[list[Batch], int, Fault]:
-        header, at = self.header, 0
+        header, cipher, at = self.header, self._cipher, 0
         batches: list[Batch] = []
         while True:
             batch = decode(content, at, offset + at, nonce=header.nonce, epoch=header.epoch, number=header.number)
             if isinstance(batch, Fault):
                 return batches, at, batch
-            batches.append(batch)
+            batches.append(batch if cipher is None else decrypt(batch, cipher))
             at = batch.end - offset
 
     async def later_batch(self, offset: int) -> int | None:

@@ -99,6 +99,8 @@ class Member:
         """This main finds no room on the volume."""
         self.blind = False
         """This worker cannot read the folder or write to it, whatever keep-alives say."""
+        self.keyless = ""
+        """What this worker cannot read of the log for want of a key; empty if nothing."""
         self.twin = ""
         """What to tell of another process that has this member's id; empty without one."""
         self.unserved = 0
@@ -261,7 +263,9 @@ class Member:
         if self.twin:
             advice = "the process that was started later ends by itself"
             conditions.append(Condition(Verdict.UNKNOWN, self.name, Severity.URGENT, self.twin, advice))
-        if self.obstacle is not None and self.role is Role.BACKUP:
+        if self.keyless:
+            conditions.append(self._lacks_a_key())
+        elif self.obstacle is not None and self.role is Role.BACKUP:
             conditions.append(self._hindered(self.obstacle))
         elif self.unasked is not None and self.verdict in TAKEOVER_VERDICTS:
             conditions.append(self._hindered(self.unasked))
@@ -296,6 +300,15 @@ class Member:
             f"no request is served, and {self.name} cannot take over: {obstacle}",
             f"{advice}; the takeover goes on by itself as soon as the log can be read",
             self._timing.link_confirm,
+        )
+
+    def _lacks_a_key(self) -> Condition:
+        return Condition(
+            Verdict.TAKEOVER_FAILED,
+            self.name,
+            Severity.CRITICAL,
+            f"{self.name} cannot read the whole log, so it will not take over: {self.keyless}",
+            f"put that key into the file at {self.name}, behind the others; it is read again by itself",
         )
 
     def _cannot_commit(self) -> Condition:

@@ -13,7 +13,8 @@ from sortedcontainers import SortedList
 
 from hanas_core.log import records
 from hanas_core.log.batches import HEADER_BYTES, Batch, Kind
-from hanas_core.log.cells import cell_size, sums_size
+from hanas_core.log.cells import cell_size, sums_size, widening
+from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.entries import Entry, pack, place_of, unpack, version_of
 from hanas_core.state.valuecache import DEFAULT_BYTES, ValueCache
@@ -125,14 +126,15 @@ class Index:
             return
         payload, origin = batch.payload, batch.origin
         changes, at = records.decode(batch) if changes is None else (changes, records.cells_at(payload))
-        segment = (batch.epoch, batch.number)
-        begin = batch.offset + HEADER_BYTES
+        segment, encrypted = (batch.epoch, batch.number), batch.encrypted
+        begin = batch.offset + (ENCRYPTED_HEADER_BYTES if encrypted else HEADER_BYTES)
         for sequence, record in enumerate(changes, batch.first_sequence):
             new = sequence > self.sequence
             deleted = False
             if isinstance(record, records.Put):  # cheaper than a match, for every write that there is
                 key, size = record.key, record.size
                 at += sums_size(size)
+                begin += widening(size) if encrypted else 0
                 if new:
                     fields = (origin, sequence, *segment, begin + at, size, record.checksum, record.content_type)
                     self._set(key, fields, payload[at : at + size])
@@ -163,12 +165,13 @@ class Index:
     def _apply_merged(self, batch: Batch, applied: int) -> None:
         """Take in what compaction left of older records; of those up to ``applied``, only where they are now."""
         merged, at = records.decode_merged(batch)
-        segment = (batch.epoch, batch.number)
-        begin = batch.offset + HEADER_BYTES
+        segment, encrypted = (batch.epoch, batch.number), batch.encrypted
+        begin = batch.offset + (ENCRYPTED_HEADER_BYTES if encrypted else HEADER_BYTES)
         for record in merged:
             match record:
                 case records.Kept(origin=origin, sequence=sequence, key=key, size=size):
                     at += sums_size(size)
+                    begin += widening(size) if encrypted else 0
                     if sequence > applied:
                         fields = (origin, sequence, *segment, begin + at, size, record.checksum, record.content_type)
                         self._set(key, fields, batch.payload[at : at + size])

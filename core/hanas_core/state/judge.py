@@ -11,9 +11,10 @@ import msgspec
 import xxhash
 
 from hanas_core.log import records
-from hanas_core.log.cells import cell_size, checksum_of, sums_of
+from hanas_core.log.cells import PART_BYTES, checksum_of, sums_of, tags_size
 from hanas_core.log.positions import Version
 from hanas_core.state.index import Done, Index
+from hanas_core.volume.encryption import TAG_BYTES
 
 ANY = "*"
 RECORD_OVERHEAD_BYTES = 64
@@ -36,8 +37,10 @@ class Write(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """Upper bound of what the write takes in a batch, bytes."""
         texts = len(self.key) + len(self.content_type) + len(self.idempotency_key or "")
-        cell = 0 if self.value is None else cell_size(len(self.value))
-        return 4 * texts + cell + RECORD_OVERHEAD_BYTES
+        if self.value is None:
+            return 4 * texts + RECORD_OVERHEAD_BYTES
+        size = len(self.value)  # with tags, as in an encrypted segment: sums take less
+        return 4 * texts + size + (TAG_BYTES if size <= PART_BYTES else tags_size(size)) + RECORD_OVERHEAD_BYTES
 
     def holds(self, version: Version | None) -> bool:
         """Return whether the conditions hold for a key with this version (None: not there)."""

@@ -8,14 +8,15 @@ from collections import deque
 from typing import Generic, TypeVar
 
 from hanas_core.log import records
-from hanas_core.log.batches import HEADER_BYTES, Batch, size_of
+from hanas_core.log.batches import Batch, size_of
+from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES, growth, sizes_in
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.judge import RECORD_OVERHEAD_BYTES, Judge, Outcome, Result, Write
 from hanas_core.state.replica import Replica
 
 Token = TypeVar("Token")
 
-_EMPTY_BATCH_BYTES = HEADER_BYTES + RECORD_OVERHEAD_BYTES
+_EMPTY_BATCH_BYTES = ENCRYPTED_HEADER_BYTES + RECORD_OVERHEAD_BYTES
 _MOST_RECORDS = 1024
 _MOST_BATCH_BYTES = 4 << 20
 MOST_WAITING = 8192
@@ -98,11 +99,18 @@ class GroupCommit(Generic[Token]):
         assert self._in_flight is None, "a batch is in flight"
         self._epoch = epoch
 
-    def committed(self, position: Position) -> Answers[Token]:
-        """Apply the batch in flight, committed up to ``position``; return the answers that rest on it."""
-        assert self._in_flight is not None, "no batch is in flight"
-        offset = position.offset - size_of(len(self._in_flight.payload))
-        batch = self._in_flight._replace(epoch=position.epoch, number=position.number, offset=offset)
+    def committed(self, position: Position, *, encrypted: bool = False) -> Answers[Token]:
+        """Apply the batch in flight, committed up to ``position``; return the answers that rest on it.
+
+        ``encrypted``: it stands so in its segment.
+        """
+        batch = self._in_flight
+        assert batch is not None, "no batch is in flight"
+        space = len(batch.payload)
+        if encrypted and space:
+            space += growth(sizes_in(self._records))
+        offset = position.offset - size_of(space)
+        batch = batch._replace(epoch=position.epoch, number=position.number, offset=offset, encrypted=encrypted)
         self._replica.apply(batch, self._records)
         self.next_sequence += batch.count
         self._in_flight = None

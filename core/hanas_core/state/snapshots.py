@@ -20,6 +20,7 @@ from hanas_core.log.positions import Position, Version
 from hanas_core.state.index import Done, Index, Segment
 from hanas_core.volume import blocks, identity, names
 from hanas_core.volume.blocks import Blank
+from hanas_core.volume.encryption import TAG_BYTES, Cipher, Encryption
 from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
 from hanas_core.volume.publish import give_name
@@ -43,6 +44,8 @@ class SnapshotHeader(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     keys: int
     size: Annotated[int, msgspec.Meta(ge=BLOCK_BYTES)]
     """Of the whole file, bytes."""
+    encryption: Encryption | msgspec.UnsetType = msgspec.UNSET
+    """Unset: it is plain."""
 
 
 class _Keys(msgspec.Struct, frozen=True, array_like=True, tag="k"):
@@ -62,8 +65,15 @@ def name_of(position: Position) -> str:
     return f"{names.SNAPSHOTS}/{position.epoch:010d}-{position.number:07d}-{position.offset:010d}"
 
 
+def cipher_of(folder: Folder, header: SnapshotHeader) -> Cipher | None:
+    """Return what the frames of a snapshot are encrypted with, None for a plain one. Raises KeyMissing."""
+    epoch, number, offset = header.position
+    about = f"hanas snapshot {header.folder_id} {epoch} {number} {offset}"
+    return folder.keys.cipher(header.encryption, about, name_of(header.position))
+
+
 class SnapshotFrames:
-    """The frames of a snapshot. It belongs to the owner of the index, which may change between two of them."""
+    """The payloads of the frames. It belongs to the owner of the index, which may change between two of them."""
 
     def __init__(self, index: Index) -> None:
         """Take the idempotency keys as they are now."""
@@ -73,42 +83,50 @@ class SnapshotFrames:
         """How many keys the frames hold so far."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the frames."""
+        """Yield them."""
         done_rows = [
             (key, done.request, *done.version, done.created, done.deleted, *done.segment) for key, done in self._done
         ]
-        yield frame_of(msgspec.msgpack.encode(_DoneFrame(done_rows)))
+        yield msgspec.msgpack.encode(_DoneFrame(done_rows))
         after = ""
         while rows := self._index.packed_after(after, KEYS_AT_ONCE):
             self.keys += len(rows)
             after = rows[-1][0]
-            yield frame_of(msgspec.msgpack.encode(_Keys([key for key, _ in rows], [entry for _, entry in rows])))
+            yield msgspec.msgpack.encode(_Keys([key for key, _ in rows], [entry for _, entry in rows]))
 
 
 class SnapshotFile:
     """The file of a snapshot that is being written. It belongs to the thread that writes."""
 
-    def __init__(self, folder: Folder, temporary: str) -> None:
-        """Write under a temporary name first."""
+    def __init__(self, folder: Folder, temporary: str, header: SnapshotHeader) -> None:
+        """Write under a temporary name first. ``header``: as far as it is known. Raises KeyMissing."""
         self._folder = folder
+        self._header = header
+        self._cipher = cipher_of(folder, header)
         self._temporary = temporary
         self._file: File | None = None
         self._end = BLOCK_BYTES
 
-    async def write(self, frame: bytes) -> None:
+    async def write(self, payload: bytes) -> None:
         """Append a frame, durably."""
         if self._file is None:
             await self._folder.create(self._temporary, b"")
             self._file = await self._folder.open(self._temporary, "append")
+        if self._cipher is not None:
+            payload = b"".join(self._cipher.encrypt(self._end, payload))
+        frame = frame_of(payload)
         await self._file.write(self._end, frame)
         await self._file.sync()
         self._end += len(frame)
 
-    async def finish(self, header: SnapshotHeader) -> int:
-        """Give the file its header and its name; remove all older snapshots. Return its size, bytes."""
+    async def finish(self, keys: int) -> int:
+        """Give the file, which holds ``keys``, its header and its name; remove all older snapshots.
+
+        Return its size, bytes.
+        """
         if self._file is None:
             raise ValueError("no frame was written")
-        header = msgspec.structs.replace(header, size=self._end)
+        header = msgspec.structs.replace(self._header, keys=keys, size=self._end)
         await self._file.write(0, blocks.encode(header))
         await self._file.sync()
         name = name_of(header.position)
@@ -148,7 +166,7 @@ async def read_header(folder: Folder, name: str) -> SnapshotHeader:
 async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
     """Fill an empty index from a snapshot. Raises FolderError; then the index must be thrown away."""
     header = await read_header(folder, name)
-    frames = _Frames(await folder.open(name, "read"), name, header.size)
+    frames = _Frames(await folder.open(name, "read"), name, header.size, cipher_of(folder, header))
     try:
         while (frame := await frames.next()) is not None:
             content = _decoder.decode(frame)
@@ -168,8 +186,9 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
 class _Frames:
     """Reads frames one after the other, in few reads."""
 
-    def __init__(self, file: File, name: str, size: int) -> None:
+    def __init__(self, file: File, name: str, size: int, cipher: Cipher | None) -> None:
         self._file = file
+        self._cipher = cipher
         self._name = name
         self._size = size
         self._read_to = BLOCK_BYTES
@@ -188,8 +207,16 @@ class _Frames:
         payload = self._content[self._at + _FRAME.size : self._at + _FRAME.size + length]
         if len(payload) != length or xxhash.xxh3_64_intdigest(payload) != checksum:
             raise self._rotten()
+        offset = self._offset
         self._at += _FRAME.size + length
-        return payload
+        if self._cipher is None:
+            return payload
+        return self._cipher.decrypt(offset, payload[:-TAG_BYTES], payload[-TAG_BYTES:], self._name)
+
+    @property
+    def _offset(self) -> int:
+        """Where the next frame begins in the file."""
+        return self._read_to - len(self._content) + self._at
 
     async def _want(self, count: int) -> None:
         """Have ``count`` bytes at hand, or all that there are."""
@@ -202,6 +229,4 @@ class _Frames:
             self._read_to += length
 
     def _rotten(self) -> Corruption:
-        return Corruption(
-            f"{self._name}: the frame at offset {self._read_to - len(self._content) + self._at} is damaged"
-        )
+        return Corruption(f"{self._name}: the frame at offset {self._offset} is damaged")

@@ -9,6 +9,7 @@ that sleeps at any of these steps finds its claim lost or its epoch sealed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from hanas_core.epochs.takeover import Promotion
@@ -25,6 +26,8 @@ from hanas_core.volume.folder import Folder
 
 _FULL_OF_LIFE = 2
 """A segment at either end of the range is left as it is when its share of garbage is below the limit by this factor."""
+_MOST_ANEW = 8
+"""Segments that are written anew at a time, for another key."""
 
 
 class Plan(NamedTuple):
@@ -69,6 +72,21 @@ def plan(
     merge = Plan(first, tuple(sources[first:end]), sum(spaces[first:end]), sum(lives[first:end]))
     gain = merge.space - (merge.live if room is None else _output(merge.live))
     return merge if merge.cuts and gain >= min(least, segment_bytes) else None
+
+
+def plan_anew(
+    sources: Sequence[Cut], live: Mapping[Segment, int], segment_bytes: int, is_stale: Callable[[Cut], bool]
+) -> Plan | None:
+    """Return the first neighbours among ``sources`` that are stale, to be written anew whatever they hold; None: none.
+
+    At most `_MOST_ANEW` at a time.
+    """
+    first = next((at for at, cut in enumerate(sources) if is_stale(cut)), None)
+    if first is None:
+        return None
+    cuts = tuple(takewhile(is_stale, sources[first : first + _MOST_ANEW]))
+    space = sum(space_of(cut, segment_bytes) for cut in cuts)
+    return Plan(first, cuts, space, sum(live.get((cut.epoch, cut.number), 0) for cut in cuts))
 
 
 def _best_fit(spaces: list[int], lives: list[int], first: int, end: int, room: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from hanas_core.log import cells
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import highest_claim
 from hanas_core.log.positions import NOWHERE, Position
+from hanas_core.log.segments import open_values
 from hanas_core.log.tailer import Tailer
 from hanas_core.members.documents import LOG, Presence
 from hanas_core.members.mailboxes import Mailboxes
@@ -16,9 +17,9 @@ from hanas_core.members.registry import Registry
 from hanas_core.state.index import Index, Segment
 from hanas_core.upkeep.archive import Item
 from hanas_core.volume import names
+from hanas_core.volume.encryption import Cipher
 from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import File, Folder
-from hanas_core.volume.reading import open_recorded
 
 _WINDOW_BYTES = 4 << 20
 """Values that lie near each other are read at once, up to so many bytes; a larger one alone."""
@@ -72,7 +73,7 @@ class FolderCopy:
         """Hold nothing yet."""
         self._folder = folder
         self._index = Index(0)
-        self._files: dict[Segment, File] = {}
+        self._files: dict[Segment, tuple[File, Cipher | None]] = {}
         self._left: list[_Value] = []
         self.applied = NOWHERE
 
@@ -108,7 +109,7 @@ class FolderCopy:
 
     async def _hold(self, segment: Segment) -> None:
         if segment not in self._files:
-            self._files[segment] = await open_recorded(self._folder, names.segment(*segment), "read")
+            self._files[segment] = await open_values(self._folder, *segment)
 
     async def take(self) -> list[Item]:
         """Return the next keys with their values, in the order of the log; none at the end. Raises FolderError."""
@@ -118,7 +119,8 @@ class FolderCopy:
             value = self._left[-1]
             entry = self._index.get(value.key)
             assert entry is not None
-            value_begin, value_end = entry.place_offset - cells.sums_size(entry.size), entry.place_offset + entry.size
+            front = cells.front_size(entry.size, self._files[value.place[:2]][1])
+            value_begin, value_end = entry.place_offset - front, entry.place_offset + entry.size
             if not window:
                 begin = value_begin
             elif value.place[:2] != window[0].place[:2] or value_end - begin > _WINDOW_BYTES:
@@ -128,14 +130,15 @@ class FolderCopy:
         if not window:
             return []
         segment = window[0].place[:2]
-        content = _Window(await self._files[segment].read(begin, end - begin) if end > begin else b"", begin)
-        return [await self._item(value.key, content) for value in window]
+        file, cipher = self._files[segment]
+        content = _Window(await file.read(begin, end - begin) if end > begin else b"", begin)
+        return [await self._item(value.key, content, cipher) for value in window]
 
-    async def _item(self, key: str, content: "_Window") -> Item:
+    async def _item(self, key: str, content: "_Window", cipher: Cipher | None) -> Item:
         entry = self._index.get(key)
         assert entry is not None
-        name = names.segment(*entry.place[:2])
-        value = await cells.read_part(content, name, entry.place_offset, entry.size, entry.checksum, (0, entry.size))
+        name, size = names.segment(*entry.place[:2]), entry.size
+        value = await cells.read_part(content, name, entry.place_offset, size, entry.checksum, (0, size), cipher)
         return Item(key, value, entry.content_type, str(entry.version))
 
 

@@ -3,13 +3,15 @@
 from hanas_core.log import records
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kind, decode, find_later, salvage
 from hanas_core.log.cells import cell_size, checksum_of, sums_size
+from hanas_core.log.encrypted import decrypt
 from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.log.positions import NOWHERE, Position
-from hanas_core.log.segments import SegmentHeader
+from hanas_core.log.segments import SegmentHeader, cipher_of
 from hanas_core.state.index import Index
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
-from hanas_core.volume.errors import Corruption, FolderError, Missing
+from hanas_core.volume.encryption import Cipher
+from hanas_core.volume.errors import Corruption, FolderError, KeyMissing, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, File, Folder
 
 
@@ -28,8 +30,12 @@ class LogCheck:
         """Damaged batches: name, offset, what, and the keys that they change with the sequences."""
         self.end = NOWHERE
         """Where the log ends."""
+        self._unsure = False
+        """What came last is a merged batch that cannot be read: only its records tell how far it reaches."""
         self.named: set[str] = set()
         """Every segment that is a part of the log."""
+        self.closed: set[str] = set()
+        """Those of them whose key is not at hand."""
 
     async def read(self, manifest: Manifest) -> None:
         """Read and check it all."""
@@ -86,14 +92,24 @@ class LogCheck:
             self._report.note(name, cut.end, f"the unused end of this segment is missing: {error}")
             return content
 
+    def _cipher(self, name: str, header: SegmentHeader) -> Cipher | None:
+        """Return what the segment is encrypted with, None where it is plain or its contents cannot be checked."""
+        try:
+            return cipher_of(self._folder, header)
+        except KeyMissing as error:
+            self.closed.add(name)
+            self._report.note(name, 0, f"encrypted with the key {error.key_id}: its contents are not checked")
+            return None
+
     def _batches(self, name: str, header: SegmentHeader, content: bytes, cut: Cut | None) -> int | None:
+        cipher = self._cipher(name, header)
         end = len(content) if cut is None else cut.end
         origin = {"nonce": header.nonce, "epoch": header.epoch, "number": header.number}
         at, following = FIRST_OFFSET, None
         while at < end:
             batch = decode(content, at, at, **origin)
             if isinstance(batch, Batch):
-                self._batch(name, batch)
+                self._batch(name, batch, cipher)
                 length = HEADER_BYTES + len(batch.payload)
                 self._report.zeros(content[at + length : batch.end], name, at + length)
                 at = batch.end
@@ -115,14 +131,21 @@ class LogCheck:
             self._report.note(name, len(content) - len(rest), what, sorted(_salvaged(content, at)))
         return following
 
-    def _batch(self, name: str, batch: Batch) -> None:
+    def _batch(self, name: str, batch: Batch, cipher: Cipher | None) -> None:
         self._report.batches += 1
         if batch.kind is Kind.CONTINUES:
             return
-        if batch.kind is Kind.RECORDS and batch.first_sequence > self._next_sequence and not self._bad:
+        unsure, self._unsure = self._unsure, batch.kind is Kind.MERGED and name in self.closed
+        if batch.kind is Kind.RECORDS and batch.first_sequence > self._next_sequence and not (self._bad or unsure):
             what = f"writes {self._next_sequence} to {batch.first_sequence - 1} are missing"
             self._report.error(name, batch.offset, what)
+        if name in self.closed:
+            self._report.records += batch.count
+            self._next_sequence = max(self._next_sequence, batch.first_sequence + batch.count)
+            return
         try:
+            if cipher is not None:
+                batch = decrypt(batch, cipher)
             changes, at = _changes(batch)
         except Corruption as error:
             self._report.error(name, batch.offset, str(error))

@@ -14,9 +14,10 @@ from hanas_core.log import records
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Kind, encode, size_of
 from hanas_core.log.cells import cell_size
 from hanas_core.log.claimfile import Claim
+from hanas_core.log.encrypted import encrypt
 from hanas_core.log.manifests import Cut
 from hanas_core.log.pieces import PIECE_BYTES, PieceReader
-from hanas_core.log.segments import SegmentHeader, new_nonce
+from hanas_core.log.segments import cipher_of, new_header
 from hanas_core.state.index import Index
 from hanas_core.upkeep.compaction import Plan
 from hanas_core.volume import blocks, names
@@ -187,7 +188,8 @@ class _Output:
         self.end = FIRST_OFFSET
         self._folder = folder
         self._file = file
-        self._header = SegmentHeader(claim.folder_id, claim.epoch, number, new_nonce(folder), 0)
+        self._header = new_header(folder, claim.folder_id, claim.epoch, number, 0)
+        self._cipher = cipher_of(folder, self._header)
 
     @classmethod
     async def begin(cls, folder: Folder, claim: Claim, number: int) -> "_Output":
@@ -198,6 +200,8 @@ class _Output:
     async def write(self, chunk: Chunk) -> None:
         epoch, payload = self._header.epoch, records.encode(chunk.records, chunk.cells)
         batch = Batch(epoch, 0, len(chunk.records), payload, Kind.MERGED, epoch, chunk.number, self.end)
+        if self._cipher is not None:
+            batch = batch._replace(payload=encrypt(batch, self._cipher))
         await self._file.write(self.end, encode(batch, self._header.nonce))
         await self._file.sync()
         self.end += size_of(len(batch.payload))

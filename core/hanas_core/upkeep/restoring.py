@@ -83,7 +83,8 @@ class Restoration:
         while self._commits.waiting:
             batch = self._commits.next_batch(self._log.room)
             if batch is not None:
-                self._commits.committed(await self._log.commit(batch))
+                position = await self._log.commit(batch)
+                self._commits.committed(position, encrypted=self._log.encrypted)
                 continue
             if self._log.spare is not None:
                 raise NoSpace(f"a value finds no room in a segment of {self._size} bytes: set HANAS_SEGMENT_BYTES")

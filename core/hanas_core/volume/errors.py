@@ -29,6 +29,17 @@ class Corruption(FolderError):
     """Bytes that were once durable are wrong or gone. The message names the file and the offset."""
 
 
+class KeyMissing(FolderError):
+    """A file is encrypted with a key that is not at hand."""
+
+    def __init__(self, name: str, key_id: str) -> None:
+        """``name``: of the file; ``key_id``: of the master key."""
+        super().__init__(
+            f"{name}: is encrypted with the key {key_id}, which is not in HANAS_ENCRYPTION_KEY_FILE: add it"
+        )
+        self.key_id = key_id
+
+
 class Displaced(FolderError):
     """A name does not lead any more to the file that it led to, or another folder is in the place of this one.
 

@@ -7,6 +7,8 @@ not known. Production: `hanas_core.volume.posix.PosixFolder`.
 
 from typing import Literal, NamedTuple, Protocol
 
+from hanas_core.volume.encryption import Keys
+
 BLOCK_BYTES = 4096
 """Unit of everything that is written in place: claim blocks, mailbox blocks, segment headers."""
 
@@ -60,6 +62,8 @@ class Folder(Protocol):
 
     ids: frozenset[str]
     """The id that its files carry, and those it had before; empty until `hanas_core.members.cluster.identify`."""
+    keys: Keys
+    """What is in the folder may be encrypted with these. Replaced as a whole, at any moment."""
 
     async def open(self, name: str, access: Access) -> File:
         """Open an existing file afresh. Raises `Missing` when the look-up fails, which may be a stale cache."""

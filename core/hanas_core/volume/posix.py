@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import assert_never
 
 from hanas_core.volume.closing import CLOSER, Closer
+from hanas_core.volume.encryption import NO_KEYS
 from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing, NoSpace
 from hanas_core.volume.folder import BLOCK_BYTES, Access, Room
 
@@ -138,6 +139,7 @@ class PosixFolder:
         """Use the directory ``path``. Raises Missing or FolderUnavailable when it is not a usable directory."""
         self.path = path
         self.ids: frozenset[str] = frozenset()
+        self.keys = NO_KEYS
         with _translated(str(path)):
             if not path.is_dir():
                 raise Missing(f"{path}: there is no such directory")

@@ -10,7 +10,6 @@ let openedAt = 0;
 let source = null;
 let retries = 0;
 let retryTimer = null;
-let tokenGiven = false;
 
 const now = () => performance.now() / 1000;
 
@@ -19,7 +18,10 @@ function connect() {
   source?.close();
   openedAt = now();
   source = new EventSource("v1/events");
-  source.addEventListener("open", () => { retries = 0; });
+  source.addEventListener("open", () => {
+    retries = 0;
+    showSession();
+  });
   source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) refused(); });
   source.addEventListener("cluster", (event) => {
     cluster = JSON.parse(event.data);
@@ -46,24 +48,59 @@ async function refused() {
     // not reachable: the timer below tries again
   }
   if (status === 401) {
-    askToken();
+    askToken("");
     return;
   }
   retryTimer = setTimeout(connect, RETRY_MILLISECONDS[Math.min(retries, RETRY_MILLISECONDS.length - 1)]);
   retries += 1;
 }
 
-function askToken() {
-  byId("token-wrong").hidden = !tokenGiven;
+function askToken(trouble) {
+  if (byId("token-dialog").open && trouble === "") return; // what is said about the last try stays
+  byId("sign-out").hidden = true;
+  byId("token-wrong").hidden = trouble === "";
+  setText(byId("token-wrong"), trouble);
   if (!byId("token-dialog").open) byId("token-dialog").showModal();
 }
 
-byId("token-form").addEventListener("submit", (event) => {
+// The cookie that this sets is none of this page's business: scripts cannot read it.
+async function signIn(token) {
+  try {
+    const body = JSON.stringify({ token });
+    const headers = { "Content-Type": "application/json" };
+    const answer = await fetch("v1/session", { method: "POST", headers, body, cache: "no-store" });
+    if (answer.ok) return "";
+    return answer.status === 401 ? "This token was not accepted." : (await answer.json()).detail;
+  } catch {
+    return "The overseer does not answer. Try again.";
+  }
+}
+
+async function showSession() {
+  try {
+    const answer = await fetch("v1/session", { cache: "no-store" });
+    const session = answer.ok ? await answer.json() : { signedIn: false };
+    byId("sign-out").hidden = !session.signedIn;
+    byId("sign-out").title = session.signedIn ? `Signed in as ${session.name}` : "";
+  } catch {
+    // not reachable: the next connection asks again
+  }
+}
+
+byId("sign-out").addEventListener("click", async () => {
+  await fetch("v1/session", { method: "DELETE" });
+  location.reload();
+});
+
+byId("token-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const secure = location.protocol === "https:" ? "; Secure" : "";
-  document.cookie = `hanas-token=${encodeURIComponent(byId("token").value)}; SameSite=Strict; Path=${new URL("v1", location.href).pathname}${secure}`;
+  const token = byId("token").value;
   byId("token").value = "";
-  tokenGiven = true;
+  const trouble = await signIn(token);
+  if (trouble) {
+    askToken(trouble);
+    return;
+  }
   byId("token-dialog").close();
   connect();
 });

@@ -3,6 +3,7 @@
 import base64
 import json
 import shlex
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 from hanas_client.kubectl import changes, program, resources
 from hanas_operator import crd, names
+from hanas_serving.tls_files import listening
 from tests.unit.client import fake_kubectl
 from tests.unit.client.fake_cluster import FakeCluster, running
+from tests.unit.tls.pki import Authority
 
 Capture = pytest.CaptureFixture[str]
 CONDITIONS = [
@@ -175,6 +178,20 @@ def test_a_secret_without_a_token(world: World, capsys: Capture, data: dict[str,
     world.keep(resources.HANAS, hanas(clientTokenSecret={"name": "tokens", "key": "all"}))
     world.keep("secret", {"metadata": {"name": "tokens"}, "data": data})
     assert "--token-file" in said(capsys, "takeovers", 1)
+
+
+def test_an_overseer_that_speaks_tls_is_verified(
+    world: World, cluster: FakeCluster, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    cluster.handle_error = lambda *_: None  # type: ignore[method-assign]
+    cluster.socket = listening(authority.files("overseer"), ssl.CERT_NONE).wrap_socket(cluster.socket, server_side=True)
+    assert "PrimaryFailed" in said(capsys, f"takeovers --cacert {authority.trust}")
+    monkeypatch.setenv("HANAS_TLS_CA", str(authority.trust))
+    assert "PrimaryFailed" in said(capsys, "takeovers")
+    other = Authority(tmp_path, "other")
+    assert "certificate" in said(capsys, f"takeovers --cacert {other.trust}", 1)
+    assert "the file cannot be read" in said(capsys, f"takeovers --cacert {tmp_path}/none", 2)
 
 
 def test_switchover_asks_by_an_annotation_and_waits(world: World, capsys: Capture) -> None:

@@ -95,9 +95,76 @@ def test_a_token_follows_a_redirect_to_a_worker_that_came_after_the_pool_was_rea
     assert cluster.put(routes, SHORT, "secret").status == 201
 
 
-def test_while_no_overseer_answers_a_worker_is_believed_where_the_main_is() -> None:
+def test_while_no_overseer_answers_a_worker_is_believed_where_the_main_is_if_that_is_known() -> None:
     cluster = Cluster(overseer_4000=always(REFUSED), w1_3001=to(W2), w2_3002=of(OURS))
-    assert cluster.put(Routes((OVERSEER,), (W1,)), SHORT, "secret").status == 201
+    assert cluster.put(Routes((OVERSEER,), (W1, W2)), SHORT, "secret").status == 201
+    routes = Routes((OVERSEER,), (W1,))
+    routes.learn_pool([W1, W2], cluster.now)
+    assert cluster.put(routes, SHORT, "secret").status == 201
+    assert cluster.put(Routes((OVERSEER,), (W1,)), SHORT).status == 201
+
+
+@pytest.mark.parametrize("overseers", [(), (OVERSEER,)])
+def test_a_hostile_redirect_gets_no_token(overseers: tuple[str, ...]) -> None:
+    cluster = Cluster(overseer_4000=always(REFUSED), w1_3001=to(W2), w2_3002=of(OURS))
+    with pytest.raises(Unavailable, match="the token does not go there"):
+        cluster.put(Routes(overseers, (W1,)), SHORT, "secret")
+    assert not any(url.startswith(W2) for url in cluster.urls())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://w2:3002",
+        "javascript:alert(1)",
+        "http://w1:3001@w2:3002",
+        "http://user:word@w2:3002",
+        "http://w2:3002?x=",
+        "http://w2:3002#x",
+        "http://[w2",
+        "http://w2:0",
+        "http://w2:99999",
+        "http://",
+        "http://w2:3002\r\nX: y",
+        "",
+    ],
+)
+def test_an_overseer_that_names_strange_addresses_is_not_believed(url: str) -> None:
+    cluster = Cluster(overseer_4000=overseer(url, url), w2_3002=of(OURS))
+    for token in ("secret", None):
+        with pytest.raises(Unavailable):
+            cluster.put(Routes((OVERSEER,), ()), SHORT, token)
+    assert not any("/v1/kv" in sent for sent in cluster.urls())
+
+
+def test_an_encrypted_overseer_leads_a_token_to_encrypted_addresses_only() -> None:
+    cluster = Cluster(w1_3001=of(OURS))
+    cluster.servers["https://o:4000"] = overseer(W1, W1)
+    with pytest.raises(Unavailable, match="no safe address"):
+        cluster.put(Routes(("https://o:4000",), ()), SHORT, "secret")
+    assert not any(url.startswith(W1) for url in cluster.urls())
+    assert cluster.put(Routes(("https://o:4000",), ()), SHORT).status == 201
+    cluster.servers["https://o:4000"] = overseer("https://w3:3003", "https://w3:3003")
+    cluster.servers["https://w3:3003"] = of(OURS)
+    assert cluster.put(Routes(("https://o:4000",), ()), SHORT, "secret").status == 201
+
+
+def test_an_overseer_that_redirects_is_not_followed() -> None:
+    away = Reply(307, {"location": f"{W2}/v1/main"})
+    cluster = Cluster(overseer_4000=always(away), w2_3002=overseer(W2, W2))
+    with pytest.raises(Unavailable):
+        cluster.put(Routes((OVERSEER,), ()), SHORT, "secret")
+    assert not any(url.startswith(W2) for url in cluster.urls())
+
+
+def test_who_may_not_see_the_pool_finds_the_main() -> None:
+    seeing = overseer(W1, W1)
+
+    def limited(step: Send) -> Answer:
+        return Reply(403, PROBLEM, b"{}") if step.url.endswith("/v1/pool") else seeing(step)
+
+    cluster = Cluster(overseer_4000=limited, w1_3001=of(OURS))
+    assert cluster.put(Routes((OVERSEER,), ()), SHORT, "secret").status == 201
 
 
 def test_an_empty_pool_is_read_again() -> None:

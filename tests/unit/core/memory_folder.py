@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
+from hanas_core.volume.encryption import NO_KEYS
 from hanas_core.volume.errors import Corruption, FolderError, FolderUnavailable, Missing
 from hanas_core.volume.folder import BLOCK_BYTES, Access, Room
 
@@ -176,6 +177,7 @@ class MemoryFolder:
         """``suspends``: every operation begins by letting others run (see `interleave`)."""
         self.disk = disk or Disk()
         self.ids: frozenset[str] = frozenset()
+        self.keys = NO_KEYS
         self.operations: list[Operation] = []
         self.stale: set[str] = set()
         """Names that look-ups miss until their directory is refreshed, as cached by NFS."""

@@ -1,13 +1,15 @@
 """What the stories begin with: a folder, claims, and mains that serve."""
 
 import secrets
+import struct
 from dataclasses import dataclass
 
 import pytest
+import xxhash
 
 from hanas_core.epochs.takeover import Promotion, promote
 from hanas_core.log import records
-from hanas_core.log.batches import Batch
+from hanas_core.log.batches import FIRST_OFFSET, Batch
 from hanas_core.log.cells import checksum_of, read_part, sums_of
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import claim_epoch
@@ -15,7 +17,7 @@ from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.pieces import PieceReader
 from hanas_core.log.positions import Position
 from hanas_core.log.records import Idempotency
-from hanas_core.log.segments import prepare
+from hanas_core.log.segments import open_values, prepare
 from hanas_core.log.tailer import Tailer
 from hanas_core.members.documents import LogPresence, Presence
 from hanas_core.members.mailboxes import allocate
@@ -160,7 +162,7 @@ class Main:
         batch = self.commits.next_batch(self.log.room)
         assert batch is not None
         position = run(self.log.commit(batch))
-        outcomes = [outcome for _, outcome in self.commits.committed(position)]
+        outcomes = [outcome for _, outcome in self.commits.committed(position, encrypted=self.log.encrypted)]
         self.log.check_invariants()
         self.replica.check_invariants()
         return outcomes
@@ -221,9 +223,9 @@ def stored(folder: Folder, index: Index) -> dict[str, str]:
     """Return every key with its value, as it is in the place that the index knows."""
     found = {}
     for key, entry in index.page("", "", 1_000_000).entries:
-        name = names.segment(*entry.place[:2])
-        file = run(folder.open(name, "read"))
-        value = run(read_part(file, name, entry.place.offset, entry.size, entry.checksum, (0, entry.size)))
+        name, whole = names.segment(*entry.place[:2]), (0, entry.size)
+        file, cipher = run(open_values(folder, *entry.place[:2]))
+        value = run(read_part(file, name, entry.place.offset, entry.size, entry.checksum, whole, cipher))
         found[key] = value.decode()
     return found
 
@@ -249,3 +251,12 @@ def shown(member: str) -> Presence:
         link_url="http://a:4001",
         logs=(LogPresence(role=Role.BACKUP, epoch=1),),
     )
+
+
+def forge(segment: bytearray) -> None:
+    """Change the last byte of the first batch, and its checksum accordingly."""
+    length = struct.unpack_from("<I", segment, FIRST_OFFSET + 16)[0]
+    segment[FIRST_OFFSET + length - 1] ^= 1
+    nonce = struct.unpack_from("<Q", segment, FIRST_OFFSET)[0]
+    body = bytes(segment[FIRST_OFFSET + 16 : FIRST_OFFSET + length])
+    struct.pack_into("<Q", segment, FIRST_OFFSET + 8, xxhash.xxh3_64_intdigest(body, seed=nonce))

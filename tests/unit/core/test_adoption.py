@@ -191,14 +191,14 @@ def test_a_segment_of_another_folder_is_none() -> None:
 
 def test_a_snapshot_of_another_folder_is_none() -> None:
     main = used()
-    file = snapshots.SnapshotFile(main.folder, "tmp/snapshot")
-    frames = snapshots.SnapshotFrames(main.replica.index)
-    for frame in frames:
-        run(file.write(frame))
     header = snapshots.SnapshotHeader(
-        folder_id=FOLDER_ID, position=Position(1, 1, 4096), sequence=0, merged=(), keys=frames.keys, size=0
+        folder_id=FOLDER_ID, position=Position(1, 1, 4096), sequence=0, merged=(), keys=0, size=0
     )
-    run(file.finish(header))
+    file = snapshots.SnapshotFile(main.folder, "tmp/snapshot", header)
+    frames = snapshots.SnapshotFrames(main.replica.index)
+    for payload in frames:
+        run(file.write(payload))
+    run(file.finish(frames.keys))
     (name,) = run(snapshots.newest(main.folder))
     with pytest.raises(Corruption, match="is of the folder"):
         run(snapshots.load(foreign(main), name, Index(0)))

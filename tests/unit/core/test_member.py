@@ -308,6 +308,16 @@ def test_another_process_with_the_id_of_this_member_is_told_of() -> None:
     assert worker.conditions() == []
 
 
+def test_a_member_that_lacks_a_key_says_what_it_cannot_do() -> None:
+    worker = main_of(1)
+    worker.keyless = "segments/1: is encrypted with the key 5f"
+    (condition,) = worker.conditions()
+    assert (condition.kind, condition.about) == (Verdict.TAKEOVER_FAILED, "worker-1")
+    assert "cannot read the whole log, so it will not take over: segments/1: is encrypted" in condition.message
+    worker.keyless = ""
+    assert worker.conditions() == []
+
+
 def test_a_takeover_that_failed_makes_the_next_one_wait_as_all_the_claims_since_the_last_served_ask() -> None:
     worker = member()
     for unserved, patience in ((1, 0.5), (3, 2.0)):

@@ -40,11 +40,11 @@ def write_snapshot(main: Main, meanwhile: Callable[[], None] = lambda: None) -> 
 
 
 def written(main: Main, temporary: str, header: SnapshotHeader, meanwhile: Callable[[], None]) -> None:
-    file, frames = SnapshotFile(main.folder, temporary), SnapshotFrames(main.replica.index)
-    for frame in frames:
-        run(file.write(frame))
+    file, frames = SnapshotFile(main.folder, temporary, header), SnapshotFrames(main.replica.index)
+    for payload in frames:
+        run(file.write(payload))
         meanwhile()
-    run(file.finish(msgspec.structs.replace(header, keys=frames.keys)))
+    run(file.finish(frames.keys))
 
 
 def started(main: Main) -> Backup:
@@ -122,9 +122,9 @@ def test_what_is_given_up_leaves_nothing() -> None:
     main = filled()
     assert main.log.committed is not None
     header = SnapshotHeader(folder_id=FOLDER_ID, position=main.log.committed, sequence=1, merged=(), keys=0, size=0)
-    file = SnapshotFile(main.folder, TEMPORARY)
+    file = SnapshotFile(main.folder, TEMPORARY, header)
     with pytest.raises(ValueError, match="no frame"):
-        run(file.finish(header))
+        run(file.finish(0))
     run(file.write(next(iter(SnapshotFrames(main.replica.index)))))
     run(file.discard())
     assert TEMPORARY.rpartition("/")[2] not in run(main.folder.names(names.TEMPORARY))

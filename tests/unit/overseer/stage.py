@@ -31,11 +31,13 @@ from hanas_overseer.decisions import Decisions
 from hanas_overseer.metrics import OverseerMetrics
 from hanas_overseer.watcher import Watcher
 from hanas_serving.admission import Admission
+from hanas_serving.clients import Clients
 from hanas_serving.credentials import Credentials
 from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection
 from hanas_serving.limits import Limits
 from hanas_serving.runtime import Runtime
+from hanas_serving.settings import Public
 
 FAST = msgspec.structs.replace(LAN, watch_interval=0.01, presence_interval=0.1, folder_timeout=5.0)
 SECONDS = {"seals": 0.004, "replay": 0.01, "relog": 0.002}
@@ -177,13 +179,16 @@ class Overseer:
         timing: Timing = FAST,
         secrets: Iterable[str] = (),
         tokens: Iterable[str] = (),
+        listed: Clients | None = None,
+        public: Public = Public.METRICS,
+        certified: bool = False,
     ) -> None:
         self.admission, gate = Admission[Connection](Limits()), Gate()
-        self.credentials = Credentials({}, tuple(secrets), tuple(tokens))
+        self.credentials = Credentials({}, tuple(secrets), tuple(tokens), listed, public, certified=certified)
         self.watcher = Watcher(folder, folder_id, timing, Runtime(), self.admission, self.credentials)
-        self.metrics = OverseerMetrics(self.watcher, gate.refusals, self.admission)
+        self.metrics = OverseerMetrics(self.watcher, self.admission, gate.refusals, gate.audit, self.credentials)
         calls = Calls(Decisions(folder, folder_id, timing, Runtime()), self.watcher, self.metrics)
-        self.app = application(calls, self.credentials, gate)
+        self.app = application(calls, self.credentials, gate, Runtime())
         transport = httpx.ASGITransport(self.app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://overseer")
 

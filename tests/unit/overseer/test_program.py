@@ -15,6 +15,8 @@ import pytest
 
 from tests.unit.overseer.stage import Events, Stage, check_problem, eventually
 
+UNSET = re.compile(r"(HANAS_\w+) is not set")
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as bound:
@@ -78,8 +80,7 @@ async def test_it_makes_the_default_folder_initialises_it_and_says_so(tmp_path: 
     assert process.returncode == 0
     log = told.decode()
     assert f"with the id {document['folderId']}; set HANAS_FOLDER_ID={document['folderId']}" in log
-    assert "HANAS_SECRET_FILE is not set" in log
-    assert "HANAS_CLIENT_TOKEN_FILE is not set" in log
+    assert UNSET.findall(log) == ["HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE", "HANAS_TLS_CERT"]
     assert Stage(tmp_path / "communication").folder_id == document["folderId"]
 
 
@@ -100,7 +101,7 @@ async def test_a_folder_that_is_there_is_kept_and_tokens_are_asked(tmp_path: Pat
         assert answer.json()["folderId"] == stage.folder_id
         process.terminate()
         _, told = await process.communicate()
-    assert "is not set" not in told.decode()
+    assert UNSET.findall(told.decode()) == ["HANAS_TLS_CERT"]
     assert told.decode().count("WARNING answered 401 Unauthorized 1 times") == 1
 
 

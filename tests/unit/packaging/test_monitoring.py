@@ -14,8 +14,11 @@ from hanas_core.members.verdicts import Severity, Verdict
 from hanas_operator import names
 from hanas_operator.objects import workloads
 from hanas_serving.budget import Budget
+from hanas_serving.exposure import Exposure
 from hanas_serving.gauges import ConnectionsCollector
 from hanas_serving.refusals import Refusals
+from hanas_serving.tls import Tls
+from hanas_serving.tls_state import TlsCollector
 from hanas_worker.ops.memory import MemoryCollector
 from hanas_worker.ops.metrics import NodeCollector
 from tests.unit.core.scenery import bare_folder, serve
@@ -23,6 +26,7 @@ from tests.unit.operator.making import owner
 from tests.unit.overseer.stage import Stage, running
 from tests.unit.packaging.documents import ROOT, helm, of_kind
 from tests.unit.packaging.test_chart import CHART, SETS, one, template
+from tests.unit.tls.pki import Authority
 from tests.unit.worker.nodes import backup_of
 
 __all__ = ["helm"]
@@ -61,13 +65,18 @@ def labels(query: str) -> set[str]:
     return {*selected, *grouped}
 
 
-async def test_every_metric_of_a_program_is_in_the_document_and_the_other_way_round(tmp_path: Path) -> None:
+async def test_every_metric_of_a_program_is_in_the_document_and_the_other_way_round(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     main = serve(bare_folder(), 1)
     registry, refusals = CollectorRegistry(), Refusals()
+    node = backup_of(main, main.folder.other())
     collectors = (
-        NodeCollector(backup_of(main, main.folder.other())),
+        NodeCollector(node),
+        Exposure(node.host.settings, node.host.settings.tls, node.host.credentials.callers),
         MemoryCollector(Budget()),
         ConnectionsCollector({}),
+        TlsCollector(Tls(Authority(tmp_path_factory.mktemp("pki")).files())),
         refusals,
     )
     for collector in collectors:

@@ -17,12 +17,13 @@ from starlette.types import ASGIApp
 from hanas_overseer.documents import MemberEntry
 from hanas_serving import problems
 from hanas_serving.budget import Budget
+from hanas_serving.callers import Callers
 from hanas_serving.credentials import Credentials
 from hanas_serving.gate import Caller, Gate
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http.endpoint import KeysEndpoint
-from hanas_worker.faces.http.keys import Keys
+from hanas_worker.faces.http.keys import Admitted, Keys
 from hanas_worker.host import settings
 from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.ops.app import WorkerApplication
@@ -108,19 +109,22 @@ def test_the_workers_routes_are_described() -> None:
 class Joined(Keys):
     """Lets everybody in: methods are looked at before the store is."""
 
-    def admit(self, caller: Caller, action: Action, key: bytes) -> Store:
+    def admit(self, caller: Caller, action: Action, content: bytes) -> Admitted:
+        return Admitted(self.callers.stranger, caller)
+
+    def joined(self) -> Store:
         return cast(Store, None)
 
 
 async def test_the_methods_of_keys_are_described() -> None:
-    app = KeysEndpoint(Joined((), 1, Gate()), Budget())
+    app = KeysEndpoint(Joined(Callers(), 1, Gate()), Budget())
     described = calls(description("worker"))
     assert await allowed(app, "/v1/kv") == described["/v1/kv"]
     assert await allowed(app, "/v1/kv/key") == described["/v1/kv/{key}"]
 
 
 async def test_the_calls_of_the_link_port_are_described() -> None:
-    app = LinkEndpoint((), Gate())
+    app = LinkEndpoint(Callers(), Gate())
     described = calls(description("link"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as http:
         for path in (*described, "/v1/kv", "/"):

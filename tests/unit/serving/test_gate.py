@@ -10,6 +10,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from hanas_serving import fields
+from hanas_serving.callers import Callers
 from hanas_serving.gate import Caller, Gate, Gated
 from hanas_serving.hosts import Hosts
 from hanas_serving.principals import Action
@@ -92,23 +93,23 @@ def test_calls_without_parameters() -> None:
 def test_a_page_that_points_its_name_here_reads_nothing(mark: str) -> None:
     gate = Gate(Hosts(["ours.example.com"]))
     given = [(b"host", b"evil.com:3001"), (mark.encode(), b"*")]
-    problem = refused(lambda: gate.admit(Caller(dict(given), ""), (), Action.READ, needed))
+    problem = refused(lambda: gate.admit(Caller(dict(given), ""), Callers(), Action.READ, needed))
     assert problem.status == 421
     assert "'evil.com' is not known" in problem.detail
     assert "HANAS_HOSTS" in problem.detail
     assert not gate.is_plain(given, anonymous=True)
-    gate.admit(Caller({**dict(given), b"host": b"ours.example.com"}, ""), (), Action.READ, needed)
+    gate.admit(Caller({**dict(given), b"host": b"ours.example.com"}, ""), Callers(), Action.READ, needed)
 
 
 def test_other_programs_than_browsers_may_use_any_name() -> None:
     given = [(b"host", b"hanas.example.com"), (b"user-agent", b"curl/8.0"), (b"accept", b"*/*")]
-    Gate().admit(Caller(dict(given), ""), (), Action.READ, needed)
+    Gate().admit(Caller(dict(given), ""), Callers(), Action.READ, needed)
     assert Gate().is_plain(given, anonymous=True)
 
 
 def test_who_has_a_token_is_not_asked_for_the_host() -> None:
     given = [*EVIL, (b"authorization", b"Bearer token")]
-    Gate().admit(Caller(dict(given), ""), ("token",), Action.READ, needed)
+    Gate().admit(Caller(dict(given), ""), Callers(tokens=("token",)), Action.READ, needed)
     assert Gate().is_plain(given, anonymous=False)
 
 
@@ -148,11 +149,11 @@ def test_pages_of_other_sites_change_nothing(headers: dict[bytes, bytes], allowe
 
 
 async def test_who_tries_many_tokens_waits_and_nobody_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate()
+    gate, callers = Gate(), Callers(tokens=("token",))
 
     def attempt(address: str, authorization: bytes = b"Bearer wrong") -> Problem | None:
         try:
-            gate.admit(Caller({b"authorization": authorization}, address), ("token",), Action.READ, needed)
+            gate.admit(Caller({b"authorization": authorization}, address), callers, Action.READ, needed)
         except Problem as problem:
             return problem
         return None

@@ -244,6 +244,7 @@ async def test_the_scope() -> None:
         "raw_path": b"/a%20b/%C3%A4",
         "query_string": b"c=%20d",
         "headers": [(b"x-name", b"Value")],
+        "peer": None,
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from hanas_serving.answers import Answer, send_answer
+from hanas_serving.callers import Callers
 from hanas_serving.direct import Exchange
 from hanas_serving.http1 import Server
 from hanas_serving.identity import Identified
@@ -32,7 +33,7 @@ async def ask(server: Server, *requests: bytes) -> bytes:
 
 
 def serving(handler: Echo, *readers: str) -> Server:
-    server = Server(Identified(application, OWN, readers), handler)
+    server = Server(Identified(application, OWN, Callers(tokens=readers)), handler)
     assert server.heads is not None
     server.heads.belong_to(OWN)
     return server
@@ -99,6 +100,6 @@ async def test_what_is_no_request_passes() -> None:
     async def nothing(*_: object) -> None:
         return None
 
-    await Identified(app, OWN, ())({"type": "lifespan"}, nothing, nothing)  # type: ignore[arg-type]
+    await Identified(app, OWN, Callers())({"type": "lifespan"}, nothing, nothing)  # type: ignore[arg-type]
     assert seen == ["lifespan"]
     assert Wire().content == b""

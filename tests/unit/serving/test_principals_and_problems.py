@@ -11,7 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hanas_serving import principals, problems
-from hanas_serving.principals import ANONYMOUS, Action
+from hanas_serving.callers import Callers
+from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 
 
@@ -34,14 +35,18 @@ from hanas_serving.problems import Problem
     ],
 )
 def test_a_bearer_token_must_be_one_of_them(given: bytes | None, allowed: bool) -> None:
-    principal = principals.identify(given, ("one", "two", "drü"))
-    assert [principals.may(principal, action, b"key") for action in Action] == [allowed] * len(Action)
+    callers = Callers(("secret",), ("one", "two", "drü"))
+    principal = callers.identify(given)
+    permitted = {action for action in Action if principals.may(principal, action, b"key")}
+    assert permitted == (set(Action) - {Action.OPERATE, Action.ADMIN} if allowed else set())
+    assert callers.identify(given) == principal
 
 
 @pytest.mark.parametrize("given", [None, b"", b"Bearer anything"])
 def test_without_tokens_everybody_is_allowed(given: bytes | None) -> None:
-    principal = principals.identify(given, ())
-    assert principal is ANONYMOUS
+    callers = Callers()
+    principal = callers.identify(given)
+    assert principal is callers.stranger
     assert all(principals.may(principal, action) for action in Action)
 
 

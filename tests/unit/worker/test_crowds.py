@@ -2,6 +2,7 @@
 
 from hanas_core.members.verdicts import Severity, Verdict
 from hanas_serving.budget import Budget
+from hanas_serving.callers import Callers
 from hanas_serving.gate import Gate
 from hanas_serving.http1 import Server
 from hanas_worker.host import crowds
@@ -36,7 +37,7 @@ async def test_a_worker_tells_which_port_has_too_many_connections() -> None:
 
 
 async def test_a_stranger_does_not_stay_at_the_link_port() -> None:
-    server = Server(LinkEndpoint((), Gate()))
+    server = Server(LinkEndpoint(Callers(), Gate()))
     for path, code in ((b"/v1/lifeline", b"401"), (b"/v1/status", b"404")):
         connection, wire = connected(server)
         connection.data_received(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)

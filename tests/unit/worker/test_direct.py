@@ -11,7 +11,10 @@ from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving import gate
 from hanas_serving.answers import Answer
+from hanas_serving.audit import Audit
 from hanas_serving.budget import Budget
+from hanas_serving.callers import Callers
+from hanas_serving.clients import Clients
 from hanas_serving.direct import Exchange
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import KeyRead, Keys
@@ -50,6 +53,7 @@ class Call:
     """A wire that keeps the one answer."""
 
     address = "10.0.0.1"
+    peer = None
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -62,7 +66,9 @@ class Call:
 class Worker:
     """The keys of a worker, and both ways to them."""
 
-    def __init__(self, stage: Stage, *, tokens: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, stage: Stage, *, tokens: tuple[str, ...] = (), clients: Clients | None = None, audit: Audit | None = None
+    ) -> None:
         self.stage = stage
         self.values = Values()
         self.parts = SimpleNamespace(
@@ -77,7 +83,7 @@ class Worker:
         )
         memory = Budget()
         self.store = Store(cast("LogDriver", self.parts), memory)
-        self.direct = Keys(tokens, MOST, gate.Gate())
+        self.direct = Keys(Callers(tokens=tokens, clients=clients), MOST, gate.Gate(audit=audit))
         self.direct.store = self.store
         self._endpoint = KeysEndpoint(self.direct, memory)
 
@@ -96,11 +102,12 @@ class Worker:
 
     async def by_asgi(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         sent: list[dict[str, Any]] = []
+        address, _, query = path.partition("?")
         scope = {
             "type": "http",
             "method": method,
-            "raw_path": path.encode(),
-            "query_string": b"",
+            "raw_path": address.encode(),
+            "query_string": query.encode(),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
         }
 

@@ -14,6 +14,7 @@ import pytest
 
 from hanas_core.log.positions import Position
 from hanas_core.members.roles import MainState
+from hanas_serving.callers import Callers
 from hanas_serving.gate import Gate
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.host.peers import LinkPeer
@@ -58,8 +59,8 @@ class Listener:
         self.fresh: list[bool] = []
         self.now = 7.0
 
-    def app(self, *secrets: str) -> LinkEndpoint:
-        app = LinkEndpoint(secrets, Gate())
+    def app(self, *secrets: str, certified: bool = False) -> LinkEndpoint:
+        app = LinkEndpoint(Callers(secrets, certified=certified), Gate())
         if self.folder_id is not None:
             app.join(self.folder_id, Verifier(KEY, FRESH_SECONDS, lambda: self.now), self.hear)
         return app

@@ -9,6 +9,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from hanas_serving.admission import Admission
+from hanas_serving.callers import Callers
 from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection
 from hanas_serving.limits import Limits
@@ -122,7 +123,7 @@ async def test_who_lets_go_hears_nothing_more(lifeline: Lifeline) -> None:
 
 async def test_a_worker_holds_it_until_its_link_port_closes(lifeline: Lifeline) -> None:
     port, closed = free_port(), []
-    link = LinkEndpoint((SECRET,), Gate())
+    link = LinkEndpoint(Callers((SECRET,)), Gate())
     link.join("f" * 32, Verifier(KEY, 1.0, asyncio.get_running_loop().time), lambda _, __: ())
     asked = []
 

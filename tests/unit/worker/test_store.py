@@ -130,7 +130,7 @@ class Scene:
         self.node.state.member.role, self.node.state.followed_epoch = Role.BACKUP, epoch
 
     async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> tuple[KeyPage, int]:
-        async with self.store.list(prefix, after, limit, stale=stale) as listed:
+        async with self.store.list((prefix,), after, limit, stale=stale) as listed:
             return listed
 
     async def read(self, key: str, part: Part | None = (0, 1), *, stale: bool = False) -> Read:
@@ -434,7 +434,7 @@ async def test_a_long_list_is_made_alone_and_in_pieces(scene: Scene) -> None:
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    async with scene.store.list("", "", 99, stale=True) as listed:
+    async with scene.store.list(("",), "", 99, stale=True) as listed:
         other = asyncio.create_task(scene.list("", "", 1, stale=True))
         before = turns
         answer = await of_page(*listed)

@@ -29,6 +29,8 @@ class Duty(StrEnum):
     """Reading the log as a takeover would, where the last ones failed."""
     PLACES = "places"
     """Learning where values have moved."""
+    KEYS = "keys"
+    """Which keys the log is encrypted with."""
     PREPARE = "prepare"
     """Zero-written space for the next segment."""
     STOCK = "stock"

@@ -25,6 +25,7 @@ from hanas_serving.credentials import Credentials
 from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
+from hanas_serving.tls import Tls
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.peers import LinkPeer, Peers
 from hanas_worker.host.settings import WorkerSettings
@@ -59,6 +60,8 @@ class Host:
         """Who may connect, by the name of the port."""
         self.credentials = Credentials({}, settings.secrets, settings.client_tokens)
         """What callers show, and this process to others."""
+        self.tls: Tls | None = None
+        """The certificate of this process, and whom it trusts."""
         self.run = 1
         """The number of this run of its member, as far as its blocks in the mailbox tell."""
         self.shown_at = self.now

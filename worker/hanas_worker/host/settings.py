@@ -10,8 +10,9 @@ from hanas_core.members.member import IsolationPolicy
 from hanas_core.state.queue import MOST_QUEUED_BYTES
 from hanas_core.state.valuecache import DEFAULT_BYTES
 from hanas_core.volume import names
-from hanas_serving import machine, settings
+from hanas_serving import machine, settings, tls_files
 from hanas_serving.settings import ComponentSettings, SettingError
+from hanas_serving.tls_files import TlsFiles
 
 MIB = 1 << 20
 _LEAST_MEMORY = 32 * MIB
@@ -44,6 +45,8 @@ class WorkerSettings(ComponentSettings, frozen=True, kw_only=True):
     """The log is compacted when this share of its space is garbage, 0 to 1."""
     compact_bytes: int
     """... and at least this much, bytes."""
+    tls: TlsFiles = TlsFiles()
+    """The certificate, and whom to trust."""
 
     @property
     def queue_bytes(self) -> int:
@@ -56,7 +59,9 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
     common = settings.read(environment, 3001)
     port = common.port
     link_port = settings.port(environment, "LINK_PORT", port + 1000)
-    overseers = settings.urls(environment, "OVERSEER_IP", "http://localhost:4000")
+    files = tls_files.read(environment)
+    scheme = files.scheme
+    overseers = settings.urls(environment, "OVERSEER_IP", f"{scheme}://localhost:4000", scheme)
     # All on one machine: a name that always resolves there. Otherwise the machine's own.
     local = all(urlsplit(url).hostname in _LOCAL for url in overseers)
     host = "localhost" if local else socket.gethostname()
@@ -81,8 +86,8 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
         **msgspec.structs.asdict(common),
         link_port=link_port,
         member=member,
-        advertise_url=settings.url(environment, "ADVERTISE_URL", f"http://{host}:{port}"),
-        link_url=settings.url(environment, "LINK_URL", f"http://{host}:{link_port}"),
+        advertise_url=settings.url(environment, "ADVERTISE_URL", f"{scheme}://{host}:{port}"),
+        link_url=settings.url(environment, "LINK_URL", f"{scheme}://{host}:{link_port}"),
         overseers=overseers,
         policy=IsolationPolicy(
             settings.choice(environment, "HANAS_ISOLATION_POLICY", tuple(policy.value for policy in IsolationPolicy))
@@ -94,4 +99,5 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
         snapshot_bytes=settings.bytes_count(environment, "HANAS_SNAPSHOT_BYTES", 64 * MIB, 64 << 10, 1 << 50),
         compact_share=settings.share(environment, "HANAS_COMPACT_SHARE", 0.5, 0.1, 0.95),
         compact_bytes=settings.bytes_count(environment, "HANAS_COMPACT_BYTES", 256 * MIB, MIB, 1 << 50),
+        tls=files,
     )

@@ -14,6 +14,7 @@ from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_serving.lanes import Owned
 from hanas_worker.host.duties import Duty
+from hanas_worker.log.keyring import Keyring
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
 from hanas_worker.log.tenure import Tenure
@@ -31,8 +32,9 @@ _SHARE_ON_FULL_VOLUME = 0.02
 class Compactor:
     """Compacts the log while this worker is the main."""
 
-    def __init__(self, state: LogState, tenure: Tenure, learn: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, state: LogState, tenure: Tenure, keyring: Keyring, learn: Callable[[], Awaitable[None]]) -> None:
         """Have compacted nothing yet. ``learn`` tells the index the new places of values."""
+        self._keyring = keyring
         self._state, self._host = state, state.host
         self._learn = learn
         self._tenure = tenure
@@ -101,7 +103,14 @@ class Compactor:
         if service.full:
             free = await self._host.in_lane(Duty.COMPACT, self._host.folder.room())
             share, least, room = _SHARE_ON_FULL_VOLUME, settings.segment_bytes, free.bytes - settings.segment_bytes
-        return compaction.plan(_sources(service), live, settings.segment_bytes, share=share, least=least, room=room)
+        sources, size, stale = _sources(service), settings.segment_bytes, self._keyring.is_stale
+        plan = compaction.plan(sources, live, size, share=share, least=least, room=room)
+        if plan is not None or service.full:
+            return plan
+        plan = compaction.plan_anew(sources, live, size, stale)
+        if plan is None and stale(service.cuts[-1]):  # the present one: a roll is enough for the next time
+            return Plan(len(sources), (), 0, 0)
+        return plan
 
     async def _compact(self, service: Service, plan: Plan, spare: str | None) -> bool:
         """Merge and roll; False if ``spare`` is certainly unused."""
@@ -142,6 +151,8 @@ class Compactor:
         host, claim = self._host, self._state.member.claim
         if claim is None:
             return None
+        if not plan.cuts:
+            return ()
         number = self._number[1] if self._number[0] == service.epoch else names.MERGED_FROM
         merger, size = Merger(service.index, plan, number), host.settings.segment_bytes
         files = host.lane(Duty.COMPACT).owning(lambda: MergeFiles(host.folder, claim, size))

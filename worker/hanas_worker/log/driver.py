@@ -6,6 +6,7 @@ each on its interval or when it is woken:
     watch     newer claims, the manifest of the followed epoch, planned hand-overs
     log       tailing as a backup                              hanas_worker.log.follower
     places    where values have moved                          hanas_worker.log.follower
+    keys      which keys the log is encrypted with             hanas_worker.log.keyring
     prepare   zero-written space for the next segment          hanas_worker.log.tenure
     stock     more such space, while the log fills fast        hanas_worker.log.tenure
     compact   merging old segments, and a new epoch for that   hanas_worker.log.compactor
@@ -38,6 +39,7 @@ from hanas_worker.log.caretaker import LOOKS, Caretaker
 from hanas_worker.log.compactor import Compactor
 from hanas_worker.log.follower import Follower
 from hanas_worker.log.hearing import Hearing
+from hanas_worker.log.keyring import Keyring
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.service import Service
 from hanas_worker.log.snapshots import Snapshots
@@ -74,7 +76,8 @@ class LogDriver:
         self.book = AlertBook(state.host.settings.member)
         self.tenure = Tenure(state)
         self.values = Values(state)
-        self.compactor = Compactor(state, self.tenure, self._learn_places)
+        self.keyring = Keyring(state)
+        self.compactor = Compactor(state, self.tenure, self.keyring, self._learn_places)
         self._caretaker = Caretaker(state, self.tenure)
         self.hearing = Hearing(state, self._note_conditions, self._superseded)
         self._host = state.host
@@ -123,6 +126,7 @@ class LogDriver:
                 (Duty.WATCH, timing.watch_interval, self.look),
                 (Duty.LOG, timing.tail_interval, self._follower.catch_up),
                 (Duty.PLACES, timing.watch_interval, self._learn_places),
+                (Duty.KEYS, timing.presence_interval, self.keyring.look),
                 (Duty.PREPARE, timing.presence_interval, self.tenure.prepare),
                 (Duty.STOCK, timing.presence_interval, self.tenure.stock),
                 (Duty.COMPACT, timing.presence_interval, self.compactor.compact),
@@ -170,6 +174,7 @@ class LogDriver:
         member.full = self.serving is not None and self.serving.full
         member.blind, member.damage = blind, damage
         member.twin = twin
+        member.keyless = str(self.state.lacking or "")
         if not host.leaving and not host.displaced:
             effects = member.tick(
                 host.awake,
@@ -245,6 +250,8 @@ class LogDriver:
             evidence=msgspec.Raw(msgspec.json.encode(conclusion.evidence)),
         )
         try:
+            if state.lacking is not None:
+                raise state.lacking.with_traceback(None)
             if state.member.unserved:
                 await self._rehearse(claim)
             try:

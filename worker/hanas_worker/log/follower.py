@@ -7,7 +7,7 @@ from hanas_core.log.pieces import PieceReader
 from hanas_core.log.positions import NOWHERE
 from hanas_core.members.roles import Role
 from hanas_core.state.reader import Course, LogReader
-from hanas_core.volume.errors import FolderError
+from hanas_core.volume.errors import FolderError, KeyMissing
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.state import LogState
 
@@ -29,6 +29,13 @@ class Follower:
 
     async def catch_up(self) -> None:
         """Apply what is known to be committed, up to the end of what can be read now. Raises FolderError."""
+        try:
+            await self._catch_up()
+        except KeyMissing as error:
+            self._state.lacking = error
+            raise
+
+    async def _catch_up(self) -> None:
         state = self._state
         async with state.replica_lock:
             claim = state.member.claim
@@ -48,6 +55,7 @@ class Follower:
         if course is None:
             return False
         state.replica.install(course)
+        state.manifest = course.manifest
         if applied == NOWHERE:
             _log_start(course)
         state.followed_epoch = state.served_epoch = epoch

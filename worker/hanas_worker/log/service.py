@@ -288,7 +288,7 @@ class Service:
             except (Sealed, FolderError) as error:
                 self.end("the epoch is sealed" if isinstance(error, Sealed) else f"a commit failed: {error}")
                 return False
-            self._answer(self._queue.committed(position))
+            self._answer(self._queue.committed(position, encrypted=self.log.encrypted))
             self.applied = position
             self.batches += 1
             if self.log.spare is None:

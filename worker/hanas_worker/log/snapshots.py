@@ -8,7 +8,7 @@ import msgspec
 
 from hanas_core.log.positions import Position
 from hanas_core.state import snapshots
-from hanas_core.state.snapshots import SnapshotFile, SnapshotFrames
+from hanas_core.state.snapshots import SnapshotFile, SnapshotFrames, SnapshotHeader
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
@@ -35,6 +35,8 @@ class Snapshots:
         """The last own epoch for which the folder was searched."""
         self._last: tuple[Position | None, int] = (None, 0)
         """The position of the newest snapshot, and its size in bytes."""
+        self._key: str | None = None
+        """Id of the key that it is encrypted with; None for a plain one."""
 
     async def take(self) -> None:
         """Take a snapshot if it is time. Raises FolderError."""
@@ -42,9 +44,13 @@ class Snapshots:
         if service is None or state.replica.unread or service.full:
             return
         if self._searched != service.epoch:
-            self._last = await host.in_lane(Duty.SNAPSHOT, _newest(host.folder))
+            newest = await host.in_lane(Duty.SNAPSHOT, _newest(host.folder))
+            self._last = (None, 0) if newest is None else (newest.position, newest.size)
+            self._key = None if newest is None else _key_of(newest)
             self._searched = service.epoch
-        if self._behind(service) < max(host.settings.snapshot_bytes, _TIMES_ITS_SIZE * self._last[1]):
+        # The name is the position: one with another key is replaced once the log has moved on.
+        stale = self._last[0] not in {None, service.applied} and self._key != host.folder.keys.current
+        if not stale and self._behind(service) < max(host.settings.snapshot_bytes, _TIMES_ITS_SIZE * self._last[1]):
             return
         await self._take(service)
 
@@ -56,31 +62,31 @@ class Snapshots:
     async def _take(self, service: Service) -> None:
         host, index, position = self._host, service.index, service.applied
         started = host.now
-        header = snapshots.SnapshotHeader(
+        header = SnapshotHeader(
             folder_id=host.folder_id,
             position=position,
             sequence=index.sequence,
             merged=self._state.replica.merged,
             keys=0,
             size=0,
+            encryption=host.folder.keys.begin(host.folder.nonce),
         )
         temporary = names.temporary(host.settings.member, host.incarnation, host.folder.nonce())
-        file = host.lane(Duty.SNAPSHOT).owning(lambda: SnapshotFile(host.folder, temporary))
+        file = host.lane(Duty.SNAPSHOT).owning(lambda: SnapshotFile(host.folder, temporary, header))
         frames, timeout = SnapshotFrames(index), host.timing.folder_timeout
         try:
-            for frame in frames:
+            for payload in frames:
                 began = host.now
-                await file.run(partial(SnapshotFile.write, frame=frame), timeout)
+                await file.run(partial(SnapshotFile.write, payload=payload), timeout)
                 if service.ended:
                     await self._discard(file)
                     return
                 await asyncio.sleep(_REST * (host.now - began))
-            header = msgspec.structs.replace(header, keys=frames.keys)
-            size = await file.run(lambda file: file.finish(header), timeout)
+            size = await file.run(lambda file: file.finish(frames.keys), timeout)
         except FolderError:
             await self._discard(file)
             raise
-        self._last = position, size
+        self._last, self._key = (position, size), _key_of(header)
         _log.info("snapshot %s: %d bytes in %.1f s", snapshots.name_of(position), size, host.now - started)
 
     async def _discard(self, file: Owned[SnapshotFile]) -> None:
@@ -90,11 +96,14 @@ class Snapshots:
             _log.warning("the temporary file of a snapshot was not removed: %s", error)
 
 
-async def _newest(folder: Folder) -> tuple[Position | None, int]:
+async def _newest(folder: Folder) -> SnapshotHeader | None:
     for name in await snapshots.newest(folder):
         try:
-            header = await snapshots.read_header(folder, name)
+            return await snapshots.read_header(folder, name)
         except FolderError:
             continue
-        return header.position, header.size
-    return None, 0
+    return None
+
+
+def _key_of(header: SnapshotHeader) -> str | None:
+    return None if isinstance(header.encryption, msgspec.UnsetType) else header.encryption.key

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.members import witness
 from hanas_core.members.documents import LOG
@@ -12,6 +13,8 @@ from hanas_core.members.member import Member
 from hanas_core.members.witness import Witness
 from hanas_core.state.index import Index
 from hanas_core.state.replica import Replica, Standing
+from hanas_core.volume import names
+from hanas_core.volume.errors import KeyMissing
 from hanas_serving.lanes import Hung
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
@@ -44,11 +47,37 @@ class LogState:
         self.read_to = NOWHERE
         """Up to where this worker has read, as a backup, or written, as a main, what was committed in an epoch that
         passed its first check. What a takeover read may be of one that the file server can still forget."""
+        self.manifest: Manifest | None = None
+        """That of the followed epoch."""
+        self._lacking: KeyMissing | None = None
         self._witness = Witness(host.folder_id)
         self.concluded = (0, 0.0)
         """The last epoch whose main this worker concluded to have failed, and when."""
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
         """Make the duties of the log run at once."""
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The segments of the log, as far as they are known here."""
+        service, manifest = self.service, self.manifest
+        if service is not None:
+            return service.manifest.cuts + service.cuts
+        if manifest is None:
+            return ()
+        epoch, number, offset = self.standing.applied
+        own = range(1, number + 1 if epoch == manifest.epoch and number < names.MERGED_FROM else 1)
+        return (*manifest.cuts, *(Cut(epoch, one, offset) for one in own))
+
+    @property
+    def lacking(self) -> KeyMissing | None:
+        """What this worker cannot read of the log for want of a key; such a one asks for no takeover."""
+        if self._lacking is not None and self._lacking.key_id in self.host.folder.keys.ids:
+            self._lacking = None
+        return self._lacking
+
+    @lacking.setter
+    def lacking(self, error: KeyMissing) -> None:
+        self._lacking = error
 
     @property
     def index(self) -> Index | None:

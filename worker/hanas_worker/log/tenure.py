@@ -16,7 +16,7 @@ from hanas_core.members.roles import Role
 from hanas_core.state.replica import Replica
 from hanas_core.upkeep import compaction
 from hanas_core.upkeep.compaction import Plan
-from hanas_core.volume.errors import FolderError, Missing, NoSpace, Sealed
+from hanas_core.volume.errors import FolderError, KeyMissing, Missing, NoSpace, Sealed
 from hanas_core.volume.folder import NOTHING, Folder, Room
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.pace import Pace
@@ -77,6 +77,8 @@ class Tenure:
                 promotion = await state.lend(lambda replica: self._promote(claim, spare, replica), _REPLAY_TIMEOUT)
         except (FolderError, Sealed) as error:
             _log.error("the takeover of epoch %d failed: %s", claim.epoch, str(error) or "a higher epoch sealed it")
+            if isinstance(error, KeyMissing):
+                state.lacking = error
             state.member.failed(host.awake, claim.epoch, None if isinstance(error, Sealed) else error)
             await self._seal(claim.epoch)
             await self.discard(spare)

@@ -8,12 +8,13 @@ import asyncio
 from collections import OrderedDict
 
 from hanas_core.log import cells
+from hanas_core.log.segments import open_values
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index, Segment
 from hanas_core.volume import names
+from hanas_core.volume.encryption import Cipher
 from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing
 from hanas_core.volume.folder import File, Folder
-from hanas_core.volume.reading import open_recorded
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.state import LogState
 
@@ -22,6 +23,9 @@ _MOST_FILES = 64
 """Segments that are kept open to read from."""
 _TRIES = 100
 """How often a moved value is looked for before the read is refused."""
+
+_Opened = tuple[File, Cipher | None]
+"""A segment to read from, and its cipher if it is encrypted."""
 
 
 class Moved(Exception):
@@ -34,7 +38,7 @@ class Values:
     def __init__(self, state: LogState) -> None:
         """Have nothing open yet."""
         self._state, self._host = state, state.host
-        self._files: OrderedDict[Segment, File] = OrderedDict()
+        self._files: OrderedDict[Segment, _Opened] = OrderedDict()
         self._lanes = [self._host.new_lane(Duty.VALUES) for _ in range(_LANES)]
         self._turns = [0] * _LANES
         """How many reads each lane has to do."""
@@ -104,8 +108,10 @@ def _of(index: Index | None, key: str, entry: Entry) -> Entry:
     return present
 
 
-async def _read(folder: Folder, file: File | None, entry: Entry, part: tuple[int, int]) -> tuple[File, bytes]:
-    name = names.segment(entry.place_epoch, entry.place_number)
-    if file is None:
-        file = await open_recorded(folder, name, "read")
-    return file, await cells.read_part(file, name, entry.place_offset, entry.size, entry.checksum, part)
+async def _read(folder: Folder, opened: _Opened | None, entry: Entry, part: tuple[int, int]) -> tuple[_Opened, bytes]:
+    epoch, number, offset = entry.place
+    if opened is None:
+        opened = await open_values(folder, epoch, number)
+    file, cipher = opened
+    name = names.segment(epoch, number)
+    return opened, await cells.read_part(file, name, offset, entry.size, entry.checksum, part, cipher)

@@ -6,15 +6,16 @@ A receiver believes only what proves that a member of its folder made it, and ma
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hanas_core.volume.blocks import UNREADABLE
 from hanas_serving.answers import Answer, Disconnected, body_of, send_answer
+from hanas_serving.callers import Callers
 from hanas_serving.fields import require_json, require_no_query
-from hanas_serving.gate import Gate, caller_of
+from hanas_serving.gate import Gate, caller_of, require_name
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_serving.runtime import Outbound
@@ -80,10 +81,10 @@ def lifeline_headers(member: str, key: str) -> dict[str, str]:
 class LinkEndpoint:
     """The ASGI application on the link port."""
 
-    def __init__(self, secrets: Sequence[str], gate: Gate) -> None:
+    def __init__(self, callers: Callers, gate: Gate) -> None:
         """Take no keep-alive until `join` is called."""
         self._gate = gate
-        self._secrets = secrets
+        self._callers = callers
         self._joined: tuple[str, Verifier, Hear] | None = None
         self._decode = msgspec.json.Decoder(KeepAlive).decode
 
@@ -108,11 +109,12 @@ class LinkEndpoint:
         if call not in {("POST", PATH), ("GET", LIFELINE_PATH)}:
             raise Problem(404, "the link port is for the other workers; clients use the other port")
         headers = self._gate.examine(scope["method"], scope["headers"])
-        self._gate.admit(caller_of({**scope, "headers": headers}), self._secrets, Action.OPERATE, _secret_needed)
+        self._gate.admit(caller_of({**scope, "headers": headers}), self._callers, Action.OPERATE, _secret_needed)
         require_no_query(scope["query_string"])
         fields = dict(headers)
         proof = fields.get(_MAC, b"").decode("latin-1")
         if call == ("GET", LIFELINE_PATH):
+            require_name(scope, fields.get(_MEMBER, b"").decode("latin-1"))
             if self._joined is None or not self._joined[1].proves(proof, _LIFELINE, fields.get(_MEMBER, b"")):
                 raise _stranger("a lifeline")
             return Answer(_HELD, b"")
@@ -123,6 +125,7 @@ class LinkEndpoint:
             keepalive = self._decode(body)
         except UNREADABLE as error:
             raise Problem(400, f"this is no keep-alive: {error}") from None
+        require_name(scope, keepalive.member)
         if self._joined is None or keepalive.folder_id != self._joined[0]:
             own = None if self._joined is None else self._joined[0]
             raise Problem(409, f"the folder here is {own}, not {keepalive.folder_id}: mount the same volume")

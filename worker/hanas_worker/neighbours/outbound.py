@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -15,15 +16,20 @@ _MEMBER_HEADER = "HANas-Member"
 _MOST_BYTES = 1 << 20
 """Overseers and members answer with less."""
 _ANSWER = b"HTTP/1.1 204 "
+_HTTPS = "https://"
 
 
 class HttpOutbound:
     """`hanas_serving.runtime.Outbound` on sockets. It belongs to the event loop."""
 
-    def __init__(self, member: str, secrets: Sequence[str]) -> None:
-        """Speak as ``member`` with the first of ``secrets``. Needs a running event loop."""
+    def __init__(self, member: str, secrets: Sequence[str], trust: Callable[[], ssl.SSLContext] | None = None) -> None:
+        """Speak as ``member`` with the first of ``secrets``. Needs a running event loop.
+
+        ``trust``: returns the context of a new connection by TLS; None: the system's.
+        """
         self._member = member
         self._secrets = secrets
+        self._trust = trust or ssl.create_default_context
         self._resolver = LastKnown(aiohttp.ThreadedResolver())
         # An established connection survives many network policies, and would hide that the link is cut.
         connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False, resolver=self._resolver)
@@ -38,8 +44,11 @@ class HttpOutbound:
     ) -> tuple[int, bytes]:
         """Send JSON on a fresh connection; return status and body of the answer. Raises OSError."""
         limit, everything = aiohttp.ClientTimeout(total=timeout), {**self._own(), **(headers or {})}
+        secure = self._trust() if url.startswith(_HTTPS) else True
         try:
-            async with self._session.post(url, data=body, timeout=limit, headers=everything) as response:
+            async with self._session.post(
+                url, data=body, timeout=limit, headers=everything, ssl=secure, allow_redirects=False
+            ) as response:
                 content = bytearray()
                 async for piece in response.content.iter_any():
                     content += piece
@@ -56,14 +65,20 @@ class HttpOutbound:
         """
         try:
             parts = urlsplit(url)
-            host, port = (parts.hostname or "").encode("idna").decode(), parts.port or 80
+            secure = self._trust() if url.startswith(_HTTPS) else None
+            host, port = (parts.hostname or "").encode("idna").decode(), parts.port or (80 if secure is None else 443)
         except ValueError as error:
             raise ConnectionError(f"{url}: {error}") from error
         lines = "".join(f"{name}: {value}\r\n" for name, value in {**self._own(), **headers}.items())
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(timeout):
                 addresses = await self._resolver.resolve(host, port, socket.AF_UNSPEC)
-                reader, writer = await asyncio.open_connection(addresses[0]["host"], addresses[0]["port"])
+                reader, writer = await asyncio.open_connection(
+                    addresses[0]["host"],
+                    addresses[0]["port"],
+                    ssl=secure,
+                    server_hostname=None if secure is None else host,
+                )
                 stack.callback(writer.close)
                 writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{lines}\r\n".encode())
                 try:

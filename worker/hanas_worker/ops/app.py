@@ -15,10 +15,12 @@ from hanas_core.members.documents import LOG
 from hanas_serving import problems
 from hanas_serving.budget import Budget
 from hanas_serving.credentials import Credentials
+from hanas_serving.exposure import Exposure
 from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Gate, Gated, caller_of
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
+from hanas_serving.tls_state import TlsCollector
 from hanas_worker.faces.http.answers import TRY_AGAIN, token_needed
 from hanas_worker.faces.http.endpoint import KeysEndpoint, concerns_keys
 from hanas_worker.faces.http.keys import Keys
@@ -38,15 +40,17 @@ class WorkerApplication(Starlette):
         self._gate = gate
         self.node: Node | None = None
         self.waiting_for = "this worker has not joined yet"
-        self._readers, self._secrets = credentials.readers, credentials.secrets
+        self._callers = credentials.callers
         self.memory = Budget(settings.memory_bytes, settings.queue_bytes)
         """For the bodies and answers on the client port."""
-        self.direct = Keys(credentials.client_tokens, settings.value_bytes, gate)
+        self.direct = Keys(credentials.callers, settings.value_bytes, gate)
         """Answers plain requests for keys, in front of this application."""
         self._endpoint = KeysEndpoint(self.direct, self.memory)
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
-        self._metrics.register(gate.refusals)
+        self.exposure = Exposure(settings, settings.tls, credentials.callers)
+        for collector in (gate.refusals, gate.audit, credentials, self.exposure):
+            self._metrics.register(collector)
         super().__init__(
             routes=[
                 Route("/v1/status", self._status),
@@ -67,6 +71,7 @@ class WorkerApplication(Starlette):
         self.direct.store = Store(node.logs[LOG], self.memory)
         self._metrics.register(NodeCollector(node))
         self._metrics.register(MemoryCollector(self.memory))
+        self._metrics.register(TlsCollector(node.host.tls))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -84,15 +89,17 @@ class WorkerApplication(Starlette):
         return send_on
 
     async def _status(self, request: Request) -> Response:
-        self._gate.admit(caller_of(request.scope), self._readers, Action.OBSERVE, token_needed)
+        self._gate.admit(caller_of(request.scope), self._callers, Action.OBSERVE, token_needed)
         require_no_query(request.scope["query_string"])
-        document = status.document(self._joined(), MemoryState.of(self.memory))
+        document = status.document(self._joined(), MemoryState.of(self.memory), self.exposure.notices)
         return Response(msgspec.json.encode(document), media_type="application/json")
 
     async def _switch_over(self, request: Request) -> Response:
-        switchover.admit(request, self._secrets, self._gate)
-        answer = await switchover.switch_over(request, self._joined())
-        return Response(msgspec.json.encode(answer), 202, media_type="application/json")
+        principal = switchover.admit(request, self._callers, self._gate)
+        address = caller_of(request.scope).address
+        with self._gate.audit.administering(principal, "switchover", address) as administered:
+            answer = await switchover.switch_over(request, self._joined(), administered)
+        return Response(msgspec.json.encode(answer), switchover.ACCEPTED, media_type="application/json")
 
     async def _healthy(self, request: Request) -> Response:
         """Answer as long as the event loop runs, whatever the folder does."""
@@ -122,5 +129,6 @@ class WorkerApplication(Starlette):
         return self.node
 
     async def _report(self, request: Request) -> Response:
-        del request
+        if not self._callers.metrics_are_open:
+            self._gate.admit(caller_of(request.scope), self._callers, Action.OBSERVE, token_needed)
         return Response(generate_latest(self._metrics), media_type=CONTENT_TYPE_LATEST)

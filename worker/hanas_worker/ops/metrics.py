@@ -55,6 +55,14 @@ class NodeCollector(Collector):
         for alert in alerts:
             open_alerts.add_metric([alert.kind, alert.severity, alert.about], 1.0)
         yield open_alerts
+        segments = GaugeMetricFamily(
+            "hanas_encryption_segments", "Segments of the log by the id of their key.", labels=["key"]
+        )
+        sizes = GaugeMetricFamily("hanas_encryption_bytes", "Bytes of these segments.", labels=["key"])
+        for use in driver.keyring.uses:
+            segments.add_metric([use.key], use.segments)
+            sizes.add_metric([use.key], use.size)
+        yield from (segments, sizes)
         yield from ConnectionsCollector(node.host.admissions).collect()
         for name, text, count in (
             ("hanas_batches", "Batches that this main committed in its present epoch.", batches),

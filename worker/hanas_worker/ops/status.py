@@ -4,6 +4,8 @@ import msgspec
 
 from hanas_core.members.documents import LEFT, LOG, Alert, Link
 from hanas_core.members.verdicts import Verdict
+from hanas_core.volume.encryption import PLAIN
+from hanas_serving.tls_state import TlsState
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.node import Node
 from hanas_worker.ops.memory import MemoryState
@@ -29,6 +31,19 @@ class CompactionState(msgspec.Struct, frozen=True, rename="camel"):
     garbage_bytes: int
     space_bytes: int
     """What the sealed segments take, of which the garbage is a part."""
+
+
+class EncryptionUse(msgspec.Struct, frozen=True, rename="camel"):
+    """How much of the log is encrypted with one key, or is not."""
+
+    key: str
+    """The key's id, ``plain``, or ``unknown`` for segments that were not looked at yet."""
+    segments: int
+    bytes: int
+    at_hand: bool
+    """This worker has the key."""
+    current: bool
+    """New segments are written so."""
 
 
 class Connections(msgspec.Struct, frozen=True, rename="camel"):
@@ -64,6 +79,7 @@ class LogFacts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     value_bytes: int
     stalled_for_seconds: float
     compaction: CompactionState
+    encryption: tuple[EncryptionUse, ...]
 
 
 class LogStatus(LogFacts, frozen=True, kw_only=True):
@@ -83,11 +99,14 @@ class Status(LogFacts, frozen=True, rename="camel", kw_only=True):
     folder: FolderHealth
     connections: tuple[Connections, ...]
     memory: MemoryState
+    tls: TlsState
+    notices: tuple[str, ...]
+    """What anybody may do who reaches this worker from another machine, or stands on the way."""
     logs: tuple[LogStatus, ...]
 
 
-def document(node: Node, memory: MemoryState) -> Status:
-    """Return the status of ``node``. ``memory``: that of its clients."""
+def document(node: Node, memory: MemoryState, notices: tuple[str, ...] = ()) -> Status:
+    """Return the status of ``node``. ``memory``: that of its clients; ``notices``: sentences for people."""
     host, presence = node.host, node.presence.content()
     logs = tuple(_log(driver, left=presence.left) for driver in node.logs)
     first = msgspec.structs.asdict(logs[LOG])
@@ -106,6 +125,8 @@ def document(node: Node, memory: MemoryState) -> Status:
             for port, entry in host.admissions.items()
         ),
         memory=memory,
+        tls=TlsState.of(host.tls),
+        notices=notices,
         logs=logs,
         **first,
     )
@@ -130,4 +151,14 @@ def _log(driver: LogDriver, *, left: bool) -> LogStatus:
         value_bytes=standing.value_bytes,
         stalled_for_seconds=0.0 if service is None else round(service.stalled_for, 3),
         compaction=CompactionState(compactor.running, compactor.runs, compactor.freed_bytes, *compactor.measure()),
+        encryption=_encryption(driver),
+    )
+
+
+def _encryption(driver: LogDriver) -> tuple[EncryptionUse, ...]:
+    keys = driver.state.host.folder.keys
+    current = keys.current or PLAIN
+    return tuple(
+        EncryptionUse(use.key, use.segments, use.size, use.key == PLAIN or use.key in keys.ids, use.key == current)
+        for use in driver.keyring.uses
     )

@@ -1,10 +1,8 @@
 """``POST /v1/switchover``: the main hands over to a backup that somebody names (docs/protocol.md, section 2.6).
 
-It is for those who hold the secret of the components. (Where clients need a token, there is one.) Where there is none,
-a client that reaches the port from elsewhere may not change the main.
+It is for those who hold the secret of the components, or have the right `admin`. (Where clients need a token, there is
+a secret.) Where there is none, a client that reaches the port from elsewhere may not change the main.
 """
-
-from collections.abc import Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -12,15 +10,18 @@ from starlette.requests import Request
 from hanas_core.members.documents import LOG
 from hanas_core.volume.blocks import UNREADABLE
 from hanas_serving.answers import Disconnected, body_of
+from hanas_serving.audit import Administered
+from hanas_serving.callers import Callers
 from hanas_serving.fields import require_json, require_no_query
 from hanas_serving.gate import Gate, caller_of
 from hanas_serving.hosts import is_loopback
-from hanas_serving.principals import Action
+from hanas_serving.principals import Action, Principal, Standing
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http.answers import TRY_AGAIN
 from hanas_worker.log.succession import NotMain, NotReady, NotSwitched, UnknownMember
 from hanas_worker.node import Node
 
+ACCEPTED = 202
 _MOST_BYTES = 1024
 _WITHOUT_A_SECRET = "where no secret of the components is set, a switchover can be asked for on the main's machine only"
 
@@ -40,22 +41,24 @@ class HandedOver(msgspec.Struct, frozen=True):
     to: str
 
 
-def admit(request: Request, secrets: Sequence[str], gate: Gate) -> None:
-    """Let those pass who may operate this cluster: without a secret, whoever is on this machine. Raises Problem."""
+def admit(request: Request, callers: Callers, gate: Gate) -> Principal:
+    """Return who asks, if that is one who may: without a secret, whoever is on this machine. Raises Problem."""
     caller = caller_of(request.scope)
-    gate.admit(caller, secrets, Action.OPERATE, _secret_needed)
-    if not (secrets or is_loopback(caller.address)):
+    principal = gate.admit(caller, callers, Action.ADMIN, _secret_needed)
+    if principal.standing is Standing.STRANGER and not is_loopback(caller.address):
         raise Problem(403, f"{_WITHOUT_A_SECRET}; ask there, or set HANAS_SECRET_FILE everywhere")
     require_no_query(request.scope["query_string"])
     require_json(request.scope["headers"])
+    return principal
 
 
-async def switch_over(request: Request, node: Node) -> HandedOver:
-    """Carry out a request that was admitted. Raises Problem."""
+async def switch_over(request: Request, node: Node, administered: Administered) -> HandedOver:
+    """Carry out a request that was admitted; tell ``administered`` about it. Raises Problem."""
     driver = node.logs[LOG]
     if driver.serving is None:
         raise _elsewhere(driver.main_url)
     wanted = await _read(request)
+    administered.about, administered.status = wanted.to, ACCEPTED
     try:
         return HandedOver(await driver.switch_over(wanted.to), wanted.to)
     except NotSwitched as refusal:

@@ -9,13 +9,13 @@ from hanas_serving.answers import Answer, Disconnected, send_answer
 from hanas_serving.body import Body
 from hanas_serving.budget import SMALL_BYTES, Budget, NoMemory
 from hanas_serving.fields import require_no_query
-from hanas_serving.gate import caller_of
-from hanas_serving.principals import Action
+from hanas_serving.gate import Caller, caller_of
+from hanas_serving.principals import Action, parts
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
-from hanas_worker.faces.http.answers import fail, of_page, problem
+from hanas_worker.faces.http.answers import fail, of_page, problem, token_needed
 from hanas_worker.faces.http.digests import check, digests_of
-from hanas_worker.faces.http.keys import KeyRead, Keys, KeyWrite
+from hanas_worker.faces.http.keys import Admitted, KeyRead, Keys, KeyWrite
 from hanas_worker.store import Crowded, Store
 
 COLLECTION = b"/v1/kv"
@@ -75,21 +75,31 @@ class KeysEndpoint:
         scope = {**scope, "headers": self._keys.gate.examine(method, scope["headers"])}
         caller = caller_of(scope)
         if path == COLLECTION:
-            store = self._keys.admit(caller, Action.LIST, b"")
-            if method not in {"GET", "HEAD"}:
-                raise Problem(405, "the list of keys takes GET only", {"allow": "GET, HEAD"})
-            page = requests.page_of(requests.query_of(scope["query_string"], requests.OF_LISTS))
-            async with store.list(page.prefix, page.after, page.limit, stale=page.stale) as listed:
-                reply.answer(await of_page(*listed))
+            await self._list(caller, scope, reply)
             return
-        store = self._keys.admit(caller, _ACTIONS.get(method, Action.READ), path[len(requests.KEY_PATH) :])
-        key = requests.key_of(path)
+        content = requests.content_of(path)
+        admitted = self._keys.admit(caller, _ACTIONS.get(method, Action.READ), content)
+        store, key = self._keys.joined(), requests.text_of(content)
         if method not in _ACTIONS:
             raise Problem(405, f"a key takes {_METHODS}", {"allow": _METHODS})
         if method in {"GET", "HEAD"}:
             self._read(store, key, scope, reply)
         else:
-            await self._write(store, key, scope, receive, reply, body)
+            await self._write(store, key, scope, receive, reply, body, admitted)
+
+    async def _list(self, caller: Caller, scope: Scope, reply: _Awaited) -> None:
+        keys = self._keys
+        principal = keys.gate.admit_somewhere(caller, keys.callers, Action.LIST, token_needed)
+        store = keys.joined()
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise Problem(405, "the list of keys takes GET only", {"allow": "GET, HEAD"})
+        page = requests.page_of(requests.query_of(scope["query_string"], requests.OF_LISTS))
+        prefixes = parts(principal, Action.LIST, page.prefix.encode())
+        if not prefixes:
+            raise keys.gate.denial(principal, caller, keys.callers, Action.LIST, token_needed, page.prefix.encode())
+        texts = tuple(prefix.decode() for prefix in prefixes)
+        async with store.list(texts, page.after, page.limit, stale=page.stale) as listed:
+            reply.answer(await of_page(*listed))
 
     @staticmethod
     def _read(store: Store, key: str, scope: Scope, reply: _Awaited) -> None:
@@ -100,10 +110,19 @@ class KeysEndpoint:
         stale = requests.is_stale(requests.query_of(scope["query_string"], requests.OF_READS))
         store.read(KeyRead(store, key, stale, reply, options, bodiless))
 
-    async def _write(self, store: Store, key: str, scope: Scope, receive: Receive, reply: _Awaited, body: Body) -> None:
+    async def _write(
+        self,
+        store: Store,
+        key: str,
+        scope: Scope,
+        receive: Receive,
+        reply: _Awaited,
+        body: Body,
+        admitted: Admitted,
+    ) -> None:
         put, headers = scope["method"] == "PUT", scope["headers"]
         require_no_query(scope["query_string"])
-        write = requests.write_of(key, headers, b"" if put else None)
+        write = self._keys.guarded(requests.write_of(key, headers, b"" if put else None), admitted)
         if put:
             digests = digests_of(headers)
             length = requests.length_of(headers)
@@ -113,4 +132,4 @@ class KeysEndpoint:
             value = await body.read(receive, length, self._keys.value_bytes, self._keys.too_large)
             await check(digests, value)
             write = msgspec.structs.replace(write, value=value)
-        store.write(write, KeyWrite(store, reply))
+        store.write(write, KeyWrite(store, self._keys.noted(reply, write, admitted)))

@@ -3,15 +3,18 @@
 A plain request comes here the direct way and is answered by calls, without a coroutine.
 """
 
-from collections.abc import Sequence
-from urllib.parse import unquote_to_bytes
+from typing import NamedTuple
+
+import msgspec
 
 from hanas_core.state.entries import Entry
 from hanas_core.state.judge import ANY, Outcome, Result, Write
 from hanas_serving.answers import INERT, Answer, Headers
+from hanas_serving.audit import Audit
+from hanas_serving.callers import Callers
 from hanas_serving.direct import Exchange
 from hanas_serving.gate import Caller, Gate
-from hanas_serving.principals import Action
+from hanas_serving.principals import Action, Principal, Standing, may
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
 from hanas_worker.faces.http.answers import TRY_AGAIN, Reply, fail, token_needed
@@ -23,20 +26,29 @@ _VALUE_LINES = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\naccept-ranges: bytes\r\n' +
 _REPLACED, _DELETED = Result.REPLACED, Result.DELETED  # a member of an enumeration is slow to look up
 
 
+class Admitted(NamedTuple):
+    """Who was admitted to a key."""
+
+    principal: Principal
+    caller: Caller
+
+
 class Keys:
     """The keys of one worker's store; called with a plain request, answers it by calls instead of coroutines."""
 
     methods = frozenset(_ACTIONS)
     prefix = requests.KEY_PATH
 
-    def __init__(self, client_tokens: Sequence[str], value_bytes: int, gate: Gate) -> None:
-        """Allow values of ``value_bytes`` at most, and, if there are any, bearers of ``client_tokens`` only."""
+    def __init__(self, callers: Callers, value_bytes: int, gate: Gate) -> None:
+        """Allow values of ``value_bytes`` at most, and each of ``callers`` what that one may do."""
         self.gate = gate
         self.store: Store | None = None
         """Set once this worker has joined."""
         self.value_bytes = value_bytes
-        self._tokens = client_tokens
-        self._open = not client_tokens
+        self.callers = callers
+        self._anonymous = callers.keys_are_open
+        self._unguarded = callers.keys_are_open and not gate.audit.of_writes
+        """Nothing depends on who asks."""
 
     @property
     def epoch(self) -> int | None:
@@ -45,17 +57,20 @@ class Keys:
 
     def is_plain(self, headers: Headers) -> bool:
         """Return whether nothing in the headers needs the ordinary way, whatever the method is."""
-        return self.gate.is_plain(headers, anonymous=self._open)
+        return self.gate.is_plain(headers, anonymous=self._anonymous)
 
     def __call__(self, exchange: Exchange) -> None:
         """Answer one request, now or when a check or a commit has returned."""
         try:
             method, headers = exchange.method, exchange.headers
-            store = self.store
-            if store is None or not self._open:
-                caller = Caller(dict(headers), exchange.wire.address)
-                store = self.admit(caller, _ACTIONS[method], exchange.path[len(self.prefix) :])
-            key = requests.key_of(exchange.path)
+            store, admitted = self.store, None
+            if store is None or not self._unguarded:
+                caller = Caller(dict(headers), exchange.wire.address, exchange.wire.peer)
+                content = requests.content_of(exchange.path)
+                admitted = self.admit(caller, _ACTIONS[method], content)
+                store, key = self.joined(), requests.text_of(content)
+            else:
+                key = requests.key_of(exchange.path)
             if method == b"GET":
                 store.read(KeyRead(store, key, False, exchange, requests.options_of(headers)))
                 return
@@ -63,16 +78,42 @@ class Keys:
             write = requests.write_of(key, headers, value)
             if value is not None and len(value) > self.value_bytes:
                 raise self.too_large(len(value))
-            store.write(write, KeyWrite(store, exchange))
+            if admitted is None:
+                store.write(write, KeyWrite(store, exchange))
+            else:
+                write = self.guarded(write, admitted)
+                store.write(write, KeyWrite(store, self.noted(exchange, write, admitted)))
         except Exception as error:
             fail(exchange, error, self.epoch)
 
-    def admit(self, caller: Caller, action: Action, key: bytes) -> Store:
-        """Return the store for ``action`` on ``key``, percent-encoded. Raises Problem: 401, 421, 429, 503."""
-        self.gate.admit(caller, self._tokens, action, token_needed, key=unquote_to_bytes(key))
+    def admit(self, caller: Caller, action: Action, content: bytes) -> Admitted:
+        """Return who asks for ``action`` on the key in UTF-8. Raises Problem: 401, 403, 421, 429."""
+        return Admitted(self.gate.admit(caller, self.callers, action, token_needed, key=content), caller)
+
+    def joined(self) -> Store:
+        """Return the store. Raises Problem: 503."""
         if self.store is None:
             raise Problem(503, "this worker has not joined yet; try again", TRY_AGAIN)
         return self.store
+
+    def guarded(self, write: Write, admitted: Admitted) -> Write:
+        """Return ``write`` as those may do it who were admitted to write the key. Raises Problem: 403.
+
+        A condition tells about the version that is there, so it takes the right to read. Whoever has a name has
+        idempotency keys of its own, which no header can express: nobody meets those of others.
+        """
+        principal, caller = admitted
+        if not (write.if_match is None and write.if_none_match is None):
+            content = write.key.encode()
+            if not may(principal, Action.READ, content):
+                raise self.gate.denial(principal, caller, self.callers, Action.READ, token_needed, content)
+        if principal.standing is Standing.LISTED and write.idempotency_key is not None:
+            return msgspec.structs.replace(write, idempotency_key=f"{principal.name}\n{write.idempotency_key}")
+        return write
+
+    def noted(self, reply: Reply, write: Write, admitted: Admitted) -> Reply:
+        """Return where the answer to ``write`` goes: past the audit log, if that has lines about writes."""
+        return _Noted(reply, self.gate.audit, write, admitted) if self.gate.audit.of_writes else reply
 
     def too_large(self, size: int) -> Problem:
         """Return the answer to a value of this size.
@@ -82,6 +123,27 @@ class Keys:
         """
         detail = f"the value has {size} bytes or more; at most {self.value_bytes} are allowed (HANAS_VALUE_BYTES)"
         return Problem(413, detail)
+
+
+class _Noted:
+    """A reply to a write that the audit log has a line about."""
+
+    def __init__(self, reply: Reply, audit: Audit, write: Write, admitted: Admitted) -> None:
+        self.path = reply.path
+        self._reply, self._audit, self._write, self._admitted = reply, audit, write, admitted
+
+    def answer(self, answer: Answer) -> None:
+        self._note(answer.status)
+        self._reply.answer(answer)
+
+    def fail(self, error: BaseException) -> None:
+        self._note(500)
+        self._reply.fail(error)
+
+    def _note(self, status: int) -> None:
+        action = Action.DELETE if self._write.value is None else Action.WRITE
+        principal, caller = self._admitted
+        self._audit.written(principal, action, self._write.key, caller.address, status)
 
 
 class KeyRead(PendingRead):

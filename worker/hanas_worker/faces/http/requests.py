@@ -110,9 +110,18 @@ def length_of(headers: Headers) -> int | None:
 
 
 def key_of(raw_path: bytes) -> str:
-    """Return the key in a path: 1 to 1024 bytes of UTF-8 after percent-decoding; ``/`` is allowed."""
+    """Return the key in a path. Raises Problem: 400."""
+    return text_of(content_of(raw_path))
+
+
+def content_of(raw_path: bytes) -> bytes:
+    """Return what stands for a key in a path, after percent-decoding, which is done once and only here."""
     encoded = raw_path[len(KEY_PATH) :]
-    content = unquote_to_bytes(encoded) if b"%" in encoded else encoded
+    return unquote_to_bytes(encoded) if b"%" in encoded else encoded
+
+
+def text_of(content: bytes) -> str:
+    """Return the key: 1 to 1024 bytes of UTF-8; ``/`` is allowed."""
     if not content:
         raise Problem(400, "the key is empty: give 1 to 1024 bytes of UTF-8 behind /v1/kv/, percent-encoded")
     if len(content) > MOST_KEY_BYTES:
