@@ -11,7 +11,6 @@ from hanas_operator.texts import Name
 class TlsMode(StrEnum):
     """Where the certificates come from."""
 
-    NONE = "None"
     MANAGED = "Managed"
     SECRET_REFS = "SecretRefs"
     CERT_MANAGER = "CertManager"
@@ -30,17 +29,17 @@ class IssuerRef(_Type, frozen=True, kw_only=True):
 
 
 class TlsSpec(_Type, frozen=True, kw_only=True):
-    """Encryption of all connections."""
+    """TLS on all ports, with certificates by which components recognise each other."""
 
     mode: Annotated[
         TlsMode,
         Meta(
-            description="'None': HTTP; 'Managed': the operator makes and renews the certificates; 'SecretRefs': they "
-            "are in a Secret of yours; 'CertManager': an issuer of cert-manager makes them."
+            description="'Managed': the operator makes and renews the certificates; 'SecretRefs': they are in a Secret "
+            "of yours; 'CertManager': an issuer of cert-manager makes them."
         ),
-    ] = TlsMode.NONE
+    ]
     secret_name: Annotated[
         Name | UnsetType,
-        Meta(description="SecretRefs: name of a Secret with tls.crt, tls.key, and the authority in ca.crt."),
+        Meta(description="SecretRefs: name of a Secret with tls.crt, tls.key, and the authorities in ca.crt."),
     ] = UNSET
     issuer_ref: Annotated[IssuerRef | UnsetType, Meta(description="CertManager: who signs.")] = UNSET
