@@ -77,6 +77,16 @@ def is_signed(certificate: bytes, signer: bytes) -> bool:
     return True
 
 
+def is_for_components(certificate: bytes) -> bool:
+    """Return whether a certificate is for those who listen and connect. Raises ValueError."""
+    read = x509.load_pem_x509_certificate(certificate)
+    try:
+        purposes = set(read.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:  # for everything
+        return True
+    return {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} <= purposes
+
+
 def is_pair(pair: Pair) -> bool:
     """Return whether the key is that of the certificate, and not encrypted. Raises ValueError without a certificate."""
     public = x509.load_pem_x509_certificate(pair.certificate).public_key()

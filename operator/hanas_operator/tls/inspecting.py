@@ -30,6 +30,8 @@ def trouble(actual: Resource, names: Iterable[str], now: datetime) -> str:
         return f"{secrets.TRUST} holds no certificate (PEM)"
     if not facts.begins <= now < facts.ends:
         return f"its certificate is valid from {facts.begins:%Y-%m-%d %H:%M} to {facts.ends:%Y-%m-%d %H:%M} UTC"
+    if not certificates.is_for_components(found.certificate):
+        return "its certificate must be for servers and for clients (extended key usage)"
     absent = [name for name in names if not _has(facts.names, name)]
     if absent:
         more = f" and {len(absent) - _MOST_NAMES} more" if len(absent) > _MOST_NAMES else ""

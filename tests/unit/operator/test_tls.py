@@ -214,6 +214,7 @@ async def test_pods_wait_for_the_secret_of_the_user(bench: Bench) -> None:
 
 
 OTHER = certificates.component(AUTHORITY, "demo", (), NOW)
+CLIENT = certificates.client(AUTHORITY, "demo", NOW)
 NAMELESS = {"tls_crt": OTHER.certificate, "tls_key": OTHER.key}
 LACKING = "worker-0, worker-1, worker-2, demo-overseer.shop.svc, demo-worker-0.demo-workers.shop.svc and 2 more"
 TROUBLES: dict[str, tuple[dict[str, bytes], str]] = {
@@ -224,6 +225,7 @@ TROUBLES: dict[str, tuple[dict[str, bytes], str]] = {
     "no certificate": ({"tls_crt": b"x"}, "tls.crt holds no certificate"),
     "no authorities": ({"ca_crt": b"x"}, "ca.crt holds no certificate"),
     "expired": (good(days=-0.001), "its certificate is valid from"),
+    "for clients only": ({"tls_crt": CLIENT.certificate, "tls_key": CLIENT.key}, "its certificate must be for servers"),
     "without names": (NAMELESS, f"its certificate lacks the names {LACKING}"),
 }
 
