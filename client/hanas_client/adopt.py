@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from hanas_client import fsck
+from hanas_client.encryption import opened
 from hanas_client.errors import HanasError
 from hanas_core.members import adoption, cluster
 from hanas_core.volume import blocking
-from hanas_core.volume.posix import PosixFolder
 
 _WATCH_SECONDS = 5.0
 """More than two intervals at which members show themselves, of the more patient preset."""
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises HanasError, FolderError.
     """
-    folder = PosixFolder(Path(arguments.folder))
+    folder = opened(Path(arguments.folder))
     before = blocking.run(cluster.identify(folder)).folder_id
     signs = blocking.run(adoption.life_signs(folder))
     if any(signs):

@@ -17,7 +17,7 @@ from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.encryption import parse
 from hanas_core.volume.posix import PosixFolder
-from tests.unit.core.scenery import claim_of, take_over
+from tests.unit.core.scenery import claim_of, forge, take_over
 
 Capture = pytest.CaptureFixture[str]
 VARIABLE = "HANAS_ENCRYPTION_KEY_FILE"
@@ -83,6 +83,22 @@ def test_fsck_without_the_key_and_with_it(
     monkeypatch.setenv(VARIABLE, str(key_file))
     assert cli.main(["fsck", str(path)]) == 0
     assert capsys.readouterr().out.startswith("0 errors, 0 notes: 14 keys in 1 segments, 1 batches")
+
+
+def test_a_copy_that_shall_be_whole_is_read_with_the_key(
+    path: Path, key_file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(key_file))
+    segment = path / names.segment(1, 1)
+    content = bytearray(segment.read_bytes())
+    forge(content)
+    segment.write_bytes(content)
+    command = ["adopt", str(path), "--check"]
+    assert cli.main(command) == 1
+    told = capsys.readouterr().err
+    assert f"error: {names.segment(1, 1)} at " in told
+    assert "are not what was encrypted there" in told
+    assert "is left as it is, since it is not whole" in told
 
 
 @pytest.mark.parametrize(

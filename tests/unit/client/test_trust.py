@@ -8,28 +8,13 @@ import pytest
 from hanas_client import trust
 from hanas_client.trust import Trust
 from hanas_serving.tls_files import TlsFiles, listening
-from tests.unit.tls.pki import Authority
+from tests.unit.tls.handshakes import shaken
+from tests.unit.tls.pki import HOST, Authority
 
 
 @pytest.fixture(autouse=True)
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trust, "LOOK_SECONDS", 0.0)
-
-
-def shaken(client: ssl.SSLContext, server: ssl.SSLContext) -> str:
-    """Return whom the server saw; empty if the two do not speak with each other."""
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    one = client.wrap_bio(back, there, server_hostname="localhost")
-    other = server.wrap_bio(there, back, server_side=True)
-    for _ in range(4):
-        for side in (one, other):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLError:
-                return ""
-    return str((other.getpeercert() or {}).get("subject"))
 
 
 def server(authority: Authority) -> ssl.SSLContext:
@@ -41,14 +26,14 @@ def test_new_authorities_and_certificates_are_taken_over(tmp_path: Path) -> None
     certificate, key = old.client("shop")
     known = Trust(TlsFiles(certificate=certificate, key=key, trust=old.trust))
     first, later = server(old), server(new)
-    assert "shop" in shaken(known.context, first)
-    assert shaken(known.context, later) == ""
+    assert "shop" in shaken(known.context, first, HOST)
+    assert shaken(known.context, later, HOST) == ""
     context = known.context
     old.trust.write_bytes(old.trust.read_bytes() + new.trust.read_bytes())
     new.client("shop")  # in the place of the other one
     known.refresh()
     assert known.context is context, "the HTTP client has it"
-    assert "shop" in shaken(known.context, later)
+    assert "shop" in shaken(known.context, later, HOST)
 
 
 def test_files_that_cannot_be_used_change_nothing_and_are_tried_again(tmp_path: Path) -> None:
@@ -59,13 +44,13 @@ def test_files_that_cannot_be_used_change_nothing_and_are_tried_again(tmp_path: 
     for content in (b"", authority.client("other")[1].read_bytes()):
         key.write_bytes(content)
         known.refresh()
-        assert "shop" in shaken(known.context, server(authority))
+        assert "shop" in shaken(known.context, server(authority), HOST)
     key.unlink()
     known.refresh()
     key.write_bytes(good)
     authority.client("shop")
     known.refresh()
-    assert "shop" in shaken(known.context, server(authority))
+    assert "shop" in shaken(known.context, server(authority), HOST)
 
 
 def test_files_are_looked_at_once_in_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,10 +60,10 @@ def test_files_are_looked_at_once_in_a_while(tmp_path: Path, monkeypatch: pytest
     old.trust.write_bytes(new.trust.read_bytes())
     monkeypatch.setattr(trust, "LOOK_SECONDS", 60.0)
     known.refresh()
-    assert shaken(known.context, server(new)) == ""
+    assert shaken(known.context, server(new), HOST) == ""
     monkeypatch.setattr(trust, "LOOK_SECONDS", 0.0)
     known.refresh()
-    assert "shop" in shaken(known.context, server(new))
+    assert "shop" in shaken(known.context, server(new), HOST)
 
 
 def test_a_client_without_files_has_nothing_to_look_at() -> None:

@@ -1,13 +1,15 @@
 """What the stories begin with: a folder, claims, and mains that serve."""
 
 import secrets
+import struct
 from dataclasses import dataclass
 
 import pytest
+import xxhash
 
 from hanas_core.epochs.takeover import Promotion, promote
 from hanas_core.log import records
-from hanas_core.log.batches import Batch
+from hanas_core.log.batches import FIRST_OFFSET, Batch
 from hanas_core.log.cells import checksum_of, read_part, sums_of
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import claim_epoch
@@ -249,3 +251,12 @@ def shown(member: str) -> Presence:
         link_url="http://a:4001",
         logs=(LogPresence(role=Role.BACKUP, epoch=1),),
     )
+
+
+def forge(segment: bytearray) -> None:
+    """Change the last byte of the first batch, and its checksum accordingly."""
+    length = struct.unpack_from("<I", segment, FIRST_OFFSET + 16)[0]
+    segment[FIRST_OFFSET + length - 1] ^= 1
+    nonce = struct.unpack_from("<Q", segment, FIRST_OFFSET)[0]
+    body = bytes(segment[FIRST_OFFSET + 16 : FIRST_OFFSET + length])
+    struct.pack_into("<Q", segment, FIRST_OFFSET + 8, xxhash.xxh3_64_intdigest(body, seed=nonce))

@@ -29,7 +29,17 @@ from hanas_core.volume.blocks import Blank
 from hanas_core.volume.encryption import NO_KEYS, PLAIN, TAG_BYTES, Cipher, Keys, parse
 from hanas_core.volume.errors import Corruption, KeyMissing
 from tests.unit.core.memory_folder import MemoryFolder
-from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, Main, bare_folder, contents, fresh_backup, serve, stored
+from tests.unit.core.scenery import (
+    FOLDER_ID,
+    SEGMENT_BYTES,
+    Main,
+    bare_folder,
+    contents,
+    forge,
+    fresh_backup,
+    serve,
+    stored,
+)
 
 A, B = "a1" * 32, "b2" * 32
 KEY_A, KEY_B = parse([A]).current or "", parse([B]).current or ""
@@ -310,12 +320,7 @@ def test_a_merged_segment_has_the_present_key(before: tuple[str, ...], after: tu
 def test_a_file_that_was_changed_behind_a_good_checksum_is_corruption() -> None:
     main = serve(vault(A), 1)
     main.put("k", "value")
-    content = main.folder.disk.content(names.segment(1, 1)).visible
-    length = struct.unpack_from("<I", content, FIRST_OFFSET + 16)[0]
-    content[FIRST_OFFSET + length - 1] ^= 1
-    nonce = struct.unpack_from("<Q", content, FIRST_OFFSET)[0]
-    body = bytes(content[FIRST_OFFSET + 16 : FIRST_OFFSET + length])
-    struct.pack_into("<Q", content, FIRST_OFFSET + 8, xxhash.xxh3_64_intdigest(body, seed=nonce))
+    forge(main.folder.disk.content(names.segment(1, 1)).visible)
     with pytest.raises(Corruption, match="segments/0000000001-000001: 5 bytes at offset"):
         fresh_backup(with_keys(main.folder, A), 1, main.log.committed)
     found = run(fsck.check(_identified(with_keys(main.folder, A))))
