@@ -1,6 +1,6 @@
 """What one reconcile changes: the objects of a HANas, as its spec demands; of a paused one, cuts whose time is over."""
 
-from msgspec import Struct, UnsetType, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from hanas_operator import (
     claims,
@@ -62,7 +62,8 @@ class Applier:
         problems += await lost_nodes.replace(self._api, seen.existing.pods, seen.now)
         workers, _ = seen.workloads
         problems += await replacing.replace(self._api, owner, workers, seen.existing.pods, seen.view)
-        return Applied(seen.evaluation, secret, kept.status, problems)
+        tls = seen.before.tls if owner.tls_secret and kept.status is UNSET else kept.status
+        return Applied(seen.evaluation, secret, tls, problems)
 
     async def heal(self, seen: Observation) -> Applied:
         """End the link failures of a paused HANas whose time is over; nothing else of its objects changes."""

@@ -121,7 +121,7 @@ def test_certificates_are_renewed_under_load(cluster: Cluster, hanas: Made, sign
 
 @pytest.mark.timeout(900)
 def test_tls_is_turned_on_and_off_while_the_cluster_sleeps(cluster: Cluster, hanas: Made) -> None:
-    demo = hanas(workers=2)
+    demo = hanas(workers=2, tls=None)
     put(demo, KEYS)
     assert demo.condition("Exposed")[:2] == ("True", "OpenToAll")
     with pytest.raises(CommandFailed, match="set workers to 0"):

@@ -56,37 +56,36 @@ class Certificates:
 
     async def _issue(self, owner: Owner, requested: str, now: datetime) -> Obstacle | None:
         """Make and renew the authority and the certificates. Return what keeps the operator from it."""
-        name = names.of(owner.name, names.AUTHORITY)
-        wanted = (names.CERTIFICATES, naming.components(owner)), (names.CLIENT_CERTIFICATES, naming.clients(owner))
-        found = {part: await self._find(owner, part) for part in (names.AUTHORITY, *(part for part, _ in wanted))}
-        for part, actual in found.items():
+        leaves = (names.CERTIFICATES, naming.components(owner)), (names.CLIENT_CERTIFICATES, naming.clients(owner))
+        existing = {part: await self._find(owner, part) for part in (names.AUTHORITY, *(part for part, _ in leaves))}
+        for part, actual in existing.items():
             if actual is not None and not children.is_own(owner, actual):
                 return _taken(kinds.SECRET, names.of(owner.name, part))
-        present, first = found[names.AUTHORITY], found[names.CERTIFICATES]
+        present, first = existing[names.AUTHORITY], existing[names.CERTIFICATES]
         published, before = secrets.content(first, secrets.TRUST), _renewal(first)
         forced = first is not None and requested not in {"", before}
         authority = issuing.advance(secrets.authority(present), owner.name, now, published, forced=forced)
-        await self._write(present, name, secrets.of_authority(owner, authority))
+        await self._write(present, secrets.of_authority(owner, authority))
         renewal = requested or before
-        for part, leaf in reversed(wanted):  # that of the pods, which remembers the renewal, comes last
-            actual = found[part]
+        for part, leaf in reversed(leaves):  # that of the pods, which remembers the renewal, comes last
+            actual = existing[part]
             pair = issuing.renewed(secrets.pair(actual), authority, leaf, now, forced=forced)
-            manifest = secrets.of_leaf(owner, names.of(owner.name, part), pair, authority.trust, renewal)
-            await self._write(actual, names.of(owner.name, part), manifest)
+            name = names.of(owner.name, part)
+            await self._write(actual, secrets.of_leaf(owner, name, pair, authority.trust, renewal))
         return None
 
     async def _find(self, owner: Owner, part: str) -> Resource | None:
         return await self._api.get(kinds.SECRET, owner.namespace, names.of(owner.name, part))
 
-    async def _write(self, actual: Resource | None, name: str, manifest: Manifest) -> None:
+    async def _write(self, actual: Resource | None, manifest: Manifest) -> None:
         if actual is None:
             await self._api.create(kinds.SECRET, manifest)
             return
-        wanted = {"metadata": {"annotations": manifest["metadata"]["annotations"]}, "data": manifest["data"]}
-        if not drift.contains(actual, wanted):
-            same = {field: actual["metadata"][field] for field in ("uid", "resourceVersion")}
-            body = {"metadata": {**same, **wanted["metadata"]}, "data": wanted["data"]}
-            await self._api.merge(kinds.SECRET, manifest["metadata"]["namespace"], name, body)
+        meta = {"annotations": manifest["metadata"]["annotations"]}
+        if not drift.contains(actual, {"metadata": meta, "data": manifest["data"]}):
+            meta |= {field: actual["metadata"][field] for field in ("uid", "resourceVersion")}
+            body = {"metadata": meta, "data": manifest["data"]}
+            await self._api.merge(kinds.SECRET, *names.metadata(manifest), body)
 
     async def _request(self, owner: Owner, issuer: IssuerRef) -> Obstacle | None:
         """Have cert-manager make the certificates. Return what keeps it from that."""

@@ -198,6 +198,15 @@ async def test_what_the_api_server_refuses_is_told(bench: Bench) -> None:
     assert "a certificate of this HANas was refused: secrets is forbidden" in degraded(bench)
 
 
+async def test_what_is_known_of_the_certificate_stays_while_it_cannot_be_read(bench: Bench) -> None:
+    await bench.start(**MANAGED)
+    before = status(bench.server)["tls"]
+    bench.server.refusals["get", "secrets"] = (500, "etcd is away")
+    await bench.reconcile()
+    assert "could not be written, and is tried again: etcd is away" in degraded(bench)
+    assert status(bench.server)["tls"] == before
+
+
 # ---------------------------------------------------------------------- a Secret of the user
 
 
