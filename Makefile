@@ -46,7 +46,8 @@ demo: $(READY) ## show how a failed main and a failed link are distinguished
 	$(BIN)/hanas demo
 
 test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests, some bad input
-	$(BIN)/python -m pytest tests/unit --numprocesses auto --cov=hanas_core --cov-branch --cov-fail-under=100
+	$(BIN)/python -m pytest tests/unit/core --numprocesses auto --cov=hanas_core --cov-branch --cov-fail-under=100
+	$(BIN)/python -m pytest tests/unit --ignore tests/unit/core --numprocesses auto
 	$(BIN)/python -m pytest tests/sim --numprocesses auto
 	$(BIN)/python -m pytest tests/integration --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest tests/fuzz

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import random
+import itertools
+import os
 import socket
+from collections.abc import Iterator
 
 from hanas_lab.faults import LabError
 
@@ -13,6 +15,9 @@ from hanas_lab.faults import LabError
 # a port stays free while its server is down.
 FREE_RANGE = range(20_000, 32_000)
 _ATTEMPTS = 200
+_first = os.getpid() * 997 % len(FREE_RANGE)  # a prime number: processes that start together begin far from each other
+_ports: Iterator[int] = itertools.cycle([*FREE_RANGE[_first:], *FREE_RANGE[:_first]])
+"""A walk of this process's own. A port that looks free may be that of a server which is about to start, or is down."""
 
 
 def is_free(port: int) -> bool:
@@ -41,8 +46,7 @@ def require_free(port: int, option: str) -> None:
 
 def choose(used: set[int]) -> int:
     """Return a free port outside `used`, and add it there."""
-    for _ in range(_ATTEMPTS):
-        port = random.choice(FREE_RANGE)
+    for port in itertools.islice(_ports, _ATTEMPTS):
         if port not in used and is_free(port):
             used.add(port)
             return port

@@ -487,6 +487,7 @@ class Connection(Stream):
         cycle, self._cycle, self._idle = self._cycle, None, False
         if cycle is not None:
             cycle.disconnect()
+        self._url, self._headers = b"", []  # the connection may wait long for its client to read the answer
         self._pieces.clear()
         self._received.release()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import statistics
 import sys
 import time
@@ -15,17 +14,18 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.attacks.crowd import patient
 from tests.attacks.flood import KEYS, VALUE_BYTES
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import eventually
+from tests.integration.waiting import all_of, busy, eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 MIB = 1 << 20
 BUDGET = 128 * MIB
 SLACK = 64 * MIB
 SECONDS = 8.0
 """Of each attack."""
-LATER_SECONDS = 0.1 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+LATER_SECONDS = 0.1
 """What a small read may take longer under an attack, where this process and the worker have a core each."""
 CACHE = 16 * MIB
 
@@ -84,12 +84,13 @@ async def flood(url: str, attack: str, count: int) -> AsyncIterator[dict[str, in
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     directory = tmp_path_factory.mktemp("cluster")
-    async with running(directory, 2, HANAS_MEMORY=str(BUDGET), HANAS_CACHE_BYTES=str(CACHE)) as cluster:
+    async with running(
+        directory, 2, None, **patient(), HANAS_MEMORY=str(BUDGET), HANAS_CACHE_BYTES=str(CACHE)
+    ) as cluster:
         await cluster.settle()
         for number in range(KEYS):
             await cluster.client.put(f"large-{number}", bytes(VALUE_BYTES))
-        for number in range(1000):
-            await cluster.client.put(f"long-{number:04}" + "\1" * 900, b"")
+        await all_of(cluster.client.put(f"long-{number:04}" + "\1" * 900, b"") for number in range(1000))
         yield cluster
 
 
@@ -102,13 +103,13 @@ async def test_a_main_stays_within_its_budget_and_serves_small_requests(
 ) -> None:
     main = await cluster.main()
     url, key, pid, epoch = cluster.url(main), cluster.kv(main, "probe"), pid_of(cluster, main), await cluster.epoch()
-    calm, busy, resting = Probe(pid), Probe(pid), memory_of(pid)
+    calm, attacked, resting = Probe(pid), Probe(pid), memory_of(pid)
     await calm.run(cluster.http, key, 2.0)
     async with flood(url, attack, count) as statuses:
-        await busy.run(cluster.http, key, SECONDS)
-    print(attack, statuses, f"{resting >> 20} → {busy.peak >> 20} MiB, p99 {calm.p99:.4f} → {busy.p99:.4f} s")
-    assert busy.peak <= resting + BUDGET + SLACK
-    assert busy.p99 <= calm.p99 + LATER_SECONDS
+        await attacked.run(cluster.http, key, SECONDS)
+    print(attack, statuses, f"{resting >> 20} → {attacked.peak >> 20} MiB, p99 {calm.p99:.4f} → {attacked.p99:.4f} s")
+    assert attacked.peak <= resting + BUDGET + SLACK
+    assert attacked.p99 <= calm.p99 + LATER_SECONDS * busy()
     assert set(statuses) <= {"408", "413", "503", "204", "broken"}
     if attack == "endless":
         assert statuses.get("413")

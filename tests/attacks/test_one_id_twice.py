@@ -9,6 +9,7 @@ import pytest
 from hanas_lab.writers import Writers
 from tests.attacks.workers import environment
 from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -38,7 +39,7 @@ def prepared(cluster: Cluster, name: str) -> set[str]:
 
 
 async def test_the_second_one_is_refused_and_the_first_one_goes_on(tmp_path: Path) -> None:
-    async with running(tmp_path, 2) as cluster:
+    async with running(tmp_path, 2, None, **PATIENT) as cluster:
         main = await cluster.settle()
         epoch, files = await cluster.epoch(), prepared(cluster, main)
         assert files
@@ -54,7 +55,7 @@ async def test_the_second_one_is_refused_and_the_first_one_goes_on(tmp_path: Pat
 
 
 async def test_one_that_started_while_the_first_one_was_paused_ends_when_that_goes_on(tmp_path: Path) -> None:
-    async with running(tmp_path, 3) as cluster:
+    async with running(tmp_path, 3, None, **PATIENT) as cluster:
         main = await cluster.settle()
         backup = await cluster.a_backup()
         await cluster.lab.pause(backup)

@@ -37,7 +37,7 @@ def test_a_cluster_with_everything(cluster: Cluster, hanas: Made, namespace: Kub
         demo.until("the ports are told", lambda: len(demo.status.get("addresses", [])) == 3)
         demo.apply(services=None)
         demo.until("they go", lambda: not demo.status.get("addresses"))
-        assert demo.kubectl.get("service", f"{demo.name}-worker-1") is None
+        demo.until("so does the Service", lambda: demo.kubectl.get("service", f"{demo.name}-worker-1") is None)
         assert (demo.kubectl.get("service", f"{demo.name}-main") or {})["spec"]["type"] == "ClusterIP"
         running.until_acknowledged()
     demo.until_ready()

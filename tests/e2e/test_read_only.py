@@ -42,7 +42,7 @@ def _told(demo: HANas, members: Sequence[str]) -> None:
 def _until_well(demo: HANas) -> str:
     main = demo.until_ready()
     demo.until("all alerts are cleared", lambda: not demo.alerts())
-    assert demo.condition("StorageReady")[0] == "True"
+    demo.until("the condition is well again", lambda: demo.condition("StorageReady")[0] == "True")
     return main
 
 

@@ -86,7 +86,7 @@ def test_writes_are_refused_until_there_is_room_again(cluster: Cluster, hanas: M
             "the volume is told to be full", lambda: demo.condition("StorageReady")[:2] == ("False", "FolderFull")
         )
         assert "make room on the volume" in demo.condition("StorageReady")[2]
-        alert = demo.alerts()["FolderFull", main]
+        alert = eventually("the main tells it", lambda: demo.alerts().get(("FolderFull", main)))
         assert alert["severity"] == "critical"
         demo.until("an Event tells it", lambda: "FolderFull" in dict(demo.events()))
         full_at = demo.status["epoch"]

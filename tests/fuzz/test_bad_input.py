@@ -18,6 +18,7 @@ from tests.fuzz.facts import KEPT, STRANGERS, Acknowledged, Facts
 from tests.fuzz.malformed import Rough, answers, requests, what_is_wrong
 from tests.fuzz.played import Target, play
 from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.waiting import eventually
 
 EXAMPLES = int(os.environ.get("HANAS_FUZZ_EXAMPLES", "3"))
@@ -88,7 +89,7 @@ async def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fuzz
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("HANAS_CLIENT_TOKEN_FILE", str(directory / "tokens"))
         environment.setenv("HANAS_SECRET_FILE", str(directory / "secret"))
-        async with running(directory, 2) as cluster:
+        async with running(directory, 2, None, **PATIENT) as cluster:
             main = await cluster.settle()
             status = await cluster.status(main)
             facts = Facts(

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.waiting import SLOWNESS
 
 
@@ -27,12 +28,12 @@ async def alone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clust
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     """A main and a backup."""
-    async with running(tmp_path_factory.mktemp("lab"), 2) as cluster:
+    async with running(tmp_path_factory.mktemp("lab"), 2, None, **PATIENT) as cluster:
         yield cluster
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     """A main and two backups."""
-    async with running(tmp_path_factory.mktemp("lab"), 3) as cluster:
+    async with running(tmp_path_factory.mktemp("lab"), 3, None, **PATIENT) as cluster:
         yield cluster

@@ -1,6 +1,7 @@
 """The installed commands as a person starts them: with a few variables, in some directory."""
 
 import asyncio
+import os
 import random
 import signal
 import sys
@@ -13,6 +14,8 @@ from hanas_lab import ports
 from tests.integration.waiting import PATIENCE_SECONDS, within
 
 COMMANDS = Path(sys.executable).parent
+SHARES = 8
+"""Processes that test at the same time have ports of their own: a free one may be another's that is down or starts."""
 
 
 @dataclass
@@ -85,8 +88,9 @@ async def refused(command: str, directory: Path, **environment: str) -> str:
 
 
 def free_port(first: int, last: int, also: int = 0) -> int:
-    """A free port in a range, such that the one `also` above it is free as well."""
+    """A free port in a range, such that the one `also` above it, a multiple of SHARES, is free as well."""
+    share = range(first + (os.getpid() - first) % SHARES, last + 1, SHARES)
     while True:
-        port = random.randint(first, last)
+        port = random.choice(share)
         if ports.is_free(port) and ports.is_free(port + also):
             return port

@@ -11,6 +11,7 @@ from hanas_core.upkeep.archive import Item, read_items
 from hanas_lab.linearizable import version_of
 from hanas_lab.writers import Writers
 from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.waiting import SLOWNESS, within
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
@@ -49,7 +50,7 @@ async def overwritten(cluster: Cluster) -> None:
 
 async def test_an_archive_is_one_revision_and_a_restored_folder_has_it(tmp_path: Path) -> None:
     archive, report, fresh = tmp_path / "archive", tmp_path / "report", tmp_path / "fresh"
-    async with running(tmp_path / "first", 2, None, **SMALL) as cluster:
+    async with running(tmp_path / "first", 2, None, **SMALL, **PATIENT) as cluster:
         await cluster.settle()
         folder = str(cluster.lab.communication_folder)
         async with Writers(cluster.client) as load:
@@ -71,7 +72,7 @@ async def test_an_archive_is_one_revision_and_a_restored_folder_has_it(tmp_path:
     fresh.mkdir()
     (fresh / "communication").mkdir()
     await hanas("restore", str(fresh / "communication"), str(archive))
-    async with running(fresh, 2, None, **SMALL) as cluster:
+    async with running(fresh, 2, None, **SMALL, **PATIENT) as cluster:
         await cluster.settle()
         restored = {entry.key: (await cluster.client.get(entry.key)) async for entry in cluster.client.list()}
         assert {key: (one.value, one.content_type) for key, one in restored.items()} == {

@@ -9,6 +9,8 @@ import pytest
 from tests.integration.programs import Program, free_port, started
 from tests.integration.waiting import PATIENCE_SECONDS, eventually
 
+pytestmark = pytest.mark.timeout(120)
+
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:

@@ -7,9 +7,9 @@ import pytest
 
 from hanas_client import cli
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import eventually
+from tests.integration.waiting import all_of, eventually
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 SETTINGS = {"HANAS_SNAPSHOT_BYTES": "65536"}
 
@@ -21,7 +21,7 @@ async def snapshots(cluster: Cluster) -> list[str] | None:
 async def test_a_cold_start_from_a_snapshot(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async with running(tmp_path / "lab", 2, None, **SETTINGS) as cluster:
         await cluster.settle()
-        await asyncio.gather(*(cluster.client.put(f"k/{number:04}", bytes(500)) for number in range(400)))
+        await all_of(cluster.client.put(f"k/{number:04}", bytes(500)) for number in range(400))
         await eventually(lambda: snapshots(cluster))
         await cluster.client.put("after", b"the snapshot")
         backup = await cluster.a_backup()
@@ -51,7 +51,7 @@ async def test_a_cold_start_from_a_snapshot(tmp_path: Path, capfd: pytest.Captur
         archive = str(tmp_path / "archive")
         assert await asyncio.to_thread(cli.main, ["export", "--overseer", cluster.lab.overseer_url, archive]) == 0
         for snapshot in (cluster.lab.communication_folder / "snapshots").iterdir():
-            snapshot.unlink()
+            snapshot.unlink(missing_ok=True)
     assert len(Path(archive).read_text(encoding="utf-8").splitlines()) == 403
     capfd.readouterr()
     assert cli.main(["fsck", str(tmp_path / "lab" / "communication")]) == 0

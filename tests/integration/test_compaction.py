@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from hanas_lab.writers import Writers
 from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.waiting import SLOWNESS, eventually, within
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -25,7 +26,7 @@ PATIENCE_SECONDS = 60.0 * SLOWNESS
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def small(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    async with running(tmp_path_factory.mktemp("lab"), 3, None, **SETTINGS) as cluster:
+    async with running(tmp_path_factory.mktemp("lab"), 3, None, **SETTINGS, **PATIENT) as cluster:
         yield cluster
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import PATIENCE_SECONDS
+from tests.integration.waiting import PATIENCE_SECONDS, eventually
 from tests.integration.wire import Reply, exchange, read_reply
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -143,10 +143,14 @@ async def test_a_main_that_is_stopped_under_load_loses_no_answer(tmp_path: Path)
             writer.close()
 
         clients = [asyncio.create_task(client(number)) for number in range(16)]
-        await asyncio.sleep(0.5)
+
+        async def busy() -> bool:
+            return len(replies) > 100
+
+        await eventually(busy)
         await cluster.lab.terminate(main)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*clients)
         assert set(broken) <= {b""}
         assert {reply.status for reply in replies} <= {201, 204, 307, 503}
-        assert sum(reply.status < 300 for reply in replies) > 16
+        assert sum(reply.status < 300 for reply in replies) > 100

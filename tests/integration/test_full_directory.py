@@ -1,6 +1,5 @@
 """A volume so full that the directory of the segments has no room for one more name, when the log rolls."""
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.small_volume import (
     MIB,
     PATIENCE_SECONDS,
@@ -21,7 +21,7 @@ from tests.integration.small_volume import (
     small_volume,
     writes,
 )
-from tests.integration.waiting import eventually
+from tests.integration.waiting import all_of, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -34,7 +34,7 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def small(volume: Path) -> AsyncIterator[Cluster]:
-    async with running(volume, 3, None, **SETTINGS) as cluster:
+    async with running(volume, 3, None, **SETTINGS, **PATIENT) as cluster:
         yield cluster
 
 
@@ -44,7 +44,7 @@ async def test_a_roll_without_room_for_one_more_name_ends_no_epoch(small: Cluste
     # The main has two segments ahead: its log has the one, the other one waits for the next name.
 
     async def prepared() -> bool:
-        return ahead(folder, main) == {"named", "waiting"}
+        return ahead(folder, main) == {"named", "waiting"} and tried(small, main)
 
     await eventually(prepared, PATIENCE_SECONDS)
     epoch = await small.epoch()
@@ -71,7 +71,13 @@ async def test_a_roll_without_room_for_one_more_name_ends_no_epoch(small: Cluste
     await eventually(lambda: writes(small, "h", written), PATIENCE_SECONDS)
     assert (await small.main(), await small.epoch()) == (main, epoch), "nobody took over"
     await expect(small, written)
-    await asyncio.gather(*(small.client.delete(key) for key in written))
+    await all_of(small.client.delete(key) for key in written)
+
+
+def tried(cluster: Cluster, main: str) -> bool:
+    """Whether those that joined have tried the volume with the main, and removed the file of that, which is room."""
+    joined = [name for name in cluster.names if name != main]
+    return all("the folder was tried with" in cluster.lab.log_of(name).read_text() for name in joined)
 
 
 def ahead(folder: Path, member: str) -> set[str]:

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from hanas_client import NotFound, cli
 from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.small_volume import (
     MIB,
     PATIENCE_SECONDS,
@@ -22,7 +23,7 @@ from tests.integration.small_volume import (
     small_volume,
     writes,
 )
-from tests.integration.waiting import eventually
+from tests.integration.waiting import all_of, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -35,7 +36,7 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def small(volume: Path) -> AsyncIterator[Cluster]:
-    async with running(volume, 3, None, **SETTINGS) as cluster:
+    async with running(volume, 3, None, **SETTINGS, **PATIENT) as cluster:
         yield cluster
 
 
@@ -101,7 +102,7 @@ async def test_a_volume_that_others_filled_recovers_when_they_leave(small: Clust
     await eventually(lambda: writes(small, "f", written), PATIENCE_SECONDS)
     await expect(small, written)
     await small.settle()
-    await asyncio.gather(*(small.client.delete(key) for key in written))
+    await all_of(small.client.delete(key) for key in written)
 
 
 async def test_nothing_on_it_is_damaged(small: Cluster) -> None:

@@ -9,9 +9,13 @@ import pytest
 
 from hanas_lab.writers import Writers
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import PATIENCE_SECONDS, eventually, within
+from tests.integration.places import PATIENT
+from tests.integration.waiting import PATIENCE_SECONDS, SLOWNESS, eventually, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DRAIN_SECONDS = 6.0 * SLOWNESS
+"""Several times what is asked of a main, and then of an overseer, that is being stopped."""
 
 
 def terminate(cluster: Cluster, name: str) -> None:
@@ -77,7 +81,7 @@ async def test_a_backup_that_leaves_changes_nothing(trio: Cluster) -> None:
 
 
 async def test_who_is_asked_to_stop_serves_on_for_those_who_are_still_sent_to_it(tmp_path: Path) -> None:
-    async with running(tmp_path, 2, HANAS_DRAIN_SECONDS="4") as duo:
+    async with running(tmp_path, 2, None, **PATIENT, HANAS_DRAIN_SECONDS=str(DRAIN_SECONDS)) as duo:
         main = await duo.settle()
         [backup] = [name for name in duo.names if name != main]
 
@@ -88,6 +92,10 @@ async def test_who_is_asked_to_stop_serves_on_for_those_who_are_still_sent_to_it
         async def redirected() -> httpx.Response | None:
             answer = await duo.http.put(duo.kv(main, "late"), content=b"x")
             return answer if answer.status_code == 307 else None
+
+        async def told() -> bool:
+            main = (await duo.http.get(f"{duo.lab.overseer_url}/v1/main")).json()["main"]
+            return main is not None and main["member"] == backup
 
         terminate(duo, main)
         await eventually(lambda: unready(duo.url(main)))
@@ -100,7 +108,7 @@ async def test_who_is_asked_to_stop_serves_on_for_those_who_are_still_sent_to_it
         overseer = duo.lab.status()["overseer"]
         os.kill(overseer["pid"], signal.SIGTERM)
         await eventually(lambda: unready(duo.lab.overseer_url))
-        assert (await duo.http.get(f"{duo.lab.overseer_url}/v1/main")).json()["main"]["member"] == backup
+        await eventually(told)
         await ended(duo, main)
         # The last one has nobody to lead clients to.
         terminate(duo, backup)

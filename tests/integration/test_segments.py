@@ -11,6 +11,7 @@ import pytest_asyncio
 from hanas_client import Refused
 from hanas_lab.writers import Writers
 from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.waiting import SLOWNESS, eventually, within
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -24,7 +25,7 @@ PATIENCE_SECONDS = 40.0 * SLOWNESS
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def small(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     environment = {"HANAS_SEGMENT_BYTES": str(SEGMENT_BYTES), "HANAS_VALUE_BYTES": str(VALUE_BYTES)}
-    async with running(tmp_path_factory.mktemp("lab"), 3, None, **environment) as cluster:
+    async with running(tmp_path_factory.mktemp("lab"), 3, None, **environment, **PATIENT) as cluster:
         yield cluster
 
 

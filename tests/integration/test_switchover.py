@@ -11,12 +11,12 @@ from hanas_client import cli
 from hanas_client.errors import HanasError, Refused
 from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY, Cluster, running
-from tests.integration.waiting import PATIENCE_SECONDS, SLOWNESS, eventually, within
+from tests.integration.waiting import PATIENCE_SECONDS, SLOWNESS, busy, eventually, within
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 GAP_SECONDS = 1.0
-"""From the request to the next write, on a usual machine."""
+"""From the request to the next write, where each process has a core."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -26,6 +26,17 @@ async def trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluste
         yield cluster
 
 
+async def agreed(trio: Cluster, successor: str) -> float:
+    """Ask until the main has heard that the successor is ready, and return when it was asked the last time."""
+
+    async def asked() -> float:
+        now = time.monotonic()
+        await trio.client.switch_over(successor)
+        return now
+
+    return await eventually(asked)
+
+
 async def test_the_one_that_was_named_is_the_main_and_no_write_is_lost(trio: Cluster) -> None:
     main, gaps = await trio.settle(), list[float]()
     for successor in [name for name in trio.names if name != main]:
@@ -33,8 +44,7 @@ async def test_the_one_that_was_named_is_the_main_and_no_write_is_lost(trio: Clu
         await trio.until_verdict(successor, HEALTHY)
         async with Writers(trio.client, prefix=f"to-{successor}", writers=3, rest=0.005) as load:
             await within(PATIENCE_SECONDS, load.more(50))
-            began = time.monotonic()
-            await trio.client.switch_over(successor)
+            began = await agreed(trio, successor)
             await within(PATIENCE_SECONDS, load.acknowledged_after(epoch))
             gaps.append(time.monotonic() - began)
             await within(PATIENCE_SECONDS, load.more(20))
@@ -46,7 +56,7 @@ async def test_the_one_that_was_named_is_the_main_and_no_write_is_lost(trio: Clu
         await trio.until_verdict(before, HEALTHY)
         assert before in trio.running()
         assert "Traceback" not in trio.lab.log_of(before).read_text()
-    assert min(gaps) < GAP_SECONDS * SLOWNESS
+    assert min(gaps) < GAP_SECONDS * SLOWNESS * busy()
 
 
 async def test_who_cannot_take_over_is_refused_and_nothing_happens(trio: Cluster) -> None:
@@ -80,7 +90,11 @@ async def test_the_command_waits_for_the_new_main(trio: Cluster, capsys: pytest.
     backup = await trio.a_backup()
     await trio.until_verdict(backup, HEALTHY)
     arguments = ["switchover", backup, "--overseer", trio.lab.overseer_url]
-    assert await asyncio.to_thread(cli.main, arguments) == 0
+
+    async def done() -> bool:
+        return await asyncio.to_thread(cli.main, arguments) == 0
+
+    assert await eventually(done)
     assert f"{backup} is the main now, after {main}" in capsys.readouterr().out
     assert await asyncio.to_thread(cli.main, arguments) == 1
     assert f"{backup} is the main already" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import httpx
@@ -17,6 +17,11 @@ SLOWNESS = float(os.environ.get("HANAS_TEST_SLOWNESS", "1"))
 PATIENCE_SECONDS = 25.0 * SLOWNESS
 """Ample on a busy machine; what is waited for usually comes within a second."""
 _POLL_SECONDS = 0.02
+
+
+def busy() -> float:
+    """Return how many processes want each core, at least one: what takes seconds takes so many times as long."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 async def eventually(condition: Callable[[], Awaitable[T | None]], seconds: float = PATIENCE_SECONDS) -> T:
@@ -34,6 +39,17 @@ async def eventually(condition: Callable[[], Awaitable[T | None]], seconds: floa
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
         raise AssertionError(f"not within {seconds:.0f} s; the last answer was {answer!r}") from None
+
+
+async def all_of(calls: Iterable[Awaitable[T]], at_once: int = 16) -> list[T]:
+    """Return all results. So many calls go on at a time: of hundreds each would wait longer than its client does."""
+    gate = asyncio.Semaphore(at_once)
+
+    async def one(call: Awaitable[T]) -> T:
+        async with gate:
+            return await call
+
+    return await asyncio.gather(*map(one, calls))
 
 
 async def within(seconds: float, waiting: Awaitable[T]) -> T:

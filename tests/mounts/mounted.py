@@ -13,10 +13,13 @@ from hanas_client.documents import Alert
 from hanas_lab.hosts import Host
 from hanas_lab.mounts import Mount
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import eventually
+from tests.integration.places import PATIENT
+from tests.integration.waiting import SLOWNESS, eventually
 
 FOLDER_UNAVAILABLE = "FolderUnavailable"
 WORKERS = 3
+AT_ONCE_SECONDS = 3.0 * SLOWNESS
+"""On a busy machine."""
 SMALL_SEGMENTS = {"HANAS_SEGMENT_BYTES": str(2 << 20), "HANAS_VALUE_BYTES": str(1 << 20)}
 
 
@@ -33,8 +36,8 @@ class Mounted(Cluster):
         return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
     async def quick(self, name: str, path: str) -> httpx.Response:
-        """Ask a worker; it must answer within a second whatever its folder does."""
-        return await self.http.get(self.url(name, path), timeout=1.0, follow_redirects=False)
+        """Ask a worker; it must answer at once whatever its folder does, which hangs until the test lets it go on."""
+        return await self.http.get(self.url(name, path), timeout=AT_ONCE_SECONDS, follow_redirects=False)
 
     async def own_verdict(self, name: str) -> str:
         return str((await self.quick(name, "/v1/status")).json()["verdict"])
@@ -81,7 +84,9 @@ async def mounted(
             stack.push_async_callback(mount.detach)
         hosts = {name: Host(folder=mount.point) for name, mount in mounts.items()}
         hosts["overseer"] = Host(folder=volume)
-        cluster = await stack.enter_async_context(running(directory / "lab", WORKERS, hosts, **SMALL_SEGMENTS))
+        cluster = await stack.enter_async_context(
+            running(directory / "lab", WORKERS, hosts, **SMALL_SEGMENTS, **PATIENT)
+        )
         for mount in mounts.values():
             stack.callback(mount.go_on)  # so that the workers end in order
         yield Mounted(cluster.lab, cluster.client, cluster.http, mounts, volume)

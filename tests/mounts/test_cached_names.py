@@ -6,13 +6,12 @@ import pytest
 
 from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY
-from tests.integration.waiting import within
+from tests.integration.waiting import PATIENCE_SECONDS, SLOWNESS, within
 from tests.mounts.mounted import Mounted
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
-PATIENCE_SECONDS = 25.0
-SOON_SECONDS = 4.0
+SOON_SECONDS = 4.0 * SLOWNESS
 
 
 async def test_a_takeover_does_not_wait_for_caches(cached: Mounted) -> None:

@@ -7,13 +7,12 @@ import pytest
 
 from hanas_lab.writers import Writers
 from tests.integration.cluster import HEALTHY
-from tests.integration.waiting import eventually, within
+from tests.integration.waiting import PATIENCE_SECONDS, SLOWNESS, eventually, within
 from tests.mounts.mounted import FOLDER_UNAVAILABLE, Mounted
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
-PATIENCE_SECONDS = 25.0
-SOON_SECONDS = 5.0
+SOON_SECONDS = 5.0 * SLOWNESS
 MOST_THREADS = 25
 """The event loop, one for each lane, and a few of the interpreter's own."""
 
@@ -103,7 +102,9 @@ async def test_a_worker_that_is_stopped_ends_in_time_although_its_folder_hangs(m
         await mounts.until_own_verdict(main, FOLDER_UNAVAILABLE)
         began = time.monotonic()
         await mounts.lab.terminate(main)
-        assert time.monotonic() - began < 8.0, "once the folder time-out, and two seconds for open connections"
+        assert time.monotonic() - began < 8.0 * SLOWNESS, (
+            "once the folder time-out, and two seconds for open connections"
+        )
         await within(PATIENCE_SECONDS, load.acknowledged_after(epoch))
     assert await load.missing() == []
 

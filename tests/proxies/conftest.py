@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.cluster import running
+from tests.integration.places import PATIENT
 from tests.proxies.proxied import PROXIES, Proxied, proxied
 
 
@@ -25,5 +26,8 @@ async def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             pytest.fail(missing)
         pytest.skip(missing)
     directory = tmp_path_factory.mktemp(name)
-    async with running(tmp_path_factory.mktemp("lab"), 3) as cluster, proxied(name, cluster, directory) as started:
+    async with (
+        running(tmp_path_factory.mktemp("lab"), 3, None, **PATIENT) as cluster,
+        proxied(name, cluster, directory) as started,
+    ):
         yield started

@@ -357,6 +357,19 @@ def test_an_obstacle_to_a_takeover_is_told_until_an_epoch_serves(obstacle: Folde
     assert (worker.conditions(), worker.unserved, worker.detector.patience) == ([], 0, LAN.suspect_after)
 
 
+def test_a_takeover_that_could_not_be_asked_for_is_told_while_the_main_counts_as_gone() -> None:
+    worker = member()
+    worker.see(0.0, claim(1, OTHER), 0)
+    worker.unasked = FolderUnavailable("claims: input/output error")
+    assert worker.conditions() == []
+    assert isinstance(worker.detector.handed_over(1.0), Conclude)
+    (told,) = worker.conditions()
+    assert (told.kind, told.severity, told.about) == (Verdict.TAKEOVER_FAILED, Severity.CRITICAL, "worker-1")
+    assert "worker-1 cannot take over: claims: input/output error" in told.message
+    worker.see(2.0, claim(2, OTHER), 0)
+    assert worker.conditions() == []
+
+
 def hand_overs(worker: Member, begin: float, end: float) -> list[float]:
     """Let an isolated main live from ``begin`` to ``end``; return when it hands over. It serves again each time."""
     times, now = [], begin

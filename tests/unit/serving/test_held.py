@@ -1,6 +1,7 @@
 """What connections hold of a budget: incomplete requests, requests that wait, answers that are not read."""
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -217,3 +218,17 @@ async def test_nothing_is_held_for_a_head_that_was_refused(server: Server) -> No
     connection.data_received(LARGE_HEAD[:-2] + b"X: y\r\n" * 10)
     assert b" 431 " in wire.content
     assert server.memory.used == 0
+
+
+async def test_a_head_that_was_refused_takes_no_memory_while_its_client_is_waited_for(server: Server) -> None:
+    tracemalloc.start()
+    try:
+        lingering = [connected(server) for _ in range(50)]
+        before, _ = tracemalloc.get_traced_memory()
+        for connection, _ in lingering:
+            connection.data_received(LARGE_HEAD[:-2] + b"X: y\r\n" * 10)
+        await until(lambda: all(b" 431 " in wire.content for _, wire in lingering))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < len(lingering) * 8 * KIB

@@ -49,8 +49,8 @@ def choose(host: Host, log: int, name: str, cuts: Sequence[Cut]) -> str:
     shown = block.of(log)
     if shown.role is not Role.BACKUP or shown.verdict not in _HEARS:
         raise NotReady(
-            f"{name} is not ready: it is {shown.role} with the verdict {shown.verdict}; nothing was done; wait until "
-            "`hanas status` shows it as a backup that is Healthy"
+            f"{name} is not ready: it is {shown.role} with the verdict {shown.verdict}; nothing was done; try again "
+            "when `hanas status` has shown it as a backup that is Healthy for some seconds"
         )
     behind = behind_bytes(shown.applied, cuts)
     if behind > MOST_BEHIND_BYTES:
