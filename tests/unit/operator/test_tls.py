@@ -8,7 +8,7 @@ import pytest
 
 from hanas_operator import kinds, names
 from hanas_operator.objects import workloads
-from hanas_operator.tls import inspecting, naming
+from hanas_operator.tls import inspecting, naming, secrets
 from hanas_serving import certificates
 from hanas_serving.certificates import Pair
 from tests.unit.operator.api_server import Resource
@@ -390,3 +390,14 @@ async def test_a_secret_that_the_spec_names_must_be_there(
     await bench.reconcile()
     assert condition(bench.server, "Updated")["reason"] == reason
     assert words in degraded(bench)
+    put(bench, next(iter(spec.values())).get("name", "keys"), other=b"x")
+    await bench.reconcile()
+    assert "has no key" in degraded(bench)
+    bench.server.refusals["get", "secrets"] = (500, "etcd is away")
+    await bench.reconcile()
+    assert "reading the" in degraded(bench)
+
+
+def test_a_secret_that_is_no_base64_holds_nothing() -> None:
+    assert secrets.content({"data": {"tls.crt": "=?"}}, "tls.crt") == b""
+    assert secrets.content(None, "tls.crt") == b""
