@@ -80,7 +80,9 @@ RUN pip install --no-compile --only-binary=:all: --no-deps --require-hashes --ta
  && printf '#!/usr/bin/env python\nimport sys\n\nfrom hanas_client.cli import main\n\nsys.exit(main())\n' > /opt/hanas/bin/hanas \
  && chmod 0755 /opt/hanas/bin/hanas
 COPY LICENSE core/ client/ /opt/hanas/
-COPY serving/hanas_serving/__init__.py serving/hanas_serving/certificates.py serving/hanas_serving/events.py serving/hanas_serving/facts.py serving/hanas_serving/settings.py serving/hanas_serving/tls_files.py /opt/hanas/hanas_serving/
+COPY serving/hanas_serving/__init__.py serving/hanas_serving/certificates.py serving/hanas_serving/events.py \
+     serving/hanas_serving/facts.py serving/hanas_serving/settings.py serving/hanas_serving/tls_files.py \
+     /opt/hanas/hanas_serving/
 ARG VERSION=0.1.0
 RUN mkdir "/opt/hanas/hanas-$VERSION.dist-info" \
  && printf 'Metadata-Version: 2.4\nName: hanas\nVersion: %s\n' "$VERSION" > "/opt/hanas/hanas-$VERSION.dist-info/METADATA" \

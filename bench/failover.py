@@ -1,6 +1,7 @@
 """The time of a failover: from kill -9 of the main under load to the first write that another main acknowledges.
 
-Prints each kill and, at the end, the distribution; exits non-zero if an acknowledged write was lost.
+Prints each kill and, at the end, the distribution; exits non-zero if an acknowledged write was lost. With TLS also the
+same without, in turns, and the ratio.
 """
 
 import argparse
@@ -9,34 +10,59 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from hanas_client import AsyncClient, Policy
+from hanas_client import Policy
 from hanas_client.load import percentile
 from hanas_lab.cluster import Lab
-from hanas_lab.identities import CLIENT
 from hanas_lab.writers import Writers
 
 _SETTLED_WRITES = 50
+_TURN = 5
+"""Kills of one kind before it is the other's turn."""
 
 
-def client_of(lab: Lab) -> AsyncClient:
-    """Return a client that shows a certificate, if there are any."""
-    overseer, workers, policy = lab.overseer_url, list(lab.urls.values()), Policy(read=1.0)
-    if lab.identities is None:
-        return AsyncClient(overseer, workers, policy=policy)
-    files = lab.identities.files(CLIENT)
-    return AsyncClient(overseer, workers, policy=policy, cacert=files.trust, cert=files.certificate, key=files.key)
+@dataclass
+class Kills:
+    """What kills have shown."""
+
+    took: list[float] = field(default_factory=list)
+    """Seconds of each failover."""
+    lost: list[str] = field(default_factory=list)
+    """Keys."""
+    acknowledged: int = 0
+    """Writes."""
+
+    def figures(self) -> dict[str, float]:
+        """Return the distribution, seconds."""
+        ordered = sorted(self.took)
+        return {
+            "kills": len(ordered),
+            "min": ordered[0],
+            "median": statistics.median(ordered),
+            "p99": percentile(ordered, 0.99),
+            "max": ordered[-1],
+            "acknowledged": self.acknowledged,
+            "lost": len(self.lost),
+        }
+
+    def sentence(self) -> str:
+        """Return it for people."""
+        figures = self.figures()
+        return (
+            f"{figures['kills']} kills: median {figures['median']:.3f} s, p99 {figures['p99']:.3f} s, "
+            f"min {figures['min']:.3f} s, max {figures['max']:.3f} s; "
+            f"{self.acknowledged} writes acknowledged, {len(self.lost)} lost"
+        )
 
 
-async def measure(kills: int, workers: int, preset: str, *, tls: bool = False) -> tuple[list[float], list[str], int]:
-    """Return the seconds of each failover, the lost keys, and the number of acknowledged writes."""
-    took: list[float] = []
+async def measure(result: Kills, kills: int, workers: int, preset: str, *, tls: bool) -> None:
+    """Kill so many mains of a new lab, and add what that shows to the result."""
     with tempfile.TemporaryDirectory(prefix="hanas-failover-") as directory:
         lab = Lab(directory, workers, overseer_port=0, first_port=0, preset=preset, tls=tls)
         async with (
             lab,
-            client_of(lab) as client,
+            lab.client(Policy(read=1.0)) as client,
             Writers(client, writers=4, rest=0.002) as load,
         ):
             for number in range(1, kills + 1):
@@ -48,25 +74,11 @@ async def measure(kills: int, workers: int, preset: str, *, tls: bool = False) -
                     raise SystemExit("there is no main although writes are acknowledged")
                 killed_at = time.monotonic()
                 await lab.kill(main.member)
-                took.append(await load.acknowledged_after(epoch) - killed_at)
-                print(f"kill {number:3}: {main.member} of epoch {epoch}, {took[-1]:.3f} s", flush=True)
+                result.took.append(await load.acknowledged_after(epoch) - killed_at)
+                print(f"kill {number:3}: {main.member} of epoch {epoch}, {result.took[-1]:.3f} s", flush=True)
                 await lab.start_worker(main.member)
-            lost = await load.missing()
-            return took, lost, len(load.acknowledged)
-
-
-def report(took: Sequence[float], lost: Sequence[str], acknowledged: int) -> dict[str, float]:
-    """Return the figures, seconds."""
-    ordered = sorted(took)
-    return {
-        "kills": len(ordered),
-        "min": ordered[0],
-        "median": statistics.median(ordered),
-        "p99": percentile(ordered, 0.99),
-        "max": ordered[-1],
-        "acknowledged": acknowledged,
-        "lost": len(lost),
-    }
+            result.lost += await load.missing()
+            result.acknowledged += len(load.acknowledged)
 
 
 def main() -> int:
@@ -75,22 +87,24 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--preset", choices=("lan", "cloud"), default="lan")
-    parser.add_argument("--tls", action="store_true", help="all processes and the client speak TLS")
+    parser.add_argument("--tls", action="store_true", help="so many with TLS and so many without, five in turns")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
-    took, lost, acknowledged = asyncio.run(
-        measure(arguments.kills, arguments.workers, arguments.preset, tls=arguments.tls)
-    )
-    figures = report(took, lost, acknowledged)
+    sides = {"plain": Kills(), "tls": Kills()} if arguments.tls else {"plain": Kills()}
+    turn = _TURN if arguments.tls else arguments.kills
+    for begun in range(0, arguments.kills, turn):
+        for name, side in sides.items():
+            kills = min(turn, arguments.kills - begun)
+            asyncio.run(measure(side, kills, arguments.workers, arguments.preset, tls=name == "tls"))
+    figures = {name: side.figures() for name, side in sides.items()}
     if arguments.json:
-        print(json.dumps(figures))
+        print(json.dumps(figures if arguments.tls else figures["plain"]))
     else:
-        print(
-            f"{figures['kills']} kills: median {figures['median']:.3f} s, p99 {figures['p99']:.3f} s, "
-            f"min {figures['min']:.3f} s, max {figures['max']:.3f} s; "
-            f"{acknowledged} writes acknowledged, {len(lost)} lost"
-        )
-    return 1 if lost else 0
+        for name, side in sides.items():
+            print(f"{name}: {side.sentence()}" if arguments.tls else side.sentence())
+        if arguments.tls:
+            print(f"median with TLS / without: {figures['tls']['median'] / figures['plain']['median']:.2f}")
+    return 1 if any(side.lost for side in sides.values()) else 0
 
 
 if __name__ == "__main__":

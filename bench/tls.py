@@ -1,7 +1,7 @@
-"""Throughput with TLS beside that without, on connections that are kept: interleaved, the same load by wrk.
+"""Throughput with TLS, or with encryption at rest, beside that without: interleaved, the same load by wrk.
 
 Prints for each the requests per second, the processor time of the main and the requests in one batch, or for one check
-of the seal, and the ratios. Needs wrk, which shows no certificate: none is asked for.
+of the seal, and the ratios. Connections are kept. Needs wrk, which shows no certificate: none is asked for.
 """
 
 import argparse
@@ -18,17 +18,18 @@ import httpx
 from bench import systems
 from bench.systems import MissingProgram, System
 
-from hanas_client import transport
+from hanas_core.volume import encryption
 from hanas_lab.cluster import Lab
-from hanas_lab.identities import CLIENT
 from hanas_serving.settings import CLIENT_CA
+from hanas_worker.host.keyfile import KEY_FILE
 
+TLS, ENCRYPTION = "TLS", "encryption"
 _KEYS = 1000
 _COUNTERS = {"put": "batches", "get": "checks"}
 
 
 class Side(NamedTuple):
-    """A lab, with TLS or without."""
+    """A lab, plain or not."""
 
     system: System
     http: httpx.AsyncClient
@@ -55,16 +56,18 @@ class Load(NamedTuple):
 
 async def _side(name: str, directory: Path, workers: int, stack: contextlib.AsyncExitStack) -> Side:
     """Start a lab; return its main."""
-    tls = name == "tls"
     environment = {CLIENT_CA: ""}
-    lab = Lab(directory / name, workers, overseer_port=0, first_port=0, environment=environment, tls=tls)
+    if name == ENCRYPTION:
+        key_file = directory / "key"
+        key_file.write_text(f"{encryption.new_line()}\n", "ascii")
+        environment[KEY_FILE] = str(key_file)
+    lab = Lab(directory / name, workers, overseer_port=0, first_port=0, environment=environment, tls=name == TLS)
     await stack.enter_async_context(lab)
     main = await lab.main()
     if main is None:
         raise SystemExit("bench: there is no main")
     pid = next(worker["pid"] for worker in lab.status()["workers"] if worker["name"] == main)
-    trust = transport.trust() if lab.identities is None else lab.identities.calling(CLIENT)
-    http = await stack.enter_async_context(httpx.AsyncClient(verify=trust, trust_env=False))
+    http = await stack.enter_async_context(httpx.AsyncClient(verify=lab.trust, trust_env=False))
     return Side(System(name, lab.urls[main], (pid,), "", systems.wrk), http)
 
 
@@ -85,7 +88,8 @@ async def _measure(side: Side, workload: str, size: int, arguments: argparse.Nam
 async def _run(arguments: argparse.Namespace) -> int:
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hanas-tls-")))
-        sides = [await _side(name, directory, arguments.workers, stack) for name in ("plain", "tls")]
+        other = ENCRYPTION if arguments.encryption else TLS
+        sides = [await _side(name, directory, arguments.workers, stack) for name in ("plain", other)]
         for size in arguments.sizes:
             for side in sides:  # the keys to be read have this size
                 words = ["hanas", "put", str(size), str(_KEYS)]
@@ -95,7 +99,7 @@ async def _run(arguments: argparse.Namespace) -> int:
                 for _ in range(arguments.rounds):
                     for side in sides:
                         loads[side.system.name].append(await _measure(side, workload, size, arguments))
-                print(_line(workload, size, *map(_median, loads.values())), flush=True)
+                print(_line(workload, size, other, *map(_median, loads.values())), flush=True)
     return 0
 
 
@@ -103,17 +107,18 @@ def _median(loads: list[Load]) -> Load:
     return Load(*map(statistics.median, zip(*loads, strict=True)))
 
 
-def _line(workload: str, size: int, plain: Load, tls: Load) -> str:
+def _line(workload: str, size: int, what: str, plain: Load, other: Load) -> str:
     return (
-        f"{workload} {size:6} B: {plain.rate:7.0f}/s, with TLS {tls.rate:7.0f}/s ({tls.rate / plain.rate:.0%}); "
-        f"processor {plain.used:.0f} µs, with TLS {tls.used:.0f} µs ({plain.used / tls.used:.0%}); "
-        f"together {plain.together:.1f}, with TLS {tls.together:.1f}"
+        f"{workload} {size:6} B: {plain.rate:7.0f}/s, with {what} {other.rate:7.0f}/s ({other.rate / plain.rate:.0%}); "
+        f"processor {plain.used:.0f} µs, with {what} {other.used:.0f} µs ({plain.used / other.used:.0%}); "
+        f"together {plain.together:.1f}, with {what} {other.together:.1f}"
     )
 
 
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encryption", action="store_true", help="compare encryption at rest, not TLS")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run")

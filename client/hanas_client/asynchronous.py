@@ -63,7 +63,7 @@ class AsyncClient(BaseClient[httpx.AsyncClient]):
             after, limit = page.next, None if limit is None else limit - len(page.keys)
 
     def _connections(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(verify=transport.trust(self._tls), trust_env=False, limits=transport.LIMITS)
+        return httpx.AsyncClient(verify=self._trust.context, trust_env=False, limits=transport.LIMITS)
 
     async def _perform(self, typed: TypedCall[T]) -> T:
         plan = self._plan(typed)

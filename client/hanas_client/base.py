@@ -15,6 +15,7 @@ from hanas_client.calls import Recipient, TypedCall
 from hanas_client.plan import Step, StepResult, carry_out, consult
 from hanas_client.routes import Routes
 from hanas_client.settings import Policy, addresses, client_token, tls_files
+from hanas_client.trust import Trust
 
 H = TypeVar("H")
 M = TypeVar("M", bound=Callable[..., object])
@@ -40,6 +41,7 @@ class BaseClient(ABC, Generic[H]):
         self._routes = Routes(*addresses(overseers, servers, scheme=self._tls.client_scheme))
         self._policy = policy or Policy()
         self._token = client_token(token_file) if token is None else token
+        self._trust = Trust(self._tls)
         self._http = self._connections()
 
     @abstractmethod
@@ -48,6 +50,7 @@ class BaseClient(ABC, Generic[H]):
 
     def _plan(self, typed: TypedCall[T]) -> Generator[Step, StepResult, T]:
         """Return the steps of a call, which end with its result."""
+        self._trust.refresh()
         context = (self._policy, time.monotonic(), random.random, self._token)
         if typed.recipient is Recipient.MAIN:
             reply = yield from carry_out(typed.call, self._routes, *context)

@@ -66,7 +66,7 @@ class Client(BaseClient[httpx.Client]):
             after, limit = page.next, None if limit is None else limit - len(page.keys)
 
     def _connections(self) -> httpx.Client:
-        return httpx.Client(verify=transport.trust(self._tls), trust_env=False, limits=transport.LIMITS)
+        return httpx.Client(verify=self._trust.context, trust_env=False, limits=transport.LIMITS)
 
     def _perform(self, typed: TypedCall[T]) -> T:
         plan = self._plan(typed)

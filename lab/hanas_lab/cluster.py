@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
+from hanas_client import AsyncClient, Policy
 from hanas_lab import ports
 from hanas_lab.faults import LabError
 from hanas_lab.hosts import LOOPBACK, Host
@@ -16,6 +18,7 @@ from hanas_lab.identities import CLIENT, VARIABLES, Identities
 from hanas_lab.process import Guard, ServerProcess
 from hanas_lab.readiness import Readiness
 from hanas_lab.relay import Relay, Secured
+from hanas_serving.tls_files import TlsFiles
 
 OVERSEER = "overseer"
 LINK_PORT_OFFSET = 1000
@@ -93,6 +96,11 @@ class Lab:
         """The folder that the workers share."""
         return self.directory / "communication"
 
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """What clients trust and show over TLS."""
+        return self._readiness.trust
+
     def log_of(self, name: str) -> Path:
         """The log of a worker or of `overseer`."""
         return self._server(name).log
@@ -165,6 +173,14 @@ class Lab:
         """Delay every message on every link by a random time of up to `seconds`; 0 ends it."""
         for relay in self._relays.values():
             relay.jitter = seconds
+
+    def client(self, policy: Policy | None = None, name: str = CLIENT) -> AsyncClient:
+        """Return a client that knows all processes, and shows the certificate of `name` if there are any."""
+        files = TlsFiles() if self.identities is None else self.identities.files(name)
+        workers, trust = list(self.urls.values()), files.trust
+        return AsyncClient(
+            self.overseer_url, workers, policy=policy, cacert=trust, cert=files.certificate, key=files.key
+        )
 
     async def main(self) -> str | None:
         """Return the main that the overseer names, None without one."""

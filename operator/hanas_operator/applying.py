@@ -1,8 +1,19 @@
 """What one reconcile changes: the objects of a HANas, as its spec demands; of a paused one, cuts whose time is over."""
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
-from hanas_operator import claims, components, failures, kinds, lost_nodes, names, obstacles, replacing, rollout
+from hanas_operator import (
+    claims,
+    components,
+    failures,
+    kinds,
+    lost_nodes,
+    names,
+    obstacles,
+    referenced,
+    replacing,
+    rollout,
+)
 from hanas_operator.api import Api, ApiError
 from hanas_operator.backups import bootstrap
 from hanas_operator.components import Components
@@ -12,12 +23,13 @@ from hanas_operator.objects.owner import Owner
 from hanas_operator.observation import Observation
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.recorder import Recorder
-from hanas_operator.spec import SecretKey
-from hanas_operator.status import Reason, SecretStatus
+from hanas_operator.status import Reason, SecretStatus, TlsStatus
+from hanas_operator.tls.keeping import Certificates
 
 FORMER_PODS = Obstacle("FormerPods", "pods of a deleted HANas of this name are still there; those of this one wait")
 _NO_IMAGE = Obstacle(Reason.NO_IMAGE, "name the image: spec.image, or --image of the operator")
-_TAKEN = frozenset({Reason.NAME_TAKEN, Reason.CLAIM_IN_USE})
+_BARS = frozenset({Reason.NAME_TAKEN, Reason.CLAIM_IN_USE, Reason.CERTIFICATES_MISSING, Reason.CERTIFICATES_UNUSABLE})
+"""The reasons why no first pods are made."""
 
 
 class Applied(Struct, frozen=True):
@@ -25,6 +37,7 @@ class Applied(Struct, frozen=True):
 
     evaluation: Evaluation
     secret: SecretStatus
+    tls: TlsStatus | UnsetType
     problems: list[Obstacle]
 
 
@@ -35,17 +48,22 @@ class Applier:
         """``recorder``: posts Events about the components' Secret."""
         self._api = api
         self.components = Components(api, recorder)
+        self._certificates = Certificates(api)
 
     async def apply(self, seen: Observation) -> Applied:
         """Make the objects as they should be. Raises ApiError."""
         secret, problems = await self._keep_secret(seen)
         owner = structs.replace(seen.owner, rotation=components.mark_of(secret))
+        requested = seen.hanas["metadata"].get("annotations", {}).get(names.RENEW, "")
+        kept = await self._certificates.keep(owner, requested, seen.now)
+        problems += kept.problems
         problems += await self._objects(owner, seen, problems)
         problems += [FORMER_PODS] if seen.existing.has_former else []
         problems += await lost_nodes.replace(self._api, seen.existing.pods, seen.now)
         workers, _ = seen.workloads
         problems += await replacing.replace(self._api, owner, workers, seen.existing.pods, seen.view)
-        return Applied(seen.evaluation, secret, problems)
+        tls = seen.before.tls if owner.tls_secret and kept.status is UNSET else kept.status
+        return Applied(seen.evaluation, secret, tls, problems)
 
     async def heal(self, seen: Observation) -> Applied:
         """End the link failures of a paused HANas whose time is over; nothing else of its objects changes."""
@@ -57,12 +75,12 @@ class Applier:
             problems = await seen.existing.apply(present)
             if problems:
                 evaluation = Evaluation(seen.recorded, evaluation.cuts, evaluation.next_change)
-        return Applied(evaluation, seen.before.secret, problems)
+        return Applied(evaluation, seen.before.secret, seen.before.tls, problems)
 
     async def _objects(self, owner: Owner, seen: Observation, before: list[Obstacle]) -> list[Obstacle]:
         """Apply all objects. Return the problems of those that could not be applied. ``before``: those so far."""
         existing = seen.existing
-        problems = [*await self._tokens(owner), *await self._rivals(owner)]
+        problems = [*await referenced.missing(self._api, owner), *await self._rivals(owner)]
         surroundings = cluster.surroundings(owner, seen.evaluation.cuts)
         if isinstance(seen.source, Obstacle):  # the claim may have to be made from it
             surroundings = [one for one in surroundings if one["kind"] != kinds.CLAIM.kind]
@@ -73,8 +91,8 @@ class Applier:
             return [*problems, _NO_IMAGE]
         # Without a usable volume no first pods are made; existing ones are kept up to date.
         if existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) is None:
-            taken = any(problem.reason in _TAKEN for problem in [*before, *problems])
-            if seen.volume.blocks or existing.has_former or taken:
+            barred = any(problem.reason in _BARS for problem in [*before, *problems])
+            if seen.volume.blocks or existing.has_former or barred:
                 return problems
             if waits := await bootstrap.restore(self._api, owner, seen.source):
                 return [*problems, *waits]
@@ -94,18 +112,3 @@ class Applier:
             return await claims.rivals(self._api, owner)
         except ApiError as error:
             return [obstacles.of(error, "reading the other HANas resources")]
-
-    async def _tokens(self, owner: Owner) -> list[Obstacle]:
-        reference = owner.spec.client_token_secret
-        if not isinstance(reference, SecretKey):
-            return []
-        try:
-            actual = await self._api.get(kinds.SECRET, owner.namespace, reference.name)
-        except ApiError as error:
-            return [obstacles.of(error, "reading the tokens of clients")]
-        if actual is not None and reference.key in (actual.get("data") or {}):
-            return []
-        what = f"there is no Secret {reference.name}"
-        if actual is not None:
-            what = f"the Secret {reference.name} has no key {reference.key}"
-        return [Obstacle(Reason.TOKENS_MISSING, f"{what}: clientTokenSecret names it; make it, with one token a line")]

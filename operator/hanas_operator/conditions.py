@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from hanas_core.members.roles import LinkState
 from hanas_core.members.verdicts import Verdict
-from hanas_operator import cuts, durations, failures, kstatus, main_label, names, pods
+from hanas_operator import cuts, durations, exposure, failures, kstatus, main_label, names, pods
 from hanas_operator.objects.owner import Owner
 from hanas_operator.obstacles import Obstacle
 from hanas_operator.spec import Preset
@@ -21,6 +21,7 @@ from hanas_operator.status import (
     Reason,
     SecretStatus,
     StatusCondition,
+    TlsStatus,
 )
 from hanas_operator.storage import StorageFinding
 from hanas_operator.view import ClusterView
@@ -51,6 +52,7 @@ class World(Struct, frozen=True, kw_only=True):
     alerts: tuple[AlertStatus, ...]
     now: datetime
     secret: SecretStatus = SecretStatus()
+    tls: TlsStatus | UnsetType = UNSET
 
 
 def all_of(world: World, before: Iterable[StatusCondition]) -> tuple[StatusCondition, ...]:
@@ -67,6 +69,7 @@ def all_of(world: World, before: Iterable[StatusCondition]) -> tuple[StatusCondi
         ConditionType.LINK_HEALTHY: _links(world),
         ConditionType.STORAGE_READY: (storage.status, storage.reason, storage.message),
         ConditionType.POLICY_ENFORCED: _policy(world, previous.get(ConditionType.POLICY_ENFORCED)),
+        ConditionType.EXPOSED: exposure.finding(world.owner.spec),
         ConditionType.RECONCILING: kstatus.reconciling(world.updated, stalled, complete=complete),
         ConditionType.STALLED: stalled,
     }

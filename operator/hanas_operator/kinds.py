@@ -51,6 +51,8 @@ STORAGE_CLASS = ResourceKind("storage.k8s.io", "v1", "storageclasses", "StorageC
 LEASE = ResourceKind("coordination.k8s.io", "v1", "leases", "Lease")
 SNAPSHOT = ResourceKind("snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot")
 """Its definition comes with storage drivers that make snapshots: a cluster may not have it."""
+CERTIFICATE = ResourceKind("cert-manager.io", "v1", "certificates", "Certificate")
+"""Its definition comes with cert-manager, which a cluster may not have."""
 
 APPLIED = (CLAIM, CONFIG_MAP, POLICY, SERVICE, BUDGET, DEPLOYMENT, STATEFUL_SET)
 """The kinds that the operator applies; every reconcile lists each of them once."""

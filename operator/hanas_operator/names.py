@@ -22,6 +22,11 @@ it."""
 ROTATE, ROTATION = "hanas.dev/rotate-secret", "hanas.dev/rotation"
 """Annotations: of a HANas, another text in it asks for another secret of the components; of the Secret and of pods, how
 far that is."""
+TLS = "hanas.dev/tls"
+"""Annotation of pods that speak TLS: the name of the Secret with their certificate."""
+RENEW, RENEWAL = "hanas.dev/renew-certificates", "hanas.dev/renewal"
+"""Annotations: of a HANas, another text in it asks for another authority and new certificates; of a Secret with a
+certificate, the text that was the last one."""
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 POD_INDEX = "apps.kubernetes.io/pod-index"
 BACKUP_OF, SCHEDULE = "hanas.dev/backup", "hanas.dev/schedule"
@@ -31,6 +36,8 @@ WORKER, OVERSEER = "worker", "overseer"
 CLAIM, SECRET, FOLDER, HEADLESS = "data", "components", "folder", "workers"
 """The parts of the names of the operator's claim, the components' Secret, the ConfigMap with the folder's id, and the
 Service with an address for each worker; that of the main's Service is MAIN."""
+AUTHORITY, CERTIFICATES, CLIENT_CERTIFICATES = "ca", "tls", "client-tls"
+"""... and of the Secrets with the authority, the certificate of the pods, and one for clients."""
 WORKER_PORT, LINK_PORT, OVERSEER_PORT = 3001, 4001, 4000
 SELECT_MANAGED = f"{MANAGED_BY}={MANAGER}"
 

@@ -29,7 +29,8 @@ def rules() -> list[Rule]:
         ),  # patch: the label of the main; delete: on a lost node
         _rule("", ["persistentvolumeclaims", "configmaps"], [*read, *write]),
         _rule("", ["services"], [*read, *write, "delete"]),
-        _rule("", ["secrets"], ["get", "create", "patch"]),  # patch: a rotation; get: the tokens of clients too
+        _rule("", ["secrets"], ["get", "create", "patch"]),  # patch: renewals; get: those of spec and clients too
+        _rule("cert-manager.io", ["certificates"], ["get", "create", "patch"]),  # where a cluster has them
         _rule("snapshot.storage.k8s.io", ["volumesnapshots"], ["get", "create"]),  # where a cluster has them
         _rule("", ["events"], ["list"]),  # the reason of a pending claim
         _rule("apps", ["deployments", "statefulsets"], [*read, *write]),

@@ -168,6 +168,7 @@ class Reconciler:
             alerts=seen.alerts,
             now=seen.now,
             secret=applied.secret,
+            tls=applied.tls,
         )
         status = report.describe(world, existing, before)
         if not seen.paused:

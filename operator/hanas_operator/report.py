@@ -37,6 +37,7 @@ def describe(world: World, existing: Children, before: HANasStatus) -> HANasStat
         claim=owner.claim,
         claim_size=storage.sure_size(existing.get(kinds.CLAIM, owner.claim)) or UNSET,
         secret=world.secret,
+        tls=world.tls,
         image=before.image if world.paused else progress.image(workers) or before.image,
         addresses=addresses.of(owner, existing),
         alerts=world.alerts,

@@ -123,6 +123,18 @@ PEER = (
         "give podSelector, namespaceSelector or both; or ipBlock alone",
     ),
 )
+TLS = (
+    Rule(
+        "(self.mode == 'SecretRefs') == has(self.secretName)",
+        "secretName is for the mode SecretRefs, which needs it",
+        ".secretName",
+    ),
+    Rule(
+        "(self.mode == 'CertManager') == has(self.issuerRef)",
+        "issuerRef is for the mode CertManager, which needs it",
+        ".issuerRef",
+    ),
+)
 # An empty spec, {}, must pass too, before its defaults are set: hence the has().
 SPEC = (
     Rule(
@@ -141,6 +153,24 @@ SPEC = (
         "!(has(self.storage) && has(self.storage.existingClaim) && self.reclaim == 'Delete')",
         "reclaim: Delete is for claims that the operator made; it never deletes an existing one",
         ".reclaim",
+    ),
+    Rule(
+        "(has(self.tls) == has(oldSelf.tls) && (!has(self.tls) || self.tls == oldSelf.tls)) || "
+        "self.workers == 0 || oldSelf.workers == 0",
+        "pods with and without TLS, or with other authorities, refuse each other: set workers to 0, wait until the "
+        "HANas is Hibernated, change it, and set workers back",
+        ".tls",
+    ),
+    Rule(
+        "!has(self.tls) || !has(self.advertiseUrl) || self.advertiseUrl.startsWith('https://')",
+        "must begin with https://, since tls is set",
+        ".advertiseUrl",
+    ),
+    Rule(
+        "!has(oldSelf.encryption) || has(self.encryption)",
+        "cannot be taken away: workers need the keys of what is encrypted; to end encryption put the line 'plain' in "
+        "front of the keys",
+        ".encryption",
     ),
 )
 

@@ -18,6 +18,7 @@ from hanas_operator.reach import DirectReach, ProxiedReach, Reach
 from hanas_operator.reconcile import Reconciler
 from hanas_operator.settings import OperatorSettings
 from hanas_operator.territory import Territory
+from hanas_operator.tls.trust import Trust
 from hanas_serving.server import HttpEndpoint, bind
 
 _log = logging.getLogger("hanas_operator")
@@ -28,8 +29,9 @@ async def operate(settings: OperatorSettings, stopping: asyncio.Event) -> None:
     async with AsyncExitStack() as open_:
         client = await open_.enter_async_context(connection.connect(settings))
         calls, queue, metrics = Api(client), Queue(), OperatorMetrics()
-        access = await open_.enter_async_context(_reach(settings, calls))
-        followers = Followers(Api(client, api.HASTY_SECONDS), access, metrics, queue.add)
+        hasty = Api(client, api.HASTY_SECONDS)
+        access = await open_.enter_async_context(_reach(settings, hasty))
+        followers = Followers(hasty, access, metrics, queue.add)
         open_.push_async_callback(followers.close)
 
         def led(leading: bool) -> None:
@@ -88,4 +90,4 @@ async def _reach(settings: OperatorSettings, calls: Api) -> AsyncIterator[Reach]
         yield ProxiedReach(calls)
         return
     async with reach.session() as session:
-        yield DirectReach(session)
+        yield DirectReach(session, Trust(calls))

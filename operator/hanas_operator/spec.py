@@ -15,7 +15,8 @@ from hanas_operator.fittings import Raw, Services, Setting, Variable
 from hanas_operator.peers import Peer
 from hanas_operator.placement import Affinity, KubernetesType, LabelSelector, Toleration, TopologySpreadConstraint
 from hanas_operator.places import Bootstrap, Target
-from hanas_operator.texts import Name, SubPath
+from hanas_operator.texts import Key, Name, SubPath
+from hanas_operator.tls.types import TlsSpec
 
 MOST_WORKERS = 100
 MOST_FAILURES = 64
@@ -160,10 +161,21 @@ class SecretKey(SpecType, frozen=True, kw_only=True):
     """A key of a Secret in the namespace of the HANas."""
 
     name: Annotated[Name, Meta(description="Name of the Secret.")]
-    key: Annotated[
-        str,
-        Meta(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in it, one token a line."),
-    ] = "tokens"
+    key: Annotated[Key, Meta(description="Key in it, one token a line.")] = "tokens"
+
+
+class RightsKey(SpecType, frozen=True, kw_only=True):
+    """A key of a Secret with a file of clients."""
+
+    name: Annotated[Name, Meta(description="Name of the Secret.")]
+    key: Annotated[Key, Meta(description="Key in it, with the file.")] = "clients.yaml"
+
+
+class EncryptionSpec(SpecType, frozen=True, kw_only=True):
+    """Encryption of what lies in the volume."""
+
+    secret_name: Annotated[Name, Meta(description="Name of a Secret in the namespace of the HANas.")]
+    key: Annotated[Key, Meta(description="Key in it, with the file of keys (hanas encryption-key new).")] = "keys"
 
 
 class SecretName(SpecType, frozen=True, kw_only=True):
@@ -242,6 +254,19 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
     )
     client_token_secret: Annotated[
         SecretKey | UnsetType, Meta(description="Tokens of clients; default: clients need no token.")
+    ] = UNSET
+    client_rights_secret: Annotated[
+        RightsKey | UnsetType,
+        Meta(
+            description="Clients with the rights of each (docs/security.md); default: every client may do everything."
+        ),
+    ] = UNSET
+    tls: Annotated[
+        TlsSpec | UnsetType,
+        checked("TLS on all ports; it can be changed while workers is 0. Default: none.", *rules.TLS),
+    ] = UNSET
+    encryption: Annotated[
+        EncryptionSpec | UnsetType, Meta(description="Encryption of what lies in the volume; default: none.")
     ] = UNSET
     clients: Annotated[
         tuple[Annotated[Peer, checked("Pods or addresses.", *rules.PEER)], ...],

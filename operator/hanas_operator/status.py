@@ -42,6 +42,8 @@ class ConditionType(StrEnum):
     """A change is being made, or waits for something that may come by itself."""
     STALLED = "Stalled"
     """Nothing more happens until a person changes something."""
+    EXPOSED = "Exposed"
+    """Others than the components and their clients could read or change what is sent, or the keys."""
 
 
 class Reason(StrEnum):
@@ -56,6 +58,10 @@ class Reason(StrEnum):
     RESTORE_FAILED = "RestoreFailed"
     RESTORING = "Restoring"
     TOKENS_MISSING = "TokensMissing"
+    RIGHTS_MISSING = "RightsMissing"
+    KEYS_MISSING = "EncryptionKeysMissing"
+    CERTIFICATES_MISSING = "CertificatesMissing"
+    CERTIFICATES_UNUSABLE = "CertificatesUnusable"
 
 
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -143,6 +149,13 @@ class SecretStatus(StatusType, frozen=True, kw_only=True):
     ] = SecretStage.DONE
 
 
+class TlsStatus(StatusType, frozen=True, kw_only=True):
+    """The certificate of the pods."""
+
+    secret_name: Annotated[str, Meta(description="The Secret that it is in.")]
+    expires_at: Annotated[str | UnsetType, Meta(description="Until when it is valid.", extra_json_schema=TIME)] = UNSET
+
+
 class HANasStatus(StatusType, frozen=True, kw_only=True):
     """The state of the cluster as the operator observes it."""
 
@@ -163,6 +176,7 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
         Meta(description="Size that the volume of the operator's claim surely has: storage.size can be no less."),
     ] = UNSET
     secret: Annotated[SecretStatus, Meta(description="The Secret of the components.")] = SecretStatus()
+    tls: Annotated[TlsStatus | UnsetType, Meta(description="The certificate of the pods.")] = UNSET
     image: Annotated[str, Meta(description="Image of workers and overseers; empty before the first ones.")] = ""
     addresses: Annotated[tuple[Address, ...], Meta(description="Addresses of its Services outside the cluster.")] = ()
     alerts: Annotated[tuple[AlertStatus, ...], Meta(description="The open alerts.")] = ()
@@ -180,7 +194,8 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
     conditions: Annotated[
         tuple[StatusCondition, ...],
         Meta(
-            description="Ready, Updated, Degraded, LinkHealthy, StorageReady, PolicyEnforced, Reconciling, Stalled.",
+            description="Ready, Updated, Degraded, LinkHealthy, StorageReady, PolicyEnforced, Exposed, Reconciling, "
+            "Stalled.",
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = ()

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -65,6 +66,34 @@ def facts(certificate: bytes) -> Facts:
         addresses = map(str, alternatives.get_values_for_type(x509.IPAddress))
         names = (*alternatives.get_values_for_type(x509.DNSName), *addresses)
     return Facts(read.subject.rfc4514_string(), names, read.not_valid_before_utc, read.not_valid_after_utc)
+
+
+def is_signed(certificate: bytes, signer: bytes) -> bool:
+    """Return whether one certificate was signed by the key of another one, both PEM."""
+    try:
+        x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(x509.load_pem_x509_certificate(signer))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def is_for_components(certificate: bytes) -> bool:
+    """Return whether a certificate is for those who listen and connect. Raises ValueError."""
+    read = x509.load_pem_x509_certificate(certificate)
+    try:
+        purposes = set(read.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:  # for everything
+        return True
+    return {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} <= purposes
+
+
+def is_pair(pair: Pair) -> bool:
+    """Return whether the key is that of the certificate, and not encrypted. Raises ValueError without a certificate."""
+    public = x509.load_pem_x509_certificate(pair.certificate).public_key()
+    try:
+        return serialization.load_pem_private_key(pair.key, None).public_key() == public
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
+        return False
 
 
 def _leaf(

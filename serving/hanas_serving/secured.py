@@ -28,6 +28,10 @@ _MOST_OF_TURN = 8
 """... and so often in one turn of the event loop."""
 _RECORD = 16 << 10
 """The content of a record, at most; bytes."""
+_HEADER = 5
+"""... and what is in front of it. It ends with the size of what follows."""
+_MOST_RECORDS = 64
+"""So many are taken in one turn: a client may send ten thousand at once, of a byte each or with other keys each."""
 _SILENCE_SECONDS = 60.0
 """Between two lines in the log about failed handshakes."""
 _PLAIN = Problem(400, "this port speaks TLS: begin the URL with https://").answer()
@@ -37,9 +41,9 @@ _log = logging.getLogger("hanas.serving")
 class Port:
     """What the connections to one port have in common.
 
-    Handshakes take turns, one step in each turn of the event loop. What was decrypted in one turn is handed up
-    together: to decrypt lets other threads run, and a thread that began after the first request would commit that one
-    alone, or check the seal for it alone.
+    Steps take turns, one in each turn of the event loop: of handshakes, and of taking many records. What was
+    decrypted in one turn is handed up together: to decrypt lets other threads run, and a thread that began after the
+    first request would commit that one alone, or check the seal for it alone.
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
@@ -94,7 +98,9 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         self._begun = self._ready = self._plain = False
         """Something came; the handshake is complete; it was no TLS, and what is sent is none either."""
         self._reading, self._stepping = True, False
-        """What is above wants to read; a step of the handshake waits for its turn."""
+        """What is above wants to read; a step waits for its turn."""
+        self._received, self._missing = b"", 0
+        """What came and was not taken; bytes that are still to come of the record before it."""
         self._decrypted: list[bytes] = []
         self._arrived = self._client_ended = False
         """Something decrypted waits to be handed up; behind it, the client has ended its side."""
@@ -139,13 +145,11 @@ class Secured(asyncio.Protocol, asyncio.Transport):
                 self._plain = True
                 self._upper.refuse(_PLAIN)
                 return
-        self._incoming.write(data)
-        if self._ready:
-            self._read()
-        elif not self._stepping:
-            self._stepping = True
-            self._raw.pause_reading()
-            self._port.wait(self._shake)
+        self._received = self._received + data if self._received else data
+        if self._ready and not self._stepping:
+            self._take()
+        else:
+            self._step()
 
     def eof_received(self) -> bool:
         """Tell that the client closed its side, once."""
@@ -166,10 +170,40 @@ class Secured(asyncio.Protocol, asyncio.Transport):
 
     # ------------------------------------------------------------------ the handshake, and what was encrypted
 
-    def _shake(self) -> None:
+    def _step(self) -> None:
+        """Read no more until it was this connection's turn."""
+        if not self._stepping:
+            self._stepping = True
+            self._raw.pause_reading()
+            self._port.wait(self._take_turn)
+
+    def _take_turn(self) -> None:
         self._stepping = False
         if self._closing:
             return
+        if not self._ended:
+            self._take()
+        if self._reading and not (self._stepping or self._raw.is_closing()):
+            self._raw.resume_reading()
+
+    def _take(self) -> None:
+        """Go on with some of the records that came, and with the others when it is this connection's turn again."""
+        received, at = self._received, self._missing
+        for _ in range(_MOST_RECORDS):
+            if at + _HEADER > len(received):
+                break
+            at += _HEADER + int.from_bytes(received[at + _HEADER - 2 : at + _HEADER])
+        self._missing = max(0, at - len(received))
+        self._received = received[at:]
+        self._incoming.write(received[:at] if self._received else received)
+        if self._ready:
+            self._read()
+        else:
+            self._shake()
+        if len(self._received) >= _HEADER and not self._closing:
+            self._step()
+
+    def _shake(self) -> None:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -186,8 +220,6 @@ class Secured(asyncio.Protocol, asyncio.Transport):
             self._seal()
             if not self._ended:
                 self._read()
-        if self._reading and not self._raw.is_closing():
-            self._raw.resume_reading()
 
     def _holder(self) -> peer.Peer | None:
         """Return who the client has shown itself to be; None where it was not asked."""

@@ -54,7 +54,13 @@ def _free_port(taken: set[int]) -> int:
                 return port
 
 
-def _override(ports: dict[int, int]) -> str:
+def free_ports() -> dict[int, int]:
+    """A free port for each that compose.yaml publishes."""
+    taken: set[int] = set()
+    return {port: _free_port(taken) for port in (OVERSEER_PORT, *WORKER_PORTS.values())}
+
+
+def override_of(ports: dict[int, int], scheme: str = "http") -> str:
     """What differs from compose.yaml: free ports, and builds that may use the network of this machine."""
     lines = [
         "services:",
@@ -67,28 +73,31 @@ def _override(ports: dict[int, int]) -> str:
             f"  {worker}:",
             "    build: {network: host}",
             f'    ports: !override ["127.0.0.1:{ports[port]}:{port}"]',
-            f'    environment: {{ADVERTISE_URL: "http://localhost:{ports[port]}"}}',
+            f'    environment: {{ADVERTISE_URL: "{scheme}://localhost:{ports[port]}"}}',
         ]
     return "\n".join([*lines, ""])
 
 
-@asynccontextmanager
-async def started(directory: Path) -> AsyncIterator[Stack]:
-    """A project that does not exist yet: the first drill starts it. All of it is removed at the end."""
-    taken: set[int] = set()
-    ports = {port: _free_port(taken) for port in (OVERSEER_PORT, *WORKER_PORTS.values())}
-    override = directory / "override.yaml"
-    override.write_text(_override(ports))
-    project = f"hanas-drill-{os.getpid()}"
-    environment = {
+def environment_of(project: str) -> dict[str, str]:
+    """What `docker compose` is called with."""
+    return {
         **os.environ,
-        "COMPOSE_FILE": f"{ROOT / 'compose.yaml'}:{override}",
         "COMPOSE_PROJECT_NAME": project,
         "COMPOSE_PROGRESS": "plain",
         "HANAS_VERSION": "drill",
         # Patient timings: on a busy machine the fast ones can take a slow main for a dead one.
         "HANAS_PRESET": os.environ.get("HANAS_PRESET", "cloud"),
     }
+
+
+@asynccontextmanager
+async def started(directory: Path) -> AsyncIterator[Stack]:
+    """A project that does not exist yet: the first drill starts it. All of it is removed at the end."""
+    ports = free_ports()
+    override = directory / "override.yaml"
+    override.write_text(override_of(ports))
+    project = f"hanas-drill-{os.getpid()}"
+    environment = environment_of(project) | {"COMPOSE_FILE": f"{ROOT / 'compose.yaml'}:{override}"}
     workers = [f"http://localhost:{ports[port]}" for port in WORKER_PORTS.values()]
     async with (
         opened(ROOT, directory, environment) as terminal,

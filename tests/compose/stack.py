@@ -1,6 +1,7 @@
 """What compose.yaml starts, seen from outside: by a client, and by plain HTTP at each worker."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -16,6 +17,14 @@ WORKER_PORTS = {"worker-1": 3001, "worker-2": 3002, "worker-3": 3003, "worker-4"
 FIRST_THREE = frozenset({"worker-1", "worker-2", "worker-3"})
 
 
+def translated(commands: str, names: Mapping[str, str], ports: Mapping[int, int]) -> str:
+    """Return commands of a document for a project with other names, and other ports."""
+    for name, other in names.items():
+        commands = commands.replace(name, other)
+    documented = "|".join(map(str, ports))
+    return re.sub(rf"\b({documented})\b", lambda port: str(ports[int(port[1])]), commands)
+
+
 @dataclass
 class Stack:
     """The containers of one project. `ports`: where a port of compose.yaml is published here."""
@@ -29,11 +38,8 @@ class Stack:
 
     async def play(self, heading: str, block: int = 0) -> str:
         """Type a command block of the document, with the names and ports of this project."""
-        commands = self.drills[heading][block]
-        for network in ("link", "all"):
-            commands = commands.replace(f"hanas_{network}", f"{self.project}_{network}")
-        known = "|".join(map(str, self.ports))
-        return await self.terminal.play(re.sub(rf"\b({known})\b", lambda port: str(self.ports[int(port[1])]), commands))
+        names = {f"hanas_{network}": f"{self.project}_{network}" for network in ("link", "all")}
+        return await self.terminal.play(translated(self.drills[heading][block], names, self.ports))
 
     def url(self, worker: str, path: str = "") -> str:
         return f"http://localhost:{self.ports[WORKER_PORTS[worker]]}{path}"

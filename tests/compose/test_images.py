@@ -22,6 +22,7 @@ TARGETS = {
     "operator": "hanas-operator",
     "client": "hanas",
 }
+SHARED = {"certificates", "events", "facts", "settings", "tls_files"}
 CONFINED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 _UNUSED = re.compile(r"/kubernetes/(aio/)?client/(api|models)/")
 PREFIX = f"hanas-image-{os.getpid()}"
@@ -108,9 +109,9 @@ async def test_a_component_carries_nothing_of_another(image: str) -> None:
     packages = set((await in_shell(image, "cd /opt/hanas && ls -d hanas_*")).split())
     own = {"hanas_worker", "hanas_overseer", "hanas_client"} if target == "hanas" else {f"hanas_{target}"}
     assert packages == {"hanas_core", "hanas_serving"} | own
-    if target == "client":  # of the servers it has the reader of event streams only
+    if target == "client":  # of the servers it has the reader of event streams, and certificates, only
         modules = (await in_shell(image, "cd /opt/hanas/hanas_serving && ls *.py")).split()
-        assert modules == ["__init__.py", "events.py"]
+        assert modules == ["__init__.py", *(f"{name}.py" for name in sorted(SHARED))]
 
 
 async def test_it_starts_as_far_as_it_can_alone(image: str) -> None:

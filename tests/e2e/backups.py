@@ -27,8 +27,9 @@ def put(hanas: HANas, keys: dict[str, bytes]) -> None:
 
 
 def content(hanas: HANas, prefix: str = "") -> dict[str, bytes]:
-    """All values whose keys begin with ``prefix``."""
-    told = hanas.kubectl("exec", hanas.pod("worker-0"), "--", "hanas", "export")
+    """All values whose keys begin with ``prefix``. An export is repeated, too."""
+    words = ("exec", hanas.pod("worker-0"), "--", "hanas", "export")
+    told = eventually("keys are exported", lambda: hanas.kubectl(*words), 120.0)
     lines = [json.loads(line) for line in told.splitlines() if line.startswith('{"key"')]
     values = {line["key"]: base64.b64decode(line["value"]) for line in lines if "value" in line}
     return {key: value for key, value in values.items() if key.startswith(prefix)}

@@ -87,17 +87,33 @@ def longest_silence(operations: list[Operation]) -> float:
     return max((later - earlier for earlier, later in pairwise(ends)), default=0.0)
 
 
+TLS_FILES = [
+    {"name": "HANAS_TLS_CA", "value": "/tls/ca.crt"},
+    {"name": "HANAS_TLS_CERT", "value": "/tls/tls.crt"},
+    {"name": "HANAS_TLS_KEY", "value": "/tls/tls.key"},
+]
+
+
+def show_certificate(hanas: HANas, pod: Resource) -> None:
+    """Give the first container of a pod the certificate for clients, at the places of `TLS_FILES`."""
+    mounts = pod["containers"][0].setdefault("volumeMounts", [])
+    mounts.append({"name": "tls", "mountPath": "/tls"})
+    pod.setdefault("volumes", []).append({"name": "tls", "secret": {"secretName": f"{hanas.name}-client-tls"}})
+
+
 @contextmanager
 def clients(
     cluster: Cluster, hanas: HANas, *, through_main: bool = False, node: str | None = None
 ) -> Iterator[Clients]:
-    """Run clients of a HANas, until everything that they were told is judged to be in order.
+    """Run clients of a HANas, until everything that they were told is judged to be in order. Over TLS they show the
+    certificate that the operator made for clients.
 
     They ask the overseer where the main is; or they know nothing but the Service of the main. `node`: where they run.
     """
     name = f"{hanas.name}-clients"
-    overseers = "" if through_main else f"http://{hanas.name}-overseer:4000"
-    servers = f"http://{hanas.name}-main:3001" if through_main else f"http://{hanas.name}:3001"
+    scheme = "https" if "tls" in hanas.spec else "http"
+    overseers = "" if through_main else f"{scheme}://{hanas.name}-overseer:4000"
+    servers = f"{scheme}://{hanas.name}-main:3001" if through_main else f"{scheme}://{hanas.name}:3001"
     kubectl = hanas.kubectl
     script: Resource = {
         "apiVersion": "v1",
@@ -111,7 +127,7 @@ def clients(
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "/script/clients.py", overseers, servers, str(CLIENTS), str(KEYS)],
         # The image of the client does not hold the lab; the script brings the module that it needs.
-        "env": [{"name": "PYTHONPATH", "value": "/opt/hanas:/script"}],
+        "env": [{"name": "PYTHONPATH", "value": "/opt/hanas:/script"}, *(TLS_FILES if scheme == "https" else [])],
         "securityContext": RESTRICTED,
         "volumeMounts": [{"name": "script", "mountPath": "/script"}, {"name": "tmp", "mountPath": "/tmp"}],
     }
@@ -134,6 +150,8 @@ def clients(
             **({} if node is None else {"nodeName": node}),
         },
     }
+    if scheme == "https":
+        show_certificate(hanas, pod["spec"])
     kubectl.apply(script, pod)
     running = Clients(kubectl, name)
     running.until_acknowledged()

@@ -17,6 +17,8 @@ from tests.e2e.operators import Operator
 
 REQUIRED = "HANAS_E2E_REQUIRED"
 """Set: without a cluster the tests fail; otherwise they are skipped, with words."""
+TLS = "HANAS_E2E_TLS"
+"""Set: every HANas speaks TLS, but for those that a test makes without it."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 Namespaces = Callable[[str], Kubectl]
@@ -95,11 +97,11 @@ def namespace(namespaces: Namespaces, request: pytest.FixtureRequest) -> Kubectl
 
 @pytest.fixture
 def hanas(cluster: Cluster, operator: Operator, namespace: Kubectl) -> Made:
-    """Makes a HANas; what is given are fields of its spec. It is there and healthy when it is returned."""
+    """Makes a HANas with these fields in its spec, None for none. It is there and healthy when it is returned."""
 
     def make(name: str = "demo", *, kubectl: Kubectl = namespace, wait: bool = True, **spec: Any) -> HANas:
-        found = HANas(kubectl, name, {**common(cluster), **spec})
-        found.apply()
+        found = HANas(kubectl, name)
+        found.apply(**common(cluster) | spec)
         if wait:
             found.until_ready()
         return found
@@ -115,7 +117,8 @@ def common(cluster: Cluster) -> dict[str, Any]:
     # Patient timings: on a busy machine the fast ones can take a slow main for a dead one.
     # Not only pods of the namespace: the tests ask overseers through the API server.
     clients: list[dict[str, Any]] = [{"podSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0"}}]
-    return {"clients": clients, "workers": 3, "preset": "cloud", "storage": storage, "reclaim": "Delete"}
+    tls = {"tls": {"mode": "Managed"}} if os.environ.get(TLS) else {}
+    return {"clients": clients, "workers": 3, "preset": "cloud", "storage": storage, "reclaim": "Delete", **tls}
 
 
 _NAMESPACES = pytest.StashKey[tuple[Kubectl, list[str]]]()

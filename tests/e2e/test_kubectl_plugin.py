@@ -10,7 +10,7 @@ from tests.e2e.conftest import Made
 from tests.e2e.hanas import HANas
 
 
-def _said(demo: HANas, *words: str) -> str:
+def said(demo: HANas, *words: str) -> str:
     line = (sys.executable, "-m", "hanas_client.kubectl.program", *words, "--namespace", demo.kubectl.namespace)
     return run(*line, environment=demo.kubectl.environment, seconds=90.0)
 
@@ -23,17 +23,17 @@ def test_the_plugin_shows_cuts_heals_and_switches_over(cluster: Cluster, hanas: 
     demo = hanas()
     main = demo.status["main"]
     backup = min({"worker-0", "worker-1", "worker-2"} - {main})
-    told = json.loads(_said(demo, "status", "--json"))
+    told = json.loads(said(demo, "status", "--json"))
     assert told["cluster"]["main"]["member"] == told["hanas"]["status"]["main"] == main
-    assert f"main {main} (serving)" in _said(demo, "status")
-    assert "was the first to claim" in _said(demo, "takeovers", "--cluster", "demo")
+    assert f"main {main} (serving)" in said(demo, "status")
+    assert "was the first to claim" in said(demo, "takeovers", "--cluster", "demo")
     with clients(cluster, demo) as running:
-        _said(demo, "cut", main, backup, "--for", "10m")
+        said(demo, "cut", main, backup, "--for", "10m")
         demo.until("the workers see it", lambda: _observed(demo) == ["LinkFailed"], 60.0)
-        _said(demo, "heal", backup, main)
+        said(demo, "heal", backup, main)
         assert _observed(demo) == []
         demo.until_ready()
-        assert _said(demo, "switchover", backup) == f"{backup} is the main of demo now, after {main}\n"
+        assert said(demo, "switchover", backup) == f"{backup} is the main of demo now, after {main}\n"
         running.until_acknowledged()
     demo.until_ready()
     assert demo.status["main"] == backup

@@ -126,7 +126,23 @@ async def running(
     directory: Path, workers: int, hosts: Mapping[str, Host] | None = None, **environment: str
 ) -> AsyncIterator[Cluster]:
     """Run a cluster in `directory` on free ports; `environment` is for all of its processes."""
-    lab = Lab(
+    async with _started(_lab(directory, workers, hosts, environment, tls=False)) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def secured(
+    directory: Path, workers: int, hosts: Mapping[str, Host] | None = None, **environment: str
+) -> AsyncIterator[Cluster]:
+    """Run a cluster whose processes, and clients, show certificates."""
+    async with _started(_lab(directory, workers, hosts, environment, tls=True)) as cluster:
+        yield cluster
+
+
+def _lab(
+    directory: Path, workers: int, hosts: Mapping[str, Host] | None, environment: Mapping[str, str], *, tls: bool
+) -> Lab:
+    return Lab(
         directory,
         workers,
         overseer_port=0,
@@ -135,11 +151,15 @@ async def running(
         environment=environment,
         hosts=hosts_of(directory, workers) if hosts is None else hosts,
         patience=PATIENCE_SECONDS,
+        tls=tls,
     )
-    policy = Policy(deadline=PATIENCE_SECONDS, read=2.0)
+
+
+@asynccontextmanager
+async def _started(lab: Lab) -> AsyncIterator[Cluster]:
     async with (
         lab,
-        AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=policy) as client,
-        httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http,
+        lab.client(Policy(deadline=PATIENCE_SECONDS, read=2.0)) as client,
+        httpx.AsyncClient(verify=lab.trust, trust_env=False, timeout=PATIENCE_SECONDS) as http,
     ):
         yield Cluster(lab, client, http)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from hanas_client import AsyncClient, certificate_directory
+from hanas_client import certificate_directory
 from hanas_client.errors import HanasError, Refused
 from hanas_lab import Lab
 from hanas_lab.identities import CLIENT, DAYS, Identities
@@ -33,23 +33,17 @@ def identities(lab: Lab) -> Identities:
     return lab.identities
 
 
-def client_of(lab: Lab, name: str = CLIENT) -> AsyncClient:
-    files = identities(lab).files(name)
-    return AsyncClient(lab.overseer_url, (), cacert=files.trust, cert=files.certificate, key=files.key)
-
-
 def http(lab: Lab, name: str = CLIENT) -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=identities(lab).calling(name), trust_env=False, timeout=PATIENCE_SECONDS)
 
 
 async def main_of(lab: Lab) -> str:
-    main = await lab.main()
-    assert main is not None
-    return main
+    """The main, once there is one."""
+    return await eventually(lab.main)
 
 
 async def test_values_are_written_and_read_and_the_state_is_shown(lab: Lab) -> None:
-    async with client_of(lab) as client, http(lab) as asking:
+    async with lab.client() as client, http(lab) as asking:
         await client.put("a", b"1")
         assert (await client.get("a")).value == b"1"
         for url in lab.urls.values():
@@ -84,9 +78,42 @@ async def test_every_port_asks_for_a_certificate(lab: Lab) -> None:
         assert (await asking.delete(f"{lab.overseer_url}/v1/pool/nobody")).status_code == 404
 
 
+async def test_no_port_speaks_to_who_has_a_wrong_certificate_or_is_called_otherwise(lab: Lab, tmp_path: Path) -> None:
+    """Each port of each process; and that a client leaves where it does not trust the server."""
+    directory = lab.directory / "certificates"
+    certificate_directory.add(directory, ("late",), (), (), -0.001)
+    certificate_directory.create(tmp_path, ("worker-1",), (), (), DAYS)
+    trust = identities(lab).files(CLIENT).trust
+    urls = [lab.overseer_url, *lab.urls.values()]
+    ports = [int(url.rsplit(":", 1)[1]) for url in urls] + [int(each["linkPort"]) for each in lab.status()["workers"]]
+    other = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+    refused = (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)
+    for port in ports:
+        for pair in (directory / "late", tmp_path / "worker-1"):
+            context = ssl.create_default_context(cafile=trust)
+            context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
+            with pytest.raises(refused):
+                await healthy(port, context)
+        with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+            await healthy(port, identities(lab).calling("worker-2"), "elsewhere.test")
+        with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
+            await healthy(port, other)
+        await healthy(port, identities(lab).calling("worker-2"))
+
+
+async def healthy(port: int, context: ssl.SSLContext, name: str = "localhost") -> None:
+    """Have a port answer anything."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
+    try:
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+    finally:
+        writer.transport.abort()
+
+
 async def test_a_takeover_needs_no_more_than_without(lab: Lab) -> None:
     main = await main_of(lab)
-    async with client_of(lab) as client:
+    async with lab.client() as client:
         await client.put("b", b"before")
         await lab.kill(main)
         await client.put("b", b"after")
@@ -119,7 +146,7 @@ async def test_certificates_change_under_load_without_a_failed_request(lab: Lab)
         """Write on connections that are kept, and on new ones."""
         nonlocal count
         while going:
-            async with client_of(lab) as client:
+            async with lab.client() as client:
                 for number in range(10):
                     try:
                         await client.put(f"load/{worker}", b"%d" % number)
@@ -224,7 +251,7 @@ async def test_a_file_of_clients_says_what_a_certificate_permits(tmp_path: Path)
     )
     async with lab:
         certificate_directory.add(lab.directory / "certificates", (), ("other",), (), DAYS)
-        async with client_of(lab) as web, client_of(lab, "other") as other:
+        async with lab.client() as web, lab.client(name="other") as other:
             await web.put("web/1", b"1")
             assert (await web.get("web/1")).value == b"1"
             for refused, words in (
@@ -247,6 +274,6 @@ async def test_a_file_of_clients_says_what_a_certificate_permits(tmp_path: Path)
             assert [(await who.delete(forget)).status_code for who in (asking, nobody, component)] == [403, 403, 404]
         main = await main_of(lab)
         await lab.kill(main)
-        async with client_of(lab) as web:
+        async with lab.client() as web:
             await web.put("web/1", b"3")
         assert await main_of(lab) != main

@@ -1,6 +1,7 @@
 """HTTP byte by byte, for requests that no client library would send."""
 
 import asyncio
+import ssl
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -25,11 +26,14 @@ class Reply(NamedTuple):
         return document
 
 
-async def exchange(base: str, request: bytes, *, half_close: bool = False) -> Reply:
+async def exchange(
+    base: str, request: bytes, *, half_close: bool = False, trust: ssl.SSLContext | None = None
+) -> Reply:
     """Send bytes to the server at `base`, close one's own side if wanted, and read one answer."""
     address = urlsplit(base)
+    secure = trust if address.scheme == "https" else None
     async with asyncio.timeout(PATIENCE_SECONDS):
-        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port, ssl=secure)
         try:
             writer.write(request)
             await writer.drain()

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from hanas_operator import durations, kinds, names
 from hanas_operator.api import Api, Resource
-from hanas_operator.objects import pods
+from hanas_operator.objects import files, pods
 from hanas_operator.objects.owner import Manifest, Owner
 from hanas_operator.places import ClaimTarget, S3Target, Target
 from hanas_operator.plain import plain
@@ -89,6 +89,9 @@ def _job(
         {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
     ]
     mounts = [folder, {"name": "tmp", "mountPath": "/tmp"}]
+    for each in files.encryption(owner):
+        volumes.append(each.volume)
+        mounts.append(each.mount)
     if target is not None and isinstance(target.claim, ClaimTarget):
         archives: Manifest = {"name": "archives", "mountPath": _ARCHIVES}
         if isinstance(target.claim.sub_path, str):
@@ -137,10 +140,11 @@ def _job(
 
 
 def _environment(owner: Owner) -> list[Manifest]:
-    """Return the variables: whose folder it must be, if that is known, and how large its segments are."""
-    environment = (
-        [{"name": _SEGMENT, "value": str(owner.spec.settings[_SEGMENT])}] if _SEGMENT in owner.spec.settings else []
-    )
+    """Return the variables: whose folder it must be, if that is known, how large its segments are, and the keys."""
+    variables = {name: str(value) for name, value in owner.spec.settings.items() if name == _SEGMENT}
+    for each in files.encryption(owner):
+        variables |= each.variables
+    environment = [{"name": name, "value": value} for name, value in variables.items()]
     return [*environment, *([{"name": "HANAS_FOLDER_ID", "value": owner.folder_id}] if owner.folder_id else [])]
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from hanas_operator import kinds, names
 from hanas_operator.kinds import ResourceKind
 from hanas_operator.spec import HANasSpec
+from hanas_operator.tls.types import TlsSpec
 
 Manifest = dict[str, Any]
 
@@ -50,6 +51,19 @@ class Owner(Struct, frozen=True, kw_only=True):
     def overseers(self) -> int:
         """The number of overseers."""
         return 0 if self.hibernates else self.spec.overseer.replicas
+
+    @property
+    def tls_secret(self) -> str:
+        """Name of the Secret with the certificate of the pods; empty without TLS."""
+        tls = self.spec.tls
+        if not isinstance(tls, TlsSpec):
+            return ""
+        return tls.secret_name if isinstance(tls.secret_name, str) else names.of(self.name, names.CERTIFICATES)
+
+    @property
+    def scheme(self) -> str:
+        """How the URLs of the pods begin."""
+        return "https" if self.tls_secret else "http"
 
     @property
     def claim(self) -> str:

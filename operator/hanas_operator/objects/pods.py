@@ -6,11 +6,12 @@ from typing import Any
 from hanas_core.members.timing import PRESETS
 from hanas_operator import names
 from hanas_operator.fittings import DRAIN
-from hanas_operator.objects import secret
+from hanas_operator.objects import files
+from hanas_operator.objects.files import Mounted
 from hanas_operator.objects.owner import Manifest, Owner
 from hanas_operator.placement import Affinity
 from hanas_operator.plain import plain
-from hanas_operator.spec import Assigner, HANasSpec, ResourceRequirements, SecretKey
+from hanas_operator.spec import Assigner, HANasSpec, ResourceRequirements
 
 FOLDER = "/var/lib/hanas/communication"
 RESTRICTED = {
@@ -19,7 +20,6 @@ RESTRICTED = {
     "readOnlyRootFilesystem": True,
 }
 """The security context of a container."""
-SECRETS, TOKENS = "/etc/hanas/secret", "/etc/hanas/tokens"
 GRACE_SECONDS = 30
 """The least time to end. A worker hands over within a few seconds of SIGTERM; the rest is reserve."""
 DRAIN_SECONDS = 5
@@ -39,22 +39,22 @@ def template(
     resources: ResourceRequirements,
 ) -> Manifest:  # fmt: skip
     """Return the pod template of a component. The port ``http`` answers the probes."""
-    spec = owner.spec
+    spec, mounted = owner.spec, files.of(owner, component)
     container: Manifest = {
         "name": component,
         "image": owner.image,
         "imagePullPolicy": spec.image_pull_policy,
         "command": [command],
-        "env": [*environment, *_environment(owner)],
+        "env": [*environment, *_environment(owner, mounted)],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
         "resources": plain(resources),
         "securityContext": RESTRICTED,
-        "volumeMounts": _mounts(owner),
+        "volumeMounts": _mounts(owner, mounted),
         # The last lines of the log of a failed pod, which the operator shows in a condition.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "startupProbe": _probe("/healthz", period=1, failures=60),
-        "livenessProbe": _probe("/healthz", period=5, failures=6),
-        "readinessProbe": _probe("/readyz", period=1, failures=2),
+        "startupProbe": _probe(owner, "/healthz", period=1, failures=60),
+        "livenessProbe": _probe(owner, "/healthz", period=5, failures=6),
+        "readinessProbe": _probe(owner, "/readyz", period=1, failures=2),
     }
     pod = {
         "automountServiceAccountToken": False,
@@ -63,7 +63,7 @@ def template(
         "securityContext": identity(owner),
         "terminationGracePeriodSeconds": grace_seconds(spec),
         "containers": [container, *spec.sidecars],
-        "volumes": [*_volumes(owner), *spec.volumes],
+        "volumes": [*_volumes(owner, mounted), *spec.volumes],
         "affinity": _affinity(owner, component),
         **_placement(owner, component),
     }
@@ -74,6 +74,7 @@ def template(
                 SAFE_TO_EVICT: "tmp",
                 **spec.pod_annotations,
                 **({names.ROTATION: owner.rotation} if owner.rotation else {}),
+                **({names.TLS: owner.tls_secret} if owner.tls_secret else {}),
                 "kubectl.kubernetes.io/default-container": component,
             },
         },
@@ -94,16 +95,15 @@ def grace_seconds(spec: HANasSpec) -> int:
     return max(GRACE_SECONDS, math.ceil(folder + setting(DRAIN, DRAIN_SECONDS) + _ENDING_SECONDS))
 
 
-def _environment(owner: Owner) -> list[Manifest]:
+def _environment(owner: Owner, mounted: list[Mounted]) -> list[Manifest]:
     spec = owner.spec
     variables: dict[str, object] = {
         "COMMUNICATION_FOLDER": FOLDER,
         "HANAS_PRESET": spec.preset.value,
         "HANAS_LOG_LEVEL": spec.log_level,
-        "HANAS_SECRET_FILE": f"{SECRETS}/{secret.KEY}",
     }
-    if isinstance(spec.client_token_secret, SecretKey):
-        variables["HANAS_CLIENT_TOKEN_FILE"] = f"{TOKENS}/{spec.client_token_secret.key}"
+    for each in mounted:
+        variables |= each.variables
     if spec.hosts:
         variables["HANAS_HOSTS"] = ",".join(spec.hosts)
     variables |= {DRAIN: DRAIN_SECONDS} | dict(sorted(spec.settings.items()))
@@ -115,29 +115,25 @@ def _environment(owner: Owner) -> list[Manifest]:
     ]
 
 
-def _mounts(owner: Owner) -> list[Manifest]:
+def _mounts(owner: Owner, mounted: list[Mounted]) -> list[Manifest]:
     path = owner.spec.storage.sub_path
-    mounts: list[Manifest] = [
+    own, *others = (each.mount for each in mounted)
+    return [
         {"name": "folder", "mountPath": FOLDER, **({"subPath": path} if isinstance(path, str) else {})},
-        {"name": "secret", "mountPath": SECRETS, "readOnly": True},
+        own,
         {"name": "tmp", "mountPath": "/tmp"},
+        *others,
     ]
-    if isinstance(owner.spec.client_token_secret, SecretKey):
-        mounts.append({"name": "tokens", "mountPath": TOKENS, "readOnly": True})
-    return mounts
 
 
-def _volumes(owner: Owner) -> list[Manifest]:
-    volumes: list[Manifest] = [
+def _volumes(owner: Owner, mounted: list[Mounted]) -> list[Manifest]:
+    own, *others = (each.volume for each in mounted)
+    return [
         {"name": "folder", "persistentVolumeClaim": {"claimName": owner.claim}},
-        {"name": "secret", "secret": {"secretName": names.of(owner.name, names.SECRET), "defaultMode": 0o440}},
+        own,
         {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
+        *others,
     ]
-    tokens = owner.spec.client_token_secret
-    if isinstance(tokens, SecretKey):
-        items = [{"key": tokens.key, "path": tokens.key}]
-        volumes.append({"name": "tokens", "secret": {"secretName": tokens.name, "defaultMode": 0o440, "items": items}})
-    return volumes
 
 
 def identity(owner: Owner) -> Manifest:
@@ -192,9 +188,10 @@ def _tolerations(owner: Owner, component: str) -> list[Manifest]:
     return tolerations + [each for each in own if each["key"] not in {other.get("key") for other in tolerations}]
 
 
-def _probe(path: str, *, period: int, failures: int) -> Manifest:
+def _probe(owner: Owner, path: str, *, period: int, failures: int) -> Manifest:
     return {
-        "httpGet": {"path": path, "port": "http"},
+        # The kubelet verifies no certificate, and shows none: the three pages of health are open to all.
+        "httpGet": {"path": path, "port": "http", **({"scheme": "HTTPS"} if owner.tls_secret else {})},
         "periodSeconds": period,
         "timeoutSeconds": max(period, 2),
         "failureThreshold": failures,

@@ -46,10 +46,10 @@ def _workers(owner: Owner) -> Manifest:
 
 def _environment(owner: Owner) -> list[Manifest]:
     host = f"$(POD_NAME).{names.of(owner.name, names.HEADLESS)}.{owner.namespace}.svc"
-    advertised = f"http://{host}:{names.WORKER_PORT}"
+    advertised = f"{owner.scheme}://{host}:{names.WORKER_PORT}"
     if isinstance(owner.spec.advertise_url, str):
         advertised = owner.spec.advertise_url.replace(MEMBER, "$(WORKER_ID)")
-    overseer = f"http://{names.of(owner.name, names.OVERSEER)}.{owner.namespace}.svc:{names.OVERSEER_PORT}"
+    overseer = f"{owner.scheme}://{names.of(owner.name, names.OVERSEER)}.{owner.namespace}.svc:{names.OVERSEER_PORT}"
     return [
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "POD_INDEX", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{names.POD_INDEX}']"}}},
@@ -57,7 +57,7 @@ def _environment(owner: Owner) -> list[Manifest]:
         {"name": "PORT", "value": str(names.WORKER_PORT)},
         {"name": "LINK_PORT", "value": str(names.LINK_PORT)},
         {"name": "ADVERTISE_URL", "value": advertised},
-        {"name": "LINK_URL", "value": f"http://{host}:{names.LINK_PORT}"},
+        {"name": "LINK_URL", "value": f"{owner.scheme}://{host}:{names.LINK_PORT}"},
         {"name": "OVERSEER_IP", "value": overseer},
         {"name": "HANAS_ISOLATION_POLICY", "value": owner.spec.isolation_policy.value},
     ]

@@ -194,6 +194,34 @@ def test_an_overseer_that_speaks_tls_is_verified(
     assert "the file cannot be read" in said(capsys, f"takeovers --cacert {tmp_path}/none", 2)
 
 
+MANAGED, MINE = {"mode": "Managed"}, {"mode": "SecretRefs", "secretName": "mine"}
+
+
+@pytest.mark.parametrize(("spec", "name"), [(MANAGED, "demo-tls"), (MINE, "mine")])
+def test_the_certificate_of_the_pods_is_shown(
+    world: World, cluster: FakeCluster, capsys: Capture, tmp_path: Path, spec: dict[str, str], name: str
+) -> None:
+    authority = Authority(tmp_path)
+    files = authority.files("overseer", certified=True)
+    cluster.handle_error = lambda *_: None  # type: ignore[method-assign]
+    cluster.socket = listening(files, ssl.CERT_REQUIRED).wrap_socket(cluster.socket, server_side=True)
+    world.keep(resources.HANAS, hanas(tls=spec))
+    message = said(capsys, "takeovers", 1)
+    assert f'no certificate from the Secret {name}: (NotFound): secret "{name}" not found; name your own' in message
+    world.keep("secret", {"metadata": {"name": name}, "data": {}})
+    assert f"no certificate from the Secret {name}: no ca.crt; name your own with --cacert" in said(
+        capsys, "takeovers", 1
+    )
+    certificate, key = authority.component("demo", "localhost")
+    contents = {"ca.crt": authority.trust, "tls.crt": certificate, "tls.key": key}
+    data = {file: base64.b64encode(path.read_bytes()).decode() for file, path in contents.items()}
+    world.keep("secret", {"metadata": {"name": name}, "data": data})
+    assert "PrimaryFailed" in said(capsys, "takeovers")
+    world.keep("secret")
+    own = f"--cacert {authority.trust} --cert {certificate} --key {key}"
+    assert "PrimaryFailed" in said(capsys, f"takeovers {own}")
+
+
 def test_switchover_asks_by_an_annotation_and_waits(world: World, capsys: Capture) -> None:
     assert said(capsys, "switchover worker-2") == "worker-2 is the main of demo now, after worker-1\n"
     assert world.of(resources.HANAS)["demo"]["metadata"]["annotations"] == {changes.SWITCHOVER: "worker-2"}

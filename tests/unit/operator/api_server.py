@@ -34,6 +34,7 @@ KINDS = (
         kinds.STORAGE_CLASS,
         kinds.NODE,
         kinds.SNAPSHOT,
+        kinds.CERTIFICATE,
     ),
     kinds.LEASE,
 )

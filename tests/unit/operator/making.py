@@ -9,6 +9,7 @@ from hanas_core.members.verdicts import Severity, Verdict
 from hanas_operator import crd, kinds, names, spec
 from hanas_operator.objects.owner import Owner
 from hanas_operator.replacing import REVISION
+from hanas_operator.tls.trust import Trust
 from hanas_operator.view import ClusterView, LinkView, MemberView
 from tests.unit.operator import schemas
 from tests.unit.operator.api_server import ApiServer, Resource
@@ -17,6 +18,13 @@ NAMESPACE, NAME, UID, IMAGE = "shop", "demo", "0f1e2d3c-uid", "hanas:test"
 KEY = (NAMESPACE, NAME)
 FOLDER_ID = "0123456789abcdef"
 SCHEMA = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+
+class NoTrust(Trust):
+    """That of pods without TLS: nobody asks it for anything."""
+
+    def __init__(self) -> None:
+        pass
 
 
 def owner(found: Resource | None = None, *, name: str = NAME, folder_id: str = "") -> Owner:
@@ -113,15 +121,15 @@ def settle(server: ApiServer, namespace: str = NAMESPACE) -> None:
             server.remove(kinds.POD, namespace, found["metadata"]["name"])
     for name, (parent, component) in wanted.items():
         if server.find(kinds.POD, namespace, name) is None:
-            made = pod(name, component)
-            labels = {**made["metadata"]["labels"], **parent["spec"]["template"]["metadata"]["labels"]}
+            made, template = pod(name, component), parent["spec"]["template"]["metadata"]
+            labels = {**made["metadata"]["labels"], **template["labels"]}
             labels[REVISION] = "r1"
             owners = [{"uid": parent["metadata"]["uid"], "kind": parent["kind"], "name": parent["metadata"]["name"]}]
             server.put(
                 kinds.POD,
                 namespace,
                 name,
-                metadata={"labels": labels, "ownerReferences": owners},
+                metadata={"labels": labels, "annotations": template["annotations"], "ownerReferences": owners},
                 status=made["status"],
             )
 

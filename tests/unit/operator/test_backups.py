@@ -98,6 +98,21 @@ async def test_a_backup_is_made_and_told(bench: Bench) -> None:
     assert server.writes()[writes:] == []
 
 
+async def test_the_job_of_an_encrypted_volume_has_its_keys(bench: Bench) -> None:
+    hanas(bench.server, backupTarget=TARGET, encryption={"secretName": "keys", "key": "all"}, tls={"mode": "Managed"})
+    wanted(bench.server)
+    await Backups(bench.api)(key())
+    pod = job(bench.server)["spec"]["template"]["spec"]
+    variable = {"name": "HANAS_ENCRYPTION_KEY_FILE", "value": "/etc/hanas/encryption/all"}
+    assert pod["containers"][0]["env"] == [variable, {"name": "HANAS_FOLDER_ID", "value": FOLDER_ID}]
+    mount = {"name": "encryption", "mountPath": "/etc/hanas/encryption", "readOnly": True}
+    assert mount in pod["containers"][0]["volumeMounts"]
+    items = [{"key": "all", "path": "all"}]
+    volume = {"name": "encryption", "secret": {"secretName": "keys", "defaultMode": 0o440, "items": items}}
+    assert volume in pod["volumes"]
+    assert "tls" not in str(pod), "it calls nobody of the cluster"
+
+
 async def test_a_backup_to_a_bucket(bench: Bench) -> None:
     server, backups = bench.server, Backups(bench.api)
     hanas(server)

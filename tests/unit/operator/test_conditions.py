@@ -62,6 +62,7 @@ def test_a_cluster_as_it_should_be() -> None:
         "LinkHealthy": ("True", "AllUp"),
         "StorageReady": ("True", "Bound"),
         "PolicyEnforced": ("Unknown", "NotObserved"),
+        "Exposed": ("True", "OpenToAll"),
         "Reconciling": ("False", "AllUpdated"),
         "Stalled": ("False", "NotStalled"),
     }

@@ -207,6 +207,7 @@ ALL_RULES = [
         rules.SERIES,
         rules.BACKUP_NAME,
         rules.SCHEDULE_NAME,
+        rules.TLS,
     )
     for rule in group
 ]
@@ -250,6 +251,58 @@ def refused(group: tuple[rules.Rule, ...], now: Any, before: Any = None) -> list
 )
 def test_the_spec_as_a_whole(given: dict[str, Any], held: bool) -> None:
     assert (refused(rules.SPEC, schemas.with_defaults(SPEC, given)) == []) is held
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ({"mode": "Managed"}, True),
+        ({"mode": "SecretRefs", "secretName": "mine"}, True),
+        ({"mode": "SecretRefs"}, False),
+        ({"mode": "Managed", "secretName": "mine"}, False),
+        ({"mode": "CertManager", "issuerRef": {"name": "house", "kind": "ClusterIssuer"}}, True),
+        ({"mode": "CertManager"}, False),
+        ({"mode": "SecretRefs", "secretName": "mine", "issuerRef": {"name": "house"}}, False),
+    ],
+)
+def test_a_mode_of_tls_goes_with_its_field(given: dict[str, Any], held: bool) -> None:
+    assert schemas.errors(SPEC, {"tls": given}) == []
+    assert (refused(rules.TLS, given) == []) is held
+
+
+MANAGED = {"tls": {"mode": "Managed"}}
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "held"),
+    [
+        (MANAGED, MANAGED, True),
+        (MANAGED, {}, False),
+        ({}, MANAGED, False),
+        (MANAGED, {"tls": {"mode": "SecretRefs", "secretName": "mine"}}, False),
+        ({**MANAGED, "workers": 0}, {}, True),
+        (MANAGED, {"workers": 0}, True),
+        ({**MANAGED, "workers": 5}, MANAGED, True),
+    ],
+)
+def test_tls_changes_while_no_pod_runs(now: dict[str, Any], before: dict[str, Any], held: bool) -> None:
+    complete = [schemas.with_defaults(SPEC, one) for one in (now, before)]
+    assert (refused(rules.SPEC, *complete) == []) is held
+
+
+def test_redirects_lead_to_https_if_there_is_tls() -> None:
+    addresses = {"http://{member}.a.org": False, "https://{member}.a.org": True}
+    for url, held in addresses.items():
+        complete = schemas.with_defaults(SPEC, {**MANAGED, "advertiseUrl": url})
+        assert (refused(rules.SPEC, complete) == []) is held
+    assert refused(rules.SPEC, schemas.with_defaults(SPEC, {"advertiseUrl": "http://{member}.a.org"})) == []
+
+
+def test_encryption_stays_once_it_is_there() -> None:
+    without, keys = schemas.with_defaults(SPEC, {}), schemas.with_defaults(SPEC, {"encryption": {"secretName": "keys"}})
+    assert keys["encryption"] == {"secretName": "keys", "key": "keys"}
+    assert refused(rules.SPEC, keys, without) == []
+    assert len(refused(rules.SPEC, without, keys)) == 1
 
 
 def test_the_default_of_the_spec_passes_before_defaults_are_set_in_it() -> None:

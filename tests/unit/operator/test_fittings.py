@@ -16,9 +16,12 @@ from tests.unit.operator.making import NAMESPACE, SCHEMA, condition, owner, stat
 ROOT = Path(__file__).parents[3]
 OWN_FIELDS = {
     *("HANAS_FOLDER_ID", "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE", "HANAS_HOSTS", "HANAS_PRESET"),
-    *("HANAS_ISOLATION_POLICY", "HANAS_LOG_LEVEL"),
+    *("HANAS_ISOLATION_POLICY", "HANAS_LOG_LEVEL", "HANAS_CLIENTS_FILE", "HANAS_ENCRYPTION_KEY_FILE"),
+    *("HANAS_TLS_CERT", "HANAS_TLS_KEY", "HANAS_TLS_CA", "HANAS_TLS_CLIENT_CA"),
 }
 """The settings that the operator makes of other fields of the spec."""
+NOT_IN_PODS = {"HANAS_LISTEN"}
+"""A pod listens on its address: it is asked from outside, by its kubelet at least."""
 
 
 def pods(spec: dict[str, Any]) -> list[Manifest]:
@@ -36,7 +39,7 @@ def test_every_documented_setting_can_be_set() -> None:
     table, timings = (text.partition(f"\n## {name}\n")[2].partition("\n## ")[0] for name in ("Environment", "Timings"))
     documented = set(re.findall(r"`(HANAS_[A-Z_]+)`", "\n".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE))))
     documented |= {f"HANAS_{name.upper()}" for name in re.findall(r"^\| `([a-z_]+)` \|", timings, re.MULTILINE)}
-    assert documented == {*fittings.SETTINGS, *OWN_FIELDS}
+    assert documented == {*fittings.SETTINGS, *OWN_FIELDS, *NOT_IN_PODS}
 
 
 def test_settings_and_variables_reach_workers_and_overseers() -> None:

@@ -20,7 +20,7 @@ from hanas_operator.reach import DirectReach, HttpInterface, Unreachable
 from hanas_operator.view import ClusterView
 from hanas_overseer import stream
 from tests.unit.operator.conftest import Bench
-from tests.unit.operator.making import KEY, NAMESPACE, alert, pod, role, view
+from tests.unit.operator.making import KEY, NAMESPACE, NoTrust, alert, pod, role, view
 from tests.unit.operator.waiting import until
 
 
@@ -185,7 +185,7 @@ async def answering(status: int) -> AsyncIterator[tuple[DirectReach, HttpInterfa
     place = HttpInterface(f"http://127.0.0.1:{runner.addresses[0][1]}", "/pods/demo-overseer-0")
     try:
         async with aiohttp.ClientSession() as session:
-            yield DirectReach(session), place, heard
+            yield DirectReach(session, NoTrust()), place, heard
     finally:
         ended.set()
         await runner.cleanup()
@@ -200,7 +200,7 @@ async def test_directly_the_token_goes_as_a_bearer() -> None:
 
 async def test_directly_the_number_of_streams_has_no_limit() -> None:
     async with answering(200) as (_, place, _), reach.session() as session, contextlib.AsyncExitStack() as streams:
-        way = DirectReach(session)
+        way = DirectReach(session, NoTrust())
         for _ in range(150):  # aiohttp's own limit is 100
             response = await streams.enter_async_context(way.open(place, "/v1/events", "", stream=True))
             assert await response.content.readany() == b"retry: 1000"
@@ -222,7 +222,7 @@ async def test_what_cannot_be_reached_is_told_in_words() -> None:
 )
 def test_where_they_are(address: str, url: str) -> None:
     place = reach.of_pod(pod("demo-worker-1", "worker", podIP=address), 3001)
-    assert place == (url, "/api/v1/namespaces/shop/pods/demo-worker-1:3001/proxy")
+    assert place == HttpInterface(url, "/api/v1/namespaces/shop/pods/demo-worker-1:3001/proxy")
 
 
 async def test_garbage_from_an_overseer_is_survived() -> None:
@@ -244,7 +244,7 @@ async def test_garbage_from_an_overseer_is_survived() -> None:
         raise AssertionError(key, seen)
 
     async with aiohttp.ClientSession() as session:
-        made = ClusterFollower(Garbage(session), KEY, token, changed)
+        made = ClusterFollower(Garbage(session, NoTrust()), KEY, token, changed)
         made.watch([pod("demo-overseer-0", "overseer"), pod("demo-worker-0", "worker")])
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(made.run(), 0.2)

@@ -35,6 +35,7 @@ async def test_a_cluster_goes_to_sleep_and_wakes_up_with_its_folder(bench: Bench
         "LinkHealthy": ("Unknown", "NoMain"),
         "StorageReady": ("True", "Bound"),
         "PolicyEnforced": ("Unknown", "NotObserved"),
+        "Exposed": ("True", "OpenToAll"),
         "Reconciling": ("False", "AllUpdated"),
         "Stalled": ("False", "NotStalled"),
     }

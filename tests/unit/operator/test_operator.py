@@ -138,10 +138,21 @@ async def back_up(server: ApiServer) -> None:
     await until(lambda: server.take(*often).get("status", {}).get("lastPhase") == "Running")
 
 
+async def certify(server: ApiServer) -> None:
+    """Let cert-manager be asked for certificates, and for other ones."""
+    spec = {"tls": {"mode": "CertManager", "issuerRef": {"name": "house"}}}
+    server.put(kinds.HANAS, NAMESPACE, "sealed", spec=spec)
+    await until(lambda: server.find(kinds.CERTIFICATE, NAMESPACE, "sealed-client-tls") is not None)
+    server.change(kinds.HANAS, NAMESPACE, "sealed", {"spec": {"hosts": ["sealed.example.com"]}})
+    sealed = (kinds.CERTIFICATE, NAMESPACE, "sealed-tls")
+    await until(lambda: "sealed.example.com" in server.take(*sealed)["spec"]["dnsNames"])
+
+
 async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
     async with operating(server, tmp_path, "--lease", "system/operator"):
         took = await run_a_life(server, overseer)
         await back_up(server)
+        await certify(server)
         overseer.answers = False
         await overseer.end_streams()
         await until(lambda: any(call.resource == "pods/proxy" for call in server.calls))

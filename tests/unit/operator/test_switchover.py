@@ -15,7 +15,7 @@ from hanas_operator.reach import DirectReach, HttpInterface, Reply, Unreachable
 from hanas_operator.status import SwitchoverState, SwitchoverStatus
 from hanas_operator.view import ClusterView
 from tests.unit.operator.conftest import Bench
-from tests.unit.operator.making import KEY, status, view
+from tests.unit.operator.making import KEY, NoTrust, status, view
 
 MEMBERS = ["worker-0", "worker-1", "worker-2"]
 
@@ -179,11 +179,13 @@ async def a_worker(seen: list[tuple[str, str, bytes]]) -> AsyncIterator[str]:
 async def test_the_secret_goes_to_the_pod_and_no_further() -> None:
     seen: list[tuple[str, str, bytes]] = []
     async with a_worker(seen) as url, reach.session() as session:
-        reply = await DirectReach(session).post(HttpInterface(url, "/p"), switchover.PATH, "the-secret", b"{}")
+        reply = await DirectReach(session, NoTrust()).post(
+            HttpInterface(url, "/p"), switchover.PATH, "the-secret", b"{}"
+        )
         assert reply == Reply(307, b"elsewhere")
     assert seen == [("Bearer the-secret", "application/json", b"{}")]
     async with aiohttp.ClientSession() as session:
-        direct = DirectReach(session)
+        direct = DirectReach(session, NoTrust())
         with pytest.raises(Unreachable):
             await direct.post(HttpInterface(url, "/p"), switchover.PATH, "the-secret", b"{}")
         with pytest.raises(Unreachable, match="no address yet"):

@@ -17,6 +17,9 @@ PUBLISHED = "${{HANAS_PUBLISH:-127.0.0.1}}:{0}:{0}"
 WORKERS = [name for name in SERVICES if name.startswith("worker-")]
 
 
+TLS: dict[str, Any] = yaml.safe_load((ROOT / "compose.tls.yaml").read_text(encoding="utf-8"))["services"]
+
+
 def test_three_workers_and_one_to_add() -> None:
     assert [name for name in WORKERS if "profiles" not in SERVICES[name]] == ["worker-1", "worker-2", "worker-3"]
     assert SERVICES["worker-4"]["profiles"] == ["more"]
@@ -75,3 +78,25 @@ def test_the_overseer_makes_a_secret_once_before_workers_start(tmp_path: Path) -
     [content] = seen
     assert len(content.strip()) >= 40
     assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_over_tls_everybody_has_its_own_files_and_nobody_the_authoritys_key() -> None:
+    assert set(TLS) == {"certificates", *SERVICES}
+    mounted = set(TLS["certificates"]["volumes"])
+    for name in SERVICES:
+        assert TLS[name]["volumes"] == [f"tls-{name}:/tls:ro"]
+        assert f"tls-{name}:/tls/{name}" in mounted
+        assert TLS[name]["depends_on"] == {"certificates": {"condition": "service_completed_successfully"}}
+        files = {
+            variable: path for variable, path in TLS[name]["environment"].items() if variable.startswith("HANAS_TLS_")
+        }
+        assert set(files) == {"HANAS_TLS_CERT", "HANAS_TLS_KEY", "HANAS_TLS_CA", "HANAS_TLS_CLIENT_CA"}
+    assert mounted - {f"tls-{name}:/tls/{name}" for name in SERVICES} == {"authority:/authority"}
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_over_tls_a_worker_has_the_same_addresses(name: str) -> None:
+    plain, secured = SERVICES[name]["environment"], TLS[name]["environment"]
+    for variable in ("OVERSEER_IP", "ADVERTISE_URL", "LINK_URL"):
+        assert secured[variable] == plain[variable].replace("http://", "https://")
+    assert name in TLS["certificates"]["entrypoint"][2]

@@ -166,16 +166,21 @@ def test_the_chart_makes_monitors_rules_and_the_dashboard(helm: str) -> None:
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert monitor["spec"]["namespaceSelector"] == {"any": True}
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-    for workload in workloads.workloads(owner()):
+    for workload in workloads.workloads(owner({"tls": {"mode": "Managed"}})):
         pod = workload["spec"]["template"]
         assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
         ports = [port["name"] for container in pod["spec"]["containers"] for port in container["ports"]]
         assert endpoint["port"] in ports
         for relabeling in endpoint["relabelings"]:
             (source,) = relabeling["sourceLabels"]
-            known = {re.sub(r"\W", "_", label) for label in pod["metadata"]["labels"]}
-            assert source.removeprefix("__meta_kubernetes_pod_label_") in known
-    assert {relabeling["targetLabel"] for relabeling in endpoint["relabelings"]} == {"hanas", "component"}
+            known = {
+                f"__meta_kubernetes_pod_{kind}_{re.sub(r'[^a-z0-9]', '_', name)}"
+                for kind, field in (("label", "labels"), ("annotation", "annotations"))
+                for name in pod["metadata"][field]
+            }
+            assert source in known
+    assert {relabeling["targetLabel"] for relabeling in endpoint["relabelings"]} == {"hanas", "component", "__scheme__"}
+    assert endpoint["relabelings"][0]["replacement"] == "https"
     assert one(documents, "PrometheusRule")["spec"]["groups"][0]["rules"] == RULES
     (board,) = [each for each in of_kind(documents, "ConfigMap") if "hanas.json" in each["data"]]
     assert json.loads(board["data"]["hanas.json"]) == dashboard.document()

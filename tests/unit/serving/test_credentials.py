@@ -3,8 +3,7 @@
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from hanas_serving.principals import Action, Standing
 from hanas_serving.settings import SettingError
 from hanas_worker.host.credentials import conditions
 from tests.unit.core.scenery import bare_folder, serve
-from tests.unit.waiting import until
+from tests.unit.waiting import meanwhile, until
 from tests.unit.worker.nodes import backup_of
 
 
@@ -40,17 +39,6 @@ def of(environment: Mapping[str, str]) -> Credentials:
     )
 
 
-@asynccontextmanager
-async def kept(held: Credentials) -> AsyncIterator[None]:
-    keeping = asyncio.create_task(held.keep(SystemThread))
-    try:
-        yield
-    finally:
-        keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping
-
-
 def replace(environment: Mapping[str, str], variable: str, content: str) -> None:
     new = Path(environment[variable]).with_suffix(".new")
     new.write_text(content)
@@ -68,7 +56,7 @@ async def test_changed_tokens_are_in_force_and_revoked_ones_are_not(files: dict[
     held.on_change = lambda: changes.append(readers())
     assert held.callers.identify(b"Bearer b").standing is Standing.BEARER
     assert (held.client_tokens[0], held.client_tokens[1:], readers()) == ("a", ("b",), "a b s")
-    async with kept(held):
+    async with meanwhile(held.keep(SystemThread)):
         replace(files, settings.TOKENS, "a\nc\n")
         await until(lambda: tuple(held.client_tokens) == ("a", "c"))
         assert held.callers.identify(b"Bearer b").standing is Standing.STRANGER
@@ -89,7 +77,7 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told(
     host = backup_of(main, main.folder.other()).host
     host.credentials = held = of(files)
     path = Path(files[settings.TOKENS])
-    async with kept(held):
+    async with meanwhile(held.keep(SystemThread)):
         assert conditions(host) == []
         if content is None:
             path.unlink()
@@ -124,7 +112,7 @@ async def test_a_file_that_is_being_written_is_not_taken_for_whole(
     held, changes = of(files), []
     held.on_change = lambda: changes.append(tuple(held.client_tokens))
     monkeypatch.setattr(settings, "lines_of", lines_of)
-    async with kept(held):
+    async with meanwhile(held.keep(SystemThread)):
         await until(lambda: bool(changes))
     assert changes == [("a", "long")]
 
@@ -140,7 +128,7 @@ async def test_a_file_that_does_not_answer_stops_nothing(
 
     monkeypatch.setattr(settings, "lines_of", lines_of)
     monkeypatch.setattr(credentials, "_PATIENCE_SECONDS", 0.001)
-    async with kept(held):
+    async with meanwhile(held.keep(SystemThread)):
         await until(lambda: "it does not answer" in held.trouble)
         monkeypatch.setattr(credentials, "_PATIENCE_SECONDS", 10.0)
         answers.set()
@@ -150,7 +138,7 @@ async def test_a_file_that_does_not_answer_stops_nothing(
 
 async def test_without_files_nothing_is_read() -> None:
     held = Credentials({}, (), ())
-    async with kept(held):
+    async with meanwhile(held.keep(SystemThread)):
         await asyncio.sleep(0.01)
     assert held.callers.keys_are_open
     assert principals.may(held.callers.identify(None), Action.OBSERVE)
@@ -179,7 +167,7 @@ async def test_a_changed_file_of_clients_is_in_force_and_a_wrong_one_changes_not
         return next(iter(held.collect())).samples[-1].value
 
     assert (may_read("one", b"a/1"), may_read("one", b"b/1"), may_read("s", b"a/1"), unusable()) == (1, 0, 0, 0)
-    async with kept(held):
+    async with meanwhile(held.keep(SystemThread)):
         path.write_text(clients_file("one", "b/"))
         await until(lambda: may_read("one", b"b/1"))
         assert not may_read("one", b"a/1")

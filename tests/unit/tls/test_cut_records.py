@@ -19,18 +19,22 @@ from tests.unit.waiting import until
 PARTS = (b"a", b"b" * 100, b"c" * 16_384, b"d" * 40_000, b"e")
 """What a client writes at once each; records hold 16 KiB of it at most."""
 
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
 
 class Above:
     """Keeps what is handed up."""
 
     def __init__(self) -> None:
         self.content = b""
+        self.sizes: list[int] = []
 
     def connection_made(self, _: asyncio.Transport) -> None:
         pass
 
     def data_received(self, data: bytes) -> None:
         self.content += data
+        self.sizes.append(len(data))
 
     def holds(self, parts: Sequence[bytes]) -> bool:
         return self.content == b"".join(parts)
@@ -66,38 +70,58 @@ class Wire(asyncio.Transport):
         pass
 
 
+class Talk:
+    """A connection whose client is encrypted here."""
+
+    def __init__(self, authority: Authority, version: ssl.TLSVersion) -> None:
+        tls, context = Tls(authority.files()), authority.context()
+        assert tls.open is not None
+        context.maximum_version = version
+        incoming, self._outgoing, self.above = ssl.MemoryBIO(), ssl.MemoryBIO(), Above()
+        self.client = context.wrap_bio(incoming, self._outgoing, server_hostname=HOST)
+        self._server = Secured(cast("Stream", self.above), Port(tls.open))
+        self._server.connection_made(Wire(incoming))
+
+    def deliver(self, size: int) -> None:
+        """Hand over what the client has encrypted, in pieces."""
+        encrypted = self._outgoing.read()
+        for begin in range(0, len(encrypted), size):
+            self._server.data_received(encrypted[begin : begin + size])
+
+    async def begin(self, size: int) -> None:
+        def shaken() -> bool:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.client.do_handshake()
+            self.deliver(size)
+            return self._server.get_extra_info("peer", self) is None  # nobody is asked for a certificate
+
+        await until(shaken)
+
+
 @pytest.mark.parametrize("size", [1, 5, 21, 117, 16_405, 16_406, 16_407, 1 << 20])
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("version", VERSIONS)
 async def test_every_complete_record_is_handed_up_however_it_is_cut(
     tmp_path: Path, version: ssl.TLSVersion, size: int
 ) -> None:
-    authority = Authority(tmp_path)
-    tls, context = Tls(authority.files()), authority.context()
-    assert tls.open is not None
-    context.maximum_version = version
-    incoming, outgoing, above = ssl.MemoryBIO(), ssl.MemoryBIO(), Above()
-    client = context.wrap_bio(incoming, outgoing, server_hostname=HOST)
-    server = Secured(cast("Stream", above), Port(tls.open))
-    server.connection_made(Wire(incoming))
-
-    def deliver() -> None:
-        encrypted = outgoing.read()
-        for begin in range(0, len(encrypted), size):
-            server.data_received(encrypted[begin : begin + size])
-
-    def shaken() -> bool:
-        with contextlib.suppress(ssl.SSLWantReadError):
-            client.do_handshake()
-        deliver()
-        return server.get_extra_info("peer", server) is None  # nobody is asked for a certificate
-
-    await until(shaken)
+    talk = Talk(Authority(tmp_path), version)
+    await talk.begin(size)
     for together in (False, True):
-        above.content = b""
+        talk.above.content = b""
         for count, part in enumerate(PARTS, 1):
-            client.write(part)
+            talk.client.write(part)
             if not together:
-                deliver()
-                await until(partial(above.holds, PARTS[:count]))
-        deliver()
-        await until(partial(above.holds, PARTS))
+                talk.deliver(size)
+                await until(partial(talk.above.holds, PARTS[:count]))
+        talk.deliver(size)
+        await until(partial(talk.above.holds, PARTS))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_many_small_records_are_decrypted_in_turns(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    talk = Talk(Authority(tmp_path), version)
+    await talk.begin(1 << 20)
+    for _ in range(5000):
+        talk.client.write(b"x")
+    talk.deliver(1 << 20)
+    await until(partial(talk.above.holds, [b"x"] * 5000))
+    assert max(talk.above.sizes) < 100

@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from hanas_worker.host import settings
 from hanas_worker.host.credentials import conditions
 from tests.unit.core.scenery import bare_folder, serve
 from tests.unit.tls.pki import Authority
-from tests.unit.waiting import until
+from tests.unit.waiting import meanwhile, until
 from tests.unit.worker.nodes import backup_of
 
 
@@ -34,17 +33,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("pki"))
-
-
-@asynccontextmanager
-async def kept(held: Tls) -> AsyncIterator[None]:
-    keeping = asyncio.create_task(held.keep(SystemThread))
-    try:
-        yield
-    finally:
-        keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping
 
 
 @pytest.mark.parametrize(
@@ -125,7 +113,7 @@ async def test_a_new_pair_counts_and_an_unusable_one_does_not(
     files = authority.files("changing")
     held = Tls(files)
     before = held.contexts
-    async with kept(held):
+    async with meanwhile(held.keep(SystemThread)):
         authority.component("changing", "new.test", days=60)
         await until(lambda: held.contexts is not before)
         changed = held.contexts
@@ -151,7 +139,7 @@ async def test_what_was_right_before_can_come_back(authority: Authority, caplog:
     held = Tls(authority.files("returning"))
     before, path = held.contexts, authority.directory / "returning.crt"
     content = path.read_bytes()
-    async with kept(held):
+    async with meanwhile(held.keep(SystemThread)):
         path.write_bytes(b"nonsense")
         await until(lambda: bool(held.trouble))
         path.write_bytes(content)

@@ -1,8 +1,7 @@
 """The file with the keys that encrypt the folder, which changes while a worker runs."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from hanas_worker.host import keyfile
 from hanas_worker.host.keyfile import KEY_FILE, KeyFile
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import bare_folder
-from tests.unit.waiting import until
+from tests.unit.waiting import meanwhile, until
 
 A, B = "a1" * 32, "b2" * 32
 KEY_A, KEY_B = parse([A]).current, parse([B]).current
@@ -33,16 +32,9 @@ def place(tmp_path: Path) -> Path:
     return made
 
 
-@asynccontextmanager
-async def kept(file: KeyFile, folder: MemoryFolder) -> AsyncIterator[None]:
+def kept(file: KeyFile, folder: MemoryFolder) -> AbstractAsyncContextManager[None]:
     folder.keys = file.keys
-    keeping = asyncio.create_task(file.keep(SystemThread, folder))
-    try:
-        yield
-    finally:
-        keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping
+    return meanwhile(file.keep(SystemThread, folder))
 
 
 def replace(place: Path, content: str) -> None:

@@ -49,7 +49,9 @@ class HttpOutbound:
         limit, everything = aiohttp.ClientTimeout(total=timeout), {**self._own(), **(headers or {})}
         secure = self._trust() if url.startswith(_HTTPS) else True
         try:
-            async with self._session.post(url, data=body, timeout=limit, headers=everything, ssl=secure) as response:
+            async with self._session.post(
+                url, data=body, timeout=limit, headers=everything, ssl=secure, allow_redirects=False
+            ) as response:
                 content = bytearray()
                 async for piece in response.content.iter_any():
                     content += piece

@@ -1,0 +1,1 @@
+"""TLS of a HANas: whose certificates it uses, and those that the operator makes."""
