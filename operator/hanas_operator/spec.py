@@ -17,6 +17,7 @@ from hanas_operator.placement import Affinity, KubernetesType, LabelSelector, To
 from hanas_operator.places import Bootstrap, Target
 from hanas_operator.texts import Key, Name, SubPath
 from hanas_operator.tls.types import TlsSpec
+from hanas_serving.settings import Backups
 
 MOST_WORKERS = 100
 MOST_FAILURES = 64
@@ -223,6 +224,13 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
     isolation_policy: Annotated[
         IsolationPolicy, Meta(description="What a main does that reaches no backup and no overseer.")
     ] = IsolationPolicy.STAY
+    backups: Annotated[
+        Backups,
+        Meta(
+            description="What a backup does with what clients ask: it redirects them to the main, or serves them "
+            "itself. With 'serve' the Service of all workers does what that of the main does."
+        ),
+    ] = Backups.REDIRECT
     link_failures: Annotated[
         tuple[Annotated[LinkFailure, checked("A cut link.", *rules.FAILURE)], ...],
         Meta(

@@ -38,6 +38,15 @@ class SettingError(Exception):
     """A setting is wrong, or something that the program needs at its start is not there. One line for people."""
 
 
+class Backups(StrEnum):
+    """What a backup does with what clients ask."""
+
+    REDIRECT = "redirect"
+    """It sends them to the main."""
+    SERVE = "serve"
+    """It answers, and forwards what only the main can do."""
+
+
 class Public(StrEnum):
     """What anyone may see of a cluster whose clients need a token or a certificate."""
 

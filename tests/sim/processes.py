@@ -21,11 +21,12 @@ from hanas_serving.callers import Callers
 from hanas_serving.gate import Gate
 from hanas_serving.lanes import Lane
 from hanas_serving.lines import Wire
+from hanas_serving.settings import Backups
 from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.leftovers import clear_temporary
-from hanas_worker.host.settings import Backups, WorkerSettings
+from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.overseers import Overseers, Rejected

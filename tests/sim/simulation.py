@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from hanas_core.members import cluster
 from hanas_core.members.member import IsolationPolicy
 from hanas_lab.audit import LastValue, judge
-from hanas_worker.host.settings import Backups
+from hanas_serving.settings import Backups
 from hanas_worker.log.driver import LogDriver
 from tests.sim.ambushes import Ambushes
 from tests.sim.clients import Clients

@@ -23,9 +23,10 @@ from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
 from hanas_serving.lines import Receiver
 from hanas_serving.runtime import Outbound, Runtime
+from hanas_serving.settings import Backups
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
-from hanas_worker.host.settings import Backups, WorkerSettings
+from hanas_worker.host.settings import WorkerSettings
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.forwarder import Forwarder
 from hanas_worker.log.news import LogNews
@@ -286,9 +287,14 @@ class Node:
         return self._forwarding.keep(claim.link_url, lambda: peers.link_key(claim.member, claim.incarnation), receiver)
 
     def visit(self, member: str) -> Receiver | None:
-        """Return who gets what ``member`` brings over a line; None if this worker is not the main."""
+        """Return who gets what ``member`` brings over a line; None if this worker is not the main.
+
+        None, too, while a member lives that could not read the log with what such a line leaves there.
+        """
         desk = self.logs[0].state.desk
-        return None if desk is None else desk.visit(member)
+        if desk is None or not all(other.sessions for other in self.host.others()):
+            return None
+        return desk.visit(member)
 
     async def _challenge(self, challenge: Challenge) -> bool:
         settings = self.host.settings

@@ -91,6 +91,9 @@ class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Whoever sends to this incarnation over the link proves with it that it can read the folder. No document, log or
     metric may show it."""
 
+    sessions: bool = False
+    """It can read a log with sessions of forwarders; False: a program of another version."""
+
     def of(self, log: int) -> LogPresence:
         """Return how the member is in ``log``: joining, where it shows nothing of it."""
         return next((shown for shown in self.logs if shown.log == log), LogPresence(log=log))

@@ -9,6 +9,7 @@ from hanas_operator import kinds, names
 from hanas_operator.fittings import MEMBER
 from hanas_operator.objects import pods
 from hanas_operator.objects.owner import Manifest, Owner, manifest
+from hanas_serving.settings import Backups
 
 
 def workloads(owner: Owner) -> list[Manifest]:
@@ -60,4 +61,10 @@ def _environment(owner: Owner) -> list[Manifest]:
         {"name": "LINK_URL", "value": f"{owner.scheme}://{host}:{names.LINK_PORT}"},
         {"name": "OVERSEER_IP", "value": overseer},
         {"name": "HANAS_ISOLATION_POLICY", "value": owner.spec.isolation_policy.value},
+        *_backups(owner.spec.backups),
     ]
+
+
+def _backups(backups: Backups) -> list[Manifest]:
+    """Return the variable, unless it is the default: no pod of an older operator is replaced for its sake."""
+    return [] if backups is Backups.REDIRECT else [{"name": "HANAS_BACKUPS", "value": backups.value}]

@@ -79,6 +79,7 @@ def test_a_complete_spec_survives_the_types() -> None:
         "overseer": {"replicas": 3, "resources": {"limits": {"cpu": 1, "memory": "1Gi"}}},
         "preset": "cloud",
         "isolationPolicy": "StepDown",
+        "backups": "serve",
         "linkFailures": [failure(duration="30s", direction="to", planes=["client", "link"])],
         "image": "hanas:1",
         "clientTokenSecret": {"name": "tokens", "key": "all"},

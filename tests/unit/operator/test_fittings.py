@@ -16,7 +16,7 @@ from tests.unit.operator.making import NAMESPACE, SCHEMA, condition, owner, stat
 ROOT = Path(__file__).parents[3]
 OWN_FIELDS = {
     *("HANAS_FOLDER_ID", "HANAS_SECRET_FILE", "HANAS_CLIENT_TOKEN_FILE", "HANAS_HOSTS", "HANAS_PRESET"),
-    *("HANAS_ISOLATION_POLICY", "HANAS_LOG_LEVEL", "HANAS_CLIENTS_FILE", "HANAS_ENCRYPTION_KEY_FILE"),
+    *("HANAS_BACKUPS", "HANAS_ISOLATION_POLICY", "HANAS_LOG_LEVEL", "HANAS_CLIENTS_FILE", "HANAS_ENCRYPTION_KEY_FILE"),
     *("HANAS_TLS_CERT", "HANAS_TLS_KEY", "HANAS_TLS_CA", "HANAS_TLS_CLIENT_CA"),
 }
 """The settings that the operator makes of other fields of the spec."""

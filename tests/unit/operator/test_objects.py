@@ -49,7 +49,7 @@ SPECS: dict[str, dict[str, Any]] = {
             failure("overseer", "worker-1", "overseer", planes=["client"]),
         ],
     },
-    "isolation": {"linkFailures": [failure("alone", "worker-0", "*", planes=["link", "client"])]},
+    "isolation": {"backups": "serve", "linkFailures": [failure("alone", "worker-0", "*", planes=["link", "client"])]},
 }
 
 

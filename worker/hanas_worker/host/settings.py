@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Mapping
-from enum import StrEnum
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,7 +11,7 @@ from hanas_core.state.queue import MOST_QUEUED_BYTES
 from hanas_core.state.valuecache import DEFAULT_BYTES
 from hanas_core.volume import names
 from hanas_serving import machine, settings, tls_files
-from hanas_serving.settings import ComponentSettings, SettingError
+from hanas_serving.settings import Backups, ComponentSettings, SettingError
 from hanas_serving.tls_files import TlsFiles
 
 MIB = 1 << 20
@@ -21,15 +20,6 @@ _MOST_DEFAULT_MEMORY = 1024 * MIB
 _VALUES_IN_MEMORY = 4
 """So many of the largest values fit into the memory for bodies and answers, at least."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class Backups(StrEnum):
-    """What a backup does with what clients ask."""
-
-    REDIRECT = "redirect"
-    """It sends them to the main."""
-    SERVE = "serve"
-    """It answers, and forwards what only the main can do."""
 
 
 class WorkerSettings(ComponentSettings, frozen=True, kw_only=True):

@@ -63,6 +63,7 @@ class OwnPresence:
             echoes=self._fitness.echoes,
             run=host.run,
             link_key=host.link_key,
+            sessions=True,
         )
 
     async def show(self) -> None:
