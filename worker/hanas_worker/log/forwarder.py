@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from itertools import count
+from typing import NamedTuple
 
 from hanas_core.log.positions import NOWHERE, Position, Version
 from hanas_core.members.roles import Role
@@ -57,6 +58,22 @@ class _Frame:
         self.unanswered = unanswered
 
 
+class Figures(NamedTuple):
+    """What people are told of a forwarder."""
+
+    connected: bool
+    """A main has welcomed it over the present line."""
+    waiting: int
+    """Reads and writes of clients without an answer."""
+    writes: int
+    questions: int
+    """So many came, and were asked, so far."""
+
+
+NO_FIGURES = Figures(connected=False, waiting=0, writes=0, questions=0)
+"""Those of a worker that redirects."""
+
+
 class Forwarder:
     """Forwards for one log. It belongs to the event loop. A `hanas_serving.lines.Receiver`, of one line after another.
 
@@ -88,7 +105,7 @@ class Forwarder:
         """Reads that the next question is for, and until when their clients wait."""
         self._asked: list[tuple[Reader, float]] = []
         """Reads that the question under way is for."""
-        self._question = 0
+        self._question = self._writes = 0
         self._behind: list[tuple[Position, int, list[tuple[Reader, float]]]] = []
         """Reads that wait for this worker's copy, the position that it must reach, and the epoch that told it."""
         self._confirmed = NOWHERE
@@ -104,6 +121,12 @@ class Forwarder:
         return not (self._waiting or self._readers or self._asked or self._behind)
 
     @property
+    def figures(self) -> Figures:
+        """What people are told."""
+        reads = len(self._readers) + len(self._asked) + sum(len(readers) for _, _, readers in self._behind)
+        return Figures(self._welcomed, len(self._waiting) + reads, self._writes, self._question)
+
+    @property
     def crowded(self) -> bool:
         """So many reads wait that a client's must be refused."""
         return len(self._readers) >= MOST_READERS
@@ -114,6 +137,7 @@ class Forwarder:
         if self._waiting and (len(self._waiting) >= _MOST_WAITING or self._bytes + size > _MOST_WAITING_BYTES):
             written(Outcome(Result.BUSY), self._state.member.epoch)
             return
+        self._writes += 1
         number = next(self._numbers)
         self._waiting[number] = _Waiting(write, written, self._loop.time() + self._patience)
         self._bytes += size

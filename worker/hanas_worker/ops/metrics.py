@@ -7,6 +7,7 @@ from prometheus_client.registry import Collector
 
 from hanas_core.members.documents import LOG
 from hanas_serving.gauges import ConnectionsCollector
+from hanas_worker.log.forwarder import NO_FIGURES, Figures
 from hanas_worker.node import Node
 
 
@@ -63,6 +64,7 @@ class NodeCollector(Collector):
             segments.add_metric([use.key], use.segments)
             sizes.add_metric([use.key], use.size)
         yield from (segments, sizes)
+        yield from _forwarding(NO_FIGURES if state.forwarder is None else state.forwarder.figures)
         yield from ConnectionsCollector(node.host.admissions).collect()
         for name, text, count in (
             ("hanas_batches", "Batches that this main committed in its present epoch.", batches),
@@ -71,3 +73,11 @@ class NodeCollector(Collector):
             ("hanas_checks", "Seal checks for reads in its present epoch.", checks),
         ):
             yield CounterMetricFamily(name, text, count)
+
+
+def _forwarding(figures: Figures) -> Iterator[Metric]:
+    """Yield the metrics of a worker that serves while another one is the main."""
+    yield GaugeMetricFamily("hanas_forwarding_connected", "1 with a line to a main.", int(figures.connected))
+    yield GaugeMetricFamily("hanas_forwarding_waiting", "Requests of clients without an answer.", figures.waiting)
+    yield CounterMetricFamily("hanas_forwarded_writes", "Writes of clients that were forwarded.", figures.writes)
+    yield CounterMetricFamily("hanas_read_questions", "Read indexes that were asked for.", figures.questions)

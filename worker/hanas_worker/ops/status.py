@@ -33,6 +33,19 @@ class CompactionState(msgspec.Struct, frozen=True, rename="camel"):
     """What the sealed segments take, of which the garbage is a part."""
 
 
+class Forwarding(msgspec.Struct, frozen=True, rename="camel"):
+    """How a worker serves clients while another one is the main."""
+
+    connected: bool
+    """There is a line to a main."""
+    waiting: int
+    """Requests of clients that have no answer."""
+    writes: int
+    """Writes that came so far."""
+    questions: int
+    """Read indexes that were asked for."""
+
+
 class EncryptionUse(msgspec.Struct, frozen=True, rename="camel"):
     """How much of the log is encrypted with one key, or is not."""
 
@@ -79,6 +92,8 @@ class LogFacts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     value_bytes: int
     stalled_for_seconds: float
     compaction: CompactionState
+    forwarding: Forwarding | None
+    """None: clients are redirected."""
     encryption: tuple[EncryptionUse, ...]
 
 
@@ -151,6 +166,7 @@ def _log(driver: LogDriver, *, left: bool) -> LogStatus:
         value_bytes=standing.value_bytes,
         stalled_for_seconds=0.0 if service is None else round(service.stalled_for, 3),
         compaction=CompactionState(compactor.running, compactor.runs, compactor.freed_bytes, *compactor.measure()),
+        forwarding=None if state.forwarder is None else Forwarding(*state.forwarder.figures),
         encryption=_encryption(driver),
     )
 
