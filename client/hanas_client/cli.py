@@ -153,6 +153,9 @@ def _connection() -> _Parser:
         default=30.0,
         help="limit for the call (30); 2 s at most while no server answers",
     )
+    group.add_argument(
+        "--any-worker", action="store_true", help="use any worker, not the main: where backups serve (HANAS_BACKUPS)"
+    )
     return connection
 
 

@@ -197,7 +197,11 @@ def check_folder(arguments: argparse.Namespace) -> None:
 
 def connect(kind: type[C], arguments: argparse.Namespace) -> C:
     """Return a client of the cluster that the arguments name."""
-    policy = Policy(deadline=arguments.timeout, first_contact=min(FIRST_CONTACT_SECONDS, arguments.timeout))
+    policy = Policy(
+        deadline=arguments.timeout,
+        first_contact=min(FIRST_CONTACT_SECONDS, arguments.timeout),
+        any_worker=arguments.any_worker,
+    )
     return kind(
         arguments.overseer,
         arguments.server,

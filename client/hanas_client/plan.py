@@ -5,7 +5,7 @@ step and its outcome. They return the final `Reply` or raise `Unavailable`. So t
 client share every decision, and tests need neither sockets nor clocks.
 
 A round of `carry_out` starts at the last known main, or at the one that an overseer names, or (if no overseer names
-one, or that one has just failed) at any known worker. Backups answer 307. The round ends with the final reply, a
+one, or that one has just failed, or the policy says so) at any known worker. Backups answer 307, or serve. The round ends with the final reply, a
 failure, a 503, an answer of another cluster, or a redirect to an address that the round has visited: two backups may
 redirect to one another or to a dead main while an epoch changes. Rounds repeat, with short waits, until the deadline.
 All attempts of a write carry one Idempotency-Key, so it happens at most once.
@@ -185,6 +185,8 @@ class _Journey:
         if self.routes.main is not None:
             return self.routes.main
         main = yield from self.ask_overseers()
+        if self.policy.any_worker and (worker := self.routes.some_worker(self.jitter(), self.failed_base)) is not None:
+            return worker
         if main is not None and main != self.failed_base:
             return main
         return self.routes.next_worker(self.failed_base) or main

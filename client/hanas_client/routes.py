@@ -20,6 +20,7 @@ class Routes:
         self.overseers = overseers
         self.servers = servers
         self.main: str | None = None
+        """Where the next call goes: to the main, or to the worker that serves in its place."""
         self.folder: str | None = None
         """The id of the cluster's folder, once an answer has told it."""
         self._members: tuple[str, ...] = ()
@@ -44,6 +45,11 @@ class Routes:
             return None
         self._turn += 1
         return choices[(self._turn - 1) % len(choices)]
+
+    def some_worker(self, share: float, other_than: str | None) -> str | None:
+        """Return one of the workers, by a number from 0 to 1; without `other_than` if there is another one."""
+        choices = [base for base in self.workers if base != other_than] or list(self.workers)
+        return choices[min(int(share * len(choices)), len(choices) - 1)] if choices else None
 
     def learn_pool(self, urls: Iterable[str], now: float) -> None:
         """Store the addresses of the members, for the time when no overseer answers."""

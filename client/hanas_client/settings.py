@@ -25,6 +25,9 @@ class Policy:
     `read_first`, and each one after a time-out twice as much, up to those: a dead address and a paused main never
     answer, while the successor does within a second. `lookup`: the limit of one request to an overseer. The wait
     between rounds starts at `backoff_start` and doubles up to `backoff_cap`: a takeover takes less than a second.
+
+    `any_worker`: go to one of the workers that are known, and stay there, instead of to the main: for a cluster whose
+    backups serve (`HANAS_BACKUPS=serve`), so that its clients spread. One that redirects is followed.
     """
 
     deadline: float = 30.0
@@ -36,6 +39,7 @@ class Policy:
     lookup: float = 1.0
     backoff_start: float = 0.02
     backoff_cap: float = 0.25
+    any_worker: bool = False
 
 
 def parse_urls(addresses: str | Iterable[str], scheme: str = "http") -> tuple[str, ...]:

@@ -97,6 +97,23 @@ def test_overseer_names_the_main_and_the_pool_is_remembered() -> None:
     assert routes.workers == (W1, W2)
 
 
+def test_where_backups_serve_any_worker_is_asked_on_and_another_one_when_it_fails() -> None:
+    cluster = Cluster(overseer_4000=names(W1, W1, W2, W3), w3_3003=always(CREATED), w2_3002=always(CREATED))
+    routes, anywhere = Routes((OVERSEER,), ()), Policy(any_worker=True)
+    for _ in range(2):
+        assert cluster.put(routes, anywhere) == CREATED
+    assert cluster.urls()[2:] == 2 * [f"{W3}/v1/kv/a"]
+    cluster.servers[W3] = always(REFUSED)
+    cluster.sent.clear()
+    assert cluster.put(routes, anywhere) == CREATED
+    assert cluster.urls()[-1] == f"{W2}/v1/kv/a"
+
+
+def test_where_no_worker_is_known_the_main_is_asked() -> None:
+    cluster = Cluster(overseer_4000=names(W1), w1_3001=always(CREATED))
+    assert cluster.put(Routes((OVERSEER,), ()), Policy(any_worker=True)) == CREATED
+
+
 def test_known_main_is_asked_directly() -> None:
     cluster = Cluster(overseer_4000=names(W1, W1), w1_3001=always(CREATED))
     routes = Routes((OVERSEER,), ())
