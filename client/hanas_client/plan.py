@@ -5,9 +5,10 @@ step and its outcome. They return the final `Reply` or raise `Unavailable`. So t
 client share every decision, and tests need neither sockets nor clocks.
 
 A round of `carry_out` starts at the last known main, or at the one that an overseer names, or (if no overseer names
-one, or that one has just failed, or the policy says so) at any known worker. Backups answer 307, or serve. The round ends with the final reply, a
-failure, a 503, an answer of another cluster, or a redirect to an address that the round has visited: two backups may
-redirect to one another or to a dead main while an epoch changes. Rounds repeat, with short waits, until the deadline.
+one, or that one has just failed, or the policy says so) at any known worker. Backups answer 307, or serve. The round
+ends with the final reply, a failure, a 503, an answer of another cluster, or a redirect to an address that the round
+has visited: two backups may redirect to one another or to a dead main while an epoch changes. Rounds repeat, with
+short waits, until the deadline.
 All attempts of a write carry one Idempotency-Key, so it happens at most once.
 
 All requests carry the id of the cluster's folder, once an answer has told it, and a server of another cluster does
