@@ -56,6 +56,11 @@ class Clients:
             self.busy += 1
             self.loop.spawn(work).add_done_callback(self._ended)
 
+    def avoid(self, worker: str) -> None:
+        """Ask the others from now on."""
+        self._workers.remove(worker)
+        self._mains = {client: main for client, main in self._mains.items() if main != worker}
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.busy -= 1
         if task.exception() is not None:

@@ -51,9 +51,10 @@ class SimulatedTransport(asyncio.Transport):
         self.write(b"".join(list_of_data))
 
     def close(self) -> None:
-        """What was written still arrives, and then the end."""
-        self._lose()
-        self._world.after(2 * self._latency() + _TRIES_SECONDS, self.other.hang_up)
+        """What was written still arrives, and the end behind it."""
+        if not self.lost:
+            self._lose()
+            self._send_later(self._latency())
 
     def abort(self) -> None:
         self._unsent.clear()
@@ -84,23 +85,27 @@ class SimulatedTransport(asyncio.Transport):
         """Deliver some of what waits, or nothing for now."""
         self._sending = False
         world, other = self._world, self.other
-        if not self._unsent or other.lost:
+        if other.lost:
             return
         if not (self._passes(self.loop.name, other.loop.name) and self._passes(other.loop.name, self.loop.name)):
             if self._stuck_until is None:
                 self._stuck_until = world.now + world.random.expovariate(1 / _GIVES_UP_SECONDS)
             if world.now >= self._stuck_until:
                 self._lose()
+                other.hang_up()
             else:
                 self._send_later(_TRIES_SECONDS)
             return
         self._stuck_until = None
+        if not self._unsent:
+            other.hang_up()
+            return
         size = len(self._unsent) if world.chance(0.7) else world.random.randint(1, len(self._unsent))
         data = bytes(self._unsent[:size])
         del self._unsent[:size]
         if other.loop.alive:
             other.loop.call_soon(other.take, data)
-        if self._unsent:
+        if self._unsent or self.lost:
             self._send_later(self._latency())
 
     def take(self, data: bytes) -> None:

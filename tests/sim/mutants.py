@@ -811,13 +811,14 @@ MUTANTS = (
         "an older line of a session is heard beside the newer one",
         "hanas_worker.log.desk:Desk.settle",
         _one("    if older is not None:\n        older.leave()\n", ""),
-        seeds=1000,
+        story="no bug yet: a copy of a refused write comes late, over a line that was given up",
     ),
     Mutant(
         "what waits in the queue is not here",
         "hanas_worker.log.desk:Visit._known",
-        (("number in pending", "False"),),
-        seeds=1000,
+        _one("number in pending", "False"),
+        also=(("hanas_worker.log.desk:Visit._write", _one("forward.number in pending", "False")),),
+        story="no bug yet: a refused write is being committed when its line is lost",
     ),
     Mutant(
         "a desk outlives its tenure",

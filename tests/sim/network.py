@@ -152,16 +152,21 @@ class Network:
 
     def hang_up(self, name: str) -> None:
         """Close the connections of a process that died, as its kernel does, where the network reaches the peers."""
-        for side in self._sides:
-            for one in (side, side.other):
-                if one.loop.name == name:
-                    one.lost = True
-                    self.world.after(self._latency(), one.other.hang_up)
-        self._sides = [side for side in self._sides if not (side.lost or side.other.lost)]
+        self.hang_up_lines(name)
         for target, origin, closed in self._connections:
             if target == name and (name, origin.name) not in self.cuts:
                 self.world.after(self._latency(), lambda origin=origin, closed=closed: self._close(origin, closed))  # type: ignore[misc]  # B023
         self._connections = [each for each in self._connections if each[0] != name]
+
+    def hang_up_lines(self, name: str) -> None:
+        """Lose the lines of a process, both sides."""
+        for side in self._sides:
+            for one in (side, side.other):
+                if one.loop.name == name:
+                    one.hang_up()
+                    one.lost = True
+                    self.world.after(self._latency(), one.other.hang_up)
+        self._sides = [side for side in self._sides if not (side.lost or side.other.lost)]
 
     @staticmethod
     def _close(origin: ProcessLoop, closed: asyncio.Future[None]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from hanas_core.log.claimfile import SEAL_OFFSET
 from hanas_core.members.roles import Role
 from hanas_core.state.judge import Opening
 from hanas_worker.log import forwarder
 from hanas_worker.log.desk import Visit
+from tests.sim import lines
 from tests.sim.places import Place
 from tests.sim.processes import Worker
 from tests.sim.world import Violation
@@ -66,9 +68,11 @@ def session_is_lost(story: Story) -> None:
     write = story.ask(forwarding, "PUT", "own", b"sent")
     story.until(caught)
     main.loop.call_soon(service.submit, Opening(forwarding.name), lambda *_: None)
-    story.network.hang_up(forwarding.name)
-    story.for_seconds(0.05)
+    story.network.cut(main.name, [forwarding.name], both_ways=True)
+    story.network.hang_up_lines(forwarding.name)
     main.mount.release()
+    story.for_seconds(0.3)
+    story.network.heal()
     answer = write()
     done = story.ask(main, "GET", "own")().body == b"sent"
     if done and answer.status == 503 and answer.headers.get("hanas-outcome") != "unknown":
@@ -98,4 +102,56 @@ def read_comes_while_an_answer_is_late(story: Story) -> None:
         story.network.heal()
         if later().body == b"old":
             raise Violation(f"{forwarding.name} answers a read by a question that was asked before it came")
+    story.main()
+
+
+def copy_comes_late(story: Story) -> None:
+    """A write is stuck on a line that its forwarder gives up, and comes to the main behind the next line's writes.
+
+    Nobody else writes there: the number of a later write would say that nobody asks about this one any more.
+    """
+    story.changes.enter_context(patch.object(lines, "_TRIES_SECONDS", 4.0))
+    story.changes.enter_context(patch.object(lines, "_GIVES_UP_SECONDS", 1e6))
+    main, forwarding, _ = _settled(story)
+    story.clients.avoid(forwarding.name)
+    story.for_seconds(1.0)
+    _put(story, forwarding, b"there")
+    story.network.cut(main.name, [forwarding.name], both_ways=True)
+    refused = story.ask(forwarding, "PUT", "own", b"late", {"if-none-match": "*"})
+    story.for_seconds(1.2)
+    story.network.heal()
+    if (answer := refused()).status != 412:
+        raise Violation(f"{forwarding.name} answers {answer}")
+    _gone(story, main)
+    story.for_seconds(4.0)
+    _stays_away(story, main)
+
+
+def copy_waits_in_the_queue(story: Story) -> None:
+    """A write whose condition fails is being committed when its line is lost, and the key goes behind it."""
+    main, forwarding, _ = _settled(story)
+    _put(story, forwarding, b"there")
+    caught = story.catch(main, Place("read", "claims/", SEAL_OFFSET, Role.MAIN), "before")
+    refused = story.ask(forwarding, "PUT", "own", b"late", {"if-none-match": "*"})
+    story.until(caught)
+    deleted = story.ask(main, "DELETE", "own")
+    story.for_seconds(0.01)
+    story.network.hang_up_lines(forwarding.name)
+    story.for_seconds(0.2)
+    main.mount.release()
+    if (answer := refused()).status != 412:
+        raise Violation(f"{forwarding.name} answers {answer}")
+    deleted()
+    story.for_seconds(1.0)
+    _stays_away(story, main)
+
+
+def _gone(story: Story, main: Worker) -> None:
+    if (answer := story.ask(main, "DELETE", "own")()).status != 204:
+        raise Violation(f"{main.name} answers a deletion with {answer}")
+
+
+def _stays_away(story: Story, main: Worker) -> None:
+    if (answer := story.ask(main, "GET", "own")()).status != 404:
+        raise Violation(f"a write that was refused, and whose key was deleted then, was done: {answer}")
     story.main()

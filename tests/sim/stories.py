@@ -72,10 +72,12 @@ class Story(Simulation):
         self.until(lambda: self.clients.acknowledged > before or not self.shape.clients)
         return next(worker for worker in self.workers.values() if worker.serves)
 
-    def ask(self, worker: Worker, method: str, key: str, body: bytes = b"") -> Callable[[], Answer]:
+    def ask(
+        self, worker: Worker, method: str, key: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> Callable[[], Answer]:
         """Send a request; return a task that waits for its answer."""
-        loop = self.clients.loop
-        task = loop.spawn(self.network.request(loop, method, f"http://{worker.name}:3000/v1/kv/{key}", body, 5.0))
+        loop, url = self.clients.loop, f"http://{worker.name}:3000/v1/kv/{key}"
+        task = loop.spawn(self.network.request(loop, method, url, body, 5.0, headers))
 
         def answer() -> Answer:
             self.until(task.done)
@@ -774,6 +776,18 @@ def _manifest_about_to_be_pointed_to(story: Story) -> None:
 
 
 STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
+    "no bug yet: a copy of a refused write comes late, over a line that was given up": (
+        serving.copy_comes_late,
+        CALM._replace(serves=True),
+        GROWING,
+        "an older line of a session is heard beside the newer one",
+    ),
+    "no bug yet: a refused write is being committed when its line is lost": (
+        serving.copy_waits_in_the_queue,
+        CALM._replace(serves=True),
+        GROWING,
+        "what waits in the queue is not here",
+    ),
     "no bug yet: a read comes to a backup while the answer for an earlier one is late": (
         serving.read_comes_while_an_answer_is_late,
         CALM._replace(serves=True),
