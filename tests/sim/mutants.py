@@ -774,12 +774,6 @@ MUTANTS = (
         _one("applied >= position", "applied >= position._replace(offset=position.offset // 2)"),
     ),
     Mutant(
-        "a copy that is being made anew counts as complete",
-        "hanas_worker.log.forwarder:Forwarder._holds",
-        _one(" and applied.number < names.MERGED_FROM", ""),
-        seeds=1000,
-    ),
-    Mutant(
         "reads that came later get an older question's answer",
         "hanas_worker.log.forwarder:Forwarder.take",
         _one(
