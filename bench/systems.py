@@ -38,6 +38,8 @@ class System(NamedTuple):
     about: str
     """Version and settings."""
     load: Load
+    urls: tuple[str, ...] = ()
+    """Of all servers, where somebody asks for them."""
 
 
 class MissingProgram(Exception):
@@ -86,7 +88,7 @@ async def etcd(directory: Path) -> AsyncIterator[System]:
     try:
         await cluster.start(data)
         about = f"{version}, 3 nodes, HTTP gateway"
-        yield System("etcd", await cluster.leader_url(), cluster.processes, about, wrk)
+        yield System("etcd", await cluster.leader_url(), cluster.processes, about, wrk, cluster.urls)
     finally:
         await cluster.stop()
 

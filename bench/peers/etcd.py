@@ -66,6 +66,11 @@ class Etcd:
         return url
 
     @property
+    def urls(self) -> tuple[str, ...]:
+        """The URLs of all nodes for clients."""
+        return tuple(self._urls)
+
+    @property
     def processes(self) -> tuple[int, ...]:
         """The process ids of the running nodes."""
         return tuple(node.process.pid for node in self._nodes if node.process is not None and node.runs)
