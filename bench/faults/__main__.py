@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--strict", action="store_true", help="fail also after a wrong verdict or a late return")
     parser.add_argument("--preset", choices=("lan", "cloud"), default="lan", help="timings of the cluster (lan)")
     parser.add_argument("--clients", type=int, default=3, help="so many write, and so many read (3)")
+    parser.add_argument("--serve", action="store_true", help="backups serve, and clients ask any worker")
     parser.add_argument("--hold", type=float, default=0.0, help="the least seconds of a fault of the folder (0)")
     parser.add_argument("--slowness", type=float, default=1.0, help="how many times slower this machine is (1)")
     parser.add_argument("--lossy-minutes", type=float, default=0.0, help="instead, only a lossy link for this long")
@@ -68,7 +69,7 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
         took += f"  this machine paused for {played.pause} s" if played.excused else ""
         print(f"{len(rounds):4} {result} {played.fault}: {played.concluded}{took}  {played.words}", flush=True)
 
-    conditions = Conditions(arguments.preset, arguments.hold, arguments.slowness, arguments.clients)
+    conditions = Conditions(arguments.preset, arguments.hold, arguments.slowness, arguments.clients, arguments.serve)
     async with world(directory, conditions) as cluster:
         chance = random.Random(arguments.seed)
         faults = campaign.plan(arguments.kills, arguments.faults, cluster.able, chance, arguments.only)

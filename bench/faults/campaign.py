@@ -60,6 +60,10 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the main ended its epoch by itself, where no takeover was due: then one is."""
     deaf: tuple[str, ...] = ()
     """Workers that ran and did not answer."""
+    survivors_pause: float | None = None
+    """The longest time that a client of a worker that lived waited for its answer, after a kill of the main."""
+    survivors_errors: int = 0
+    """How many such requests were not done."""
     pause: float = 0.0
     """The longest pause of the campaign's own process: one of the machine."""
     excused: bool = False
@@ -130,6 +134,9 @@ async def _round(world: World, fault: Fault, scene: Scene, highest: int) -> Roun
     calls = world.clients.history[first:]
     acknowledged = sorted(call.end for call in calls if call.kind is Action.PUT and call.end)
     silences = itertools.pairwise([began, *acknowledged])
+    if world.survivors is not None and fault is KILL:
+        seen = await world.survivors.seen([scene.backup, scene.other], began)
+        played = msgspec.structs.replace(played, survivors_pause=seen.pause, survivors_errors=seen.errors)
     deaf, pause = world.pulse.take()
     return msgspec.structs.replace(
         played,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
-from hanas_client.asynchronous import AsyncClient
+from bench.faults.spreading import Keys
+
 from hanas_client.errors import HanasError, NotFound, Unavailable
 from hanas_lab.acknowledgements import Acknowledgements
 from hanas_lab.audit import LastValue
@@ -23,7 +24,7 @@ KEYS = 12
 class Clients(Acknowledgements):
     """Several clients on a few keys; `next_keys` replaces the keys. Use it as an asynchronous context manager."""
 
-    client: AsyncClient
+    client: Keys
     writers: int = 3
     readers: int = 3
     rest: float = 0.04

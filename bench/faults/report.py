@@ -59,6 +59,10 @@ def summary(
         "stuck": stuck,
         "unsafe": len(verdict.lost) + len(verdict.violations) + bool(stuck),
         "failover of a killed main": distribution([played.failover for played in kills if played.failover is not None]),
+        "pause at surviving workers": distribution(
+            [played.survivors_pause for played in kills if played.survivors_pause is not None]
+        ),
+        "errors at surviving workers": sum(played.survivors_errors for played in kills),
         "split of a killed main": {
             part: distribution([played.split[part] for played in kills if played.split])
             for part in ("detection", "claim", "replay", "total")
@@ -93,6 +97,11 @@ def markdown(results: dict[str, Any]) -> str:
         f"- {results['operations']} operations {'linearizable' if results['linearizable'] else 'NOT linearizable'}",
         f"- a killed main: {_figures(results['failover of a killed main'])} until the next acknowledged write",
     ]
+    if results["pause at surviving workers"] is not None:
+        pauses = _figures(results["pause at surviving workers"])
+        lines.append(
+            f"- its clients at other workers waited for {pauses}; {results['errors at surviving workers']} errors"
+        )
     lines += [
         f"- {results['late']} times later than {HEALED_SECONDS:.0f} s back after the volume, without a hand",
         f"- {results['deaf']} times a worker that ran did not answer",

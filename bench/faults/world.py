@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import os
 import shutil
@@ -21,6 +22,7 @@ from bench.faults.clients import Clients
 from bench.faults.export import Export
 from bench.faults.network import Network
 from bench.faults.pulse import Pulse, running
+from bench.faults.spreading import Keys, Spread, Survivors
 
 from hanas_client import AsyncClient, Policy
 from hanas_lab import mounts
@@ -53,6 +55,8 @@ class Conditions:
     """How many times slower than usual the machine is: clients rest so much longer, and all waits are longer."""
     clients: int = 3
     """So many write, and so many read."""
+    serve: bool = False
+    """Backups serve, and clients ask any worker."""
 
 
 @dataclass(slots=True)
@@ -72,6 +76,8 @@ class World:
     volume: Path
     small: bool
     """Whether the volume is separate and can be filled."""
+    survivors: Survivors | None = None
+    """Clients that know one worker each, where backups serve."""
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -238,22 +244,30 @@ async def world(
             overseer_port=0,
             first_port=0,
             preset=conditions.preset,
-            environment=_ENVIRONMENT,
+            environment=_ENVIRONMENT | ({"HANAS_BACKUPS": "serve"} if conditions.serve else {}),
             hosts=hosts,
             patience=_START_SECONDS * conditions.slowness,
         )
         await stack.enter_async_context(lab)
         policy = Policy(deadline=60.0, read=1.0 * conditions.slowness)
-        client = await stack.enter_async_context(AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=policy))
+        urls = list(lab.urls.values())
+        client = await stack.enter_async_context(AsyncClient(lab.overseer_url, urls, policy=policy))
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        clients = await stack.enter_async_context(_clients(client, conditions))
+        keys: Keys = client
+        survivors: Survivors | None = None
+        if conditions.serve:
+            anywhere = dataclasses.replace(policy, any_worker=True)
+            spread = [AsyncClient(lab.overseer_url, urls, policy=anywhere) for _ in range(2 * conditions.clients)]
+            keys = Spread([await stack.enter_async_context(each) for each in spread])
+            survivors = await stack.enter_async_context(Survivors(lab.urls, http).writing())
+        clients = await stack.enter_async_context(_clients(keys, conditions))
         for view in views.values():
             stack.callback(view.go_on)  # so that the workers can stop
         pulse = await stack.enter_async_context(Pulse(lab, http))
-        yield World(lab, client, http, clients, pulse, conditions, bridge, views, export, volume, small)
+        yield World(lab, client, http, clients, pulse, conditions, bridge, views, export, volume, small, survivors)
 
 
-def _clients(client: AsyncClient, conditions: Conditions) -> Clients:
+def _clients(client: Keys, conditions: Conditions) -> Clients:
     return Clients(client, conditions.clients, conditions.clients, _REST_SECONDS * conditions.slowness)
 
 
