@@ -11,6 +11,8 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +20,10 @@ from hanas_lab.faults import LabError
 
 _ATTACH_SECONDS = 10.0
 _POLL_SECONDS = 0.01
+_TRIES = 500
+_STOPPED = "T"
+"""The state of a thread that a signal has stopped."""
+_CONNECTIONS = Path("/sys/fs/fuse/connections")
 NAMES_CACHED = ("entry_timeout=60", "negative_timeout=60", "attr_timeout=60")
 """Options: the kernel caches names, missing names and attributes for a minute, as NFS may do."""
 
@@ -62,9 +68,20 @@ class Mount:
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise LabError(f"{self.point} was not mounted within {_ATTACH_SECONDS:.0f} s") from None
+        _show_connections()
 
     def hang(self) -> None:
-        """Make every call on it wait."""
+        """Make every call on it wait.
+
+        None is in the hands of the process then: whoever waits for such a call cannot be killed before it is answered,
+        unlike on NFS. Only root can find that out; for others the mount hangs as it comes.
+        """
+        for _ in range(_TRIES):
+            self._signal(signal.SIGSTOP)
+            if not self._has_calls():
+                return
+            self._signal(signal.SIGCONT)
+            time.sleep(_POLL_SECONDS)
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -91,10 +108,40 @@ class Mount:
             if await release.wait() != 0:
                 raise LabError(f"{self.point} cannot be unmounted")
 
+    def _has_calls(self) -> bool:
+        """Return whether the process has stopped with calls in its hands, or some came to the kernel since."""
+        connection = _connection(self.point)
+        if self.process is None or connection is None or not connection.exists():
+            return False
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        with contextlib.suppress(FileNotFoundError):
+            while any(_state(task) != _STOPPED for task in tasks.iterdir()):
+                time.sleep(_POLL_SECONDS / 10)
+            return int(connection.read_text(encoding="ascii")) > 0
+        return False
+
     def _signal(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+
+
+def _connection(point: Path) -> Path | None:
+    """Return the file of the kernel that tells how many calls wait at the mount `point`; None without a mount."""
+    table = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    numbers = [fields[2] for fields in map(str.split, table.splitlines()) if fields[4] == str(point)]
+    return _CONNECTIONS / numbers[-1].partition(":")[2] / "waiting" if numbers else None
+
+
+def _show_connections() -> None:
+    """Mount the file system of the kernel that tells of FUSE, if nobody has and this is allowed."""
+    if _CONNECTIONS.is_dir() and not _CONNECTIONS.is_mount():
+        command = ("mount", "-t", "fusectl", "fusectl", str(_CONNECTIONS))
+        subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
 
 
 def _is_mounted(point: Path) -> bool:

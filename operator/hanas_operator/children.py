@@ -63,7 +63,7 @@ class Children:
 
     async def _apply_to(self, kind: ResourceKind, manifest: Manifest, actual: Resource | None) -> Obstacle | None:
         name = manifest["metadata"]["name"]
-        if actual is None:
+        if actual is None or not is_own(self._owner, actual):  # the watch may be late: an orphan loses its owner
             actual = await self._api.get(kind, self._owner.namespace, name)
         if actual is not None:
             if not is_own(self._owner, actual):

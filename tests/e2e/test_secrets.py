@@ -3,6 +3,8 @@
 import base64
 import time
 
+import pytest
+
 from tests.e2e.clients import IDLE, container
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import Made
@@ -48,6 +50,7 @@ def _content(demo: HANas) -> list[str]:
     return [] if secret is None else base64.b64decode(secret["data"]["secret"]).decode().split("\n")
 
 
+@pytest.mark.long
 def test_tokens_and_the_secret_change_under_running_pods(cluster: Cluster, hanas: Made, namespace: Kubectl) -> None:
     namespace.apply(_tokens("first", "second"))
     _asker(cluster, namespace)

@@ -119,6 +119,7 @@ def test_certificates_are_renewed_under_load(cluster: Cluster, hanas: Made, sign
     assert f"main {successor} (serving)" in said(demo, "status")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_tls_is_turned_on_and_off_while_the_cluster_sleeps(cluster: Cluster, hanas: Made) -> None:
     demo = hanas(workers=2, tls=None)
@@ -142,6 +143,7 @@ def _leaf(authority: certificates.Pair, *members: str) -> dict[str, bytes]:
     return {"tls_crt": made.certificate, "tls_key": made.key, "ca_crt": authority.certificate}
 
 
+@pytest.mark.long
 def test_a_secret_of_the_user_is_looked_at_and_cert_manager_is_missed(
     cluster: Cluster, hanas: Made, namespace: Kubectl
 ) -> None:

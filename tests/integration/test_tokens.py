@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -193,23 +194,20 @@ async def test_the_secret_is_changed_in_three_steps_without_a_restart(guarded: C
     await guarded.settle()
     epoch = await guarded.epoch()
     logs = [*(guarded.lab.log_of(name) for name in guarded.names), guarded.lab.log_of("overseer")]
+
+    async def known(times: int) -> bool:
+        return all(log.read_text().count("HANAS_SECRET_FILE: the file has changed") == times for log in logs)
+
     for number, content in enumerate(("the-secret\nother\n", "other\nthe-secret\n", "other\n"), 1):
         again("HANAS_SECRET_FILE", content)
-
-        async def known(times: int = number) -> bool:
-            return all(log.read_text().count("HANAS_SECRET_FILE: the file has changed") == times for log in logs)
-
-        await eventually(known)
+        await eventually(partial(known, number))
     answer = await guarded.http.post(f"{guarded.lab.overseer_url}/v1/claim", json={}, headers=SECRET)
     assert answer.status_code in {401, 429}
     await guarded.settle()
     again("HANAS_SECRET_FILE", "the-secret\n")
-
-    async def back() -> bool:
-        answer = await guarded.http.post(f"{guarded.lab.overseer_url}/v1/claim", json={}, headers=SECRET)
-        return answer.status_code == 400
-
-    await eventually(back)
+    await eventually(partial(known, 4))
+    answer = await guarded.http.post(f"{guarded.lab.overseer_url}/v1/claim", json={}, headers=SECRET)
+    assert answer.status_code == 400
     await guarded.settle()
     assert await guarded.epoch() == epoch
 

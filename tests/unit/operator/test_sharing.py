@@ -7,6 +7,7 @@ import pytest
 
 from hanas_core.members.verdicts import Verdict
 from hanas_operator import claims, cuts, durations, kinds, names
+from hanas_operator.api import Resource
 from hanas_operator.spec import Direction, LinkFailure, Plane
 from tests.unit.operator.conftest import Bench
 from tests.unit.operator.making import (
@@ -52,6 +53,27 @@ async def test_orphans_are_adopted(bench: Bench) -> None:
     await bench.reconcile()
     assert role(bench.server, "worker-0") == "main"
     assert condition(bench.server, "Ready")["status"] == "True"
+
+
+async def test_an_orphan_is_adopted_although_the_watch_still_shows_its_former_owner(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.overseer.show(view())
+    await bench.start()
+    listed, shown = bench.api.list, []
+
+    async def late(kind: kinds.ResourceKind, *arguments: Any, cached: bool = False, **more: Any) -> list[Resource]:
+        resources = await listed(kind, *arguments, cached=cached, **more)
+        if kind == kinds.CLAIM and cached:
+            former = [{"kind": "HANas", "name": "demo", "uid": "former", "controller": True}]
+            resources = [{**one, "metadata": {**one["metadata"], "ownerReferences": former}} for one in resources]
+            shown.append(len(resources))
+        return resources
+
+    monkeypatch.setattr(bench.api, "list", late)
+    await bench.reconcile()
+    assert any(shown)
+    assert condition(bench.server, "Degraded")["status"] == "False"
 
 
 @pytest.mark.parametrize(
