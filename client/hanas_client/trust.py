@@ -7,7 +7,7 @@ import time
 
 from hanas_client import transport
 from hanas_serving.settings import SettingError
-from hanas_serving.tls_files import TlsFiles, calling
+from hanas_serving.tls_files import TlsFiles, calling, load
 
 LOOK_SECONDS = 1.0
 """Between two looks at the files."""
@@ -38,10 +38,7 @@ class Trust:
             return
         with contextlib.suppress(SettingError, OSError):  # OSError: also one of ssl
             calling(self._files)  # all of them, before anything changes
-            if self._files.trust is not None:
-                self.context.load_verify_locations(self._files.trust)
-            if self._files.certificate is not None:
-                self.context.load_cert_chain(self._files.certificate, self._files.key, password="")
+            load(self.context, self._files)
             self._stamps = stamps
 
     def _look(self) -> _Stamps | None:

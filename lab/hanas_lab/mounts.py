@@ -132,9 +132,8 @@ def _state(task: Path) -> str:
 
 def _connection(point: Path) -> Path | None:
     """Return the file of the kernel that tells how many calls wait at the mount `point`; None without a mount."""
-    table = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
-    numbers = [fields[2] for fields in map(str.split, table.splitlines()) if fields[4] == str(point)]
-    return _CONNECTIONS / numbers[-1].partition(":")[2] / "waiting" if numbers else None
+    device = _device(point)
+    return None if device is None else _CONNECTIONS / device.partition(":")[2] / "waiting"
 
 
 def _show_connections() -> None:
@@ -145,6 +144,14 @@ def _show_connections() -> None:
 
 
 def _is_mounted(point: Path) -> bool:
-    """Return whether the table of mounts has `point`; a call to the file system itself could hang."""
+    return _device(point) is not None
+
+
+def _device(point: Path) -> str | None:
+    """Return the device of the last mount at `point`, None without one.
+
+    From the table of mounts: a call to the file system itself could hang.
+    """
     table = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
-    return any(line.split(" ")[4] == str(point) for line in table.splitlines())
+    devices = [fields[2] for fields in (line.split(" ") for line in table.splitlines()) if fields[4] == str(point)]
+    return devices[-1] if devices else None

@@ -7,7 +7,7 @@ that cannot be used changes nothing: what was read before stays in force, and a 
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -17,12 +17,9 @@ from hanas_serving import clients, settings
 from hanas_serving.callers import Callers
 from hanas_serving.clients import Clients, ClientsError
 from hanas_serving.lanes import Lane, StartThread
+from hanas_serving.rereading import LOOK_SECONDS, PATIENCE_SECONDS, Reread
 from hanas_serving.settings import CLIENTS, SECRETS, TOKENS, ComponentSettings, Public, SettingError
 
-LOOK_SECONDS = 1.0
-"""Between two looks at the files."""
-_PATIENCE_SECONDS = 10.0
-"""How long reading a file may take."""
 ADVICE = "Correct the file, in one step: write another one and rename it. It is read again by itself."
 _log = logging.getLogger("hanas.serving")
 
@@ -49,36 +46,21 @@ class Lines(Sequence[str]):
         return len(self.present)
 
 
-class _File(Generic[Content]):
-    """One file, and what the last look at it gave."""
+class _File(Reread[Content]):
+    """One file, and what becomes of its content."""
 
     def __init__(self, variable: str, unit: str, present: Content, use: Callable[[Content], None]) -> None:
-        self.variable = variable
+        super().__init__(variable, present, lambda content: f"the {len(content)} {unit}")
         self._unit, self._use = unit, use
-        self._present = present
-        self._seen: Content | str = present
-        """What stands in the file, or what is wrong with it."""
-        self.trouble = ""
 
     def take(self, seen: Content | str) -> bool:
         """Take note of what a look gave; return whether something else counts from now on."""
-        before, self._seen = self._seen, seen
-        if seen != before:
+        content = self.settled(seen)
+        if content is None:
             return False
-        if isinstance(seen, str):
-            if seen != self.trouble:
-                _log.error("%s; the %d %s that it had before stay in force", seen, len(self._present), self._unit)
-                self.trouble = seen
-            return False
-        if self.trouble:
-            _log.info("%s: the file can be used again", self.variable)
-            self.trouble = ""
-        if seen == self._present:
-            return False
-        self._present = seen
-        self._use(seen)
+        self._use(content)
         unit = self._unit
-        _log.info("%s: the file has changed; its %d %s are in force from now on", self.variable, len(seen), unit)
+        _log.info("%s: the file has changed; its %d %s are in force from now on", self.variable, len(content), unit)
         return True
 
 
@@ -152,7 +134,7 @@ class Credentials(Collector):
     async def _look(self, lane: Lane, variable: str) -> Any:
         """Return what stands in the file now, or what is wrong with it."""
         try:
-            return await lane.run(_read(self._environment, variable, self._decoded), _PATIENCE_SECONDS)
+            return await lane.run(_read(self._environment, variable, self._decoded), PATIENCE_SECONDS)
         except SettingError as error:
             return str(error)
         except FolderError:  # of the lane: its thread has not returned

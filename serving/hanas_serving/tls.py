@@ -17,13 +17,10 @@ import msgspec
 from hanas_core.volume.errors import FolderError
 from hanas_serving.facts import Facts
 from hanas_serving.lanes import Lane, StartThread
+from hanas_serving.rereading import LOOK_SECONDS, PATIENCE_SECONDS
 from hanas_serving.settings import SettingError
 from hanas_serving.tls_files import CERT, KEY, TlsFiles, calling, content_of, listening
 
-LOOK_SECONDS = 1.0
-"""Between two looks at the files."""
-_PATIENCE_SECONDS = 10.0
-"""How long reading them may take."""
 _LATE_SHARE = 0.1
 """A person is told when less of a certificate's life is left."""
 _log = logging.getLogger("hanas.serving")
@@ -149,7 +146,7 @@ class Tls:
 
     async def _look(self, lane: Lane) -> dict[str, bytes] | str:
         try:
-            return await lane.run(_read(self.files), _PATIENCE_SECONDS)
+            return await lane.run(_read(self.files), PATIENCE_SECONDS)
         except SettingError as error:
             return str(error)
         except FolderError:  # of the lane: its thread has not returned
@@ -157,7 +154,7 @@ class Tls:
 
     async def _take(self, lane: Lane, seen: dict[str, bytes]) -> None:
         try:
-            self.contexts = await lane.run(_load(self.files), _PATIENCE_SECONDS)
+            self.contexts = await lane.run(_load(self.files), PATIENCE_SECONDS)
         except (SettingError, FolderError) as error:
             self._fail(str(error))
             return

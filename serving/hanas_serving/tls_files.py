@@ -82,10 +82,15 @@ def calling(files: TlsFiles) -> ssl.SSLContext:
     _restrict(context)
     if files.trust is None:
         context.load_default_certs()
-    else:
+    load(context, files)
+    return context
+
+
+def load(context: ssl.SSLContext, files: TlsFiles) -> None:
+    """Have connections to others trust and show what the files say, beside what they trust. Raises SettingError."""
+    if files.trust is not None:
         _trust(context, CA, files.trust)
     _show(context, files)
-    return context
 
 
 def listening(files: TlsFiles, demand: ssl.VerifyMode) -> ssl.SSLContext:

@@ -4,20 +4,14 @@ import json
 import stat
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from hanas_client import cli
-from hanas_core.log.claims import claim_epoch
-from hanas_core.members import cluster
-from hanas_core.state.judge import Write
-from hanas_core.state.queue import GroupCommit
-from hanas_core.state.replica import Replica
 from hanas_core.volume import names
-from hanas_core.volume.blocking import run
 from hanas_core.volume.encryption import parse
 from hanas_core.volume.posix import PosixFolder
-from tests.unit.core.scenery import claim_of, forge, take_over
+from tests.unit.client.folders import write_keys
+from tests.unit.core.scenery import forge
 
 Capture = pytest.CaptureFixture[str]
 VARIABLE = "HANAS_ENCRYPTION_KEY_FILE"
@@ -38,17 +32,7 @@ def path(tmp_path: Path, key_file: Path) -> Path:
     place.mkdir()
     folder = PosixFolder(place)
     folder.keys = parse(key_file.read_text().split())
-    identity = run(cluster.initialise(folder))
-    claim = msgspec.structs.replace(claim_of(1), folder_id=identity.folder_id)
-    run(claim_epoch(folder, claim))
-    replica = Replica()
-    promotion = run(take_over(folder, claim, replica))
-    commits = GroupCommit[str](replica, 1, promotion.next_sequence)
-    for number in range(14):
-        commits.submit(Write(f"key/{number:02}", b"value"), "")
-    batch = commits.next_batch(promotion.log.room)
-    assert batch is not None
-    commits.committed(run(promotion.log.commit(batch)), encrypted=True)
+    write_keys(folder, range(14))
     return place
 
 

@@ -3,19 +3,12 @@
 import json
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from hanas_client import cli
-from hanas_core.log.claims import claim_epoch
-from hanas_core.members import cluster
-from hanas_core.state.judge import Write
-from hanas_core.state.queue import GroupCommit
-from hanas_core.state.replica import Replica
 from hanas_core.volume import names
-from hanas_core.volume.blocking import run
 from hanas_core.volume.posix import PosixFolder
-from tests.unit.core.scenery import claim_of, take_over
+from tests.unit.client.folders import write_keys
 
 Capture = pytest.CaptureFixture[str]
 
@@ -23,19 +16,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A folder whose main wrote some keys."""
-    folder = PosixFolder(tmp_path)
-    identity = run(cluster.initialise(folder))
-    claim = msgspec.structs.replace(claim_of(1), folder_id=identity.folder_id)
-    run(claim_epoch(folder, claim))
-    replica = Replica()
-    promotion = run(take_over(folder, claim, replica))
-    commits = GroupCommit[str](replica, 1, promotion.next_sequence)
-    for batch in (range(12), range(12, 14)):
-        for number in batch:
-            commits.submit(Write(f"key/{number:02}", b"value"), "")
-        found = commits.next_batch(promotion.log.room)
-        assert found is not None
-        commits.committed(run(promotion.log.commit(found)))
+    write_keys(PosixFolder(tmp_path), range(12), range(12, 14))
     return tmp_path
 
 

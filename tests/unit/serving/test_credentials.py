@@ -127,10 +127,10 @@ async def test_a_file_that_does_not_answer_stops_nothing(
         return ("s",) if variable == settings.SECRETS else ("a", "b")
 
     monkeypatch.setattr(settings, "lines_of", lines_of)
-    monkeypatch.setattr(credentials, "_PATIENCE_SECONDS", 0.001)
+    monkeypatch.setattr(credentials, "PATIENCE_SECONDS", 0.001)
     async with meanwhile(held.keep(SystemThread)):
         await until(lambda: "it does not answer" in held.trouble)
-        monkeypatch.setattr(credentials, "_PATIENCE_SECONDS", 10.0)
+        monkeypatch.setattr(credentials, "PATIENCE_SECONDS", 10.0)
         answers.set()
         await until(lambda: not held.trouble)
     assert tuple(held.client_tokens) == ("a", "b")

@@ -106,7 +106,7 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told_once(
 async def test_a_file_that_hangs_changes_nothing(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(keyfile, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(keyfile, "PATIENCE_SECONDS", 0.01)
     folder, goes_on = bare_folder(), asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -13,13 +13,12 @@ from hanas_core.volume.encryption import NO_KEYS, Keys
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
 from hanas_serving import settings
-from hanas_serving.credentials import ADVICE, LOOK_SECONDS
+from hanas_serving.credentials import ADVICE
 from hanas_serving.lanes import Lane, StartThread
+from hanas_serving.rereading import LOOK_SECONDS, PATIENCE_SECONDS, Reread
 from hanas_serving.settings import SettingError
 
 KEY_FILE = "HANAS_ENCRYPTION_KEY_FILE"
-_PATIENCE_SECONDS = 10.0
-"""How long reading the file may take."""
 _log = logging.getLogger("hanas.worker")
 
 
@@ -30,10 +29,13 @@ class KeyFile:
         """Read it; without a name there are no keys. Raises SettingError."""
         self._environment = environment
         lines = settings.secrets(environment, KEY_FILE)
-        self.keys = _parsed(environment, lines) if lines else NO_KEYS
-        self._seen: Keys | str = self.keys
-        """What the last look gave: the keys, or what is wrong with the file."""
-        self._trouble = ""
+        keys = _parsed(environment, lines) if lines else NO_KEYS
+        self._file = Reread(KEY_FILE, keys, lambda _: "the keys")
+
+    @property
+    def keys(self) -> Keys:
+        """Those of the file, as they count now."""
+        return self._file.present
 
     async def keep(self, start: StartThread, folder: Folder) -> None:
         """Look at the file until cancelled, in a thread that ``start`` starts, and give the keys to ``folder``."""
@@ -46,20 +48,11 @@ class KeyFile:
 
     def take(self, seen: Keys | str, folder: Folder) -> None:
         """Take note of what a look gave: keys, or what is wrong with the file."""
-        before, self._seen = self._seen, seen
-        if seen != before:
+        former = self._file.present
+        keys = self._file.settled(seen)
+        if keys is None:
             return
-        if isinstance(seen, str):
-            if seen != self._trouble:
-                _log.error("%s; the keys that it had before stay in force", seen)
-            self._trouble = seen
-            return
-        if self._trouble:
-            _log.info("%s: the file can be used again", KEY_FILE)
-            self._trouble = ""
-        if seen == self.keys:
-            return
-        gone = sorted(self.keys.ids - seen.ids)
+        gone = sorted(former.ids - keys.ids)
         if gone:
             _log.warning(
                 "%s: the file has no more the key %s, which stays in force until this worker ends: put it back unless "
@@ -67,13 +60,12 @@ class KeyFile:
                 KEY_FILE,
                 ", ".join(gone),
             )
-        self.keys = seen
-        folder.keys = seen.beside(folder.keys)
-        _log.info("%s: the file has changed; new segments are written with %s", KEY_FILE, seen.current or "no key")
+        folder.keys = keys.beside(folder.keys)
+        _log.info("%s: the file has changed; new segments are written with %s", KEY_FILE, keys.current or "no key")
 
     async def _look(self, lane: Lane) -> Keys | str:
         try:
-            return await lane.run(_read(self._environment), _PATIENCE_SECONDS)
+            return await lane.run(_read(self._environment), PATIENCE_SECONDS)
         except SettingError as error:
             return str(error)
         except FolderError:  # of the lane: its thread has not returned
