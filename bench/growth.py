@@ -89,6 +89,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
         folder_id=identity.folder_id,
         position=log.committed,
         sequence=replica.index.sequence,
+        revision=replica.index.revision,
         merged=(),
         keys=0,
         size=0,
@@ -97,7 +98,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
     file, frames = snapshots.SnapshotFile(folder, temporary, header), snapshots.SnapshotFrames(replica.index)
     for payload in frames:
         run(file.write(payload))
-    run(file.finish(frames.keys))
+    run(file.finish(frames.ending))
 
 
 def memory_bytes() -> int:

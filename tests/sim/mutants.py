@@ -135,8 +135,8 @@ MUTANTS = (
     ),
     Mutant(
         "a place in an encrypted segment is counted as in a plain one",
-        "hanas_core.state.index:Index._apply_merged",
-        _one("begin += widening(size) if encrypted else 0", "pass"),
+        "hanas_core.state.index:Places.go_to",
+        _one("self._begin += widening(size)", "pass"),
     ),
     Mutant(
         "who lacks a key of the log asks for a takeover",
@@ -205,21 +205,18 @@ MUTANTS = (
     Mutant(
         "a condition judged against the committed state only",
         "hanas_core.state.judge:Judge.judge",
-        _one(
-            "present = self._versions[key] if key in self._versions else self._index.version(key)",
-            "entry = self._index.get(key)\n    present = None if entry is None else entry.version",
-        ),
+        _one("present = self._state.get(key)", "present = self._index.known(key)"),
         1000,
     ),
     Mutant(
         "idempotency keys are not kept",
-        "hanas_core.state.index:Index.remember",
+        "hanas_core.state.remembered:Remembered.put",
         _one("self._done[idempotency_key] = done", "return"),
     ),
     # ------------------------------------------------------------------ forwarded writes
     Mutant(
         "a forwarded put is logged without its number",
-        "hanas_core.state.judge:Judge.judge",
+        "hanas_core.state.judge:Judge._put",
         _one("records.ForwardedPut(*fields, forwarded=forwarded)", "records.Put(*fields)"),
     ),
     Mutant(
@@ -567,12 +564,12 @@ MUTANTS = (
     Mutant(
         "a compaction forgets how far it reached",
         "hanas_core.upkeep.merging:Merger.take",
-        _one("self._held.append(records.Reached(self._reached))", "pass"),
+        _one("self._held.append(self._end())", "pass"),
     ),
     Mutant(
         "a compaction keeps what is overwritten",
         "hanas_core.upkeep.merging:Merger._decide",
-        _one("if self._index.version(key) == (origin, sequence):", "if True:"),
+        _one("if self._index.keys.has(key, records.facts_of(record).revision):", "if True:"),
         1000,
     ),
     Mutant(
@@ -606,7 +603,7 @@ MUTANTS = (
     Mutant(
         "an idempotency key gets the old answer for other content",
         "hanas_core.state.judge:_repeated",
-        _one("if done.request == idempotency.request", "if True"),
+        _one("if done.request != idempotency.request:", "if False:"),
     ),
     # ------------------------------------------------------------------ a folder that is changed under its members
     Mutant(

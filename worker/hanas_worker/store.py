@@ -15,8 +15,9 @@ import msgspec
 from hanas_core.log.positions import Version
 from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
-from hanas_core.state.index import Index, KeyPage
+from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.keyspace import KeyPage
 from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
 from hanas_worker.log.driver import LogDriver

@@ -4,7 +4,7 @@
     checksum u64   xxh3-64, seeded with the nonce, over the rest of the header and the payload
     length u32     header and payload, bytes, before the padding to a multiple of 8
     kind u16       0 records, 1 "continues in the next segment", 2 records of a merged segment
-    (reserved u16)
+    format u16     of the records: 0, or 3 where they have revisions (hanas_core.log.records)
     epoch u64      whose main wrote these bytes
     origin u64     epoch of the original write; differs from `epoch` in re-logged batches
     first u64      sequence of the first record
@@ -57,6 +57,8 @@ class Batch(NamedTuple):
     committed: Position | None = None
     encrypted: bool = False
     """It stands encrypted in its segment: other sizes, so other places. The payload here is plain all the same."""
+    format: int = 0
+    """Of the records (hanas_core.log.records); 0 for a batch without any."""
 
     @property
     def position(self) -> Position:
@@ -82,10 +84,10 @@ def size_of(payload_bytes: int) -> int:
 
 def encode(batch: Batch, nonce: int) -> bytes:
     """Return the bytes of ``batch`` for its place in the segment with ``nonce``."""
-    origin, first, count, payload, kind, epoch, _, own, _, committed, _ = batch
+    origin, first, count, payload, kind, epoch, _, own, _, committed, _, form = batch
     _, c_number, c_offset = committed or NOWHERE
     length = HEADER_BYTES + len(payload)
-    header = _HEADER.pack(nonce, 0, length, kind, 0, epoch, origin, first, count, c_number, c_offset, own)
+    header = _HEADER.pack(nonce, 0, length, kind, form, epoch, origin, first, count, c_number, c_offset, own)
     rest = header[_CHECKED_FROM:]
     digest = xxhash.xxh3_64(rest, seed=nonce)
     digest.update(payload)
@@ -100,7 +102,7 @@ def decode(content: bytes, at: int, offset: int, *, nonce: int, epoch: int, numb
         return Fault.SHORT
     if head == _ZERO_HEADER:
         return Fault.ZERO
-    seed, checksum, length, kind, _, wrote, origin, first, count, c_number, c_offset, own = _HEADER.unpack(head)
+    seed, checksum, length, kind, form, wrote, origin, first, count, c_number, c_offset, own = _HEADER.unpack(head)
     if seed != nonce or own != offset or wrote != epoch or length < HEADER_BYTES or kind > Kind.MERGED:
         return Fault.BAD
     if at + length > len(content):
@@ -119,6 +121,7 @@ def decode(content: bytes, at: int, offset: int, *, nonce: int, epoch: int, numb
         offset=offset,
         end=offset + size_of(length - HEADER_BYTES),
         committed=Position(epoch, c_number, c_offset) if c_number else None,
+        format=form,
     )
 
 
@@ -132,9 +135,9 @@ def salvage(content: bytes, at: int) -> Batch | None:
     """Return as much of a damaged batch as its header may be believed; None if that is nothing."""
     if len(content) - at < HEADER_BYTES:
         return None
-    _, _, length, kind, _, _, origin, first, count, *_ = _HEADER.unpack_from(content, at)
+    _, _, length, kind, form, _, origin, first, count, *_ = _HEADER.unpack_from(content, at)
     payload = content[at + HEADER_BYTES : at + length]
-    return Batch(origin, first, count, payload, Kind(kind)) if kind in set(Kind) else None
+    return Batch(origin, first, count, payload, Kind(kind), format=form) if kind in set(Kind) else None
 
 
 def find_later(content: bytes, offset: int, *, nonce: int, epoch: int, number: int) -> int | None:

@@ -72,7 +72,13 @@ def growth(sizes: Iterable[int]) -> int:
 
 def sizes_in(changes: Sequence[records.Record] | Sequence[records.Merged]) -> list[int]:
     """Return the sizes of the values behind these records."""
-    return [change.size for change in changes if isinstance(change, records.Put | records.Kept)]
+    sizes: list[int] = []
+    for change in changes:
+        if isinstance(change, records.Put | records.Kept):
+            sizes.append(change.size)
+        elif isinstance(change, records.Transacted):
+            sizes += sizes_in(change.changes)
+    return sizes
 
 
 def _sizes(batch: Batch) -> list[int]:
@@ -83,4 +89,4 @@ def _sizes(batch: Batch) -> list[int]:
 
 def _about(batch: Batch) -> bytes:
     """Return what the header says of the records: its checksum proves nothing to whom the file is not safe from."""
-    return _ABOUT.pack(batch.kind, batch.origin, batch.first_sequence, batch.count)
+    return _ABOUT.pack(batch.kind | batch.format << 8, batch.origin, batch.first_sequence, batch.count)

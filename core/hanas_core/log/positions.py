@@ -28,6 +28,24 @@ class Version(NamedTuple):
         return f"{self.epoch}-{self.sequence}"
 
 
+class Facts(NamedTuple):
+    """What the store tells of a version of a key beside its `Version` (docs/protocol.md, section 3.11)."""
+
+    revision: int
+    """That made it."""
+    create: int
+    """The revision that created the key."""
+    generation: int = 1
+    """How many writes have made it since then, this one included."""
+    lease: int = 0
+    """Id of the lease that the key ends with; 0: none."""
+
+
+def plain(sequence: int) -> Facts:
+    """Return what is told of a write of a log without revisions."""
+    return Facts(sequence + 1, sequence + 1)
+
+
 NOWHERE = Position(0, 0, 0)
 """Before everything: an empty state."""
 

@@ -3,6 +3,9 @@
 The payload is the length of what follows (u32, little-endian), the records as one MessagePack array, and behind it the
 cells of their values in the same order (hanas_core.log.cells).
 So a reader finds the place of every value without touching it.
+
+In a batch of the format `REVISED` the revision that the store had before it stands in front of the array of records.
+In one of the format `PLAIN` each record makes a revision, and no key has a history (docs/protocol.md, section 3.11).
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,12 +14,15 @@ from typing import ClassVar, TypeVar
 import msgspec
 
 from hanas_core.log.batches import Batch
-from hanas_core.log.positions import Version
+from hanas_core.log.positions import Facts, Version, plain
 from hanas_core.volume import names
 from hanas_core.volume.blocks import UNREADABLE
 from hanas_core.volume.errors import Corruption
 
 T = TypeVar("T")
+
+PLAIN, REVISED = 0, 3
+"""Formats of the records of a batch: that of folders of the format 2, and that of the format 3."""
 
 
 class Idempotency(msgspec.Struct, frozen=True, array_like=True):
@@ -75,6 +81,42 @@ class ForwardedDelete(Delete, frozen=True, array_like=True, kw_only=True, tag="D
     forwarded: Forwarded  # type: ignore[misc]  # see ForwardedPut
 
 
+class RevisedPut(Put, frozen=True, array_like=True, tag="u"):
+    """A key gets another value, or one with a lease, in a log with revisions."""
+
+    create: int = 0
+    generation: int = 0
+    lease: int = 0
+
+
+class ForwardedRevisedPut(RevisedPut, frozen=True, array_like=True, kw_only=True, tag="U"):
+    """The same, by a forwarded write."""
+
+    forwarded: Forwarded  # type: ignore[misc]  # see ForwardedPut
+
+
+class Transacted(msgspec.Struct, frozen=True, array_like=True, tag="t"):
+    """A transaction, as what it changed: whoever reads it judges nothing again."""
+
+    forwarded: ClassVar[None] = None
+    deleted: ClassVar[bool] = False
+    changes: tuple[Put | RevisedPut | Delete, ...]
+    """In order; of each key one at most."""
+    created: bool
+    """Its compares held: what a repeated request is answered."""
+    idempotency: Idempotency | None = None
+
+
+class Compacted(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+    """What keys held before this revision is forgotten."""
+
+    idempotency: ClassVar[None] = None
+    forwarded: ClassVar[None] = None
+    created: ClassVar[bool] = False
+    deleted: ClassVar[bool] = False
+    revision: int
+
+
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     """A forwarder gets a session: its id is the version of this record."""
 
@@ -85,7 +127,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     member: str
 
 
-Record = Put | Delete | Opened
+Record = Put | Delete | Opened | Transacted | Compacted
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True, tag="k"):
@@ -99,12 +141,27 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, tag="k"):
     content_type: str
 
 
+class KeptRevised(Kept, frozen=True, array_like=True, kw_only=True, tag="K"):
+    """The same, where the facts of the version do not follow from its sequence."""
+
+    revision: int
+    create: int
+    generation: int
+    lease: int
+
+
 class Gone(msgspec.Struct, frozen=True, array_like=True, tag="g"):
     """In a merged segment: a key that an earlier segment may hold went with this write."""
 
     origin: int
     sequence: int
     key: str
+
+
+class GoneRevised(Gone, frozen=True, array_like=True, kw_only=True, tag="G"):
+    """The same, where the revision of the delete does not follow from its sequence."""
+
+    revision: int
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True, tag="i"):
@@ -115,6 +172,12 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True, tag="i"):
     idempotency: Idempotency
     created: bool
     deleted: bool
+
+
+class RememberedTransaction(Remembered, frozen=True, array_like=True, kw_only=True, tag="t"):
+    """In a merged segment: what a transaction that came with an idempotency key did. ``created``: see `Transacted`."""
+
+    revision: int
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True, tag="s"):
@@ -141,30 +204,115 @@ class Reached(msgspec.Struct, frozen=True, array_like=True, tag="r"):
     sequence: int
 
 
-Merged = Kept | Gone | Remembered | Session | Answered | Reached
+class ReachedRevision(Reached, frozen=True, array_like=True, kw_only=True, tag="R"):
+    """The same in a log with revisions: the last one, and up to which one history was forgotten."""
+
+    revision: int
+    compacted: int
+
+
+class Floor(msgspec.Struct, frozen=True, array_like=True, tag="f"):
+    """The first record of what was merged together in a log with revisions: history before this one was forgotten."""
+
+    revision: int
+
+
+Merged = Kept | Gone | Remembered | Session | Answered | Reached | Floor
+
+_PLAIN = Put | Delete | Opened | ForwardedPut | ForwardedDelete
+
+
+class _Revised(msgspec.Struct, frozen=True, array_like=True):
+    """The records of a batch of the format `REVISED`."""
+
+    revision: int
+    records: list[_PLAIN | RevisedPut | ForwardedRevisedPut | Transacted | Compacted]
+
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Record | ForwardedPut | ForwardedDelete])
-_merged_decoder = msgspec.msgpack.Decoder(list[Merged])
+_decoder = msgspec.msgpack.Decoder(list[_PLAIN])
+_revised_decoder = msgspec.msgpack.Decoder(_Revised)
+_revision_decoder = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw])
+_merged_decoder = msgspec.msgpack.Decoder(
+    list[Merged | KeptRevised | GoneRevised | RememberedTransaction | ReachedRevision]
+)
 PREFIX_BYTES = 4
 
 
-def encode(records: Sequence[Record] | Sequence[Merged], cells: Iterable[bytes] = ()) -> bytes:
-    """Return the payload of a batch, empty for none. ``cells``: those of the values, in order, maybe in pieces."""
+def facts_of(record: Kept) -> Facts:
+    """Return the facts of a version in a merged segment."""
+    if isinstance(record, KeptRevised):
+        return Facts(record.revision, record.create, record.generation, record.lease)
+    return plain(record.sequence)
+
+
+def kept(origin: int, sequence: int, put: Put | Kept, facts: Facts) -> Kept:
+    """Return how a value stands in a merged segment."""
+    fields = origin, sequence, put.key, put.size, put.checksum, put.content_type
+    if facts == plain(sequence):
+        return Kept(*fields)
+    revision, create, generation, lease = facts
+    return KeptRevised(*fields, revision=revision, create=create, generation=generation, lease=lease)
+
+
+def gone(origin: int, sequence: int, key: str, revision: int) -> Gone:
+    """Return how the delete of a key by ``revision`` stands in a merged segment."""
+    if revision == plain(sequence).revision:
+        return Gone(origin, sequence, key)
+    return GoneRevised(origin, sequence, key, revision=revision)
+
+
+def revision_of(record: Gone) -> int:
+    """Return the revision of a delete in a merged segment."""
+    return record.revision if isinstance(record, GoneRevised) else plain(record.sequence).revision
+
+
+def remembered(origin: int, sequence: int, record: Record, idempotency: Idempotency, revision: int) -> Remembered:
+    """Return how it stands in a merged segment what ``record``, a part of ``revision``, did with its key."""
+    fields = origin, sequence, idempotency, record.created, record.deleted
+    return RememberedTransaction(*fields, revision=revision) if isinstance(record, Transacted) else Remembered(*fields)
+
+
+def facts_of_put(put: Put, revision: int) -> Facts:
+    """Return the facts of the version that ``put`` makes as a part of ``revision``."""
+    if isinstance(put, RevisedPut):
+        return Facts(revision, put.create, put.generation, put.lease)
+    return Facts(revision, revision)
+
+
+def encode(
+    records: Sequence[Record] | Sequence[Merged], cells: Iterable[bytes] = (), revision: int | None = None
+) -> bytes:
+    """Return the payload of a batch, empty for none. ``cells``: those of the values, in order, maybe in pieces.
+
+    ``revision``: that before the batch, for one of the format `REVISED`.
+    """
     if not records:
         return b""
-    head = _encoder.encode(records)
+    head = _encoder.encode(records if revision is None else (revision, records))
     return b"".join((len(head).to_bytes(PREFIX_BYTES, "little"), head, *cells))
 
 
 def decode(batch: Batch) -> tuple[list[Record], int]:
     """Return the records of a batch and where in its payload the cells begin. Raises Corruption if it holds none."""
-    return _decode(batch, _decoder) if batch.payload else ([], 0)
+    if not batch.payload:
+        return [], 0
+    if batch.format == PLAIN:
+        plain_records, at = _decode(batch, _decoder)
+        return list[Record](plain_records), at
+    revised, at = _decode(batch, _revised_decoder)
+    return list[Record](revised.records), at
+
+
+def revision_before(batch: Batch) -> int:
+    """Return the revision that the store had before a batch with records. Raises Corruption."""
+    return batch.first_sequence if batch.format == PLAIN else _decode(batch, _revision_decoder)[0][0]
 
 
 def decode_merged(batch: Batch) -> tuple[list[Merged], int]:
     """Return the records of a batch of a merged segment, as `decode` does."""
-    return _decode(batch, _merged_decoder)
+    merged, at = _decode(batch, _merged_decoder)
+    return list[Merged](merged), at
 
 
 def _decode(batch: Batch, decoder: msgspec.msgpack.Decoder[T]) -> tuple[T, int]:

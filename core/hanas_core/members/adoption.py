@@ -34,7 +34,7 @@ async def adopt(folder: Folder) -> Cluster:
     unused = not registrations and (holder is None or holder.folder_id != identity.folder_id)
     if identity.former_ids and unused:
         return identity
-    adopted = Cluster(folder.nonce(), former_ids=(identity.folder_id, *identity.former_ids))
+    adopted = Cluster(folder.nonce(), identity.format, former_ids=(identity.folder_id, *identity.former_ids))
     content = cluster.encode(adopted)
     if holder is not None and await read_seal(folder, holder.epoch) is Blank.ZERO:
         # No main of this folder that only slept acknowledges anything from now on, and the next one follows at once.

@@ -11,8 +11,10 @@ from hanas_core.volume.errors import Missing, NotInitialised, WrongFolder
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
 from hanas_core.volume.publish import publish
 
-FORMAT = 2
-"""Version of the folder's format; another one is refused."""
+FORMAT = 3
+"""Version of the folder's format that new folders get."""
+FORMATS = (2, FORMAT)
+"""Those that this program reads and writes; another one is refused."""
 
 _MOST_BYTES = 512
 """It is written in place, once it is there, and a write within one sector is whole or not done."""
@@ -63,6 +65,19 @@ async def initialise(folder: Folder, folder_id: str | None = None) -> Cluster:
     return _check(folder, await publish(folder, temporary, names.CLUSTER, content), folder_id)
 
 
+async def upgrade(folder: Folder, folder_id: str) -> Cluster:
+    """Give the folder the newest format, durably, when all that use it know that; return its identity.
+
+    May be repeated. Raises FolderError.
+    """
+    cluster = await identify(folder, folder_id)
+    if cluster.format == FORMAT:
+        return cluster
+    content = encode(msgspec.structs.replace(cluster, format=FORMAT))
+    await (await folder.open(names.CLUSTER, "blocks")).write_block(0, content)
+    return await identify(folder, folder_id)
+
+
 def encode(cluster: Cluster) -> bytes:
     """Return the content of ``cluster.json``. Raises WrongFolder if it had too many ids before."""
     content = msgspec.json.encode(cluster)
@@ -94,9 +109,11 @@ def _check(folder: Folder, content: bytes, expected: str | None) -> Cluster:
         cluster = msgspec.json.decode(content, type=Cluster)
     except UNREADABLE as error:
         raise WrongFolder(f"{names.CLUSTER} cannot be read ({error}): is this a HANas folder?") from None
-    if cluster.format != FORMAT:
-        message = f"the folder has format {cluster.format}, this program knows {FORMAT}: install a matching one"
-        raise WrongFolder(message)
+    if cluster.format not in FORMATS:
+        raise WrongFolder(
+            f"the folder has format {cluster.format}, this program knows {' and '.join(map(str, FORMATS))}: "
+            "install the release that the other members run, or a later one"
+        )
     if expected is not None and cluster.folder_id != expected:
         raise WrongFolder(
             f"the folder's id is {cluster.folder_id}, expected is {expected}: another volume is mounted here, "

@@ -1,14 +1,24 @@
-"""What the index holds of a key: packed, since there may be millions of them and each byte counts."""
+"""What the index holds of a key: packed, since there may be millions of them and each byte counts.
+
+Most keys are written once: 44 bytes tell all of such a version. Of others a byte behind them says what else follows.
+"""
 
 import struct
 from typing import NamedTuple
 
-from hanas_core.log.positions import Position, Version
+from hanas_core.log.positions import Facts, Position, Version
 
 DEFAULT_TYPE = "application/octet-stream"
-_FIXED = struct.Struct("<QQQIIIQ")
-_VERSION = struct.Struct("<QQ")
-_PLACE = struct.Struct("<16xQI4xI")
+_FIXED = struct.Struct("<IQIIIIQQ")
+_VERSION = struct.Struct("<IQ")
+_PLACE = struct.Struct("<12xII4xI")
+_SIZE = struct.Struct("<24xI")
+_REVISION = struct.Struct("<36xQ")
+_GRAVE = struct.Struct("<Q")
+_REWRITTEN, _LEASED, _TYPED = 1, 2, 4
+"""What follows: the revision of the creation and the generation; the lease; the content type."""
+_TWO, _ONE = struct.Struct("<QQ"), struct.Struct("<Q")
+_TAILS = {flags: bytes([flags]) for flags in range(8)}
 
 
 class Entry(NamedTuple):
@@ -24,6 +34,7 @@ class Entry(NamedTuple):
     checksum: int
     """Checksum (hanas_core.log.cells)."""
     content_type: str
+    facts: Facts
 
     @property
     def version(self) -> Version:
@@ -36,18 +47,82 @@ class Entry(NamedTuple):
         return Position(self.place_epoch, self.place_number, self.place_offset)
 
 
-def pack(
-    origin: int, sequence: int, epoch: int, number: int, offset: int, size: int, checksum: int, content_type: str
+def pack_first(  # noqa: PLR0913, PLR0917  # a row of a table
+    origin: int,
+    sequence: int,
+    epoch: int,
+    number: int,
+    offset: int,
+    size: int,
+    checksum: int,
+    content_type: str,
+    revision: int,
 ) -> bytes:
-    """Return the fields of an entry in 44 bytes, and the content type if it is not the default."""
-    fixed = _FIXED.pack(origin, sequence, epoch, number, offset, size, checksum)
-    return fixed if content_type == DEFAULT_TYPE else fixed + b"\0" + content_type.encode()
+    """Return the entry of a key that ``revision`` created, without a lease, see `pack`."""
+    packed = _FIXED.pack(origin, sequence, epoch, number, offset, size, checksum, revision)
+    return packed if content_type == DEFAULT_TYPE else packed + _TAILS[_TYPED] + content_type.encode()
+
+
+def pack(  # noqa: PLR0913, PLR0917  # a row of a table
+    origin: int,
+    sequence: int,
+    epoch: int,
+    number: int,
+    offset: int,
+    size: int,
+    checksum: int,
+    content_type: str,
+    facts: Facts,
+) -> bytes:
+    """Return an entry in 44 bytes, and what is not the usual behind them. Epochs are below 2³²."""
+    revision, create, generation, lease = facts
+    packed = _FIXED.pack(origin, sequence, epoch, number, offset, size, checksum, revision)
+    flags = _REWRITTEN if generation != 1 or create != revision else 0
+    if lease:
+        flags |= _LEASED
+    if content_type != DEFAULT_TYPE:
+        flags |= _TYPED
+    if not flags:
+        return packed
+    packed += _TAILS[flags]
+    if flags & _REWRITTEN:
+        packed += _TWO.pack(create, generation)
+    if lease:
+        packed += _ONE.pack(lease)
+    return packed + content_type.encode() if flags & _TYPED else packed
 
 
 def unpack(packed: bytes) -> Entry:
     """Return the entry."""
-    content_type = packed[_FIXED.size + 1 :].decode() if len(packed) > _FIXED.size else DEFAULT_TYPE
-    return Entry._make((*_FIXED.unpack_from(packed), content_type))
+    origin, sequence, epoch, number, offset, size, checksum, revision = _FIXED.unpack_from(packed)
+    facts, content_type = _facts(packed, revision)
+    return Entry(origin, sequence, epoch, number, offset, size, checksum, content_type, facts)
+
+
+def _facts(packed: bytes, revision: int) -> tuple[Facts, str]:
+    create, generation, lease, content_type = revision, 1, 0, DEFAULT_TYPE
+    if len(packed) > _FIXED.size:
+        flags, at = packed[_FIXED.size], _FIXED.size + 1
+        if flags & _REWRITTEN:
+            create, generation = _TWO.unpack_from(packed, at)
+            at += _TWO.size
+        if flags & _LEASED:
+            (lease,) = _ONE.unpack_from(packed, at)
+            at += _ONE.size
+        if flags & _TYPED:
+            content_type = packed[at:].decode()
+    return Facts(revision, create, generation, lease), content_type
+
+
+def facts_in(packed: bytes) -> Facts:
+    """Return the facts alone."""
+    return _facts(packed, revision_in(packed))[0]
+
+
+def moved(packed: bytes, place: Position) -> bytes:
+    """Return the entry with another place."""
+    origin, sequence, _, _, _, *rest = _FIXED.unpack_from(packed)
+    return _FIXED.pack(origin, sequence, *place, *rest) + packed[_FIXED.size :]
 
 
 def version_of(packed: bytes) -> tuple[int, int]:
@@ -55,7 +130,42 @@ def version_of(packed: bytes) -> tuple[int, int]:
     return _VERSION.unpack_from(packed)
 
 
+def is_first(packed: bytes) -> bool:
+    """Return whether the entry is that of a key which its write created."""
+    return len(packed) == _FIXED.size or not packed[_FIXED.size] & _REWRITTEN
+
+
+def size_in(packed: bytes) -> int:
+    """Return the size of the value, bytes."""
+    size: int = _SIZE.unpack_from(packed)[0]
+    return size
+
+
+def successor_in(packed: bytes) -> tuple[int, int]:
+    """Return creation and generation of what replaces an entry."""
+    if len(packed) > _FIXED.size and packed[_FIXED.size] & _REWRITTEN:
+        create, generation = _TWO.unpack_from(packed, _FIXED.size + 1)
+        return create, generation + 1
+    return _REVISION.unpack_from(packed)[0], 2
+
+
 def place_of(packed: bytes) -> tuple[tuple[int, int], int]:
     """Return the segment that the value lies in, and its size."""
     epoch, number, size = _PLACE.unpack_from(packed)
     return (epoch, number), size
+
+
+def grave(revision: int) -> bytes:
+    """Return what is known of a key that was deleted by ``revision``."""
+    return _GRAVE.pack(revision)
+
+
+def is_grave(packed: bytes) -> bool:
+    """Return whether this is no entry, but what is known of a key that was deleted."""
+    return len(packed) == _GRAVE.size
+
+
+def revision_in(packed: bytes) -> int:
+    """Return the revision that made an entry, or that deleted its key."""
+    revision: int = (_GRAVE if len(packed) == _GRAVE.size else _REVISION).unpack_from(packed)[0]
+    return revision

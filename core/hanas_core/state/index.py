@@ -1,53 +1,35 @@
-"""The state that the committed log describes: keys, where their values lie, recent idempotency keys, and sessions.
+"""The state that the committed log describes: keys and their history, recent idempotency keys, and sessions.
 
-Values stay on disk; the latest ones are in a cache. A key costs some 200 bytes of memory beside itself.
+Values stay on disk; the latest ones are in a cache.
 """
 
 import sys
-from collections import Counter, OrderedDict
-from collections.abc import Iterator
-from itertools import islice
+from collections import Counter
 from typing import NamedTuple, assert_never
-
-from sortedcontainers import SortedList
 
 from hanas_core.log import records
 from hanas_core.log.batches import HEADER_BYTES, Batch, Kind
-from hanas_core.log.cells import cell_size, sums_size, widening
+from hanas_core.log.cells import PART_BYTES, sums_size, widening
 from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES
-from hanas_core.log.positions import Position, Version
-from hanas_core.state.entries import Entry, pack, place_of, unpack, version_of
+from hanas_core.log.positions import Facts, Position, Version
+from hanas_core.state.entries import Entry, facts_in, pack, pack_first, unpack, version_of
+from hanas_core.state.keyspace import KeyPage, KeySpace, Segment
+from hanas_core.state.remembered import Done, Remembered
 from hanas_core.state.sessions import Change, Sessions
 from hanas_core.state.valuecache import DEFAULT_BYTES, ValueCache
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
 
-IDEMPOTENCY_WINDOW = 65_536
-"""A write's idempotency key is known until this many later writes came with one. Counted, not timed, so that every
-member that reads the same log forgets the same keys."""
-_RECORD_BYTES = 32
-"""What a record takes in a merged segment beside its idempotency key and the request's hash, about."""
-
-Segment = tuple[int, int]
-"""Epoch and number of a segment."""
+_WITHOUT_REVISION = (records.Opened, records.Compacted)
 
 
-class Done(NamedTuple):
-    """What a write that came with an idempotency key did."""
+class Known(NamedTuple):
+    """What is known of a key that is there, without its place."""
 
-    request: bytes
     version: Version
-    created: bool
-    deleted: bool
-    segment: Segment = (0, 0)
-    """The segment that tells of it."""
-
-
-class KeyPage(NamedTuple):
-    """A part of the keys, in order; ``following`` is where the next page begins after, None at the end."""
-
-    entries: list[tuple[str, Entry]]
-    following: str | None
+    facts: Facts
+    value: bytes | None = None
+    """If it is at hand."""
 
 
 class Index:
@@ -55,31 +37,54 @@ class Index:
 
     def __init__(self, cache_bytes: int = DEFAULT_BYTES) -> None:
         """Begin empty; keep ``cache_bytes`` of values in memory."""
-        self._entries: dict[str, bytes] = {}
+        self.keys = KeySpace()
         self._cache = ValueCache(cache_bytes)
-        self._order: SortedList[str] = SortedList()
-        self._done: OrderedDict[str, Done] = OrderedDict()
+        self.remembered = Remembered(self.keys.live)
         self.sessions = Sessions()
         """Of forwarders. What the log takes for them is so little that it counts as garbage."""
         self.sequence = 0
-        """Sequence of the last write applied: the store's revision."""
-        self.value_bytes = 0
-        self.live: Counter[Segment] = Counter()
-        """What is live of each segment, bytes, about: the rest is garbage."""
+        """Sequence of the last record applied."""
+        self.revision = 1
+        """How often keys were changed, and one more (docs/protocol.md, section 3.11)."""
 
     def __len__(self) -> int:
         """Return the number of keys."""
-        return len(self._entries)
+        return len(self.keys)
+
+    @property
+    def compacted(self) -> int:
+        """The lowest revision as of which keys can be read."""
+        return self.keys.compacted
+
+    @property
+    def value_bytes(self) -> int:
+        """What the present values take, bytes."""
+        return self.keys.value_bytes
+
+    @property
+    def live(self) -> Counter[Segment]:
+        """What is live of each segment, bytes, about: the rest is garbage."""
+        return self.keys.live
 
     def get(self, key: str) -> Entry | None:
         """Return what ``key`` holds, None if it is not there."""
-        packed = self._entries.get(key)
+        packed = self.keys.packed(key)
+        return None if packed is None else unpack(packed)
+
+    def at(self, key: str, revision: int) -> Entry | None:
+        """Return what ``key`` held as of ``revision``, which is not below `compacted`; None: it was not there."""
+        packed = self.keys.at(key, revision)
         return None if packed is None else unpack(packed)
 
     def version(self, key: str) -> Version | None:
         """Return the version of what ``key`` holds, None if it is not there."""
-        packed = self._entries.get(key)
+        packed = self.keys.packed(key)
         return None if packed is None else Version._make(version_of(packed))
+
+    def known(self, key: str) -> Known | None:
+        """Return what is known of ``key``, None if it is not there."""
+        packed = self.keys.packed(key)
+        return None if packed is None else Known(Version._make(version_of(packed)), facts_in(packed))
 
     def cached(self, key: str) -> bytes | None:
         """Return the value of ``key`` if it is at hand in memory."""
@@ -87,35 +92,25 @@ class Index:
 
     def keep(self, key: str, entry: Entry, value: bytes) -> None:
         """Keep a value that was read from its place at hand, if it is still what ``key`` holds."""
-        packed = self._entries.get(key)
+        packed = self.keys.packed(key)
         if packed is not None and version_of(packed) == entry.version:
             self._cache.put(key, value)
 
     def done(self, idempotency_key: str) -> Done | None:
         """Return what the write with this idempotency key did, None if it is not known (any more)."""
-        return self._done.get(idempotency_key)
+        return self.remembered.get(idempotency_key)
 
-    def page(self, prefix: str, after: str, limit: int) -> KeyPage:
-        """Return up to ``limit`` keys that begin with ``prefix`` and come after ``after``, in order of code points."""
-        entries: list[tuple[str, Entry]] = []
-        for key in self._from(prefix, after):
-            if not key.startswith(prefix):
-                break
-            if len(entries) == limit:
-                return KeyPage(entries, entries[-1][0])
-            entries.append((key, unpack(self._entries[key])))
-        return KeyPage(entries, None)
+    def page(self, prefix: str, after: str, limit: int, revision: int | None = None) -> KeyPage:
+        """Return a part of the keys, see `KeySpace.page`."""
+        return self.keys.page(prefix, after, limit, revision)
 
-    def _from(self, prefix: str, after: str) -> Iterator[str]:
-        if after and after >= prefix:
-            return self._order.irange(after, inclusive=(False, True))
-        return self._order.irange(prefix)
+    # ------------------------------------------------------------------ batches
 
     def apply(self, batch: Batch, changes: list[records.Record] | None = None) -> None:
         """Apply a committed batch, as it stands in its segment; records that were applied before only give their place.
 
-        ``changes``: the records of its payload, if they are at hand. Sequences have no gaps: Corruption if a batch
-        before this one was never applied.
+        ``changes``: the records of its payload, if they are at hand. Sequences and revisions have no gaps: Corruption
+        if a batch before this one was never applied.
         """
         if batch.kind is Kind.MERGED:
             self._apply_merged(batch, self.sequence)
@@ -127,48 +122,113 @@ class Index:
             )
         if not batch.payload:
             return
-        payload, origin = batch.payload, batch.origin
-        changes, at = records.decode(batch) if changes is None else (changes, records.cells_at(payload))
-        segment, encrypted = (batch.epoch, batch.number), batch.encrypted
-        begin = batch.offset + (ENCRYPTED_HEADER_BYTES if encrypted else HEADER_BYTES)
-        for sequence, record in enumerate(changes, batch.first_sequence):
-            new = sequence > self.sequence
-            if isinstance(record, records.Put):  # cheaper than a match, for every write that there is
-                key, size = record.key, record.size
-                at += sums_size(size)
-                begin += widening(size) if encrypted else 0
+        revision = self.revision
+        if changes is None:
+            changes, at = records.decode(batch)
+            revision = self._begin(batch)
+        else:
+            at = records.cells_at(batch.payload)
+        place, origin, revised = Places(batch, at), batch.origin, batch.format != records.PLAIN
+        sequence, applied = batch.first_sequence - 1, self.sequence
+        for record in changes:
+            sequence += 1
+            new = sequence > applied
+            if not revised:
+                revision = sequence + 1
                 if new:
-                    fields = (origin, sequence, *segment, begin + at, size, record.checksum, record.content_type)
-                    self._set(key, fields, payload[at : at + size])
-                else:  # re-logged: the older copy may lie behind the cut of a segment that compaction removes
-                    self.move(key, Version(origin, sequence), Position(*segment, begin + at))
-                at += size
+                    self._without_history(revision)
+            elif not isinstance(record, _WITHOUT_REVISION):
+                revision += 1
+            if isinstance(record, records.Put):  # cheaper than a match, for every write that there is
+                self._put(record, origin, sequence, revision, place, new)
+            elif isinstance(record, records.Transacted):
+                self._transact(record, Version(origin, sequence), revision, place, new=new)
             elif new:
-                self._apply_valueless(record, origin, sequence)
+                self._apply_valueless(record, Version(origin, sequence), revision)
             if record.idempotency is not None or record.forwarded is not None:
-                self._remember_write(record, Version(origin, sequence), segment, new=new)
-            if new:
-                self.sequence = sequence
-        assert at == len(payload), "the values of a batch fill the rest of it"
+                self._remember_write(record, Version(origin, sequence), revision, place.segment, new=new)
+        if sequence > applied:
+            self.sequence, self.revision = sequence, revision
+        assert place.at == len(batch.payload), "the values of a batch fill the rest of it"
 
-    def _apply_valueless(self, record: records.Delete | records.Opened, origin: int, sequence: int) -> None:
+    def _begin(self, batch: Batch) -> int:
+        """Return the revision before a batch that was read. Raises Corruption if that is not the one at hand."""
+        revision = records.revision_before(batch)
+        if batch.format != records.PLAIN and batch.first_sequence == self.sequence + 1 and revision != self.revision:
+            raise Corruption(
+                f"{names.segment(batch.epoch, batch.number)}: the batch at offset {batch.offset} follows revision "
+                f"{revision}, and the one before it ends with {self.revision}"
+            )
+        return revision
+
+    def _without_history(self, revision: int) -> None:
+        """The log has no revisions yet, so each reader may have begun elsewhere: there is no past."""
+        self.keys.compact(revision)
+
+    def _put(  # the way of every write
+        self,
+        put: records.Put,
+        origin: int,
+        sequence: int,
+        revision: int,
+        place: "Places",
+        new: bool,
+    ) -> None:
+        key, size, segment = put.key, put.size, place.segment
+        offset = place.go_to(size)
+        if not new:  # re-logged: the older copy may lie behind the cut of a segment that compaction removes
+            self.keys.move(key, revision, Version(origin, sequence), Position(*segment, offset))
+        else:
+            fields = origin, sequence, *segment, offset, size, put.checksum, put.content_type
+            if isinstance(put, records.RevisedPut):
+                packed = pack(*fields, Facts(revision, put.create, put.generation, put.lease))
+            else:
+                packed = pack_first(*fields, revision)
+            self.keys.put(key, packed, revision, segment, size)
+            self._cache.put(key, place.value(size))
+        place.at += size
+
+    def _transact(
+        self, record: records.Transacted, version: Version, revision: int, place: "Places", *, new: bool
+    ) -> None:
+        for change in record.changes:
+            if isinstance(change, records.Put):
+                self._put(change, *version, revision, place, new)
+            elif new:
+                self._delete(change.key, revision)
+
+    def _delete(self, key: str, revision: int) -> None:
+        if self.keys.delete(key, revision):
+            self._cache.drop(key)
+
+    def _apply_valueless(
+        self, record: records.Delete | records.Opened | records.Compacted, version: Version, revision: int
+    ) -> None:
         match record:
             case records.Delete(key=key):
-                self._unset(key)
+                self._delete(key, revision)
             case records.Opened(member=member):
-                self.sessions.open(Version(origin, sequence), member)
+                self.sessions.open(version, member)
+            case records.Compacted(revision=compacted):
+                self.keys.compact(compacted)
             case _:
                 assert_never(record)
 
-    def _remember_write(self, record: records.Record, version: Version, segment: Segment, *, new: bool) -> None:
+    def _remember_write(
+        self, record: records.Record, version: Version, revision: int, segment: Segment, *, new: bool
+    ) -> None:
         """Note what a write did for who may repeat it."""
         once, forwarded = record.idempotency, record.forwarded
         if once is not None and new:
-            self.remember(once.key, Done(once.request, version, record.created, record.deleted, segment))
+            told = revision if isinstance(record, records.Transacted) else 0
+            done = Done(once.request, version, record.created, record.deleted, segment, told)
+            self.remembered.put(once.key, done)
         elif once is not None:
-            self.move_done(once.key, version, segment)
+            self.remembered.move(once.key, version, segment)
         if forwarded is not None and new:
             self.sessions.note(forwarded, Change(version, record.created, record.deleted))
+
+    # ------------------------------------------------------------------ merged segments
 
     def relocate(self, batch: Batch) -> None:
         """Learn from a batch of a merged segment where values are now; whatever else it says is known already."""
@@ -177,24 +237,32 @@ class Index:
     def _apply_merged(self, batch: Batch, applied: int) -> None:
         """Take in what compaction left of older records; of those up to ``applied``, only where they are now."""
         merged, at = records.decode_merged(batch)
-        segment, encrypted = (batch.epoch, batch.number), batch.encrypted
-        begin = batch.offset + (ENCRYPTED_HEADER_BYTES if encrypted else HEADER_BYTES)
+        place = Places(batch, at)
         for record in merged:
-            if isinstance(record, records.Kept):
-                key, version, size = record.key, Version(record.origin, record.sequence), record.size
-                at += sums_size(size)
-                begin += widening(size) if encrypted else 0
-                if record.sequence > applied:
-                    fields = (*version, *segment, begin + at, size, record.checksum, record.content_type)
-                    self._set(key, fields, batch.payload[at : at + size])
-                else:
-                    self.move(key, version, Position(*segment, begin + at))
-                at += size
+            if isinstance(record, records.Floor):
+                if applied == self.sequence:
+                    self.keys.compact(record.revision)
+            elif isinstance(record, records.Kept):
+                new = record.sequence > applied
+                if new and batch.format == records.PLAIN:
+                    self._without_history(records.facts_of(record).revision)
+                self._keep(record, place, new=new)
             elif record.sequence > applied:
-                self._apply_merged_valueless(record, segment)
+                self._apply_merged_valueless(record, place.segment)
             elif isinstance(record, records.Remembered):
-                self.move_done(record.idempotency.key, Version(record.origin, record.sequence), segment)
-        assert at == len(batch.payload), "the values of a batch fill the rest of it"
+                self.remembered.move(record.idempotency.key, Version(record.origin, record.sequence), place.segment)
+        assert place.at == len(batch.payload), "the values of a batch fill the rest of it"
+
+    def _keep(self, record: records.Kept, place: "Places", *, new: bool) -> None:
+        version, facts, size = Version(record.origin, record.sequence), records.facts_of(record), record.size
+        begin = Position(*place.segment, place.go_to(size))
+        if new:
+            packed = pack(*version, *begin, size, record.checksum, record.content_type, facts)
+            self.keys.put(record.key, packed, facts.revision, place.segment, size)
+            self._cache.put(record.key, place.value(size))
+        else:
+            self.keys.move(record.key, facts.revision, version, begin)
+        place.at += size
 
     def _apply_merged_valueless(
         self,
@@ -203,102 +271,63 @@ class Index:
     ) -> None:
         match record:
             case records.Gone(key=key):
-                self._unset(key)
+                self._delete(key, records.revision_of(record))
             case records.Remembered(origin=origin, sequence=sequence, idempotency=once):
-                done = Done(once.request, Version(origin, sequence), record.created, record.deleted, segment)
-                self.remember(once.key, done)
+                told = record.revision if isinstance(record, records.RememberedTransaction) else 0
+                done = Done(once.request, Version(origin, sequence), record.created, record.deleted, segment, told)
+                self.remembered.put(once.key, done)
             case records.Session(origin=origin, sequence=sequence, member=member):
                 self.sessions.open(Version(origin, sequence), member)
             case records.Answered(origin=origin, sequence=sequence, forwarded=forwarded):
                 self.sessions.note(forwarded, Change(Version(origin, sequence), record.created, record.deleted))
             case records.Reached(sequence=sequence):
                 self.sequence = sequence
+                if isinstance(record, records.ReachedRevision):
+                    self.revision = record.revision
+                    self.keys.compact(record.compacted)
+                else:
+                    self.revision = sequence + 1
+                    self._without_history(self.revision)
             case _:
                 assert_never(record)
 
+    # ------------------------------------------------------------------ snapshots, and what must hold
+
+    def loaded(self, sequence: int, revision: int, noted: int, compacted: int) -> None:
+        """Complete the loading of a snapshot, which holds every write up to ``sequence``; see `KeySpace.loaded`."""
+        self.sequence, self.revision = sequence, revision
+        self.keys.loaded(noted, compacted)
+
     def check_invariants(self) -> None:
         """Assert what must hold between two batches, by counting everything anew."""
-        assert list(self._order) == sorted(self._entries)
-        assert len(self._done) <= IDEMPOTENCY_WINDOW
+        live = self.keys.check_invariants(self.revision)
+        self.remembered.check_invariants(live)
         self.sessions.check_invariants()
-        live: Counter[Segment] = Counter()
-        for key, packed in self._entries.items():
-            entry = unpack(packed)
-            assert entry.place_number >= 1
-            assert entry.place_offset >= HEADER_BYTES + sums_size(entry.size)
-            live[entry.place[:2]] += len(packed) + len(key) + cell_size(entry.size)
-        for key, done in self._done.items():
-            live[done.segment] += _RECORD_BYTES + len(key) + len(done.request)
         assert {segment: size for segment, size in self.live.items() if size} == live
-        assert self.value_bytes == sum(unpack(packed).size for packed in self._entries.values())
+        assert self.revision <= self.sequence + 1
 
-    def packed_after(self, after: str, count: int) -> list[tuple[str, bytes]]:
-        """Return up to ``count`` keys behind ``after`` with their packed entries, for a snapshot."""
-        return [(key, self._entries[key]) for key in islice(self._from("", after), count)]
 
-    def all_done(self) -> list[tuple[str, Done]]:
-        """Return the idempotency keys that are known, oldest first."""
-        return list(self._done.items())
+class Places:
+    """Where the values of a batch lie, one after the other."""
 
-    def load(self, keys: list[str], entries: list[bytes]) -> None:
-        """Take in keys of a snapshot, in order; `loaded` follows."""
-        self._entries.update(zip(keys, entries, strict=True))
-        for key, packed in zip(keys, entries, strict=True):
-            self._count(key, packed, 1)
+    __slots__ = ("_begin", "_encrypted", "_payload", "at", "segment")
 
-    def loaded(self, sequence: int) -> None:
-        """Complete the loading of a snapshot, which holds every write up to ``sequence``."""
-        self._order = SortedList(self._entries)
-        self.sequence = sequence
+    def __init__(self, batch: Batch, at: int) -> None:
+        """Begin at ``at`` of the payload."""
+        self._payload = batch.payload
+        self._encrypted = batch.encrypted
+        self._begin = batch.offset + (ENCRYPTED_HEADER_BYTES if batch.encrypted else HEADER_BYTES)
+        self.segment = (batch.epoch, batch.number)
+        self.at = at
 
-    def move(self, key: str, version: Version, place: Position) -> None:
-        """Note another place of the value of ``key``, if it is still this version's."""
-        packed = self._entries.get(key)
-        if packed is not None and version_of(packed) == version:
-            self._count(key, packed, -1)
-            entry = unpack(packed)
-            self._entries[key] = packed = pack(*version, *place, entry.size, entry.checksum, entry.content_type)
-            self._count(key, packed, 1)
+    def go_to(self, size: int) -> int:
+        """Go to the next value, of ``size`` bytes, and return its offset; then `at` must be moved behind it."""
+        if size > PART_BYTES:
+            self.at += sums_size(size)
+        if self._encrypted:
+            self._begin += widening(size)
+        return self._begin + self.at
 
-    def move_done(self, idempotency_key: str, version: Version, segment: Segment) -> None:
-        """Note another segment that records what a write with an idempotency key did."""
-        done = self._done.get(idempotency_key)
-        if done is not None and done.version == version:
-            self._count_done(idempotency_key, done, -1)
-            self._done[idempotency_key] = done = done._replace(segment=segment)
-            self._count_done(idempotency_key, done, 1)
-
-    def _set(self, key: str, fields: tuple[int, int, int, int, int, int, int, str], value: bytes) -> None:
-        old = self._entries.get(key)
-        if old is None:
-            self._order.add(key)
-        else:
-            self._count(key, old, -1)
-        self._entries[key] = packed = pack(*fields)
-        _, _, epoch, number, _, size, _, _ = fields
-        self.value_bytes += size
-        self.live[epoch, number] += len(packed) + len(key) + cell_size(size)
-        self._cache.put(key, value)
-
-    def _unset(self, key: str) -> None:
-        old = self._entries.pop(key, None)
-        if old is not None:
-            self._order.remove(key)
-            self._count(key, old, -1)
-            self._cache.drop(key)
-
-    def remember(self, idempotency_key: str, done: Done) -> None:
-        """Note what the latest write with an idempotency key did; forget the oldest beyond `IDEMPOTENCY_WINDOW`."""
-        self._done[idempotency_key] = done
-        self._count_done(idempotency_key, done, 1)
-        if len(self._done) > IDEMPOTENCY_WINDOW:
-            forgotten, old = self._done.popitem(last=False)
-            self._count_done(forgotten, old, -1)
-
-    def _count(self, key: str, packed: bytes, sign: int) -> None:
-        segment, size = place_of(packed)
-        self.value_bytes += sign * size
-        self.live[segment] += sign * (len(packed) + len(key) + cell_size(size))
-
-    def _count_done(self, idempotency_key: str, done: Done, sign: int) -> None:
-        self.live[done.segment] += sign * (_RECORD_BYTES + len(idempotency_key) + len(done.request))
+    def value(self, size: int) -> bytes:
+        """Return the value that begins at `at`."""
+        return self._payload[self.at : self.at + size]

@@ -1,12 +1,14 @@
 """Whether a write may be done, and what it does: conditions, idempotency keys, and the earlier writes of its batch.
 
+Transactions are judged beside it, in `hanas_core.state.transacting`.
+
 Conditions, idempotency keys and the numbers of forwarded writes are evaluated against the committed state plus every
 earlier write that is in flight; since a batch begins only after the one before it has ended, those are the earlier
 writes of the same batch (docs/protocol.md, sections 2 and 3).
 """
 
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, assert_never
 
 import msgspec
 import xxhash
@@ -14,12 +16,18 @@ import xxhash
 from hanas_core.log import records
 from hanas_core.log.cells import PART_BYTES, checksum_of, sums_of, tags_size
 from hanas_core.log.positions import Version
-from hanas_core.state.index import Done, Index
+from hanas_core.state.entries import successor_in
+from hanas_core.state.index import Index
+from hanas_core.state.overlay import Overlay
+from hanas_core.state.remembered import Done
+from hanas_core.state.reports import Report
 from hanas_core.state.sessions import Change, Session, in_window
+from hanas_core.state.transacting import TooLarge, ValuesNeeded, transact
+from hanas_core.state.transactions import Transact
 from hanas_core.volume.encryption import TAG_BYTES
 
 ANY = "*"
-RECORD_OVERHEAD_BYTES = 64
+RECORD_OVERHEAD_BYTES = 96
 """What a record takes in a batch beside texts and value, at most."""
 _FORWARDED_BYTES = 40
 """What `records.Forwarded` takes in a record, at most."""
@@ -89,7 +97,17 @@ class Opening(msgspec.Struct, frozen=True):
         return 4 * len(self.member) + RECORD_OVERHEAD_BYTES
 
 
-Request = Write | ForwardedWrite | Opening | None
+class Compaction(msgspec.Struct, frozen=True):
+    """A wish to forget what keys held before a revision. One that is compacted, or is to come, changes nothing."""
+
+    revision: int
+    value: ClassVar[None] = None
+    """There is none: like a delete, it may use the log's last room."""
+    size: ClassVar[int] = RECORD_OVERHEAD_BYTES
+    """See `Write.size`."""
+
+
+Request = Write | ForwardedWrite | Opening | Transact | Compaction | None
 """What the main's queue takes. None: a no-op."""
 
 
@@ -114,6 +132,14 @@ class Result(Enum):
     NUMBER_OUT_OF_WINDOW = "number out of window"
     """An error of the forwarder: it had said that it asks about this number no more, or has too many numbers in flight.
     Nothing was done now."""
+    TRANSACTED = "transacted"
+    """A transaction was judged; the report says what it did."""
+    VALUES_NEEDED = "values needed"
+    """A transaction compares a value that is not at hand: nothing was done. The report names its key."""
+    TOO_LARGE = "too large"
+    """A transaction would delete more than fits into a batch: nothing was done."""
+    COMPACTED = "compacted"
+    """History was forgotten up to the revision, or had been."""
     COMMITTED = "committed"
     """A no-op went through the commit path."""
     NO_SPACE = "no space"
@@ -133,6 +159,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
     result: Result
     version: Version | None = None
+    revision: int = 0
+    """Of the store behind this write, in the order of the log; 0: not told."""
+    report: Report | None = None
+    """Of a transaction."""
 
 
 def recorded(session: Session | None, number: int) -> Outcome | None:
@@ -160,17 +190,26 @@ class _Forwarder:
 class Judge:
     """Judges the writes of one batch in their order, and changes nothing but itself."""
 
-    def __init__(self, index: Index) -> None:
-        """``index`` is the committed state."""
+    def __init__(self, index: Index, form: int = records.PLAIN) -> None:
+        """``index`` is the committed state. ``form``: of the records to make."""
         self._index = index
-        self._versions: dict[str, Version | None] = {}
-        """What the earlier writes of the batch leave of each key that they change."""
+        self._revised = form != records.PLAIN
+        self.revision = index.revision if self._revised else 0
+        """That of the store behind the writes so far; 0 in a log without revisions."""
+        self._compacted = index.compacted
+        self._state = Overlay(index)
+        """With what the earlier writes of the batch leave of each key that they change."""
+        self._changed = self._state.changed
         self._done: dict[str, Done] = {}
         self._sessions = index.sessions
         """With the changes of the earlier openings of the batch."""
         self._forwarders: dict[Version, _Forwarder] = {}
         self.cells: list[bytes] = []
         """The cells of the values of the records so far, in pieces."""
+        self.room = 0
+        """What the record of a transaction may take, bytes."""
+        self.used = 0
+        """What that of the last transaction takes that deletes, bytes, about."""
 
     def judge(
         self, write: Request, version: Version, forwarded: records.Forwarded | None = None
@@ -186,53 +225,124 @@ class Judge:
             idempotency = records.Idempotency(write.idempotency_key, write.digest())
             done = self._done.get(idempotency.key) or self._index.done(idempotency.key)
             if done is not None:
-                return _repeated(done, idempotency), None
-        key = write.key
-        present = self._versions[key] if key in self._versions else self._index.version(key)
-        if not write.holds(present):
-            return Outcome(Result.CONDITION_FAILED, present), None
-        created, deleted = present is None, write.value is None
-        if created and deleted:
-            return Outcome(Result.NOT_FOUND), None
-        self._versions[key] = None if deleted else version
+                return _repeated(done, idempotency, self.revision), None
+        key, value = write.key, write.value
+        create, generation = self._successor(key)
+        created = generation == 1
+        if write.if_match is not None or write.if_none_match is not None:
+            present = self._state.get(key)
+            stands = None if present is None else present.version
+            if not write.holds(stands):
+                return Outcome(Result.CONDITION_FAILED, stands, self.revision), None
+        if created and value is None:
+            return Outcome(Result.NOT_FOUND, None, self.revision), None
+        if self._revised:
+            self.revision += 1
         if idempotency is not None:
-            self._done[idempotency.key] = Done(idempotency.request, version, created, deleted)
-        if write.value is None:
+            self._done[idempotency.key] = Done(idempotency.request, version, created, value is None)
+        if value is None:
+            self._changed[key] = None
+            outcome = Outcome(Result.DELETED, version, self.revision)
             if forwarded is None:
-                return Outcome(Result.DELETED, version), records.Delete(key, idempotency)
-            return Outcome(Result.DELETED, version), records.ForwardedDelete(key, idempotency, forwarded=forwarded)
-        sums = sums_of(write.value)
-        self.cells += (sums, write.value)
-        checksum, kind = checksum_of(write.value, sums), write.content_type
-        outcome = Outcome(_CREATED if created else _REPLACED, version)
+                return outcome, records.Delete(key, idempotency)
+            return outcome, records.ForwardedDelete(key, idempotency, forwarded=forwarded)
+        revision = self.revision or version.sequence + 1
+        if created or not self._revised:
+            create = revision
+        self._changed[key] = version, revision, create, generation, 0, value
+        sums = sums_of(value)
+        self.cells += (sums, value)
+        fields = key, len(value), checksum_of(value, sums), write.content_type, idempotency, created
+        return Outcome(_CREATED if created else _REPLACED, version, self.revision), self._put(
+            fields, create, generation, forwarded
+        )
+
+    def _successor(self, key: str) -> tuple[int, int]:
+        """Return the revision that created ``key``, and the generation of its next value; 1 if it is not there."""
+        if key in self._changed:
+            left = self._changed[key]
+            return (0, 1) if left is None else (left[2], left[3] + 1)
+        packed = self._index.keys.packed(key)
+        return (0, 1) if packed is None else successor_in(packed)
+
+    def _put(
+        self,
+        fields: tuple[str, int, int, str, records.Idempotency | None, bool],
+        create: int,
+        generation: int,
+        forwarded: records.Forwarded | None,
+    ) -> records.Put:
+        if generation == 1 or not self._revised:
+            return records.Put(*fields) if forwarded is None else records.ForwardedPut(*fields, forwarded=forwarded)
         if forwarded is None:
-            return outcome, records.Put(key, len(write.value), checksum, kind, idempotency, created)
-        fields = key, len(write.value), checksum, kind, idempotency, created
-        return outcome, records.ForwardedPut(*fields, forwarded=forwarded)
+            return records.RevisedPut(*fields, create, generation)
+        return records.ForwardedRevisedPut(*fields, create, generation, forwarded=forwarded)
 
     def _judge_other(
-        self, write: ForwardedWrite | Opening | None, version: Version
+        self, write: ForwardedWrite | Opening | Transact | Compaction | None, version: Version
     ) -> tuple[Outcome, records.Record | None]:
-        if isinstance(write, ForwardedWrite):  # cheaper than a match
-            return self._judge_forwarded(write.write, write.forwarded, version)
-        if write is None:
-            return Outcome(Result.COMMITTED), None
-        self._sessions = self._sessions.copy()
-        self._sessions.open(version, write.member)
-        return Outcome(Result.SESSION_OPENED, version), records.Opened(write.member)
+        match write:
+            case ForwardedWrite():
+                return self._judge_forwarded(write.write, write.forwarded, version)
+            case None:
+                return Outcome(Result.COMMITTED, None, self.revision), None
+            case Opening(member=member):
+                self._sessions = self._sessions.copy()
+                self._sessions.open(version, member)
+                return Outcome(Result.SESSION_OPENED, version, self.revision), records.Opened(member)
+            case Compaction(revision=revision):
+                return self._judge_compaction(revision)
+            case Transact():
+                return self._judge_transaction(write, version)
+            case _:
+                assert_never(write)
+
+    def _judge_compaction(self, revision: int) -> tuple[Outcome, records.Record | None]:
+        outcome = Outcome(Result.COMPACTED, None, self.revision)
+        if not self._revised or not self._compacted < revision <= self.revision:
+            return outcome, None
+        self._compacted = revision
+        return outcome, records.Compacted(revision)
+
+    def _judge_transaction(self, request: Transact, version: Version) -> tuple[Outcome, records.Record | None]:
+        assert self._revised, "a log without revisions takes no transactions"
+        idempotency = None
+        if request.idempotency_key is not None:
+            idempotency = records.Idempotency(request.idempotency_key, request.digest())
+            done = self._done.get(idempotency.key) or self._index.done(idempotency.key)
+            if done is not None:
+                return _repeated(done, idempotency, self.revision), None
+        try:
+            effect = transact(self._state, request, version, self.revision + 1, self.room)
+        except ValuesNeeded as needed:
+            return Outcome(Result.VALUES_NEEDED, None, self.revision, Report(succeeded=False, needed=needed.key)), None
+        except TooLarge:
+            return Outcome(Result.TOO_LARGE, None, self.revision), None
+        if not effect.changes:
+            return Outcome(Result.TRANSACTED, None, self.revision, effect.report), None
+        self.revision += 1
+        self._changed.update(effect.changed)
+        self.cells += effect.cells
+        self.used = effect.deleted_bytes
+        held = effect.report.succeeded
+        if idempotency is not None:
+            done = Done(idempotency.request, version, created=held, deleted=False, revision=self.revision)
+            self._done[idempotency.key] = done
+        record = records.Transacted(effect.changes, held, idempotency)
+        return Outcome(Result.TRANSACTED, version, self.revision, effect.report), record
 
     def _judge_forwarded(
         self, write: Write, forwarded: records.Forwarded, version: Version
     ) -> tuple[Outcome, records.Record | None]:
         session, number = self._sessions.get(forwarded.session), forwarded.number
         if session is None:
-            return Outcome(Result.SESSION_ENDED), None
+            return Outcome(Result.SESSION_ENDED, None, self.revision), None
         forwarder = self._forwarders.get(forwarded.session)
         if forwarder is None:
             forwarder = self._forwarders[forwarded.session] = _Forwarder(session)
         lowest = max(forwarder.lowest, forwarded.lowest)
         if not in_window(number, lowest):
-            return Outcome(Result.NUMBER_OUT_OF_WINDOW), None
+            return Outcome(Result.NUMBER_OUT_OF_WINDOW, None, self.revision), None
         outcome, record = forwarder.outcomes.get(number) or recorded(session, number), None
         if outcome is None:
             outcome, record = self.judge(write, version, forwarded)
@@ -242,12 +352,17 @@ class Judge:
         return outcome, record
 
 
-def _repeated(done: Done, idempotency: records.Idempotency) -> Outcome:
-    return _outcome(done) if done.request == idempotency.request else Outcome(Result.KEY_REUSED)
+def _repeated(done: Done, idempotency: records.Idempotency, revision: int) -> Outcome:
+    if done.request != idempotency.request:
+        return Outcome(Result.KEY_REUSED, None, revision)
+    if done.revision:
+        report = Report(succeeded=done.created, repeated=True, revision=done.revision)
+        return Outcome(Result.TRANSACTED, done.version, revision, report)
+    return _outcome(done, revision)
 
 
-def _outcome(change: Done | Change) -> Outcome:
-    """Return what the write that made a change was answered."""
+def _outcome(change: Done | Change, revision: int = 0) -> Outcome:
+    """Return what the write that made a change was answered; ``revision``: that of the store now."""
     if change.deleted:
-        return Outcome(Result.DELETED, change.version)
-    return Outcome(Result.CREATED if change.created else Result.REPLACED, change.version)
+        return Outcome(Result.DELETED, change.version, revision)
+    return Outcome(Result.CREATED if change.created else Result.REPLACED, change.version, revision)

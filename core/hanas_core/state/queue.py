@@ -11,14 +11,17 @@ from hanas_core.log import records
 from hanas_core.log.batches import Batch, size_of
 from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES, growth, sizes_in
 from hanas_core.log.positions import Position, Version
-from hanas_core.state.judge import RECORD_OVERHEAD_BYTES, Judge, Outcome, Request, Result
+from hanas_core.state.judge import Judge, Outcome, Request, Result
 from hanas_core.state.replica import Replica
+from hanas_core.state.transactions import Transact
 
 Token = TypeVar("Token")
 
-_EMPTY_BATCH_BYTES = ENCRYPTED_HEADER_BYTES + RECORD_OVERHEAD_BYTES
+_EMPTY_BATCH_BYTES = ENCRYPTED_HEADER_BYTES + 32
 _MOST_RECORDS = 1024
 _MOST_BATCH_BYTES = 4 << 20
+_MOST_DELETED_BYTES = 1 << 20
+"""What the deletes of a transaction may take in its record: they are found on the event loop."""
 MOST_WAITING = 8192
 """Writes that wait for a batch: more are refused, so that a slow volume fills no memory."""
 MOST_QUEUED_BYTES = 64 << 20
@@ -32,14 +35,23 @@ Answers = list[tuple[Token, Outcome]]
 class GroupCommit(Generic[Token]):
     """The main's queue of writes. Tokens are the caller's: they come back with the outcomes."""
 
-    def __init__(self, replica: Replica, epoch: int, next_sequence: int, most_bytes: int = MOST_QUEUED_BYTES) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        epoch: int,
+        next_sequence: int,
+        most_bytes: int = MOST_QUEUED_BYTES,
+        form: int = records.PLAIN,
+    ) -> None:
         """Judge writes against ``replica`` and apply them to it; the first write gets ``next_sequence``.
 
-        ``most_bytes``: what writes may take from being queued to being answered; one may always wait.
+        ``most_bytes``: what writes may take from being queued to being answered; one may always wait. ``form``: of the
+        records of a batch; it may be changed between two batches.
         """
         self._replica = replica
         self._epoch = epoch
         self.next_sequence = next_sequence
+        self.form = form
         self._waiting: deque[_Waiting[Token]] = deque()
         self._most_bytes = most_bytes
         self._queued_bytes = self._answered_bytes = 0
@@ -74,7 +86,8 @@ class GroupCommit(Generic[Token]):
         carry no record: it commits the check on which its answers rest.
         """
         assert self._in_flight is None, "a batch is in flight"
-        judge = Judge(self._replica.index)
+        judge = Judge(self._replica.index, self.form)
+        revision = None if self.form == records.PLAIN else judge.revision
         waiting = self._waiting
         changes = self._records = []
         used = _EMPTY_BATCH_BYTES
@@ -82,16 +95,23 @@ class GroupCommit(Generic[Token]):
             write, token, size = waiting[0]
             if used + _space(write, size, reserve) > room or (changes and used + size > _MOST_BATCH_BYTES):
                 break
+            if isinstance(write, Transact) and write.deletes:
+                if changes:
+                    break  # how large it is shows when it is judged: it begins a batch
+                judge.room = min(room - used - size, _MOST_DELETED_BYTES)
             waiting.popleft()
             self._answered_bytes += size
             outcome, record = judge.judge(write, Version(self._epoch, self.next_sequence + len(changes)))
             if record is not None:
                 changes.append(record)
-                used += size
+                used += size + judge.used
+                judge.used = 0
             self._answers.append((token, outcome))
         if not self._answers:
             return None
-        self._in_flight = Batch(self._epoch, self.next_sequence, len(changes), records.encode(changes, judge.cells))
+        payload = records.encode(changes, judge.cells, revision)
+        form = self.form if payload else records.PLAIN
+        self._in_flight = Batch(self._epoch, self.next_sequence, len(changes), payload, format=form)
         return self._in_flight
 
     def roll(self, epoch: int) -> None:

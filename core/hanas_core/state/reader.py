@@ -11,7 +11,8 @@ from hanas_core.log.manifests import Cut, Manifest, read_manifest
 from hanas_core.log.positions import NOWHERE, Position
 from hanas_core.log.tailer import Tailer
 from hanas_core.state import snapshots
-from hanas_core.state.index import Index, Segment
+from hanas_core.state.index import Index
+from hanas_core.state.keyspace import Segment
 from hanas_core.volume import names
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.errors import FolderError

@@ -6,7 +6,8 @@ from hanas_core.log import records
 from hanas_core.log.batches import FIRST_OFFSET, Batch
 from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.log.positions import NOWHERE, Position
-from hanas_core.state.index import Index, Segment
+from hanas_core.state.index import Index
+from hanas_core.state.keyspace import Segment
 from hanas_core.state.reader import Course, Step, merged_cuts
 from hanas_core.state.valuecache import DEFAULT_BYTES
 

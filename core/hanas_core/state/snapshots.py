@@ -4,21 +4,26 @@ A snapshot only saves time: a reader that finds none, or a damaged one, reads th
 and the rest is frames:
 
     length u32, xxh3-64 u64, payload: MessagePack, one array of keys and one of their entries, or of idempotency keys,
-    or of sessions
+    or of sessions, or of changes of the past
 
 It is written beside the traffic, so it may contain later writes; all of them are committed. A reader goes on from
-``position``, where writing began, and the later writes come once more.
+``position``, where writing began, and the later writes come once more. The past is written last, up to the moment when
+nothing more had come: a reader notes no change of these later writes a second time.
 """
 
 import struct
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, NamedTuple, assert_never
 
 import msgspec
 import xxhash
 
-from hanas_core.log.positions import Position, Version
-from hanas_core.state.index import Done, Index, Segment
+from hanas_core.log.positions import Position, Version, plain
+from hanas_core.state import history
+from hanas_core.state.entries import DEFAULT_TYPE, pack
+from hanas_core.state.index import Index
+from hanas_core.state.keyspace import Segment
+from hanas_core.state.remembered import Done
 from hanas_core.state.sessions import Change, Session
 from hanas_core.volume import blocks, identity, names
 from hanas_core.volume.blocks import Blank
@@ -50,15 +55,48 @@ class SnapshotHeader(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Of the whole file, bytes."""
     encryption: Encryption | msgspec.UnsetType = msgspec.UNSET
     """Unset: it is plain."""
+    revision: int = 0
+    """At ``sequence``; 0: there was none in its log."""
+    noted: int = 0
+    """The changes of the past are told up to this revision."""
+    compacted: int = 0
+    """Below this revision nothing of the past is told."""
 
 
-class _Keys(msgspec.Struct, frozen=True, array_like=True, tag="k"):
+class Ending(NamedTuple):
+    """What is known of a snapshot when its last frame is made."""
+
+    keys: int
+    noted: int
+    compacted: int
+
+
+class _Keys(msgspec.Struct, frozen=True, array_like=True, tag="K"):
     keys: list[str]
     entries: list[bytes]
 
 
-class _DoneFrame(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+class _PlainKeys(msgspec.Struct, frozen=True, array_like=True, tag="k"):
+    """Keys of a log without revisions."""
+
+    keys: list[str]
+    entries: list[bytes]
+
+
+class _DoneFrame(msgspec.Struct, frozen=True, array_like=True, tag="D"):
+    done: list[tuple[str, bytes, int, int, bool, bool, int, int, int]]
+
+
+class _PlainDoneFrame(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+    """Idempotency keys of a log without revisions."""
+
     done: list[tuple[str, bytes, int, int, bool, bool, int, int]]
+
+
+class _Past(msgspec.Struct, frozen=True, array_like=True, tag="h"):
+    """Changes in their order; the last of a key may be known to be a delete."""
+
+    changes: list[tuple[int, str, bytes | None, bool]]
 
 
 _SessionRow = tuple[int, int, str, int, list[tuple[int, int, int, bool, bool]]]
@@ -69,7 +107,8 @@ class _SessionsFrame(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     sessions: list[_SessionRow]
 
 
-_decoder = msgspec.msgpack.Decoder(_Keys | _DoneFrame | _SessionsFrame)
+_decoder = msgspec.msgpack.Decoder(_Keys | _DoneFrame | _SessionsFrame | _Past | _PlainKeys | _PlainDoneFrame)
+_PLAIN_ENTRY = struct.Struct("<QQQIIIQ")
 
 
 def name_of(position: Position) -> str:
@@ -90,24 +129,35 @@ class SnapshotFrames:
     def __init__(self, index: Index) -> None:
         """Take the idempotency keys and the sessions as they are now."""
         self._index = index
-        self._done = index.all_done()
+        self._done = index.remembered.all()
         self._sessions = [_row(version, session) for version, session in index.sessions.all()]
-        self.keys = 0
+        self._count = 0
         """How many keys the frames hold so far."""
+
+    @property
+    def ending(self) -> Ending:
+        """What to end the file with, right after the last frame."""
+        return Ending(self._count, self._index.revision, self._index.compacted)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield them."""
         done_rows = [
-            (key, done.request, *done.version, done.created, done.deleted, *done.segment) for key, done in self._done
+            (key, done.request, *done.version, done.created, done.deleted, *done.segment, done.revision)
+            for key, done in self._done
         ]
         yield msgspec.msgpack.encode(_DoneFrame(done_rows))
         for at in range(0, len(self._sessions), SESSIONS_AT_ONCE):
             yield msgspec.msgpack.encode(_SessionsFrame(self._sessions[at : at + SESSIONS_AT_ONCE]))
-        after = ""
-        while rows := self._index.packed_after(after, KEYS_AT_ONCE):
-            self.keys += len(rows)
+        keys, after, number = self._index.keys, "", 0
+        while rows := keys.packed_after(after, KEYS_AT_ONCE):
+            self._count += len(rows)
             after = rows[-1][0]
             yield msgspec.msgpack.encode(_Keys([key for key, _ in rows], [entry for _, entry in rows]))
+        while True:
+            number, changes = keys.changes_from(number, KEYS_AT_ONCE)
+            if not changes:
+                return
+            yield msgspec.msgpack.encode(_Past([(*change, deleted) for change, deleted in changes]))
 
 
 class SnapshotFile:
@@ -134,14 +184,11 @@ class SnapshotFile:
         await self._file.sync()
         self._end += len(frame)
 
-    async def finish(self, keys: int) -> int:
-        """Give the file, which holds ``keys``, its header and its name; remove all older snapshots.
-
-        Return its size, bytes.
-        """
+    async def finish(self, ending: Ending) -> int:
+        """Give the file its header and its name; remove all older snapshots. Return its size, bytes."""
         if self._file is None:
             raise ValueError("no frame was written")
-        header = msgspec.structs.replace(self._header, keys=keys, size=self._end)
+        header = msgspec.structs.replace(self._header, size=self._end, **ending._asdict())
         await self._file.write(0, blocks.encode(header))
         await self._file.sync()
         name = name_of(header.position)
@@ -197,21 +244,55 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
     frames = _Frames(await folder.open(name, "read"), name, header.size, cipher_of(folder, header))
     try:
         while (frame := await frames.next()) is not None:
-            content = _decoder.decode(frame)
-            if isinstance(content, _Keys):
-                index.load(content.keys, content.entries)
-            elif isinstance(content, _SessionsFrame):
-                for row in content.sessions:
-                    index.sessions.put(*_session(row))
-            else:
-                for key, request, origin, sequence, created, deleted, epoch, number in content.done:
-                    index.remember(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number)))
+            _take(index, _decoder.decode(frame))
     except (*blocks.UNREADABLE, struct.error, ValueError) as error:
         raise Corruption(f"{name}: is no snapshot: {error}") from None
-    index.loaded(header.sequence)
+    revision = header.revision or plain(header.sequence).revision
+    index.loaded(header.sequence, revision, header.noted or revision, header.compacted or revision)
     if len(index) != header.keys:
         raise Corruption(f"{name}: holds {len(index)} keys, {header.keys} were written")
     return header
+
+
+def _take(index: Index, content: _Keys | _DoneFrame | _SessionsFrame | _Past | _PlainKeys | _PlainDoneFrame) -> None:
+    match content:
+        case _Keys(keys=keys, entries=entries):
+            index.keys.load(keys, entries)
+        case _PlainKeys(keys=keys, entries=entries):
+            index.keys.load(keys, [_revised(entry) for entry in entries])
+        case _Past(changes=changes):
+            for revision, key, before, deleted in changes:
+                index.keys.load_change(history.Change(revision, key, before), deleted=deleted)
+        case _SessionsFrame(sessions=sessions):
+            for session in sessions:
+                index.sessions.put(*_session(session))
+        case _DoneFrame(done=done) | _PlainDoneFrame(done=done):
+            for row in done:
+                _remember(index, *row)
+        case _:
+            assert_never(content)
+
+
+def _remember(  # noqa: PLR0913, PLR0917  # a row of the table
+    index: Index,
+    key: str,
+    request: bytes,
+    origin: int,
+    sequence: int,
+    created: bool,
+    deleted: bool,
+    epoch: int,
+    number: int,
+    revision: int = 0,
+) -> None:
+    index.remembered.put(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number), revision))
+
+
+def _revised(entry: bytes) -> bytes:
+    """Return an entry of a log without revisions as it is packed now."""
+    origin, sequence, epoch, number, offset, size, checksum = _PLAIN_ENTRY.unpack_from(entry)
+    content_type = entry[_PLAIN_ENTRY.size + 1 :].decode() if len(entry) > _PLAIN_ENTRY.size else DEFAULT_TYPE
+    return pack(origin, sequence, epoch, number, offset, size, checksum, content_type, plain(sequence))
 
 
 class _Frames:

@@ -19,7 +19,7 @@ from hanas_core.log.epochlog import EpochLog
 from hanas_core.log.manifests import Cut, Manifest, write_manifest
 from hanas_core.log.pieces import PIECE_BYTES
 from hanas_core.log.seals import SealWatch, seal_below
-from hanas_core.state.index import Segment
+from hanas_core.state.keyspace import Segment
 from hanas_core.volume import names
 from hanas_core.volume.errors import WrongFolder
 from hanas_core.volume.folder import Folder

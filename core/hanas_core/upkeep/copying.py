@@ -14,7 +14,8 @@ from hanas_core.log.tailer import Tailer
 from hanas_core.members.documents import LOG, Presence
 from hanas_core.members.mailboxes import Mailboxes
 from hanas_core.members.registry import Registry
-from hanas_core.state.index import Index, Segment
+from hanas_core.state.index import Index
+from hanas_core.state.keyspace import Segment
 from hanas_core.upkeep.archive import Item
 from hanas_core.volume import names
 from hanas_core.volume.encryption import Cipher

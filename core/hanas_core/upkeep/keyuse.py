@@ -8,7 +8,7 @@ from hanas_core.epochs.takeover import find_predecessor
 from hanas_core.log.claims import highest_claim, read_pointer
 from hanas_core.log.manifests import read_manifest
 from hanas_core.log.segments import NotBegun, read_header
-from hanas_core.state.index import Segment
+from hanas_core.state.keyspace import Segment
 from hanas_core.volume import names
 from hanas_core.volume.blocks import Blank
 from hanas_core.volume.encryption import PLAIN

@@ -154,14 +154,15 @@ class LogCheck:
             return
         self._report.records += len(changes)
         for sequence, record in changes:
-            if isinstance(record, records.Put | records.Kept):
-                width = sums_size(record.size)
-                sums = batch.payload[at : at + width]
-                value = batch.payload[at + width : at + cell_size(record.size)]
-                at += cell_size(record.size)
-                if checksum_of(value, sums) != record.checksum:
-                    self._report.error(name, batch.offset, "a value is not what its checksum says", [record.key])
-            self._note(record, sequence)
+            for part in record.changes if isinstance(record, records.Transacted) else (record,):
+                if isinstance(part, records.Put | records.Kept):
+                    width = sums_size(part.size)
+                    sums = batch.payload[at : at + width]
+                    value = batch.payload[at + width : at + cell_size(part.size)]
+                    at += cell_size(part.size)
+                    if checksum_of(value, sums) != part.checksum:
+                        self._report.error(name, batch.offset, "a value is not what its checksum says", [part.key])
+                self._note(part, sequence)
             self._check_session(name, batch, record, sequence)
 
     def _note(self, record: records.Record | records.Merged, sequence: int) -> None:
@@ -212,7 +213,7 @@ def _changes(batch: Batch) -> tuple[list[tuple[int, records.Record | records.Mer
         plain, at = records.decode(batch)
         return list(enumerate(plain, batch.first_sequence)), at
     merged, at = records.decode_merged(batch)
-    return [(0 if isinstance(one, records.Remembered) else one.sequence, one) for one in merged], at
+    return [(0 if isinstance(one, records.Remembered | records.Floor) else one.sequence, one) for one in merged], at
 
 
 def _salvaged(content: bytes, at: int) -> dict[str, int]:
@@ -223,4 +224,9 @@ def _salvaged(content: bytes, at: int) -> dict[str, int]:
     except Corruption:
         return {}
     keyed = records.Put | records.Delete | records.Kept | records.Gone
-    return {record.key: sequence for sequence, record in changes if isinstance(record, keyed)}
+    parts = [
+        (sequence, part)
+        for sequence, record in changes
+        for part in (record.changes if isinstance(record, records.Transacted) else (record,))
+    ]
+    return {part.key: sequence for sequence, part in parts if isinstance(part, keyed)}

@@ -45,22 +45,24 @@ class Chunk(NamedTuple):
     cells: list[bytes]
     last: bool
     """Nothing comes behind it."""
+    form: int
 
 
 class Merger:
     """Decides what of the segments of a plan is kept."""
 
-    def __init__(self, index: Index, plan: Plan, number: int) -> None:
-        """Begin with the merged segment ``number``."""
+    def __init__(self, index: Index, plan: Plan, number: int, form: int = records.PLAIN) -> None:
+        """Begin with the merged segment ``number``. ``form``: of the records, see `hanas_core.log.records`."""
         self._index = index
         self._todo = list(plan.cuts)
         self._read_to = FIRST_OFFSET
         self._keeps_deletes = plan.first > 0
-        self._held: list[records.Merged] = []
+        self._form = form
+        self._held: list[records.Merged] = [] if form == records.PLAIN else [records.Floor(index.compacted)]
         self._cells: list[bytes] = []
         self._held_bytes = 0
         self._gone: set[str] = set()
-        self._reached = 0
+        self._reached = records.Reached(0)
         self.number = number
         """Of the present merged segment. A number is used once: a merge that fails has used this one, too."""
         self.cuts: list[Cut] = []
@@ -82,10 +84,10 @@ class Merger:
             self._read_to = FIRST_OFFSET
         last = not self._todo
         if last:
-            self._held.append(records.Reached(self._reached))
+            self._held.append(self._end())
         elif self._held_bytes < PIECE_BYTES:
             return None
-        chunk = Chunk(self.number, self._held, self._cells, last)
+        chunk = Chunk(self.number, self._held, self._cells, last, self._form)
         self._held, self._cells, self._held_bytes = [], [], 0
         return chunk
 
@@ -98,12 +100,15 @@ class Merger:
 
     def _decide(self, record: records.Merged, cell: bytes) -> None:
         match record:
-            case records.Kept(origin=origin, sequence=sequence, key=key):
-                if self._index.version(key) == (origin, sequence):
+            case records.Kept(key=key):
+                if self._index.keys.has(key, records.facts_of(record).revision):
                     self._keep(record, len(key) + len(cell))
                     self._cells.append(cell)
-            case records.Gone(key=key):  # matters only to the segments that stay before the merged ones, and once
-                if self._keeps_deletes and key not in self._gone and self._index.version(key) is None:
+            case records.Gone(key=key):
+                if records.revision_of(record) > self._index.compacted:
+                    self._keep(record)
+                # else it matters only to the segments that stay before the merged ones, and once
+                elif self._keeps_deletes and key not in self._gone and self._index.version(key) is None:
                     self._gone.add(key)
                     self._keep(record)
             case records.Remembered(origin=origin, sequence=sequence, idempotency=idempotency):
@@ -117,10 +122,19 @@ class Merger:
                 session = self._index.sessions.get(forwarded.session)
                 if session is not None and forwarded.number in session.changes:
                     self._keep(record)
-            case records.Reached(sequence=sequence):
-                self._reached = max(self._reached, sequence)
+            case records.Reached():
+                self._reached = max(self._reached, record, key=lambda reached: reached.sequence)
+            case records.Floor():
+                pass  # this merge has one of its own
             case _:
                 assert_never(record)
+
+    def _end(self) -> records.Reached:
+        """Return the last record: where the log and history have come to."""
+        reached = self._reached
+        if isinstance(reached, records.ReachedRevision):
+            return msgspec.structs.replace(reached, compacted=self._index.compacted)
+        return reached
 
     def _keep(self, record: records.Merged, size: int = HEADER_BYTES) -> None:
         self._held.append(record)
@@ -173,25 +187,44 @@ def _candidates(batch: Batch) -> Iterator[_Candidate]:
             yield record, payload[at:end]
             at = end
     elif batch.kind is Kind.RECORDS:
-        changes, at = records.decode(batch)
-        for sequence, change in enumerate(changes, batch.first_sequence):
-            origin = batch.origin
-            if isinstance(change, records.Opened):
-                yield records.Session(origin, sequence, change.member), b""
-                continue
-            created, deleted = change.created, change.deleted
-            if change.idempotency is not None:
-                yield records.Remembered(origin, sequence, change.idempotency, created, deleted), b""
-            if change.forwarded is not None:
-                yield records.Answered(origin, sequence, change.forwarded, created, deleted), b""
-            if isinstance(change, records.Delete):
-                yield records.Gone(origin, sequence, change.key), b""
-            else:
-                end = at + cell_size(change.size)
-                fields = change.key, change.size, change.checksum, change.content_type
-                yield records.Kept(origin, sequence, *fields), payload[at:end]
-                at = end
-        yield records.Reached(batch.first_sequence + batch.count - 1), b""
+        yield from _candidates_of_records(batch)
+
+
+def _candidates_of_records(batch: Batch) -> Iterator[_Candidate]:
+    changes, at = records.decode(batch)
+    revision = records.revision_before(batch)
+    for sequence, change in enumerate(changes, batch.first_sequence):
+        origin = batch.origin
+        if batch.format == records.PLAIN:
+            revision = sequence + 1
+        elif not isinstance(change, records.Opened | records.Compacted):
+            revision += 1
+        if change.idempotency is not None:
+            yield records.remembered(origin, sequence, change, change.idempotency, revision), b""
+        if change.forwarded is not None:
+            yield records.Answered(origin, sequence, change.forwarded, change.created, change.deleted), b""
+        match change:
+            case records.Opened(member=member):
+                yield records.Session(origin, sequence, member), b""
+            case records.Compacted():
+                pass  # the last record tells of the last one
+            case _:
+                for part in change.changes if isinstance(change, records.Transacted) else (change,):
+                    end = at if isinstance(part, records.Delete) else at + cell_size(part.size)
+                    yield _left(origin, sequence, part, revision), batch.payload[at:end]
+                    at = end
+    reached = batch.first_sequence + batch.count - 1
+    if batch.format == records.PLAIN:
+        yield records.Reached(reached), b""
+    else:
+        yield records.ReachedRevision(reached, revision=revision, compacted=0), b""
+
+
+def _left(origin: int, sequence: int, change: records.Put | records.Delete, revision: int) -> records.Merged:
+    """Return what stands in a merged segment for a change that ``revision`` made."""
+    if isinstance(change, records.Put):
+        return records.kept(origin, sequence, change, records.facts_of_put(change, revision))
+    return records.gone(origin, sequence, change.key, revision)
 
 
 class _Output:
@@ -213,7 +246,8 @@ class _Output:
 
     async def write(self, chunk: Chunk) -> None:
         epoch, payload = self._header.epoch, records.encode(chunk.records, chunk.cells)
-        batch = Batch(epoch, 0, len(chunk.records), payload, Kind.MERGED, epoch, chunk.number, self.end)
+        place = epoch, chunk.number, self.end
+        batch = Batch(epoch, 0, len(chunk.records), payload, Kind.MERGED, *place, format=chunk.form)
         if self._cipher is not None:
             batch = batch._replace(payload=encrypt(batch, self._cipher))
         await self._file.write(self.end, encode(batch, self._header.nonce))

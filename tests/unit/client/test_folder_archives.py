@@ -15,7 +15,7 @@ from hanas_core.members.documents import LogPresence, Presence
 from hanas_core.members.mailboxes import Box, Mailboxes
 from hanas_core.members.registry import Registry
 from hanas_core.members.witness import Witness
-from hanas_core.state.index import Segment
+from hanas_core.state.keyspace import Segment
 from hanas_core.upkeep import fsck
 from hanas_core.upkeep.archive import Item, read_items
 from hanas_core.upkeep.copying import FolderCopy

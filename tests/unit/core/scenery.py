@@ -186,9 +186,11 @@ def serve(
     replica: Backup | None = None,
     known: Position | None = None,
     segment_bytes: int = SEGMENT_BYTES,
+    form: int = records.PLAIN,
 ) -> Main:
     """Claim an epoch and become its main."""
-    return promoted(folder, win(folder, epoch, member), replica=replica, known=known, segment_bytes=segment_bytes)
+    claim = win(folder, epoch, member)
+    return promoted(folder, claim, replica=replica, known=known, segment_bytes=segment_bytes, form=form)
 
 
 def promoted(
@@ -198,10 +200,11 @@ def promoted(
     replica: Backup | None = None,
     known: Position | None = None,
     segment_bytes: int = SEGMENT_BYTES,
+    form: int = records.PLAIN,
 ) -> Main:
     replica = replica or Backup(folder)
     promotion = run(take_over(folder, claim, replica, known=known, segment_bytes=segment_bytes))
-    commits = GroupCommit[str](replica, claim.epoch, promotion.next_sequence)
+    commits = GroupCommit[str](replica, claim.epoch, promotion.next_sequence, form=form)
     return Main(folder, claim, replica, promotion.log, commits)
 
 

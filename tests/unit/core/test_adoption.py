@@ -198,7 +198,7 @@ def test_a_snapshot_of_another_folder_is_none() -> None:
     frames = snapshots.SnapshotFrames(main.replica.index)
     for payload in frames:
         run(file.write(payload))
-    run(file.finish(frames.keys))
+    run(file.finish(frames.ending))
     (name,) = run(snapshots.newest(main.folder))
     with pytest.raises(Corruption, match="is of the folder"):
         run(snapshots.load(foreign(main), name, Index(0)))

@@ -36,6 +36,7 @@ batches = st.builds(
     number=st.just(3),
     offset=st.integers(0, 2**40).map(lambda n: n * 8),
     committed=st.none() | st.builds(Position, st.just(7), st.integers(1, 2**32 - 1), u64),
+    format=st.sampled_from((records.PLAIN, records.REVISED)),
     encrypted=st.just(False),  # that is what its reader says
 )
 

@@ -20,7 +20,7 @@ from hanas_core.log.positions import Position, Version
 from hanas_core.log.records import Merged, Remembered, decode_merged
 from hanas_core.log.segments import SegmentHeader as Header
 from hanas_core.log.segments import SegmentReader, begin, new_nonce, prepare
-from hanas_core.state import index as indexes
+from hanas_core.state import remembered
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
@@ -86,7 +86,7 @@ async def merge(
     taken = [names.segment_of(name) for name in await main.folder.names(names.SEGMENTS)]
     used = [segment[1] + 1 for segment in taken if segment and segment[0] == main.claim.epoch]
     number = max([names.MERGED_FROM, *used])
-    merger = Merger(main.replica.index, plan, number)
+    merger = Merger(main.replica.index, plan, number, main.commits.form)
     files = MergeFiles(main.folder, main.claim, segment_bytes)
     while not merger.done:
         await merge_piece(merger, files)
@@ -178,7 +178,7 @@ def test_an_idempotency_key_of_a_write_that_was_deleted_since_survives_alone() -
 
 
 def test_idempotency_keys_that_are_forgotten_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexes, "IDEMPOTENCY_WINDOW", 2)
+    monkeypatch.setattr(remembered, "IDEMPOTENCY_WINDOW", 2)
     main = serve(bare_folder(), 1)
     for key in "ijk":
         main.write(Write("k", key.encode(), idempotency_key=key))

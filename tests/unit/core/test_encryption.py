@@ -284,7 +284,7 @@ def test_what_is_relogged_is_encrypted_for_its_new_place(before: tuple[str, ...]
 
 def test_too_much_to_relog_is_measured_as_it_will_stand() -> None:
     main = serve(vault(A), 1)
-    main.put("k", "v" * (main.log.left - 250))
+    main.put("k", "v" * (main.log.left - 290))
     batches, _ = run(run(SegmentReader.open(main.folder, 1, 1)).take(FIRST_OFFSET))
     assert [batch.encrypted for batch in batches] == [True]
     assert batches[0].end <= SEGMENT_BYTES
@@ -424,7 +424,7 @@ def taken(main: Main) -> None:
     frames, file = SnapshotFrames(main.replica.index), SnapshotFile(main.folder, "tmp/snapshot", header)
     for payload in frames:
         run(file.write(payload))
-    run(file.finish(frames.keys))
+    run(file.finish(frames.ending))
 
 
 def test_a_snapshot_is_encrypted_and_helps_who_has_its_key() -> None:

@@ -8,8 +8,9 @@ from hanas_core.log import records
 from hanas_core.log.batches import Batch
 from hanas_core.log.cells import checksum_of
 from hanas_core.log.positions import Position, Version
-from hanas_core.state import index as indexes
-from hanas_core.state.index import Done, Index
+from hanas_core.state import remembered
+from hanas_core.state.index import Index
+from hanas_core.state.remembered import Done
 from hanas_core.volume.errors import Corruption
 
 keys = st.text(alphabet="ab/\xe4\u20ac\U0001f600", max_size=4)
@@ -120,7 +121,7 @@ def test_an_idempotency_key_is_known_with_what_was_done() -> None:
 
 
 def test_the_oldest_idempotency_key_is_forgotten_when_the_window_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexes, "IDEMPOTENCY_WINDOW", 3)
+    monkeypatch.setattr(remembered, "IDEMPOTENCY_WINDOW", 3)
     index = Index()
     index.apply(batch(1, *(put("k", idempotency=f"i{n}") for n in range(4)), put("k")))
     assert [index.done(f"i{n}") is not None for n in range(4)] == [False, True, True, True]
@@ -148,13 +149,13 @@ def test_deleting_what_is_not_there_changes_nothing() -> None:
 def test_only_the_same_version_moves() -> None:
     index = Index()
     index.apply(batch(1, put("k", idempotency="i"), put("k"))._replace(epoch=1, number=1))
-    index.move("k", Version(1, 1), Position(2, 1, 9))
-    index.move("l", Version(1, 1), Position(2, 1, 9))
-    index.move_done("i", Version(1, 2), (2, 1))
-    index.move_done("j", Version(1, 1), (2, 1))
+    index.keys.move("k", 2, Version(1, 1), Position(2, 1, 9))
+    index.keys.move("l", 2, Version(1, 1), Position(2, 1, 9))
+    index.remembered.move("i", Version(1, 2), (2, 1))
+    index.remembered.move("j", Version(1, 1), (2, 1))
     assert set(+index.live) == {(1, 1)}
-    index.move("k", Version(1, 2), Position(2, 1, 9))
-    index.move_done("i", Version(1, 1), (3, 1))
+    index.keys.move("k", 3, Version(1, 2), Position(2, 1, 9))
+    index.remembered.move("i", Version(1, 1), (3, 1))
     assert set(+index.live) == {(2, 1), (3, 1)}
 
 

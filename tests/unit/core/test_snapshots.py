@@ -11,7 +11,7 @@ from hanas_core.log.positions import Position
 from hanas_core.state import snapshots
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Write
-from hanas_core.state.snapshots import SnapshotFile, SnapshotFrames, SnapshotHeader
+from hanas_core.state.snapshots import Ending, SnapshotFile, SnapshotFrames, SnapshotHeader
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.blocks import pack
@@ -31,6 +31,7 @@ def write_snapshot(main: Main, meanwhile: Callable[[], None] = lambda: None) -> 
         folder_id=FOLDER_ID,
         position=main.log.committed,
         sequence=main.replica.index.sequence,
+        revision=main.replica.index.revision,
         merged=main.replica.merged,
         keys=0,
         size=0,
@@ -44,7 +45,7 @@ def written(main: Main, temporary: str, header: SnapshotHeader, meanwhile: Calla
     for payload in frames:
         run(file.write(payload))
         meanwhile()
-    run(file.finish(frames.keys))
+    run(file.finish(frames.ending))
 
 
 def started(main: Main) -> Backup:
@@ -62,7 +63,7 @@ def filled() -> Main:
 
 def alike(one: Index, other: Index) -> bool:
     assert one.page("", "", 10**6) == other.page("", "", 10**6)
-    assert one.all_done() == other.all_done()
+    assert one.remembered.all() == other.remembered.all()
     assert one.sequence == other.sequence
     assert +one.live == +other.live
     assert one.value_bytes == other.value_bytes
@@ -124,7 +125,7 @@ def test_what_is_given_up_leaves_nothing() -> None:
     header = SnapshotHeader(folder_id=FOLDER_ID, position=main.log.committed, sequence=1, merged=(), keys=0, size=0)
     file = SnapshotFile(main.folder, TEMPORARY, header)
     with pytest.raises(ValueError, match="no frame"):
-        run(file.finish(0))
+        run(file.finish(Ending(0, 1, 1)))
     run(file.write(next(iter(SnapshotFrames(main.replica.index)))))
     run(file.discard())
     assert TEMPORARY.rpartition("/")[2] not in run(main.folder.names(names.TEMPORARY))

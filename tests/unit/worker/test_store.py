@@ -11,8 +11,9 @@ import pytest
 from hanas_core.log.positions import Version
 from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
-from hanas_core.state.index import Index, KeyPage
+from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.keyspace import KeyPage
 from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving import budget

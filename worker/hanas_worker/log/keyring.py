@@ -4,7 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from hanas_core.log.manifests import Cut
-from hanas_core.state.index import Segment
+from hanas_core.state.keyspace import Segment
 from hanas_core.upkeep import compaction, keyuse
 from hanas_core.volume import names
 from hanas_core.volume.encryption import PLAIN

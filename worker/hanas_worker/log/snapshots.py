@@ -66,6 +66,7 @@ class Snapshots:
             folder_id=host.folder_id,
             position=position,
             sequence=index.sequence,
+            revision=index.revision,
             merged=self._state.replica.merged,
             keys=0,
             size=0,
@@ -82,7 +83,8 @@ class Snapshots:
                     await self._discard(file)
                     return
                 await asyncio.sleep(_REST * (host.now - began))
-            size = await file.run(lambda file: file.finish(frames.keys), timeout)
+            ending = frames.ending
+            size = await file.run(lambda file: file.finish(ending), timeout)
         except FolderError:
             await self._discard(file)
             raise

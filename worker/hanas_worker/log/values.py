@@ -10,7 +10,8 @@ from collections import OrderedDict
 from hanas_core.log import cells
 from hanas_core.log.segments import open_values
 from hanas_core.state.entries import Entry
-from hanas_core.state.index import Index, Segment
+from hanas_core.state.index import Index
+from hanas_core.state.keyspace import Segment
 from hanas_core.volume import names
 from hanas_core.volume.encryption import Cipher
 from hanas_core.volume.errors import FolderError, FolderUnavailable, Missing

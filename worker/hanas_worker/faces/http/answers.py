@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from hanas_core.state import index
+from hanas_core.state.keyspace import KeyPage
 from hanas_serving.answers import INERT, Answer
 from hanas_serving.problems import Problem
 from hanas_worker import store
@@ -45,7 +45,7 @@ class Page(msgspec.Struct, frozen=True):
     next: str | None
 
 
-async def of_page(page: index.KeyPage, epoch: int) -> Answer:
+async def of_page(page: KeyPage, epoch: int) -> Answer:
     """Return the answer with a page of the list of keys, made in pieces: others have their turns between them."""
     parts, keys, size = [], [], 0
     for key, entry in page.entries:

@@ -1,0 +1,277 @@
+"""Keys with what they hold, now and at past revisions; and what is live of each segment.
+
+Values stay on disk. A key costs some 200 bytes of memory beside itself, a version of the past some 120.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from heapq import merge
+from itertools import islice
+from typing import NamedTuple
+
+from sortedcontainers import SortedList
+
+from hanas_core.log.batches import HEADER_BYTES
+from hanas_core.log.cells import PART_BYTES, cell_size, sums_size
+from hanas_core.log.positions import Position, Version
+from hanas_core.state.entries import (
+    Entry,
+    grave,
+    is_first,
+    is_grave,
+    moved,
+    place_of,
+    revision_in,
+    size_in,
+    unpack,
+    version_of,
+)
+from hanas_core.state.history import Change, History
+
+Segment = tuple[int, int]
+"""Epoch and number of a segment."""
+
+
+class KeyPage(NamedTuple):
+    """A part of the keys, in order; ``following`` is where the next page begins after, None at the end."""
+
+    entries: list[tuple[str, Entry]]
+    following: str | None
+
+
+class KeySpace:
+    """The keys. A change whose revision is `noted` already leaves history as it is."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._entries: dict[str, bytes] = {}
+        self._order: SortedList[str] = SortedList()
+        self._graves: dict[str, bytes] = {}
+        """What was deleted after the compacted revision."""
+        self._grave_order: SortedList[str] = SortedList()
+        self.history = History()
+        self.compacted = 1
+        """The lowest revision of which all is known."""
+        self.noted = 1
+        """History holds all changes between the two, or will never hold any up to here."""
+        self.value_bytes = 0
+        """Of the present values."""
+        self.live: Counter[Segment] = Counter()
+        """What is live of each segment, bytes, about: the rest is garbage."""
+
+    def __len__(self) -> int:
+        """Return the number of keys."""
+        return len(self._entries)
+
+    # ------------------------------------------------------------------ what there is
+
+    def packed(self, key: str) -> bytes | None:
+        """Return the present entry of ``key``, None if it is not there."""
+        return self._entries.get(key)
+
+    def at(self, key: str, revision: int) -> bytes | None:
+        """Return the entry of ``key`` as of ``revision``, which is not below the compacted one."""
+        packed = self._entries.get(key) or self._graves.get(key)
+        if packed is None:
+            return None
+        last = revision_in(packed)
+        if last > revision:
+            packed = self.history[self.history.first_after(key, revision, last)].before
+        return None if packed is None or is_grave(packed) else packed
+
+    def has(self, key: str, revision: int) -> bool:
+        """Return whether the entry of ``key`` that ``revision`` made is there, or is a part of history."""
+        if revision > self.compacted:
+            return True
+        packed = self.at(key, self.compacted)
+        return packed is not None and revision_in(packed) == revision
+
+    def page(self, prefix: str, after: str, limit: int, revision: int | None = None) -> KeyPage:
+        """Return up to ``limit`` keys that begin with ``prefix`` and come after ``after``, in order of code points.
+
+        ``revision``: as of it; None: as they are.
+        """
+        entries: list[tuple[str, Entry]] = []
+        for key, packed in self._rows(prefix, after, revision):
+            if not key.startswith(prefix):
+                break
+            if packed is None:
+                continue
+            if len(entries) == limit:
+                return KeyPage(entries, entries[-1][0])
+            entries.append((key, unpack(packed)))
+        return KeyPage(entries, None)
+
+    def names(self, first: str, end: str | None) -> Iterator[str]:
+        """Yield the present keys from ``first`` to the one before ``end``, None: all; none may change meanwhile."""
+        return self._order.irange(first, end, inclusive=(True, False))
+
+    def _rows(self, prefix: str, after: str, revision: int | None) -> Iterator[tuple[str, bytes | None]]:
+        if revision is None:
+            entries = self._entries
+            return ((key, entries[key]) for key in self._from(self._order, prefix, after))
+        orders = (self._from(order, prefix, after) for order in (self._order, self._grave_order))
+        return ((key, self.at(key, revision)) for key in merge(*orders))
+
+    @staticmethod
+    def _from(order: SortedList[str], prefix: str, after: str) -> Iterator[str]:
+        if after and after >= prefix:
+            return order.irange(after, inclusive=(False, True))
+        return order.irange(prefix)
+
+    # ------------------------------------------------------------------ what changes it
+
+    def put(self, key: str, packed: bytes, revision: int, segment: Segment, size: int) -> None:
+        """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes in ``segment``."""
+        old = before = self._entries.get(key)
+        if old is None:
+            self._order.add(key)
+        if revision > self.noted:
+            if old is None:
+                before = self._graves.pop(key, None)
+                if before is not None:
+                    self._grave_order.remove(key)
+            elif is_first(packed):  # a delete in between was forgotten
+                before = None
+                self._count(key, old, -1)
+            self.history.note(revision, key, before)
+        elif old is not None:
+            if revision_in(old) >= revision:
+                return  # of a snapshot that was taken later
+            self._count(key, old, -1)
+        self._entries[key] = packed
+        self.value_bytes += size if old is None else size - size_in(old)
+        self.live[segment] += len(packed) + len(key) + (size if size <= PART_BYTES else cell_size(size))
+
+    def delete(self, key: str, revision: int) -> bool:
+        """Delete ``key`` by ``revision``; False if it was not there, or was made later."""
+        old = self._entries.get(key)
+        if old is None or revision_in(old) >= revision:
+            return False
+        del self._entries[key]
+        self._order.remove(key)
+        self.value_bytes -= size_in(old)
+        if revision > self.noted:
+            self.history.note(revision, key, old)
+            self._bury(key, revision)
+        else:
+            self._count(key, old, -1)
+        return True
+
+    def _bury(self, key: str, revision: int) -> None:
+        self._graves[key] = grave(revision)
+        self._grave_order.add(key)
+
+    def move(self, key: str, revision: int, version: Version, place: Position) -> None:
+        """Note another place of the value that ``revision`` gave to ``key``, if it is still known, and this version."""
+        packed = self._entries.get(key) or self._graves.get(key)
+        if packed is None:
+            return
+        last = revision_in(packed)
+        if last == revision and not is_grave(packed):
+            if version_of(packed) == version:
+                self._entries[key] = self._moved(key, packed, place)
+        elif last > (since := max(revision, self.compacted)):
+            at = self.history.first_after(key, since, last)
+            before = self.history[at].before
+            if before is not None and not is_grave(before) and version_of(before) == version:
+                self.history.replace(at, self._moved(key, before, place))
+
+    def _moved(self, key: str, packed: bytes, place: Position) -> bytes:
+        self._count(key, packed, -1)
+        packed = moved(packed, place)
+        self._count(key, packed, 1)
+        return packed
+
+    def compact(self, revision: int) -> None:
+        """Forget what keys held before ``revision``."""
+        if revision <= self.compacted:
+            return
+        self.compacted = revision
+        self.noted = max(self.noted, revision)
+        for change in self.history.drop(revision):
+            self._forget(change)
+
+    def _forget(self, change: Change) -> None:
+        before = change.before
+        if before is not None and not is_grave(before):
+            self._count(change.key, before, -1)
+        buried = self._graves.get(change.key)
+        if buried is not None and revision_in(buried) == change.revision:
+            del self._graves[change.key]
+            self._grave_order.remove(change.key)
+
+    # ------------------------------------------------------------------ snapshots
+
+    def packed_after(self, after: str, count: int) -> list[tuple[str, bytes]]:
+        """Return up to ``count`` keys behind ``after`` with their packed entries."""
+        return [(key, self._entries[key]) for key in islice(self._from(self._order, "", after), count)]
+
+    def changes_from(self, number: int, count: int) -> tuple[int, list[tuple[Change, bool]]]:
+        """Return up to ``count`` changes from the ``number``-th ever on, and the number of the next one.
+
+        With each: it was the last one of its key, and a delete.
+        """
+        begin = max(0, number - self.history.dropped)
+        changes = [self.history[at] for at in range(begin, min(begin + count, len(self.history)))]
+        rows = [(change, self._graves.get(change.key) == grave(change.revision)) for change in changes]
+        return self.history.dropped + begin + len(rows), rows
+
+    def load(self, keys: list[str], entries: list[bytes]) -> None:
+        """Take in keys of a snapshot, in order; `loaded` follows."""
+        self._entries.update(zip(keys, entries, strict=True))
+        for key, packed in zip(keys, entries, strict=True):
+            self.value_bytes += size_in(packed)
+            self._count(key, packed, 1)
+
+    def load_change(self, change: Change, *, deleted: bool) -> None:
+        """Take in a change of a snapshot, see `changes_from`."""
+        self.history.note(*change)
+        if change.before is not None and not is_grave(change.before):
+            self._count(change.key, change.before, 1)
+        if deleted:
+            self._graves[change.key] = grave(change.revision)
+        else:
+            self._graves.pop(change.key, None)
+
+    def loaded(self, noted: int, compacted: int) -> None:
+        """Complete the loading of a snapshot whose history holds the changes up to ``noted``."""
+        self._order = SortedList(self._entries)
+        self._grave_order = SortedList(self._graves)
+        self.noted = noted
+        self.compact(compacted)
+
+    # ------------------------------------------------------------------ what is live
+
+    def count(self, segment: Segment, size: int) -> None:
+        """Count what else is live of a segment; bytes."""
+        self.live[segment] += size
+
+    def _count(self, key: str, packed: bytes, sign: int) -> None:
+        segment, size = place_of(packed)
+        self.live[segment] += sign * (len(packed) + len(key) + cell_size(size))
+
+    def check_invariants(self, revision: int) -> Counter[Segment]:
+        """Assert what must hold between two batches; ``revision``: the present one. Return what is live of segments."""
+        assert list(self._order) == sorted(self._entries)
+        assert list(self._grave_order) == sorted(self._graves)
+        self.history.check_invariants()
+        live: Counter[Segment] = Counter()
+        changes = [self.history[at] for at in range(len(self.history))]
+        past = [(change.key, change.before) for change in changes if change.before and not is_grave(change.before)]
+        for key, packed in (*self._entries.items(), *past):
+            assert packed is not None
+            entry = unpack(packed)
+            assert entry.place_number >= 1
+            assert entry.place_offset >= HEADER_BYTES + sums_size(entry.size)
+            live[entry.place[:2]] += len(packed) + len(key) + cell_size(entry.size)
+        assert self.value_bytes == sum(unpack(packed).size for packed in self._entries.values())
+        assert not changes or self.compacted < changes[0].revision
+        if revision >= self.noted:  # no changes of a snapshot that was taken later are missing
+            last = {change.key: change.revision for change in changes}
+            assert not self._graves.keys() & self._entries.keys()
+            assert self._graves.keys() <= last.keys()
+            for key, at in last.items():
+                packed = self._entries.get(key) or self._graves[key]
+                assert revision_in(packed) == at
+        return live

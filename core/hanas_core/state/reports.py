@@ -1,0 +1,46 @@
+"""What is told of a transaction that was judged."""
+
+import msgspec
+
+
+class Put(msgspec.Struct, frozen=True):
+    """A key got a value."""
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """So many keys went."""
+
+    count: int
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A key that was read, and the revision that had made what it held."""
+
+    key: str
+    revision: int
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """What was read."""
+
+    rows: tuple[Row, ...]
+    more: bool
+    """There are more keys than were asked for."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a transaction told."""
+
+    succeeded: bool
+    """Its compares held."""
+    results: tuple["Told", ...] = ()
+    """Of each operation of the branch."""
+    repeated: bool = False
+    """It came with an idempotency key, and was done before: the results are not known any more."""
+    revision: int = 0
+    """Of one that is repeated: that it made."""
+    needed: str = ""
+    """The key whose value must be at hand, see `hanas_core.state.judge.Result`."""
+
+
+Told = Put | Deleted | Rows | Report
