@@ -600,7 +600,7 @@ MUTANTS = (
     Mutant(
         "a list without a check",
         "hanas_worker.store:Store.list.__wrapped__",
-        _one("await service.fence()", "service.epoch"),
+        _one("await fence(server)", "self.epoch"),
         1000,
     ),
     Mutant(
