@@ -110,6 +110,7 @@ class Scene:
             values=self.values,
             state=SimpleNamespace(
                 service=stage.service,
+                forwarder=None,
                 replica=SimpleNamespace(index=stage.service.index),
                 member=SimpleNamespace(epoch=1, role=Role.MAIN),
                 followed_epoch=0,
