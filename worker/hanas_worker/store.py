@@ -65,6 +65,10 @@ class Full(Refusal):
     """The volume has no room; nothing was done."""
 
 
+class TooLarge(Refusal):
+    """The main takes no value of this size, other than this worker; nothing was done."""
+
+
 class Busy(Refusal):
     """Too many requests wait for the volume; nothing was done."""
 
@@ -88,6 +92,7 @@ class Unreadable(Refusal):
 _REFUSALS = {
     Result.NOT_FOUND: NotFound,
     Result.KEY_REUSED: KeyReused,
+    Result.TOO_LARGE: TooLarge,
     Result.NO_SPACE: Full,
     Result.BUSY: Busy,
     Result.UNKNOWN: Unknown,

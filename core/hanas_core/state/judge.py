@@ -116,6 +116,8 @@ class Result(Enum):
     Nothing was done now."""
     COMMITTED = "committed"
     """A no-op went through the commit path."""
+    TOO_LARGE = "too large"
+    """The main takes no forwarded value of this size: its settings differ. Nothing was done."""
     NO_SPACE = "no space"
     BUSY = "busy"
     """Too many writes wait: it was not done."""

@@ -97,7 +97,7 @@ class Office:
 
     def __init__(self, stage: Stage, patience: float) -> None:
         self.stage = stage
-        self.desk = Desk(stage.service)
+        self.desk = Desk(stage.service, settings.read({}).value_bytes)
         self.state, self.forwarder = self.process(patience)
 
     def process(self, patience: float = PATIENCE) -> tuple[LogState, Forwarder]:
@@ -116,6 +116,12 @@ class Office:
         outcomes = list[Outcome]()
         write = Write(key, value, if_none_match=(ANY,) if absent else None)
         self.forwarder.submit(write, lambda outcome, _: outcomes.append(outcome))
+        return outcomes
+
+    def delete(self, key: str) -> list[Outcome]:
+        """Have a deletion forwarded, as `put`."""
+        outcomes = list[Outcome]()
+        self.forwarder.submit(Write(key, None), lambda outcome, _: outcomes.append(outcome))
         return outcomes
 
     def read(self) -> list[int | None]:

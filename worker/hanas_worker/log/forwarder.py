@@ -23,7 +23,6 @@ from hanas_worker.log.state import LogState
 
 _MOST_WAITING = 8192
 """Writes of clients that wait here: more are refused."""
-_MOST_WAITING_BYTES = 64 << 20
 _MOST_BYTES = 16 << 20
 """What the writes of one forwarder that are at the main may take, unless it is a single one; bytes."""
 _MOST_FRAMES = 2
@@ -84,6 +83,8 @@ class Forwarder:
         """Wait for a line."""
         self._state = state
         self._patience = patience
+        self._most_bytes = state.host.settings.queue_bytes
+        """What the writes of clients may take that wait here; one may always wait."""
         self._loop = asyncio.get_running_loop()
         self._line: Line | None = None
         self._welcomed = False
@@ -105,11 +106,13 @@ class Forwarder:
         """Reads that the next question is for, and until when their clients wait."""
         self._asked: list[tuple[Reader, float]] = []
         """Reads that the question under way is for."""
-        self._question = self._writes = 0
         self._behind: list[tuple[Position, int, list[tuple[Reader, float]]]] = []
         """Reads that wait for this worker's copy, the position that it must reach, and the epoch that told it."""
         self._confirmed = NOWHERE
         """The highest position that readers were told to be held here."""
+        self._reads = 0
+        """How many reads wait for anything of this."""
+        self._question = self._writes = 0
         self._look: asyncio.TimerHandle | None = None
         state.on_applied = self.applied
 
@@ -118,23 +121,22 @@ class Forwarder:
     @property
     def idle(self) -> bool:
         """Nobody waits for anything."""
-        return not (self._waiting or self._readers or self._asked or self._behind)
+        return not (self._waiting or self._reads)
 
     @property
     def figures(self) -> Figures:
         """What people are told."""
-        reads = len(self._readers) + len(self._asked) + sum(len(readers) for _, _, readers in self._behind)
-        return Figures(self._welcomed, len(self._waiting) + reads, self._writes, self._question)
+        return Figures(self._welcomed, len(self._waiting) + self._reads, self._writes, self._question)
 
     @property
     def crowded(self) -> bool:
         """So many reads wait that a client's must be refused."""
-        return len(self._readers) >= MOST_READERS
+        return self._reads >= MOST_READERS
 
     def submit(self, write: Write, written: Written) -> None:
         """Have the main carry out ``write``; ``written`` gets its outcome."""
         size = write.size
-        if self._waiting and (len(self._waiting) >= _MOST_WAITING or self._bytes + size > _MOST_WAITING_BYTES):
+        if self._waiting and (len(self._waiting) >= _MOST_WAITING or self._bytes + size > self._most_bytes):
             written(Outcome(Result.BUSY), self._state.member.epoch)
             return
         self._writes += 1
@@ -143,13 +145,14 @@ class Forwarder:
         self._bytes += size
         self._unsent.append(number)
         self._send_soon()
-        self._look_later()
+        self._watch()
 
     def after_check(self, reader: Reader) -> None:
         """Call ``reader`` when the copy here holds all that was acknowledged before this call; None: it never did."""
         self._readers.append((reader, self._loop.time() + self._patience))
+        self._reads += 1
         self._send_soon()
-        self._look_later()
+        self._watch()
 
     # ------------------------------------------------------------------ the line's calls
 
@@ -290,6 +293,7 @@ class Forwarder:
         while self._behind and self._holds(self._behind[0][0]):
             position, epoch, readers = self._behind.pop(0)
             self._confirmed = max(self._confirmed, position)
+            self._reads -= len(readers)
             for reader, _ in readers:
                 reader(epoch)
 
@@ -312,13 +316,17 @@ class Forwarder:
 
     # ------------------------------------------------------------------ the end of patience
 
-    def _look_later(self) -> None:
+    def _watch(self) -> None:
+        """Look at the clock while somebody waits; before, the main had no reason to say anything."""
         if self._look is None:
-            self._look = self._loop.call_later(self._patience / _LOOKS, self._look_at_time)
+            self._heard_at = self._loop.time()
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._look = self._loop.call_later(self._patience / _LOOKS, self._look_at_time)
 
     def _look_at_time(self) -> None:
         """Answer those who have waited for too long."""
-        self._look = None
         now = self._loop.time()
         if self._line is not None and now - self._heard_at > self._silence:
             self._line.close()  # a link that was cut may be whole again long before the connection notices
@@ -330,7 +338,10 @@ class Forwarder:
         for readers in (self._readers, self._asked, *(entry[2] for entry in self._behind)):
             late += [reader for reader, until in readers if until <= now]
             readers[:] = [(reader, until) for reader, until in readers if until > now]
+        self._reads -= len(late)
         for reader in late:
             reader(None)
-        if not self.idle:
+        if self.idle:
+            self._look = None
+        else:
             self._look_later()

@@ -5,12 +5,14 @@ section 6.9).
 """
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Callable
 
 from hanas_serving.lines import Keys, Receiver
 from hanas_serving.runtime import Outbound
 from hanas_worker.neighbours.authenticity import MAC_HEADER, NONCE_HEADER, is_proof, mac
+
+_log = logging.getLogger("hanas.worker")
 
 PATH = "/v1/forward"
 CALL, ANSWER = "forward", "forwarding"
@@ -18,6 +20,8 @@ CALL, ANSWER = "forward", "forwarding"
 _LEAST_PAUSE_SECONDS = 0.02
 """Between two tries: a main that has claimed is about to serve."""
 _MOST_PAUSE_SECONDS = 0.5
+_TRIES_UNSAID = 5
+"""So many fail in a takeover. After these people are told why clients wait here."""
 
 
 class ForwardingLine:
@@ -51,12 +55,17 @@ class ForwardingLine:
     ) -> None:
         if former is not None:
             await asyncio.wait([former])  # its line has ended then
-        pause = _LEAST_PAUSE_SECONDS
+        pause, failures = _LEAST_PAUSE_SECONDS, 0
         while True:
             if (present := key()) is not None:
-                with contextlib.suppress(OSError):
+                try:
                     await self._connect(url, present, receiver)
-                    pause = _LEAST_PAUSE_SECONDS
+                    pause, failures = _LEAST_PAUSE_SECONDS, 0
+                except OSError as error:
+                    failures += 1
+                    if failures == _TRIES_UNSAID:
+                        reason = str(error) or f"{url}: no answer in time"
+                        _log.warning("what clients ask here cannot be forwarded to the main: %s", reason)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MOST_PAUSE_SECONDS)
 
