@@ -798,7 +798,7 @@ MUTANTS = (
     ),
     Mutant(
         "an impatient client is told that what was sent was not done",
-        "hanas_worker.log.forwarder:Forwarder._look_at_time",
+        "hanas_worker.log.forwarder:Forwarder._give_up",
         _one("Result.UNKNOWN if waiting.sent else Result.NOT_MAIN", "Result.NOT_MAIN"),
     ),
     Mutant(

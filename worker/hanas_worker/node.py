@@ -283,9 +283,11 @@ class Node:
         peers = self.host.peers
         return self._lifeline.hold(claim.link_url, lambda: peers.link_key(claim.member, claim.incarnation), on_closed)
 
-    def _forward(self, receiver: Receiver, claim: Claim) -> asyncio.Task[None]:
+    def _forward(self, forwarder: Forwarder, claim: Claim) -> asyncio.Task[None]:
         peers = self.host.peers
-        return self._forwarding.keep(claim.link_url, lambda: peers.link_key(claim.member, claim.incarnation), receiver)
+        return self._forwarding.keep(
+            claim.link_url, lambda: peers.link_key(claim.member, claim.incarnation), forwarder, forwarder.decline
+        )
 
     def visit(self, member: str) -> Receiver | None:
         """Return who gets what ``member`` brings over a line; None if this worker is not the main.

@@ -411,6 +411,26 @@ async def test_impatient_clients_are_answered_and_what_comes_later_is_ignored() 
         assert last[0].result is Result.CREATED
 
 
+async def test_clients_are_redirected_while_the_main_takes_no_lines(desk: Office) -> None:
+    """It knows a member of an older version, or is one. Of what was sent before, the outcome is waited for."""
+    road = desk.road()
+    await road.flows(desk.put("before"))
+    sent = desk.put("sent")
+    await until(lambda: len(road.sent()) == 1)
+    road.breaks()
+    unsent, reader = desk.put("unsent"), desk.read()
+    desk.forwarder.decline()
+    later, later_reader = desk.put("later"), desk.read()
+    assert unsent == later == [Outcome(Result.NOT_MAIN)]
+    assert reader == later_reader == [None]
+    assert (sent, desk.forwarder.declined) == ([], True)
+    newer = desk.road()
+    await newer.flows(sent)
+    assert sent[0].result is Result.CREATED
+    assert (desk.forwarder.declined, desk.forwarder.idle) == (False, True)
+    assert set(await desk.keys()) == {"before", "sent"}
+
+
 async def test_a_silent_line_ends_while_somebody_waits() -> None:
     async with office(patience=1.0) as desk:
         road = desk.road()

@@ -35,6 +35,10 @@ KEY = "5" * 32
 NONCE = "9" * 32
 
 
+def unexpected() -> None:
+    pytest.fail("the main takes lines")
+
+
 class Recording:
     """A receiver that writes down what it gets."""
 
@@ -83,7 +87,7 @@ async def test_a_line_carries_messages_both_ways_and_is_opened_again_when_it_end
         return main
 
     async with port(visit) as url:
-        keeping = line.keep(url, lambda: KEY, backup)
+        keeping = line.keep(url, lambda: KEY, backup, unexpected)
         for count in (1, 2):
             await until(lambda: len(backup.lines) == count)  # noqa: B023
             backup.lines[-1].send(b"question")
@@ -102,7 +106,7 @@ async def test_a_line_carries_messages_both_ways_and_is_opened_again_when_it_end
 async def test_it_waits_until_the_key_is_known(line: ForwardingLine) -> None:
     backup, keys = Recording(), [KEY, None, None]
     async with port(lambda _: Recording()) as url:
-        keeping = line.keep(url, lambda: keys.pop() if len(keys) > 1 else KEY, backup)
+        keeping = line.keep(url, lambda: keys.pop() if len(keys) > 1 else KEY, backup, unexpected)
         await until(lambda: len(backup.lines) == 1)
     assert (keys, keeping.done()) == ([KEY], False)
 
@@ -139,26 +143,39 @@ async def test_who_is_not_the_main_cannot_answer_for_it(line: ForwardingLine, ca
     caplog.set_level(logging.WARNING)
     number = free_port()
     async with await asyncio.start_server(accept, "127.0.0.1", number):
-        keeping = line.keep(f"http://127.0.0.1:{number}", lambda: KEY, backup)
+        keeping = line.keep(f"http://127.0.0.1:{number}", lambda: KEY, backup, unexpected)
         await until(lambda: "the answer is not that of the main" in caplog.text)
     assert (backup.lines, keeping.done()) == ([], False)
     assert len(caplog.messages) == 1, "not with each try, and not for a takeover"
     assert KEY not in "".join(asked)
 
 
-async def test_why_clients_wait_is_told(line: ForwardingLine, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("status", [404, 503])
+async def test_a_main_that_takes_no_lines_is_told_of(
+    line: ForwardingLine, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
     caplog.set_level(logging.WARNING)
+    declined = list[int]()
 
     def refuse(_: str) -> None:
-        raise Problem(503, "c runs a version that does not know forwarding")
+        raise Problem(status, "this worker, or another member, runs a version that does not know forwarding")
 
     async with port(refuse) as url:
-        keeping = line.keep(url, lambda: KEY, Recording())
+        keeping = line.keep(url, lambda: KEY, Recording(), lambda: declined.append(1))
         await until(lambda: bool(caplog.messages))
     [message] = caplog.messages
-    assert not keeping.done()
+    assert (keeping.done(), len(declined) >= 4) == (False, True)
     assert url in message
-    assert "503" in message
+    assert str(status) in message
+
+
+async def test_who_is_not_the_main_yet_declines_nothing(line: ForwardingLine, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    async with port(lambda _: None) as url:
+        keeping = line.keep(url, lambda: KEY, Recording(), unexpected)
+        await until(lambda: bool(caplog.messages))
+    assert "409" in caplog.text
+    assert not keeping.done()
 
 
 async def test_a_main_takes_no_line_while_a_member_lives_that_could_not_read_its_log() -> None:

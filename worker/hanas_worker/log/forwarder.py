@@ -5,6 +5,7 @@ speaks over one line at a time. What was sent over a line that has ended is aske
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Iterable
 from itertools import count
@@ -88,6 +89,9 @@ class Forwarder:
         self._loop = asyncio.get_running_loop()
         self._line: Line | None = None
         self._welcomed = False
+        self.declined = False
+        """The main takes no lines of forwarders: it knows a member of an older version, or is one. Clients are
+        redirected."""
         self._heard_at, self._silence = 0.0, patience / _SILENCES
         self._session: Version | None = None
         self._numbers = count(1)
@@ -136,6 +140,9 @@ class Forwarder:
     def submit(self, write: Write, written: Written) -> None:
         """Have the main carry out ``write``; ``written`` gets its outcome."""
         size = write.size
+        if self.declined:
+            written(Outcome(Result.NOT_MAIN), self._state.member.epoch)
+            return
         if self._waiting and (len(self._waiting) >= _MOST_WAITING or self._bytes + size > self._most_bytes):
             written(Outcome(Result.BUSY), self._state.member.epoch)
             return
@@ -149,6 +156,9 @@ class Forwarder:
 
     def after_check(self, reader: Reader) -> None:
         """Call ``reader`` when the copy here holds all that was acknowledged before this call; None: it never did."""
+        if self.declined:
+            reader(None)
+            return
         self._readers.append((reader, self._loop.time() + self._patience))
         self._reads += 1
         self._send_soon()
@@ -171,6 +181,11 @@ class Forwarder:
             waiting.frame = None
         self._readers[:0], self._asked = self._asked, []
 
+    def decline(self) -> None:
+        """Redirect clients, until there is a line again."""
+        self.declined = True
+        self._give_up([number for number, waiting in self._waiting.items() if not waiting.sent], until=math.inf)
+
     def take(self, message: bytes) -> None:
         """Take a message of the main. Raises Improper."""
         self._heard_at = self._loop.time()
@@ -190,7 +205,7 @@ class Forwarder:
         self._send_soon()
 
     def _take_welcome(self, welcome: Welcome) -> None:
-        self._welcomed = True
+        self._welcomed, self.declined = True, False
         if welcome.session != self._session:
             self._begin(welcome.session)
             return
@@ -330,18 +345,22 @@ class Forwarder:
         now = self._loop.time()
         if self._line is not None and now - self._heard_at > self._silence:
             self._line.close()  # a link that was cut may be whole again long before the connection notices
-        for number in [number for number, waiting in self._waiting.items() if waiting.until <= now]:
+        self._give_up([number for number, waiting in self._waiting.items() if waiting.until <= now], now)
+        if self.idle:
+            self._look = None
+        else:
+            self._look_later()
+
+    def _give_up(self, numbers: list[int], until: float) -> None:
+        """Answer these writes, and the reads whose clients wait ``until`` then."""
+        for number in numbers:
             waiting = self._drop(number)
             assert waiting is not None
             waiting.written(Outcome(Result.UNKNOWN if waiting.sent else Result.NOT_MAIN), self._state.member.epoch)
         late = list[Reader]()
         for readers in (self._readers, self._asked, *(entry[2] for entry in self._behind)):
-            late += [reader for reader, until in readers if until <= now]
-            readers[:] = [(reader, until) for reader, until in readers if until > now]
+            late += [reader for reader, end in readers if end <= until]
+            readers[:] = [(reader, end) for reader, end in readers if end > until]
         self._reads -= len(late)
         for reader in late:
             reader(None)
-        if self.idle:
-            self._look = None
-        else:
-            self._look_later()
