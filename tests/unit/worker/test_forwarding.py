@@ -388,6 +388,17 @@ async def test_a_commit_is_told_at_once(desk: Office) -> None:
     assert desk.state.committed == desk.stage.service.applied
 
 
+async def test_a_push_shows_that_the_main_commits_and_a_keep_alive_behind_it_has_nothing_to_add(desk: Office) -> None:
+    """This worker's own barren epochs are forgotten, as where nobody pushes."""
+    road = desk.road()
+    await road.flows(desk.put("a"))
+    member = desk.state.member
+    member.withered("the folder hung")
+    await road.flows(desk.put("b"))
+    assert desk.state.committed == desk.stage.service.applied
+    assert member.barren == 0
+
+
 # ---------------------------------------------------------------------- the ends
 
 
