@@ -402,24 +402,25 @@ async def test_a_push_shows_that_the_main_commits_and_a_keep_alive_behind_it_has
 # ---------------------------------------------------------------------- the ends
 
 
-async def test_impatient_clients_are_answered_and_what_comes_later_is_ignored() -> None:
-    async with office(patience=0.2) as desk:
-        road = desk.road()
-        await road.flows(desk.put("before"))
-        sent = desk.put("sent")
-        await until(lambda: len(road.sent()) == 1)
-        reader = desk.read()
-        await until(lambda: bool(sent and reader))
-        assert (sent, reader) == ([Outcome(Result.UNKNOWN)], [None])
-        road.breaks()
-        unsent = desk.put("unsent")
-        await until(lambda: bool(unsent))
-        assert unsent == [Outcome(Result.NOT_MAIN)]
-        assert desk.forwarder.idle
-        newer = desk.road()
-        last = desk.put("last")
-        await newer.flows(last)
-        assert last[0].result is Result.CREATED
+async def test_impatient_clients_are_answered_and_what_comes_later_is_ignored(desk: Office) -> None:
+    road = desk.road()
+    await road.flows(desk.put("before"))
+    sent = desk.put("sent")
+    await until(lambda: len(road.sent()) == 1)
+    reader = desk.read()
+    desk.passes(PATIENCE - 1.0)
+    assert (sent, reader) == ([], [])
+    desk.passes(1.0)
+    assert (sent, reader) == ([Outcome(Result.UNKNOWN)], [None])
+    assert road.broken
+    unsent = desk.put("unsent")
+    desk.passes(PATIENCE)
+    assert unsent == [Outcome(Result.NOT_MAIN)]
+    assert desk.forwarder.idle
+    newer = desk.road()
+    last = desk.put("last")
+    await newer.flows(last)
+    assert last[0].result is Result.CREATED
 
 
 async def test_clients_are_redirected_while_the_main_takes_no_lines(desk: Office) -> None:
@@ -442,12 +443,14 @@ async def test_clients_are_redirected_while_the_main_takes_no_lines(desk: Office
     assert set(await desk.keys()) == {"before", "sent"}
 
 
-async def test_a_silent_line_ends_while_somebody_waits() -> None:
-    async with office(patience=1.0) as desk:
-        road = desk.road()
-        await road.flows(desk.put("before"))
-        desk.put("a")
-        await until(lambda: road.broken)
+async def test_a_silent_line_ends_while_somebody_waits(desk: Office) -> None:
+    road = desk.road()
+    await road.flows(desk.put("before"))
+    desk.put("a")
+    desk.passes(PATIENCE / 4 - 1.0)
+    assert not road.broken
+    desk.passes(1.1)
+    assert road.broken
 
 
 async def test_a_main_that_had_no_reason_to_speak_was_not_silent(desk: Office) -> None:
