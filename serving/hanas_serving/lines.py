@@ -74,6 +74,9 @@ class Wire(asyncio.Protocol):
         self._receiver = receiver
         self._keys = keys
         self._received = bytearray()
+        self._digest = _digest(keys.receiving, 0)
+        self._digested = 0
+        """Bytes of the message that is coming; all at once, those of a large one would hold up the event loop."""
         self._sent = self._taken = 0
         """Messages so far."""
         self.ended = asyncio.Event()
@@ -98,15 +101,21 @@ class Wire(asyncio.Protocol):
             if length > MOST_MESSAGE_BYTES:
                 self.close()
                 return
-            end = begin + _HEAD.size + length
-            if len(received) < end:
-                break
-            message = bytes(memoryview(received)[begin + _HEAD.size : end])
+            body = begin + _HEAD.size
+            end = body + length
+            arrived = min(len(received), end)
+            with memoryview(received) as view:
+                self._digest.update(view[body + self._digested : arrived])
+                self._digested = arrived - body
+                if arrived < end:
+                    break
+                message = bytes(view[body:end])
             begin = end
-            if not hmac.compare_digest(proof, _proof(self._keys.receiving, self._taken, message)):
+            if not hmac.compare_digest(proof, self._digest.digest()):
                 self.close()
                 return
             self._taken += 1
+            self._digest, self._digested = _digest(self._keys.receiving, self._taken), 0
             try:
                 self._receiver.take(message)
             except Improper:
@@ -138,8 +147,13 @@ class Wire(asyncio.Protocol):
             self._receiver.closed()
 
 
+def _digest(key: bytes, number: int) -> "hashlib.blake2b":
+    """Return what makes the proof of a message with this number."""
+    return hashlib.blake2b(_NUMBER.pack(number), key=key, digest_size=_PROOF_BYTES)
+
+
 def _proof(key: bytes, number: int, message: bytes) -> bytes:
-    digest = hashlib.blake2b(_NUMBER.pack(number), key=key, digest_size=_PROOF_BYTES)
+    digest = _digest(key, number)
     digest.update(message)
     return digest.digest()
 

@@ -17,6 +17,14 @@ from hanas_serving.lines import Keys, Receiver
 Agree = Callable[[str, str], tuple[Receiver, Keys]]
 
 
+class Declined(ConnectionError):
+    """Another status was answered than that which was asked for."""
+
+    def __init__(self, url: str, status: int) -> None:
+        super().__init__(f"{url} answers with status {status}")
+        self.status = status
+
+
 class Outbound(Protocol):
     """Requests to the other processes of a cluster, with this one's secret."""
 
@@ -38,7 +46,8 @@ class Outbound(Protocol):
         """Open a line at ``url`` and return when it has ended; cancelled, it ends.
 
         ``agree`` gets the nonce and the proof of the answer, and returns who gets what comes, and the keys; it raises
-        ConnectionError. Raises OSError if there is no answer of status 101 within ``timeout`` seconds.
+        ConnectionError. Raises OSError if there is no answer of status 101 within ``timeout`` seconds, Declined for
+        another status.
         """
 
 

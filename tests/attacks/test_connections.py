@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.crowd import GET, closing, connect, crowd, hosts, patient, polite
+from tests.attacks.crowd import GET, Wire, closing, connect, crowd, hosts, patient, polite
 from tests.integration.cluster import Cluster, running
 from tests.integration.waiting import busy, eventually
 
@@ -90,10 +90,14 @@ async def test_who_finds_no_room_is_told_at_once(tmp_path: Path) -> None:
     """All connections wait for the main, which is busy: 503, and an answer that is not lost."""
     async with running(tmp_path, 1, HANAS_CONNECTIONS="20") as cluster:
         main = await cluster.main()
-        body = b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
-        with closing(await crowd(cluster.url(main), 30, body)):
+        head = b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n"
+        wires: list[Wire] = []
+        with closing(wires):
+            for _ in range(20):  # one after the other: one whose head was not read yet would leave for the next one
+                wires += await crowd(cluster.url(main), 1, head + b"Expect: 100-continue\r\n\r\n")
+                assert await wires[-1][0].readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             reader, writer = await connect(cluster.url(main))
-            writer.write(body + bytes(1 << 20))
+            writer.write(head + b"\r\n" + bytes(1 << 20))
             answer = await reader.read()
             writer.close()
         assert answer.startswith(b"HTTP/1.1 503 ")

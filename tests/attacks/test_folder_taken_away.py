@@ -75,6 +75,15 @@ async def write_some(cluster: Cluster) -> None:
         await cluster.client.put(f"k/{number}", b"before")
 
 
+async def none_serves(cluster: Cluster) -> bool:
+    """Every worker says that it is in trouble, and each backup that it must not take over."""
+    statuses = [await cluster.status(name) for name in cluster.names]
+    kinds = [{alert["kind"] for alert in status["alerts"]} for status in statuses]
+    return all(status["role"] == "backup" for status in statuses) and all(
+        kind & {UNAVAILABLE, "TakeoverFailed"} for kind in kinds
+    )
+
+
 @pytest.mark.parametrize("harm", [remove_everything, remove_the_log, remove_the_claim, move_away, restore_a_copy])
 async def test_nothing_is_acknowledged_on_a_folder_that_is_gone(
     tmp_path: Path, harm: Callable[[Path, int], None]
@@ -82,6 +91,7 @@ async def test_nothing_is_acknowledged_on_a_folder_that_is_gone(
     async with running(tmp_path, workers=3) as cluster:
         await cluster.settle()
         await write_some(cluster)
+        await cluster.until_alike()  # who has applied nothing cannot miss it: the next test
         harm(folder_of(tmp_path), await cluster.epoch())
         await eventually(lambda: told(cluster))
         for name in cluster.names:
@@ -91,6 +101,22 @@ async def test_nothing_is_acknowledged_on_a_folder_that_is_gone(
             return any(alert.kind == UNAVAILABLE for alert in await cluster.client.alerts())
 
         await eventually(shown)
+
+
+async def test_an_older_copy_is_not_taken_over_by_who_has_read_no_more_than_it_holds(tmp_path: Path) -> None:
+    """The backups heard from the main, in its block of the folder, how far the log goes."""
+    async with running(tmp_path, workers=3) as cluster:
+        main = await cluster.settle()
+        backups = [name for name in cluster.names if name != main]
+        for name in backups:
+            await cluster.lab.pause(name)
+        await write_some(cluster)
+        restore_a_copy(folder_of(tmp_path), await cluster.epoch())
+        for name in backups:
+            await cluster.lab.resume(name)
+        await eventually(lambda: none_serves(cluster))
+        for name in cluster.names:
+            assert await is_refused(cluster, name)
 
 
 async def test_a_folder_that_is_put_back_goes_on_with_everything(tmp_path: Path) -> None:

@@ -597,7 +597,7 @@ MUTANTS = (
     Mutant(
         "a list without a check",
         "hanas_worker.store:Store.list.__wrapped__",
-        _one("await service.fence()", "service.epoch"),
+        _one("await fence(server)", "self.epoch"),
         1000,
     ),
     Mutant(
@@ -795,7 +795,7 @@ MUTANTS = (
     ),
     Mutant(
         "an impatient client is told that what was sent was not done",
-        "hanas_worker.log.forwarder:Forwarder._look_at_time",
+        "hanas_worker.log.forwarder:Forwarder._give_up",
         _one("Result.UNKNOWN if waiting.sent else Result.NOT_MAIN", "Result.NOT_MAIN"),
     ),
     Mutant(

@@ -79,6 +79,8 @@ class Shape(NamedTuple):
     """Backups serve."""
     patience: float = 2.5
     """How long they look for a main, seconds: for less or more than a client waits for its answer."""
+    redirects: str = ""
+    """The worker that redirects although the others serve."""
     forwards: bool = False
     """There are forwarders."""
 
@@ -120,6 +122,7 @@ class Simulation:
                 forwards=forwarding.random() < RUNS,
                 serves=serving.random() < SERVING_PART,
                 patience=serving.choice((0.4, 0.6, 2.5)),
+                redirects=serving.choice(("", "", "w0")),
             )
         if theme.only:
             shape = shape._replace(unruly=0.0, foreign=False)
@@ -149,7 +152,7 @@ class Simulation:
                 snapshot_bytes=theme.snapshot_bytes,
                 cache_bytes=chance.choice(theme.cache_bytes),
                 rate=chance.choice((1.0, 1.0, 0.9, 1.2)),
-                backups=Backups.SERVE if shape.serves else Backups.REDIRECT,
+                backups=Backups.SERVE if shape.serves and name != shape.redirects else Backups.REDIRECT,
                 patience=shape.patience,
             )
             for name in (f"w{number}" for number in range(shape.workers))

@@ -22,6 +22,7 @@ from hanas_core.members.registry import NoSlot
 from hanas_core.volume.errors import FolderError
 from hanas_core.volume.folder import Folder
 from hanas_serving.lines import Receiver
+from hanas_serving.problems import Problem
 from hanas_serving.runtime import Outbound, Runtime
 from hanas_serving.settings import Backups
 from hanas_worker.host.duties import Duty
@@ -282,18 +283,22 @@ class Node:
         peers = self.host.peers
         return self._lifeline.hold(claim.link_url, lambda: peers.link_key(claim.member, claim.incarnation), on_closed)
 
-    def _forward(self, receiver: Receiver, claim: Claim) -> asyncio.Task[None]:
+    def _forward(self, forwarder: Forwarder, claim: Claim) -> asyncio.Task[None]:
         peers = self.host.peers
-        return self._forwarding.keep(claim.link_url, lambda: peers.link_key(claim.member, claim.incarnation), receiver)
+        return self._forwarding.keep(
+            claim.link_url, lambda: peers.link_key(claim.member, claim.incarnation), forwarder, forwarder.decline
+        )
 
     def visit(self, member: str) -> Receiver | None:
         """Return who gets what ``member`` brings over a line; None if this worker is not the main.
 
-        None, too, while a member lives that could not read the log with what such a line leaves there.
+        Raises Problem: 503 while a member lives that could not read the log with what such a line leaves there.
         """
         desk = self.logs[0].state.desk
-        if desk is None or not all(other.sessions for other in self.host.others()):
+        if desk is None:
             return None
+        if former := [other.member for other in self.host.others() if not other.sessions]:
+            raise Problem(503, f"{former[0]} runs a version that does not know forwarding")
         return desk.visit(member)
 
     async def _challenge(self, challenge: Challenge) -> bool:

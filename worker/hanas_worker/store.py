@@ -66,6 +66,10 @@ class Full(Refusal):
     """The volume has no room; nothing was done."""
 
 
+class TooLarge(Refusal):
+    """The main takes no value of this size, other than this worker; nothing was done."""
+
+
 class Busy(Refusal):
     """Too many requests wait for the volume; nothing was done."""
 
@@ -89,6 +93,7 @@ class Unreadable(Refusal):
 _REFUSALS = {
     Result.NOT_FOUND: NotFound,
     Result.KEY_REUSED: KeyReused,
+    Result.TOO_LARGE: TooLarge,
     Result.NO_SPACE: Full,
     Result.BUSY: Busy,
     Result.UNKNOWN: Unknown,
@@ -188,12 +193,17 @@ class Store:
 
     def require_main(self) -> None:
         """Raise Elsewhere if this worker can carry out no write."""
-        if self._state.service is None and self._state.forwarder is None:
+        if self._state.service is None and self._redirects:
             self.refuse()
 
     def refuse(self) -> NoReturn:
         """Raise Elsewhere: only the main may answer."""
-        raise Elsewhere(self._log.main_url if self._state.forwarder is None else None)
+        raise Elsewhere(self._log.main_url if self._redirects else None)
+
+    @property
+    def _redirects(self) -> bool:
+        forwarder = self._state.forwarder
+        return forwarder is None or forwarder.declined
 
     def read(self, read: PendingRead) -> None:
         """Carry out ``read`` when a seal check that began after this call said "unsealed", or at once if stale."""

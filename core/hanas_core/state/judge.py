@@ -142,6 +142,8 @@ class Result(Enum):
     """History was forgotten up to the revision, or had been."""
     COMMITTED = "committed"
     """A no-op went through the commit path."""
+    TOO_LARGE = "too large"
+    """The main takes no forwarded value of this size: its settings differ. Nothing was done."""
     NO_SPACE = "no space"
     BUSY = "busy"
     """Too many writes wait: it was not done."""

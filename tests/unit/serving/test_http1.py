@@ -231,6 +231,7 @@ async def test_the_scope() -> None:
         here, there = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
         writer.close()
     [scope] = scopes
+    assert callable(scope.pop("hand_over"))
     assert scope == {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

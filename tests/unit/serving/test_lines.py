@@ -121,6 +121,20 @@ async def test_an_improper_message_ends_the_line() -> None:
     assert (listener.taken, listener.ends, other.closed) == ([], 1, True)
 
 
+async def test_a_large_message_is_proved_as_it_comes() -> None:
+    """In one piece it would hold up all else that the main does, its keep-alives among that."""
+    (here, _, pipe), (there, listener, _) = side(caller=True), side(caller=False)
+    here.send(b"first")
+    here.send(bytes(3000))
+    content = bytes(pipe.written)
+    there.data_received(content[:1000])
+    assert there._digested == 1000 - 2 * 20 - len(b"first")
+    there.data_received(content[1000:2000])
+    assert there._digested == 2000 - 2 * 20 - len(b"first")
+    there.data_received(content[2000:])
+    assert (listener.taken, there._digested) == ([b"first", bytes(3000)], 0)
+
+
 async def test_a_line_that_has_ended_sends_and_takes_nothing() -> None:
     wire, listener, pipe = side(caller=True)
     wire.connection_lost(None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 from hanas_core.log.positions import Position
 from hanas_core.members.documents import LOG
@@ -92,13 +94,29 @@ class Road:
         await self.until(lambda: all(len(each) >= count for each in results))
 
 
+class Clock:
+    """The event loop of a forwarder, whose time a test moves on."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self._loop = asyncio.get_running_loop()
+
+    def time(self) -> float:
+        return self._loop.time() + self.ahead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
 class Office:
     """A main with its desk, and the forwarder of another worker."""
 
     def __init__(self, stage: Stage, patience: float) -> None:
         self.stage = stage
-        self.desk = Desk(stage.service)
+        self.desk = Desk(stage.service, settings.read({}).value_bytes)
         self.state, self.forwarder = self.process(patience)
+        self._clock = Clock()
+        self.forwarder._loop = cast("asyncio.AbstractEventLoop", self._clock)
 
     def process(self, patience: float = PATIENCE) -> tuple[LogState, Forwarder]:
         """Start a process of the other worker."""
@@ -108,6 +126,11 @@ class Office:
         state.member.see(node.host.now, self.stage.claim, 0)
         return state, Forwarder(state, patience)
 
+    def passes(self, seconds: float) -> None:
+        """Let so much time pass for the forwarder at once."""
+        self._clock.ahead += seconds
+        self.forwarder._look_at_time()
+
     def road(self, member: str = "b", forwarder: Receiver | None = None) -> Road:
         return Road(forwarder or self.forwarder, self.desk.visit(member))
 
@@ -116,6 +139,12 @@ class Office:
         outcomes = list[Outcome]()
         write = Write(key, value, if_none_match=(ANY,) if absent else None)
         self.forwarder.submit(write, lambda outcome, _: outcomes.append(outcome))
+        return outcomes
+
+    def delete(self, key: str) -> list[Outcome]:
+        """Have a deletion forwarded, as `put`."""
+        outcomes = list[Outcome]()
+        self.forwarder.submit(Write(key, None), lambda outcome, _: outcomes.append(outcome))
         return outcomes
 
     def read(self) -> list[int | None]:

@@ -76,6 +76,7 @@ class Worker:
             values=self.values,
             state=SimpleNamespace(
                 service=stage.service,
+                forwarder=None,
                 replica=SimpleNamespace(index=stage.service.index),
                 member=SimpleNamespace(epoch=1, role=Role.MAIN),
                 followed_epoch=None,

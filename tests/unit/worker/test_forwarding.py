@@ -6,14 +6,22 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hanas_core.log.positions import Position, Version
-from hanas_core.state.judge import Outcome, Result
+from hanas_core.members.detector import Conclude, Evidence
+from hanas_core.members.documents import LOG
+from hanas_core.members.verdicts import Verdict
+from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.volume import names
 from hanas_worker.log import forwarder as code
 from hanas_worker.log import messages
+from hanas_worker.log.forwarder import Forwarder
 from hanas_worker.log.messages import Ask, Hello, News, Reached, Welcome, Writes
+from tests.unit.core.scenery import bare_folder, serve
 from tests.unit.waiting import until
-from tests.unit.worker.office import Office, office
+from tests.unit.worker.nodes import backup_of
+from tests.unit.worker.office import PATIENCE, Office, office
 from tests.unit.worker.stage import Gate
+
+GONE = Evidence(words="gone", keepalive_age=1.0, keepalives_heard=1, stalled_for=0.0)
 
 
 @pytest.fixture
@@ -201,6 +209,47 @@ async def test_large_writes_are_sent_in_parts_and_too_many_are_refused(
     await road.flows(*outcomes)
 
 
+async def test_the_bytes_of_what_waits_are_bounded_and_one_write_may_always_wait(desk: Office) -> None:
+    desk.forwarder._most_bytes = 3000
+    large, refused = desk.put("large", bytes(9000)), desk.put("small")
+    assert (large, refused) == ([], [Outcome(Result.BUSY)])
+    await desk.road().flows(large)
+    assert large[0].result is Result.CREATED
+    assert desk.forwarder._bytes == 0
+
+
+async def test_a_value_that_the_main_takes_from_nobody_is_refused_and_holds_up_no_other(desk: Office) -> None:
+    """It would find no room in any segment of the main, whose settings differ: all behind it would wait for ever."""
+    desk.desk.most_value_bytes = 10
+    road = desk.road()
+    fits, larger, deleted, last = desk.put("a", bytes(10)), desk.put("a", bytes(11)), desk.delete("a"), desk.put("b")
+    await road.flows(fits, larger, deleted, last)
+    assert [each[0].result for each in (fits, larger, deleted, last)] == [
+        Result.CREATED,
+        Result.TOO_LARGE,
+        Result.DELETED,
+        Result.CREATED,
+    ]
+    assert desk.forwarder.idle
+
+
+async def test_the_desk_forgets_the_sessions_of_which_nothing_is_left(desk: Office) -> None:
+    road = desk.road()
+    await road.flows(desk.put("before"))
+    gate = Gate()
+    desk.stage.folder.at("sync", names.segment(1, 1), before=gate)
+    desk.put("a")
+    await road.until(gate.reached.is_set)
+    road.breaks()
+    assert list(desk.desk._pending.values()) == [{2}]
+    gate.open()
+    await until(lambda: not desk.desk._pending)
+    newer = desk.road()
+    await newer.flows(desk.put("b"))
+    newer.breaks()
+    assert (desk.desk._pending, desk.desk._visits, desk.desk._open) == ({}, {}, set())
+
+
 # ---------------------------------------------------------------------- reads
 
 
@@ -269,6 +318,66 @@ async def test_a_copy_that_is_being_made_anew_answers_nothing(desk: Office) -> N
     assert reader == [1]
 
 
+async def test_so_many_reads_wait_wherever_they_do(desk: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "MOST_READERS", 3)
+    road = desk.road()
+    await road.flows(desk.put("a"))
+
+    def crowded() -> tuple[int, bool]:
+        return desk.forwarder.figures.waiting, desk.forwarder.crowded
+
+    behind, asked, waiting = desk.read(), list[int | None](), list[int | None]()
+    await road.until(lambda: bool(desk.forwarder._behind))
+    desk.forwarder.after_check(asked.append)
+    await until(lambda: len(road.sent()) == 1)
+    assert crowded() == (2, False)
+    desk.forwarder.after_check(waiting.append)
+    assert crowded() == (3, True)
+    desk.copy_reaches(desk.stage.service.applied)
+    assert (behind, crowded()) == ([1], (2, False))
+    await road.until(lambda: (asked, waiting) == ([1], [1]))
+    assert desk.forwarder.idle
+
+
+async def test_what_waits_goes_on_at_this_worker_itself_when_it_becomes_the_main() -> None:
+    """A read whose copy had not come far enough, one that was not asked about yet, and a write."""
+    main = serve(bare_folder(), 1)
+    main.put("a", "v")
+    reached = Position(1, 1, main.log.end)
+    driver = backup_of(main, main.folder.other()).logs[LOG]
+    forwarder = driver.state.forwarder = Forwarder(driver.state, PATIENCE)
+    behind, waiting, outcomes = list[int | None](), list[int | None](), list[Outcome]()
+    line = Silent()
+    forwarder.opened(line)
+    forwarder.take(messages.encode(Welcome(1, Version(1, 1))))
+    forwarder.after_check(behind.append)
+    await until(lambda: bool(forwarder._asked))
+    forwarder.take(messages.encode(Reached(1, 1, reached)))
+    forwarder.after_check(waiting.append)
+    forwarder.closed()
+    forwarder.submit(Write("b", b"w"), lambda outcome, _: outcomes.append(outcome))
+    assert (behind, waiting, outcomes) == ([], [], [])
+    await driver.tenure.prepare()
+    await driver.challenge(Conclude(1, Verdict.PRIMARY_FAILED, GONE))
+    await until(lambda: driver.serving is not None)
+    assert behind == [1]
+    await until(lambda: bool(waiting and outcomes))
+    assert (waiting, outcomes[0].result, forwarder.idle) == ([2], Result.CREATED, True)
+    service = driver.serving
+    assert service is not None
+    service.end("the test is over")
+
+
+class Silent:
+    """A line to a main that says nothing."""
+
+    def send(self, message: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 async def test_a_commit_is_told_at_once(desk: Office) -> None:
     road = desk.road()
     await road.flows(desk.put("a"))
@@ -279,35 +388,95 @@ async def test_a_commit_is_told_at_once(desk: Office) -> None:
     assert desk.state.committed == desk.stage.service.applied
 
 
+async def test_a_push_shows_that_the_main_commits_and_a_keep_alive_behind_it_has_nothing_to_add(desk: Office) -> None:
+    """This worker's own barren epochs are forgotten, as where nobody pushes."""
+    road = desk.road()
+    await road.flows(desk.put("a"))
+    member = desk.state.member
+    member.withered("the folder hung")
+    await road.flows(desk.put("b"))
+    assert desk.state.committed == desk.stage.service.applied
+    assert member.barren == 0
+
+
 # ---------------------------------------------------------------------- the ends
 
 
-async def test_impatient_clients_are_answered_and_what_comes_later_is_ignored() -> None:
+async def test_impatient_clients_are_answered_and_what_comes_later_is_ignored(desk: Office) -> None:
+    road = desk.road()
+    await road.flows(desk.put("before"))
+    sent = desk.put("sent")
+    await until(lambda: len(road.sent()) == 1)
+    reader = desk.read()
+    desk.passes(PATIENCE - 1.0)
+    assert (sent, reader) == ([], [])
+    desk.passes(1.0)
+    assert (sent, reader) == ([Outcome(Result.UNKNOWN)], [None])
+    assert road.broken
+    unsent = desk.put("unsent")
+    desk.passes(PATIENCE)
+    assert unsent == [Outcome(Result.NOT_MAIN)]
+    assert desk.forwarder.idle
+    newer = desk.road()
+    last = desk.put("last")
+    await newer.flows(last)
+    assert last[0].result is Result.CREATED
+
+
+async def test_clients_are_redirected_while_the_main_takes_no_lines(desk: Office) -> None:
+    """It knows a member of an older version, or is one. Of what was sent before, the outcome is waited for."""
+    road = desk.road()
+    await road.flows(desk.put("before"))
+    sent = desk.put("sent")
+    await until(lambda: len(road.sent()) == 1)
+    road.breaks()
+    unsent, reader = desk.put("unsent"), desk.read()
+    desk.forwarder.decline()
+    later, later_reader = desk.put("later"), desk.read()
+    assert unsent == later == [Outcome(Result.NOT_MAIN)]
+    assert reader == later_reader == [None]
+    assert (sent, desk.forwarder.declined) == ([], True)
+    newer = desk.road()
+    await newer.flows(sent)
+    assert sent[0].result is Result.CREATED
+    assert (desk.forwarder.declined, desk.forwarder.idle) == (False, True)
+    assert set(await desk.keys()) == {"before", "sent"}
+
+
+async def test_a_silent_line_ends_while_somebody_waits(desk: Office) -> None:
+    road = desk.road()
+    await road.flows(desk.put("before"))
+    desk.put("a")
+    desk.passes(PATIENCE / 4 - 1.0)
+    assert not road.broken
+    desk.passes(1.1)
+    assert road.broken
+
+
+async def test_a_main_that_had_no_reason_to_speak_was_not_silent(desk: Office) -> None:
+    road = desk.road()
+    await road.flows(desk.put("before"))
+    desk.forwarder._look_at_time()
+    assert desk.forwarder._look is None, "nobody waits"
+    desk.forwarder._heard_at -= 3600.0
+    outcomes = desk.put("a")
+    desk.forwarder._look_at_time()
+    assert not road.broken
+    await road.flows(outcomes)
+
+
+async def test_who_asks_on_when_told_that_there_is_no_main_is_looked_after_once() -> None:
+    """A connection's next request may come in the call that answers the one before."""
     async with office(patience=0.2) as desk:
-        road = desk.road()
-        await road.flows(desk.put("before"))
-        sent = desk.put("sent")
-        await until(lambda: len(road.sent()) == 1)
-        reader = desk.read()
-        await until(lambda: bool(sent and reader))
-        assert (sent, reader) == ([Outcome(Result.UNKNOWN)], [None])
-        road.breaks()
-        unsent = desk.put("unsent")
-        await until(lambda: bool(unsent))
-        assert unsent == [Outcome(Result.NOT_MAIN)]
-        assert desk.forwarder.idle
-        newer = desk.road()
-        last = desk.put("last")
-        await newer.flows(last)
-        assert last[0].result is Result.CREATED
-
-
-async def test_a_silent_line_ends_while_somebody_waits() -> None:
-    async with office(patience=1.0) as desk:
-        road = desk.road()
-        await road.flows(desk.put("before"))
-        desk.put("a")
-        await until(lambda: road.broken)
+        again = list[int | None]()
+        desk.forwarder.after_check(lambda _: desk.forwarder.after_check(again.append))
+        look = desk.forwarder._look
+        desk.forwarder._readers[0] = (desk.forwarder._readers[0][0], 0.0)
+        desk.forwarder._look_at_time()
+        assert look is not None
+        look.cancel()
+        await until(lambda: again == [None])
+        assert desk.forwarder._look is None
 
 
 async def test_the_end_of_the_tenure_ends_its_lines_and_the_next_main_knows_what_was_done(desk: Office) -> None:

@@ -111,6 +111,7 @@ class Scene:
             values=self.values,
             state=SimpleNamespace(
                 service=stage.service,
+                forwarder=None,
                 replica=SimpleNamespace(index=stage.service.index),
                 member=SimpleNamespace(epoch=1, role=Role.MAIN),
                 followed_epoch=0,
@@ -448,3 +449,16 @@ async def test_a_long_list_is_made_alone_and_in_pieces(scene: Scene) -> None:
     assert page.next == page.keys[-1].key
     empty = await of_page(KeyPage([], None), 1)
     assert msgspec.json.decode(empty.body) == {"keys": [], "next": None}
+
+
+async def test_a_backup_that_serves_redirects_while_its_main_takes_no_lines(scene: Scene) -> None:
+    scene.follow(1)
+    forwarder = scene.node.state.forwarder = SimpleNamespace(declined=False)
+    scene.store.require_main()
+    with pytest.raises(Elsewhere) as refusal:
+        scene.store.refuse()
+    assert refusal.value.main is None, "its patience is over: there is no main that can do it"
+    forwarder.declined = True
+    with pytest.raises(Elsewhere) as refusal:
+        scene.store.require_main()
+    assert refusal.value.main == MAIN_URL

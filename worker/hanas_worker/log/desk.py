@@ -21,9 +21,10 @@ from hanas_worker.log.service import Service
 class Desk:
     """Takes what forwarders bring during one tenure. It belongs to the event loop."""
 
-    def __init__(self, service: Service) -> None:
-        """Serve as ``service`` does."""
+    def __init__(self, service: Service, most_value_bytes: int) -> None:
+        """Serve as ``service`` does, with values of ``most_value_bytes`` at most: no larger one fits into its log."""
         self.service = service
+        self.most_value_bytes = most_value_bytes
         service.on_commit = self._committed
         self._visits: dict[Version, Visit] = {}
         """The newest visit of each session."""
@@ -61,6 +62,7 @@ class Desk:
         self._open.discard(visit)
         if visit.session is not None and self._visits.get(visit.session) is visit:
             del self._visits[visit.session]
+            self._tidy(visit.session)
 
     def settle(self, visit: "Visit", session: Version) -> None:
         """Let ``visit`` speak for ``session``; nothing is taken from an older one any more."""
@@ -79,6 +81,13 @@ class Desk:
         visit = self._visits.get(session)
         if visit is not None:
             visit.tell(Told(number, outcome.result, outcome.version))
+        else:
+            self._tidy(session)
+
+    def _tidy(self, session: Version) -> None:
+        """Forget a session that nobody speaks for, and of which nothing waits."""
+        if not self._pending[session]:
+            del self._pending[session]
 
 
 class Visit:
@@ -182,6 +191,9 @@ class Visit:
             write = ForwardedWrite(messages.write_of(forward), Forwarded(session, forward.number, writes.lowest))
             if not writes.lowest <= forward.number < writes.lowest + WINDOW:
                 raise Improper("more writes than a forwarder may have without an outcome")
+            if forward.value is not None and len(forward.value) > self._desk.most_value_bytes:
+                self.tell(Told(forward.number, Result.TOO_LARGE))
+                continue
             pending.add(forward.number)
             service.submit(write, partial(self._desk.written, session, forward.number))
 

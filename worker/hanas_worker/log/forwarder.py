@@ -5,6 +5,7 @@ speaks over one line at a time. What was sent over a line that has ended is aske
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Iterable
 from itertools import count
@@ -23,7 +24,6 @@ from hanas_worker.log.state import LogState
 
 _MOST_WAITING = 8192
 """Writes of clients that wait here: more are refused."""
-_MOST_WAITING_BYTES = 64 << 20
 _MOST_BYTES = 16 << 20
 """What the writes of one forwarder that are at the main may take, unless it is a single one; bytes."""
 _MOST_FRAMES = 2
@@ -84,9 +84,14 @@ class Forwarder:
         """Wait for a line."""
         self._state = state
         self._patience = patience
+        self._most_bytes = state.host.settings.queue_bytes
+        """What the writes of clients may take that wait here; one may always wait."""
         self._loop = asyncio.get_running_loop()
         self._line: Line | None = None
         self._welcomed = False
+        self.declined = False
+        """The main takes no lines of forwarders: it knows a member of an older version, or is one. Clients are
+        redirected."""
         self._heard_at, self._silence = 0.0, patience / _SILENCES
         self._session: Version | None = None
         self._numbers = count(1)
@@ -105,11 +110,13 @@ class Forwarder:
         """Reads that the next question is for, and until when their clients wait."""
         self._asked: list[tuple[Reader, float]] = []
         """Reads that the question under way is for."""
-        self._question = self._writes = 0
         self._behind: list[tuple[Position, int, list[tuple[Reader, float]]]] = []
         """Reads that wait for this worker's copy, the position that it must reach, and the epoch that told it."""
         self._confirmed = NOWHERE
         """The highest position that readers were told to be held here."""
+        self._reads = 0
+        """How many reads wait for anything of this."""
+        self._question = self._writes = 0
         self._look: asyncio.TimerHandle | None = None
         state.on_applied = self.applied
 
@@ -118,23 +125,25 @@ class Forwarder:
     @property
     def idle(self) -> bool:
         """Nobody waits for anything."""
-        return not (self._waiting or self._readers or self._asked or self._behind)
+        return not (self._waiting or self._reads)
 
     @property
     def figures(self) -> Figures:
         """What people are told."""
-        reads = len(self._readers) + len(self._asked) + sum(len(readers) for _, _, readers in self._behind)
-        return Figures(self._welcomed, len(self._waiting) + reads, self._writes, self._question)
+        return Figures(self._welcomed, len(self._waiting) + self._reads, self._writes, self._question)
 
     @property
     def crowded(self) -> bool:
         """So many reads wait that a client's must be refused."""
-        return len(self._readers) >= MOST_READERS
+        return self._reads >= MOST_READERS
 
     def submit(self, write: Write, written: Written) -> None:
         """Have the main carry out ``write``; ``written`` gets its outcome."""
         size = write.size
-        if self._waiting and (len(self._waiting) >= _MOST_WAITING or self._bytes + size > _MOST_WAITING_BYTES):
+        if self.declined:
+            written(Outcome(Result.NOT_MAIN), self._state.member.epoch)
+            return
+        if self._waiting and (len(self._waiting) >= _MOST_WAITING or self._bytes + size > self._most_bytes):
             written(Outcome(Result.BUSY), self._state.member.epoch)
             return
         self._writes += 1
@@ -143,13 +152,17 @@ class Forwarder:
         self._bytes += size
         self._unsent.append(number)
         self._send_soon()
-        self._look_later()
+        self._watch()
 
     def after_check(self, reader: Reader) -> None:
         """Call ``reader`` when the copy here holds all that was acknowledged before this call; None: it never did."""
+        if self.declined:
+            reader(None)
+            return
         self._readers.append((reader, self._loop.time() + self._patience))
+        self._reads += 1
         self._send_soon()
-        self._look_later()
+        self._watch()
 
     # ------------------------------------------------------------------ the line's calls
 
@@ -167,6 +180,11 @@ class Forwarder:
         for waiting in self._waiting.values():
             waiting.frame = None
         self._readers[:0], self._asked = self._asked, []
+
+    def decline(self) -> None:
+        """Redirect clients, until there is a line again."""
+        self.declined = True
+        self._give_up([number for number, waiting in self._waiting.items() if not waiting.sent], until=math.inf)
 
     def take(self, message: bytes) -> None:
         """Take a message of the main. Raises Improper."""
@@ -187,7 +205,7 @@ class Forwarder:
         self._send_soon()
 
     def _take_welcome(self, welcome: Welcome) -> None:
-        self._welcomed = True
+        self._welcomed, self.declined = True, False
         if welcome.session != self._session:
             self._begin(welcome.session)
             return
@@ -290,6 +308,7 @@ class Forwarder:
         while self._behind and self._holds(self._behind[0][0]):
             position, epoch, readers = self._behind.pop(0)
             self._confirmed = max(self._confirmed, position)
+            self._reads -= len(readers)
             for reader, _ in readers:
                 reader(epoch)
 
@@ -312,25 +331,36 @@ class Forwarder:
 
     # ------------------------------------------------------------------ the end of patience
 
-    def _look_later(self) -> None:
+    def _watch(self) -> None:
+        """Look at the clock while somebody waits; before, the main had no reason to say anything."""
         if self._look is None:
-            self._look = self._loop.call_later(self._patience / _LOOKS, self._look_at_time)
+            self._heard_at = self._loop.time()
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._look = self._loop.call_later(self._patience / _LOOKS, self._look_at_time)
 
     def _look_at_time(self) -> None:
         """Answer those who have waited for too long."""
-        self._look = None
         now = self._loop.time()
         if self._line is not None and now - self._heard_at > self._silence:
             self._line.close()  # a link that was cut may be whole again long before the connection notices
-        for number in [number for number, waiting in self._waiting.items() if waiting.until <= now]:
+        self._give_up([number for number, waiting in self._waiting.items() if waiting.until <= now], now)
+        if self.idle:
+            self._look = None
+        else:
+            self._look_later()
+
+    def _give_up(self, numbers: list[int], until: float) -> None:
+        """Answer these writes, and the reads whose clients wait ``until`` then."""
+        for number in numbers:
             waiting = self._drop(number)
             assert waiting is not None
             waiting.written(Outcome(Result.UNKNOWN if waiting.sent else Result.NOT_MAIN), self._state.member.epoch)
         late = list[Reader]()
         for readers in (self._readers, self._asked, *(entry[2] for entry in self._behind)):
-            late += [reader for reader, until in readers if until <= now]
-            readers[:] = [(reader, until) for reader, until in readers if until > now]
+            late += [reader for reader, end in readers if end <= until]
+            readers[:] = [(reader, end) for reader, end in readers if end > until]
+        self._reads -= len(late)
         for reader in late:
             reader(None)
-        if not self.idle:
-            self._look_later()

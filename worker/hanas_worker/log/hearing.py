@@ -55,9 +55,6 @@ class Hearing:
             )
             committed = news.committed_there
             if committed is not None:
-                before = state.committed
-                if before is not None and committed > before and committed.epoch == before.epoch:
-                    member.fruited()
                 state.know_committed(committed)
 
     def answered(self, epoch: int) -> None:

@@ -103,7 +103,10 @@ class LogState:
 
     def know_committed(self, position: Position) -> None:
         """Read on up to a position that a main of the present epoch has committed."""
-        if position.epoch == self.member.epoch and (self.committed is None or position > self.committed):
+        before = self.committed
+        if position.epoch == self.member.epoch and (before is None or position > before):
+            if before is not None and position.epoch == before.epoch:
+                self.member.fruited()
             self.committed = position
             self.wakers[Duty.LOG].set()
 

@@ -97,7 +97,8 @@ class Tenure:
             on_end=self._ended,
             on_room_needed=state.wakers[Duty.PREPARE].set,
         )
-        state.desk = Desk(state.service)
+        state.desk = Desk(state.service, host.settings.value_bytes)
+        state.on_applied()
         if state.forwarder is not None and not state.forwarder.idle:
             pair(state.forwarder, state.desk.visit(host.settings.member))
         host.wakers[Duty.PRESENCE].set()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from hanas_core.epochs.arbitration import Challenge
 from hanas_core.log.claimfile import Claim
 from hanas_core.members.detector import StartProbe
-from hanas_serving.lines import Receiver
+from hanas_worker.log.forwarder import Forwarder
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.state import LogState
 
@@ -25,7 +25,7 @@ class Ways(NamedTuple):
     """Stay connected to the link port of who made this claim, and no other; call back whenever the connection ends."""
     let_go: Callable[[], None]
     """Close that connection."""
-    forward: Callable[[Receiver, Claim], asyncio.Task[None]]
+    forward: Callable[[Forwarder, Claim], asyncio.Task[None]]
     """Keep a line for forwarding to who made this claim, and to no other."""
     stay: Callable[[], None]
     """End that line."""

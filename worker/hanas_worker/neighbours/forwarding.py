@@ -5,12 +5,14 @@ section 6.9).
 """
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Callable
 
 from hanas_serving.lines import Keys, Receiver
-from hanas_serving.runtime import Outbound
+from hanas_serving.runtime import Declined, Outbound
 from hanas_worker.neighbours.authenticity import MAC_HEADER, NONCE_HEADER, is_proof, mac
+
+_log = logging.getLogger("hanas.worker")
 
 PATH = "/v1/forward"
 CALL, ANSWER = "forward", "forwarding"
@@ -18,6 +20,10 @@ CALL, ANSWER = "forward", "forwarding"
 _LEAST_PAUSE_SECONDS = 0.02
 """Between two tries: a main that has claimed is about to serve."""
 _MOST_PAUSE_SECONDS = 0.5
+_NO_LINES = frozenset({404, 503})
+"""The status of a main that takes none: it is of an older version, or another member is."""
+_TRIES_UNSAID = 5
+"""So many fail in a takeover. After these people are told why clients wait here."""
 
 
 class ForwardingLine:
@@ -31,14 +37,17 @@ class ForwardingLine:
         self._patience = patience
         self._task: asyncio.Task[None] | None = None
 
-    def keep(self, url: str, key: Callable[[], str | None], receiver: Receiver) -> asyncio.Task[None]:
+    def keep(
+        self, url: str, key: Callable[[], str | None], receiver: Receiver, declined: Callable[[], None]
+    ) -> asyncio.Task[None]:
         """Stay connected to ``url``, to nobody else; ``receiver`` gets one line after the other. Returns the task.
 
-        ``key``: returns the link key of the process there, None while it is not known.
+        ``key``: returns the link key of the process there, None while it is not known. ``declined`` is called when that
+        main takes no lines, for as long as a member of an older version lives, or because it is one.
         """
         former = self._task
         self.let_go()
-        self._task = asyncio.create_task(self._keep(former, url, key, receiver))
+        self._task = asyncio.create_task(self._keep(former, url, key, receiver, declined))
         return self._task
 
     def let_go(self) -> None:
@@ -47,16 +56,28 @@ class ForwardingLine:
             self._task.cancel()
 
     async def _keep(
-        self, former: asyncio.Task[None] | None, url: str, key: Callable[[], str | None], receiver: Receiver
+        self,
+        former: asyncio.Task[None] | None,
+        url: str,
+        key: Callable[[], str | None],
+        receiver: Receiver,
+        declined: Callable[[], None],
     ) -> None:
         if former is not None:
             await asyncio.wait([former])  # its line has ended then
-        pause = _LEAST_PAUSE_SECONDS
+        pause, failures = _LEAST_PAUSE_SECONDS, 0
         while True:
             if (present := key()) is not None:
-                with contextlib.suppress(OSError):
+                try:
                     await self._connect(url, present, receiver)
-                    pause = _LEAST_PAUSE_SECONDS
+                    pause, failures = _LEAST_PAUSE_SECONDS, 0
+                except OSError as error:
+                    if isinstance(error, Declined) and error.status in _NO_LINES:
+                        declined()
+                    failures += 1
+                    if failures == _TRIES_UNSAID:
+                        reason = str(error) or f"{url}: no answer in time"
+                        _log.warning("what clients ask here cannot be forwarded to the main: %s", reason)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MOST_PAUSE_SECONDS)
 

@@ -162,7 +162,7 @@ class LinkEndpoint:
             raise _stranger("a forwarding line")
         receiver = self._visit(member)
         if receiver is None:
-            raise Problem(409, "this worker is not the main, or a member of an older version lives")
+            raise Problem(409, "this worker is not the main")
         own = names.nonce()
         answer = verifier.prove(forwarding.ANSWER, about(member, nonce, own))
         lines = f"upgrade: hanas-forward\r\nconnection: upgrade\r\n{NONCE_HEADER}: {own}\r\n{MAC_HEADER}: {answer}"

@@ -12,7 +12,7 @@ import aiohttp
 
 from hanas_serving import principals
 from hanas_serving.lines import Wire
-from hanas_serving.runtime import Agree
+from hanas_serving.runtime import Agree, Declined
 from hanas_worker.neighbours.addresses import LastKnown
 from hanas_worker.neighbours.authenticity import MAC_HEADER, NONCE_HEADER
 
@@ -109,8 +109,10 @@ class HttpOutbound:
                     answer = await reader.readuntil(b"\r\n\r\n")
                 except (EOFError, asyncio.LimitOverrunError) as error:
                     raise ConnectionError(f"{url}: {error}") from error
-            if not answer.startswith(b"HTTP/1.1 %d " % status):
+            if not answer.startswith(b"HTTP/1.1 ") or not (digits := answer[9:12]).isdigit():
                 raise ConnectionError(f"{url}: {answer[:40]!r}")
+            if int(digits) != status:
+                raise Declined(url, int(digits))
             pairs = (line.partition(":") for line in answer.decode("latin-1").split("\r\n")[1:] if line)
             yield {name.lower(): value.strip() for name, _, value in pairs}, reader, writer
 

@@ -91,6 +91,7 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
     store.Conflict: (412, "the key is not there; nothing was changed", {}),
     store.KeyReused: (422, "this Idempotency-Key came with another request before: use a new one for each write", {}),
     store.Full: (507, "the volume is full and nothing was written: make room on it or enlarge it; reads go on", {}),
+    store.TooLarge: (413, "the main takes no value of this size: give all workers the same HANAS_VALUE_BYTES", {}),
     store.Busy: (503, "too many requests are waiting for the volume; nothing was done: try again", TRY_AGAIN),
     store.Crowded: (
         503,
