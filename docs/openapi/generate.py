@@ -22,6 +22,7 @@ from hanas_overseer import documents as overseer
 from hanas_overseer.bodies import SignInRequest
 from hanas_overseer.signin import SessionDocument
 from hanas_worker.faces.http.answers import Page
+from hanas_worker.faces.http.transactions import Done, Txn
 from hanas_worker.neighbours.keepalives import KeepAlive, KeepAliveAnswer
 from hanas_worker.ops.status import Status
 from hanas_worker.ops.switchover import HandedOver, Switchover
@@ -32,12 +33,12 @@ MARKER = "    # Everything below is written by 'make openapi' from the types; do
 _TEMPLATE = "#/components/schemas/{name}"
 
 REQUESTS: dict[str, tuple[type, ...]] = {
-    "worker": (Switchover,),
+    "worker": (Switchover, Txn),
     "link": (KeepAlive,),
     "overseer": (Arrival, Challenge, Report, SignInRequest),
 }
 ANSWERS: dict[str, tuple[type, ...]] = {
-    "worker": (Status, Page, HandedOver),
+    "worker": (Status, Page, HandedOver, Done),
     "link": (KeepAliveAnswer,),
     "overseer": (
         *(Place, overseer.HighestEpoch, overseer.ClusterDocument, overseer.PoolDocument),

@@ -82,6 +82,7 @@ class Mount:
         self.disk = disk
         self.name = name
         self.ids: frozenset[str] = frozenset()
+        self.format = 2
         self.keys = disk.keys
         self.trouble = Trouble()
         self.boot = 0

@@ -8,23 +8,27 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import msgspec
 
+from hanas_core.log import records
 from hanas_core.log.positions import Version
 from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
+from hanas_core.state.transactions import Transact
 from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
+from hanas_worker.log import transactor
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.forwarder import Forwarder
 from hanas_worker.log.service import MOST_READERS, Service, fence
 from hanas_worker.log.values import Moved
 
+Transacted = transactor.Transacted
 Part = tuple[int, int]
 """Begin and end of a part of a value, bytes."""
 
@@ -62,6 +66,30 @@ class KeyReused(Refusal):
     """The idempotency key came with another request before."""
 
 
+class Forgotten(Refusal):
+    """The revision is below the ``compacted`` one: what keys held then is forgotten."""
+
+    def __init__(self, epoch: int, compacted: int) -> None:
+        super().__init__(epoch)
+        self.compacted = compacted
+
+
+class Future(Refusal):
+    """The revision is above the present one."""
+
+    def __init__(self, epoch: int, present: int) -> None:
+        super().__init__(epoch)
+        self.present = present
+
+
+class NoRevisions(Refusal):
+    """A member of an older version lives, so the log has no revisions yet; nothing was done."""
+
+
+class TooManyDeletes(Refusal):
+    """A transaction would delete more keys than find room in one; nothing was done."""
+
+
 class Full(Refusal):
     """The volume has no room; nothing was done."""
 
@@ -94,6 +122,7 @@ _REFUSALS = {
     Result.NOT_FOUND: NotFound,
     Result.KEY_REUSED: KeyReused,
     Result.TOO_LARGE: TooLarge,
+    Result.TOO_MANY_DELETES: TooManyDeletes,
     Result.NO_SPACE: Full,
     Result.BUSY: Busy,
     Result.UNKNOWN: Unknown,
@@ -115,6 +144,8 @@ class PendingRead(_Pending, eq=False):
     key: str
     stale: bool
     """What this worker has applied is enough: without a check, and at a backup too."""
+    revision: ClassVar[int | None] = None
+    """As of which the key is read; None: as it is."""
 
     def choose(self, entry: Entry, epoch: int) -> Part | None:
         """Return the part of the value to read; None: none, the read is answered. Called again if the value moved."""
@@ -130,13 +161,14 @@ class PendingRead(_Pending, eq=False):
             if epoch is None:
                 self.store.refuse()
             index = self.store.index
-            entry = index.get(self.key)
+            entry = index.get(self.key) if self.revision is None else past(index, self.key, self.revision, epoch)
             if entry is None:
                 raise NotFound(epoch)
             part = self.choose(entry, epoch)
             if part is None:
                 return
-            value = index.cached(self.key)
+            present = self.revision is None or index.version(self.key) == entry.version
+            value = index.cached(self.key) if present else None
             if value is None or (len(value) > SMALL_BYTES and not self.store.memory.fits(part[1] - part[0])):
                 self.store.fetch(self, entry, part)
             else:
@@ -190,6 +222,12 @@ class Store:
     def index(self) -> Index:
         """The committed state that was applied here."""
         return self._state.replica.index
+
+    @property
+    def revision(self) -> int:
+        """The revision of that state; 0 in a log whose writes have none."""
+        index = self._state.replica.index
+        return index.revision if index.form or not index.sequence else 0
 
     def require_main(self) -> None:
         """Raise Elsewhere if this worker can carry out no write."""
@@ -247,14 +285,29 @@ class Store:
         else:
             pending(outcome, epoch)
 
+    async def transact(self, request: Transact) -> Transacted:
+        """Carry out a transaction. Raises Refusal: NoRevisions, TooManyDeletes, KeyReused, Busy, Unknown, ..."""
+        service = self._state.service
+        if service is None:
+            raise Elsewhere(self._log.main_url)
+        if service.form == records.PLAIN:
+            raise NoRevisions(service.epoch)
+        transacted = await transactor.Transactor(service, self._log.values, self.memory).carry_out(request)
+        result = transacted.outcome.result
+        if result is Result.TRANSACTED:
+            return transacted
+        if result is Result.NOT_MAIN:
+            raise Elsewhere(self._log.main_url)
+        raise _REFUSALS[result](transacted.epoch)
+
     @asynccontextmanager
     async def list(
-        self, prefixes: tuple[str, ...], after: str, limit: int, *, stale: bool
+        self, prefixes: tuple[str, ...], after: str, limit: int, *, stale: bool, revision: int | None = None
     ) -> AsyncIterator[tuple[KeyPage, int]]:
-        """Yield up to ``limit`` keys behind ``after``, and the epoch. Raises Elsewhere, Busy.
+        """Yield up to ``limit`` keys behind ``after``, and the epoch. Raises Elsewhere, Busy, Forgotten, Future.
 
-        ``prefixes``: those of the keys, in order; none begins with another one. No other list is made inside the
-        context.
+        ``prefixes``: those of the keys, in order; none begins with another one. ``revision``: see `PendingRead`. No
+        other list is made inside the context.
         """
         while True:
             server = self._state.service or (None if stale else self._state.forwarder)
@@ -271,7 +324,8 @@ class Store:
             async with self._lists:
                 await asyncio.sleep(0)
                 if epoch is not None and self._still(server, epoch):
-                    yield self._page(prefixes, after, limit), epoch
+                    check_revision(self.index, revision, epoch)
+                    yield self._page(prefixes, after, limit, revision), epoch
                     return
             if self._state.forwarder is None:
                 self.refuse()
@@ -283,10 +337,10 @@ class Store:
             return self._stale_epoch() == epoch
         return state.service is server or (server is state.forwarder and state.forwarder.readable)
 
-    def _page(self, prefixes: tuple[str, ...], after: str, limit: int) -> KeyPage:
+    def _page(self, prefixes: tuple[str, ...], after: str, limit: int, revision: int | None) -> KeyPage:
         entries: list[tuple[str, Entry]] = []
         for prefix in prefixes:
-            entries += self.index.page(prefix, after, limit + 1 - len(entries)).entries
+            entries += self.index.page(prefix, after, limit + 1 - len(entries), revision).entries
             if len(entries) > limit:
                 entries.pop()
                 return KeyPage(entries, entries[-1][0])
@@ -326,3 +380,21 @@ class Store:
             read.fail(error)
         finally:
             asyncio.get_running_loop().call_soon(hold.release)
+
+
+def check_revision(index: Index, revision: int | None, epoch: int) -> None:
+    """Raise Forgotten, Future or NoRevisions for a revision as of which nothing can be read."""
+    if revision is None:
+        return
+    if index.form == records.PLAIN and index.sequence:
+        raise NoRevisions(epoch)
+    if revision < index.compacted:
+        raise Forgotten(epoch, index.compacted)
+    if revision > index.revision:
+        raise Future(epoch, index.revision)
+
+
+def past(index: Index, key: str, revision: int, epoch: int) -> Entry | None:
+    """Return what ``key`` held as of ``revision``. Raises as `check_revision` does."""
+    check_revision(index, revision, epoch)
+    return index.at(key, revision)

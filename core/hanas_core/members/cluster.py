@@ -119,5 +119,5 @@ def _check(folder: Folder, content: bytes, expected: str | None) -> Cluster:
             f"the folder's id is {cluster.folder_id}, expected is {expected}: another volume is mounted here, "
             "or HANAS_FOLDER_ID is that of another cluster"
         )
-    folder.ids = cluster.ids
+    folder.ids, folder.format = cluster.ids, cluster.format
     return cluster

@@ -94,6 +94,9 @@ class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     sessions: bool = False
     """It can read a log with sessions of forwarders; False: a program of another version."""
 
+    formats: tuple[int, ...] = (2,)
+    """Of the folder, which its program reads and writes."""
+
     def of(self, log: int) -> LogPresence:
         """Return how the member is in ``log``: joining, where it shows nothing of it."""
         return next((shown for shown in self.logs if shown.log == log), LogPresence(log=log))

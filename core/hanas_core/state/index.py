@@ -44,6 +44,8 @@ class Index:
         """Of forwarders. What the log takes for them is so little that it counts as garbage."""
         self.sequence = 0
         """Sequence of the last record applied."""
+        self.form = records.PLAIN
+        """The newest one of the batches applied."""
         self.revision = 1
         """How often keys were changed, and one more (docs/protocol.md, section 3.11)."""
 
@@ -75,6 +77,11 @@ class Index:
         """Return what ``key`` held as of ``revision``, which is not below `compacted`; None: it was not there."""
         packed = self.keys.at(key, revision)
         return None if packed is None else unpack(packed)
+
+    def same(self, key: str, entry: Entry) -> Entry | None:
+        """Return this entry of ``key`` as it is now, maybe with another place; None if it is forgotten."""
+        packed = self.keys.at(key, max(entry.facts.revision, self.compacted))
+        return None if packed is None or version_of(packed) != entry.version else unpack(packed)
 
     def version(self, key: str) -> Version | None:
         """Return the version of what ``key`` holds, None if it is not there."""
@@ -148,7 +155,7 @@ class Index:
             if record.idempotency is not None or record.forwarded is not None:
                 self._remember_write(record, Version(origin, sequence), revision, place.segment, new=new)
         if sequence > applied:
-            self.sequence, self.revision = sequence, revision
+            self.sequence, self.revision, self.form = sequence, revision, max(self.form, batch.format)
         assert place.at == len(batch.payload), "the values of a batch fill the rest of it"
 
     def _begin(self, batch: Batch) -> int:
@@ -283,7 +290,7 @@ class Index:
             case records.Reached(sequence=sequence):
                 self.sequence = sequence
                 if isinstance(record, records.ReachedRevision):
-                    self.revision = record.revision
+                    self.revision, self.form = record.revision, records.REVISED
                     self.keys.compact(record.compacted)
                 else:
                     self.revision = sequence + 1

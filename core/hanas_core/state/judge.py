@@ -22,7 +22,7 @@ from hanas_core.state.overlay import Overlay
 from hanas_core.state.remembered import Done
 from hanas_core.state.reports import Report
 from hanas_core.state.sessions import Change, Session, in_window
-from hanas_core.state.transacting import TooLarge, ValuesNeeded, transact
+from hanas_core.state.transacting import TooManyDeletes, ValuesNeeded, transact
 from hanas_core.state.transactions import Transact
 from hanas_core.volume.encryption import TAG_BYTES
 
@@ -136,7 +136,7 @@ class Result(Enum):
     """A transaction was judged; the report says what it did."""
     VALUES_NEEDED = "values needed"
     """A transaction compares a value that is not at hand: nothing was done. The report names its key."""
-    TOO_LARGE = "too large"
+    TOO_MANY_DELETES = "too many deletes"
     """A transaction would delete more than fits into a batch: nothing was done."""
     COMPACTED = "compacted"
     """History was forgotten up to the revision, or had been."""
@@ -318,8 +318,8 @@ class Judge:
             effect = transact(self._state, request, version, self.revision + 1, self.room)
         except ValuesNeeded as needed:
             return Outcome(Result.VALUES_NEEDED, None, self.revision, Report(succeeded=False, needed=needed.key)), None
-        except TooLarge:
-            return Outcome(Result.TOO_LARGE, None, self.revision), None
+        except TooManyDeletes:
+            return Outcome(Result.TOO_MANY_DELETES, None, self.revision), None
         if not effect.changes:
             return Outcome(Result.TRANSACTED, None, self.revision, effect.report), None
         self.revision += 1

@@ -18,6 +18,7 @@ from typing import Annotated, NamedTuple, assert_never
 import msgspec
 import xxhash
 
+from hanas_core.log import records
 from hanas_core.log.positions import Position, Version, plain
 from hanas_core.state import history
 from hanas_core.state.entries import DEFAULT_TYPE, pack
@@ -57,6 +58,8 @@ class SnapshotHeader(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Unset: it is plain."""
     revision: int = 0
     """At ``sequence``; 0: there was none in its log."""
+    form: int = records.PLAIN
+    """The newest of the records before ``position``."""
     noted: int = 0
     """The changes of the past are told up to this revision."""
     compacted: int = 0
@@ -248,6 +251,7 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
     except (*blocks.UNREADABLE, struct.error, ValueError) as error:
         raise Corruption(f"{name}: is no snapshot: {error}") from None
     revision = header.revision or plain(header.sequence).revision
+    index.form = header.form
     index.loaded(header.sequence, revision, header.noted or revision, header.compacted or revision)
     if len(index) != header.keys:
         raise Corruption(f"{name}: holds {len(index)} keys, {header.keys} were written")

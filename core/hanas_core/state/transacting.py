@@ -34,7 +34,7 @@ class ValuesNeeded(Exception):
         self.key = key
 
 
-class TooLarge(Exception):
+class TooManyDeletes(Exception):
     """It would delete more keys than find room in its record."""
 
 
@@ -61,7 +61,7 @@ class _Path(NamedTuple):
 def transact(state: Overlay, request: Transact, version: Version, revision: int, room: int) -> Effect:
     """Return what ``request`` does; its changes make ``version`` and ``revision``. ``room``: for its deletes, bytes.
 
-    Changes nothing itself. Raises ValuesNeeded, TooLarge.
+    Changes nothing itself. Raises ValuesNeeded, TooManyDeletes.
     """
     judged = _Judged(state, version, revision, room)
     path = _path(state, request, request.transaction)
@@ -133,7 +133,7 @@ class _Judged:
                 names = [key for key, _ in self._state.rows(keys)]
                 self.deleted_bytes += sum(_DELETE_BYTES + 4 * len(key) for key in names)
                 if self.deleted_bytes > self._room:
-                    raise TooLarge
+                    raise TooManyDeletes
                 for key in names:
                     self.changes.append(records.Delete(key))
                     self._change(key, None)

@@ -62,6 +62,8 @@ class Folder(Protocol):
 
     ids: frozenset[str]
     """The id that its files carry, and those it had before; empty until `hanas_core.members.cluster.identify`."""
+    format: int
+    """That of the folder, as it was seen last; 2 until then."""
     keys: Keys
     """What is in the folder may be encrypted with these. Replaced as a whole, at any moment."""
 

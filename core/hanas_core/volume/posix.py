@@ -139,6 +139,7 @@ class PosixFolder:
         """Use the directory ``path``. Raises Missing or FolderUnavailable when it is not a usable directory."""
         self.path = path
         self.ids: frozenset[str] = frozenset()
+        self.format = 2
         self.keys = NO_KEYS
         with _translated(str(path)):
             if not path.is_dir():

@@ -177,6 +177,7 @@ class MemoryFolder:
         """``suspends``: every operation begins by letting others run (see `interleave`)."""
         self.disk = disk or Disk()
         self.ids: frozenset[str] = frozenset()
+        self.format = 2
         self.keys = NO_KEYS
         self.operations: list[Operation] = []
         self.stale: set[str] = set()

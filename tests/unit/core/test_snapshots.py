@@ -32,6 +32,7 @@ def write_snapshot(main: Main, meanwhile: Callable[[], None] = lambda: None) -> 
         position=main.log.committed,
         sequence=main.replica.index.sequence,
         revision=main.replica.index.revision,
+        form=main.replica.index.form,
         merged=main.replica.merged,
         keys=0,
         size=0,

@@ -103,7 +103,8 @@ def test_each_call_has_a_name_and_its_errors_are_problems(name: str) -> None:
 
 def test_the_workers_routes_are_described() -> None:
     described = calls(description("worker"))
-    assert {path: methods for path, methods in described.items() if not path.startswith("/v1/kv")} == routes(worker())
+    others = {path: methods for path, methods in described.items() if not path.startswith(("/v1/kv", "/v1/txn"))}
+    assert others == routes(worker())
 
 
 class Joined(Keys):
@@ -121,6 +122,7 @@ async def test_the_methods_of_keys_are_described() -> None:
     described = calls(description("worker"))
     assert await allowed(app, "/v1/kv") == described["/v1/kv"]
     assert await allowed(app, "/v1/kv/key") == described["/v1/kv/{key}"]
+    assert await allowed(app, "/v1/txn") == described["/v1/txn"]
 
 
 async def test_the_calls_of_the_link_port_are_described() -> None:

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass, field
 
+from hanas_core.log import records
 from hanas_core.log.claimfile import Claim, Seal
 from hanas_core.log.seals import write_seal
 from hanas_core.log.segments import prepare
@@ -61,6 +62,7 @@ async def started(timeout: float = AMPLE_SECONDS) -> Stage:
         lanes=lanes,
         timeout=timeout,
         queue_bytes=MOST_QUEUED_BYTES,
+        form=records.PLAIN,
         on_end=ended,
         on_room_needed=room_needed,
     )

@@ -312,8 +312,9 @@ async def test_a_mistake_concerns_one_request(
             broken.setattr(Service, place, fail)
             method = "PUT" if place == "submit" else "GET"
             assert (await worker.directly(method, "/v1/kv/a", {}, b"")).status == 500
-    worker.parts.state.replica.index = None
-    assert (await worker.directly("GET", "/v1/kv/a", {}, b"")).status == 500
+    with monkeypatch.context() as broken:
+        broken.setattr(worker.parts.state.replica, "index", None)
+        assert (await worker.directly("GET", "/v1/kv/a", {}, b"")).status == 500
     assert caplog.text.count("a mistake") >= 2
     assert (await worker.directly("PUT", "/v1/kv/a", {}, b"")).status == 201
     assert stage.ends == []

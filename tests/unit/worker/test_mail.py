@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from hanas_core.log import records
 from hanas_core.members import mailboxes
 from hanas_core.members.documents import LOG
 from hanas_core.members.mailboxes import Answers, Box, LogProbe, Mailboxes, Probe
@@ -63,6 +64,7 @@ async def post() -> AsyncIterator[Post]:
         lanes=(Lane(Duty.COMMIT, SystemThread), Lane(Duty.READ_CHECK, SystemThread)),
         timeout=AMPLE_SECONDS,
         queue_bytes=MOST_QUEUED_BYTES,
+        form=records.PLAIN,
         on_end=lambda ended, why: None,
         on_room_needed=lambda: None,
     )

@@ -368,7 +368,7 @@ async def test_a_volume_without_any_room_refuses_even_deletes_but_goes_on_readin
     await soon(stage.service.write(put("a")))
     stage.service.space_lacks()
     log = stage.service.log
-    run(log.commit(Batch(1, 2, 1, put_payload("filler", bytes(log.left - 300)))))
+    run(log.commit(Batch(1, 2, 1, put_payload("filler", bytes(log.left - 260)))))
     assert await soon(stage.service.write(None)) == Outcome(Result.NO_SPACE)
     assert await soon(stage.service.write(Write("a", None))) == Outcome(Result.NO_SPACE)
     await stage.service.fence()

@@ -37,6 +37,8 @@ class Duty(StrEnum):
     """More such space, while the log fills fast."""
     COMPACT = "compact"
     SNAPSHOT = "snapshot"
+    HISTORY = "history"
+    """How far history reaches back, and the format of the folder."""
     SEAL = "seal"
     REMOVE = "remove"
     """Removing files that are no longer needed."""

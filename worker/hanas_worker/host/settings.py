@@ -45,6 +45,10 @@ class WorkerSettings(ComponentSettings, frozen=True, kw_only=True):
     """The log is compacted when this share of its space is garbage, 0 to 1."""
     compact_bytes: int
     """... and at least this much, bytes."""
+    history_seconds: float = 600.0
+    """History reaches back so far ..."""
+    history_bytes: int = 64 * MIB
+    """... unless it takes more memory than this, about."""
     backups: Backups = Backups.REDIRECT
     patience_seconds: float = 10.0
     """How long a backup that serves looks for a main that can do what a client asks."""
@@ -102,6 +106,8 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
         snapshot_bytes=settings.bytes_count(environment, "HANAS_SNAPSHOT_BYTES", 64 * MIB, 64 << 10, 1 << 50),
         compact_share=settings.share(environment, "HANAS_COMPACT_SHARE", 0.5, 0.1, 0.95),
         compact_bytes=settings.bytes_count(environment, "HANAS_COMPACT_BYTES", 256 * MIB, MIB, 1 << 50),
+        history_seconds=settings.seconds(environment, "HANAS_HISTORY_SECONDS", 600.0, 1.0, 31_622_400.0),
+        history_bytes=settings.bytes_count(environment, "HANAS_HISTORY_BYTES", 64 * MIB, 64 << 10, 1 << 50),
         backups=Backups(settings.choice(environment, "HANAS_BACKUPS", tuple(each.value for each in Backups))),
         patience_seconds=settings.seconds(environment, "HANAS_PATIENCE", 10.0, 0.1, 3600),
         tls=files,

@@ -154,7 +154,7 @@ class Compactor:
         if not plan.cuts:
             return ()
         number = self._number[1] if self._number[0] == service.epoch else names.MERGED_FROM
-        merger, size = Merger(service.index, plan, number), host.settings.segment_bytes
+        merger, size = Merger(service.index, plan, number, service.form), host.settings.segment_bytes
         files = host.lane(Duty.COMPACT).owning(lambda: MergeFiles(host.folder, claim, size))
         try:
             while not merger.done:

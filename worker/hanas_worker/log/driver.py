@@ -11,6 +11,7 @@ each on its interval or when it is woken:
     stock     more such space, while the log fills fast        hanas_worker.log.tenure
     compact   merging old segments, and a new epoch for that   hanas_worker.log.compactor
     snapshot  the index, for cold starts                       hanas_worker.log.snapshots
+    history   how far history reaches back                     hanas_worker.log.historian
     remove    what processes that died left behind             hanas_worker.log.caretaker
 """
 
@@ -39,6 +40,7 @@ from hanas_worker.log.caretaker import LOOKS, Caretaker
 from hanas_worker.log.compactor import Compactor
 from hanas_worker.log.follower import Follower
 from hanas_worker.log.hearing import Hearing
+from hanas_worker.log.historian import Historian
 from hanas_worker.log.keyring import Keyring
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.service import Service
@@ -83,6 +85,7 @@ class LogDriver:
         self._host = state.host
         self._ways = ways
         self._snapshots = Snapshots(state)
+        self._historian = Historian(state)
         self._follower = Follower(state)
         self._claiming: set[asyncio.Task[None]] = set()
         """Tasks that ask for a takeover or carry one out."""
@@ -131,6 +134,7 @@ class LogDriver:
                 (Duty.STOCK, timing.presence_interval, self.tenure.stock),
                 (Duty.COMPACT, timing.presence_interval, self.compactor.compact),
                 (Duty.SNAPSHOT, timing.presence_interval, self._snapshots.take),
+                (Duty.HISTORY, timing.presence_interval, self._historian.look),
                 (Duty.REMOVE, timing.leftovers_after / LOOKS, self._caretaker.tidy),
             )
         ]

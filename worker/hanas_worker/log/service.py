@@ -51,11 +51,12 @@ class Service:
         lanes: tuple[Lane, Lane],
         timeout: float,
         queue_bytes: int,
+        form: int,
         on_end: Callable[["Service", str], None],
         on_room_needed: Callable[[], None],
     ) -> None:
         """Begin to serve. ``lanes``: for commits and for checks, closed at the end; ``timeout``: seconds.
-        ``queue_bytes``: what writes may take until they are answered, more are refused.
+        ``queue_bytes``: what writes may take until they are answered, more are refused. ``form``: of the records.
 
         An operation on the folder that takes longer ends the epoch.
         """
@@ -71,7 +72,7 @@ class Service:
         self.epoch = promotion.manifest.epoch
         self._lacks_space = self._lacks_reserve = False
         """No further segment can be prepared; there is no room for the claim and the manifest of another main."""
-        self._queue: GroupCommit[Written] = GroupCommit(replica, self.epoch, promotion.next_sequence, queue_bytes)
+        self._queue: GroupCommit[Written] = GroupCommit(replica, self.epoch, promotion.next_sequence, queue_bytes, form)
         self._watch = promotion.watch
         self._timeout = timeout
         self._on_end = on_end
@@ -136,6 +137,15 @@ class Service:
     def starving_for(self) -> float:
         """How long a write has waited for a segment that is being prepared, seconds."""
         return 0.0 if self._starving_since is None else self._loop.time() - self._starving_since
+
+    @property
+    def form(self) -> int:
+        """Of the records that are written (hanas_core.log.records)."""
+        return self._queue.form
+
+    @form.setter
+    def form(self, form: int) -> None:
+        self._queue.form = form
 
     def write(self, write: Request) -> Waiter:
         """Queue a write (None: a no-op) and return the future of its outcome."""

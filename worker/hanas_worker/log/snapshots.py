@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 
+from hanas_core.log import records
 from hanas_core.log.positions import Position
 from hanas_core.state import snapshots
 from hanas_core.state.snapshots import SnapshotFile, SnapshotFrames, SnapshotHeader
@@ -43,6 +44,8 @@ class Snapshots:
         state, host, service = self._state, self._host, self._state.service
         if service is None or state.replica.unread or service.full:
             return
+        if service.form == records.PLAIN:  # members of an older version could not read it
+            return
         if self._searched != service.epoch:
             newest = await host.in_lane(Duty.SNAPSHOT, _newest(host.folder))
             self._last = (None, 0) if newest is None else (newest.position, newest.size)
@@ -67,6 +70,7 @@ class Snapshots:
             position=position,
             sequence=index.sequence,
             revision=index.revision,
+            form=index.form,
             merged=self._state.replica.merged,
             keys=0,
             size=0,

@@ -21,6 +21,7 @@ from hanas_core.volume.folder import NOTHING, Folder, Room
 from hanas_serving.lines import pair
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.desk import Desk
+from hanas_worker.log.historian import form_of
 from hanas_worker.log.pace import Pace
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
@@ -94,6 +95,7 @@ class Tenure:
             lanes=(host.new_lane(Duty.COMMIT), host.new_lane(Duty.READ_CHECK)),
             timeout=host.timing.folder_timeout,
             queue_bytes=host.settings.queue_bytes,
+            form=form_of(host.folder.format, state.replica.index),
             on_end=self._ended,
             on_room_needed=state.wakers[Duty.PREPARE].set,
         )

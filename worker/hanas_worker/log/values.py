@@ -30,7 +30,7 @@ _Opened = tuple[File, Cipher | None]
 
 
 class Moved(Exception):
-    """The key has another value by now: look again."""
+    """What the key held is forgotten by now: look again."""
 
 
 class Values:
@@ -103,10 +103,10 @@ class Values:
 
 def _of(index: Index | None, key: str, entry: Entry) -> Entry:
     """Return the entry as the index has it now; only its place may be another one. Raises Moved."""
-    present = None if index is None else index.get(key)
-    if present is None or present.version != entry.version:
+    same = None if index is None else index.same(key, entry)
+    if same is None:
         raise Moved
-    return present
+    return same
 
 
 async def _read(folder: Folder, opened: _Opened | None, entry: Entry, part: tuple[int, int]) -> tuple[_Opened, bytes]:

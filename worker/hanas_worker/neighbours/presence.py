@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hanas_core.members import cluster
 from hanas_core.members.alerts import AlertBook
 from hanas_core.members.documents import LOG, Alert, Presence, Report, fitting
 from hanas_core.members.mailboxes import Box, Mailboxes
@@ -64,6 +65,7 @@ class OwnPresence:
             run=host.run,
             link_key=host.link_key,
             sessions=True,
+            formats=cluster.FORMATS,
         )
 
     async def show(self) -> None:

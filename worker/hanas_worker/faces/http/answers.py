@@ -13,6 +13,8 @@ from hanas_worker import store
 TRY_AGAIN = {"retry-after": "1"}
 
 
+_OF_STRANGERS = frozenset({401, 403, 421, 429})
+"""Answers to who may know nothing."""
 _PIECE_CHARS = 32 << 10
 """So much of keys is written into a list without a break."""
 
@@ -45,7 +47,12 @@ class Page(msgspec.Struct, frozen=True):
     next: str | None
 
 
-async def of_page(page: KeyPage, epoch: int) -> Answer:
+def revision_line(revision: int) -> bytes:
+    """Return the header with the store's revision; none in a log without revisions."""
+    return b"hanas-revision: %d\r\n" % revision if revision else b""
+
+
+async def of_page(page: KeyPage, epoch: int, revision: int = 0) -> Answer:
     """Return the answer with a page of the list of keys, made in pieces: others have their turns between them."""
     parts, keys, size = [], [], 0
     for key, entry in page.entries:
@@ -58,16 +65,20 @@ async def of_page(page: KeyPage, epoch: int) -> Answer:
     if keys:
         parts.append(msgspec.json.encode(keys)[1:-1])
     body = b'{"keys":[%b],"next":%b}' % (b",".join(parts), msgspec.json.encode(page.following))
-    lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n%b" % (len(body), epoch, INERT)
-    return Answer(200, lines, body)
+    lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n%b%b"
+    return Answer(200, lines % (len(body), epoch, revision_line(revision), INERT), body)
 
 
-def fail(reply: Reply, error: Exception, epoch: int | None) -> None:
-    """Answer with the problem that ``error`` is, or that a refusal means; ``epoch``: the highest one known."""
+def fail(reply: Reply, error: Exception, asked: store.Store | None) -> None:
+    """Answer with the problem that ``error`` is, or that a refusal means. ``asked``: the store, if there is one."""
     if isinstance(error, store.Refusal):
         error = problem(error, reply.path)
     if isinstance(error, Problem):
-        reply.answer(error.answer(epoch))
+        answer = error.answer(None if asked is None else asked.epoch)
+        revision = 0 if asked is None else asked.revision
+        if revision and error.status not in _OF_STRANGERS:
+            answer = msgspec.structs.replace(answer, lines=answer.lines + revision_line(revision))
+        reply.answer(answer)
     else:
         reply.fail(error)
 
@@ -90,6 +101,21 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
     store.NotFound: (404, "there is no such key", {}),
     store.Conflict: (412, "the key is not there; nothing was changed", {}),
     store.KeyReused: (422, "this Idempotency-Key came with another request before: use a new one for each write", {}),
+    store.Forgotten: (410, "", {}),
+    store.Future: (400, "", {}),
+    store.NoRevisions: (
+        503,
+        (
+            "a member of an older version lives, so there are no revisions and transactions yet; nothing was done: "
+            "update it"
+        ),
+        TRY_AGAIN,
+    ),
+    store.TooManyDeletes: (
+        413,
+        "the transaction would delete more keys than one can, and nothing was done: delete parts of them, one by one",
+        {},
+    ),
     store.Full: (507, "the volume is full and nothing was written: make room on it or enlarge it; reads go on", {}),
     store.TooLarge: (413, "the main takes no value of this size: give all workers the same HANAS_VALUE_BYTES", {}),
     store.Busy: (503, "too many requests are waiting for the volume; nothing was done: try again", TRY_AGAIN),
@@ -120,6 +146,15 @@ def problem(refusal: store.Refusal, target: bytes) -> Problem:
         case store.Conflict(version=version) if version is not None:
             detail = f"the key has version {version}; nothing was changed; read it again and decide anew"
             headers = {"etag": f'"{version}"'}
+        case store.Forgotten(compacted=compacted):
+            detail = (
+                f"what keys held then is forgotten: revision {compacted} is the lowest that can be read "
+                "(HANAS_HISTORY_SECONDS, HANAS_HISTORY_BYTES); read the keys as they are"
+            )
+            return Problem(status, detail, {"hanas-epoch": str(refusal.epoch)}, {"compacted": compacted})
+        case store.Future(present=present):
+            detail = f"the store has revision {present}: nothing is known of a later one; read without revision"
+            return Problem(status, detail, {"hanas-epoch": str(refusal.epoch)})
         case store.Unreadable(trouble=trouble):
             detail = f"{detail}: {trouble}"
         case _:

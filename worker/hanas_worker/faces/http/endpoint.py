@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from hanas_core.state.transactions import Transact
 from hanas_serving.answers import Answer, Disconnected, send_answer
 from hanas_serving.body import Body
 from hanas_serving.budget import SMALL_BYTES, Budget, NoMemory
@@ -12,20 +13,22 @@ from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Caller, caller_of
 from hanas_serving.principals import Action, parts
 from hanas_serving.problems import Problem
-from hanas_worker.faces.http import requests
+from hanas_worker.faces.http import requests, transactions
 from hanas_worker.faces.http.answers import fail, of_page, problem, token_needed
 from hanas_worker.faces.http.digests import check, digests_of
-from hanas_worker.faces.http.keys import Admitted, KeyRead, Keys, KeyWrite
+from hanas_worker.faces.http.keys import Admitted, KeyRead, Keys, KeyWrite, PastRead
 from hanas_worker.store import Crowded, Store
 
 COLLECTION = b"/v1/kv"
 _ACTIONS = {"GET": Action.READ, "HEAD": Action.READ, "PUT": Action.WRITE, "DELETE": Action.DELETE}
+_LEAST_TRANSACTION_BYTES = 1 << 20
+"""A transaction may take so much, or as much as the largest value."""
 _METHODS = ", ".join(sorted(_ACTIONS))
 
 
 def concerns_keys(raw_path: bytes) -> bool:
-    """Return whether a path, not decoded, is that of the list of keys or of a key."""
-    return raw_path == COLLECTION or raw_path.startswith(requests.KEY_PATH)
+    """Return whether a path, not decoded, is that of the list of keys, of a key, or of transactions."""
+    return raw_path == COLLECTION or raw_path.startswith(requests.KEY_PATH) or raw_path == transactions.PATH
 
 
 class _Awaited:
@@ -62,9 +65,9 @@ class KeysEndpoint:
             except Disconnected:
                 return
             except NoMemory:
-                fail(reply, Crowded(), self._keys.epoch)
+                fail(reply, Crowded(), self._keys.store)
             except Exception as error:
-                fail(reply, error, self._keys.epoch)
+                fail(reply, error, self._keys.store)
             answer = await reply.waiter
         if len(answer.body) > SMALL_BYTES and not self._memory.takes(len(answer.body)):
             answer = problem(Crowded(), path).answer(self._keys.epoch)
@@ -76,6 +79,9 @@ class KeysEndpoint:
         caller = caller_of(scope)
         if path == COLLECTION:
             await self._list(caller, scope, reply)
+            return
+        if path == transactions.PATH:
+            await self._transact(caller, scope, receive, reply, body)
             return
         content = requests.content_of(path)
         admitted = self._keys.admit(caller, _ACTIONS.get(method, Action.READ), content)
@@ -98,8 +104,9 @@ class KeysEndpoint:
         if not prefixes:
             raise keys.gate.denial(principal, caller, keys.callers, Action.LIST, token_needed, page.prefix.encode())
         texts = tuple(prefix.decode() for prefix in prefixes)
-        async with store.list(texts, page.after, page.limit, stale=page.stale) as listed:
-            reply.answer(await of_page(*listed))
+        listing = store.list(texts, page.after, page.limit, stale=page.stale, revision=page.revision)
+        async with listing as (keys_page, epoch):
+            reply.answer(await of_page(keys_page, epoch, store.revision))
 
     @staticmethod
     def _read(store: Store, key: str, scope: Scope, reply: _Awaited) -> None:
@@ -107,8 +114,31 @@ class KeysEndpoint:
         options = requests.options_of(scope["headers"])
         if bodiless:
             options = options._replace(part=None)
-        stale = requests.is_stale(requests.query_of(scope["query_string"], requests.OF_READS))
-        store.read(KeyRead(store, key, stale, reply, options, bodiless))
+        query = requests.query_of(scope["query_string"], requests.OF_READS)
+        stale, revision = requests.is_stale(query), requests.revision_of(query)
+        if revision is None:
+            store.read(KeyRead(store, key, stale, reply, options, bodiless))
+        else:
+            store.read(PastRead(store, key, stale, reply, options, bodiless, revision=revision))
+
+    async def _transact(self, caller: Caller, scope: Scope, receive: Receive, reply: _Awaited, body: Body) -> None:
+        keys, headers = self._keys, scope["headers"]
+        if scope["method"] != "POST":
+            keys.gate.admit_somewhere(caller, keys.callers, Action.READ, token_needed)
+            raise Problem(405, "a transaction takes POST only", {"allow": "POST"})
+        require_no_query(scope["query_string"])
+        requests.refuse_conditions(headers)
+        store, most = keys.joined(), max(keys.value_bytes, _LEAST_TRANSACTION_BYTES)
+        store.require_main()  # before the body is sent for nothing
+        content = await body.read(receive, requests.length_of(headers), 2 * most, _too_large)
+        await check(digests_of(headers), content)
+        transaction = transactions.transaction_of(content, keys.value_bytes)
+        request = keys.permitted(Transact(transaction, requests.idempotency_key_of(headers)), caller)
+        if request.size > most:
+            raise _too_large(request.size)
+        answer = transactions.answer_of(await store.transact(request))
+        keys.note_transaction(request, caller, answer.status)
+        reply.answer(answer)
 
     async def _write(
         self,
@@ -133,3 +163,7 @@ class KeysEndpoint:
             await check(digests, value)
             write = msgspec.structs.replace(write, value=value)
         store.write(write, KeyWrite(store, self._keys.noted(reply, write, admitted)))
+
+
+def _too_large(size: int) -> Problem:
+    return Problem(413, f"the transaction takes {size} bytes or more, which is too much for one; nothing was done")

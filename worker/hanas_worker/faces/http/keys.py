@@ -9,6 +9,7 @@ import msgspec
 
 from hanas_core.state.entries import Entry
 from hanas_core.state.judge import ANY, Outcome, Result, Write
+from hanas_core.state.transactions import Transact
 from hanas_serving.answers import INERT, Answer, Headers
 from hanas_serving.audit import Audit
 from hanas_serving.callers import Callers
@@ -17,12 +18,13 @@ from hanas_serving.gate import Caller, Gate
 from hanas_serving.principals import Action, Principal, Standing, may
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
-from hanas_worker.faces.http.answers import TRY_AGAIN, Reply, fail, token_needed
+from hanas_worker.faces.http.answers import TRY_AGAIN, Reply, fail, revision_line, token_needed
 from hanas_worker.faces.http.requests import Options
+from hanas_worker.faces.http.transactions import needs_of
 from hanas_worker.store import Part, PendingRead, PendingWrite, Store
 
 _ACTIONS = {b"GET": Action.READ, b"PUT": Action.WRITE, b"DELETE": Action.DELETE}
-_VALUE_LINES = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\naccept-ranges: bytes\r\n' + INERT
+_VALUE_LINES = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n%baccept-ranges: bytes\r\n' + INERT
 _REPLACED, _DELETED = Result.REPLACED, Result.DELETED  # a member of an enumeration is slow to look up
 
 
@@ -84,7 +86,7 @@ class Keys:
                 write = self.guarded(write, admitted)
                 store.write(write, KeyWrite(store, self.noted(exchange, write, admitted)))
         except Exception as error:
-            fail(exchange, error, self.epoch)
+            fail(exchange, error, self.store)
 
     def admit(self, caller: Caller, action: Action, content: bytes) -> Admitted:
         """Return who asks for ``action`` on the key in UTF-8. Raises Problem: 401, 403, 421, 429."""
@@ -110,6 +112,27 @@ class Keys:
         if principal.standing is Standing.LISTED and write.idempotency_key is not None:
             return msgspec.structs.replace(write, idempotency_key=f"{principal.name}\n{write.idempotency_key}")
         return write
+
+    def permitted(self, request: Transact, caller: Caller) -> Transact:
+        """Return a transaction as that one may do it who asks. Raises Problem: 401, 403, 421, 429."""
+        gate, (first, *others) = self.gate, needs_of(request.transaction)
+        principal = gate.admit(caller, self.callers, first.action, token_needed, key=first.content)
+        for action, content in others:
+            if not may(principal, action, content):
+                raise gate.denial(principal, caller, self.callers, action, token_needed, content)
+        if principal.standing is Standing.LISTED and request.idempotency_key is not None:
+            own_key = f"{principal.name}\n{request.idempotency_key}"
+            return msgspec.structs.replace(request, idempotency_key=own_key)
+        return request
+
+    def note_transaction(self, request: Transact, caller: Caller, status: int) -> None:
+        """Have the audit log tell of what a transaction may have changed, if it has lines about writes."""
+        if not self.gate.audit.of_writes:
+            return
+        principal = self.callers.identify(caller.headers.get(b"authorization"), caller.peer)
+        for action, content in needs_of(request.transaction):
+            if action in {Action.WRITE, Action.DELETE}:
+                self.gate.audit.written(principal, action, content.decode(), caller.address, status)
 
     def noted(self, reply: Reply, write: Write, admitted: Admitted) -> Reply:
         """Return where the answer to ``write`` goes: past the audit log, if that has lines about writes."""
@@ -158,7 +181,7 @@ class KeyRead(PendingRead):
     def choose(self, entry: Entry, epoch: int) -> Part | None:
         """Answer 304, or a HEAD; else return the part of the value to answer with. Raises Problem: 412, 416."""
         origin, sequence, size = entry.origin, entry.sequence, entry.size
-        lines = _VALUE_LINES % (origin, sequence, epoch)
+        lines = _VALUE_LINES % (origin, sequence, epoch, revision_line(self.store.revision))
         status, part = 200, (0, size)
         options = self.options
         if options is not requests.PLAIN:
@@ -188,7 +211,13 @@ class KeyRead(PendingRead):
 
     def fail(self, error: Exception) -> None:
         """Answer with a problem."""
-        fail(self.reply, error, self.store.epoch)
+        fail(self.reply, error, self.store)
+
+
+class PastRead(KeyRead, kw_only=True):
+    """The same, as of a revision."""
+
+    revision: int  # type: ignore[misc]  # a read of the present has no such field
 
 
 class KeyWrite(PendingWrite):
@@ -199,14 +228,16 @@ class KeyWrite(PendingWrite):
     def done(self, outcome: Outcome, epoch: int) -> None:
         """Answer 201 or 204."""
         result, version = outcome.result, outcome.version
+        revision = revision_line(outcome.revision or self.store.revision)
         if version is None or result is _DELETED:
-            answer = Answer(204, b"hanas-epoch: %d\r\n" % epoch)
+            answer = Answer(204, b"hanas-epoch: %d\r\n%b" % (epoch, revision))
         elif result is _REPLACED:
-            answer = Answer(204, b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n' % (*version, epoch))
+            answer = Answer(204, b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n%b' % (*version, epoch, revision))
         else:
-            answer = Answer(201, b'etag: "%d-%d"\r\nhanas-epoch: %d\r\ncontent-length: 0\r\n' % (*version, epoch))
+            lines = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n%bcontent-length: 0\r\n'
+            answer = Answer(201, lines % (*version, epoch, revision))
         self.reply.answer(answer)
 
     def fail(self, error: Exception) -> None:
         """Answer with a problem."""
-        fail(self.reply, error, self.store.epoch)
+        fail(self.reply, error, self.store)

@@ -32,8 +32,8 @@ _NOT_FOR_WRITES = {
 """Headers that would change what a write means, and what is answered to them."""
 _OF_WRITES = frozenset({b"content-type", b"if-match", b"if-none-match", b"idempotency-key", *_NOT_FOR_WRITES})
 _OF_READS = frozenset({b"range", b"if-range", b"if-match", b"if-none-match"})
-OF_READS = frozenset({"consistency"})
-OF_LISTS = frozenset({"prefix", "after", "limit", "consistency"})
+OF_READS = frozenset({"consistency", "revision"})
+OF_LISTS = frozenset({"prefix", "after", "limit", "consistency", "revision"})
 
 
 class PageQuery(NamedTuple):
@@ -43,6 +43,7 @@ class PageQuery(NamedTuple):
     after: str
     limit: int
     stale: bool
+    revision: int | None = None
 
 
 class Options(NamedTuple):
@@ -218,4 +219,30 @@ def page_of(parameters: dict[str, str]) -> PageQuery:
     number = _number(limit) if limit.isascii() and limit.isdigit() else 0
     if not 1 <= number <= MOST_PAGE:
         raise Problem(400, f"limit must be a number from 1 to {MOST_PAGE}, not {limit[:40]!r}")
-    return PageQuery(parameters.get("prefix", ""), parameters.get("after", ""), number, is_stale(parameters))
+    prefix, after = parameters.get("prefix", ""), parameters.get("after", "")
+    return PageQuery(prefix, after, number, is_stale(parameters), revision_of(parameters))
+
+
+def revision_of(parameters: dict[str, str]) -> int | None:
+    """Return the revision as of which is read; None: as it is."""
+    revision = parameters.get("revision")
+    if revision is None:
+        return None
+    if not (revision.isascii() and revision.isdigit() and 0 < len(revision) <= _MOST_DIGITS):
+        raise Problem(400, f"revision must be a number such as HANas-Revision tells, not {revision[:40]!r}")
+    return int(revision)
+
+
+def idempotency_key_of(headers: Headers) -> str | None:
+    """Return the idempotency key, if one came."""
+    key = next((value for name, value in headers if name == b"idempotency-key"), None)
+    return None if key is None else short_text(key, "Idempotency-Key")
+
+
+def refuse_conditions(headers: Headers) -> None:
+    """Raise Problem for a header that would change what a transaction means, if it were not ignored."""
+    for name, _ in headers:
+        if name in {b"if-match", b"if-none-match"}:
+            raise Problem(400, "the conditions of a transaction stand in its body, and nothing was done")
+        if name in _NOT_FOR_WRITES:
+            _refuse(name, headers)

@@ -1,0 +1,116 @@
+"""A transaction at the main: values that it compares are fetched before, values that it reads are fetched behind it."""
+
+import asyncio
+from typing import NamedTuple
+
+import msgspec
+
+from hanas_core.state.entries import Entry
+from hanas_core.state.index import Index
+from hanas_core.state.judge import Outcome, Result
+from hanas_core.state.reports import Report, Row, Rows
+from hanas_core.state.transactions import Transact
+from hanas_core.volume.errors import FolderError
+from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
+from hanas_worker.log.service import Service
+from hanas_worker.log.values import Moved, Values
+
+_TRIES = 32
+"""So often a value that is compared may be overwritten, and driven out of memory, before the transaction is refused."""
+MOST_BYTES = 16 << 20
+"""What the values that a transaction reads may take together; beyond it they are left out."""
+
+
+class Read(NamedTuple):
+    """A key that a transaction read."""
+
+    entry: Entry
+    value: bytes | None
+    """None: left out, see `MOST_BYTES`; it can be read as of the revision."""
+
+
+class Transacted(NamedTuple):
+    """How a transaction ended."""
+
+    outcome: Outcome
+    epoch: int
+    reads: dict[Row, Read]
+
+
+class Transactor:
+    """Carries out one transaction."""
+
+    def __init__(self, service: Service, values: Values, memory: Budget) -> None:
+        """Let ``service`` judge it, and ``values`` read; ``memory``: for what it reads."""
+        self._service, self._values, self._memory = service, values, memory
+
+    async def carry_out(self, request: Transact) -> Transacted:
+        """Return how it ended. Raises FolderError where a value that it compares cannot be read: nothing was done."""
+        for _ in range(_TRIES):
+            outcome, epoch, entries = await self._submit(request)
+            if outcome.result is not Result.VALUES_NEEDED or outcome.report is None:
+                return Transacted(outcome, epoch, await self._read(entries))
+            request = await self._with_value(request, outcome.report.needed)
+        return Transacted(Outcome(Result.BUSY), self._service.epoch, {})
+
+    async def _submit(self, request: Transact) -> tuple[Outcome, int, dict[Row, Entry]]:
+        """Return outcome, epoch, and what was read, as of the moment when it was committed."""
+        waiter: asyncio.Future[tuple[Outcome, int, dict[Row, Entry]]] = asyncio.get_running_loop().create_future()
+
+        def written(outcome: Outcome, epoch: int) -> None:
+            if not waiter.done():
+                rows = {} if outcome.report is None else _entries(self._service.index, outcome.report)
+                waiter.set_result((outcome, epoch, rows))
+
+        self._service.submit(request, written)
+        return await waiter
+
+    async def _with_value(self, request: Transact, key: str) -> Transact:
+        entry = self._service.index.get(key)
+        if entry is None:  # it went meanwhile: it is judged anew
+            return request
+        try:
+            value = await self._values.read(key, entry, (0, entry.size))
+        except Moved:
+            return request
+        return msgspec.structs.replace(request, values={**request.values, key: (entry.facts.revision, value)})
+
+    async def _read(self, entries: dict[Row, Entry]) -> dict[Row, Read]:
+        total, index = sum(entry.size for entry in entries.values()), self._service.index
+        hold = Hold(self._memory, None)
+        try:
+            if total > SMALL_BYTES:
+                await self._memory.wait(hold, total)
+            fits = total <= MOST_BYTES
+            return {
+                row: Read(entry, await self._value(index, row.key, entry) if fits else None)
+                for row, entry in entries.items()
+            }
+        except NoMemory:
+            return {row: Read(entry, None) for row, entry in entries.items()}
+        finally:
+            asyncio.get_running_loop().call_soon(hold.release)
+
+    async def _value(self, index: Index, key: str, entry: Entry) -> bytes | None:
+        if index.version(key) == entry.version and (value := index.cached(key)) is not None:
+            return value
+        try:
+            return await self._values.read(key, entry, (0, entry.size))
+        except (Moved, FolderError):
+            return None
+
+
+def _entries(index: Index, report: Report) -> dict[Row, Entry]:
+    entries: dict[Row, Entry] = {}
+    for told in report.results:
+        match told:
+            case Rows(rows=rows):
+                for row in rows:
+                    entry = index.at(row.key, max(row.revision, index.compacted))
+                    if entry is not None and entry.facts.revision == row.revision:  # else it was forgotten at once
+                        entries[row] = entry
+            case Report():
+                entries |= _entries(index, told)
+            case _:
+                pass
+    return entries
