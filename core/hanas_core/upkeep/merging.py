@@ -57,8 +57,8 @@ class Merger:
         self._todo = list(plan.cuts)
         self._read_to = FIRST_OFFSET
         self._keeps_deletes = plan.first > 0
-        self._form = form
-        self._held: list[records.Merged] = [] if form == records.PLAIN else [records.Floor(index.compacted)]
+        self._form, self._floor = form, index.compacted
+        self._held: list[records.Merged] = [] if form == records.PLAIN else [records.Floor(self._floor)]
         self._cells: list[bytes] = []
         self._held_bytes = 0
         self._gone: set[str] = set()
@@ -105,7 +105,7 @@ class Merger:
                     self._keep(record, len(key) + len(cell))
                     self._cells.append(cell)
             case records.Gone(key=key):
-                if records.revision_of(record) > self._index.compacted:
+                if records.revision_of(record) > self._floor:  # a version before it may have been kept
                     self._keep(record)
                 # else it matters only to the segments that stay before the merged ones, and once
                 elif self._keeps_deletes and key not in self._gone and self._index.version(key) is None:

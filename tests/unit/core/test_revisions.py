@@ -286,6 +286,17 @@ def test_the_store_is_what_the_model_is(story: list[tuple[Any, ...]]) -> None:
         play.end()
 
 
+def test_what_is_forgotten_during_a_merge_does_not_come_back() -> None:
+    play = Play()
+    for size in (0, LARGE, 0, LARGE, LARGE):
+        play.put("a", size, 97)
+    play.delete("a")
+    play.put("b", 0, 97)
+    play.merge(0, 1, [])
+    play.merge(0, 2, [("forget", 0)])
+    play.end()
+
+
 def test_a_key_that_was_deleted_in_between_is_not_what_it_was_before() -> None:
     play = Play()
     play.put("b", LARGE, 97)
