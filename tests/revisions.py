@@ -43,6 +43,18 @@ class Model:
         self.revision = self.compacted = revision
         self._states: dict[int, State] = {revision: {}}
 
+    @classmethod
+    def of(cls, revision: int, state: State) -> "Model":
+        """Return a model that begins with a state."""
+        model = cls(revision)
+        model._states[revision] = state
+        return model
+
+    def advance(self, state: State) -> None:
+        """Go on to the next revision."""
+        self.revision += 1
+        self._states[self.revision] = state
+
     @property
     def present(self) -> State:
         """The newest state."""
@@ -71,8 +83,7 @@ class Model:
         before, state = self.present, dict(self.present)
         told = self._branch(transaction, before, state)
         if state != before:
-            self.revision += 1
-            self._states[self.revision] = state
+            self.advance(state)
         return told
 
     def compact(self, revision: int) -> None:

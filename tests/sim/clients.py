@@ -38,8 +38,8 @@ class Clients:
         self.stopping = False
         self.busy = 0
         """Number of clients that have not stopped yet."""
-        self._network = network
-        self._workers = workers
+        self.network = network
+        self.workers = workers
         self._large = large
         self.keys = [f"k{number}" for number in range(keys)]
         self._mains: dict[str, str] = {}
@@ -58,7 +58,7 @@ class Clients:
 
     def avoid(self, worker: str) -> None:
         """Ask the others from now on."""
-        self._workers.remove(worker)
+        self.workers.remove(worker)
         self._mains = {client: main for client, main in self._mains.items() if main != worker}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -86,7 +86,7 @@ class Clients:
         asking, headers = self._asking(client, kind, key)
         value = asking.value
         body = b"" if value is None else value.encode().ljust(self._size(), b".")
-        target = chance.choice(self._workers)
+        target = chance.choice(self.workers)
         if client in self._mains and chance.random() < 0.9:
             target = self._mains[client]
         for _ in range(chance.randint(1, 6)):
@@ -121,7 +121,7 @@ class Clients:
             if told is not None and told.status == 307:
                 target = told.headers["location"].partition("://")[2].partition(":")[0]
             else:
-                target = chance.choice(self._workers)
+                target = chance.choice(self.workers)
                 await asyncio.sleep(chance.uniform(0.01, 0.15))
 
     def _size(self) -> int:
@@ -159,10 +159,10 @@ class Clients:
         """Read one page of the list of keys: it says of each key in its range whether it exists, and its version."""
         chance, start = self.world.random, self.world.now
         after, limit = chance.choice((None, key)), chance.randint(1, len(self.keys) + 1)
-        target = self._mains.get(client) or chance.choice(self._workers)
+        target = self._mains.get(client) or chance.choice(self.workers)
         query = f"prefix=k&limit={limit}" + ("" if after is None else f"&after={after}")
         try:
-            answer = await self._network.request(self.loop, "GET", f"http://{target}:3000/v1/kv?{query}", b"", TIMEOUT)
+            answer = await self.network.request(self.loop, "GET", f"http://{target}:3000/v1/kv?{query}", b"", TIMEOUT)
         except (OSError, TimeoutError):
             return
         if answer.status != 200 or self.world.chance(LOST_ANSWERS):
@@ -223,7 +223,7 @@ class Clients:
     ) -> Answer | Exception:
         method = {Action.PUT: "PUT", Action.GET: "GET", Action.DELETE: "DELETE"}[kind]
         try:
-            answer = await self._network.request(
+            answer = await self.network.request(
                 self.loop, method, f"http://{target}:3000/v1/kv/{key}", body, TIMEOUT, headers
             )
         except (OSError, TimeoutError) as error:
@@ -231,10 +231,10 @@ class Clients:
         return ConnectionResetError("the answer was lost") if self.world.chance(LOST_ANSWERS) else answer
 
     async def _read_stale(self, key: str) -> None:
-        target = self.world.random.choice(self._workers)
+        target = self.world.random.choice(self.workers)
         url = f"http://{target}:3000/v1/kv/{key}?consistency=stale"
         try:
-            answer = await self._network.request(self.loop, "GET", url, b"", TIMEOUT)
+            answer = await self.network.request(self.loop, "GET", url, b"", TIMEOUT)
         except (OSError, TimeoutError):
             return
         if answer.status == 200:
@@ -244,7 +244,7 @@ class Clients:
         """Read every key until an answer comes: the final value and version of each."""
         found = {}
         for key in self.keys:
-            target = self._workers[0]
+            target = self.workers[0]
             while True:
                 answer = await self._request(Action.GET, target, key, {}, b"")
                 if isinstance(answer, Answer) and answer.status == 200:
@@ -252,7 +252,7 @@ class Clients:
                     break
                 if isinstance(answer, Answer) and answer.status == 404:
                     break
-                target = self.world.random.choice(self._workers)
+                target = self.world.random.choice(self.workers)
                 await asyncio.sleep(0.05)
         return found
 

@@ -27,6 +27,7 @@ from tests.sim.network import Network
 from tests.sim.processes import Overseer, Worker
 from tests.sim.seams import running_loop
 from tests.sim.themes import Theme, theme_of
+from tests.sim.transactors import Transactors
 from tests.sim.vault import Vault
 from tests.sim.witness import Witness
 from tests.sim.world import Violation, World
@@ -150,6 +151,8 @@ class Simulation:
                 compact_bytes=theme.compact_bytes,
                 compact_share=theme.compact_share,
                 snapshot_bytes=theme.snapshot_bytes,
+                history_seconds=theme.history_seconds,
+                history_bytes=theme.history_bytes,
                 cache_bytes=chance.choice(theme.cache_bytes),
                 rate=chance.choice((1.0, 1.0, 0.9, 1.2)),
                 backups=Backups.SERVE if shape.serves and name != shape.redirects else Backups.REDIRECT,
@@ -159,6 +162,7 @@ class Simulation:
         }
         self.overseers = [Overseer(world, self.network, mount(name), name, FOLDER_ID) for name in overseers]
         self.clients = Clients(world, self.network, list(self.workers), keys=shape.keys, large=theme.large)
+        self.transactors = Transactors(self.clients)
         self.forwarders = Forwarders(world, self.clients, list(self.workers.values()), forwarding)
         mounts = [worker.mount for worker in self.workers.values()]
         mounts += [overseer.mount for overseer in self.overseers]
@@ -220,6 +224,7 @@ class Simulation:
         for worker in self.workers.values():
             world.after(chance.uniform(0, 0.3), worker.start)
         self.clients.start(self.shape.clients)
+        self.transactors.start(2)
         if self.shape.forwards:
             self.forwarders.start()
         self._go_wrong()
@@ -280,6 +285,7 @@ class Simulation:
         verdict = judge(self.clients.history, end)
         if not verdict.ok:
             raise Violation(str(verdict))
+        self.witness.past.judge(self.transactors.told)
         versions = {str(write.version) for write in self.witness.committed}
         for key, value, version in self.clients.stale:
             if version not in versions:

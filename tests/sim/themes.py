@@ -23,6 +23,8 @@ class Theme(NamedTuple):
     compact_bytes: int = 8 << 10
     compact_share: float = 0.3
     snapshot_bytes: int = 16 << 10
+    history_seconds: float = 0.7
+    history_bytes: int = 8 << 10
     cache_bytes: tuple[int, ...] = (4 << 10, 28 << 10)
     """Of a worker: the smaller holds a few medium values, the other one a few large ones."""
     keys: tuple[int, ...] = (1, 3, 6)

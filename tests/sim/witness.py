@@ -37,6 +37,7 @@ from tests.sim.disk import ZERO, Disk, Inode
 from tests.sim.mount import OpenFile
 from tests.sim.network import Network
 from tests.sim.newcomer import read_log
+from tests.sim.past import Past
 from tests.sim.processes import TIMING, Worker
 from tests.sim.seams import running_loop
 from tests.sim.world import World
@@ -77,6 +78,7 @@ class Witness:
         """Writes that an epoch re-logged, by their version: perhaps committed."""
         self._last: dict[int, Position] = {}
         self._model: dict[str, Committed] = {}
+        self.past = Past(world.accuse)
         self._numbers: set[tuple[Version, int]] = set()
         """Session and number of each forwarded write that was committed."""
         self.promoting: set[str] = set()
@@ -121,6 +123,7 @@ class Witness:
         if later is not None and file.synced_at > self.served_from[later]:
             self.world.accuse(f"epoch {epoch} committed a batch that was synced after epoch {later} had begun to serve")
         if batch.kind is Kind.RECORDS and batch.count:
+            self.past.learn(batch)
             for sequence, record in enumerate(records.decode(batch)[0], batch.first_sequence):
                 self._add(Committed(Version(batch.origin, sequence), record), f"epoch {epoch} committed")
 
@@ -132,21 +135,25 @@ class Witness:
             self.world.accuse(f"{what} write {write.version}, but {len(self.committed)} were committed before")
             return
         self.committed.append(write)
+        self.past.add(write.version, write.record)
         forwarded = write.record.forwarded
         if forwarded is not None:
             if (forwarded.session, forwarded.number) in self._numbers:
                 self.world.accuse(f"{what} write {forwarded.number} of session {forwarded.session} twice")
             self._numbers.add((forwarded.session, forwarded.number))
-        match write.record:
-            case records.Put(key=key):
-                self._model[key] = write
-            case records.Delete(key=key):
-                self._model.pop(key, None)
-            case _:
-                pass
+        changed = write.record.changes if isinstance(write.record, records.Transacted) else (write.record,)
+        for part in changed:
+            match part:
+                case records.Put(key=key):
+                    self._model[key] = Committed(write.version, part)
+                case records.Delete(key=key):
+                    self._model.pop(key, None)
+                case _:
+                    pass
 
     def relogs(self, epoch: int, batches: list[Batch]) -> None:
         for batch in batches:
+            self.past.learn(batch)
             for sequence, record in enumerate(records.decode(batch)[0], batch.first_sequence):
                 version = Version(batch.origin, sequence)
                 self._relogged[version] = Committed(version, record)
@@ -192,6 +199,7 @@ class Witness:
         }
         if sessions != (expected := self._sessions()):
             self.world.accuse(f"{what} with the sessions {sessions}, but {expected} is what was committed")
+        self.past.compare(index, what)
         held = {key: (entry.version, entry.checksum) for key, entry in entries.items()}
         wanted = {
             key: (write.version, write.record.checksum)
