@@ -584,7 +584,7 @@ MUTANTS = (
     Mutant(
         "a value that has moved is taken for what its key holds now",
         "hanas_worker.log.values:_of",
-        _one("if present is None or present.version != entry.version:", "if present is None:"),
+        _one("index.same(key, entry)", "index.get(key)"),
         1000,
         story="seed 1489: a value that has moved is taken for what its key holds now",
     ),
@@ -604,6 +604,130 @@ MUTANTS = (
         "an idempotency key gets the old answer for other content",
         "hanas_core.state.judge:_repeated",
         _one("if done.request != idempotency.request:", "if False:"),
+    ),
+    # ------------------------------------------------------------------ revisions, history, transactions
+    Mutant(
+        "a record that changes no key makes a revision",
+        "hanas_core.state.index:Index.apply",
+        _one("elif not isinstance(record, _WITHOUT_REVISION):", "else:"),
+    ),
+    Mutant(
+        "a revision is used again for what is re-logged",
+        "hanas_core.state.index:Index.apply",
+        _one("self.sequence, self.revision, self.form =", "self.sequence, _, self.form ="),
+        also=(("hanas_core.state.index:Index._begin", _one("revision != self.revision", "False")),),
+    ),
+    Mutant(
+        "answers tell the revision that comes next",
+        "hanas_worker.faces.http.answers:revision_line",
+        _one("% revision if", "% (revision + 1) if"),
+    ),
+    Mutant(
+        "history is dropped one revision too early",
+        "hanas_core.state.keyspace:KeySpace.compact",
+        _one("self.history.drop(revision)", "self.history.drop(revision + 1)"),
+    ),
+    Mutant(
+        "what is forgotten is told",
+        "hanas_worker.store:check_revision",
+        _one("if revision < index.compacted:", "if False:"),
+    ),
+    Mutant(
+        "a delete leaves no trace in history",
+        "hanas_core.state.keyspace:KeySpace.delete",
+        _one("self._bury(key, revision)", "pass"),
+    ),
+    Mutant(
+        "a key that comes back forgets its delete",
+        "hanas_core.state.keyspace:KeySpace.put",
+        _one("before = self._graves.pop(key, None)", "before = self._graves.pop(key, None) and None"),
+        also=(
+            (
+                "hanas_core.state.history:History.check_invariants",
+                _one("for revision, key, before in", "for revision, key, before in [] and"),
+            ),
+        ),
+    ),
+    Mutant(
+        "a merge drops what history needs",
+        "hanas_core.upkeep.merging:Merger._decide",
+        _one(
+            "if self._index.keys.has(key, records.facts_of(record).revision):",
+            "if self._index.version(key) == (record.origin, record.sequence):",
+        ),
+    ),
+    Mutant(
+        "a merge drops the deletes that history needs",
+        "hanas_core.upkeep.merging:Merger._decide",
+        _one("if records.revision_of(record) > self._floor:", "if False:"),
+    ),
+    Mutant(
+        "a merge forgets which history was compacted",
+        "hanas_core.upkeep.merging:Merger._end",
+        _one("compacted=self._index.compacted", "compacted=1"),
+        also=(("hanas_core.upkeep.merging:Merger.__init__", _one("records.Floor(self._floor)", "records.Floor(1)")),),
+    ),
+    Mutant(
+        "a merge gives all versions new facts",
+        "hanas_core.log.records:kept",
+        _one("if facts == plain(sequence):", "if True:"),
+    ),
+    Mutant(
+        "a snapshot has no past",
+        "hanas_core.state.snapshots:SnapshotFrames.__iter__",
+        _one("if not changes:", "if True:"),
+        1000,
+    ),
+    Mutant(
+        "changes behind a snapshot are noted twice",
+        "hanas_core.state.keyspace:KeySpace.loaded",
+        _one("self.noted = noted", "self.noted = compacted"),
+        1000,
+    ),
+    Mutant(
+        "a put in the batch of its key's creation counts from one again",
+        "hanas_core.state.judge:Judge._successor",
+        _one("(left[2], left[3] + 1)", "(left[2], 2)"),
+    ),
+    Mutant(
+        "a transaction is judged against the committed state only",
+        "hanas_core.state.judge:Judge._judge_transaction",
+        _one("transact(self._state, request,", "transact(Overlay(self._index), request,"),
+    ),
+    Mutant(
+        "operations of a transaction do not see each other",
+        "hanas_core.state.transacting:_Judged._change",
+        _one("self._state.changed[key] = self.changed[key] = left", "self.changed[key] = left"),
+    ),
+    Mutant(
+        "a transaction is done again when it is repeated",
+        "hanas_core.state.judge:Judge._judge_transaction",
+        _one("if done is not None:", "if False:"),
+    ),
+    Mutant(
+        "a transaction's record tells of its first change only",
+        "hanas_core.state.judge:Judge._judge_transaction",
+        _one("records.Transacted(effect.changes,", "records.Transacted(effect.changes[:1],"),
+    ),
+    Mutant(
+        "inner compares see what the operations before them did",
+        "hanas_core.state.transacting:_Judged.carry_out",
+        _one(
+            "self.carry_out(operation, next(inside))",
+            "self.carry_out(operation, _path(self._state, self.request, operation))",
+        ),
+        also=(
+            (
+                "hanas_core.state.transacting:transact",
+                _one("    path = _path(", "    judged.request = request\n    path = _path("),
+            ),
+        ),
+    ),
+    Mutant(
+        "a value that is compared may be an older one",
+        "hanas_core.state.transacting:_present",
+        _one("if revision != known.facts.revision:", "if not revision:"),
+        1000,
     ),
     # ------------------------------------------------------------------ a folder that is changed under its members
     Mutant(

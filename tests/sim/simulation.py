@@ -108,6 +108,9 @@ def run(seed: int, *, tracing: bool = False) -> Report:
 class Simulation:
     """A cluster, its clients, its faults and its witness."""
 
+    TRANSACTORS = 2
+    """Clients that change several keys at once."""
+
     def __init__(
         self, seed: int, *, tracing: bool = False, shape: Shape | None = None, theme: Theme | None = None
     ) -> None:
@@ -224,7 +227,7 @@ class Simulation:
         for worker in self.workers.values():
             world.after(chance.uniform(0, 0.3), worker.start)
         self.clients.start(self.shape.clients)
-        self.transactors.start(2)
+        self.transactors.start(self.TRANSACTORS)
         if self.shape.forwards:
             self.forwarders.start()
         self._go_wrong()

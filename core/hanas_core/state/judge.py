@@ -56,8 +56,6 @@ class Write(msgspec.Struct, frozen=True):
 
     def holds(self, version: Version | None) -> bool:
         """Return whether the conditions hold for a key with this version (None: not there)."""
-        if self.if_match is None and self.if_none_match is None:
-            return True
         required = _matches(self.if_match, version, default=True)
         return required and not _matches(self.if_none_match, version, default=False)
 

@@ -243,10 +243,6 @@ class KeySpace:
 
     # ------------------------------------------------------------------ what is live
 
-    def count(self, segment: Segment, size: int) -> None:
-        """Count what else is live of a segment; bytes."""
-        self.live[segment] += size
-
     def _count(self, key: str, packed: bytes, sign: int) -> None:
         segment, size = place_of(packed)
         self.live[segment] += sign * (len(packed) + len(key) + cell_size(size))

@@ -4,7 +4,7 @@ All compares, of the transactions inside too, are evaluated before anything chan
 before them did.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from hanas_core.log import records
 from hanas_core.log.cells import checksum_of, sums_of
@@ -101,6 +101,8 @@ def _present(state: Overlay, request: Transact, target: Target, key: str, known:
                 if revision != known.facts.revision:
                     raise ValuesNeeded(key)
             return value
+        case _:
+            assert_never(target)
 
 
 class _Judged:
@@ -145,6 +147,8 @@ class _Judged:
                         return Rows(tuple(rows), more=True)
                     rows.append(Row(key, known.facts.revision))
                 return Rows(tuple(rows), more=False)
+            case _:
+                assert_never(operation)
 
     def _put(self, put: PutKey) -> None:
         present, value = self._state.get(put.key), put.value

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 import xxhash
@@ -96,6 +97,8 @@ class Compare(msgspec.Struct, frozen=True):
                 return present < self.operand  # type: ignore[operator]  # both are numbers, or both are bytes
             case Relation.GREATER:
                 return present > self.operand  # type: ignore[operator]  # see above
+            case _:
+                assert_never(self.relation)
 
 
 class PutKey(msgspec.Struct, frozen=True, tag=True):
@@ -247,3 +250,5 @@ def _changes_of(operation: Operation) -> _Changes:
             return _changes(operation)
         case ReadKeys():
             return set(), []
+        case _:
+            assert_never(operation)

@@ -286,6 +286,21 @@ def test_the_store_is_what_the_model_is(story: list[tuple[Any, ...]]) -> None:
         play.end()
 
 
+def test_a_snapshot_that_is_not_read_on_is_sound() -> None:
+    play = Play()
+    for sign in (97, 98):
+        play.put("a", 9, sign)
+    play.put("b", 9, 97)
+    with patch.object(snapshots, "KEYS_AT_ONCE", 1):
+        play.snapshot([("put", "b", 9, 98), ("delete", "a"), ("put", "c", 9, 97)])
+    cold = Backup(play.main.folder.other())
+    assert run(cold.follow(play.main.claim.epoch))
+    assert (cold.index.revision, cold.index.keys.noted) == (4, 7)
+    cold.check_invariants()
+    play.backups.append(cold)
+    play.end()
+
+
 def test_what_is_forgotten_during_a_merge_does_not_come_back() -> None:
     play = Play()
     for size in (0, LARGE, 0, LARGE, LARGE):
