@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+from hanas_core.log import records
 from hanas_core.log.positions import Position
 from hanas_core.state.judge import Outcome, Write
 from hanas_core.state.queue import GroupCommit
@@ -60,7 +61,9 @@ class Service:
     def __init__(self) -> None:
         """Serve an empty index."""
         self.replica = Replica()
-        self._queue: GroupCommit[Callable[[Outcome, int], None]] = GroupCommit(self.replica, self.epoch, 1)
+        self._queue: GroupCommit[Callable[[Outcome, int], None]] = GroupCommit(
+            self.replica, self.epoch, 1, form=records.REVISED
+        )
         self._readers: list[Callable[[int | None], None]] = []
 
     def submit(self, write: Write, written: Callable[[Outcome, int], None]) -> None:
@@ -96,7 +99,8 @@ def round_of(connections: list[Connection], requests: list[bytes], answer: Calla
 async def measure() -> dict[str, float]:
     """Return µs for each request, by method."""
     service, keys = Service(), Keys(Callers(), _ROOM, Gate())
-    state = SimpleNamespace(service=service, replica=service.replica, member=SimpleNamespace(epoch=1))
+    member = SimpleNamespace(epoch=1)
+    state = SimpleNamespace(service=service, forwarder=None, replica=service.replica, member=member)
     server = Server(cast("WorkerApplication", None), keys)
     keys.store = Store(cast("LogDriver", SimpleNamespace(state=state, main_url=None)), server.memory)
     connections = [Connection(server) for _ in range(_CONNECTIONS)]

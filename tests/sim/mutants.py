@@ -135,8 +135,8 @@ MUTANTS = (
     ),
     Mutant(
         "a place in an encrypted segment is counted as in a plain one",
-        "hanas_core.state.index:Places.go_to",
-        _one("self._begin += widening(size)", "pass"),
+        "hanas_core.state.index:Places.make_way",
+        _one("self.begin += widening(size)", "pass"),
     ),
     Mutant(
         "who lacks a key of the log asks for a takeover",
@@ -216,7 +216,7 @@ MUTANTS = (
     # ------------------------------------------------------------------ forwarded writes
     Mutant(
         "a forwarded put is logged without its number",
-        "hanas_core.state.judge:Judge._put",
+        "hanas_core.state.judge:Judge._forwarded_put",
         _one("records.ForwardedPut(*fields, forwarded=forwarded)", "records.Put(*fields)"),
     ),
     Mutant(
@@ -686,8 +686,8 @@ MUTANTS = (
     ),
     Mutant(
         "a put in the batch of its key's creation counts from one again",
-        "hanas_core.state.judge:Judge._successor",
-        _one("(left[2], left[3] + 1)", "(left[2], 2)"),
+        "hanas_core.state.judge:Judge.judge",
+        _one("left[2], left[3] + 1", "left[2], 2"),
     ),
     Mutant(
         "a transaction is judged against the committed state only",
@@ -724,10 +724,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a value that is compared may be an older one",
-        "hanas_core.state.transacting:_present",
-        _one("if revision != known.facts.revision:", "if not revision:"),
-        1000,
+        "a batch tells the revision behind it",
+        "hanas_core.state.queue:GroupCommit.next_batch",
+        _one("records.encode(changes, judge.cells, revision)", "records.encode(changes, judge.cells, judge.revision)"),
+    ),
+    Mutant(
+        "a read of the past shows the present",
+        "hanas_worker.store:past",
+        _one("return index.at(key, revision)", "return index.get(key)"),
+    ),
+    Mutant(
+        "a list of the past lacks what was deleted since",
+        "hanas_core.state.keyspace:KeySpace._rows",
+        _one("for order in (self._order, self._grave_order)", "for order in (self._order,)"),
     ),
     # ------------------------------------------------------------------ a folder that is changed under its members
     Mutant(

@@ -226,8 +226,7 @@ class Store:
     @property
     def revision(self) -> int:
         """The revision of that state; 0 in a log whose writes have none."""
-        index = self._state.replica.index
-        return index.revision if index.form or not index.sequence else 0
+        return self._state.replica.index.shown
 
     def require_main(self) -> None:
         """Raise Elsewhere if this worker can carry out no write."""
@@ -386,7 +385,7 @@ def check_revision(index: Index, revision: int | None, epoch: int) -> None:
     """Raise Forgotten, Future or NoRevisions for a revision as of which nothing can be read."""
     if revision is None:
         return
-    if index.form == records.PLAIN and index.sequence:
+    if not index.shown:
         raise NoRevisions(epoch)
     if revision < index.compacted:
         raise Forgotten(epoch, index.compacted)

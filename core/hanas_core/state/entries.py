@@ -10,6 +10,10 @@ from hanas_core.log.positions import Facts, Position, Version
 
 DEFAULT_TYPE = "application/octet-stream"
 _FIXED = struct.Struct("<IQIIIIQQ")
+_NEXT = struct.Struct("<IQIIIIQQBQQ")
+"""The same of a key that was there before, if nothing else follows."""
+_SEVEN = struct.Struct("<IQIIIIQ")
+"""All of it but the revision."""
 _VERSION = struct.Struct("<IQ")
 _PLACE = struct.Struct("<12xII4xI")
 _SIZE = struct.Struct("<24xI")
@@ -34,7 +38,12 @@ class Entry(NamedTuple):
     checksum: int
     """Checksum (hanas_core.log.cells)."""
     content_type: str
-    facts: Facts
+    packed: bytes
+
+    @property
+    def facts(self) -> Facts:
+        """What else is told of the version."""
+        return facts_in(self.packed)
 
     @property
     def version(self) -> Version:
@@ -55,12 +64,32 @@ def pack_first(  # noqa: PLR0913, PLR0917  # a row of a table
     offset: int,
     size: int,
     checksum: int,
-    content_type: str,
     revision: int,
+    content_type: str,
 ) -> bytes:
     """Return the entry of a key that ``revision`` created, without a lease, see `pack`."""
     packed = _FIXED.pack(origin, sequence, epoch, number, offset, size, checksum, revision)
     return packed if content_type == DEFAULT_TYPE else packed + _TAILS[_TYPED] + content_type.encode()
+
+
+def pack_next(  # noqa: PLR0913, PLR0917  # a row of a table
+    origin: int,
+    sequence: int,
+    epoch: int,
+    number: int,
+    offset: int,
+    size: int,
+    checksum: int,
+    revision: int,
+    create: int,
+    generation: int,
+    content_type: str,
+) -> bytes:
+    """Return the entry of a key that was there before, without a lease, see `pack`."""
+    fields = origin, sequence, epoch, number, offset, size, checksum, revision
+    if content_type == DEFAULT_TYPE:
+        return _NEXT.pack(*fields, _REWRITTEN, create, generation)
+    return _NEXT.pack(*fields, _REWRITTEN | _TYPED, create, generation) + content_type.encode()
 
 
 def pack(  # noqa: PLR0913, PLR0917  # a row of a table
@@ -71,36 +100,45 @@ def pack(  # noqa: PLR0913, PLR0917  # a row of a table
     offset: int,
     size: int,
     checksum: int,
+    revision: int,
     content_type: str,
     facts: Facts,
 ) -> bytes:
     """Return an entry in 44 bytes, and what is not the usual behind them. Epochs are below 2³²."""
-    revision, create, generation, lease = facts
-    packed = _FIXED.pack(origin, sequence, epoch, number, offset, size, checksum, revision)
-    flags = _REWRITTEN if generation != 1 or create != revision else 0
-    if lease:
-        flags |= _LEASED
-    if content_type != DEFAULT_TYPE:
-        flags |= _TYPED
-    if not flags:
-        return packed
+    _, create, generation, lease = facts
+    fields = origin, sequence, epoch, number, offset, size, checksum, revision
+    if not lease:
+        if generation == 1 and create == revision:
+            return pack_first(*fields, content_type)
+        return pack_next(*fields, create, generation, content_type)
+    packed = _FIXED.pack(*fields)
+    flags = _LEASED | (0 if generation == 1 and create == revision else _REWRITTEN)
+    flags |= 0 if content_type == DEFAULT_TYPE else _TYPED
     packed += _TAILS[flags]
     if flags & _REWRITTEN:
         packed += _TWO.pack(create, generation)
-    if lease:
-        packed += _ONE.pack(lease)
+    packed += _ONE.pack(lease)
     return packed + content_type.encode() if flags & _TYPED else packed
 
 
 def unpack(packed: bytes) -> Entry:
     """Return the entry."""
-    origin, sequence, epoch, number, offset, size, checksum, revision = _FIXED.unpack_from(packed)
-    facts, content_type = _facts(packed, revision)
-    return Entry(origin, sequence, epoch, number, offset, size, checksum, content_type, facts)
+    content_type = DEFAULT_TYPE if len(packed) == _FIXED.size else _type_in(packed)
+    return Entry._make((*_SEVEN.unpack_from(packed), content_type, packed))
 
 
-def _facts(packed: bytes, revision: int) -> tuple[Facts, str]:
-    create, generation, lease, content_type = revision, 1, 0, DEFAULT_TYPE
+def _type_in(packed: bytes) -> str:
+    flags = packed[_FIXED.size]
+    if not flags & _TYPED:
+        return DEFAULT_TYPE
+    at = _FIXED.size + 1 + (_TWO.size if flags & _REWRITTEN else 0) + (_ONE.size if flags & _LEASED else 0)
+    return packed[at:].decode()
+
+
+def facts_in(packed: bytes) -> Facts:
+    """Return the facts alone."""
+    revision: int = _REVISION.unpack_from(packed)[0]
+    create, generation, lease = revision, 1, 0
     if len(packed) > _FIXED.size:
         flags, at = packed[_FIXED.size], _FIXED.size + 1
         if flags & _REWRITTEN:
@@ -108,15 +146,7 @@ def _facts(packed: bytes, revision: int) -> tuple[Facts, str]:
             at += _TWO.size
         if flags & _LEASED:
             (lease,) = _ONE.unpack_from(packed, at)
-            at += _ONE.size
-        if flags & _TYPED:
-            content_type = packed[at:].decode()
-    return Facts(revision, create, generation, lease), content_type
-
-
-def facts_in(packed: bytes) -> Facts:
-    """Return the facts alone."""
-    return _facts(packed, revision_in(packed))[0]
+    return Facts(revision, create, generation, lease)
 
 
 def moved(packed: bytes, place: Position) -> bytes:

@@ -12,7 +12,7 @@ from hanas_core.log.batches import HEADER_BYTES, Batch, Kind
 from hanas_core.log.cells import PART_BYTES, sums_size, widening
 from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES
 from hanas_core.log.positions import Facts, Position, Version
-from hanas_core.state.entries import Entry, facts_in, pack, pack_first, unpack, version_of
+from hanas_core.state.entries import Entry, facts_in, pack, pack_first, pack_next, unpack, version_of
 from hanas_core.state.keyspace import KeyPage, KeySpace, Segment
 from hanas_core.state.remembered import Done, Remembered
 from hanas_core.state.sessions import Change, Sessions
@@ -44,6 +44,8 @@ class Index:
         """Of forwarders. What the log takes for them is so little that it counts as garbage."""
         self.sequence = 0
         """Sequence of the last record applied."""
+        self.shown = 1
+        """The revision that answers tell; 0 if what was applied last was of a log without revisions."""
         self.form = records.PLAIN
         """The newest one of the batches applied."""
         self.revision = 1
@@ -156,6 +158,7 @@ class Index:
                 self._remember_write(record, Version(origin, sequence), revision, place.segment, new=new)
         if sequence > applied:
             self.sequence, self.revision, self.form = sequence, revision, max(self.form, batch.format)
+            self.shown = revision if self.form else 0
         assert place.at == len(batch.payload), "the values of a batch fill the rest of it"
 
     def _begin(self, batch: Batch) -> int:
@@ -182,18 +185,23 @@ class Index:
         new: bool,
     ) -> None:
         key, size, segment = put.key, put.size, place.segment
-        offset = place.go_to(size)
+        if size > PART_BYTES or place.encrypted:
+            place.make_way(size)
+        at = place.at
+        place.at = end = at + size
+        offset = place.begin + at
         if not new:  # re-logged: the older copy may lie behind the cut of a segment that compaction removes
             self.keys.move(key, revision, Version(origin, sequence), Position(*segment, offset))
+            return
+        fields = origin, sequence, *segment, offset, size, put.checksum, revision
+        if not isinstance(put, records.RevisedPut):
+            packed = pack_first(*fields, put.content_type)
+        elif put.lease:
+            packed = pack(*fields, put.content_type, Facts(revision, put.create, put.generation, put.lease))
         else:
-            fields = origin, sequence, *segment, offset, size, put.checksum, put.content_type
-            if isinstance(put, records.RevisedPut):
-                packed = pack(*fields, Facts(revision, put.create, put.generation, put.lease))
-            else:
-                packed = pack_first(*fields, revision)
-            self.keys.put(key, packed, revision, segment, size)
-            self._cache.put(key, place.value(size))
-        place.at += size
+            packed = pack_next(*fields, put.create, put.generation, put.content_type)
+        self.keys.put(key, packed, revision, segment, size)
+        self._cache.put(key, place.payload[at:end])
 
     def _transact(
         self, record: records.Transacted, version: Version, revision: int, place: "Places", *, new: bool
@@ -262,14 +270,16 @@ class Index:
 
     def _keep(self, record: records.Kept, place: "Places", *, new: bool) -> None:
         version, facts, size = Version(record.origin, record.sequence), records.facts_of(record), record.size
-        begin = Position(*place.segment, place.go_to(size))
+        if size > PART_BYTES or place.encrypted:
+            place.make_way(size)
+        begin, at = Position(*place.segment, place.begin + place.at), place.at
+        place.at += size
         if new:
-            packed = pack(*version, *begin, size, record.checksum, record.content_type, facts)
+            packed = pack(*version, *begin, size, record.checksum, facts.revision, record.content_type, facts)
             self.keys.put(record.key, packed, facts.revision, place.segment, size)
-            self._cache.put(record.key, place.value(size))
+            self._cache.put(record.key, place.payload[at : place.at])
         else:
             self.keys.move(record.key, facts.revision, version, begin)
-        place.at += size
 
     def _apply_merged_valueless(
         self,
@@ -289,8 +299,9 @@ class Index:
                 self.sessions.note(forwarded, Change(Version(origin, sequence), record.created, record.deleted))
             case records.Reached(sequence=sequence):
                 self.sequence = sequence
+                self.shown = 0
                 if isinstance(record, records.ReachedRevision):
-                    self.revision, self.form = record.revision, records.REVISED
+                    self.revision, self.form, self.shown = record.revision, records.REVISED, record.revision
                     self.keys.compact(record.compacted)
                 else:
                     self.revision = sequence + 1
@@ -303,6 +314,7 @@ class Index:
     def loaded(self, sequence: int, revision: int, noted: int, compacted: int) -> None:
         """Complete the loading of a snapshot, which holds every write up to ``sequence``; see `KeySpace.loaded`."""
         self.sequence, self.revision = sequence, revision
+        self.shown = revision if self.form else 0
         self.keys.loaded(noted, compacted)
 
     def check_invariants(self) -> None:
@@ -317,24 +329,19 @@ class Index:
 class Places:
     """Where the values of a batch lie, one after the other."""
 
-    __slots__ = ("_begin", "_encrypted", "_payload", "at", "segment")
+    __slots__ = ("at", "begin", "encrypted", "payload", "segment")
 
     def __init__(self, batch: Batch, at: int) -> None:
         """Begin at ``at`` of the payload."""
-        self._payload = batch.payload
-        self._encrypted = batch.encrypted
-        self._begin = batch.offset + (ENCRYPTED_HEADER_BYTES if batch.encrypted else HEADER_BYTES)
+        self.payload = batch.payload
+        self.encrypted = batch.encrypted
+        self.begin = batch.offset + (ENCRYPTED_HEADER_BYTES if batch.encrypted else HEADER_BYTES)
+        """So much further in the segment than in the payload the next value begins."""
         self.segment = (batch.epoch, batch.number)
         self.at = at
 
-    def go_to(self, size: int) -> int:
-        """Go to the next value, of ``size`` bytes, and return its offset; then `at` must be moved behind it."""
-        if size > PART_BYTES:
-            self.at += sums_size(size)
-        if self._encrypted:
-            self._begin += widening(size)
-        return self._begin + self.at
-
-    def value(self, size: int) -> bytes:
-        """Return the value that begins at `at`."""
-        return self._payload[self.at : self.at + size]
+    def make_way(self, size: int) -> None:
+        """Pass by what stands before the next value, of ``size`` bytes."""
+        self.at += sums_size(size)
+        if self.encrypted:
+            self.begin += widening(size)

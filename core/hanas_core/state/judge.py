@@ -200,6 +200,7 @@ class Judge:
         self._state = Overlay(index)
         """With what the earlier writes of the batch leave of each key that they change."""
         self._changed = self._state.changed
+        self._entries = index.keys.entries
         self._done: dict[str, Done] = {}
         self._sessions = index.sessions
         """With the changes of the earlier openings of the batch."""
@@ -211,7 +212,7 @@ class Judge:
         self.used = 0
         """What that of the last transaction takes that deletes, bytes, about."""
 
-    def judge(
+    def judge(  # noqa: PLR0911, PLR0912  # the way of every write
         self, write: Request, version: Version, forwarded: records.Forwarded | None = None
     ) -> tuple[Outcome, records.Record | None]:
         """Return the outcome of the next write once its batch is committed, and its record, if any.
@@ -226,8 +227,13 @@ class Judge:
             done = self._done.get(idempotency.key) or self._index.done(idempotency.key)
             if done is not None:
                 return _repeated(done, idempotency, self.revision), None
-        key, value = write.key, write.value
-        create, generation = self._successor(key)
+        key, value, changed = write.key, write.value, self._changed
+        create, generation = 0, 1
+        if key in changed:
+            if (left := changed[key]) is not None:
+                create, generation = left[2], left[3] + 1
+        elif (packed := self._entries.get(key)) is not None:
+            create, generation = successor_in(packed)
         created = generation == 1
         if write.if_match is not None or write.if_none_match is not None:
             present = self._state.get(key)
@@ -241,7 +247,7 @@ class Judge:
         if idempotency is not None:
             self._done[idempotency.key] = Done(idempotency.request, version, created, value is None)
         if value is None:
-            self._changed[key] = None
+            changed[key] = None
             outcome = Outcome(Result.DELETED, version, self.revision)
             if forwarded is None:
                 return outcome, records.Delete(key, idempotency)
@@ -249,33 +255,26 @@ class Judge:
         revision = self.revision or version.sequence + 1
         if created or not self._revised:
             create = revision
-        self._changed[key] = version, revision, create, generation, 0, value
+        changed[key] = version, revision, create, generation, 0, value
         sums = sums_of(value)
         self.cells += (sums, value)
         fields = key, len(value), checksum_of(value, sums), write.content_type, idempotency, created
-        return Outcome(_CREATED if created else _REPLACED, version, self.revision), self._put(
-            fields, create, generation, forwarded
-        )
+        outcome = Outcome(_CREATED if created else _REPLACED, version, self.revision)
+        if forwarded is None:
+            if created or not self._revised:
+                return outcome, records.Put(*fields)
+            return outcome, records.RevisedPut(*fields, create, generation)
+        return outcome, self._forwarded_put(fields, create, generation, forwarded)
 
-    def _successor(self, key: str) -> tuple[int, int]:
-        """Return the revision that created ``key``, and the generation of its next value; 1 if it is not there."""
-        if key in self._changed:
-            left = self._changed[key]
-            return (0, 1) if left is None else (left[2], left[3] + 1)
-        packed = self._index.keys.packed(key)
-        return (0, 1) if packed is None else successor_in(packed)
-
-    def _put(
+    def _forwarded_put(
         self,
         fields: tuple[str, int, int, str, records.Idempotency | None, bool],
         create: int,
         generation: int,
-        forwarded: records.Forwarded | None,
+        forwarded: records.Forwarded,
     ) -> records.Put:
         if generation == 1 or not self._revised:
-            return records.Put(*fields) if forwarded is None else records.ForwardedPut(*fields, forwarded=forwarded)
-        if forwarded is None:
-            return records.RevisedPut(*fields, create, generation)
+            return records.ForwardedPut(*fields, forwarded=forwarded)
         return records.ForwardedRevisedPut(*fields, create, generation, forwarded=forwarded)
 
     def _judge_other(

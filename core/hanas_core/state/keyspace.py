@@ -44,7 +44,8 @@ class KeySpace:
 
     def __init__(self) -> None:
         """Begin empty."""
-        self._entries: dict[str, bytes] = {}
+        self.entries: dict[str, bytes] = {}
+        """Packed (hanas_core.state.entries); changed here only."""
         self._order: SortedList[str] = SortedList()
         self._graves: dict[str, bytes] = {}
         """What was deleted after the compacted revision."""
@@ -61,17 +62,17 @@ class KeySpace:
 
     def __len__(self) -> int:
         """Return the number of keys."""
-        return len(self._entries)
+        return len(self.entries)
 
     # ------------------------------------------------------------------ what there is
 
     def packed(self, key: str) -> bytes | None:
         """Return the present entry of ``key``, None if it is not there."""
-        return self._entries.get(key)
+        return self.entries.get(key)
 
     def at(self, key: str, revision: int) -> bytes | None:
         """Return the entry of ``key`` as of ``revision``, which is not below the compacted one."""
-        packed = self._entries.get(key) or self._graves.get(key)
+        packed = self.entries.get(key) or self._graves.get(key)
         if packed is None:
             return None
         last = revision_in(packed)
@@ -108,7 +109,7 @@ class KeySpace:
 
     def _rows(self, prefix: str, after: str, revision: int | None) -> Iterator[tuple[str, bytes | None]]:
         if revision is None:
-            entries = self._entries
+            entries = self.entries
             return ((key, entries[key]) for key in self._from(self._order, prefix, after))
         orders = (self._from(order, prefix, after) for order in (self._order, self._grave_order))
         return ((key, self.at(key, revision)) for key in merge(*orders))
@@ -123,9 +124,13 @@ class KeySpace:
 
     def put(self, key: str, packed: bytes, revision: int, segment: Segment, size: int) -> None:
         """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes in ``segment``."""
-        old = before = self._entries.get(key)
+        entries = self.entries
+        old = before = entries.get(key)
         if old is None:
             self._order.add(key)
+            self.value_bytes += size
+        else:
+            self.value_bytes += size - size_in(old)
         if revision > self.noted:
             if old is None:
                 before = self._graves.pop(key, None)
@@ -136,19 +141,19 @@ class KeySpace:
                 self._count(key, old, -1)
             self.history.note(revision, key, before)
         elif old is not None:
-            if revision_in(old) >= revision:
-                return  # of a snapshot that was taken later
+            if revision_in(old) >= revision:  # of a snapshot that was taken later
+                self.value_bytes += size_in(old) - size
+                return
             self._count(key, old, -1)
-        self._entries[key] = packed
-        self.value_bytes += size if old is None else size - size_in(old)
+        entries[key] = packed
         self.live[segment] += len(packed) + len(key) + (size if size <= PART_BYTES else cell_size(size))
 
     def delete(self, key: str, revision: int) -> bool:
         """Delete ``key`` by ``revision``; False if it was not there, or was made later."""
-        old = self._entries.get(key)
+        old = self.entries.get(key)
         if old is None or revision_in(old) >= revision:
             return False
-        del self._entries[key]
+        del self.entries[key]
         self._order.remove(key)
         self.value_bytes -= size_in(old)
         if revision > self.noted:
@@ -164,13 +169,13 @@ class KeySpace:
 
     def move(self, key: str, revision: int, version: Version, place: Position) -> None:
         """Note another place of the value that ``revision`` gave to ``key``, if it is still known, and this version."""
-        packed = self._entries.get(key) or self._graves.get(key)
+        packed = self.entries.get(key) or self._graves.get(key)
         if packed is None:
             return
         last = revision_in(packed)
         if last == revision and not is_grave(packed):
             if version_of(packed) == version:
-                self._entries[key] = self._moved(key, packed, place)
+                self.entries[key] = self._moved(key, packed, place)
         elif last > (since := max(revision, self.compacted)):
             at = self.history.first_after(key, since, last)
             before = self.history[at].before
@@ -205,7 +210,7 @@ class KeySpace:
 
     def packed_after(self, after: str, count: int) -> list[tuple[str, bytes]]:
         """Return up to ``count`` keys behind ``after`` with their packed entries."""
-        return [(key, self._entries[key]) for key in islice(self._from(self._order, "", after), count)]
+        return [(key, self.entries[key]) for key in islice(self._from(self._order, "", after), count)]
 
     def changes_from(self, number: int, count: int) -> tuple[int, list[tuple[Change, bool]]]:
         """Return up to ``count`` changes from the ``number``-th ever on, and the number of the next one.
@@ -219,7 +224,7 @@ class KeySpace:
 
     def load(self, keys: list[str], entries: list[bytes]) -> None:
         """Take in keys of a snapshot, in order; `loaded` follows."""
-        self._entries.update(zip(keys, entries, strict=True))
+        self.entries.update(zip(keys, entries, strict=True))
         for key, packed in zip(keys, entries, strict=True):
             self.value_bytes += size_in(packed)
             self._count(key, packed, 1)
@@ -236,7 +241,7 @@ class KeySpace:
 
     def loaded(self, noted: int, compacted: int) -> None:
         """Complete the loading of a snapshot whose history holds the changes up to ``noted``."""
-        self._order = SortedList(self._entries)
+        self._order = SortedList(self.entries)
         self._grave_order = SortedList(self._graves)
         self.noted = noted
         self.compact(compacted)
@@ -249,25 +254,25 @@ class KeySpace:
 
     def check_invariants(self, revision: int) -> Counter[Segment]:
         """Assert what must hold between two batches; ``revision``: the present one. Return what is live of segments."""
-        assert list(self._order) == sorted(self._entries)
+        assert list(self._order) == sorted(self.entries)
         assert list(self._grave_order) == sorted(self._graves)
         self.history.check_invariants()
         live: Counter[Segment] = Counter()
         changes = [self.history[at] for at in range(len(self.history))]
         past = [(change.key, change.before) for change in changes if change.before and not is_grave(change.before)]
-        for key, packed in (*self._entries.items(), *past):
+        for key, packed in (*self.entries.items(), *past):
             assert packed is not None
             entry = unpack(packed)
             assert entry.place_number >= 1
             assert entry.place_offset >= HEADER_BYTES + sums_size(entry.size)
             live[entry.place[:2]] += len(packed) + len(key) + cell_size(entry.size)
-        assert self.value_bytes == sum(unpack(packed).size for packed in self._entries.values())
+        assert self.value_bytes == sum(unpack(packed).size for packed in self.entries.values())
         assert not changes or self.compacted < changes[0].revision
         if revision >= self.noted:  # no changes of a snapshot that was taken later are missing
             last = {change.key: change.revision for change in changes}
-            assert not self._graves.keys() & self._entries.keys()
+            assert not self._graves.keys() & self.entries.keys()
             assert self._graves.keys() <= last.keys()
             for key, at in last.items():
-                packed = self._entries.get(key) or self._graves[key]
+                packed = self.entries.get(key) or self._graves[key]
                 assert revision_in(packed) == at
         return live

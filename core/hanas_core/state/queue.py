@@ -104,8 +104,9 @@ class GroupCommit(Generic[Token]):
             outcome, record = judge.judge(write, Version(self._epoch, self.next_sequence + len(changes)))
             if record is not None:
                 changes.append(record)
-                used += size + judge.used
-                judge.used = 0
+                used += size
+                if judge.used:
+                    used, judge.used = used + judge.used, 0
             self._answers.append((token, outcome))
         if not self._answers:
             return None

@@ -154,6 +154,7 @@ def test_only_the_same_version_moves() -> None:
     index.remembered.move("i", Version(1, 2), (2, 1))
     index.remembered.move("j", Version(1, 1), (2, 1))
     assert set(+index.live) == {(1, 1)}
+    index.keys.move("k", 3, Version(9, 2), Position(9, 1, 9))
     index.keys.move("k", 3, Version(1, 2), Position(2, 1, 9))
     index.remembered.move("i", Version(1, 1), (3, 1))
     assert set(+index.live) == {(2, 1), (3, 1)}

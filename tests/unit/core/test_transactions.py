@@ -102,6 +102,13 @@ def test_one_that_changes_nothing_makes_no_record() -> None:
     assert index_of(commits).done("i") is None
 
 
+def test_a_key_that_went_in_its_batch_is_not_there() -> None:
+    commits = begun()
+    read = Transact(Transaction((), (ReadKeys(ALL, 9),)))
+    *_, outcome = commit(commits, Write("a", b"v"), Write("b", b"v"), Write("a", None), read)
+    assert report(outcome).results == (Rows((Row("b", 3),), more=False),)
+
+
 def test_what_is_read_is_limited() -> None:
     commits = begun()
     commit(commits, *(Write(key, b"v") for key in "abc"))
@@ -294,9 +301,9 @@ def test_an_upper_bound_of_its_size() -> None:
 @pytest.mark.parametrize("content_type", [DEFAULT_TYPE, "text/plain", ""])
 @pytest.mark.parametrize("facts", [Facts(9, 9), Facts(9, 9, 1, 4), Facts(9, 3, 5), Facts(9, 3, 1 << 40, 1 << 62)])
 def test_an_entry_is_what_was_packed(content_type: str, facts: Facts) -> None:
-    packed = pack(1, 2, 3, 4, 5, 6, 7, content_type, facts)
+    packed = pack(1, 2, 3, 4, 5, 6, 7, facts.revision, content_type, facts)
     entry = unpack(packed)
-    assert entry == (1, 2, 3, 4, 5, 6, 7, content_type, facts)
+    assert entry == (1, 2, 3, 4, 5, 6, 7, content_type, packed)
     assert facts_in(packed) == facts
     assert len(packed) >= 44
 

@@ -135,7 +135,7 @@ async def test_history_takes_no_more_than_this(scene: Scene) -> None:
     assert await scene.look() == 1
     await scene.write(10)
     assert await scene.look() == 13
-    assert history.bytes <= 0.75 * scene.host.settings.history_bytes
+    assert history.bytes <= 0.8 * scene.host.settings.history_bytes
     scene.host.wait(11.0)
     assert await scene.look() == 21
 

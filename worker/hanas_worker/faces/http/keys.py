@@ -24,7 +24,8 @@ from hanas_worker.faces.http.transactions import needs_of
 from hanas_worker.store import Part, PendingRead, PendingWrite, Store
 
 _ACTIONS = {b"GET": Action.READ, b"PUT": Action.WRITE, b"DELETE": Action.DELETE}
-_VALUE_LINES = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n%baccept-ranges: bytes\r\n' + INERT
+_VALUE_LINES = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\naccept-ranges: bytes\r\n' + INERT
+_REVISED_LINES = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\nhanas-revision: %d\r\naccept-ranges: bytes\r\n' + INERT
 _REPLACED, _DELETED = Result.REPLACED, Result.DELETED  # a member of an enumeration is slow to look up
 
 
@@ -181,7 +182,11 @@ class KeyRead(PendingRead):
     def choose(self, entry: Entry, epoch: int) -> Part | None:
         """Answer 304, or a HEAD; else return the part of the value to answer with. Raises Problem: 412, 416."""
         origin, sequence, size = entry.origin, entry.sequence, entry.size
-        lines = _VALUE_LINES % (origin, sequence, epoch, revision_line(self.store.revision))
+        revision = self.store.revision
+        if revision:  # in one go: it is in the way of every read
+            lines = _REVISED_LINES % (origin, sequence, epoch, revision)
+        else:
+            lines = _VALUE_LINES % (origin, sequence, epoch)
         status, part = 200, (0, size)
         options = self.options
         if options is not requests.PLAIN:
@@ -227,15 +232,19 @@ class KeyWrite(PendingWrite):
 
     def done(self, outcome: Outcome, epoch: int) -> None:
         """Answer 201 or 204."""
-        result, version = outcome.result, outcome.version
-        revision = revision_line(outcome.revision or self.store.revision)
+        result, version, revision = outcome.result, outcome.version, outcome.revision
+        if result is _REPLACED and revision and version is not None:  # in one go: it is the way of most writes
+            lines = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\nhanas-revision: %d\r\n' % (*version, epoch, revision)
+            self.reply.answer(Answer(204, lines))
+            return
+        line = revision_line(revision or self.store.revision)
         if version is None or result is _DELETED:
-            answer = Answer(204, b"hanas-epoch: %d\r\n%b" % (epoch, revision))
+            answer = Answer(204, b"hanas-epoch: %d\r\n%b" % (epoch, line))
         elif result is _REPLACED:
-            answer = Answer(204, b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n%b' % (*version, epoch, revision))
+            answer = Answer(204, b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n%b' % (*version, epoch, line))
         else:
             lines = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n%bcontent-length: 0\r\n'
-            answer = Answer(201, lines % (*version, epoch, revision))
+            answer = Answer(201, lines % (*version, epoch, line))
         self.reply.answer(answer)
 
     def fail(self, error: Exception) -> None:
