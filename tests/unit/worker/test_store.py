@@ -19,7 +19,7 @@ from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving import budget
 from hanas_serving.budget import Budget, Hold
 from hanas_worker import store as stores
-from hanas_worker.faces.http.answers import Page, of_page
+from hanas_worker.faces.http.answers import Page, of_page, problem
 from hanas_worker.log import service as services
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.values import Moved
@@ -462,3 +462,10 @@ async def test_a_backup_that_serves_redirects_while_its_main_takes_no_lines(scen
     with pytest.raises(Elsewhere) as refusal:
         scene.store.require_main()
     assert refusal.value.main == MAIN_URL
+
+
+@pytest.mark.parametrize("result", stores._REFUSALS, ids=lambda result: result.name)
+def test_every_refusal_has_an_answer(result: Result) -> None:
+    refusal = stores._REFUSALS[result](1)
+    assert problem(refusal, b"/v1/kv/a").status in {404, 413, 422, 503, 507}
+    assert (problem(refusal, b"").status == 413) is (result is Result.TOO_LARGE)
