@@ -248,7 +248,7 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
     try:
         while (frame := await frames.next()) is not None:
             _take(index, _decoder.decode(frame))
-    except (*blocks.UNREADABLE, struct.error, ValueError) as error:
+    except (*blocks.UNREADABLE, struct.error, ValueError, OverflowError) as error:
         raise Corruption(f"{name}: is no snapshot: {error}") from None
     revision = header.revision or plain(header.sequence).revision
     index.form = header.form

@@ -5,7 +5,7 @@ from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kin
 from hanas_core.log.cells import cell_size, checksum_of, sums_size
 from hanas_core.log.encrypted import decrypt
 from hanas_core.log.manifests import Cut, Manifest
-from hanas_core.log.positions import NOWHERE, Position, Version
+from hanas_core.log.positions import NOWHERE, Facts, Position, Version
 from hanas_core.log.segments import SegmentHeader, cipher_of
 from hanas_core.state.index import Index
 from hanas_core.state.sessions import Change, Sessions
@@ -27,6 +27,10 @@ class LogCheck:
         self._latest: dict[str, int] = {}
         """Sequence of the last change of each key; negative if that deleted it."""
         self._sessions = Sessions()
+        self._revision: int | None = 1
+        """That of the store behind what was read; None: not known."""
+        self._facts: dict[str, Facts] = {}
+        """Of what each key held last, where the log has revisions."""
         self._next_sequence = 1
         self._bad: list[tuple[str, int, str, dict[str, int]]] = []
         """Damaged batches: name, offset, what, and the keys that they change with the sequences."""
@@ -142,6 +146,7 @@ class LogCheck:
             what = f"writes {self._next_sequence} to {batch.first_sequence - 1} are missing"
             self._report.error(name, batch.offset, what)
         if name in self.closed:
+            self._revision = None
             self._report.records += batch.count
             self._next_sequence = max(self._next_sequence, batch.first_sequence + batch.count)
             return
@@ -149,11 +154,15 @@ class LogCheck:
             if cipher is not None:
                 batch = decrypt(batch, cipher)
             changes, at = _changes(batch)
+            revision = self._begin(name, batch)
         except Corruption as error:
             self._report.error(name, batch.offset, str(error))
+            self._revision = None
             return
         self._report.records += len(changes)
         for sequence, record in changes:
+            if batch.kind is Kind.RECORDS and not isinstance(record, records.Opened | records.Compacted):
+                revision += 1
             for part in record.changes if isinstance(record, records.Transacted) else (record,):
                 if isinstance(part, records.Put | records.Kept):
                     width = sums_size(part.size)
@@ -163,7 +172,45 @@ class LogCheck:
                     if checksum_of(value, sums) != part.checksum:
                         self._report.error(name, batch.offset, "a value is not what its checksum says", [part.key])
                 self._note(part, sequence)
+                self._check_facts(name, batch, part, revision)
+            if isinstance(record, records.Reached):
+                revision = record.revision if isinstance(record, records.ReachedRevision) else sequence + 1
             self._check_session(name, batch, record, sequence)
+
+        if changes:
+            self._revision = sequence + 1 if batch.format == records.PLAIN else revision
+
+    def _begin(self, name: str, batch: Batch) -> int:
+        """Check that revisions go on; return the one before the batch. Raises Corruption."""
+        before = self._revision or 0
+        if batch.kind is Kind.MERGED or not batch.payload:
+            return before
+        revision = records.revision_before(batch)
+        if batch.format != records.PLAIN and self._revision not in {None, revision} and not self._bad:
+            what = f"follows revision {revision}, and the batch before it ends with {before}"
+            self._report.error(name, batch.offset, what)
+        return revision
+
+    def _check_facts(self, name: str, batch: Batch, part: records.Record | records.Merged, revision: int) -> None:
+        """Check that the writes of a key count on. Compaction may have left out some in between."""
+        if batch.format == records.PLAIN:
+            return
+        match part:
+            case records.Put(key=key):
+                facts = records.facts_of_put(part, revision)
+            case records.Kept(key=key):
+                facts = records.facts_of(part)
+            case records.Delete(key=key) | records.Gone(key=key):
+                self._facts.pop(key, None)
+                return
+            case _:
+                return
+        before = self._facts.get(key)
+        same = before is not None and before.create == facts.create
+        if facts.create > facts.revision or (before is not None and same and before.generation >= facts.generation):
+            what = f"{key!r} has the generation {facts.generation} since revision {facts.create}, as it had before"
+            self._report.error(name, batch.offset, what, [key])
+        self._facts[key] = facts
 
     def _note(self, record: records.Record | records.Merged, sequence: int) -> None:
         match record:

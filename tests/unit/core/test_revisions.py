@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanas_core.log import records
-from hanas_core.log.cells import read_part
+from hanas_core.log.batches import Batch
+from hanas_core.log.cells import checksum_of, read_part
 from hanas_core.log.segments import open_values
+from hanas_core.members import cluster
 from hanas_core.state import history, reports, snapshots
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
@@ -30,11 +32,13 @@ from hanas_core.state.transactions import (
     Transaction,
     check,
 )
+from hanas_core.upkeep import fsck
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.folder import Folder
 from tests.revisions import KeyValue, Model, Told
-from tests.unit.core.scenery import SEGMENT_BYTES, Backup, bare_folder, serve
+from tests.unit.core.memory_folder import MemoryFolder
+from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, Backup, bare_folder, serve
 from tests.unit.core.test_compaction import LARGE, compact, learn, sources
 from tests.unit.core.test_snapshots import started, write_snapshot
 
@@ -330,3 +334,66 @@ def test_a_key_that_was_deleted_in_between_is_not_what_it_was_before() -> None:
     play.merge(1, 3, [])
     play.merge(0, 9, [])
     play.end()
+
+
+# ---------------------------------------------------------------------- the check of a folder
+
+
+def checked(play: Play) -> list[str]:
+    """Return what is wrong with the log."""
+    report = run(fsck.check(play.main.folder.other()))
+    return [finding.what for finding in report.findings if finding.severity == "error"]
+
+
+def in_a_folder() -> Play:
+    """A play whose folder is one that can be checked."""
+    folder = MemoryFolder()
+    run(cluster.initialise(folder, FOLDER_ID))
+    play = Play()
+    play.main = serve(folder, 1, form=records.REVISED)
+    return play
+
+
+def test_a_log_with_revisions_is_checked() -> None:
+    play = in_a_folder()
+    for key in "abab":
+        play.put(key, LARGE, 97)
+    play.transact(Transaction((), (DeleteKeys(Span.one("a")), PutKey("b", b"x", lease=3), PutKey("c", b"y"))))
+    play.forget(0)
+    play.put("a", LARGE, 98)
+    play.put("a", LARGE, 99)
+    assert checked(play) == []
+    play.merge(0, 2, [])
+    play.snapshot([("put", "c", 5, 97)])
+    play.take_over(unsure=True, cold=True)
+    assert checked(play) == []
+    play.end()
+
+
+def appended(play: Play, revision: int, *changes: records.Put) -> None:
+    """Commit records that no judge has made."""
+    main, index = play.main, play.main.replica.index
+    payload = records.encode(changes, [b""] * len(changes), revision)
+    batch = Batch(main.claim.epoch, index.sequence + 1, len(changes), payload, format=records.REVISED)
+    run(main.log.commit(batch))
+
+
+def test_a_revision_that_does_not_go_on_is_an_error() -> None:
+    play = in_a_folder()
+    play.put("a", 1, 97)
+    appended(play, 9, records.Put("b", 0, checksum_of(b"", b""), "", None, created=True))
+    assert checked(play) == ["follows revision 9, and the batch before it ends with 2"]
+
+
+def test_a_generation_that_does_not_go_on_is_an_error() -> None:
+    play = in_a_folder()
+    for _ in range(3):
+        play.put("a", 1, 97)
+    nothing = checksum_of(b"", b"")
+    again = records.RevisedPut("a", 0, nothing, "", None, False, 2, 3)
+    early = records.RevisedPut("b", 0, nothing, "", None, False, 99, 2)
+    appended(play, 4, again, early)
+    assert checked(play) == [
+        "'a' has the generation 3 since revision 2, as it had before",
+        "'b' has the generation 2 since revision 99, as it had before",
+    ]
