@@ -84,9 +84,9 @@ class History:
         """Return how many changes there are up to ``revision``."""
         return bisect_right(self._distances, revision - self._base)
 
-    def revision_at_bytes(self, most: int) -> int:
-        """Return the revision up to which changes must go so that about ``most`` bytes of them stay."""
-        kept = len(self) * most // max(self.bytes, 1)
+    def revision_keeping(self, share: float) -> int:
+        """Return the revision up to which changes must go so that a ``share`` of them stays, 0 to 1; 0 if none must."""
+        kept = int(len(self) * share)
         return self[len(self) - 1 - kept].revision if kept < len(self) else 0
 
     def first_after(self, key: str, revision: int, last: int) -> int:

@@ -57,6 +57,8 @@ class KeySpace:
         """History holds all changes between the two, or will never hold any up to here."""
         self.value_bytes = 0
         """Of the present values."""
+        self.past_bytes = 0
+        """Of the values that only history needs."""
         self.live: Counter[Segment] = Counter()
         """What is live of each segment, bytes, about: the rest is garbage."""
 
@@ -126,11 +128,12 @@ class KeySpace:
         """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes in ``segment``."""
         entries = self.entries
         old = before = entries.get(key)
+        old_size = 0
         if old is None:
             self._order.add(key)
-            self.value_bytes += size
         else:
-            self.value_bytes += size - size_in(old)
+            old_size = size_in(old)
+        self.value_bytes += size - old_size
         if revision > self.noted:
             if old is None:
                 before = self._graves.pop(key, None)
@@ -139,10 +142,12 @@ class KeySpace:
             elif is_first(packed):  # a delete in between was forgotten
                 before = None
                 self._count(key, old, -1)
+            else:
+                self.past_bytes += old_size
             self.history.note(revision, key, before)
         elif old is not None:
             if revision_in(old) >= revision:  # of a snapshot that was taken later
-                self.value_bytes += size_in(old) - size
+                self.value_bytes += old_size - size
                 return
             self._count(key, old, -1)
         entries[key] = packed
@@ -157,6 +162,7 @@ class KeySpace:
         self._order.remove(key)
         self.value_bytes -= size_in(old)
         if revision > self.noted:
+            self.past_bytes += size_in(old)
             self.history.note(revision, key, old)
             self._bury(key, revision)
         else:
@@ -201,6 +207,7 @@ class KeySpace:
         before = change.before
         if before is not None and not is_grave(before):
             self._count(change.key, before, -1)
+            self.past_bytes -= size_in(before)
         buried = self._graves.get(change.key)
         if buried is not None and revision_in(buried) == change.revision:
             del self._graves[change.key]
@@ -234,6 +241,7 @@ class KeySpace:
         self.history.note(*change)
         if change.before is not None and not is_grave(change.before):
             self._count(change.key, change.before, 1)
+            self.past_bytes += size_in(change.before)
         if deleted:
             self._graves[change.key] = grave(change.revision)
         else:
@@ -259,14 +267,14 @@ class KeySpace:
         self.history.check_invariants()
         live: Counter[Segment] = Counter()
         changes = [self.history[at] for at in range(len(self.history))]
-        past = [(change.key, change.before) for change in changes if change.before and not is_grave(change.before)]
+        past = [(key, before) for _, key, before in changes if before is not None and not is_grave(before)]
         for key, packed in (*self.entries.items(), *past):
-            assert packed is not None
             entry = unpack(packed)
             assert entry.place_number >= 1
             assert entry.place_offset >= HEADER_BYTES + sums_size(entry.size)
             live[entry.place[:2]] += len(packed) + len(key) + cell_size(entry.size)
         assert self.value_bytes == sum(unpack(packed).size for packed in self.entries.values())
+        assert self.past_bytes == sum(size_in(packed) for _, packed in past)
         assert not changes or self.compacted < changes[0].revision
         if revision >= self.noted:  # no changes of a snapshot that was taken later are missing
             last = {change.key: change.revision for change in changes}

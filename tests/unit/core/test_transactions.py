@@ -322,16 +322,17 @@ def test_revisions_that_are_far_apart_are_kept_apart() -> None:
     assert (len(changes), changes.bytes, changes.dropped) == (0, 0, 4)
 
 
-def test_the_revision_at_which_so_much_is_kept() -> None:
+def test_the_revision_behind_which_a_share_is_kept() -> None:
     changes = History()
-    assert changes.revision_at_bytes(1) == 0
+    assert changes.revision_keeping(0.0) == 0
     for revision in range(10):
         changes.note(revision + 2, f"{revision}", None)
-    half = changes.revision_at_bytes(changes.bytes // 2)
+    half = changes.revision_keeping(0.5)
     assert half == 6
     changes.drop(half)
     assert len(changes) == 5
-    assert changes.revision_at_bytes(1 << 20) == 0
+    assert changes.revision_keeping(1.0) == 0
+    assert changes.revision_keeping(0.0) == 11
 
 
 def test_a_change_is_found_from_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:

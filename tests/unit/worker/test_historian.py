@@ -24,7 +24,7 @@ class Clock:
     def __init__(self, stage: Stage) -> None:
         self.now = self.awake = 100.0
         self.peer_silence = 3.0
-        self.settings = SimpleNamespace(history_seconds=10.0, history_bytes=1 << 20)
+        self.settings = SimpleNamespace(history_seconds=10.0, history_bytes=1 << 20, compact_bytes=1 << 20)
         self.folder, self.folder_id = stage.folder, FOLDER_ID
         self.members: list[tuple[int, ...]] = []
 
@@ -138,6 +138,19 @@ async def test_history_takes_no_more_than_this(scene: Scene) -> None:
     assert history.bytes <= 0.8 * scene.host.settings.history_bytes
     scene.host.wait(11.0)
     assert await scene.look() == 21
+
+
+async def test_past_values_take_no_more_of_the_volume_than_this(scene: Scene) -> None:
+    scene.service.form = records.REVISED
+    await scene.look()
+    await scene.write(10)
+    keys = scene.service.index.keys
+    assert keys.past_bytes == 9
+    scene.host.settings.compact_bytes = 10
+    assert await scene.look() == 1
+    await scene.write(10)
+    assert await scene.look() > 10
+    assert keys.past_bytes <= 8
 
 
 async def test_a_full_volume_keeps_no_history(scene: Scene) -> None:

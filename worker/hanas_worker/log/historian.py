@@ -68,7 +68,10 @@ class Historian:
             _, revision = self._marks.popleft()
         if service.full:  # nothing else makes room
             revision = index.revision
-        elif history.bytes > _FULL * settings.history_bytes:
-            revision = max(revision, history.revision_at_bytes(int(_KEPT * settings.history_bytes)))
+        else:
+            memory = settings.history_bytes / max(history.bytes, 1)
+            volume = settings.compact_bytes / max(index.keys.past_bytes, 1)  # so much garbage nobody minds either
+            if (room := min(memory, volume)) * _FULL < 1:
+                revision = max(revision, history.revision_keeping(_KEPT * room))
         if revision > index.compacted:
             service.submit(Compaction(revision), lambda outcome, epoch: None)
