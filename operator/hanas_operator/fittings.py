@@ -11,7 +11,7 @@ DRAIN = "HANAS_DRAIN_SECONDS"
 SETTINGS = (
     *("HANAS_VALUE_BYTES", "HANAS_CACHE_BYTES", "HANAS_MEMORY", "HANAS_SNAPSHOT_BYTES", "HANAS_COMPACT_SHARE"),
     *("HANAS_COMPACT_BYTES", "HANAS_SEGMENT_BYTES", "HANAS_CONNECTIONS", "HANAS_IDLE_SECONDS", DRAIN),
-    *("HANAS_PUBLIC", "HANAS_AUDIT", "HANAS_PATIENCE"),
+    *("HANAS_PUBLIC", "HANAS_AUDIT", "HANAS_PATIENCE", "HANAS_HISTORY_SECONDS", "HANAS_HISTORY_BYTES"),
     *(f"HANAS_{timing.upper()}" for timing in Timing.__struct_fields__),
 )
 """The settings of docs/operations.md that no other field of the spec sets."""
