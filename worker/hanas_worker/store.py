@@ -40,6 +40,8 @@ class Refusal(Exception):
         """``epoch``: the one in which it was refused; None if that has nothing to do with an epoch of this worker."""
         super().__init__()
         self.epoch = epoch
+        self.revision = 0
+        """Of the store when it was refused; 0: that of the copy here."""
 
 
 class Elsewhere(Refusal):
@@ -197,6 +199,9 @@ class PendingWrite(_Pending, eq=False):
                 raise Conflict(epoch, outcome.version)
             else:
                 raise _REFUSALS[result](epoch)
+        except Refusal as refusal:
+            refusal.revision = outcome.revision
+            self.fail(refusal)
         except Exception as error:
             self.fail(error)
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from hanas_core.log import records
 from hanas_core.log.positions import Position, Version
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
@@ -41,6 +42,18 @@ async def test_writes_are_done_by_the_main_and_their_outcomes_come_back(desk: Of
     assert second == [Outcome(Result.REPLACED, Version(1, 3))]
     assert refused == [Outcome(Result.CONDITION_FAILED, Version(1, 3))]
     assert desk.forwarder.idle
+
+
+async def test_the_revision_comes_with_the_outcome_and_its_log_alone_does_not_know_it(desk: Office) -> None:
+    desk.stage.service.form = records.REVISED
+    outcomes, _ = await committed_but_not_told(desk)
+    road = desk.road()
+    await road.flows(outcomes)
+    assert outcomes == [Outcome(Result.CREATED, Version(1, 3))]
+    again, refused = desk.put("a"), desk.put("a", absent=True)
+    await road.flows(again, refused)
+    assert again == [Outcome(Result.REPLACED, Version(1, 4), 4)]
+    assert refused == [Outcome(Result.CONDITION_FAILED, Version(1, 4), 4)]
 
 
 async def test_what_comes_before_there_is_a_line_waits_for_one(desk: Office) -> None:

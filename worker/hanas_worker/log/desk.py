@@ -80,7 +80,7 @@ class Desk:
         self._pending[session].discard(number)
         visit = self._visits.get(session)
         if visit is not None:
-            visit.tell(Told(number, outcome.result, outcome.version))
+            visit.tell(Told(number, outcome.result, outcome.version, outcome.revision))
         else:
             self._tidy(session)
 
@@ -169,7 +169,7 @@ class Visit:
         self._told = []  # of copies that an older line brought
         for number in hello.asked:
             if (outcome := recorded(session, number)) is not None:
-                told[number] = Told(number, outcome.result, outcome.version)
+                told[number] = Told(number, outcome.result, outcome.version, outcome.revision)
         waiting = tuple(number for number in hello.asked if number in pending)
         self._welcome(Welcome(epoch, self.session, tuple(told.values()), waiting))
 

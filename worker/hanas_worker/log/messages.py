@@ -52,6 +52,8 @@ class Told(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     number: int
     result: Result
     version: Version | None = None
+    revision: int = 0
+    """Of the store behind it; 0: not told."""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="hi"):
@@ -123,7 +125,7 @@ def write_of(forward: Forward) -> Write:
 
 def outcome(told: Told) -> Outcome:
     """Return what was told."""
-    return Outcome(told.result, told.version)
+    return Outcome(told.result, told.version, told.revision)
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[T], content: bytes) -> T:

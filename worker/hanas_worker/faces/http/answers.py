@@ -71,11 +71,12 @@ async def of_page(page: KeyPage, epoch: int, revision: int = 0) -> Answer:
 
 def fail(reply: Reply, error: Exception, asked: store.Store | None) -> None:
     """Answer with the problem that ``error`` is, or that a refusal means. ``asked``: the store, if there is one."""
+    revision = 0
     if isinstance(error, store.Refusal):
-        error = problem(error, reply.path)
+        revision, error = error.revision, problem(error, reply.path)
     if isinstance(error, Problem):
         answer = error.answer(None if asked is None else asked.epoch)
-        revision = 0 if asked is None else asked.revision
+        revision = revision or (0 if asked is None else asked.revision)
         if revision and error.status not in _OF_STRANGERS:
             answer = msgspec.structs.replace(answer, lines=answer.lines + revision_line(revision))
         reply.answer(answer)

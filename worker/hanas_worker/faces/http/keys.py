@@ -237,7 +237,7 @@ class KeyWrite(PendingWrite):
             lines = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\nhanas-revision: %d\r\n' % (*version, epoch, revision)
             self.reply.answer(Answer(204, lines))
             return
-        line = revision_line(revision or self.store.revision)
+        line = revision_line(revision)  # none of a forwarded write that its log alone remembers
         if version is None or result is _DELETED:
             answer = Answer(204, b"hanas-epoch: %d\r\n%b" % (epoch, line))
         elif result is _REPLACED:
