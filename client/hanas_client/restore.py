@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,7 @@ from hanas_client.encryption import opened
 from hanas_client.errors import HanasError
 from hanas_client.progress import Progress
 from hanas_core.members import cluster
-from hanas_core.upkeep.archive import Item, read_items
+from hanas_core.upkeep.archive import Item, head_of, read_items
 from hanas_core.upkeep.restoring import Restoration
 from hanas_core.volume import blocking, fitness, names
 from hanas_core.volume.errors import Sealed
@@ -113,14 +114,20 @@ def _fill(path: Path, folder: PosixFolder, archive: str, folder_id: str | None) 
     blocking.run(folder.make_directory(_BEGUN))
     try:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        begin = Restoration.begin(opened(begun), folder_id, _segment_bytes(), now, time.monotonic)
-        restoration = blocking.run(begin)
         with places.reading(archive) as source:
-            for piece in _pieces(read_items(source)):
+            lines = iter(source)
+            first = next(lines, b"")
+            revision = head_of(first).store_revision
+            begin = Restoration.begin(
+                *(opened(begun), folder_id, _segment_bytes(), now, time.monotonic),
+                1 if isinstance(revision, msgspec.UnsetType) else revision,
+            )
+            restoration = blocking.run(begin)
+            for piece in _pieces(read_items(chain([first], lines))):
                 blocking.run(restoration.add(piece))
                 for item in piece:
                     progress.add(len(item.value))
-        revision = blocking.run(restoration.finish())
+        written = blocking.run(restoration.finish())
     except Sealed:
         raise HanasError(f"{path} is in use by somebody else: nothing may run on it") from None
     except BaseException:
@@ -129,7 +136,7 @@ def _fill(path: Path, folder: PosixFolder, archive: str, folder_id: str | None) 
     progress.report(end="\n")
     begun.rename(path / _DONE)
     blocking.run(folder.sync_directory(""))
-    return progress.keys, revision
+    return progress.keys, written
 
 
 def _segment_bytes() -> int:

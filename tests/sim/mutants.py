@@ -608,8 +608,8 @@ MUTANTS = (
     # ------------------------------------------------------------------ revisions, history, transactions
     Mutant(
         "a record that changes no key makes a revision",
-        "hanas_core.state.index:Index.apply",
-        _one("elif not isinstance(record, _WITHOUT_REVISION):", "else:"),
+        "hanas_core.log.records:revision_behind",
+        _one("return max(revision, compacted)", "return revision + 1"),
     ),
     Mutant(
         "a revision is used again for what is re-logged",

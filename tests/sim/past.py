@@ -64,7 +64,7 @@ class Past:
         match record:
             case records.Compacted(revision=revision):
                 self.compacted = max(self.compacted, revision)
-                if revision > self.model.revision:
+                if revision > self.model.revision:  # only a restore goes on behind another store
                     self._accuse(f"history was compacted up to {revision}, which is still to come")
             case records.Opened():
                 pass

@@ -108,7 +108,9 @@ class Transacted(msgspec.Struct, frozen=True, array_like=True, tag="t"):
 
 
 class Compacted(msgspec.Struct, frozen=True, array_like=True, tag="c"):
-    """What keys held before this revision is forgotten."""
+    """What keys held before this revision is forgotten. One that is to come is made: a store that is restored goes on
+    behind what was told of the one that it was copied from.
+    """
 
     idempotency: ClassVar[None] = None
     forwarded: ClassVar[None] = None
@@ -237,6 +239,17 @@ _merged_decoder = msgspec.msgpack.Decoder(
     list[Merged | KeptRevised | GoneRevised | RememberedTransaction | ReachedRevision]
 )
 PREFIX_BYTES = 4
+
+
+def revision_behind(record: Record, revision: int) -> int:
+    """Return the revision behind a record of the format `REVISED` that follows ``revision``."""
+    match record:
+        case Opened():
+            return revision
+        case Compacted(revision=compacted):
+            return max(revision, compacted)
+        case _:
+            return revision + 1
 
 
 def facts_of(record: Kept) -> Facts:

@@ -20,8 +20,6 @@ from hanas_core.state.valuecache import DEFAULT_BYTES, ValueCache
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
 
-_WITHOUT_REVISION = (records.Opened, records.Compacted)
-
 
 class Known(NamedTuple):
     """What is known of a key that is there, without its place."""
@@ -146,8 +144,9 @@ class Index:
                 revision = sequence + 1
                 if new:
                     self._without_history(revision)
-            elif not isinstance(record, _WITHOUT_REVISION):
-                revision += 1
+            else:
+                put = isinstance(record, records.Put)
+                revision = revision + 1 if put else records.revision_behind(record, revision)
             if isinstance(record, records.Put):  # cheaper than a match, for every write that there is
                 self._put(record, origin, sequence, revision, place, new)
             elif isinstance(record, records.Transacted):
@@ -323,7 +322,6 @@ class Index:
         self.remembered.check_invariants(live)
         self.sessions.check_invariants()
         assert {segment: size for segment, size in self.live.items() if size} == live
-        assert self.revision <= self.sequence + 1
 
 
 class Places:

@@ -99,6 +99,8 @@ class Compaction(msgspec.Struct, frozen=True):
     """A wish to forget what keys held before a revision. One that is compacted, or is to come, changes nothing."""
 
     revision: int
+    goes_on: bool = False
+    """One that is to come is made, see `hanas_core.log.records.Compacted`."""
     value: ClassVar[None] = None
     """There is none: like a delete, it may use the log's last room."""
     size: ClassVar[int] = RECORD_OVERHEAD_BYTES
@@ -289,19 +291,19 @@ class Judge:
                 self._sessions = self._sessions.copy()
                 self._sessions.open(version, member)
                 return Outcome(Result.SESSION_OPENED, version, self.revision), records.Opened(member)
-            case Compaction(revision=revision):
-                return self._judge_compaction(revision)
+            case Compaction():
+                return self._judge_compaction(write)
             case Transact():
                 return self._judge_transaction(write, version)
             case _:
                 assert_never(write)
 
-    def _judge_compaction(self, revision: int) -> tuple[Outcome, records.Record | None]:
-        outcome = Outcome(Result.COMPACTED, None, self.revision)
-        if not self._revised or not self._compacted < revision <= self.revision:
-            return outcome, None
-        self._compacted = revision
-        return outcome, records.Compacted(revision)
+    def _judge_compaction(self, wish: Compaction) -> tuple[Outcome, records.Record | None]:
+        record, revision = None, wish.revision
+        if self._revised and self._compacted < revision and (revision <= self.revision or wish.goes_on):
+            self._compacted, self.revision = revision, max(self.revision, revision)
+            record = records.Compacted(revision)
+        return Outcome(Result.COMPACTED, None, self.revision), record
 
     def _judge_transaction(self, request: Transact, version: Version) -> tuple[Outcome, records.Record | None]:
         assert self._revised, "a log without revisions takes no transactions"

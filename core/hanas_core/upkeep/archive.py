@@ -25,9 +25,11 @@ class Head(msgspec.Struct, frozen=True, rename="camel"):
     hanas: int
     prefix: str = ""
     revision: int | UnsetType = UNSET
-    """All keys are as the write with this sequence left them; unset: each is as of the moment of its own read."""
+    """All keys are as the record with this sequence left them; unset: each is as of the moment of its own read."""
     epoch: int | UnsetType = UNSET
     folder_id: str | UnsetType = UNSET
+    store_revision: int | UnsetType = UNSET
+    """Of the store then (docs/protocol.md, section 3.11); one that is restored goes on behind it."""
 
 
 class Item(msgspec.Struct, frozen=True, rename="camel"):
@@ -81,6 +83,16 @@ class ArchiveWriter:
         self._write(line)
 
 
+def head_of(line: bytes) -> Head:
+    """Return the first line of an archive. Raises BadArchive."""
+    try:
+        head = msgspec.json.decode(line, type=Head)
+    except msgspec.MsgspecError as error:
+        raise BadArchive(f"line 1 is not a line of an archive: {error}") from None
+    _check_format(head.hanas)
+    return head
+
+
 def read_items(source: Iterable[bytes]) -> Iterator[Item]:
     """Yield the keys of an archive, given by its lines.
 
@@ -97,7 +109,7 @@ def read_items(source: Iterable[bytes]) -> Iterator[Item]:
                 continue
             digest.update(line)
             if number == 1:
-                _check_format(msgspec.json.decode(line, type=Head).hanas)
+                head_of(line)
                 continue
             item = msgspec.json.decode(line, type=Item)
         except msgspec.MsgspecError as error:

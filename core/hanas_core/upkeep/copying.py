@@ -80,8 +80,13 @@ class FolderCopy:
 
     @property
     def revision(self) -> int:
-        """Sequence of the last write that the copy holds."""
+        """Sequence of the last record that the copy holds."""
         return self._index.sequence
+
+    @property
+    def store_revision(self) -> int:
+        """That of the store."""
+        return self._index.revision
 
     @property
     def keys(self) -> int:

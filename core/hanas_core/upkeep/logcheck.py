@@ -161,8 +161,8 @@ class LogCheck:
             return
         self._report.records += len(changes)
         for sequence, record in changes:
-            if batch.kind is Kind.RECORDS and not isinstance(record, records.Opened | records.Compacted):
-                revision += 1
+            if isinstance(record, records.Record):
+                revision = records.revision_behind(record, revision)
             for part in record.changes if isinstance(record, records.Transacted) else (record,):
                 if isinstance(part, records.Put | records.Kept):
                     width = sums_size(part.size)

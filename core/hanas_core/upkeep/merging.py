@@ -195,10 +195,8 @@ def _candidates_of_records(batch: Batch) -> Iterator[_Candidate]:
     revision = records.revision_before(batch)
     for sequence, change in enumerate(changes, batch.first_sequence):
         origin = batch.origin
-        if batch.format == records.PLAIN:
-            revision = sequence + 1
-        elif not isinstance(change, records.Opened | records.Compacted):
-            revision += 1
+        plain = batch.format == records.PLAIN
+        revision = sequence + 1 if plain else records.revision_behind(change, revision)
         if change.idempotency is not None:
             yield records.remembered(origin, sequence, change, change.idempotency, revision), b""
         if change.forwarded is not None:

@@ -7,12 +7,13 @@ the folder must be nobody else's.
 from collections.abc import Callable, Sequence
 
 from hanas_core.epochs.takeover import Promotion, promote
+from hanas_core.log import records
 from hanas_core.log.claimfile import Claim, Seal
 from hanas_core.log.claims import claim_epoch
 from hanas_core.log.seals import write_seal
 from hanas_core.log.segments import prepare
 from hanas_core.members import cluster
-from hanas_core.state.judge import Write
+from hanas_core.state.judge import Compaction, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.upkeep.archive import Item
@@ -33,15 +34,22 @@ class Restoration:
         self._claim = claim
         self._log = promotion.log
         self._size = size
-        self._commits = GroupCommit[None](replica, claim.epoch, promotion.next_sequence)
+        self._commits = GroupCommit[None](replica, claim.epoch, promotion.next_sequence, form=records.REVISED)
 
     @classmethod
-    async def begin(
-        cls, folder: Folder, folder_id: str | None, segment_bytes: int, now: str, clock: Callable[[], float]
+    async def begin(  # each is a fact of its own
+        cls,
+        folder: Folder,
+        folder_id: str | None,
+        segment_bytes: int,
+        now: str,
+        clock: Callable[[], float],
+        revision: int = 1,
     ) -> "Restoration":
         """Initialise an empty folder, and become its first main. ``now``: wall clock, for people.
 
-        ``segment_bytes``: more than twice as much as the largest value. ``clock``: monotonic seconds.
+        ``segment_bytes``: more than twice as much as the largest value. ``clock``: monotonic seconds. ``revision``:
+        behind which the store goes on.
         """
         identity = await cluster.initialise(folder, folder_id)
         incarnation, replica = folder.nonce(), Replica(0)
@@ -67,7 +75,11 @@ class Restoration:
             clock=clock,
             progress=lambda _: None,
         )
-        return cls(folder, claim, promotion, replica, segment_bytes)
+        restoration = cls(folder, claim, promotion, replica, segment_bytes)
+        if revision > 1:
+            restoration._commits.submit(Compaction(revision, goes_on=True), None)
+            await restoration._commit()
+        return restoration
 
     async def add(self, items: Sequence[Item]) -> None:
         """Write keys, durably when this returns."""

@@ -13,6 +13,7 @@ from hanas_core.state.judge import Result, Write
 from hanas_core.state.queue import MOST_WAITING
 from hanas_core.upkeep import fsck
 from hanas_core.upkeep.archive import Item
+from hanas_core.upkeep.copying import FolderCopy
 from hanas_core.upkeep.restoring import MEMBER, Restoration
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
@@ -63,6 +64,22 @@ def test_the_next_main_has_every_key_and_goes_on() -> None:
     assert (entry.content_type, entry.version) == ("text/plain", Version(1, 1))
     outcome = main.put("a", "3")
     assert (outcome.result, outcome.version) == (Result.REPLACED, Version(2, 3))
+
+
+def test_a_restored_store_goes_on_behind_the_one_that_was_exported() -> None:
+    folder = MemoryFolder()
+    restoration = run(Restoration.begin(folder, FOLDER_ID, SEGMENT_BYTES, NOW, lambda: 0.0, 70))
+    run(restoration.add([Item("a", b"1"), Item("b", b"2")]))
+    assert run(restoration.finish()) == 3
+    assert run(fsck.check(folder.other())).errors == 0
+    main = successor(folder.other())
+    index = main.replica.index
+    assert (index.revision, index.compacted) == (72, 70)
+    assert [entry.facts.revision for _, entry in index.page("", "", 9).entries] == [71, 72]
+    copy = FolderCopy(folder.other())
+    assert main.log.committed is not None
+    run(copy.read(main.log.committed))
+    assert (copy.revision, copy.store_revision) == (3, 72)
 
 
 def test_more_than_a_segment_and_more_than_may_wait() -> None:
