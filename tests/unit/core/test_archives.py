@@ -41,6 +41,7 @@ def test_an_archive_of_an_earlier_version_has_no_checksum() -> None:
         ([], "incomplete: 0 keys"),
         ([b'{"keys":0,"bytes":0}\n'], "line 1 is not a line of an archive"),
         ([b'{"hanas":2}\n'], "format 2"),
+        ([b'{"hanas":1}\n', b"[]\n"], "line 2 is not a line of an archive"),
         (written(*ITEMS)[:-1], "2 keys with 3 bytes were read, and its last line says nothing"),
         ([*written(ITEMS[0])[:-1], written(*ITEMS)[-1]], "its last line says 2 keys with 3 bytes"),
         ([*written(), b"{}\n"], "line 3: something follows"),

@@ -357,6 +357,27 @@ def test_a_batch_that_follows_another_revision_is_corruption() -> None:
         index.apply(Batch(1, 1, 1, payload, format=records.REVISED))
 
 
+def test_a_key_that_is_created_was_not_there_whatever_is_left_of_it() -> None:
+    index = Index()
+    created = records.Put("k", 1, 7, "", None, created=True)
+    payload = records.encode([created, records.Compacted(2), created], [b"v", b"w"], 1)
+    index.apply(Batch(1, 1, 3, payload, format=records.REVISED, epoch=1, number=1))
+    assert index.at("k", 2) is None, "its delete was forgotten, and so was what it had been"
+    assert index.at("k", 3) == index.get("k")
+    index.check_invariants()
+
+
+def test_what_is_forgotten_has_no_place() -> None:
+    commits = begun()
+    commit(commits, Write("k", b"v"), Write("k", b"w"), Compaction(3))
+    index, place = index_of(commits), Position(9, 1, 4096)
+    before = index.get("k")
+    index.keys.move("k", 2, Version(3, 1), place)
+    assert index.get("k") == before
+    index.keys.move("k", 3, Version(3, 2), place)
+    assert index.get("k") != before
+
+
 def test_a_transaction_that_is_re_logged_gives_places_and_nothing_else() -> None:
     commits = begun()
     commit(commits, Write("a", b"v"), Write("b", b"v"))
