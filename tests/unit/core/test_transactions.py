@@ -360,7 +360,8 @@ def test_a_batch_that_follows_another_revision_is_corruption() -> None:
 def test_a_key_that_is_created_was_not_there_whatever_is_left_of_it() -> None:
     index = Index()
     created = records.Put("k", 1, 7, "", None, created=True)
-    payload = records.encode([created, records.Compacted(2), created], [b"v", b"w"], 1)
+    written: list[records.Record] = [created, records.Compacted(2), created]
+    payload = records.encode(written, [b"v", b"w"], 1)
     index.apply(Batch(1, 1, 3, payload, format=records.REVISED, epoch=1, number=1))
     assert index.at("k", 2) is None, "its delete was forgotten, and so was what it had been"
     assert index.at("k", 3) == index.get("k")
