@@ -183,6 +183,7 @@ BAD = (
     b"{",
     b"{}",
     b'{"then":[]}',
+    b'{"else":[{"txn":{"if":[],"then":[{"txn":{}}]}}]}',
     b'{"then":[{}]}',
     b'{"then":[{"put":{"key":"a"}}]}',
     b'{"then":[{"put":{"key":"","text":"x"}}]}',

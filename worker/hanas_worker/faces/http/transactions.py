@@ -149,7 +149,7 @@ def transaction_of(body: bytes, value_bytes: int) -> Transaction:
             400, f"this is no transaction, and nothing was done: {error}. Send JSON like {_EXAMPLE}"
         ) from None
     transaction = _transaction(asked, value_bytes)
-    if not (transaction.compares or transaction.then or transaction.otherwise):
+    if not needs_of(transaction):
         raise Problem(400, f"the transaction is empty: send JSON like {_EXAMPLE}")
     try:
         transactions.check(transaction)
