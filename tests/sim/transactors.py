@@ -57,7 +57,7 @@ class Transactors:
             document, revision = json.loads(answer.body), int(answer.headers["hanas-revision"])
             self.told.append(Answered(start, self._world.now, revision, body, 0, document))
             for result in document["results"]:
-                for row in result.get("keys", ()):
+                for row in [row for row in result.get("keys", ()) if "text" in row]:
                     self._seen[row["key"]] = row
             return
 

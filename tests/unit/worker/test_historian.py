@@ -1,5 +1,7 @@
 """How far history reaches back, and when a folder gets it (docs/protocol.md, 3.12 and 3.13)."""
 
+import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,6 +14,8 @@ from hanas_core.state.index import Index
 from hanas_core.state.judge import Write
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
+from hanas_worker.host.duties import Duty
+from hanas_worker.log import historian
 from hanas_worker.log.historian import Historian, form_of
 from hanas_worker.log.state import LogState
 from tests.unit.core.scenery import FOLDER_ID
@@ -46,7 +50,8 @@ class Scene:
     def __init__(self, stage: Stage) -> None:
         self.stage, self.service = stage, stage.service
         self.host = Clock(stage)
-        self.state = SimpleNamespace(service=stage.service, host=self.host)
+        self.wakers = defaultdict[Duty, asyncio.Event](asyncio.Event)
+        self.state = SimpleNamespace(service=stage.service, host=self.host, wakers=self.wakers)
         self.historian = Historian(cast("LogState", self.state))
 
     async def write(self, count: int = 1) -> None:
@@ -151,6 +156,32 @@ async def test_past_values_take_no_more_of_the_volume_than_this(scene: Scene) ->
     await scene.write(10)
     assert await scene.look() > 10
     assert keys.past_bytes <= 8
+
+
+async def test_not_too_much_is_forgotten_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(historian, "_AT_ONCE", 4)
+    scene.service.form = records.REVISED
+    await scene.write(10)
+    await scene.look()
+    scene.host.wait(11.0)
+    for compacted in (5, 9, 11):
+        scene.wakers[Duty.HISTORY].clear()
+        assert await scene.look() == compacted
+        assert scene.wakers[Duty.HISTORY].is_set(), "there may be more"
+    scene.wakers[Duty.HISTORY].clear()
+    assert await scene.look() == 11
+    assert not scene.wakers[Duty.HISTORY].is_set()
+
+
+async def test_a_main_that_hands_over_forgets_nothing_more(scene: Scene) -> None:
+    scene.service.form = records.REVISED
+    await scene.write(10)
+    await scene.look()
+    scene.host.wait(11.0)
+    await scene.service.drain()
+    await scene.historian.look()
+    assert scene.service.index.compacted == 1
+    assert not scene.wakers[Duty.HISTORY].is_set(), "it would look again and again"
 
 
 async def test_a_full_volume_keeps_no_history(scene: Scene) -> None:

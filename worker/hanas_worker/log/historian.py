@@ -6,7 +6,7 @@ from collections import deque
 from hanas_core.log import records
 from hanas_core.members import cluster
 from hanas_core.state.index import Index
-from hanas_core.state.judge import Compaction
+from hanas_core.state.judge import Compaction, Outcome, Result
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
@@ -17,6 +17,8 @@ _KEPT = 0.75
 """What part of the bound is kept when history is compacted for its size; the rest is for what comes meanwhile."""
 _FULL = 0.9
 """The part of the bound at which it is."""
+_AT_ONCE = 4096
+"""Changes that are forgotten with one record, at most: others have their turns on the event loop between two."""
 
 
 def form_of(folder_format: int, index: Index) -> int:
@@ -34,6 +36,8 @@ class Historian:
         self._since = 0.0
         self._marks: deque[tuple[float, int]] = deque()
         """Moments of this process, and the revisions that the store had then."""
+        self._due = 0
+        """The revision up to which history is too old."""
 
     async def look(self) -> None:
         """Compact history if it is time, or raise the folder's format if all are ready for it. Raises FolderError."""
@@ -43,6 +47,7 @@ class Historian:
         if service is not self._service:
             self._service, self._since = service, self._host.awake
             self._marks.clear()
+            self._due = 0
         if service.form == records.PLAIN:
             await self._upgrade(service)
         else:
@@ -62,10 +67,11 @@ class Historian:
 
     def _compact(self, service: Service) -> None:
         settings, now, index = self._host.settings, self._host.now, service.index
-        history, revision = index.keys.history, 0
+        history = index.keys.history
         self._marks.append((now, index.revision))
         while self._marks[0][0] <= now - settings.history_seconds:
-            _, revision = self._marks.popleft()
+            _, self._due = self._marks.popleft()
+        revision = self._due
         if service.full:  # nothing else makes room
             revision = index.revision
         else:
@@ -73,5 +79,13 @@ class Historian:
             volume = settings.compact_bytes / max(index.keys.past_bytes, 1)  # so much garbage nobody minds either
             if (room := min(memory, volume)) * _FULL < 1:
                 revision = max(revision, history.revision_keeping(_KEPT * room))
+        if len(history) > _AT_ONCE:
+            revision = min(revision, history[_AT_ONCE - 1].revision)
         if revision > index.compacted:
-            service.submit(Compaction(revision), lambda outcome, epoch: None)
+            service.submit(Compaction(revision), self._compacted)
+
+    def _compacted(self, outcome: Outcome, epoch: int) -> None:
+        """Look whether there is more to be forgotten."""
+        del epoch
+        if outcome.result is Result.COMPACTED:
+            self._state.wakers[Duty.HISTORY].set()
