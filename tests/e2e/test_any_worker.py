@@ -4,8 +4,6 @@ import json
 import signal
 import time
 
-import pytest
-
 from tests.e2e.clients import clients, longest_silence
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import Made
@@ -19,7 +17,6 @@ def all_serve(demo: HANas) -> bool:
     return all(json.loads(answer)["keys"] for answer in answers)
 
 
-@pytest.mark.smoke
 def test_backups_begin_to_serve_and_the_main_is_killed(cluster: Cluster, hanas: Made, signals: Hands) -> None:
     demo = hanas(preset="lan")
     with clients(cluster, demo, any_worker=True) as running:
