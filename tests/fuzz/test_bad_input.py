@@ -29,6 +29,9 @@ AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60 + 20 * EXAMPLES)]
 
+_STREAM = ("--exclude-path=/v1/watch",)
+"""An answer that never ends is nothing for schemathesis."""
+
 
 class Fuzzed:
     """A cluster that is fuzzed, and a client that writes beside it all the time."""
@@ -46,7 +49,6 @@ class Fuzzed:
     def target(self, name: str) -> Target:
         """What is played against a port."""
         if name == "overseer":
-            # An answer that never ends is nothing for schemathesis.
             return Target("overseer", self.cluster.lab.overseer_url, SECRET, ("--exclude-path=/v1/events",))
         if name == "link":
             workers = {worker["name"]: worker for worker in self.cluster.lab.status()["workers"]}
@@ -54,8 +56,13 @@ class Fuzzed:
             return Target("link", url, SECRET, ("--exclude-checks=unsupported_method",))  # 404 there
         if name == "backup":
             # Most of its answers are redirects; the many edge cases are played against it by `make fuzz` only.
-            return Target("worker", self.cluster.url(self.backup), TOKEN, () if EXAMPLES > 9 else ("--phases=fuzzing",))
-        return Target("worker", self.cluster.url(self.facts.main), TOKEN)
+            return Target(
+                "worker",
+                self.cluster.url(self.backup),
+                TOKEN,
+                (*_STREAM, *(() if EXAMPLES > 9 else ("--phases=fuzzing",))),
+            )
+        return Target("worker", self.cluster.url(self.facts.main), TOKEN, _STREAM)
 
     def begin(self) -> None:
         """Write from now on."""
@@ -132,7 +139,7 @@ async def test_what_is_hardly_http(fuzzed: Fuzzed, name: str) -> None:
     @given(requests())
     def send(rough: Rough) -> None:
         request = rough.bytes(target.token)
-        if b"/v1/events" in request:
+        if b"/v1/events" in request or b"/v1/watch" in request:
             return
         got = asyncio.run_coroutine_threadsafe(answers(target.url, request), loop).result()
         wrong = [words for reply in got if (words := what_is_wrong(reply, worker=target.description == "worker"))]

@@ -5,7 +5,7 @@ once or when a check or a commit has returned: that costs neither a coroutine no
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import ClassVar, NoReturn
@@ -19,16 +19,19 @@ from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
-from hanas_core.state.transactions import Transact
+from hanas_core.state.transactions import Span, Transact
 from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
-from hanas_worker.log import transactor
+from hanas_worker.log import feeds, transactor
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.forwarder import Forwarder
 from hanas_worker.log.service import MOST_READERS, Service, fence
 from hanas_worker.log.values import Moved
 
 Transacted = transactor.Transacted
+Change = feeds.Change
+Changes = feeds.Changes
+Feed = feeds.Feed
 Part = tuple[int, int]
 """Begin and end of a part of a value, bytes."""
 
@@ -217,6 +220,7 @@ class Store:
         self._lists = asyncio.Lock()
         """A long list takes milliseconds: others have their turn after each."""
         self._fetches: set[asyncio.Task[None]] = set()
+        self.feeds = feeds.Feeds(log.state, log.values, memory)
 
     @property
     def epoch(self) -> int:
@@ -240,7 +244,10 @@ class Store:
 
     def refuse(self) -> NoReturn:
         """Raise Elsewhere: only the main may answer."""
-        raise Elsewhere(self._log.main_url if self._redirects else None)
+        raise self._elsewhere()
+
+    def _elsewhere(self) -> Elsewhere:
+        return Elsewhere(self._log.main_url if self._redirects else None)
 
     @property
     def _redirects(self) -> bool:
@@ -333,6 +340,53 @@ class Store:
                     return
             if self._state.forwarder is None:
                 self.refuse()
+
+    async def watch(self, span: Span, start: int | None, ready: Callable[[], None], *, previous: bool) -> Feed:
+        """Return the changes of ``span`` from revision ``start`` on, None: from now on; see `Feeds.watch`.
+
+        Raises Elsewhere, Busy, NoRevisions, Forgotten, Future.
+        """
+        if len(self.feeds) >= feeds.MOST_FEEDS:
+            raise Busy(self.epoch)
+        waiter: asyncio.Future[int | Refusal] = asyncio.get_running_loop().create_future()
+        self.confirm(lambda present: None if waiter.done() else waiter.set_result(present))
+        present = await waiter
+        if isinstance(present, Refusal):
+            raise present
+        index, epoch = self.index, self.epoch
+        if not index.shown:
+            raise NoRevisions(epoch)
+        after = present if start is None else max(start, 2) - 1  # revision 1 has no changes
+        if after < index.compacted:
+            raise Forgotten(epoch, index.compacted)
+        if after > present:
+            raise Future(epoch, present)
+        return self.feeds.watch(span, after, ready, previous=previous)
+
+    def confirm(self, done: Callable[[int | Refusal], None]) -> None:
+        """Call ``done`` with the present revision of the copy when it holds all that was acknowledged before this call.
+
+        With a refusal if that will not be known here: Elsewhere, Busy.
+        """
+        server = self._state.service or self._state.forwarder
+        if server is None:
+            done(self._elsewhere())
+        elif server.crowded:
+            done(Busy(self.epoch))
+        else:
+            server.after_check(partial(self._confirmed, done, server))
+
+    def _confirmed(self, done: Callable[[int | Refusal], None], server: Service | Forwarder, epoch: int | None) -> None:
+        state = self._state
+        if epoch is not None:
+            if state.service is None and state.followed_epoch == epoch:
+                state.certain = self.index.revision
+            done(self.index.revision)
+            self.feeds.notice()
+        elif state.forwarder is None or server is state.forwarder:
+            done(self._elsewhere())
+        else:  # this worker's epoch has ended
+            state.forwarder.after_check(partial(self._confirmed, done, state.forwarder))
 
     def _still(self, server: Service | Forwarder | None, epoch: int) -> bool:
         """Return whether the copy is still the one that ``server`` has confirmed: it may be made anew since."""

@@ -103,7 +103,8 @@ def test_each_call_has_a_name_and_its_errors_are_problems(name: str) -> None:
 
 def test_the_workers_routes_are_described() -> None:
     described = calls(description("worker"))
-    others = {path: methods for path, methods in described.items() if not path.startswith(("/v1/kv", "/v1/txn"))}
+    of_keys = ("/v1/kv", "/v1/txn", "/v1/watch")
+    others = {path: methods for path, methods in described.items() if not path.startswith(of_keys)}
     assert others == routes(worker())
 
 
@@ -123,6 +124,7 @@ async def test_the_methods_of_keys_are_described() -> None:
     assert await allowed(app, "/v1/kv") == described["/v1/kv"]
     assert await allowed(app, "/v1/kv/key") == described["/v1/kv/{key}"]
     assert await allowed(app, "/v1/txn") == described["/v1/txn"]
+    assert await allowed(app, "/v1/watch") == described["/v1/watch"]
 
 
 async def test_the_calls_of_the_link_port_are_described() -> None:

@@ -20,6 +20,7 @@ from hanas_worker.faces.http.endpoint import KeysEndpoint
 from hanas_worker.faces.http.keys import KeyRead, Keys
 from hanas_worker.faces.http.requests import PLAIN
 from hanas_worker.log import service as services
+from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import Service
 from hanas_worker.log.values import Moved
@@ -78,6 +79,9 @@ class Worker:
                 service=stage.service,
                 forwarder=None,
                 replica=SimpleNamespace(index=stage.service.index),
+                index=stage.service.index,
+                on_applied=Bell(),
+                certain=0,
                 member=SimpleNamespace(epoch=1, role=Role.MAIN),
                 followed_epoch=None,
             ),

@@ -21,6 +21,7 @@ from hanas_serving.budget import Budget, Hold
 from hanas_worker import store as stores
 from hanas_worker.faces.http.answers import Page, of_page, problem
 from hanas_worker.log import service as services
+from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.values import Moved
 from hanas_worker.store import (
@@ -113,6 +114,9 @@ class Scene:
                 service=stage.service,
                 forwarder=None,
                 replica=SimpleNamespace(index=stage.service.index),
+                index=stage.service.index,
+                on_applied=Bell(),
+                certain=0,
                 member=SimpleNamespace(epoch=1, role=Role.MAIN),
                 followed_epoch=0,
             ),

@@ -25,7 +25,7 @@ class Desk:
         """Serve as ``service`` does, with values of ``most_value_bytes`` at most: no larger one fits into its log."""
         self.service = service
         self.most_value_bytes = most_value_bytes
-        service.on_commit = self._committed
+        service.on_commit.listen(self._committed)
         self._visits: dict[Version, Visit] = {}
         """The newest visit of each session."""
         self._pending: defaultdict[Version, set[int]] = defaultdict(set)

@@ -70,7 +70,7 @@ class Follower:
             step = await self._reader.run(lambda reader: reader.step(committed), self._host.timing.folder_timeout)
             state.replica.take(step)
             if step.batches:  # the followed epoch has passed its first check
-                state.read_to = step.applied
+                state.read_to, state.certain = step.applied, state.replica.index.revision
                 state.on_applied()
         except (FolderError, asyncio.CancelledError):
             state.followed_epoch = 0

@@ -118,7 +118,7 @@ class Forwarder:
         """How many reads wait for anything of this."""
         self._question = self._writes = 0
         self._look: asyncio.TimerHandle | None = None
-        state.on_applied = self.applied
+        state.on_applied.listen(self.applied)
 
     # ------------------------------------------------------------------ what the store asks
 

@@ -23,6 +23,7 @@ from hanas_core.state.replica import Replica
 from hanas_core.volume.errors import FolderError, Sealed
 from hanas_core.volume.held import Held
 from hanas_serving.lanes import Lane
+from hanas_worker.log.bell import Bell
 
 _log = logging.getLogger("hanas.worker")
 
@@ -67,7 +68,7 @@ class Service:
         """Where the log is up to which the index holds everything."""
         self.batches = self.checks = 0
         """Batches committed, and seal checks made for reads."""
-        self.on_commit: Callable[[], None] = lambda: None
+        self.on_commit = Bell()
         """Is called when `applied` has moved on."""
         self.epoch = promotion.manifest.epoch
         self._lacks_space = self._lacks_reserve = False

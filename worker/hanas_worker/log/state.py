@@ -20,6 +20,7 @@ from hanas_core.volume.errors import KeyMissing
 from hanas_serving.lanes import Hung
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
+from hanas_worker.log.bell import Bell
 from hanas_worker.log.desk import Desk
 from hanas_worker.log.service import Service
 
@@ -57,6 +58,9 @@ class LogState:
         self.read_to = NOWHERE
         """Up to where this worker has read, as a backup, or written, as a main, what was committed in an epoch that
         passed its first check. What a takeover read may be of one that the file server can still forget."""
+        self.certain = 0
+        """The revision that the copy had then, or when the main of the followed epoch last confirmed it: what a backup
+        may tell watchers (docs/protocol.md, section 3.14)."""
         self.manifest: Manifest | None = None
         """That of the followed epoch."""
         self._lacking: KeyMissing | None = None
@@ -65,7 +69,7 @@ class LogState:
         """The last epoch whose main this worker concluded to have failed, and when."""
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
         """Make the duties of the log run at once."""
-        self.on_applied: Callable[[], None] = lambda: None
+        self.on_applied = Bell()
         """Is called when the copy has come further, or can be read again."""
 
     @property

@@ -226,7 +226,7 @@ class Tenure:
         elif spare is not None:  # a commit that was given up on may still begin it
             host.spawn(self.discard(spare))
         state.replica.continue_from(service.applied)
-        state.read_to = service.applied
+        state.read_to, state.certain = service.applied, service.index.revision
         if service.batches:
             state.member.fruited()
         elif service.barren:

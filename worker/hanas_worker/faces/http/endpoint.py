@@ -13,13 +13,14 @@ from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Caller, caller_of
 from hanas_serving.principals import Action, parts
 from hanas_serving.problems import Problem
-from hanas_worker.faces.http import requests, transactions
+from hanas_worker.faces.http import requests, transactions, watches
 from hanas_worker.faces.http.answers import fail, of_page, problem, token_needed
 from hanas_worker.faces.http.digests import check, digests_of
 from hanas_worker.faces.http.keys import Admitted, KeyRead, Keys, KeyWrite, PastRead
 from hanas_worker.store import Crowded, Store
 
 COLLECTION = b"/v1/kv"
+_OTHERS = frozenset({transactions.PATH, watches.PATH})
 _ACTIONS = {"GET": Action.READ, "HEAD": Action.READ, "PUT": Action.WRITE, "DELETE": Action.DELETE}
 _LEAST_TRANSACTION_BYTES = 1 << 20
 """A transaction may take so much, or as much as the largest value."""
@@ -27,8 +28,8 @@ _METHODS = ", ".join(sorted(_ACTIONS))
 
 
 def concerns_keys(raw_path: bytes) -> bool:
-    """Return whether a path, not decoded, is that of the list of keys, of a key, or of transactions."""
-    return raw_path == COLLECTION or raw_path.startswith(requests.KEY_PATH) or raw_path == transactions.PATH
+    """Return whether a path, not decoded, is that of the list of keys, of a key, of transactions, or of watches."""
+    return raw_path == COLLECTION or raw_path.startswith(requests.KEY_PATH) or raw_path in _OTHERS
 
 
 class _Awaited:
@@ -58,16 +59,23 @@ class KeysEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         path, query = scope["raw_path"], scope["query_string"]
+        stream = None
         reply = _Awaited(path + b"?" + query if query else path)
         with Body(self._memory) as body:
             try:
-                await self._ask(reply, scope, receive, body)
+                if path == watches.PATH:
+                    stream = await watches.open_stream(self._keys, scope)
+                else:
+                    await self._ask(reply, scope, receive, body)
             except Disconnected:
                 return
             except NoMemory:
                 fail(reply, Crowded(), self._keys.store)
             except Exception as error:
                 fail(reply, error, self._keys.store)
+            if stream is not None:
+                await stream(receive, send)
+                return
             answer = await reply.waiter
         if len(answer.body) > SMALL_BYTES and not self._memory.takes(len(answer.body)):
             answer = problem(Crowded(), path).answer(self._keys.epoch)

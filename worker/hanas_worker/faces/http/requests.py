@@ -226,10 +226,13 @@ def page_of(parameters: dict[str, str]) -> PageQuery:
 def revision_of(parameters: dict[str, str]) -> int | None:
     """Return the revision as of which is read; None: as it is."""
     revision = parameters.get("revision")
-    if revision is None:
-        return None
+    return None if revision is None else number_of(revision, "revision")
+
+
+def number_of(revision: str, name: str) -> int:
+    """Return a revision that stands in a parameter, or in a header."""
     if not (revision.isascii() and revision.isdigit() and 0 < len(revision) <= _MOST_DIGITS):
-        raise Problem(400, f"revision must be a number such as HANas-Revision tells, not {revision[:40]!r}")
+        raise Problem(400, f"{name} must be a number such as HANas-Revision tells, not {revision[:40]!r}")
     return int(revision)
 
 

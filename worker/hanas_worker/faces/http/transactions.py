@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from hanas_core.state import reports, transactions
-from hanas_core.state.entries import DEFAULT_TYPE
+from hanas_core.state.entries import DEFAULT_TYPE, Entry
 from hanas_core.state.reports import Report, Row, Told
 from hanas_core.state.transactions import (
     BadTransaction,
@@ -284,12 +284,16 @@ def _row(row: Row, transacted: Transacted) -> KeyRead:
     read = transacted.reads.get(row)
     if read is None:
         return KeyRead(key=row.key, mod=row.revision, omitted=True)
-    entry, value = read
-    _, create, generation, lease = entry.facts
+    return read_of(row.key, *read)
+
+
+def read_of(key: str, entry: Entry, value: bytes | None) -> KeyRead:
+    """Return what a key held. ``value``: None if it is left out."""
+    revision, create, generation, lease = entry.facts
     text, content, omitted = _written(value)
     return KeyRead(
-        key=row.key,
-        mod=row.revision,
+        key=key,
+        mod=revision,
         create=create,
         version=generation,
         lease=lease,
