@@ -15,6 +15,7 @@ from hanas_core.state.transactions import DeleteKeys, PutKey, Span, Transaction
 from hanas_core.volume.blocking import run
 from hanas_core.volume.folder import Folder
 from tests.revisions import State
+from tests.sim.mutants import Mutant, applied
 from tests.unit.core.test_compaction import learn
 from tests.unit.core.test_revisions import Play, signs, sizes, spans, steps, value_of
 
@@ -186,3 +187,48 @@ def test_what_is_not_known_to_be_committed_is_not_told() -> None:
     waiting = Reading(index.keys, Span("", None), 9, previous=False).read(4, 1 << 20, lambda: True)
     assert waiting is not None
     assert (waiting.events, waiting.revision) == ((), 9)
+
+
+# ---------------------------------------------------------------------- what must be noticed
+
+_BEGIN, _READ = "hanas_core.state.changes:Reading.__init__", "hanas_core.state.changes:Reading.read"
+MUTANTS = (
+    Mutant("a change is told again after a takeover", _BEGIN, (("behind(after)", "behind(after - 1)"),)),
+    Mutant("a change is lost at a takeover", _BEGIN, (("behind(after)", "behind(after + 1)"),)),
+    Mutant("a revision is cut", _READ, (("change.revision > self._events[-1].revision", "True"),)),
+    Mutant("a turn begins with the change before", _READ, (("dropped + at", "dropped + at - 1"),)),
+    Mutant("a turn leaves a change out", _READ, (("history.dropped + at", "history.dropped + at + 1"),)),
+    Mutant("progress is ahead of events", _READ, (("max(last, self._after)", "max(last, self._after) + 1"),)),
+    Mutant("a stretch that is full skips what follows", _READ, (("change.revision - 1", "change.revision"),)),
+    Mutant("a watch goes on above what is forgotten", _READ, (("self._after < self.keys.compacted", "False"),)),
+)
+
+
+def _watch_over_a_takeover() -> None:
+    play = Watched()
+    play.watch(Span("", None), 0)
+    play.watch(Span.prefix("a"), 0)
+    for sign in (97, 98):
+        play.put("a", 3, sign)
+        play.transact(Transaction((), (PutKey("a", b"x"), PutKey("ab", b"y"), PutKey("b", b"z"))))
+        play.take(1, 2, at_backup=False)
+    play.take_over(unsure=True, cold=True)
+    play.put("b", 3, 99)
+    for _ in range(8):
+        play.take(1, 9, at_backup=False)
+    assert [watcher.revision for watcher in play.watchers] == [play.model.revision] * 2
+    play.put("a", 3, 99)
+    play.forget(0)
+    play.put("a", 3, 100)
+    play.take(1 << 20, 9, at_backup=False)
+    assert play.watchers == []
+
+
+def test_a_watch_over_a_takeover_is_exact() -> None:
+    _watch_over_a_takeover()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.name))
+def test_a_broken_watch_is_noticed(mutant: Mutant) -> None:
+    with applied(mutant), pytest.raises(AssertionError):
+        _watch_over_a_takeover()

@@ -16,6 +16,7 @@ from hanas_core.volume.errors import FolderUnavailable
 from hanas_worker.faces.http import watches
 from hanas_worker.log import feeds
 from hanas_worker.store import Change, Changes, Elsewhere, Feed, Refusal
+from tests.sim.mutants import Mutant, applied
 from tests.unit.waiting import until
 from tests.unit.worker.stage import started
 from tests.unit.worker.test_direct import MAIN_URL, Worker
@@ -441,3 +442,19 @@ async def test_a_watch_takes_the_rights_to_watch_and_to_read() -> None:
             await until(lambda: watch.status != 0)  # noqa: B023
             assert (watch.status, who, prefix) == (status, who, prefix)
             await watch.leave()
+
+
+# ---------------------------------------------------------------------- what must be noticed
+
+
+async def test_a_backup_that_tells_more_than_is_certain_is_noticed(worker: Worker) -> None:
+    place, change = "hanas_worker.log.feeds:Feeds._last", ("min(index.revision, state.certain)", "index.revision")
+    with applied(Mutant("a backup tells what a failed takeover read", place, (change,))), pytest.raises(AssertionError):
+        await test_a_backup_tells_what_is_certain(worker)
+
+
+async def test_progress_of_a_main_that_was_replaced_is_noticed(worker: Worker) -> None:
+    change = ("server.after_check(partial(self._confirmed, done, server))", "self._confirmed(done, server, self.epoch)")
+    mutant = Mutant("progress without a check", "hanas_worker.store:Store.confirm", (change,))
+    with applied(mutant), pytest.raises(AssertionError):
+        await test_a_main_that_was_replaced_confirms_nothing(worker)

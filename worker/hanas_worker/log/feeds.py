@@ -198,7 +198,7 @@ class Feeds:
 
     def look(self, feed: Feed) -> Changes | Lost | None:
         """Return what there is for a feed; None: nothing, or not in this turn, and it waits."""
-        index, last = self._state.index, self._last
+        index, last = self._state.index, self._last()
         if index is None or not last:
             self._idle[feed] = None
             return None
@@ -228,9 +228,8 @@ class Feeds:
             return None
         return changes
 
-    @property
     def _last(self) -> int:
-        """The revision up to which may be told; 0: nothing may."""
+        """Return the revision up to which may be told; 0: nothing may."""
         state, index = self._state, self._state.index
         if index is None or not index.shown or index.revision < index.keys.noted:  # of a snapshot that is not exact yet
             return 0
