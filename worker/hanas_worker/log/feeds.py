@@ -25,7 +25,7 @@ TURN_SECONDS = 0.005
 """So long all feeds read in one turn of the event loop."""
 MOST_FEEDS = 10_000
 """Of one worker."""
-_MOST_CALLED = 100
+_MOST_CALLED = 32
 """So many watchers are called in one turn: each has work of its own then."""
 _MOST_SHARED = 16
 """Stretches that are kept for others at the same revision."""

@@ -22,8 +22,7 @@ from hanas_worker.store import Change, Changes, Feed, Future, Refusal, Store
 
 PATH = b"/v1/watch"
 PROGRESS_SECONDS = 2.0
-"""Between two tellings of progress while nothing changes; a client may take a stream that is silent for longer for
-broken."""
+"""Progress is told when nothing was told for so long, at the latest after twice as long."""
 _STRETCH_BYTES = 64 << 10
 """So much is sent at a time, and one more revision."""
 _MOST_VALUE_BYTES = 4 << 20
@@ -93,20 +92,22 @@ class Stream:
     """One watch of one client."""
 
     def __init__(self, store: Store, form: Form) -> None:
-        """Have no feed yet."""
+        """Write for a client of ``store``."""
         self._store, self._form = store, form
-        self.feed: Feed | None = None
         self.news = asyncio.Event()
         """There may be something to send, or the client is gone."""
         self.gone = False
         self._asked = False
         """It was asked how far the store has come, and no progress is told yet."""
         self._confirmed: int | None = None
-        self._ended = False
+        self._ended = self._quiet = False
+        """The stream is over; nothing was told since the last tick."""
+        self._timer: asyncio.TimerHandle
 
     async def run(self, feed: Feed, head: Headers, receive: Receive, send: Send) -> None:
         """Send until the client is gone, its changes are forgotten, or this worker cannot tell how far it is."""
         leaving = asyncio.create_task(self._await_end(receive))
+        self._tick()
         try:
             await send({"type": "http.response.start", "status": 200, "headers": head})
             await send({**_MORE, "body": _RETRY if self._form is Form.EVENTS else b""})
@@ -116,10 +117,11 @@ class Stream:
                 if content:
                     await send({**_MORE, "body": content})
                 elif not self._ended:
-                    await self._wait()
+                    await self.news.wait()
             await send({**_MORE, "more_body": False})
         finally:
             leaving.cancel()
+            self._timer.cancel()
             feed.close()
 
     def _next(self, feed: Feed) -> bytes:
@@ -130,20 +132,20 @@ class Stream:
             self._ended = True
             return self._form.lost(changes.compacted)
         if changes.changes:
+            self._quiet = False
             return _encoded(changes, self._form)
         if self._confirmed is not None and feed.position >= self._confirmed:
             self._confirmed, self._asked = None, False
             return self._form.progress(feed.position)
         return b""
 
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(PROGRESS_SECONDS):
-                await self.news.wait()
-        except TimeoutError:
-            if not self._asked:
-                self._asked = True
-                self._store.confirm(self._note)
+    def _tick(self) -> None:
+        """Ask how far the store has come if nothing was told since the last tick."""
+        self._timer = asyncio.get_running_loop().call_later(PROGRESS_SECONDS, self._tick)
+        if self._quiet and not self._asked:
+            self._asked = True
+            self._store.confirm(self._note)
+        self._quiet = True
 
     def _note(self, present: int | Refusal) -> None:
         if isinstance(present, Refusal):
