@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import SLOWNESS, busy, eventually
+from tests.integration.waiting import PATIENCE_SECONDS, SLOWNESS, busy, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -18,7 +18,8 @@ PAUSE_SECONDS = 2.0
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    async with running(tmp_path_factory.mktemp("lab"), 3, HANAS_BACKUPS="serve") as cluster:
+    patience = {"HANAS_PATIENCE": str(PATIENCE_SECONDS)}
+    async with running(tmp_path_factory.mktemp("lab"), 3, HANAS_BACKUPS="serve", **patience) as cluster:
         yield cluster
 
 

@@ -43,6 +43,7 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
         patience=PATIENCE_SECONDS,
         environment={
             "HANAS_BACKUPS": "serve",
+            "HANAS_PATIENCE": str(PATIENCE_SECONDS),
             "HANAS_CLIENTS_FILE": str(directory / "clients.yaml"),
             "HANAS_AUDIT": "writes",
         },

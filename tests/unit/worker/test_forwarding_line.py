@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import httpx
@@ -16,6 +16,7 @@ from hanas_serving.http1 import Connection
 from hanas_serving.limits import Limits
 from hanas_serving.lines import Line, Receiver
 from hanas_serving.problems import Problem
+from hanas_serving.runtime import Agree
 from hanas_serving.server import HttpEndpoint, bind
 from hanas_worker.log.desk import Desk
 from hanas_worker.neighbours import forwarding
@@ -199,3 +200,22 @@ def _lives(node: Node, *, sessions: bool) -> None:
         member="d", incarnation="d" * 32, counter=1, advertise_url="", link_url="", logs=(), sessions=sessions
     )
     node.host.others = lambda: [other]  # type: ignore[method-assign]
+
+
+async def test_each_try_that_fails_gives_the_next_one_more_time() -> None:
+    """A main whose machine has too much to do would else get no handshake done, and have ever more to begin."""
+    timeouts: list[float] = []
+
+    class Busy(HttpOutbound):
+        async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
+            timeouts.append(timeout)
+            raise TimeoutError
+
+    outbound = Busy("b", (SECRET,))
+    line = ForwardingLine(outbound, "b", lambda: NONCE, 0.5)
+    task = line.keep("http://main", lambda: KEY, Recording(), unexpected)
+    await until(lambda: len(timeouts) == 7)
+    line.let_go()
+    await asyncio.wait([task])
+    await outbound.close()
+    assert timeouts == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]

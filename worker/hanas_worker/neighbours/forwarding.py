@@ -20,6 +20,9 @@ CALL, ANSWER = "forward", "forwarding"
 _LEAST_PAUSE_SECONDS = 0.02
 """Between two tries: a main that has claimed is about to serve."""
 _MOST_PAUSE_SECONDS = 0.5
+_MOST_TIMES = 16
+"""Each try that fails may take twice as long as the one before, up to so many times as long as the first: on machines
+with too much to do, those that are given up too early only make more of it."""
 _NO_LINES = frozenset({404, 503})
 """The status of a main that takes none: it is of an older version, or another member is."""
 _TRIES_UNSAID = 5
@@ -29,12 +32,12 @@ _TRIES_UNSAID = 5
 class ForwardingLine:
     """Keeps one line at a time."""
 
-    def __init__(self, outbound: Outbound, member: str, nonce: Callable[[], str], patience: float) -> None:
-        """Connect as ``member``. ``patience``: seconds to connect in."""
+    def __init__(self, outbound: Outbound, member: str, nonce: Callable[[], str], timeout: float) -> None:
+        """Connect as ``member``. ``timeout``: seconds for the first try."""
         self._outbound = outbound
         self._member = member
         self._nonce = nonce
-        self._patience = patience
+        self._timeout = timeout
         self._task: asyncio.Task[None] | None = None
 
     def keep(
@@ -69,7 +72,7 @@ class ForwardingLine:
         while True:
             if (present := key()) is not None:
                 try:
-                    await self._connect(url, present, receiver)
+                    await self._connect(url, present, receiver, self._timeout * min(2**failures, _MOST_TIMES))
                     pause, failures = _LEAST_PAUSE_SECONDS, 0
                 except OSError as error:
                     if isinstance(error, Declined) and error.status in _NO_LINES:
@@ -81,7 +84,7 @@ class ForwardingLine:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MOST_PAUSE_SECONDS)
 
-    async def _connect(self, url: str, key: str, receiver: Receiver) -> None:
+    async def _connect(self, url: str, key: str, receiver: Receiver, timeout: float) -> None:
         nonce = self._nonce()
 
         def agree(own: str, proof: str) -> tuple[Receiver, Keys]:
@@ -90,7 +93,7 @@ class ForwardingLine:
             return receiver, Keys.derive(key.encode(), (nonce, own), caller=True)
 
         headers = {NONCE_HEADER: nonce, MAC_HEADER: mac(key, CALL, about(self._member, nonce))}
-        await self._outbound.line(url + PATH, self._patience, headers, agree)
+        await self._outbound.line(url + PATH, timeout, headers, agree)
 
 
 def about(*parts: str) -> bytes:
