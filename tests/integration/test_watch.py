@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from hanas_lab.writers import Writers
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import Cluster, running
+from tests.integration.places import PATIENT
 from tests.integration.waiting import PATIENCE_SECONDS, eventually, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -17,10 +19,10 @@ _SILENCE_SECONDS = 10.0
 
 
 class Watcher:
-    """Watches a prefix, and begins anew where it was whenever its stream ends, at any worker."""
+    """Watches a prefix, and begins anew where it was whenever its stream ends, at any worker or at one."""
 
-    def __init__(self, cluster: Cluster, prefix: str, after: int) -> None:
-        self._cluster, self._prefix = cluster, prefix
+    def __init__(self, cluster: Cluster, prefix: str, after: int, worker: str | None = None) -> None:
+        self._cluster, self._prefix, self._worker = cluster, prefix, worker
         self.told: list[tuple[int, list[Any]]] = []
         self.revision = after
         self.streams = 0
@@ -29,7 +31,7 @@ class Watcher:
     async def _watch(self) -> None:
         async with httpx.AsyncClient(trust_env=False, follow_redirects=True, timeout=_SILENCE_SECONDS) as http:
             while True:
-                for name in self._cluster.running():
+                for name in self._cluster.running() if self._worker is None else [self._worker]:
                     try:
                         await self._stream(http, self._cluster.url(name, "/v1/watch"))
                     except httpx.HTTPError:
@@ -91,3 +93,24 @@ async def test_watchers_miss_nothing_over_the_death_of_the_main(trio: Cluster) -
 
 async def _reached(watcher: Watcher, revision: int) -> bool:
     return watcher.revision >= revision
+
+
+async def test_a_backup_that_serves_tells_all_and_goes_on_over_a_takeover(tmp_path: Path) -> None:
+    async with running(tmp_path, 3, None, HANAS_BACKUPS="serve", **PATIENT) as cluster:
+        main = await cluster.settle()
+        epoch = await cluster.epoch()
+        backup = await cluster.a_backup()
+        answer = await cluster.http.get(cluster.url(backup, "/v1/kv"))
+        present = int(answer.headers["hanas-revision"])
+        watcher = Watcher(cluster, "watched", present, backup)
+        async with Writers(cluster.client, prefix="watched", writers=2, rest=0.01) as load:
+            await within(PATIENCE_SECONDS, load.more(20))
+            await cluster.lab.kill(main)
+            await within(PATIENCE_SECONDS, load.acknowledged_after(epoch))
+            await within(PATIENCE_SECONDS, load.more(20))
+        answer = await cluster.http.get(cluster.url(backup, "/v1/kv"))
+        last = int(answer.headers["hanas-revision"])
+        await eventually(lambda: _reached(watcher, last))
+        watcher.task.cancel()
+        assert [revision for revision, _ in watcher.told] == list(range(present + 1, last + 1))
+        assert watcher.streams == 1, "its worker lives on"
