@@ -338,7 +338,8 @@ def test_a_merged_part_tells_of_leases_and_of_their_ends() -> None:
 
 
 def test_what_was_revoked_is_named_where_its_batch_is_damaged() -> None:
-    payload = records.encode([records.Revoked(1, ("a", "b")), records.Granted(1, 9)], (), 1)
+    written: list[records.Record] = [records.Revoked(1, ("a", "b")), records.Granted(1, 9)]
+    payload = records.encode(written, (), 1)
     content = encode(Batch(1, 5, 2, payload, epoch=1, number=1, format=records.REVISED), 1)
     damaged = bytearray(bytes(FIRST_OFFSET) + content)
     damaged[FIRST_OFFSET + 9] ^= 1

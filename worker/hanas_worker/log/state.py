@@ -21,6 +21,7 @@ from hanas_serving.lanes import Hung
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.log.desk import Desk
+from hanas_worker.log.lessor import Lessor
 from hanas_worker.log.service import Service
 
 if TYPE_CHECKING:  # it works on this state
@@ -46,6 +47,8 @@ class LogState:
         """While this worker is the main."""
         self.desk: Desk | None = None
         """Where others bring what their clients ask for, as long."""
+        self.lessor: Lessor | None = None
+        """Of the leases, as long."""
         self.forwarder: Forwarder | None = None
         """Serves clients while another worker is the main; None: they are redirected."""
         self.followed_epoch = 0
