@@ -64,9 +64,11 @@ def _begin(story: Story, ttl: int) -> Worker:
     first = story.main()
     story.until(lambda: all(worker.role is Role.BACKUP for worker in story.others(first)))
     story.for_seconds(1.0)
+    sent = story.world.now
     granted = _asking(story, first, "POST", "", {"ttl": ttl, "id": _LEASE})()
     if granted.status != 201:
         raise Violation(f"a lease was not granted: {granted}")
+    story.witness.promises.promised(_LEASE, sent, ttl)
     return first
 
 

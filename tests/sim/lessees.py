@@ -110,6 +110,8 @@ class Lessees:
     async def _attach(self, lease: int) -> None:
         chance = self._world.random
         key, kind = chance.choice(KEYS), chance.random()
+        if chance.random() < 0.2:  # one that may be gone
+            lease = chance.randint(1, self._numbers)
         if kind < 0.7:
             await self._ask("PUT", f"/v1/kv/{key}", b"held", {"hanas-lease": str(lease)})
         elif kind < 0.8:

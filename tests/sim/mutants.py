@@ -995,7 +995,8 @@ MUTANTS = (
     Mutant(
         "less is noted than what remains of a lease",
         "hanas_worker.log.lessor:Lessor.look",
-        _one("ceil(held.deadline - now)", "max(1, ceil(held.deadline - now) // 2)"),
+        _one("ceil(held.deadline - now)", "max(1, ceil(held.deadline - now) // 10)"),
+        story="leases: a main dies after what remains of one was noted",
     ),
     Mutant(
         "a deadline counts from the last check",

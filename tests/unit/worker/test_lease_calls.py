@@ -1,6 +1,7 @@
 """Leases over HTTP (docs/api.md)."""
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ from hanas_core.log import records
 from hanas_core.state import leases
 from hanas_core.state.leases import MOST_ID, MOST_TTL
 from hanas_serving.answers import Answer
+from hanas_serving.audit import LOGGER, Audit
+from hanas_serving.settings import Audited
 from hanas_worker.log.lessor import Lessor
 from hanas_worker.log.messages import Forward, forward, write_of
 from tests.unit.worker.stage import started
@@ -170,6 +173,21 @@ async def test_a_log_without_revisions_has_no_leases(worker: Worker) -> None:
 async def test_a_forwarded_write_carries_its_lease(worker: Worker) -> None:
     write = write_of(Forward(1, "k", b"v", "", None, None, None, 7))
     assert (write.lease, forward(1, write).lease) == (7, 7)
+
+
+async def test_a_revoke_is_audited_as_the_deletes_that_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger(LOGGER).propagate = True
+    caplog.set_level(logging.INFO, LOGGER)
+    async with filled(Audit("w1", Audited.WRITES)) as worker:
+        lend(worker)
+        await ask(worker, "POST", "", {"ttl": 30, "id": 7}, "all")
+        headers = {"authorization": "Bearer all", "hanas-lease": "7"}
+        await worker.directly("PUT", "/v1/kv/a/1", headers, b"v")
+        caplog.clear()
+        await ask(worker, "DELETE", "/7", None, "all")
+        [line] = [record.message for record in caplog.records if record.name == LOGGER]
+        assert "delete" in line
+        assert "a/1" in line
 
 
 async def test_rights_on_leases() -> None:

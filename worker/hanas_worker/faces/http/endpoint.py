@@ -170,7 +170,11 @@ class KeysEndpoint:
                         raise keys.gate.denial(
                             principal, caller, keys.callers, Action.DELETE, token_needed, key.encode()
                         )
-                reply.answer(leases.of_revoke(*await store.revoke(lease)))
+                answer = leases.of_revoke(*await store.revoke(lease))
+                if keys.gate.audit.of_writes:
+                    for key in told.keys:
+                        keys.gate.audit.written(principal, Action.DELETE, key, caller.address, answer.status)
+                reply.answer(answer)
             else:
                 readable = [key for key in told.keys if may(principal, Action.READ, key.encode())]
                 shown = leases.shown(lease, told.lease.ttl, told.left, readable)
