@@ -99,8 +99,7 @@ def round_of(connections: list[Connection], requests: list[bytes], answer: Calla
 async def measure() -> dict[str, float]:
     """Return µs for each request, by method."""
     service, keys = Service(), Keys(Callers(), _ROOM, Gate())
-    member = SimpleNamespace(epoch=1)
-    state = SimpleNamespace(service=service, forwarder=None, replica=service.replica, member=member)
+    state = SimpleNamespace(service=service, replica=service.replica, member=SimpleNamespace(epoch=1), forwarder=None)
     server = Server(cast("WorkerApplication", None), keys)
     keys.store = Store(cast("LogDriver", SimpleNamespace(state=state, main_url=None)), server.memory)
     connections = [Connection(server) for _ in range(_CONNECTIONS)]

@@ -103,17 +103,19 @@ def show_certificate(hanas: HANas, pod: Resource) -> None:
 
 @contextmanager
 def clients(
-    cluster: Cluster, hanas: HANas, *, through_main: bool = False, node: str | None = None
+    cluster: Cluster, hanas: HANas, *, through_main: bool = False, any_worker: bool = False, node: str | None = None
 ) -> Iterator[Clients]:
     """Run clients of a HANas, until everything that they were told is judged to be in order. Over TLS they show the
     certificate that the operator made for clients.
 
-    They ask the overseer where the main is; or they know nothing but the Service of the main. `node`: where they run.
+    They ask the overseer where the main is; or they know nothing but the Service of the main; or but that of all
+    workers, and stay where it leads to. `node`: where they run.
     """
     name = f"{hanas.name}-clients"
     scheme = "https" if "tls" in hanas.spec else "http"
-    overseers = "" if through_main else f"{scheme}://{hanas.name}-overseer:4000"
+    overseers = "" if through_main or any_worker else f"{scheme}://{hanas.name}-overseer:4000"
     servers = f"{scheme}://{hanas.name}-main:3001" if through_main else f"{scheme}://{hanas.name}:3001"
+    arguments = [overseers, servers, str(CLIENTS), str(KEYS), "any" if any_worker else "main"]
     kubectl = hanas.kubectl
     script: Resource = {
         "apiVersion": "v1",
@@ -125,7 +127,7 @@ def clients(
         "name": "clients",
         "image": cluster.image("client"),
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "/script/clients.py", overseers, servers, str(CLIENTS), str(KEYS)],
+        "command": ["python", "/script/clients.py", *arguments],
         # The image of the client does not hold the lab; the script brings the module that it needs.
         "env": [{"name": "PYTHONPATH", "value": "/opt/hanas:/script"}, *(TLS_FILES if scheme == "https" else [])],
         "securityContext": RESTRICTED,

@@ -1,8 +1,8 @@
 """What the clients in the cluster run, in the image of the client: they write, read and delete, and tell each call.
 
 Every call is a line of a history (`hanas_lab.history`) on the standard output. Arguments: the overseers and the
-workers, each comma-separated or empty, the number of clients, and that of keys. The file /tmp/stop ends it: what is
-under way is finished, and then `LAST` reads every key once more.
+workers, each comma-separated or empty, the number of clients, that of keys, and "main" or "any": the worker to use. The
+file /tmp/stop ends it: what is under way is finished, and then `LAST` reads every key once more.
 """
 
 import asyncio
@@ -117,10 +117,10 @@ class Calls:
         sys.stdout.flush()
 
 
-async def main(overseers: str, servers: str, clients: int, keys: int) -> None:
+async def main(overseers: str, servers: str, clients: int, keys: int, worker: str) -> None:
     """Run all clients, each with connections of its own."""
     async with contextlib.AsyncExitStack() as opened:
-        policy = Policy(deadline=60.0)
+        policy = Policy(deadline=60.0, any_worker=worker == "any")
         made = [
             await opened.enter_async_context(AsyncClient(overseers or (), servers or (), policy=policy))
             for _ in range(clients)
@@ -134,4 +134,4 @@ async def main(overseers: str, servers: str, clients: int, keys: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]))

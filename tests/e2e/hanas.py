@@ -13,7 +13,7 @@ _ASK_OVER_TLS = """
 import os, ssl, sys, urllib.request
 context = ssl.create_default_context(cafile=os.environ["HANAS_TLS_CA"])
 context.load_cert_chain(os.environ["HANAS_TLS_CERT"], os.environ["HANAS_TLS_KEY"])
-print(urllib.request.urlopen("https://localhost:4000" + sys.argv[1], timeout=10, context=context).read().decode())
+print(urllib.request.urlopen("https://localhost:" + sys.argv[1], timeout=10, context=context).read().decode())
 """
 
 
@@ -88,10 +88,19 @@ class HANas:
     def overseer(self, path: str) -> Any:
         """What the overseer answers to a GET; over TLS to itself, since the API server has no certificate."""
         if "tls" in self.spec:
-            words = (f"deployment/{self.name}-overseer", "--", "python", "-c", _ASK_OVER_TLS, path)
-            return json.loads(self.kubectl("exec", *words))
+            return json.loads(self._over_tls(f"deployment/{self.name}-overseer", f"4000{path}"))
         service = f"/api/v1/namespaces/{self.kubectl.namespace}/services/{self.name}-overseer:4000/proxy"
         return json.loads(self.kubectl.raw(service + path))
+
+    def worker(self, member: str, path: str) -> str:
+        """What a worker answers to a GET, like `overseer`."""
+        if "tls" in self.spec:
+            return self._over_tls(self.pod(member), f"3001{path}")
+        pod = f"/api/v1/namespaces/{self.kubectl.namespace}/pods/{self.pod(member)}:3001/proxy"
+        return self.kubectl.raw(pod + path)
+
+    def _over_tls(self, target: str, port_and_path: str) -> str:
+        return self.kubectl("exec", target, "--", "python", "-c", _ASK_OVER_TLS, port_and_path)
 
     def takeovers(self) -> list[Resource]:
         """The history of epochs, oldest first."""

@@ -8,12 +8,12 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.cluster import Cluster, running
-from tests.integration.waiting import SLOWNESS, eventually
+from tests.integration.waiting import SLOWNESS, busy, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PAUSE_SECONDS = 2.0
-"""The longest that a client of a surviving worker waits for its answer, on a usual machine."""
+"""The longest that a client of a surviving worker waits for its answer, where each process has a core."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -84,7 +84,7 @@ async def test_a_takeover_is_a_pause_and_no_error(trio: Cluster) -> None:
         goals = {worker: number + 20 for worker, number in last.items()}
         await eventually(lambda: _reached(last, goals))
         stopping.set()
-    assert max(pauses.values()) < PAUSE_SECONDS * SLOWNESS
+    assert max(pauses.values()) < PAUSE_SECONDS * SLOWNESS * busy()
     for worker in survivors:
         for reader in survivors:
             assert (await trio.http.get(trio.kv(reader, f"of-{worker}"))).text == str(last[worker])

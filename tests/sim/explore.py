@@ -6,7 +6,8 @@ file server may crash or a member's cache may be written back. A state is visite
 consists of the contents of the volume and the caches, and the replies to each actor so far.
 
 In every state the explorer asks: if everybody died now and the server lost all that is not durable, would a newcomer
-find every acknowledged write? An actor that serves must hold what older epochs acknowledged.
+find every acknowledged write? An actor that serves must hold what older epochs acknowledged. And a forwarded write that
+is repeated at the next main must have one outcome, whoever tells it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from hanas_core.epochs.arbitration import Challenge, Expected
 from hanas_core.epochs.takeover import Promotion, promote
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import claim_epoch, highest_claim
+from hanas_core.log.positions import Version
+from hanas_core.log.records import Forwarded
 from hanas_core.log.segments import prepare
 from hanas_core.state.index import Index
-from hanas_core.state.judge import Write
+from hanas_core.state.judge import ForwardedWrite, Opening, Outcome, Request, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.volume import names
@@ -38,6 +41,8 @@ from tests.sim.world import World
 FOLDER_ID = "f" * 32
 SEGMENT_BYTES = 12 << 10
 _VALUE = b"v"
+_FORWARDED = "forwarded"
+"""The key of the write that is brought to each main."""
 Move = tuple[str, int]
 """The next step: its kind, and the index of the actor."""
 
@@ -73,6 +78,8 @@ class Actor:
     epoch: int = 0
     acknowledged: list[tuple[int, str]] = field(default_factory=list)
     """Epoch and key of each write that it acknowledged."""
+    versions: set[Version] = field(default_factory=set)
+    """What it said that the forwarded write made."""
 
 
 class Cluster:
@@ -238,15 +245,33 @@ async def _serve(actor: Actor, claim: Claim) -> tuple[Promotion, Replica]:
     return promotion, replica
 
 
-async def _write(actor: Actor, promotion: Promotion, replica: Replica, *keys: str) -> None:
-    commits: GroupCommit[str] = GroupCommit(replica, actor.epoch, promotion.next_sequence)
-    for key in keys:
-        commits.submit(Write(key, _VALUE), key)
+async def _commit(actor: Actor, promotion: Promotion, replica: Replica, *requests: Request) -> list[Outcome]:
+    """Commit each as a batch of its own; return their outcomes."""
+    commits: GroupCommit[None] = GroupCommit(replica, actor.epoch, promotion.next_sequence)
+    outcomes = []
+    for request in requests:
+        commits.submit(request, None)
         batch = commits.next_batch(promotion.log.room)
         assert batch is not None
         position = await promotion.log.commit(batch)
-        commits.committed(position)
-        actor.acknowledged.append((actor.epoch, key))
+        [(_, outcome)] = commits.committed(position)
+        outcomes.append(outcome)
+        if isinstance(request, Write):
+            actor.acknowledged.append((actor.epoch, request.key))
+    return outcomes
+
+
+async def _write(actor: Actor, promotion: Promotion, replica: Replica, *keys: str) -> None:
+    await _commit(actor, promotion, replica, *(Write(key, _VALUE) for key in keys))
+
+
+async def _carry_out(actor: Actor, promotion: Promotion, replica: Replica, session: Version) -> None:
+    """Do what a forwarder brings, its first write, and tell the outcome."""
+    request = ForwardedWrite(Write(_FORWARDED, _VALUE), Forwarded(session, 1, 1))
+    [outcome] = await _commit(actor, promotion, replica, request)
+    assert outcome.version is not None
+    actor.acknowledged.append((actor.epoch, _FORWARDED))
+    actor.versions.add(outcome.version)
 
 
 async def _challenge(actor: Actor, candidate: Actor, main: str) -> None:
@@ -265,32 +290,35 @@ async def _challenge(actor: Actor, candidate: Actor, main: str) -> None:
     )
 
 
-async def _adopt(actor: Actor, looks: int) -> None:
-    """Read the claims a few times; take over when the highest one is one's own."""
+async def _adopt(actor: Actor, looks: int, session: Version | None = None) -> None:
+    """Read the claims a few times; take over when the highest one is one's own, and do a write, that of ``session``."""
     try:
         for _ in range(looks):
             claim = await highest_claim(actor.mount)
             if claim is not None and claim.incarnation == f"{actor.number:032x}":
                 promotion, replica = await _serve(actor, claim)
-                await _write(actor, promotion, replica, f"of {actor.name}")
+                if session is None:
+                    await _write(actor, promotion, replica, f"of {actor.name}")
+                else:
+                    await _carry_out(actor, promotion, replica, session)
                 return
     except (FolderError, Sealed) as error:
         _refuse_corruption(error)
 
 
-async def _contend(actor: Actor, main: str) -> None:
+async def _contend(actor: Actor, main: str, session: Version | None = None) -> None:
     """Challenge the main oneself and take over when the claim is one's own."""
     try:
         await _challenge(actor, actor, main)
     except (FolderError, Sealed) as error:
         _refuse_corruption(error)
         return
-    await _adopt(actor, 1)
+    await _adopt(actor, 1, session)
 
 
-async def _go_on_writing(actor: Actor, promotion: Promotion, replica: Replica, keys: tuple[str, ...]) -> None:
+async def _until_fenced(writing: Coroutine[Any, Any, None]) -> None:
     try:
-        await _write(actor, promotion, replica, *keys)
+        await writing
     except (FolderError, Sealed) as error:
         _refuse_corruption(error)
 
@@ -334,7 +362,7 @@ def takeover(*, writes: int, rivals: int, crashes: int, write_backs: int) -> Clu
     names_of_rivals = "bcd"[:rivals]
     keys = tuple(f"of a {number}" for number in range(writes))
     others = [made.actor(name) for name in names_of_rivals]
-    made.begin(main, _go_on_writing(main, promotion, replica, keys))
+    made.begin(main, _until_fenced(_write(main, promotion, replica, *keys)))
     for other in others:
         made.begin(other, _contend(other, "a"))
     return made
@@ -344,9 +372,29 @@ def adoption(*, writes: int, looks: int, crashes: int, write_backs: int) -> Clus
     """An overseer claims for a backup, which looks at the claims and adopts what is its own, while the main commits."""
     made, main, promotion, replica = _with_main(crashes, write_backs)
     overseer, backup = made.actor("o"), made.actor("b")
-    made.begin(main, _go_on_writing(main, promotion, replica, tuple(f"of a {number}" for number in range(writes))))
+    keys = tuple(f"of a {number}" for number in range(writes))
+    made.begin(main, _until_fenced(_write(main, promotion, replica, *keys)))
     made.begin(overseer, _ask_for(overseer, backup, "a"))
     made.begin(backup, _adopt(backup, looks))
+    return made
+
+
+def forwarding(*, rivals: int, crashes: int, write_backs: int) -> Cluster:
+    """A forwarder brings a write to the main, and again to each rival that takes over meanwhile."""
+    made, main, promotion, replica = _with_main(crashes, write_backs)
+    opened: list[Outcome] = []
+
+    async def open_session() -> None:
+        opened.extend(await _commit(main, promotion, replica, Opening("forwarder")))
+
+    made.run(main, open_session())
+    session = opened[0].version
+    assert session is not None
+    promotion = promotion._replace(next_sequence=session.sequence + 1)
+    made.begin(main, _until_fenced(_carry_out(main, promotion, replica, session)))
+    for name in "bcd"[:rivals]:
+        rival = made.actor(name)
+        made.begin(rival, _contend(rival, "a", session))
     return made
 
 
@@ -361,6 +409,8 @@ CONFIGURATIONS = (
     Configuration("an overseer claims, a worker adopts", lambda: adoption(writes=0, looks=2, crashes=1, write_backs=0)),
     Configuration("two rivals", lambda: takeover(writes=0, rivals=2, crashes=0, write_backs=0)),
     Configuration("a commit and two rivals", lambda: takeover(writes=1, rivals=2, crashes=0, write_backs=0)),
+    Configuration("a forwarded write, a takeover, a crash", lambda: forwarding(rivals=1, crashes=1, write_backs=1)),
+    Configuration("a forwarded write and two rivals", lambda: forwarding(rivals=2, crashes=0, write_backs=0)),
 )
 
 
@@ -454,6 +504,9 @@ def _judge_mains(now: Cluster) -> None:
         for epoch, key in acknowledged:
             if main.index is not None and epoch < main.epoch and main.index.get(key) is None:
                 raise Found(f"{main.name} serves epoch {main.epoch} without {key!r}, which epoch {epoch} acknowledged")
+    versions = sorted(set[Version]().union(*(actor.versions for actor in now.actors)))
+    if len(versions) > 1:
+        raise Found(f"a forwarded write was done twice: it made {versions[0]} and {versions[1]}")
 
 
 def _judge_newcomer(now: Cluster) -> None:

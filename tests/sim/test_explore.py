@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.sim.explore import Configuration, Found, adoption, explore, takeover
+from tests.sim.explore import Configuration, Found, adoption, explore, forwarding, takeover
 from tests.sim.mutants import MUTANTS, applied
 
 COMMIT_AGAINST_TAKEOVER = Configuration(
@@ -13,6 +13,9 @@ ADOPTION_AND_CRASH = Configuration(
 )
 TAKEOVER_AND_CRASH = Configuration(
     "a takeover and a crash", lambda: takeover(writes=0, rivals=1, crashes=1, write_backs=0)
+)
+FORWARDED_WRITE = Configuration(
+    "a forwarded write against a takeover", lambda: forwarding(rivals=1, crashes=0, write_backs=0)
 )
 
 
@@ -26,6 +29,12 @@ def test_an_adopted_claim_and_a_crash_in_every_order() -> None:
     assert explore(ADOPTION_AND_CRASH).complete
 
 
+def test_a_forwarded_write_that_is_repeated_at_the_next_main_in_every_order() -> None:
+    explored = explore(FORWARDED_WRITE)
+    assert explored.complete
+    assert explored.states > 200
+
+
 @pytest.mark.parametrize(
     ("mutant", "configuration"),
     [
@@ -34,6 +43,7 @@ def test_an_adopted_claim_and_a_crash_in_every_order() -> None:
         ("no seals", COMMIT_AGAINST_TAKEOVER),
         ("block 1 before the seals", COMMIT_AGAINST_TAKEOVER),
         ("a manifest that is not read back", TAKEOVER_AND_CRASH),
+        ("a forwarded put is logged without its number", FORWARDED_WRITE),
     ],
 )
 def test_a_broken_protocol_is_found_in_some_order(mutant: str, configuration: Configuration) -> None:
