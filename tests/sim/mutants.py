@@ -1028,11 +1028,6 @@ MUTANTS = (
         _one("(lease or self.leases.attached)", "lease"),
     ),
     Mutant(
-        "a revoke does not see what its batch attached",
-        "hanas_core.state.judge:Judge._ends_with",
-        _one("left is not None and left[4] == lease", "False"),
-    ),
-    Mutant(
         "a merge forgets leases",
         "hanas_core.upkeep.merging:Merger._needs_of_leases",
         _one("present.granted == (record.origin, record.sequence)", "False"),

@@ -386,6 +386,17 @@ def test_what_is_forgotten_has_no_place() -> None:
     assert index.get("k") != before
 
 
+def test_another_version_of_the_past_gets_no_place() -> None:
+    commits = begun()
+    commit(commits, Write("k", b"v"), Write("k", b"w"))
+    index, place = index_of(commits), Position(9, 1, 4096)
+    before = index.at("k", 2)
+    index.keys.move("k", 2, Version(9, 9), place)
+    assert index.at("k", 2) == before
+    index.keys.move("k", 2, Version(3, 1), place)
+    assert index.at("k", 2) != before
+
+
 def test_a_transaction_that_is_re_logged_gives_places_and_nothing_else() -> None:
     commits = begun()
     commit(commits, Write("a", b"v"), Write("b", b"v"))
