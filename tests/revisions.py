@@ -35,6 +35,10 @@ class Future(Exception):
     """The revision is above the present one."""
 
 
+class NoLease(Exception):
+    """A key is to be attached to a lease that is not there."""
+
+
 class Model:
     """Every state that the store ever had since the compacted revision."""
 
@@ -42,6 +46,8 @@ class Model:
         """Begin empty."""
         self.revision = self.compacted = revision
         self._states: dict[int, State] = {revision: {}}
+        self.leases: dict[int, tuple[int, int]] = {}
+        """Of each one the seconds to live, and those that remain."""
 
     @classmethod
     def of(cls, revision: int, state: State) -> "Model":
@@ -68,9 +74,9 @@ class Model:
             raise Future
         return self._states[revision]
 
-    def put(self, key: str, value: bytes, content_type: str = PLAIN) -> None:
-        """Give ``key`` a value."""
-        self.transact(Transaction((), (PutKey(key, value, content_type),)))
+    def put(self, key: str, value: bytes, content_type: str = PLAIN, lease: int = 0) -> None:
+        """Give ``key`` a value. Raises NoLease."""
+        self.transact(Transaction((), (PutKey(key, value, content_type, lease),)))
 
     def delete(self, key: str) -> bool:
         """Delete ``key``; False if it is not there."""
@@ -79,12 +85,34 @@ class Model:
         return present
 
     def transact(self, transaction: Transaction) -> Told:
-        """Carry out a transaction, and return what it tells."""
+        """Carry out a transaction, and return what it tells. Raises NoLease."""
         before, state = self.present, dict(self.present)
         told = self._branch(transaction, before, state)
         if state != before:
             self.advance(state)
         return told
+
+    def grant(self, lease: int, ttl: int) -> bool:
+        """Begin a lease; False if there is one with this id."""
+        new = lease not in self.leases
+        if new:
+            self.leases[lease] = ttl, ttl
+        return new
+
+    def checkpoint(self, lease: int, remaining: int) -> bool:
+        """Note what remains of a lease; False if there is none."""
+        if lease in self.leases:
+            self.leases[lease] = self.leases[lease][0], remaining
+        return lease in self.leases
+
+    def revoke(self, lease: int) -> bool:
+        """End a lease, and delete its keys at once; False if there is none."""
+        if self.leases.pop(lease, None) is None:
+            return False
+        left = {key: held for key, held in self.present.items() if held.lease != lease}
+        if left != self.present:
+            self.advance(left)
+        return True
 
     def compact(self, revision: int) -> None:
         """Forget what the keys were before ``revision``, unless that is still to come."""
@@ -100,6 +128,8 @@ class Model:
     def _operate(self, operation: Operation, before: State, state: State) -> object:
         match operation:
             case PutKey(key=key, value=value, content_type=content_type, lease=lease):
+                if lease and lease not in self.leases:
+                    raise NoLease
                 old, revision = state.get(key), self.revision + 1
                 create, version = (revision, 1) if old is None else (old.create, old.version + 1)
                 state[key] = KeyValue(value, create, revision, version, lease, content_type)

@@ -56,7 +56,15 @@ def export(arguments: argparse.Namespace) -> None:
     copy = _copy(folder, arguments.folder)
     progress = Progress("exported")
     with places.writing(arguments.file) as target:
-        head = Head(FORMAT, "", copy.revision, copy.applied.epoch, identity.folder_id, copy.store_revision)
+        head = Head(
+            FORMAT,
+            "",
+            copy.revision,
+            copy.applied.epoch,
+            identity.folder_id,
+            copy.store_revision,
+            copy.leases or msgspec.UNSET,
+        )
         writer = ArchiveWriter(target.write, head)
         while items := blocking.run(copy.take()):
             for item in items:

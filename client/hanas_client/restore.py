@@ -117,10 +117,12 @@ def _fill(path: Path, folder: PosixFolder, archive: str, folder_id: str | None) 
         with places.reading(archive) as source:
             lines = iter(source)
             first = next(lines, b"")
-            revision = head_of(first).store_revision
+            head = head_of(first)
+            revision, leases = head.store_revision, head.leases
             begin = Restoration.begin(
                 *(opened(begun), folder_id, _segment_bytes(), now, time.monotonic),
                 1 if isinstance(revision, msgspec.UnsetType) else revision,
+                () if isinstance(leases, msgspec.UnsetType) else leases,
             )
             restoration = blocking.run(begin)
             for piece in _pieces(read_items(chain([first], lines))):

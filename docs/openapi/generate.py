@@ -22,6 +22,7 @@ from hanas_overseer import documents as overseer
 from hanas_overseer.bodies import SignInRequest
 from hanas_overseer.signin import SessionDocument
 from hanas_worker.faces.http.answers import Page
+from hanas_worker.faces.http.leases import Grant, Granted, LeaseShown
 from hanas_worker.faces.http.transactions import Done, Txn
 from hanas_worker.neighbours.keepalives import KeepAlive, KeepAliveAnswer
 from hanas_worker.ops.status import Status
@@ -33,12 +34,12 @@ MARKER = "    # Everything below is written by 'make openapi' from the types; do
 _TEMPLATE = "#/components/schemas/{name}"
 
 REQUESTS: dict[str, tuple[type, ...]] = {
-    "worker": (Switchover, Txn),
+    "worker": (Switchover, Txn, Grant),
     "link": (KeepAlive,),
     "overseer": (Arrival, Challenge, Report, SignInRequest),
 }
 ANSWERS: dict[str, tuple[type, ...]] = {
-    "worker": (Status, Page, HandedOver, Done),
+    "worker": (Status, Page, HandedOver, Done, Granted, LeaseShown),
     "link": (KeepAliveAnswer,),
     "overseer": (
         *(Place, overseer.HighestEpoch, overseer.ClusterDocument, overseer.PoolDocument),
@@ -52,6 +53,8 @@ _URL: Schema = {"pattern": "^https?://[!-~]+$", "maxLength": 256}
 _COUNT: Schema = {"minimum": 0}
 _EPOCH: Schema = {"minimum": 1}
 _SLOT: Schema = {"minimum": 0, "maximum": 255}
+_TTL: Schema = {"minimum": 1, "maximum": 9_000_000_000}
+_LEASE: Schema = {"minimum": 1, "maximum": (1 << 63) - 1}
 _ADDRESSED = {"member": _MEMBER, "incarnation": _NONCE, "folderId": _NONCE}
 _LOG: dict[str, Schema] = {
     "role": {"enum": ["joining", "backup", "elect", "main", "left"]},
@@ -80,6 +83,9 @@ BOUNDS: dict[str, dict[str, Schema]] = {
     "FolderHealth": {"id": _NONCE},
     "CompactionState": {"runs": _COUNT},
     "Switchover": {"to": _MEMBER},
+    "Grant": {"ttl": _TTL, "id": _LEASE},
+    "Granted": {"ttl": _TTL, "id": _LEASE},
+    "LeaseShown": {"ttl": _TTL, "id": _LEASE, "remaining": _COUNT},
     "HandedOver": {"epoch": _EPOCH},
     "LogStatus": {"log": _COUNT, **_LOG},
     "Status": {"incarnation": _NONCE, "slot": {"minimum": -1, "maximum": 255}, **_LOG},

@@ -252,13 +252,13 @@ MUTANTS = (
     ),
     Mutant(
         "a compaction forgets the sessions",
-        "hanas_core.upkeep.merging:Merger._decide",
-        _one("if self._index.sessions.get(Version(origin, sequence)) is not None:", "if False:"),
+        "hanas_core.upkeep.merging:Merger._needs_of_sessions",
+        _one("self._index.sessions.get(Version(record.origin, record.sequence)) is not None", "False"),
     ),
     Mutant(
         "a compaction forgets what forwarded writes did",
-        "hanas_core.upkeep.merging:Merger._decide",
-        _one("if session is not None and forwarded.number in session.changes:", "if False:"),
+        "hanas_core.upkeep.merging:Merger._needs_of_sessions",
+        _one("session is not None and record.forwarded.number in session.changes", "False"),
     ),
     Mutant(
         "who reads a merged segment does not learn what forwarded writes did",
@@ -964,6 +964,83 @@ MUTANTS = (
             "service.applied, tuple(told)",
             "service.applied._replace(offset=service.applied.offset + 4096), tuple(told)",
         ),
+    ),
+    # ------------------------------------------------------------------ leases
+    Mutant(
+        "an expiry is no record, so that a fenced main expires leases, too",
+        "hanas_worker.log.lessor:Lessor._expire",
+        _one(
+            "self._service.submit(Revoke(held.lease, held.granted), written)",
+            "self._service.index.leases.revoke(held.lease); written(Outcome(Result.LEASE_REVOKED), 0)",
+        ),
+    ),
+    Mutant(
+        "a keep-alive is answered without a check",
+        "hanas_worker.log.lessor:Lessor.keep_alive",
+        _one("while await self._service.fence() is not None:", "while not self._service.ended:"),
+        story="leases: a main that was replaced is asked to renew one",
+    ),
+    Mutant(
+        "every takeover gives leases their whole time again",
+        "hanas_worker.log.deadlines:Deadlines.__init__",
+        _one("float(remaining)", "float(ttl)"),
+        story="leases: a main dies after what remains of one was noted",
+    ),
+    Mutant(
+        "a renewal is told that the log knows nothing of",
+        "hanas_worker.log.lessor:Lessor.keep_alive",
+        _one("stored.remaining == held.ttl", "True"),
+        story="leases: a main dies after a late renewal",
+    ),
+    Mutant(
+        "less is noted than what remains of a lease",
+        "hanas_worker.log.lessor:Lessor.look",
+        _one("ceil(held.deadline - now)", "max(1, ceil(held.deadline - now) // 10)"),
+        story="leases: a main dies after what remains of one was noted",
+    ),
+    Mutant(
+        "a deadline counts from the last check",
+        "hanas_worker.log.deadlines:LeaseTime.now",
+        _one("self._time + clock - self._checked_at", "self._time - 0.5"),
+    ),
+    Mutant(
+        "an expiry leaves a key behind",
+        "hanas_core.state.judge:Judge._judge_revoke",
+        _one("records.Revoked(wish.lease, keys)", "records.Revoked(wish.lease, keys[1:])"),
+    ),
+    Mutant(
+        "each key of a lease goes with a revision of its own",
+        "hanas_core.log.records:revision_behind",
+        _one(
+            "        case Compacted(revision=compacted):",
+            "        case Revoked(keys=keys):\n            return revision + len(keys)\n"
+            "        case Compacted(revision=compacted):",
+        ),
+    ),
+    Mutant(
+        "a key is attached to a lease that is gone",
+        "hanas_core.state.judge:Judge._attach",
+        _one("self._leases.granted(lease) is None", "False"),
+    ),
+    Mutant(
+        "a key stays with the lease that it was taken from",
+        "hanas_core.state.index:Index._put",
+        _one("(lease or self.leases.attached)", "lease"),
+    ),
+    Mutant(
+        "a merge forgets leases",
+        "hanas_core.upkeep.merging:Merger._needs_of_leases",
+        _one("present.granted == (record.origin, record.sequence)", "False"),
+    ),
+    Mutant(
+        "a merge forgets what remains of leases",
+        "hanas_core.upkeep.merging:Merger._needs_of_leases",
+        _one("present.noted == record.sequence", "False"),
+    ),
+    Mutant(
+        "a snapshot holds no leases",
+        "hanas_core.state.snapshots:SnapshotFrames.__init__",
+        _one("index.leases.all()", "[]"),
     ),
 )
 

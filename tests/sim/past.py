@@ -70,8 +70,24 @@ class Past:
                 pass
             case records.Transacted(changes=changes):
                 self._change(version, changes)
+            case records.Granted(lease=lease, ttl=ttl):
+                if not self.model.grant(lease, ttl):
+                    self._accuse(f"{version} grants lease {lease} a second time")
+            case records.Checkpointed(left=left):
+                for lease, remaining in left:
+                    if not self.model.checkpoint(lease, remaining):
+                        self._accuse(f"{version} tells what remains of lease {lease}, which is not there")
+            case records.Revoked():
+                self._revoke(version, record)
             case _:
                 self._change(version, (record,))
+
+    def _revoke(self, version: Version, revoked: records.Revoked) -> None:
+        attached = sorted(key for key, held in self.model.present.items() if held.lease == revoked.lease)
+        if revoked.keys != tuple(attached):
+            self._accuse(f"{version} ends lease {revoked.lease} with {revoked.keys}, and its keys are {attached}")
+        if not self.model.revoke(revoked.lease):
+            self._accuse(f"{version} ends lease {revoked.lease}, which is not there")
 
     def _change(self, version: Version, changes: tuple[records.Put | records.Delete, ...]) -> None:
         revision, state = self.model.revision + 1, dict(self.model.present)
@@ -80,7 +96,10 @@ class Past:
             if isinstance(change, records.Put):
                 value = self._values[version, change.key]
                 create, generation = (revision, 1) if old is None else (old.create, old.version + 1)
-                state[change.key] = KeyValue(value, create, revision, generation, 0, change.content_type)
+                lease = change.lease if isinstance(change, records.RevisedPut) else 0
+                if lease and lease not in self.model.leases:
+                    self._accuse(f"{version} attaches {change.key} to lease {lease}, which is not there")
+                state[change.key] = KeyValue(value, create, revision, generation, lease, change.content_type)
                 if change.created is not (old is None):
                     self._accuse(f"{version} says that {change.key} was created: {change.created}")
             elif old is None:
@@ -95,14 +114,15 @@ class Past:
                 f"{self.model.revision} and {self.compacted} is what was committed"
             )
             return
+        leases = {lease: (held.ttl, held.remaining) for lease, held in index.leases.all()}
+        if leases != self.model.leases:
+            self._accuse(f"{what} with leases {leases}, but {self.model.leases} is what was committed")
+            return
         for revision in range(self.compacted, self.model.revision + 1):
             entries = index.page("", "", 1 << 30, revision).entries
-            held = {
-                key: (entry.facts.create, entry.facts.revision, entry.facts.generation, entry.size)
-                for key, entry in entries
-            }
+            held = {key: (*entry.facts, entry.size) for key, entry in entries}
             state = self.model.at(revision)
-            wanted = {key: (one.create, one.mod, one.version, len(one.value)) for key, one in state.items()}
+            wanted = {key: (one.mod, one.create, one.version, one.lease, len(one.value)) for key, one in state.items()}
             if held != wanted:
                 self._accuse(f"{what} with {held} as of revision {revision}, but {wanted} is what was committed")
                 return

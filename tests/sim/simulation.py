@@ -22,6 +22,7 @@ from tests.sim.disk import Disk
 from tests.sim.faults import Faults
 from tests.sim.forwarders import RUNS, Forwarders, chance_of
 from tests.sim.hearing import hearing
+from tests.sim.lessees import Lessees
 from tests.sim.mount import Call, Mount
 from tests.sim.network import Network
 from tests.sim.processes import Overseer, Worker
@@ -109,6 +110,7 @@ class Simulation:
     """A cluster, its clients, its faults and its witness."""
 
     TRANSACTORS = 2
+    LESSEES = 2
     """Clients that change several keys at once."""
 
     def __init__(
@@ -184,6 +186,7 @@ class Simulation:
         self.ambushes = Ambushes(self.faults)
         self.ambushes.join()
         self.witness = Witness(world, self.network, self.disk, self.workers)
+        self.lessees = Lessees(self.clients, self.witness.promises)
         self.witness.only_pauses = bool(theme.only)
         self.stays_quiet = chance.random() < QUIET_PART
         self._mounts = mounts
@@ -228,6 +231,7 @@ class Simulation:
             world.after(chance.uniform(0, 0.3), worker.start)
         self.clients.start(self.shape.clients)
         self.transactors.start(self.TRANSACTORS)
+        self.lessees.start(self.LESSEES)
         if self.shape.forwards:
             self.forwarders.start()
         self._go_wrong()
@@ -244,6 +248,8 @@ class Simulation:
         world.run(world.now + 0.3)
         self.clients.stopping = True
         world.run(world.now + PEACE_SECONDS, lambda: not self.clients.busy)
+        if not world.run(world.now + PEACE_SECONDS, lambda: not self.witness.past.model.leases):
+            raise Violation(f"leases that nobody renews are still there after {PEACE_SECONDS:g} s of peace")
         reading = self.clients.loop.spawn(self.clients.read_all())
         if not world.run(world.now + PEACE_SECONDS, reading.done):
             raise Violation(f"the keys could not be read within {PEACE_SECONDS:g} s at the end")

@@ -21,7 +21,7 @@ from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host import host
 from hanas_worker.log.caretaker import Caretaker
-from tests.sim import departures, pauses, serving, switchovers
+from tests.sim import departures, leasing, pauses, serving, switchovers
 from tests.sim.attacker import Trick
 from tests.sim.disk import Directory, Disk, Inode, pages_of
 from tests.sim.explore import lose_all
@@ -42,7 +42,7 @@ GROWING = ANYTHING._replace(compact_bytes=1 << 30)
 class Story(Simulation):
     """A run with scripted faults. All members are well before and after."""
 
-    TRANSACTORS = 0
+    TRANSACTORS = LESSEES = 0
 
     def __init__(self, script: Callable[[Story], None], shape: Shape, theme: Theme) -> None:
         super().__init__(0, shape=shape, theme=theme)
@@ -1053,6 +1053,24 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "who is being stopped takes over",
+    ),
+    "leases: a main that was replaced is asked to renew one": (
+        leasing.renewal_at_a_main_that_was_replaced,
+        CALM,
+        GROWING,
+        "a keep-alive is answered without a check",
+    ),
+    "leases: a main dies after what remains of one was noted": (
+        leasing.death_after_a_checkpoint,
+        CALM,
+        GROWING,
+        "every takeover gives leases their whole time again",
+    ),
+    "leases: a main dies after a late renewal": (
+        leasing.death_after_a_late_renewal,
+        CALM,
+        GROWING,
+        "a renewal is told that the log knows nothing of",
     ),
 }
 

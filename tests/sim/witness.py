@@ -7,6 +7,7 @@ block that becomes durable. It has its own list of all committed writes, and acc
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -34,6 +35,7 @@ from hanas_core.volume.blocks import unpack
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.log.service import Service
 from tests.sim.disk import ZERO, Disk, Inode
+from tests.sim.lessees import Promises
 from tests.sim.mount import OpenFile
 from tests.sim.network import Network
 from tests.sim.newcomer import read_log
@@ -55,6 +57,17 @@ class Committed(NamedTuple):
 
     version: Version
     record: records.Record
+
+
+def parts(record: records.Record) -> Sequence[records.Record]:
+    """Return a record as changes of one key each, as far as it changes any."""
+    match record:
+        case records.Transacted(changes=changes):
+            return changes
+        case records.Revoked(keys=keys):
+            return [records.Delete(key) for key in keys]
+        case _:
+            return (record,)
 
 
 class Witness:
@@ -79,6 +92,7 @@ class Witness:
         self._last: dict[int, Position] = {}
         self._model: dict[str, Committed] = {}
         self.past = Past(world.accuse)
+        self.promises = Promises(world.accuse)
         self._numbers: set[tuple[Version, int]] = set()
         """Session and number of each forwarded write that was committed."""
         self.promoting: set[str] = set()
@@ -141,8 +155,9 @@ class Witness:
             if (forwarded.session, forwarded.number) in self._numbers:
                 self.world.accuse(f"{what} write {forwarded.number} of session {forwarded.session} twice")
             self._numbers.add((forwarded.session, forwarded.number))
-        changed = write.record.changes if isinstance(write.record, records.Transacted) else (write.record,)
-        for part in changed:
+        if isinstance(write.record, records.Revoked):
+            self.promises.ended(write.record.lease, self.world.now)
+        for part in parts(write.record):
             match part:
                 case records.Put(key=key):
                     self._model[key] = Committed(write.version, part)

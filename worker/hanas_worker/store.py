@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import ClassVar, NoReturn
+from typing import ClassVar, NamedTuple, NoReturn
 
 import msgspec
 
@@ -19,12 +19,14 @@ from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
+from hanas_core.state.leases import MOST_ID
 from hanas_core.state.transactions import Span, Transact
 from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
 from hanas_worker.log import feeds, transactor
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.forwarder import Forwarder
+from hanas_worker.log.lessor import Lessor, Told
 from hanas_worker.log.service import MOST_READERS, Service, fence
 from hanas_worker.log.values import Moved
 
@@ -87,6 +89,22 @@ class Future(Refusal):
         self.present = present
 
 
+class NoLease(Refusal):
+    """There is no lease with this id; nothing was done."""
+
+
+class LeaseExists(Refusal):
+    """There is one with this id; nothing was done."""
+
+
+class LeaseCrowded(Refusal):
+    """The lease has so many keys that it can have no more; nothing was done."""
+
+
+class TooManyLeases(Refusal):
+    """There can be no more leases; nothing was done."""
+
+
 class NoRevisions(Refusal):
     """A member of an older version lives, so the log has no revisions yet; nothing was done."""
 
@@ -128,11 +146,23 @@ _REFUSALS = {
     Result.KEY_REUSED: KeyReused,
     Result.TOO_LARGE: TooLarge,
     Result.TOO_MANY_DELETES: TooManyDeletes,
+    Result.LEASE_NOT_FOUND: NoLease,
+    Result.LEASE_EXISTS: LeaseExists,
+    Result.LEASE_CROWDED: LeaseCrowded,
+    Result.TOO_MANY_LEASES: TooManyLeases,
     Result.NO_SPACE: Full,
     Result.BUSY: Busy,
     Result.UNKNOWN: Unknown,
 }
 _CREATED, _REPLACED, _DELETED = Result.CREATED, Result.REPLACED, Result.DELETED  # slow to look up
+
+
+class Granted(NamedTuple):
+    """A lease that was granted."""
+
+    lease: int
+    epoch: int
+    revision: int
 
 
 class _Pending(msgspec.Struct, eq=False):
@@ -284,6 +314,8 @@ class Store:
         if service is not None:
             written = pending if forwarder is None else partial(self._write_on, forwarder, write, pending)
             service.submit(write, written)
+        elif forwarder is not None and write.lease and not self.revision:  # a main of an older version passes it by
+            pending.fail(NoRevisions(self.epoch))
         elif forwarder is not None:
             forwarder.submit(write, pending)
         else:
@@ -310,6 +342,63 @@ class Store:
         if result is Result.NOT_MAIN:
             raise Elsewhere(self._log.main_url)
         raise _REFUSALS[result](transacted.epoch)
+
+    # ------------------------------------------------------------------ leases
+
+    async def grant(self, lease: int | None, ttl: int) -> Granted:
+        """Begin a lease, with an id of its own if ``lease`` is None. Raises Refusal: LeaseExists, TooManyLeases, ..."""
+        lessor, service = self._lessor()
+        if service.form == records.PLAIN:
+            raise NoRevisions(service.epoch)
+        while True:
+            named = int(self._state.host.runtime.nonce(), 16) % MOST_ID + 1 if lease is None else lease
+            outcome, epoch = await lessor.grant(named, ttl)
+            if outcome.result is Result.LEASE_GRANTED:
+                return Granted(named, epoch, outcome.revision)
+            if lease is not None or outcome.result is not Result.LEASE_EXISTS:
+                self._refused(outcome.result, epoch, outcome.revision)
+
+    async def keep_alive(self, lease: int) -> tuple[int, int]:
+        """Renew a lease; return its seconds to live, and the epoch. Raises Refusal: NoLease, ..."""
+        lessor, service = self._lessor()
+        if service.crowded:
+            raise Busy(service.epoch)
+        renewal = await lessor.keep_alive(lease)
+        if renewal.result is not Result.COMMITTED:
+            self._refused(renewal.result, service.epoch)
+        return renewal.ttl, service.epoch
+
+    async def revoke(self, lease: int) -> tuple[int, int]:
+        """End a lease, and delete its keys; return epoch and revision. Raises Refusal: NoLease, ..."""
+        outcome, epoch = await self._lessor()[0].revoke(lease)
+        if outcome.result is not Result.LEASE_REVOKED:
+            self._refused(outcome.result, epoch, outcome.revision)
+        return epoch, outcome.revision
+
+    async def lease(self, lease: int) -> tuple[Told, int]:
+        """Return what is to be told of a lease, and the epoch. Raises Refusal: NoLease, ..."""
+        lessor, service = self._lessor()
+        if service.crowded:
+            raise Busy(service.epoch)
+        epoch = await service.fence()
+        if epoch is None:
+            self.refuse()
+        if (told := lessor.told(lease)) is None:
+            raise NoLease(epoch)
+        return told, epoch
+
+    def _lessor(self) -> tuple[Lessor, Service]:
+        lessor, service = self._state.lessor, self._state.service
+        if lessor is None or service is None:
+            raise Elsewhere(self._log.main_url)
+        return lessor, service
+
+    def _refused(self, result: Result, epoch: int, revision: int = 0) -> NoReturn:
+        if result is Result.NOT_MAIN:
+            raise Elsewhere(self._log.main_url)
+        refusal = _REFUSALS[result](epoch)
+        refusal.revision = revision
+        raise refusal
 
     @asynccontextmanager
     async def list(

@@ -129,7 +129,38 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     member: str
 
 
-Record = Put | Delete | Opened | Transacted | Compacted
+class _OfLeases(msgspec.Struct, frozen=True, array_like=True):
+    """What a client's own key does not cover."""
+
+    idempotency: ClassVar[None] = None
+    forwarded: ClassVar[None] = None
+    created: ClassVar[bool] = False
+    deleted: ClassVar[bool] = False
+
+
+class Granted(_OfLeases, frozen=True, array_like=True, tag="l"):
+    """A lease begins."""
+
+    lease: int
+    ttl: int
+    """Seconds."""
+
+
+class Checkpointed(_OfLeases, frozen=True, array_like=True, tag="m"):
+    """What remains of leases: ids and seconds."""
+
+    left: tuple[tuple[int, int], ...]
+
+
+class Revoked(_OfLeases, frozen=True, array_like=True, tag="v"):
+    """A lease ends, and its keys go: whoever reads it looks for none."""
+
+    lease: int
+    keys: tuple[str, ...]
+    """In order."""
+
+
+Record = Put | Delete | Opened | Transacted | Compacted | Granted | Checkpointed | Revoked
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True, tag="k"):
@@ -219,7 +250,33 @@ class Floor(msgspec.Struct, frozen=True, array_like=True, tag="f"):
     revision: int
 
 
-Merged = Kept | Gone | Remembered | Session | Answered | Reached | Floor
+class Lease(msgspec.Struct, frozen=True, array_like=True, tag="l"):
+    """In a merged segment: a lease that this write granted."""
+
+    origin: int
+    sequence: int
+    lease: int
+    ttl: int
+
+
+class Left(msgspec.Struct, frozen=True, array_like=True, tag="m"):
+    """In a merged segment: so many seconds of a lease remained at this write."""
+
+    origin: int
+    sequence: int
+    lease: int
+    remaining: int
+
+
+class Ended(msgspec.Struct, frozen=True, array_like=True, tag="v"):
+    """In a merged segment: a lease that an earlier segment may hold was revoked with this write."""
+
+    origin: int
+    sequence: int
+    lease: int
+
+
+Merged = Kept | Gone | Remembered | Session | Answered | Reached | Floor | Lease | Left | Ended
 
 _PLAIN = Put | Delete | Opened | ForwardedPut | ForwardedDelete
 
@@ -228,7 +285,7 @@ class _Revised(msgspec.Struct, frozen=True, array_like=True):
     """The records of a batch of the format `REVISED`."""
 
     revision: int
-    records: list[_PLAIN | RevisedPut | ForwardedRevisedPut | Transacted | Compacted]
+    records: list[_PLAIN | RevisedPut | ForwardedRevisedPut | Transacted | Compacted | Granted | Checkpointed | Revoked]
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -244,7 +301,7 @@ PREFIX_BYTES = 4
 def revision_behind(record: Record, revision: int) -> int:
     """Return the revision behind a record of the format `REVISED` that follows ``revision``."""
     match record:
-        case Opened():
+        case Opened() | Granted() | Checkpointed() | Revoked(keys=()):
             return revision
         case Compacted(revision=compacted):
             return max(revision, compacted)

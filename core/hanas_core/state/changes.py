@@ -1,4 +1,4 @@
-"""What changed behind a revision, read from history: the cursor of a watch (docs/protocol.md, section 3.14)."""
+"""What changed behind a revision, read from history: the cursor of a watch (docs/protocol.md, section 3.15)."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -121,6 +121,11 @@ def pack(  # noqa: PLR0913, PLR0917  # a row of a table
     return packed + content_type.encode() if flags & _TYPED else packed
 
 
+def lease_in(packed: bytes) -> int:
+    """Return the lease that a key is attached to, 0 for none."""
+    return facts_in(packed).lease if len(packed) > _FIXED.size and packed[_FIXED.size] & _LEASED else 0
+
+
 def unpack(packed: bytes) -> Entry:
     """Return the entry."""
     content_type = DEFAULT_TYPE if len(packed) == _FIXED.size else _type_in(packed)

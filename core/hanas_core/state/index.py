@@ -12,8 +12,9 @@ from hanas_core.log.batches import HEADER_BYTES, Batch, Kind
 from hanas_core.log.cells import PART_BYTES, sums_size, widening
 from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES
 from hanas_core.log.positions import Facts, Position, Version
-from hanas_core.state.entries import Entry, facts_in, pack, pack_first, pack_next, unpack, version_of
+from hanas_core.state.entries import Entry, facts_in, lease_in, pack, pack_first, pack_next, unpack, version_of
 from hanas_core.state.keyspace import KeyPage, KeySpace, Segment
+from hanas_core.state.leases import Leases
 from hanas_core.state.remembered import Done, Remembered
 from hanas_core.state.sessions import Change, Sessions
 from hanas_core.state.valuecache import DEFAULT_BYTES, ValueCache
@@ -40,6 +41,7 @@ class Index:
         self.remembered = Remembered(self.keys.live)
         self.sessions = Sessions()
         """Of forwarders. What the log takes for them is so little that it counts as garbage."""
+        self.leases = Leases()
         self.sequence = 0
         """Sequence of the last record applied."""
         self.shown = 1
@@ -192,14 +194,15 @@ class Index:
         if not new:  # re-logged: the older copy may lie behind the cut of a segment that compaction removes
             self.keys.move(key, revision, Version(origin, sequence), Position(*segment, offset))
             return
-        fields = origin, sequence, *segment, offset, size, put.checksum, revision
+        fields, lease = (origin, sequence, *segment, offset, size, put.checksum, revision), 0
         if not isinstance(put, records.RevisedPut):
             packed = pack_first(*fields, put.content_type)
-        elif put.lease:
-            packed = pack(*fields, put.content_type, Facts(revision, put.create, put.generation, put.lease))
+        elif lease := put.lease:
+            packed = pack(*fields, put.content_type, Facts(revision, put.create, put.generation, lease))
         else:
             packed = pack_next(*fields, put.create, put.generation, put.content_type)
-        self.keys.put(key, packed, revision, segment, size)
+        if self.keys.put(key, packed, revision, segment, size) and (lease or self.leases.attached):
+            self.leases.attach(key, lease)
         self._cache.put(key, place.payload[at:end])
 
     def _transact(
@@ -214,9 +217,19 @@ class Index:
     def _delete(self, key: str, revision: int) -> None:
         if self.keys.delete(key, revision):
             self._cache.drop(key)
+            if self.leases.attached:
+                self.leases.attach(key, 0)
 
     def _apply_valueless(
-        self, record: records.Delete | records.Opened | records.Compacted, version: Version, revision: int
+        self,
+        record: records.Delete
+        | records.Opened
+        | records.Compacted
+        | records.Granted
+        | records.Checkpointed
+        | records.Revoked,
+        version: Version,
+        revision: int,
     ) -> None:
         match record:
             case records.Delete(key=key):
@@ -225,6 +238,14 @@ class Index:
                 self.sessions.open(version, member)
             case records.Compacted(revision=compacted):
                 self.keys.compact(compacted)
+            case records.Granted(lease=lease, ttl=ttl):
+                self.leases.grant(lease, ttl, version)
+            case records.Checkpointed(left=left):
+                self.leases.checkpoint(left, version.sequence)
+            case records.Revoked(lease=lease, keys=keys):
+                for key in keys:
+                    self._delete(key, revision)
+                self.leases.revoke(lease)
             case _:
                 assert_never(record)
 
@@ -275,14 +296,22 @@ class Index:
         place.at += size
         if new:
             packed = pack(*version, *begin, size, record.checksum, facts.revision, record.content_type, facts)
-            self.keys.put(record.key, packed, facts.revision, place.segment, size)
+            if self.keys.put(record.key, packed, facts.revision, place.segment, size):
+                self.leases.attach(record.key, facts.lease)
             self._cache.put(record.key, place.payload[at : place.at])
         else:
             self.keys.move(record.key, facts.revision, version, begin)
 
     def _apply_merged_valueless(
         self,
-        record: records.Gone | records.Remembered | records.Session | records.Answered | records.Reached,
+        record: records.Gone
+        | records.Remembered
+        | records.Session
+        | records.Answered
+        | records.Reached
+        | records.Lease
+        | records.Left
+        | records.Ended,
         segment: Segment,
     ) -> None:
         match record:
@@ -296,6 +325,12 @@ class Index:
                 self.sessions.open(Version(origin, sequence), member)
             case records.Answered(origin=origin, sequence=sequence, forwarded=forwarded):
                 self.sessions.note(forwarded, Change(Version(origin, sequence), record.created, record.deleted))
+            case records.Lease(origin=origin, sequence=sequence, lease=lease, ttl=ttl):
+                self.leases.grant(lease, ttl, Version(origin, sequence))
+            case records.Left(sequence=sequence, lease=lease, remaining=remaining):
+                self.leases.checkpoint([(lease, remaining)], sequence)
+            case records.Ended(lease=lease):
+                self.leases.revoke(lease)
             case records.Reached(sequence=sequence):
                 self.sequence = sequence
                 self.shown = 0
@@ -310,6 +345,13 @@ class Index:
 
     # ------------------------------------------------------------------ snapshots, and what must hold
 
+    def load(self, keys: list[str], entries: list[bytes]) -> None:
+        """Take in keys of a snapshot, in order; `loaded` follows."""
+        self.keys.load(keys, entries)
+        for key, packed in zip(keys, entries, strict=True):
+            if lease := lease_in(packed):
+                self.leases.attach(key, lease)
+
     def loaded(self, sequence: int, revision: int, noted: int, compacted: int) -> None:
         """Complete the loading of a snapshot, which holds every write up to ``sequence``; see `KeySpace.loaded`."""
         self.sequence, self.revision = sequence, revision
@@ -321,6 +363,9 @@ class Index:
         live = self.keys.check_invariants(self.revision)
         self.remembered.check_invariants(live)
         self.sessions.check_invariants()
+        self.leases.check_invariants(
+            {key: lease for key, packed in self.keys.entries.items() if (lease := lease_in(packed))}
+        )
         assert {segment: size for segment, size in self.live.items() if size} == live
 
 

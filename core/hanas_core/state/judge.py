@@ -18,6 +18,7 @@ from hanas_core.log.cells import PART_BYTES, checksum_of, sums_of, tags_size
 from hanas_core.log.positions import Version
 from hanas_core.state.entries import successor_in
 from hanas_core.state.index import Index
+from hanas_core.state.leases import Checkpoint, Grant, LeaseOverlay, LeaseRequest, Revoke
 from hanas_core.state.overlay import Overlay
 from hanas_core.state.remembered import Done
 from hanas_core.state.reports import Report
@@ -44,6 +45,8 @@ class Write(msgspec.Struct, frozen=True):
     if_none_match: tuple[str, ...] | None = None
     """Versions of which the present one must be none; ``("*",)``: the key must not be there."""
     idempotency_key: str | None = None
+    lease: int = 0
+    """The key goes with this lease; 0: with none."""
 
     @property
     def size(self) -> int:
@@ -62,7 +65,7 @@ class Write(msgspec.Struct, frozen=True):
     def digest(self) -> bytes:
         """Return a hash of every field that distinguishes two requests."""
         parts = (self.key, self.value, self.content_type, self.if_match, self.if_none_match)
-        return xxhash.xxh3_128_digest(msgspec.msgpack.encode(parts))
+        return xxhash.xxh3_128_digest(msgspec.msgpack.encode((*parts, self.lease) if self.lease else parts))
 
 
 class ForwardedWrite(msgspec.Struct, frozen=True):
@@ -107,7 +110,7 @@ class Compaction(msgspec.Struct, frozen=True):
     """See `Write.size`."""
 
 
-Request = Write | ForwardedWrite | Opening | Transact | Compaction | None
+Request = Write | ForwardedWrite | Opening | Transact | Compaction | LeaseRequest | None
 """What the main's queue takes. None: a no-op."""
 
 
@@ -140,6 +143,17 @@ class Result(Enum):
     """A transaction would delete more than fits into a batch: nothing was done."""
     COMPACTED = "compacted"
     """History was forgotten up to the revision, or had been."""
+    LEASE_GRANTED = "lease granted"
+    LEASE_EXISTS = "lease exists"
+    """There is one with this id: nothing was done."""
+    LEASE_NOT_FOUND = "lease not found"
+    """There is none with this id: nothing was done."""
+    LEASE_REVOKED = "lease revoked"
+    LEASE_CROWDED = "lease crowded"
+    """The lease has so many keys that they would find no room in one record: nothing was done."""
+    TOO_MANY_LEASES = "too many leases"
+    CHECKPOINTED = "checkpointed"
+    """What remains of leases was noted, as far as there still were such."""
     COMMITTED = "committed"
     """A no-op went through the commit path."""
     TOO_LARGE = "too large"
@@ -203,6 +217,7 @@ class Judge:
         """With what the earlier writes of the batch leave of each key that they change."""
         self._changed = self._state.changed
         self._entries = index.keys.entries
+        self._leases = LeaseOverlay(index.leases)
         self._done: dict[str, Done] = {}
         self._sessions = index.sessions
         """With the changes of the earlier openings of the batch."""
@@ -244,6 +259,9 @@ class Judge:
                 return Outcome(Result.CONDITION_FAILED, stands, self.revision), None
         if created and value is None:
             return Outcome(Result.NOT_FOUND, None, self.revision), None
+        lease = write.lease
+        if lease and (refusal := self._attach({lease: [key]})) is not None:
+            return Outcome(refusal, None, self.revision), None
         if self._revised:
             self.revision += 1
         if idempotency is not None:
@@ -257,30 +275,31 @@ class Judge:
         revision = self.revision or version.sequence + 1
         if created or not self._revised:
             create = revision
-        changed[key] = version, revision, create, generation, 0, value
+        changed[key] = version, revision, create, generation, lease, value
         sums = sums_of(value)
         self.cells += (sums, value)
         fields = key, len(value), checksum_of(value, sums), write.content_type, idempotency, created
         outcome = Outcome(_CREATED if created else _REPLACED, version, self.revision)
         if forwarded is None:
-            if created or not self._revised:
+            if (created and not lease) or not self._revised:
                 return outcome, records.Put(*fields)
-            return outcome, records.RevisedPut(*fields, create, generation)
-        return outcome, self._forwarded_put(fields, create, generation, forwarded)
+            return outcome, records.RevisedPut(*fields, create, generation, lease)
+        return outcome, self._forwarded_put(fields, create, generation, lease, forwarded)
 
     def _forwarded_put(
         self,
         fields: tuple[str, int, int, str, records.Idempotency | None, bool],
         create: int,
         generation: int,
+        lease: int,
         forwarded: records.Forwarded,
     ) -> records.Put:
-        if generation == 1 or not self._revised:
+        if (generation == 1 and not lease) or not self._revised:
             return records.ForwardedPut(*fields, forwarded=forwarded)
-        return records.ForwardedRevisedPut(*fields, create, generation, forwarded=forwarded)
+        return records.ForwardedRevisedPut(*fields, create, generation, lease, forwarded=forwarded)
 
     def _judge_other(
-        self, write: ForwardedWrite | Opening | Transact | Compaction | None, version: Version
+        self, write: ForwardedWrite | Opening | Transact | Compaction | LeaseRequest | None, version: Version
     ) -> tuple[Outcome, records.Record | None]:
         match write:
             case ForwardedWrite():
@@ -295,8 +314,62 @@ class Judge:
                 return self._judge_compaction(write)
             case Transact():
                 return self._judge_transaction(write, version)
+            case Grant():
+                return self._judge_grant(write, version)
+            case Revoke():
+                return self._judge_revoke(write)
+            case Checkpoint():
+                left = tuple((lease, secs) for lease, granted, secs in write.left if self._is(lease, granted))
+                outcome = Outcome(Result.CHECKPOINTED, None, self.revision)
+                return outcome, records.Checkpointed(left) if left else None
             case _:
                 assert_never(write)
+
+    def cost(self, lease: int) -> int:
+        """Return what the keys of a lease take in the record of its revoke, bytes, at most."""
+        return self._leases.cost(lease)
+
+    def _is(self, lease: int, granted: Version) -> bool:
+        return self._leases.granted(lease) == granted
+
+    def _attach(self, attached: dict[int, list[str]]) -> Result | None:
+        """Attach keys to leases; return why they cannot be, and then none is."""
+        for lease, keys in attached.items():
+            if self._leases.granted(lease) is None:
+                return Result.LEASE_NOT_FOUND
+            if not self._leases.fits(lease, keys):
+                return Result.LEASE_CROWDED
+        for lease, keys in attached.items():
+            for key in keys:
+                self._leases.attach(lease, key)
+        return None
+
+    def _judge_grant(self, wish: Grant, version: Version) -> tuple[Outcome, records.Record | None]:
+        assert self._revised, "a log without revisions takes no leases"
+        if (granted := self._leases.granted(wish.lease)) is not None:
+            return Outcome(Result.LEASE_EXISTS, granted, self.revision), None
+        if self._leases.full:
+            return Outcome(Result.TOO_MANY_LEASES, None, self.revision), None
+        self._leases.grant(wish.lease, version)
+        return Outcome(Result.LEASE_GRANTED, version, self.revision), records.Granted(wish.lease, wish.ttl)
+
+    def _judge_revoke(self, wish: Revoke) -> tuple[Outcome, records.Record | None]:
+        granted = self._leases.granted(wish.lease)
+        if granted is None or wish.granted not in {None, granted}:
+            return Outcome(Result.LEASE_NOT_FOUND, None, self.revision), None
+        keys = tuple(sorted(key for key in self._leases.keys(wish.lease) if self._ends_with(key, wish.lease)))
+        self._leases.revoke(wish.lease)
+        if keys:
+            self.revision += 1
+            self._changed.update(dict.fromkeys(keys))
+        return Outcome(Result.LEASE_REVOKED, granted, self.revision), records.Revoked(wish.lease, keys)
+
+    def _ends_with(self, key: str, lease: int) -> bool:
+        """Return whether ``key`` is still attached to ``lease``, behind the earlier writes of the batch."""
+        if key not in self._changed:
+            return True
+        left = self._changed[key]
+        return left is not None and left[4] == lease
 
     def _judge_compaction(self, wish: Compaction) -> tuple[Outcome, records.Record | None]:
         record, revision = None, wish.revision
@@ -321,6 +394,8 @@ class Judge:
             return Outcome(Result.TOO_MANY_DELETES, None, self.revision), None
         if not effect.changes:
             return Outcome(Result.TRANSACTED, None, self.revision, effect.report), None
+        if (refusal := self._attach(effect.attached)) is not None:
+            return Outcome(refusal, None, self.revision), None
         self.revision += 1
         self._changed.update(effect.changed)
         self.cells += effect.cells

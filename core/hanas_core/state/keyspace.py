@@ -124,8 +124,11 @@ class KeySpace:
 
     # ------------------------------------------------------------------ what changes it
 
-    def put(self, key: str, packed: bytes, revision: int, segment: Segment, size: int) -> None:
-        """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes in ``segment``."""
+    def put(self, key: str, packed: bytes, revision: int, segment: Segment, size: int) -> bool:
+        """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes in ``segment``.
+
+        False if it has one already that was made later.
+        """
         entries = self.entries
         old = before = entries.get(key)
         old_size = 0
@@ -148,10 +151,11 @@ class KeySpace:
         elif old is not None:
             if revision_in(old) >= revision:  # of a snapshot that was taken later
                 self.value_bytes += old_size - size
-                return
+                return False
             self._count(key, old, -1)
         entries[key] = packed
         self.live[segment] += len(packed) + len(key) + (size if size <= PART_BYTES else cell_size(size))
+        return True
 
     def delete(self, key: str, revision: int) -> bool:
         """Delete ``key`` by ``revision``; False if it was not there, or was made later."""

@@ -11,7 +11,8 @@ from hanas_core.log import records
 from hanas_core.log.batches import Batch, size_of
 from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES, growth, sizes_in
 from hanas_core.log.positions import Position, Version
-from hanas_core.state.judge import Judge, Outcome, Request, Result
+from hanas_core.state.judge import Judge, Outcome, Request, Result, Write
+from hanas_core.state.leases import Revoke
 from hanas_core.state.replica import Replica
 from hanas_core.state.transactions import Transact
 
@@ -93,9 +94,11 @@ class GroupCommit(Generic[Token]):
         used = _EMPTY_BATCH_BYTES
         while waiting and len(changes) < _MOST_RECORDS:
             write, token, size = waiting[0]
-            if used + _space(write, size, reserve) > room or (changes and used + size > _MOST_BATCH_BYTES):
+            plain = type(write) is Write  # most are
+            space = size if plain or not isinstance(write, Revoke) else size + judge.cost(write.lease)
+            if used + _space(write, space, reserve) > room or (changes and used + space > _MOST_BATCH_BYTES):
                 break
-            if isinstance(write, Transact) and write.deletes:
+            if not plain and isinstance(write, Transact) and write.deletes:
                 if changes:
                     break  # how large it is shows when it is judged: it begins a batch
                 judge.room = min(room - used - size, _MOST_DELETED_BYTES)
@@ -104,7 +107,7 @@ class GroupCommit(Generic[Token]):
             outcome, record = judge.judge(write, Version(self._epoch, self.next_sequence + len(changes)))
             if record is not None:
                 changes.append(record)
-                used += size
+                used += space
                 if judge.used:
                     used, judge.used = used + judge.used, 0
             self._answers.append((token, outcome))
@@ -154,7 +157,8 @@ class GroupCommit(Generic[Token]):
         refused: Answers[Token] = []
         while self._waiting:
             write, token, size = self._waiting[0]
-            if _EMPTY_BATCH_BYTES + _space(write, size, reserve) <= room:
+            deleted = self._replica.index.leases.cost(write.lease) if isinstance(write, Revoke) else 0
+            if _EMPTY_BATCH_BYTES + _space(write, size + deleted, reserve) <= room:
                 break
             self._waiting.popleft()
             self._queued_bytes -= size

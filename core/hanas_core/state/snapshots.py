@@ -4,7 +4,7 @@ A snapshot only saves time: a reader that finds none, or a damaged one, reads th
 and the rest is frames:
 
     length u32, xxh3-64 u64, payload: MessagePack, one array of keys and one of their entries, or of idempotency keys,
-    or of sessions, or of changes of the past
+    or of sessions, or of leases, or of changes of the past
 
 It is written beside the traffic, so it may contain later writes; all of them are committed. A reader goes on from
 ``position``, where writing began, and the later writes come once more. The past is written last, up to the moment when
@@ -24,6 +24,7 @@ from hanas_core.state import history
 from hanas_core.state.entries import DEFAULT_TYPE, pack_first
 from hanas_core.state.index import Index
 from hanas_core.state.keyspace import Segment
+from hanas_core.state.leases import Lease
 from hanas_core.state.remembered import Done
 from hanas_core.state.sessions import Change, Session
 from hanas_core.volume import blocks, identity, names
@@ -110,7 +111,16 @@ class _SessionsFrame(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     sessions: list[_SessionRow]
 
 
-_decoder = msgspec.msgpack.Decoder(_Keys | _DoneFrame | _SessionsFrame | _Past | _PlainKeys | _PlainDoneFrame)
+_LeaseRow = tuple[int, int, int, int, int, int]
+"""Id, epoch and sequence of its grant, seconds to live, seconds that remain, sequence of what tells them."""
+
+
+class _LeasesFrame(msgspec.Struct, frozen=True, array_like=True, tag="l"):
+    leases: list[_LeaseRow]
+
+
+_Content = _Keys | _DoneFrame | _SessionsFrame | _LeasesFrame | _Past | _PlainKeys | _PlainDoneFrame
+_decoder: msgspec.msgpack.Decoder[_Content] = msgspec.msgpack.Decoder(_Content)
 _PLAIN_ENTRY = struct.Struct("<QQQIIIQ")
 
 
@@ -130,10 +140,11 @@ class SnapshotFrames:
     """The payloads of the frames. It belongs to the owner of the index, which may change between two of them."""
 
     def __init__(self, index: Index) -> None:
-        """Take the idempotency keys and the sessions as they are now."""
+        """Take the idempotency keys, the sessions and the leases as they are now."""
         self._index = index
         self._done = index.remembered.all()
         self._sessions = [_row(version, session) for version, session in index.sessions.all()]
+        self._leases = index.leases.all()
         self._count = 0
         """How many keys the frames hold so far."""
 
@@ -151,6 +162,10 @@ class SnapshotFrames:
         yield msgspec.msgpack.encode(_DoneFrame(done_rows))
         for at in range(0, len(self._sessions), SESSIONS_AT_ONCE):
             yield msgspec.msgpack.encode(_SessionsFrame(self._sessions[at : at + SESSIONS_AT_ONCE]))
+        for at in range(0, len(self._leases), KEYS_AT_ONCE):
+            leases = self._leases[at : at + KEYS_AT_ONCE]
+            lease_rows = [(lease, *granted, ttl, left, noted) for lease, (granted, ttl, left, noted) in leases]
+            yield msgspec.msgpack.encode(_LeasesFrame(lease_rows))
         keys, after, number = self._index.keys, "", 0
         while rows := keys.packed_after(after, KEYS_AT_ONCE):
             self._count += len(rows)
@@ -258,15 +273,18 @@ async def load(folder: Folder, name: str, index: Index) -> SnapshotHeader:
     return header
 
 
-def _take(index: Index, content: _Keys | _DoneFrame | _SessionsFrame | _Past | _PlainKeys | _PlainDoneFrame) -> None:
+def _take(index: Index, content: _Content) -> None:
     match content:
         case _Keys(keys=keys, entries=entries):
-            index.keys.load(keys, entries)
+            index.load(keys, entries)
         case _PlainKeys(keys=keys, entries=entries):
             index.keys.load(keys, [_revised(entry) for entry in entries])
         case _Past(changes=changes):
             for revision, key, before, deleted in changes:
                 index.keys.load_change(history.Change(revision, key, before), deleted=deleted)
+        case _LeasesFrame(leases=leases):
+            for lease, epoch, sequence, ttl, left, noted in leases:
+                index.leases.put(lease, Lease(Version(epoch, sequence), ttl, left, noted))
         case _SessionsFrame(sessions=sessions):
             for session in sessions:
                 index.sessions.put(*_session(session))

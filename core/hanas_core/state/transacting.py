@@ -49,6 +49,8 @@ class Effect(NamedTuple):
     """Of the values that it writes, in pieces."""
     deleted_bytes: int
     """What its deletes take in the record, at most."""
+    attached: dict[int, list[str]]
+    """The keys that it attaches to each lease."""
 
 
 class _Path(NamedTuple):
@@ -66,7 +68,7 @@ def transact(state: Overlay, request: Transact, version: Version, revision: int,
     judged = _Judged(state, version, revision, room)
     path = _path(state, request, request.transaction)
     report = judged.carry_out(request.transaction, path)
-    return Effect(report, tuple(judged.changes), judged.changed, judged.cells, judged.deleted_bytes)
+    return Effect(report, tuple(judged.changes), judged.changed, judged.cells, judged.deleted_bytes, judged.attached)
 
 
 def _path(state: Overlay, request: Transact, transaction: Transaction) -> _Path:
@@ -115,6 +117,7 @@ class _Judged:
         self.changed: dict[str, Left | None] = {}
         self.cells: list[bytes] = []
         self.deleted_bytes = 0
+        self.attached: dict[int, list[str]] = {}
 
     def carry_out(self, transaction: Transaction, path: _Path) -> Report:
         inside = iter(path.inside)
@@ -162,6 +165,8 @@ class _Judged:
             self.changes.append(records.Put(*fields))
         else:
             self.changes.append(records.RevisedPut(*fields, create, generation, put.lease))
+        if put.lease:
+            self.attached.setdefault(put.lease, []).append(put.key)
         self._change(put.key, (self._version, self._revision, create, generation, put.lease, value))
 
     def _change(self, key: str, left: Left | None) -> None:

@@ -30,6 +30,8 @@ class Head(msgspec.Struct, frozen=True, rename="camel"):
     folder_id: str | UnsetType = UNSET
     store_revision: int | UnsetType = UNSET
     """Of the store then (docs/protocol.md, section 3.11); one that is restored goes on behind it."""
+    leases: tuple[tuple[int, int], ...] | UnsetType = UNSET
+    """Ids of leases and their seconds to live; in a store that is restored they begin anew. Unset: none."""
 
 
 class Item(msgspec.Struct, frozen=True, rename="camel"):
@@ -40,6 +42,8 @@ class Item(msgspec.Struct, frozen=True, rename="camel"):
     content_type: str = "application/octet-stream"
     version: str = ""
     """The version in the exported cluster; an import assigns a new one."""
+    lease: int | UnsetType = UNSET
+    """Id of the lease that the key ends with; unset: none."""
 
 
 class Tail(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -5,6 +5,8 @@ Reads the folder and nothing else, beside the traffic, and changes nothing that 
 
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from hanas_core.log import cells
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import highest_claim
@@ -89,6 +91,11 @@ class FolderCopy:
         return self._index.revision
 
     @property
+    def leases(self) -> tuple[tuple[int, int], ...]:
+        """Ids of the leases and their seconds to live."""
+        return tuple((lease, held.ttl) for lease, held in self._index.leases.all())
+
+    @property
     def keys(self) -> int:
         """The number of keys."""
         return len(self._index)
@@ -145,7 +152,7 @@ class FolderCopy:
         assert entry is not None
         name, size = names.segment(*entry.place[:2]), entry.size
         value = await cells.read_part(content, name, entry.place_offset, size, entry.checksum, (0, size), cipher)
-        return Item(key, value, entry.content_type, str(entry.version))
+        return Item(key, value, entry.content_type, str(entry.version), entry.facts.lease or UNSET)
 
 
 class _Window:

@@ -1,5 +1,7 @@
 """Checks the log of a folder, batch by batch (hanas_core.upkeep.fsck)."""
 
+from collections.abc import Sequence
+
 from hanas_core.log import records
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kind, decode, find_later, salvage
 from hanas_core.log.cells import cell_size, checksum_of, sums_size
@@ -8,6 +10,7 @@ from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.log.positions import NOWHERE, Facts, Position, Version
 from hanas_core.log.segments import SegmentHeader, cipher_of
 from hanas_core.state.index import Index
+from hanas_core.state.leases import Leases
 from hanas_core.state.sessions import Change, Sessions
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.volume import names
@@ -27,6 +30,7 @@ class LogCheck:
         self._latest: dict[str, int] = {}
         """Sequence of the last change of each key; negative if that deleted it."""
         self._sessions = Sessions()
+        self._leases = Leases()
         self._revision: int | None = 1
         """That of the store behind what was read; None: not known."""
         self._facts: dict[str, Facts] = {}
@@ -54,6 +58,8 @@ class LogCheck:
         for name, offset, what, touched in self._bad:
             present = [key for key, sequence in touched.items() if abs(self._latest.get(key, 0)) <= sequence]
             self._report.error(name, offset, what, sorted(present))
+        if not self._bad and not self.closed:
+            self._check_attached()
         self._report.keys = sum(sequence > 0 for sequence in self._latest.values())
 
     async def _ahead(self, epoch: int, number: int) -> None:
@@ -163,7 +169,7 @@ class LogCheck:
         for sequence, record in changes:
             if isinstance(record, records.Record):
                 revision = records.revision_behind(record, revision)
-            for part in record.changes if isinstance(record, records.Transacted) else (record,):
+            for part in _parts(record):
                 if isinstance(part, records.Put | records.Kept):
                     width = sums_size(part.size)
                     sums = batch.payload[at : at + width]
@@ -176,6 +182,7 @@ class LogCheck:
             if isinstance(record, records.Reached):
                 revision = record.revision if isinstance(record, records.ReachedRevision) else sequence + 1
             self._check_session(name, batch, record, sequence)
+            self._check_lease(name, batch, record, sequence)
 
         if changes:
             self._revision = sequence + 1 if batch.format == records.PLAIN else revision
@@ -238,6 +245,25 @@ class LogCheck:
             case _:
                 pass
 
+    def _check_lease(self, name: str, batch: Batch, record: records.Record | records.Merged, sequence: int) -> None:
+        """Check that no lease is granted while there is one with its id."""
+        match record:
+            case records.Granted(lease=lease, ttl=ttl) | records.Lease(lease=lease, ttl=ttl):
+                if self._leases.get(lease) is not None and not self._bad:
+                    self._report.error(name, batch.offset, f"the lease {lease} is granted a second time")
+                self._leases.grant(lease, ttl, Version(getattr(record, "origin", batch.origin), sequence))
+            case records.Revoked(lease=lease) | records.Ended(lease=lease):
+                self._leases.revoke(lease)
+            case _:
+                pass
+
+    def _check_attached(self) -> None:
+        """Check that every key that is attached to a lease will go with it."""
+        for key, facts in self._facts.items():
+            if facts.lease and self._leases.get(facts.lease) is None:
+                name = names.segment(*self.end[:2])
+                self._report.error(name, None, f"{key!r} is attached to lease {facts.lease}, which is gone", [key])
+
     def _damaged(self, name: str, content: bytes, at: int, end: int, fault: Fault) -> None:
         what = "nothing where a batch was" if fault is Fault.ZERO else "a damaged batch"
         touched = dict.fromkeys(self._keys_in(name, at, end), self._next_sequence)
@@ -263,6 +289,17 @@ def _changes(batch: Batch) -> tuple[list[tuple[int, records.Record | records.Mer
     return [(0 if isinstance(one, records.Remembered | records.Floor) else one.sequence, one) for one in merged], at
 
 
+def _parts(record: records.Record | records.Merged) -> Sequence[records.Record | records.Merged]:
+    """Return a record as changes of one key each; one that changes no key as itself."""
+    match record:
+        case records.Transacted(changes=changes):
+            return changes
+        case records.Revoked(keys=keys) if keys:
+            return [records.Delete(key) for key in keys]
+        case _:
+            return (record,)
+
+
 def _salvaged(content: bytes, at: int) -> dict[str, int]:
     """Return what can still be read of the records of a damaged batch: keys and sequences."""
     batch = salvage(content, at)
@@ -271,9 +308,5 @@ def _salvaged(content: bytes, at: int) -> dict[str, int]:
     except Corruption:
         return {}
     keyed = records.Put | records.Delete | records.Kept | records.Gone
-    parts = [
-        (sequence, part)
-        for sequence, record in changes
-        for part in (record.changes if isinstance(record, records.Transacted) else (record,))
-    ]
+    parts = [(sequence, part) for sequence, record in changes for part in _parts(record)]
     return {part.key: sequence for sequence, part in parts if isinstance(part, keyed)}

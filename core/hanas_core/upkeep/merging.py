@@ -115,12 +115,11 @@ class Merger:
                 done = self._index.done(idempotency.key)
                 if done is not None and done.version == (origin, sequence):
                     self._keep(record)
-            case records.Session(origin=origin, sequence=sequence):
-                if self._index.sessions.get(Version(origin, sequence)) is not None:
+            case records.Session() | records.Answered():
+                if self._needs_of_sessions(record):
                     self._keep(record)
-            case records.Answered(forwarded=forwarded):
-                session = self._index.sessions.get(forwarded.session)
-                if session is not None and forwarded.number in session.changes:
+            case records.Lease() | records.Left() | records.Ended():
+                if self._needs_of_leases(record):
                     self._keep(record)
             case records.Reached():
                 self._reached = max(self._reached, record, key=lambda reached: reached.sequence)
@@ -128,6 +127,22 @@ class Merger:
                 pass  # this merge has one of its own
             case _:
                 assert_never(record)
+
+    def _needs_of_sessions(self, record: records.Session | records.Answered) -> bool:
+        """Return whether a session is still known, or what its write did."""
+        if isinstance(record, records.Session):
+            return self._index.sessions.get(Version(record.origin, record.sequence)) is not None
+        session = self._index.sessions.get(record.forwarded.session)
+        return session is not None and record.forwarded.number in session.changes
+
+    def _needs_of_leases(self, record: records.Lease | records.Left | records.Ended) -> bool:
+        """Return whether what a record says of a lease is still so, or matters to older segments that stay."""
+        if isinstance(record, records.Ended):
+            return self._keeps_deletes
+        present = self._index.leases.get(record.lease)
+        if isinstance(record, records.Lease):
+            return present is not None and present.granted == (record.origin, record.sequence)
+        return present is not None and present.noted == record.sequence
 
     def _end(self) -> records.Reached:
         """Return the last record: where the log and history have come to."""
@@ -206,6 +221,15 @@ def _candidates_of_records(batch: Batch) -> Iterator[_Candidate]:
                 yield records.Session(origin, sequence, member), b""
             case records.Compacted():
                 pass  # the last record tells of the last one
+            case records.Granted(lease=lease, ttl=ttl):
+                yield records.Lease(origin, sequence, lease, ttl), b""
+            case records.Checkpointed(left=left):
+                for lease, remaining in left:
+                    yield records.Left(origin, sequence, lease, remaining), b""
+            case records.Revoked(lease=lease, keys=keys):
+                for key in keys:
+                    yield records.gone(origin, sequence, key, revision), b""
+                yield records.Ended(origin, sequence, lease), b""
             case _:
                 for part in change.changes if isinstance(change, records.Transacted) else (change,):
                     end = at if isinstance(part, records.Delete) else at + cell_size(part.size)

@@ -6,6 +6,8 @@ the folder must be nobody else's.
 
 from collections.abc import Callable, Sequence
 
+from msgspec import UnsetType
+
 from hanas_core.epochs.takeover import Promotion, promote
 from hanas_core.log import records
 from hanas_core.log.claimfile import Claim, Seal
@@ -13,7 +15,8 @@ from hanas_core.log.claims import claim_epoch
 from hanas_core.log.seals import write_seal
 from hanas_core.log.segments import prepare
 from hanas_core.members import cluster
-from hanas_core.state.judge import Compaction, Write
+from hanas_core.state.judge import Compaction, Request, Write
+from hanas_core.state.leases import Grant
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
 from hanas_core.upkeep.archive import Item
@@ -45,11 +48,12 @@ class Restoration:
         now: str,
         clock: Callable[[], float],
         revision: int = 1,
+        leases: Sequence[tuple[int, int]] = (),
     ) -> "Restoration":
         """Initialise an empty folder, and become its first main. ``now``: wall clock, for people.
 
         ``segment_bytes``: more than twice as much as the largest value. ``clock``: monotonic seconds. ``revision``:
-        behind which the store goes on.
+        behind which the store goes on. ``leases``: ids and seconds to live of those that it begins with.
         """
         identity = await cluster.initialise(folder, folder_id)
         incarnation, replica = folder.nonce(), Replica(0)
@@ -77,18 +81,24 @@ class Restoration:
         )
         restoration = cls(folder, claim, promotion, replica, segment_bytes)
         if revision > 1:
-            restoration._commits.submit(Compaction(revision, goes_on=True), None)
-            await restoration._commit()
+            await restoration._write(Compaction(revision, goes_on=True))
+        for lease, ttl in leases:
+            await restoration._write(Grant(lease, ttl))
+        await restoration._commit()
         return restoration
 
     async def add(self, items: Sequence[Item]) -> None:
         """Write keys, durably when this returns."""
         for item in items:
-            write = Write(item.key, item.value, item.content_type)
-            if not self._commits.submit(write, None):
-                await self._commit()
-                self._commits.submit(write, None)
+            lease = 0 if isinstance(item.lease, UnsetType) else item.lease
+            await self._write(Write(item.key, item.value, item.content_type, lease=lease))
         await self._commit()
+
+    async def _write(self, request: Request) -> None:
+        """Have a request wait for the next commit."""
+        if not self._commits.submit(request, None):
+            await self._commit()
+            self._commits.submit(request, None)
 
     async def _commit(self) -> None:
         """Commit what waits."""

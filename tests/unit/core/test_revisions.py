@@ -17,6 +17,7 @@ from hanas_core.state import history, reports, snapshots
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Compaction, Outcome, Request, Result, Write
+from hanas_core.state.leases import Checkpoint, Grant, Revoke
 from hanas_core.state.reports import Report
 from hanas_core.state.transactions import (
     BadTransaction,
@@ -36,7 +37,7 @@ from hanas_core.upkeep import fsck
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_core.volume.folder import Folder
-from tests.revisions import KeyValue, Model, Told
+from tests.revisions import KeyValue, Model, NoLease, Told
 from tests.unit.core.memory_folder import MemoryFolder
 from tests.unit.core.scenery import FOLDER_ID, SEGMENT_BYTES, Backup, bare_folder, serve
 from tests.unit.core.test_compaction import LARGE, compact, learn, sources
@@ -66,6 +67,7 @@ def state_at(folder: Folder, index: Index, revision: int) -> dict[str, KeyValue]
 def compare(folder: Folder, index: Index, model: Model) -> None:
     """Assert that the index tells what the model tells, at every revision that can be read."""
     assert (index.revision, index.compacted) == (model.revision, model.compacted)
+    assert {lease: (held.ttl, held.remaining) for lease, held in index.leases.all()} == model.leases
     for revision in range(model.compacted, model.revision + 1):
         assert state_at(folder, index, revision) == model.at(revision), revision
     assert dict(index.page("", "", 1000).entries) == dict(index.page("", "", 1000, index.revision).entries)
@@ -114,10 +116,30 @@ class Play:
             self.main.spare()
         return self.main.write(*requests)
 
-    def put(self, key: str, size: int, sign: int) -> None:
+    def put(self, key: str, size: int, sign: int, lease: int = 0) -> None:
         value = bytes([sign]) * size
-        (outcome,) = self.write(Write(key, value, "text/plain"))
-        self.model.put(key, value, "text/plain")
+        (outcome,) = self.write(Write(key, value, "text/plain", lease=lease))
+        try:
+            self.model.put(key, value, "text/plain", lease)
+        except NoLease:
+            assert outcome.result is Result.LEASE_NOT_FOUND
+        assert outcome.revision == self.model.revision
+
+    def grant(self, lease: int, ttl: int) -> None:
+        (outcome,) = self.write(Grant(lease, ttl))
+        assert (outcome.result is Result.LEASE_GRANTED) is self.model.grant(lease, ttl)
+        assert outcome.revision == self.model.revision
+
+    def checkpoint(self, lease: int, remaining: int) -> None:
+        granted = self.main.replica.index.leases.get(lease)
+        if granted is not None and remaining <= granted.ttl:
+            (outcome,) = self.write(Checkpoint(((lease, granted.granted, remaining),)))
+            assert outcome == Outcome(Result.CHECKPOINTED, None, self.model.revision)
+            assert self.model.checkpoint(lease, remaining)
+
+    def revoke(self, lease: int) -> None:
+        (outcome,) = self.write(Revoke(lease))
+        assert (outcome.result is Result.LEASE_REVOKED) is self.model.revoke(lease)
         assert outcome.revision == self.model.revision
 
     def delete(self, key: str) -> None:
@@ -133,7 +155,11 @@ class Play:
         if Transact(transaction).size > SEGMENT_BYTES // 2:
             return
         outcome = self._transact(transaction)
-        told = self.model.transact(transaction)
+        try:
+            told = self.model.transact(transaction)
+        except NoLease:
+            assert outcome.result is Result.LEASE_NOT_FOUND
+            return
         assert outcome.report is not None
         assert told_by(outcome.report, self.model) == without_values(told)
         assert outcome.revision == self.model.revision
@@ -142,7 +168,7 @@ class Play:
         values = dict[str, tuple[int, bytes]]()
         while True:
             (outcome,) = self.write(Transact(transaction, values=values))
-            if outcome.result is Result.TRANSACTED:
+            if outcome.result in {Result.TRANSACTED, Result.LEASE_NOT_FOUND}:
                 return outcome
             assert outcome.result is Result.VALUES_NEEDED
             assert outcome.report is not None
@@ -228,6 +254,7 @@ class Play:
 keys = st.sampled_from(KEYS)
 sizes = st.integers(0, 30) | st.just(LARGE)
 signs = st.integers(97, 122)
+leases = st.integers(1, 2)
 spans = (
     st.builds(Span.one, keys)
     | st.builds(Span.prefix, st.sampled_from(("", "a", "b", "\U0001f600")))
@@ -263,6 +290,10 @@ transactions = st.builds(
 traffic = (
     st.tuples(st.just("put"), keys, sizes, signs)
     | st.tuples(st.just("put"), keys, st.just(LARGE), signs)
+    | st.tuples(st.just("put"), keys, sizes, signs, leases)
+    | st.tuples(st.just("grant"), leases, st.integers(1, 9))
+    | st.tuples(st.just("revoke"), leases)
+    | st.tuples(st.just("checkpoint"), leases, st.integers(1, 9))
     | st.tuples(st.just("delete"), keys)
     | st.tuples(st.just("transact"), transactions)
     | st.tuples(st.just("together"), st.lists(st.tuples(keys, st.none() | st.integers(0, 9), signs), min_size=1))
@@ -358,6 +389,7 @@ def test_a_log_with_revisions_is_checked() -> None:
     play = in_a_folder()
     for key in "abab":
         play.put(key, LARGE, 97)
+    play.grant(3, 9)
     play.transact(Transaction((), (DeleteKeys(Span.one("a")), PutKey("b", b"x", lease=3), PutKey("c", b"y"))))
     play.forget(0)
     play.put("a", LARGE, 98)

@@ -62,6 +62,13 @@ def transact(commits: GroupCommit[None], *then: Operation, compares: tuple[Compa
     return outcome
 
 
+def leased(lease: int) -> GroupCommit[None]:
+    """Return a store that has a lease, and nothing else."""
+    commits = begun()
+    index_of(commits).leases.grant(lease, 9, Version(3, 1))
+    return commits
+
+
 def report(outcome: Outcome) -> Report:
     assert outcome.report is not None
     return outcome.report
@@ -75,7 +82,7 @@ def put(key: str, value: bytes = b"v", **more: Any) -> PutKey:
 
 
 def test_it_is_one_record_of_one_revision() -> None:
-    commits = begun()
+    commits = leased(7)
     outcome = transact(commits, put("a"), put("b", lease=7), DeleteKeys(Span.one("c")), ReadKeys(ALL, 9))
     rows = (Row("a", 2), Row("b", 2))
     expected = Report(succeeded=True, results=(Put(), Put(), Deleted(0), Rows(rows, more=False)))
@@ -142,7 +149,7 @@ def test_it_sees_the_earlier_writes_of_its_batch_and_they_see_it() -> None:
     [(Target.VERSION, 2), (Target.CREATE, 2), (Target.MOD, 3), (Target.LEASE, 5), (Target.VALUE, b"b")],
 )
 def test_compares(target: Target, equal: int | bytes) -> None:
-    commits = begun()
+    commits = leased(5)
     transact(commits, put("k"))
     transact(commits, put("k", b"b", lease=5))
     below: int | bytes = b"a" if isinstance(equal, bytes) else equal - 1
@@ -287,7 +294,7 @@ def test_spans() -> None:
 def test_an_upper_bound_of_its_size() -> None:
     for value in (b"", bytes(70_000)):
         request = Transact(Transaction((), (put("\U0001f600" * 9, value, lease=1 << 62), put("k")), ()), "i" * 9)
-        commits = begun()
+        commits = leased(1 << 62)
         commits.submit(request, None)
         batch = commits.next_batch(ROOM)
         assert batch is not None
@@ -377,6 +384,17 @@ def test_what_is_forgotten_has_no_place() -> None:
     assert index.get("k") == before
     index.keys.move("k", 3, Version(3, 2), place)
     assert index.get("k") != before
+
+
+def test_another_version_of_the_past_gets_no_place() -> None:
+    commits = begun()
+    commit(commits, Write("k", b"v"), Write("k", b"w"))
+    index, place = index_of(commits), Position(9, 1, 4096)
+    before = index.at("k", 2)
+    index.keys.move("k", 2, Version(9, 9), place)
+    assert index.at("k", 2) == before
+    index.keys.move("k", 2, Version(3, 1), place)
+    assert index.at("k", 2) != before
 
 
 def test_a_transaction_that_is_re_logged_gives_places_and_nothing_else() -> None:

@@ -103,7 +103,7 @@ def test_each_call_has_a_name_and_its_errors_are_problems(name: str) -> None:
 
 def test_the_workers_routes_are_described() -> None:
     described = calls(description("worker"))
-    of_keys = ("/v1/kv", "/v1/txn", "/v1/watch")
+    of_keys = ("/v1/kv", "/v1/txn", "/v1/watch", "/v1/leases")
     others = {path: methods for path, methods in described.items() if not path.startswith(of_keys)}
     assert others == routes(worker())
 
@@ -125,6 +125,9 @@ async def test_the_methods_of_keys_are_described() -> None:
     assert await allowed(app, "/v1/kv/key") == described["/v1/kv/{key}"]
     assert await allowed(app, "/v1/txn") == described["/v1/txn"]
     assert await allowed(app, "/v1/watch") == described["/v1/watch"]
+    assert await allowed(app, "/v1/leases") == described["/v1/leases"]
+    assert await allowed(app, "/v1/leases/7/keepalive") == described["/v1/leases/{id}/keepalive"]
+    assert await allowed(app, "/v1/leases/7") == described["/v1/leases/{id}"] | {"HEAD"}
 
 
 async def test_the_calls_of_the_link_port_are_described() -> None:

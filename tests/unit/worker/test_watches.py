@@ -1,4 +1,4 @@
-"""Watches over HTTP, and the feeds behind them (docs/api.md; docs/protocol.md, section 3.14)."""
+"""Watches over HTTP, and the feeds behind them (docs/api.md; docs/protocol.md, section 3.15)."""
 
 import asyncio
 import json

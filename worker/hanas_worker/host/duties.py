@@ -39,6 +39,8 @@ class Duty(StrEnum):
     SNAPSHOT = "snapshot"
     HISTORY = "history"
     """How far history reaches back, and the format of the folder."""
+    LEASES = "leases"
+    """Lease time, and which leases expire."""
     SEAL = "seal"
     REMOVE = "remove"
     """Removing files that are no longer needed."""

@@ -12,6 +12,7 @@ each on its interval or when it is woken:
     compact   merging old segments, and a new epoch for that   hanas_worker.log.compactor
     snapshot  the index, for cold starts                       hanas_worker.log.snapshots
     history   how far history reaches back                     hanas_worker.log.historian
+    leases    when leases expire                               hanas_worker.log.lessor
     remove    what processes that died left behind             hanas_worker.log.caretaker
 """
 
@@ -35,7 +36,7 @@ from hanas_core.members.verdicts import TAKEOVER_VERDICTS, Verdict
 from hanas_core.volume.errors import FolderError, NoSpace
 from hanas_core.volume.folder import Folder
 from hanas_worker.host.duties import Duty
-from hanas_worker.log import succession
+from hanas_worker.log import lessor, succession
 from hanas_worker.log.caretaker import LOOKS, Caretaker
 from hanas_worker.log.compactor import Compactor
 from hanas_worker.log.follower import Follower
@@ -135,9 +136,14 @@ class LogDriver:
                 (Duty.COMPACT, timing.presence_interval, self.compactor.compact),
                 (Duty.SNAPSHOT, timing.presence_interval, self._snapshots.take),
                 (Duty.HISTORY, timing.presence_interval, self._historian.look),
+                (Duty.LEASES, lessor.LOOK_SECONDS, self._look_at_leases),
                 (Duty.REMOVE, timing.leftovers_after / LOOKS, self._caretaker.tidy),
             )
         ]
+
+    async def _look_at_leases(self) -> None:
+        if (present := self.state.lessor) is not None:
+            await present.look()
 
     async def _learn_places(self) -> None:
         if await self._follower.learn_places():

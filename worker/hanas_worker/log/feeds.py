@@ -1,4 +1,4 @@
-"""What watchers are told, read from the history of this worker's copy (docs/protocol.md, section 3.14).
+"""What watchers are told, read from the history of this worker's copy (docs/protocol.md, section 3.15).
 
 A feed is one number, the revision up to which its watcher was told everything. All feeds together read for some
 milliseconds in a turn of the event loop. Those with the same span at the same revision share what was read.

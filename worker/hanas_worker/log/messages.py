@@ -29,6 +29,7 @@ class Forward(msgspec.Struct, frozen=True, array_like=True, tag="w"):
     if_match: tuple[str, ...] | None
     if_none_match: tuple[str, ...] | None
     idempotency_key: str | None
+    lease: int = 0
 
 
 class Writes(msgspec.Struct, frozen=True, array_like=True, tag="ws"):
@@ -107,7 +108,14 @@ def of_main(content: bytes) -> OfMain:
 def forward(number: int, write: Write) -> Forward:
     """Return a write as it is sent."""
     return Forward(
-        number, write.key, write.value, write.content_type, write.if_match, write.if_none_match, write.idempotency_key
+        number,
+        write.key,
+        write.value,
+        write.content_type,
+        write.if_match,
+        write.if_none_match,
+        write.idempotency_key,
+        write.lease,
     )
 
 
@@ -120,6 +128,7 @@ def write_of(forward: Forward) -> Write:
         forward.if_match,
         forward.if_none_match,
         forward.idempotency_key,
+        forward.lease,
     )
 
 

@@ -22,6 +22,7 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.log.bell import Bell
 from hanas_worker.log.desk import Desk
+from hanas_worker.log.lessor import Lessor
 from hanas_worker.log.service import Service
 
 if TYPE_CHECKING:  # it works on this state
@@ -47,6 +48,8 @@ class LogState:
         """While this worker is the main."""
         self.desk: Desk | None = None
         """Where others bring what their clients ask for, as long."""
+        self.lessor: Lessor | None = None
+        """Of the leases, as long."""
         self.forwarder: Forwarder | None = None
         """Serves clients while another worker is the main; None: they are redirected."""
         self.followed_epoch = 0
@@ -60,7 +63,7 @@ class LogState:
         passed its first check. What a takeover read may be of one that the file server can still forget."""
         self.certain = 0
         """The revision that the copy had then, or when the main of the followed epoch last confirmed it: what a backup
-        may tell watchers (docs/protocol.md, section 3.14)."""
+        may tell watchers (docs/protocol.md, section 3.15)."""
         self.manifest: Manifest | None = None
         """That of the followed epoch."""
         self._lacking: KeyMissing | None = None

@@ -22,6 +22,7 @@ from hanas_serving.lines import pair
 from hanas_worker.host.duties import Duty
 from hanas_worker.log.desk import Desk
 from hanas_worker.log.historian import form_of
+from hanas_worker.log.lessor import Lessor
 from hanas_worker.log.pace import Pace
 from hanas_worker.log.service import Service
 from hanas_worker.log.state import LogState
@@ -100,6 +101,7 @@ class Tenure:
             on_room_needed=state.wakers[Duty.PREPARE].set,
         )
         state.desk = Desk(state.service, host.settings.value_bytes)
+        state.lessor = Lessor(state.service, lambda: host.now)
         state.on_applied()
         if state.forwarder is not None and not state.forwarder.idle:
             pair(state.forwarder, state.desk.visit(host.settings.member))
@@ -216,7 +218,7 @@ class Tenure:
         pause = host.own_time.longest_pause
         paused = f"; this process was paused for {pause:.3f} s shortly before" if pause else ""
         _log.warning("epoch %d ended here: %s%s", service.epoch, why, paused)
-        state.service = None
+        state.service = state.lessor = None
         if state.desk is not None:
             state.desk.end()
             state.desk = None

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from hanas_core.state.keyspace import KeyPage
+from hanas_core.state.leases import MOST_LEASES
 from hanas_serving.answers import INERT, Answer
 from hanas_serving.problems import Problem
 from hanas_worker import store
@@ -104,11 +105,23 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
     store.KeyReused: (422, "this Idempotency-Key came with another request before: use a new one for each write", {}),
     store.Forgotten: (410, "", {}),
     store.Future: (400, "", {}),
+    store.NoLease: (404, "there is no such lease, or it has expired, and nothing was done: grant a new one", {}),
+    store.LeaseExists: (409, "there is a lease with this id already, and nothing was done: choose another id", {}),
+    store.LeaseCrowded: (
+        413,
+        "the lease has so many keys that it can have no more, and nothing was done: attach some to another lease",
+        {},
+    ),
+    store.TooManyLeases: (
+        429,
+        f"there are {MOST_LEASES} leases, and no more can be granted: revoke some, or wait until some expire",
+        {"retry-after": "1"},
+    ),
     store.NoRevisions: (
         503,
         (
-            "a member of an older version lives, so there are no revisions and transactions yet; nothing was done: "
-            "update it"
+            "a member of an older version lives, so there are no revisions, transactions and leases yet; nothing was "
+            "done: update it"
         ),
         TRY_AGAIN,
     ),

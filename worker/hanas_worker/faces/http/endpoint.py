@@ -11,9 +11,9 @@ from hanas_serving.body import Body
 from hanas_serving.budget import SMALL_BYTES, Budget, NoMemory
 from hanas_serving.fields import require_no_query
 from hanas_serving.gate import Caller, caller_of
-from hanas_serving.principals import Action, parts
+from hanas_serving.principals import Action, may, parts
 from hanas_serving.problems import Problem
-from hanas_worker.faces.http import requests, transactions, watches
+from hanas_worker.faces.http import leases, requests, transactions, watches
 from hanas_worker.faces.http.answers import fail, of_page, problem, token_needed
 from hanas_worker.faces.http.digests import check, digests_of
 from hanas_worker.faces.http.keys import Admitted, KeyRead, Keys, KeyWrite, PastRead
@@ -28,8 +28,9 @@ _METHODS = ", ".join(sorted(_ACTIONS))
 
 
 def concerns_keys(raw_path: bytes) -> bool:
-    """Return whether a path, not decoded, is that of the list of keys, of a key, of transactions, or of watches."""
-    return raw_path == COLLECTION or raw_path.startswith(requests.KEY_PATH) or raw_path in _OTHERS
+    """Return whether a path, not decoded, is that of the list of keys, of a key, transactions, watches, or leases."""
+    of_keys = raw_path == COLLECTION or raw_path.startswith(requests.KEY_PATH)
+    return of_keys or raw_path in _OTHERS or leases.concerns(raw_path)
 
 
 class _Awaited:
@@ -91,6 +92,9 @@ class KeysEndpoint:
         if path == transactions.PATH:
             await self._transact(caller, scope, receive, reply, body)
             return
+        if leases.concerns(path):
+            await self._lease(caller, scope, receive, reply, body)
+            return
         content = requests.content_of(path)
         admitted = self._keys.admit(caller, _ACTIONS.get(method, Action.READ), content)
         store, key = self._keys.joined(), requests.text_of(content)
@@ -148,6 +152,42 @@ class KeysEndpoint:
         keys.note_transaction(request, caller, answer.status)
         reply.answer(answer)
 
+    async def _lease(self, caller: Caller, scope: Scope, receive: Receive, reply: _Awaited, body: Body) -> None:
+        keys, method, path = self._keys, scope["method"], scope["raw_path"]
+        principal = keys.gate.admit_somewhere(caller, keys.callers, Action.WRITE, token_needed)
+        require_no_query(scope["query_string"])
+        lease, renewing = (0, True) if path == leases.PATH else leases.asked(path)
+        allowed = "POST" if renewing else "DELETE, GET, HEAD"
+        if method not in allowed.split(", "):
+            raise Problem(405, f"this path takes {allowed}", {"allow": allowed})
+        store = keys.joined()
+        if not lease:
+            length = requests.length_of(scope["headers"])
+            content = await body.read(receive, length, leases.MOST_BODY_BYTES, _too_large_for_lease)
+            grant = leases.grant_of(content)
+            granted = await store.grant(None if isinstance(grant.id, msgspec.UnsetType) else grant.id, grant.ttl)
+            reply.answer(leases.of_grant(granted.lease, grant.ttl, granted.epoch, granted.revision))
+        elif renewing:
+            ttl, epoch = await store.keep_alive(lease)
+            reply.answer(leases.of_grant(lease, ttl, epoch, store.revision, 200))
+        else:
+            told, epoch = await store.lease(lease)
+            if method == "DELETE":
+                for key in told.keys:
+                    if not may(principal, Action.DELETE, key.encode()):
+                        raise keys.gate.denial(
+                            principal, caller, keys.callers, Action.DELETE, token_needed, key.encode()
+                        )
+                answer = leases.of_revoke(*await store.revoke(lease))
+                if keys.gate.audit.of_writes:
+                    for key in told.keys:
+                        keys.gate.audit.written(principal, Action.DELETE, key, caller.address, answer.status)
+                reply.answer(answer)
+            else:
+                readable = [key for key in told.keys if may(principal, Action.READ, key.encode())]
+                shown = leases.shown(lease, told.lease.ttl, told.left, readable)
+                reply.answer(leases.of_lease(shown, epoch, store.revision))
+
     async def _write(
         self,
         store: Store,
@@ -171,6 +211,10 @@ class KeysEndpoint:
             await check(digests, value)
             write = msgspec.structs.replace(write, value=value)
         store.write(write, KeyWrite(store, self._keys.noted(reply, write, admitted)))
+
+
+def _too_large_for_lease(size: int) -> Problem:
+    return Problem(413, f"the body has {size} bytes or more; send JSON with ttl, and id if it is to be chosen")
 
 
 def _too_large(size: int) -> Problem:

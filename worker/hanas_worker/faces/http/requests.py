@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from hanas_core.state.entries import DEFAULT_TYPE
 from hanas_core.state.judge import Write
+from hanas_core.state.leases import MOST_ID
 from hanas_serving.answers import Headers
 from hanas_serving.fields import require_identity
 from hanas_serving.problems import Problem
@@ -30,7 +31,9 @@ _NOT_FOR_WRITES = {
     b"if": "the conditions of WebDAV are not known here, and nothing was done: use If-Match or If-None-Match",
 }
 """Headers that would change what a write means, and what is answered to them."""
-_OF_WRITES = frozenset({b"content-type", b"if-match", b"if-none-match", b"idempotency-key", *_NOT_FOR_WRITES})
+_OF_WRITES = frozenset(
+    {b"content-type", b"if-match", b"if-none-match", b"idempotency-key", b"hanas-lease", *_NOT_FOR_WRITES}
+)
 _OF_READS = frozenset({b"range", b"if-range", b"if-match", b"if-none-match"})
 OF_READS = frozenset({"consistency", "revision"})
 OF_LISTS = frozenset({"prefix", "after", "limit", "consistency", "revision"})
@@ -78,7 +81,7 @@ def options_of(headers: Headers) -> Options:
 
 def write_of(key: str, headers: Headers, value: bytes | None) -> Write:
     """Return the write that a PUT asks for, or a DELETE (``value`` None)."""
-    content_type, if_match, if_none_match, idempotency_key = DEFAULT_TYPE, None, None, None
+    content_type, if_match, if_none_match, idempotency_key, lease = DEFAULT_TYPE, None, None, None, 0
     for name, content in headers:
         if name not in _OF_WRITES:
             continue
@@ -90,11 +93,23 @@ def write_of(key: str, headers: Headers, value: bytes | None) -> Write:
             if_none_match = versions_of(content, "If-None-Match")
         elif name == b"idempotency-key":
             idempotency_key = short_text(content, "Idempotency-Key")
+        elif name == b"hanas-lease":
+            if value is None:
+                raise Problem(400, "a DELETE takes no HANas-Lease, and nothing was done: send it with a PUT")
+            lease = lease_of(content, "HANas-Lease")
         else:
             _refuse(name, headers)
     if value is None:
         content_type = ""
-    return Write(key, value, content_type, if_match, if_none_match, idempotency_key)
+    return Write(key, value, content_type, if_match, if_none_match, idempotency_key, lease)
+
+
+def lease_of(content: bytes, name: str) -> int:
+    """Return the id of a lease. Raises Problem: 400."""
+    number = int(content) if content.isdigit() and len(content) <= len(str(MOST_ID)) else 0
+    if not 1 <= number <= MOST_ID:
+        raise Problem(400, f"{name} must be the id of a lease, a number from 1 to {MOST_ID}; nothing was done")
+    return number
 
 
 def _refuse(name: bytes, headers: Headers) -> None:

@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from hanas_core.state import reports, transactions
 from hanas_core.state.entries import DEFAULT_TYPE, Entry
+from hanas_core.state.leases import MOST_ID
 from hanas_core.state.reports import Report, Row, Told
 from hanas_core.state.transactions import (
     BadTransaction,
@@ -30,7 +31,6 @@ PATH = b"/v1/txn"
 _EXAMPLE = (
     '{"if": [{"key": "a", "target": "version", "is": "=", "number": 0}], "then": [{"put": {"key": "a", "text": "x"}}]}'
 )
-_MOST_LEASE = (1 << 63) - 1
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename="camel"):
@@ -56,6 +56,7 @@ class Put(_Strict, frozen=True, kw_only=True):
     text: str | UnsetType = UNSET
     base64: bytes | UnsetType = UNSET
     content_type: str = DEFAULT_TYPE
+    lease: int = 0
 
 
 class Delete(_Strict, frozen=True, kw_only=True):
@@ -176,8 +177,8 @@ def _compare(asked: Condition) -> Compare:
         isinstance(asked.text, UnsetType) and isinstance(asked.base64, UnsetType)
     ):
         raise Problem(400, f"a condition on {target.value} takes number, and neither text nor base64; nothing was done")
-    if not 0 <= asked.number <= _MOST_LEASE:
-        raise Problem(400, f"number must be from 0 to {_MOST_LEASE}; nothing was done")
+    if not 0 <= asked.number <= MOST_ID:
+        raise Problem(400, f"number must be from 0 to {MOST_ID}; nothing was done")
     return Compare(span, target, asked.relation, asked.number)
 
 
@@ -193,7 +194,9 @@ def _operation(step: Step, value_bytes: int) -> Operation:
                 size = len(value)
                 raise Problem(413, f"a value has {size} bytes; at most {value_bytes} are allowed (HANAS_VALUE_BYTES)")
             content_type = requests.short_text(put.content_type.encode(errors="replace"), "contentType")
-            return PutKey(put.key, value, content_type)
+            if not 0 <= put.lease <= MOST_ID:
+                raise Problem(400, f"lease must be the id of a lease, at most {MOST_ID}, or 0; nothing was done")
+            return PutKey(put.key, value, content_type, put.lease)
         case Delete() as delete:
             return DeleteKeys(_span(delete.key, delete.prefix, "a delete"))
         case Get() as get:
