@@ -19,7 +19,7 @@ PAUSE_SECONDS = 2.0
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     patience = {"HANAS_PATIENCE": str(PATIENCE_SECONDS)}
-    async with running(tmp_path_factory.mktemp("lab"), 3, HANAS_BACKUPS="serve", **patience) as cluster:
+    async with running(tmp_path_factory.mktemp("lab"), 3, None, HANAS_BACKUPS="serve", **patience) as cluster:
         yield cluster
 
 
