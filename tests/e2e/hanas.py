@@ -86,21 +86,19 @@ class HANas:
         return [pod["metadata"]["name"] for pod in self.kubectl.list("pods", f"hanas.dev/cluster={self.name},{MAIN}")]
 
     def overseer(self, path: str) -> Any:
-        """What the overseer answers to a GET; over TLS to itself, since the API server has no certificate."""
-        if "tls" in self.spec:
-            return json.loads(self._over_tls(f"deployment/{self.name}-overseer", f"4000{path}"))
-        service = f"/api/v1/namespaces/{self.kubectl.namespace}/services/{self.name}-overseer:4000/proxy"
-        return json.loads(self.kubectl.raw(service + path))
+        """What the overseer answers to a GET."""
+        return json.loads(self._get(f"deployment/{self.name}-overseer", f"services/{self.name}-overseer:4000", path))
 
     def worker(self, member: str, path: str) -> str:
-        """What a worker answers to a GET, like `overseer`."""
-        if "tls" in self.spec:
-            return self._over_tls(self.pod(member), f"3001{path}")
-        pod = f"/api/v1/namespaces/{self.kubectl.namespace}/pods/{self.pod(member)}:3001/proxy"
-        return self.kubectl.raw(pod + path)
+        """What a worker answers to a GET."""
+        return self._get(self.pod(member), f"pods/{self.pod(member)}:3001", path)
 
-    def _over_tls(self, target: str, port_and_path: str) -> str:
-        return self.kubectl("exec", target, "--", "python", "-c", _ASK_OVER_TLS, port_and_path)
+    def _get(self, program: str, served: str, path: str) -> str:
+        """GET through the API server; over TLS have the program ask itself, since the API server has no certificate."""
+        if "tls" in self.spec:
+            port = served.rpartition(":")[2]
+            return self.kubectl("exec", program, "--", "python", "-c", _ASK_OVER_TLS, f"{port}{path}")
+        return self.kubectl.raw(f"/api/v1/namespaces/{self.kubectl.namespace}/{served}/proxy{path}")
 
     def takeovers(self) -> list[Resource]:
         """The history of epochs, oldest first."""

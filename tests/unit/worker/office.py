@@ -136,15 +136,15 @@ class Office:
 
     def put(self, key: str, value: bytes = b"v", *, absent: bool = False) -> list[Outcome]:
         """Have a write forwarded; its outcome comes into the list that is returned."""
-        outcomes = list[Outcome]()
-        write = Write(key, value, if_none_match=(ANY,) if absent else None)
-        self.forwarder.submit(write, lambda outcome, _: outcomes.append(outcome))
-        return outcomes
+        return self._submit(Write(key, value, if_none_match=(ANY,) if absent else None))
 
     def delete(self, key: str) -> list[Outcome]:
         """Have a deletion forwarded, as `put`."""
+        return self._submit(Write(key, None))
+
+    def _submit(self, write: Write) -> list[Outcome]:
         outcomes = list[Outcome]()
-        self.forwarder.submit(Write(key, None), lambda outcome, _: outcomes.append(outcome))
+        self.forwarder.submit(write, lambda outcome, _: outcomes.append(outcome))
         return outcomes
 
     def read(self) -> list[int | None]:

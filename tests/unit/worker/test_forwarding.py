@@ -19,7 +19,7 @@ from hanas_worker.log.messages import Ask, Hello, News, Reached, Welcome, Writes
 from tests.unit.core.scenery import bare_folder, serve
 from tests.unit.waiting import until
 from tests.unit.worker.nodes import backup_of
-from tests.unit.worker.office import PATIENCE, Office, office
+from tests.unit.worker.office import PATIENCE, Office, Road, office
 from tests.unit.worker.stage import Gate
 
 GONE = Evidence(words="gone", keepalive_age=1.0, keepalives_heard=1, stalled_for=0.0)
@@ -64,12 +64,18 @@ async def test_what_comes_before_there_is_a_line_waits_for_one(desk: Office) -> 
     assert early == [Outcome(Result.CREATED, Version(1, 2))]
 
 
-async def committed_but_not_told(desk: Office) -> tuple[list[Outcome], int]:
-    """Have a write committed whose outcome is lost; return where that comes, and the writes of the main so far."""
+async def under_way(desk: Office, key: str) -> tuple[Road, list[Outcome]]:
+    """Send a write in a session that has begun; return its road, which has it, and where its outcome comes."""
     road = desk.road()
     await road.flows(desk.put("before"))
-    outcomes = desk.put("a")
+    outcomes = desk.put(key)
     await until(lambda: len(road.sent()) == 1)
+    return road, outcomes
+
+
+async def committed_but_not_told(desk: Office) -> tuple[list[Outcome], int]:
+    """Have a write committed whose outcome is lost; return where that comes, and the writes of the main so far."""
+    road, outcomes = await under_way(desk, "a")
     road.outward.deliver()
     await until(lambda: any(isinstance(each, News) and each.told for each in road.told()))
     road.breaks()
@@ -85,10 +91,7 @@ async def test_an_outcome_that_was_lost_is_told_over_the_next_line_and_nothing_i
 
 
 async def test_a_write_that_never_arrived_is_sent_again(desk: Office) -> None:
-    road = desk.road()
-    await road.flows(desk.put("before"))
-    outcomes = desk.put("a")
-    await until(lambda: len(road.sent()) == 1)
+    road, outcomes = await under_way(desk, "a")
     road.breaks()
     await desk.road().flows(outcomes)
     assert outcomes == [Outcome(Result.CREATED, Version(1, 3))]
@@ -150,10 +153,7 @@ async def test_nothing_is_taken_from_an_older_line_once_there_is_a_newer_one_of_
 
 
 async def test_another_process_with_the_same_name_ends_the_session_and_what_was_sent_is_unknown(desk: Office) -> None:
-    road = desk.road()
-    await road.flows(desk.put("before"))
-    sent = desk.put("a")
-    await until(lambda: len(road.sent()) == 1)
+    road, sent = await under_way(desk, "a")
     road.breaks()
     unsent = desk.put("b")
     _, twin = desk.process()
@@ -416,10 +416,7 @@ async def test_a_push_shows_that_the_main_commits_and_a_keep_alive_behind_it_has
 
 
 async def test_impatient_clients_are_answered_and_what_comes_later_is_ignored(desk: Office) -> None:
-    road = desk.road()
-    await road.flows(desk.put("before"))
-    sent = desk.put("sent")
-    await until(lambda: len(road.sent()) == 1)
+    road, sent = await under_way(desk, "sent")
     reader = desk.read()
     desk.passes(PATIENCE - 1.0)
     assert (sent, reader) == ([], [])
@@ -438,10 +435,7 @@ async def test_impatient_clients_are_answered_and_what_comes_later_is_ignored(de
 
 async def test_clients_are_redirected_while_the_main_takes_no_lines(desk: Office) -> None:
     """It knows a member of an older version, or is one. Of what was sent before, the outcome is waited for."""
-    road = desk.road()
-    await road.flows(desk.put("before"))
-    sent = desk.put("sent")
-    await until(lambda: len(road.sent()) == 1)
+    road, sent = await under_way(desk, "sent")
     road.breaks()
     unsent, reader = desk.put("unsent"), desk.read()
     desk.forwarder.decline()

@@ -28,7 +28,7 @@ LARGE = bytes(1_000_000)
 
 
 class Serving:
-    """A worker that has just become the main of epoch 2, and has prepared nothing further yet."""
+    """A new main of epoch 2 that has cleaned up after epoch 1 and has prepared nothing further."""
 
     def __init__(self, driver: LogDriver, folder: MemoryFolder, service: Service) -> None:
         self.driver = driver
@@ -63,12 +63,14 @@ async def main() -> AsyncIterator[Serving]:
     await until(lambda: driver.serving is not None)
     service = driver.serving
     assert service is not None
-    yield Serving(driver, folder, service)
+    serving = Serving(driver, folder, service)
+    await until(lambda: names.segment(1, 2) not in serving.segments())
+    yield serving
     service.end("the test is over")
 
 
 async def test_a_new_main_removes_the_name_that_the_one_before_it_had_taken(main: Serving) -> None:
-    await until(lambda: main.segments() == [names.segment(1, 1), names.segment(2, 1)])
+    assert main.segments() == [names.segment(1, 1), names.segment(2, 1)]
     assert main.folder.log("remove").count(f"remove {names.segment(1, 2)}") == 1
 
 

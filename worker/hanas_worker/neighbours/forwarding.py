@@ -20,9 +20,9 @@ CALL, ANSWER = "forward", "forwarding"
 _LEAST_PAUSE_SECONDS = 0.02
 """Between two tries: a main that has claimed is about to serve."""
 _MOST_PAUSE_SECONDS = 0.5
-_MOST_TIMES = 16
-"""Each try that fails may take twice as long as the one before, up to so many times as long as the first: on machines
-with too much to do, those that are given up too early only make more of it."""
+_MOST_DOUBLINGS = 4
+"""Behind each try that fails the next one may take twice as long, so often: on machines with too much to do, tries that
+are given up too early only make more of it."""
 _NO_LINES = frozenset({404, 503})
 """The status of a main that takes none: it is of an older version, or another member is."""
 _TRIES_UNSAID = 5
@@ -72,7 +72,7 @@ class ForwardingLine:
         while True:
             if (present := key()) is not None:
                 try:
-                    await self._connect(url, present, receiver, self._timeout * min(2**failures, _MOST_TIMES))
+                    await self._connect(url, present, receiver, self._timeout * 2 ** min(failures, _MOST_DOUBLINGS))
                     pause, failures = _LEAST_PAUSE_SECONDS, 0
                 except OSError as error:
                     if isinstance(error, Declined) and error.status in _NO_LINES:
