@@ -9,6 +9,7 @@ from hanas_core.log import records
 from hanas_core.log.positions import Position, Version
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
+from hanas_core.members.timing import LAN
 from hanas_core.members.verdicts import Verdict
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.volume import names
@@ -454,9 +455,9 @@ async def test_a_silent_line_ends_while_somebody_waits(desk: Office) -> None:
     road = desk.road()
     await road.flows(desk.put("before"))
     desk.put("a")
-    desk.passes(PATIENCE / 4 - 1.0)
+    desk.passes(2.9 * LAN.suspect_after)
     assert not road.broken
-    desk.passes(1.1)
+    desk.passes(0.2 * LAN.suspect_after)
     assert road.broken
 
 
