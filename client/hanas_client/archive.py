@@ -133,6 +133,8 @@ async def _import(arguments: argparse.Namespace, source: Iterable[bytes]) -> Non
 
 
 async def _put(client: AsyncClient, item: Item, *, keep: bool) -> bool:
+    if not item.key:
+        raise BadArchive(f"the key {item.name!r} is no UTF-8, and HTTP takes no such keys: use 'hanas restore'")
     try:
         await client.put(item.key, item.value, item.content_type, if_none_match=keep)
     except PreconditionFailed:

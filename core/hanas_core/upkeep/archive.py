@@ -5,8 +5,9 @@
     ...
     {"keys": 1, "bytes": 5, "checksum": "…"}
 
-Values are in base64. The last line proves that the archive is complete, and its checksum that every byte before it is
-as it was written. The first line has a revision if all keys are of one.
+Values are in base64, and so is a key that is no UTF-8, as ``keyBase64``; its ``key`` is empty. The last line proves
+that the archive is complete, and its checksum that every byte before it is as it was written. The first line has a
+revision if all keys are of one.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 import xxhash
 from msgspec import UNSET, UnsetType
+
+from hanas_core.state.keytexts import text_or_bytes
 
 FORMAT = 1
 _TAIL = b'{"keys"'
@@ -44,6 +47,21 @@ class Item(msgspec.Struct, frozen=True, rename="camel"):
     """The version in the exported cluster; an import assigns a new one."""
     lease: int | UnsetType = UNSET
     """Id of the lease that the key ends with; unset: none."""
+    key_base64: bytes | UnsetType = UNSET
+    """A key that is no UTF-8; then ``key`` is empty."""
+
+    @property
+    def name(self) -> bytes:
+        """The key."""
+        return self.key.encode() if isinstance(self.key_base64, UnsetType) else self.key_base64
+
+
+def item_of(key: bytes, value: bytes, content_type: str, version: str, lease: int | UnsetType) -> Item:
+    """Return what stands in an archive for a key."""
+    text = text_or_bytes(key)
+    if isinstance(text, str):
+        return Item(text, value, content_type, version, lease)
+    return Item("", value, content_type, version, lease, text)
 
 
 class Tail(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,6 +10,7 @@ from hanas_core.log.manifests import Cut, Manifest
 from hanas_core.log.positions import NOWHERE, Facts, Position, Version
 from hanas_core.log.segments import SegmentHeader, cipher_of
 from hanas_core.state.index import Index
+from hanas_core.state.keytexts import shown
 from hanas_core.state.leases import Leases
 from hanas_core.state.sessions import Change, Sessions
 from hanas_core.upkeep.findings import FolderReport
@@ -27,16 +28,16 @@ class LogCheck:
         self._folder = folder
         self._report = report
         self._snapshot = snapshot
-        self._latest: dict[str, int] = {}
+        self._latest: dict[bytes, int] = {}
         """Sequence of the last change of each key; negative if that deleted it."""
         self._sessions = Sessions()
         self._leases = Leases()
         self._revision: int | None = 1
         """That of the store behind what was read; None: not known."""
-        self._facts: dict[str, Facts] = {}
+        self._facts: dict[bytes, Facts] = {}
         """Of what each key held last, where the log has revisions."""
         self._next_sequence = 1
-        self._bad: list[tuple[str, int, str, dict[str, int]]] = []
+        self._bad: list[tuple[str, int, str, dict[bytes, int]]] = []
         """Damaged batches: name, offset, what, and the keys that they change with the sequences."""
         self.end = NOWHERE
         """Where the log ends."""
@@ -215,7 +216,9 @@ class LogCheck:
         before = self._facts.get(key)
         same = before is not None and before.create == facts.create
         if facts.create > facts.revision or (before is not None and same and before.generation >= facts.generation):
-            what = f"{key!r} has the generation {facts.generation} since revision {facts.create}, as it had before"
+            what = (
+                f"{shown(key)!r} has the generation {facts.generation} since revision {facts.create}, as it had before"
+            )
             self._report.error(name, batch.offset, what, [key])
         self._facts[key] = facts
 
@@ -262,7 +265,9 @@ class LogCheck:
         for key, facts in self._facts.items():
             if facts.lease and self._leases.get(facts.lease) is None:
                 name = names.segment(*self.end[:2])
-                self._report.error(name, None, f"{key!r} is attached to lease {facts.lease}, which is gone", [key])
+                self._report.error(
+                    name, None, f"{shown(key)!r} is attached to lease {facts.lease}, which is gone", [key]
+                )
 
     def _damaged(self, name: str, content: bytes, at: int, end: int, fault: Fault) -> None:
         what = "nothing where a batch was" if fault is Fault.ZERO else "a damaged batch"
@@ -270,10 +275,10 @@ class LogCheck:
         touched |= _salvaged(content, at)
         self._bad.append((name, at, f"{what}, {end - at} bytes", touched))
 
-    def _keys_in(self, name: str, begin: int, end: int = 1 << 62) -> list[str]:
+    def _keys_in(self, name: str, begin: int, end: int = 1 << 62) -> list[bytes]:
         """Return the keys whose values lie there, as the snapshot says."""
-        keys, after = [], ""
-        while page := self._snapshot.page("", after, 10_000).entries:
+        keys, after = list[bytes](), b""
+        while page := self._snapshot.page(b"", after, 10_000).entries:
             for after, entry in page:
                 if names.segment(*entry.place[:2]) == name and begin <= entry.place_offset < end:
                     keys.append(after)
@@ -300,7 +305,7 @@ def _parts(record: records.Record | records.Merged) -> Sequence[records.Record |
             return (record,)
 
 
-def _salvaged(content: bytes, at: int) -> dict[str, int]:
+def _salvaged(content: bytes, at: int) -> dict[bytes, int]:
     """Return what can still be read of the records of a damaged batch: keys and sequences."""
     batch = salvage(content, at)
     try:

@@ -91,7 +91,7 @@ class Restoration:
         """Write keys, durably when this returns."""
         for item in items:
             lease = 0 if isinstance(item.lease, UnsetType) else item.lease
-            await self._write(Write(item.key, item.value, item.content_type, lease=lease))
+            await self._write(Write(item.name, item.value, item.content_type, lease=lease))
         await self._commit()
 
     async def _write(self, request: Request) -> None:

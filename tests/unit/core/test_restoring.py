@@ -59,7 +59,7 @@ def test_the_next_main_has_every_key_and_goes_on() -> None:
     manifest = run(read_manifest(folder, pointer))
     assert manifest.relogged_end == FIRST_OFFSET, "nothing is re-logged: the last batch may not fit its segments"
     assert contents(main.replica.index) == {"a": "1", "b": "2"}
-    entry = main.replica.index.get("a")
+    entry = main.replica.index.get(b"a")
     assert entry is not None
     assert (entry.content_type, entry.version) == ("text/plain", Version(1, 1))
     outcome = main.put("a", "3")
@@ -75,7 +75,7 @@ def test_a_restored_store_goes_on_behind_the_one_that_was_exported() -> None:
     main = successor(folder.other())
     index = main.replica.index
     assert (index.revision, index.compacted) == (72, 70)
-    assert [entry.facts.revision for _, entry in index.page("", "", 9).entries] == [71, 72]
+    assert [entry.facts.revision for _, entry in index.page(b"", b"", 9).entries] == [71, 72]
     copy = FolderCopy(folder.other())
     assert main.log.committed is not None
     run(copy.read(main.log.committed))
@@ -93,7 +93,7 @@ def test_more_than_a_segment_and_more_than_may_wait() -> None:
     main = successor(folder.other())
     assert len(main.replica.index) == count + 10
     assert stored(folder, main.replica.index)["v9"] == "x" * 4000
-    assert main.write(Write("v9", None))[0].result is Result.DELETED
+    assert main.write(Write(b"v9", None))[0].result is Result.DELETED
 
 
 def test_a_value_that_fits_no_segment_says_what_to_set() -> None:

@@ -369,7 +369,7 @@ async def test_what_waits_goes_on_at_this_worker_itself_when_it_becomes_the_main
     forwarder.take(messages.encode(Reached(1, 1, reached)))
     forwarder.after_check(waiting.append)
     forwarder.closed()
-    forwarder.submit(Write("b", b"w"), lambda outcome, _: outcomes.append(outcome))
+    forwarder.submit(Write(b"b", b"w"), lambda outcome, _: outcomes.append(outcome))
     assert (behind, waiting, outcomes) == ([], [], [])
     await driver.tenure.prepare()
     await driver.challenge(Conclude(1, Verdict.PRIMARY_FAILED, GONE))

@@ -22,7 +22,7 @@ from tests.unit.worker.stage import started
 from tests.unit.worker.test_direct import MAIN_URL, Worker
 from tests.unit.worker.test_rights_on_keys import filled
 
-ALL = Span("", None)
+ALL = Span(b"", None)
 
 
 @pytest.fixture(name="worker")
@@ -35,7 +35,7 @@ async def _worker() -> AsyncIterator[Worker]:
 
 async def put(worker: Worker, *keys: str, value: bytes = b"v") -> None:
     for key in keys:
-        await worker.stage.service.write(Write(key, value))
+        await worker.stage.service.write(Write(key.encode(), value))
 
 
 async def transact(worker: Worker, *operations: PutKey | DeleteKeys) -> None:
@@ -66,7 +66,7 @@ class Taker:
 
     @property
     def told(self) -> list[tuple[int, str, bytes]]:
-        return [(change.revision, change.key, change.value) for change in self.changes]
+        return [(change.revision, change.key.decode(), change.value) for change in self.changes]
 
 
 # ---------------------------------------------------------------------- feeds
@@ -83,16 +83,16 @@ async def test_a_feed_tells_what_is_committed_after_it_and_before(worker: Worker
 
 async def test_a_revision_comes_as_a_whole(worker: Worker) -> None:
     taker = Taker(worker, previous=True)
-    await transact(worker, *(PutKey(f"k{number}", bytes(90)) for number in range(5)))
-    await transact(worker, DeleteKeys(Span.prefix("k")), PutKey("a", b"x"))
+    await transact(worker, *(PutKey(f"k{number}".encode(), bytes(90)) for number in range(5)))
+    await transact(worker, DeleteKeys(Span.prefix(b"k")), PutKey(b"a", b"x"))
     await until(lambda: taker.feed.position == 3)
     assert [len(stretch.changes) for stretch in taker.stretches] == [5, 6]
     gone = [change for change in taker.stretches[1].changes if change.entry is None]
-    assert [(change.key, change.previous) for change in gone] == [(f"k{number}", bytes(90)) for number in range(5)]
+    assert [(change.key, change.previous) for change in gone] == [(b"k%d" % number, bytes(90)) for number in range(5)]
 
 
 async def test_changes_of_other_keys_advance_a_feed(worker: Worker) -> None:
-    taker = Taker(worker, Span.prefix("mine/"))
+    taker = Taker(worker, Span.prefix(b"mine/"))
     await put(worker, "other", "another")
     await until(lambda: taker.feed.position == 3)
     assert taker.changes == []
@@ -163,7 +163,7 @@ async def test_feeds_read_in_turns(worker: Worker) -> None:
 async def test_a_stretch_that_is_kept_for_nobody_goes(worker: Worker) -> None:
     await put(worker, "a", "a")
     with patch.object(feeds, "_MOST_SHARED", 1):
-        takers = [Taker(worker, Span.prefix(prefix)) for prefix in ("", "a", "b")]
+        takers = [Taker(worker, Span.prefix(prefix.encode())) for prefix in ("", "a", "b")]
         await until(lambda: all(taker.feed.position == 3 for taker in takers))
     assert [len(taker.changes) for taker in takers] == [2, 2, 0]
 
@@ -319,7 +319,7 @@ async def test_changes_come_as_events(worker: Worker) -> None:
     await put(worker, "a/1", "b", value=b"old")
     watch = Watch(worker, "prefix=a/&from=1&prev=1")
     await until(lambda: len(watch.events) == 1)
-    await transact(worker, DeleteKeys(Span.one("a/1")), PutKey("a/2", b"\xff", "image/png"))
+    await transact(worker, DeleteKeys(Span.one(b"a/1")), PutKey(b"a/2", b"\xff", "image/png"))
     await until(lambda: len(watch.events) == 2)
     assert (watch.status, watch.headers["content-type"]) == (200, "text/event-stream")
     (first, content), (second, changed) = watch.events
@@ -409,7 +409,7 @@ async def test_what_cannot_be_watched_is_refused(worker: Worker) -> None:
 
 async def test_a_log_without_revisions_cannot_be_watched() -> None:
     stage = await started()
-    await stage.service.write(Write("a", b"v"))
+    await stage.service.write(Write(b"a", b"v"))
     assert (await refusal(Worker(stage), ""))[0] == 503
     stage.service.end("the test is over")
 

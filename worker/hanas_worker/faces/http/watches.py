@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from starlette.types import Receive, Scope, Send
 
 from hanas_core.state.changes import Lost
+from hanas_core.state.keytexts import is_text
 from hanas_core.state.transactions import Span
 from hanas_serving.answers import INERT_HEADERS, Headers
 from hanas_serving.gate import caller_of
@@ -127,13 +128,13 @@ class Stream:
     def _next(self, feed: Feed) -> bytes:
         """Return what comes next; empty: nothing yet."""
         self.news.clear()
-        changes = feed.take(_STRETCH_BYTES)
+        while isinstance(changes := feed.take(_STRETCH_BYTES), Changes) and changes.changes:
+            if content := _encoded(changes, self._form):
+                self._quiet = False
+                return content  # else all keys are no UTF-8
         if isinstance(changes, Lost):
             self._ended = True
             return self._form.lost(changes.compacted)
-        if changes.changes:
-            self._quiet = False
-            return _encoded(changes, self._form)
         if self._confirmed is not None and feed.position >= self._confirmed:
             self._confirmed, self._asked = None, False
             return self._form.progress(feed.position)
@@ -170,10 +171,10 @@ async def open_stream(keys: Keys, scope: Scope) -> Callable[[Receive, Send], Cor
     if scope["method"] != "GET":
         raise Problem(405, "a watch takes GET only", {"allow": "GET"})
     query = requests.query_of(scope["query_string"], _OF_WATCHES)
-    prefix = query.get("prefix", "")
+    prefix = query.get("prefix", "").encode()
     for action in (Action.READ, Action.WATCH):
-        if not may(principal, action, prefix.encode()):
-            raise keys.gate.denial(principal, caller, keys.callers, action, token_needed, prefix.encode())
+        if not may(principal, action, prefix):
+            raise keys.gate.denial(principal, caller, keys.callers, action, token_needed, prefix)
     start, previous = _start_of(query, headers), query.get("prev", "0")
     if previous not in {"0", "1"}:
         raise Problem(400, f"prev must be 0 or 1, not {previous[:40]!r}")
@@ -219,7 +220,8 @@ def _encoded(changes: Changes, form: Form) -> bytes:
 def _revisions(changes: Changes) -> list[RevisionChanges]:
     by_revision: dict[int, list[Change]] = {}
     for change in changes.changes:
-        by_revision.setdefault(change.revision, []).append(change)
+        if is_text(change.key):
+            by_revision.setdefault(change.revision, []).append(change)
     told = []
     for revision, group in by_revision.items():
         small = sum(len(change.value) + len(change.previous) for change in group) <= _MOST_VALUE_BYTES
@@ -231,6 +233,6 @@ def _key_change(change: Change, *, small: bool) -> KeyChange:
     key, entry, before = change.key, change.entry, change.before
     return KeyChange(
         put=UNSET if entry is None else read_of(key, entry, change.value if small else None),
-        delete=Gone(key) if entry is None else UNSET,
+        delete=Gone(key.decode()) if entry is None else UNSET,
         previous=UNSET if before is None else read_of(key, before, change.previous if small else None),
     )
