@@ -24,7 +24,7 @@ _STRETCH_BYTES = 700
 _SILENCE_SECONDS = 1.2
 """A watcher that has heard nothing for so long goes on at another worker."""
 _LATE = 0.1
-"""Part of the changes after which a turn's time is over."""
+"""Part of the changes after which a turn's time is over, and of the turns that come late."""
 
 
 class Watch:
@@ -265,13 +265,21 @@ def _look_at(task: asyncio.Task[None]) -> None:
 
 @contextmanager
 def hurried(world: World) -> Iterator[None]:
-    """Have streams tell little at a time and progress soon, and reading stopped after any change."""
-    has_time = Feeds._has_time
+    """Have streams tell little at a time and progress soon, and reading stopped after any change, for a while."""
+    has_time, pump_soon = Feeds._has_time, Feeds._pump_soon
 
     def hear_has_time(feeds: Feeds) -> bool:
         return has_time(feeds) and not world.chance(_LATE)
 
+    def hear_pump_soon(feeds: Feeds) -> None:
+        if not feeds._coming and world.chance(_LATE):
+            feeds._coming = True
+            feeds._loop.call_later(world.random.uniform(0.0, 0.3), feeds._pump)
+        else:
+            pump_soon(feeds)
+
     with (
+        patch.object(Feeds, "_pump_soon", hear_pump_soon),
         patch.object(watches, "PROGRESS_SECONDS", _PROGRESS_SECONDS),
         patch.object(watches, "_STRETCH_BYTES", _STRETCH_BYTES),
         patch.object(Feeds, "_has_time", hear_has_time),
