@@ -266,8 +266,10 @@ class Store:
 
     @property
     def revision(self) -> int:
-        """The revision of that state; 0 in a log whose writes have none."""
-        return self._state.replica.index.shown
+        """The revision of that state, as far as it is known to be committed; 0 in a log whose writes have none."""
+        state = self._state
+        shown = state.replica.index.shown
+        return shown if state.service is not None else min(shown, state.certain)
 
     def require_main(self) -> None:
         """Raise Elsewhere if this worker can carry out no write."""
@@ -316,7 +318,7 @@ class Store:
         if service is not None:
             written = pending if forwarder is None else partial(self._write_on, forwarder, write, pending)
             service.submit(write, written)
-        elif forwarder is not None and (write.lease or not is_text(write.key)) and not self.revision:
+        elif forwarder is not None and (write.lease or not is_text(write.key)) and not self.index.shown:
             # a main of an older version knows no leases, and no keys but texts
             pending.fail(NoRevisions(self.epoch))
         elif forwarder is not None:
@@ -469,16 +471,14 @@ class Store:
             server.after_check(partial(self._confirmed, done, server))
 
     def _confirmed(self, done: Callable[[int | Refusal], None], server: Service | Forwarder, epoch: int | None) -> None:
-        state = self._state
+        forwarder = self._state.forwarder
         if epoch is not None:
-            if state.service is None and state.followed_epoch == epoch:
-                state.certain = self.index.revision
             done(self.index.revision)
             self.feeds.notice()
-        elif state.forwarder is None or server is state.forwarder:
+        elif forwarder is None or server is forwarder:
             done(self._elsewhere())
         else:  # this worker's epoch has ended
-            state.forwarder.after_check(partial(self._confirmed, done, state.forwarder))
+            forwarder.after_check(partial(self._confirmed, done, forwarder))
 
     def _still(self, server: Service | Forwarder | None, epoch: int) -> bool:
         """Return whether the copy is still the one that ``server`` has confirmed: it may be made anew since."""

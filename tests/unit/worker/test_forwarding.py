@@ -349,7 +349,10 @@ async def test_so_many_reads_wait_wherever_they_do(desk: Office, monkeypatch: py
     assert crowded() == (3, True)
     desk.copy_reaches(desk.stage.service.applied)
     assert (behind, crowded()) == ([1], (2, False))
+    assert desk.state.certain == 0, "its copy follows no epoch"
+    desk.state.followed_epoch, desk.state.replica.index.revision = 1, 5
     await road.until(lambda: (asked, waiting) == ([1], [1]))
+    assert desk.state.certain == 5, "the main has answered for it"
     assert desk.forwarder.idle
 
 

@@ -313,6 +313,7 @@ class Forwarder:
         while self._behind and self._holds(self._behind[0][0]):
             position, epoch, readers = self._behind.pop(0)
             self._confirmed = max(self._confirmed, position)
+            self._state.confirmed(epoch)
             self._reads -= len(readers)
             for reader, _ in readers:
                 reader(epoch)

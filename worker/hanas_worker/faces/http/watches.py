@@ -191,7 +191,7 @@ async def open_stream(keys: Keys, scope: Scope) -> Callable[[Receive, Send], Cor
         (b"content-type", form.value.encode()),
         (b"cache-control", b"no-store"),
         (b"hanas-epoch", b"%d" % store.epoch),
-        (b"hanas-revision", b"%d" % store.revision),
+        (b"hanas-revision", b"%d" % (feed.position if start is None else store.revision)),
         *INERT_HEADERS,
     ]
     return lambda receive, send: stream.run(feed, head, receive, send)
