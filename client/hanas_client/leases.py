@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import time
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -15,6 +14,7 @@ import msgspec
 from hanas_client.calls import Call, Reply, TypedCall, expect, is_missing
 from hanas_client.documents import LenientDocument, decode
 from hanas_client.errors import HanasError, LeaseLost, NoLease, Refused
+from hanas_client.lock_guard import clock
 
 PATH = "/v1/leases"
 DEFAULT_TTL = 30
@@ -89,11 +89,6 @@ class Performer(Protocol):
 
     async def perform(self, typed: TypedCall[T]) -> T:
         """Carry out a call."""
-
-
-def clock() -> float:
-    """Return the seconds of a clock that goes on while the machine sleeps, where there is one."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Lease:
