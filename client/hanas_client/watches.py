@@ -10,6 +10,7 @@ import httpx
 
 from hanas_client import transport
 from hanas_client.calls import Call, Reply
+from hanas_client.errors import BadAnswer
 from hanas_client.watching import SILENCE_SECONDS, Changes, Cursor
 
 BACKOFF_START_SECONDS = 0.02
@@ -73,8 +74,12 @@ class Watch:
             await asyncio.sleep(self._pause)
         self._pause = min(max(2 * self._pause, BACKOFF_START_SECONDS), BACKOFF_CAP_SECONDS)
         self._response = await self._connect(self._cursor.call())
-        self._cursor.begin(Reply(200, dict(self._response.headers)))
         self._chunks = self._response.aiter_raw()
+        try:
+            self._cursor.begin(Reply(200, dict(self._response.headers)))
+        except BadAnswer:
+            await self.close()
+            raise
 
     async def _chunk(self) -> bytes | None:
         """Return the next piece of the stream; None if it has ended."""
