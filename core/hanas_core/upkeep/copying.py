@@ -152,7 +152,9 @@ class FolderCopy:
         assert entry is not None
         name, size = names.segment(*entry.place[:2]), entry.size
         value = await cells.read_part(content, name, entry.place_offset, size, entry.checksum, (0, size), cipher)
-        return Item(key, value, entry.content_type, str(entry.version), entry.facts.lease or UNSET)
+        revision, create, generation, lease = entry.facts
+        fields = entry.content_type, str(entry.version), lease or UNSET
+        return Item(key, value, *fields, create=create, mod=revision, generation=generation)
 
 
 class _Window:
