@@ -100,6 +100,24 @@ class Opening(msgspec.Struct, frozen=True):
         return 4 * len(self.member) + RECORD_OVERHEAD_BYTES
 
 
+class Restored(msgspec.Struct, frozen=True):
+    """A key of a store that is restored: what it was there, but for the revision that wrote it last."""
+
+    write: Write
+    create: int
+    generation: int
+
+    @property
+    def size(self) -> int:
+        """See `Write.size`."""
+        return self.write.size
+
+    @property
+    def value(self) -> bytes | None:
+        """That of the write."""
+        return self.write.value
+
+
 class Compaction(msgspec.Struct, frozen=True):
     """A wish to forget what keys held before a revision. One that is compacted, or is to come, changes nothing."""
 
@@ -112,7 +130,7 @@ class Compaction(msgspec.Struct, frozen=True):
     """See `Write.size`."""
 
 
-Request = Write | ForwardedWrite | Opening | Transact | Compaction | LeaseRequest | None
+Request = Write | ForwardedWrite | Opening | Transact | Compaction | Restored | LeaseRequest | None
 """What the main's queue takes. None: a no-op."""
 
 
@@ -304,8 +322,8 @@ class Judge:
             return records.ForwardedPut(*fields, forwarded=forwarded)
         return records.ForwardedRevisedPut(*fields, create, generation, lease, forwarded=forwarded)
 
-    def _judge_other(
-        self, write: ForwardedWrite | Opening | Transact | Compaction | LeaseRequest | None, version: Version
+    def _judge_other(  # noqa: PLR0911  # one for each kind
+        self, write: ForwardedWrite | Opening | Transact | Compaction | Restored | LeaseRequest | None, version: Version
     ) -> tuple[Outcome, records.Record | None]:
         match write:
             case ForwardedWrite():
@@ -318,6 +336,8 @@ class Judge:
                 return Outcome(Result.SESSION_OPENED, version, self.revision), records.Opened(member)
             case Compaction():
                 return self._judge_compaction(write)
+            case Restored():
+                return self._judge_restored(write, version)
             case Transact():
                 return self._judge_transaction(write, version)
             case Grant():
@@ -383,6 +403,13 @@ class Judge:
             self._compacted, self.revision = revision, max(self.revision, revision)
             record = records.Compacted(revision)
         return Outcome(Result.COMPACTED, None, self.revision), record
+
+    def _judge_restored(self, wish: Restored, version: Version) -> tuple[Outcome, records.Record | None]:
+        outcome, put = self.judge(wish.write, version)
+        if not isinstance(put, records.Put):
+            return outcome, put
+        fields = put.key, put.size, put.checksum, put.content_type, put.idempotency, put.created
+        return outcome, records.RevisedPut(*fields, wish.create, wish.generation, wish.write.lease)
 
     def _judge_transaction(self, request: Transact, version: Version) -> tuple[Outcome, records.Record | None]:
         assert self._revised, "a log without revisions takes no transactions"

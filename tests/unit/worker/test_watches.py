@@ -107,6 +107,8 @@ async def test_a_feed_below_what_is_compacted_is_lost(worker: Worker) -> None:
     await worker.stage.service.write(Compaction(3))
     assert Taker(worker, after=2).lost == 3
     assert Taker(worker, after=3).told == [(4, "c", b"v")]
+    tally = worker.parts.state.tally
+    assert (tally.watches, tally.watches_lost) == (2, 1)
 
 
 async def test_who_watches_the_same_shares_it(worker: Worker) -> None:
@@ -122,7 +124,7 @@ async def test_a_feed_that_is_closed_is_called_no_more(worker: Worker) -> None:
     await put(worker, "a")
     await until(lambda: other.feed.position == 2)
     assert taker.changes == []
-    assert len(worker.store.feeds) == 1
+    assert len(worker.store.feeds) == worker.parts.state.tally.watches == 1
 
 
 async def test_values_that_are_not_in_memory_are_read(worker: Worker) -> None:
