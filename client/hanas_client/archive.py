@@ -11,28 +11,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import sys
 from collections.abc import AsyncIterator, Iterable
 from itertools import chain
-from typing import TypeVar
 
 import msgspec
 
 from hanas_client import folder_export, places
 from hanas_client.asynchronous import AsyncClient
-from hanas_client.calls import Call, Reply, TypedCall, failure_of
-from hanas_client.calls import put as put_call
 from hanas_client.commands import connect
-from hanas_client.errors import NotFound, PreconditionFailed
+from hanas_client.errors import NoLease, NotFound, PreconditionFailed, Refused
 from hanas_client.places import Target
 from hanas_client.progress import Progress
 from hanas_core.upkeep.archive import FORMAT, ArchiveWriter, BadArchive, Head, Item, head_of, read_items
 
 __all__ = ["BadArchive", "Item", "configure_export", "configure_import", "read_items"]
 
-T = TypeVar("T")
-
+_CONFLICT = 409
 AT_ONCE = 32
 """The most keys that are read or written at the same time."""
 
@@ -129,7 +124,7 @@ async def _import(arguments: argparse.Namespace, source: Iterable[bytes]) -> Non
     lines = iter(source)
     first = next(lines, b"")
     leases = _Leases(head_of(first)) if first else None
-    async with connect(_Importer, arguments) as client:
+    async with connect(AsyncClient, arguments) as client:
         try:
             for item in read_items(chain([first] if first else [], lines)):
                 if leases is not None and item.lease is not msgspec.UNSET:
@@ -149,27 +144,17 @@ async def _import(arguments: argparse.Namespace, source: Iterable[bytes]) -> Non
         print(f"{unchanged} existing keys are unchanged", file=sys.stderr)
 
 
-class _Importer(AsyncClient):
-    """A client that also makes calls for which it has no method."""
-
-    async def perform(self, typed: TypedCall[T]) -> T:
-        """Make the call."""
-        return await self._perform(typed)
-
-
-async def _put(client: _Importer, item: Item, *, keep: bool) -> bool:
+async def _put(client: AsyncClient, item: Item, *, keep: bool) -> bool:
     """Write a key; False if one that exists is kept. One whose lease has expired meanwhile is gone, too."""
-    typed = put_call(item.key, item.value, item.content_type, if_none_match=keep)
-    if not isinstance(item.lease, msgspec.UnsetType):
-        headers = {**typed.call.headers, "hanas-lease": str(item.lease)}
-        typed = dataclasses.replace(typed, call=dataclasses.replace(typed.call, headers=headers))
+    if not item.key:
+        raise BadArchive(f"the key {item.name!r} is no UTF-8, and HTTP takes no such keys: use 'hanas restore'")
+    lease = None if isinstance(item.lease, msgspec.UnsetType) else item.lease
     try:
-        await client.perform(typed)
+        await client.put(item.key, item.value, item.content_type, if_none_match=keep, lease=lease)
     except PreconditionFailed:
         return False
-    except NotFound:
-        if item.lease is msgspec.UNSET:
-            raise
+    except NoLease:
+        pass
     return True
 
 
@@ -180,19 +165,16 @@ class _Leases:
         self._ttls = {} if isinstance(head.leases, msgspec.UnsetType) else dict(head.leases)
         self._granted: set[int] = set()
 
-    async def grant(self, client: _Importer, item: Item) -> None:
+    async def grant(self, client: AsyncClient, item: Item) -> None:
         """Have the lease of ``item`` be there, with the same id; one that is there already stays as it is."""
         assert not isinstance(item.lease, msgspec.UnsetType)
         if item.lease in self._granted:
             return
         if item.lease not in self._ttls:
             raise BadArchive(f"the key {item.key!r} is attached to lease {item.lease}, which the archive lacks")
-        body = msgspec.json.encode({"id": item.lease, "ttl": self._ttls[item.lease]})
-        call = Call("POST", "/v1/leases", {"content-type": "application/json"}, body, writes=True)
-        await client.perform(TypedCall(call, _read_grant))
+        try:
+            await client.grant_lease(self._ttls[item.lease], item.lease)
+        except Refused as refusal:
+            if refusal.status != _CONFLICT:
+                raise
         self._granted.add(item.lease)
-
-
-def _read_grant(reply: Reply) -> None:
-    if reply.status not in {201, 409}:
-        raise failure_of(reply, "/v1/leases")

@@ -27,14 +27,14 @@ class LogCheck:
         self._folder = folder
         self._report = report
         self._snapshot = snapshot
-        self._latest: dict[str, int] = {}
+        self._latest: dict[bytes, int] = {}
         """Sequence of the last change of each key; negative if that deleted it."""
         self._sessions = Sessions()
         self._store = RevisionCheck()
         self._revision: int | None = 1
         """That of the store behind what was read; None: not known."""
         self._next_sequence = 1
-        self._bad: list[tuple[str, int, str, dict[str, int]]] = []
+        self._bad: list[tuple[str, int, str, dict[bytes, int]]] = []
         """Damaged batches: name, offset, what, and the keys that they change with the sequences."""
         self.end = NOWHERE
         """Where the log ends."""
@@ -244,10 +244,10 @@ class LogCheck:
         touched |= _salvaged(content, at)
         self._bad.append((name, at, f"{what}, {end - at} bytes", touched))
 
-    def _keys_in(self, name: str, begin: int, end: int = 1 << 62) -> list[str]:
+    def _keys_in(self, name: str, begin: int, end: int = 1 << 62) -> list[bytes]:
         """Return the keys whose values lie there, as the snapshot says."""
-        keys, after = [], ""
-        while page := self._snapshot.page("", after, 10_000).entries:
+        keys, after = list[bytes](), b""
+        while page := self._snapshot.page(b"", after, 10_000).entries:
             for after, entry in page:
                 if names.segment(*entry.place[:2]) == name and begin <= entry.place_offset < end:
                     keys.append(after)
@@ -274,7 +274,7 @@ def _parts(record: records.Record | records.Merged) -> Sequence[records.Record |
             return (record,)
 
 
-def _salvaged(content: bytes, at: int) -> dict[str, int]:
+def _salvaged(content: bytes, at: int) -> dict[bytes, int]:
     """Return what can still be read of the records of a damaged batch: keys and sequences."""
     batch = salvage(content, at)
     try:

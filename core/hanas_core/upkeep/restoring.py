@@ -17,6 +17,7 @@ from hanas_core.log.seals import write_seal
 from hanas_core.log.segments import prepare
 from hanas_core.members import cluster
 from hanas_core.state.judge import Compaction, Outcome, Request, Restored, Result, Write
+from hanas_core.state.keytexts import shown
 from hanas_core.state.leases import Grant
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
@@ -98,16 +99,18 @@ class Restoration:
         """Write keys, durably when this returns."""
         await self._forget()
         for item in items:
-            await self._write(self._request(item), f"the key {item.key!r}")
+            await self._write(self._request(item), f"the key {shown(item.name)!r}")
         await self._commit()
 
     def _request(self, item: Item) -> Write | Restored:
         lease = 0 if isinstance(item.lease, UnsetType) else item.lease
-        write = Write(item.key, item.value, item.content_type, lease=lease)
+        write = Write(item.name, item.value, item.content_type, lease=lease)
         if isinstance(item.create, UnsetType) or isinstance(item.generation, UnsetType):
             return write
         if item.create > self._before:
-            raise BadArchive(f"the key {item.key!r} was created behind revision {self._before}: use another archive")
+            raise BadArchive(
+                f"the key {shown(item.name)!r} was created behind revision {self._before}: use another archive"
+            )
         return Restored(write, item.create, item.generation)
 
     async def _forget(self) -> None:

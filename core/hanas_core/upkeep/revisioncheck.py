@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from hanas_core.log import records
 from hanas_core.log.positions import Facts, Version
+from hanas_core.state.keytexts import shown
 from hanas_core.state.leases import MOST_ID, MOST_TTL, Leases
 
 
@@ -16,7 +17,7 @@ class Contradiction(NamedTuple):
     """What cannot be, and the keys that it is about."""
 
     what: str
-    keys: tuple[str, ...] = ()
+    keys: tuple[bytes, ...] = ()
 
 
 class RevisionCheck:
@@ -25,9 +26,9 @@ class RevisionCheck:
     def __init__(self) -> None:
         """Have seen nothing."""
         self._leases = Leases()
-        self._facts: dict[str, Facts] = {}
+        self._facts: dict[bytes, Facts] = {}
         """Of what each key held last, where the log has revisions."""
-        self._exact: dict[str, Facts | None] = {}
+        self._exact: dict[bytes, Facts | None] = {}
         """The same of all writes since nothing was left out; None: the key was deleted."""
         self._revision = self._compacted = self._highest = 0
         """Of what was merged; the highest one is that of its records so far."""
@@ -72,13 +73,13 @@ class RevisionCheck:
         if held is not None and not 1 <= remaining <= held.ttl:
             yield Contradiction(f"{remaining} s remain of the lease {lease}, which lives for {held.ttl} s")
 
-    def _revoked(self, lease: int, keys: tuple[str, ...]) -> Iterator[Contradiction]:
+    def _revoked(self, lease: int, keys: tuple[bytes, ...]) -> Iterator[Contradiction]:
         others = tuple(key for key in keys if key in self._exact and not self._ends_with(key, lease))
         if others:
             yield Contradiction(f"the lease {lease} ends with keys that are not attached to it", others)
         self._leases.revoke(lease)
 
-    def _ends_with(self, key: str, lease: int) -> bool:
+    def _ends_with(self, key: bytes, lease: int) -> bool:
         facts = self._exact[key]
         return facts is not None and facts.lease == lease
 
@@ -117,7 +118,7 @@ class RevisionCheck:
                 self._highest = max(self._highest, facts.revision)
             case records.Delete(key=key):
                 if key in self._exact and self._exact[key] is None:
-                    yield Contradiction(f"{key!r} is deleted, and was deleted before", (key,))
+                    yield Contradiction(f"{shown(key)!r} is deleted, and was deleted before", (key,))
                 self._facts.pop(key, None)
                 self._exact[key] = None
             case records.Gone(key=key):
@@ -126,24 +127,26 @@ class RevisionCheck:
             case _:
                 pass
 
-    def _counts_on(self, key: str, facts: Facts) -> Iterator[Contradiction]:
+    def _counts_on(self, key: bytes, facts: Facts) -> Iterator[Contradiction]:
         before = self._facts.get(key)
         same = before is not None and before.create == facts.create
         if facts.create > facts.revision or (before is not None and same and before.generation >= facts.generation):
-            what = f"{key!r} has the generation {facts.generation} since revision {facts.create}, as it had before"
+            what = (
+                f"{shown(key)!r} has the generation {facts.generation} since revision {facts.create}, as it had before"
+            )
             yield Contradiction(what, (key,))
 
-    def _follows(self, key: str, facts: Facts) -> Iterator[Contradiction]:
+    def _follows(self, key: bytes, facts: Facts) -> Iterator[Contradiction]:
         if key not in self._exact:
             return
         before = self._exact[key]
         create, generation = (facts.revision, 1) if before is None else (before.create, before.generation + 1)
         if (facts.create, facts.generation) != (create, generation):
-            what = f"{key!r} has the generation {facts.generation} since revision {facts.create}: "
+            what = f"{shown(key)!r} has the generation {facts.generation} since revision {facts.create}: "
             yield Contradiction(f"{what}generation {generation} since revision {create} follows", (key,))
 
     def attached(self) -> Iterator[Contradiction]:
         """Check at the end that every key that is attached to a lease will go with it."""
         for key, facts in self._facts.items():
             if facts.lease and self._leases.get(facts.lease) is None:
-                yield Contradiction(f"{key!r} is attached to lease {facts.lease}, which is gone", (key,))
+                yield Contradiction(f"{shown(key)!r} is attached to lease {facts.lease}, which is gone", (key,))

@@ -60,7 +60,7 @@ def _ends(index: Index) -> tuple[int, int, int]:
 
 
 def _keys(index: Index) -> list[tuple[object, ...]]:
-    return [(key, *_told(entry)) for key, entry in index.page("", "", len(index)).entries]
+    return [(key, *_told(entry)) for key, entry in index.page(b"", b"", len(index)).entries]
 
 
 def _past(index: Index) -> Iterable[tuple[object, ...]]:

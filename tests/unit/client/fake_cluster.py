@@ -30,6 +30,9 @@ class FakeCluster(ThreadingHTTPServer):
         """Status of the answer to each switchover in turn; then and after 202, also after 0 (none), it is done."""
         self.drops = False
         """Writes are done, and the connection breaks off instead of an answer."""
+        self.watches: list[bytes | int | None] = []
+        """Streams of changes in turn: what is told, the status of a refusal, or None: nothing until the end."""
+        self.watch_headers = {"Content-Type": "application/x-ndjson", "HANas-Revision": "2"}
         self.events = [("1", "cluster", self.cluster())]
 
     def cluster(self) -> dict[str, object]:
@@ -108,6 +111,8 @@ class Handler(BaseHTTPRequestHandler):
             self.one_key(unquote(split.path.removeprefix("/v1/kv/")), body, headers)
         elif split.path == "/v1/kv":
             self.keys(query)
+        elif split.path == "/v1/watch":
+            self.changes(self.server.watches.pop(0))
         elif split.path == "/v1/switchover":
             self.switch_over(json.loads(body)["to"])
         elif split.path == "/v1/leases":
@@ -118,6 +123,20 @@ class Handler(BaseHTTPRequestHandler):
             self.document(split.path)
 
     do_GET = do_PUT = do_DELETE = do_POST = handle_call  # noqa: N815
+
+    def changes(self, stream: bytes | int | None) -> None:
+        if isinstance(stream, int):
+            document = {"title": "Refused", "status": stream, "detail": "it was told to", "compacted": 8}
+            return self.answer(stream, json.dumps(document).encode(), Content_Type="application/problem+json")
+        self.send_response(200)
+        for name, value in self.server.watch_headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.close_connection = True
+        self.wfile.write(stream or b"")
+        if stream is None:
+            self.rfile.read(1)
+        return None
 
     def switch_over(self, to: str) -> None:
         status = self.server.switchovers.pop(0) if self.server.switchovers else 202

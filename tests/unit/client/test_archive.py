@@ -137,6 +137,16 @@ def test_numbers_out_of_range_are_no_archive(head: bytes) -> None:
         list(read_items([head]))
 
 
+def test_a_key_that_is_no_text_cannot_be_imported(
+    cluster: FakeCluster, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "archive"
+    archive.write_bytes(HEAD + b'{"key":"","keyBase64":"/wBh","value":"eA=="}\n{"keys":1,"bytes":1}\n')
+    assert cli.main(["import", str(archive)]) == 1
+    assert "the key b'\\xff\\x00a' is no UTF-8" in capfd.readouterr().err
+    assert cluster.values == {}
+
+
 def test_an_archive_by_hand() -> None:
     archive = HEAD + b'{"key":"a","value":"eA=="}\n{"keys":1,"bytes":1}\n'
     assert list(read_items(io.BytesIO(archive))) == [Item("a", b"x")]

@@ -62,7 +62,7 @@ def test_the_next_main_has_every_key_and_goes_on() -> None:
     manifest = run(read_manifest(folder, pointer))
     assert manifest.relogged_end == FIRST_OFFSET, "nothing is re-logged: the last batch may not fit its segments"
     assert contents(main.replica.index) == {"a": "1", "b": "2"}
-    entry = main.replica.index.get("a")
+    entry = main.replica.index.get(b"a")
     assert entry is not None
     assert (entry.content_type, entry.version) == ("text/plain", Version(1, 1))
     outcome = main.put("a", "3")
@@ -79,14 +79,14 @@ def test_a_restored_store_goes_on_behind_the_one_that_was_exported() -> None:
     main = successor(folder.other())
     index, at = main.replica.index, 70 + LEFT_OUT
     assert (index.revision, index.compacted) == (at + 3, at + 3), "there is no history: a watch from before is told so"
-    assert {key: entry.facts for key, entry in index.page("", "", 9).entries} == {
-        "a": Facts(at + 1, 60, 3, 9),
-        "b": Facts(at + 2, 70, 1),
-        "c": Facts(at + 3, at + 3, 1),
+    assert {key: entry.facts for key, entry in index.page(b"", b"", 9).entries} == {
+        b"a": Facts(at + 1, 60, 3, 9),
+        b"b": Facts(at + 2, 70, 1),
+        b"c": Facts(at + 3, at + 3, 1),
     }, "of a key that nothing is known of its creation is this one"
     main.commits.form = records.REVISED
     main.put("a", "4")
-    facts = index.get("a")
+    facts = index.get(b"a")
     assert facts is not None
     assert facts.facts == Facts(at + 4, 60, 4)
     copy = FolderCopy(folder.other())
@@ -107,7 +107,7 @@ def test_more_than_a_segment_and_more_than_may_wait() -> None:
     main = successor(folder.other())
     assert len(main.replica.index) == count + 10
     assert stored(folder, main.replica.index)["v9"] == "x" * 4000
-    assert main.write(Write("v9", None))[0].result is Result.DELETED
+    assert main.write(Write(b"v9", None))[0].result is Result.DELETED
 
 
 @pytest.mark.parametrize(

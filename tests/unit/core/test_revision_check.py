@@ -21,11 +21,11 @@ from tests.unit.core.test_revisions import Play, checked, in_a_folder
 NOTHING = checksum_of(b"", b"")
 
 
-def revised(key: str, create: int, generation: int, lease: int = 0) -> records.RevisedPut:
+def revised(key: bytes, create: int, generation: int, lease: int = 0) -> records.RevisedPut:
     return records.RevisedPut(key, 0, NOTHING, "", None, False, create, generation, lease)
 
 
-def created(key: str) -> records.Put:
+def created(key: bytes) -> records.Put:
     return records.Put(key, 0, NOTHING, "", None, created=True)
 
 
@@ -47,10 +47,10 @@ def begun() -> Play:
     """Keys `a` (twice), `b` (deleted) and `c`, the last one with lease 1, and history from revision 3 on."""
     play = in_a_folder()
     play.grant(1, 9)
-    for key in "aab":
+    for key in (b"a", b"a", b"b"):
         play.put(key, 1, 97)
-    play.delete("b")
-    play.put("c", 1, 97, 1)
+    play.delete(b"b")
+    play.put(b"c", 1, 97, 1)
     play.forget(3)
     assert (play.model.revision, play.model.compacted) == (6, 3)
     return play
@@ -59,20 +59,20 @@ def begun() -> Play:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (revised("a", 2, 4), "'a' has the generation 4 since revision 2: generation 3 since revision 2 follows"),
-        (revised("a", 3, 3), "'a' has the generation 3 since revision 3: generation 3 since revision 2 follows"),
-        (created("a"), "'a' has the generation 1 since revision 7: generation 3 since revision 2 follows"),
-        (revised("b", 4, 2), "'b' has the generation 2 since revision 4: generation 1 since revision 7 follows"),
-        (records.Delete("b"), "'b' is deleted, and was deleted before"),
+        (revised(b"a", 2, 4), "'a' has the generation 4 since revision 2: generation 3 since revision 2 follows"),
+        (revised(b"a", 3, 3), "'a' has the generation 3 since revision 3: generation 3 since revision 2 follows"),
+        (created(b"a"), "'a' has the generation 1 since revision 7: generation 3 since revision 2 follows"),
+        (revised(b"b", 4, 2), "'b' has the generation 2 since revision 4: generation 1 since revision 7 follows"),
+        (records.Delete(b"b"), "'b' is deleted, and was deleted before"),
         (records.Compacted(3), "history is forgotten up to revision 3, and was up to 3"),
         (records.Compacted(7), "history is forgotten up to revision 7, which is behind the last, 6"),
-        (records.Transacted((created("x"), records.Delete("x")), created=True), "a transaction changes a key twice"),
+        (records.Transacted((created(b"x"), records.Delete(b"x")), created=True), "a transaction changes a key twice"),
         (records.Granted(0, 9), "the lease 0 with 9 s to live: there can be no such"),
         (records.Granted(2, 0), "the lease 2 with 0 s to live: there can be no such"),
         (records.Checkpointed(((1, 10),)), "10 s remain of the lease 1, which lives for 9 s"),
         (records.Checkpointed(((1, 0),)), "0 s remain of the lease 1, which lives for 9 s"),
-        (records.Revoked(1, ("a", "c")), "the lease 1 ends with keys that are not attached to it"),
-        (records.Revoked(1, ("b", "c")), "the lease 1 ends with keys that are not attached to it"),
+        (records.Revoked(1, (b"a", b"c")), "the lease 1 ends with keys that are not attached to it"),
+        (records.Revoked(1, (b"b", b"c")), "the lease 1 ends with keys that are not attached to it"),
         (records.Revoked(1, ()), "'c' is attached to lease 1, which is gone"),
     ],
 )
@@ -85,15 +85,15 @@ def test_what_contradicts_the_log_is_an_error(change: records.Record, words: str
 
 def test_what_is_right_is_none() -> None:
     play = begun()
-    appended(play, records.Checkpointed(((1, 9), (7, 99))), records.Revoked(1, ("c",)), revised("a", 2, 3))
+    appended(play, records.Checkpointed(((1, 9), (7, 99))), records.Revoked(1, (b"c",)), revised(b"a", 2, 3))
     assert checked(play) == []
 
 
 def test_what_follows_from_a_damage_is_not_told_besides() -> None:
     play = begun()
     at = play.main.log.end
-    play.put("a", 1, 98)
-    appended(play, revised("a", 2, 5), records.Granted(1, 9))
+    play.put(b"a", 1, 98)
+    appended(play, revised(b"a", 2, 5), records.Granted(1, 9))
     assert isinstance(play.main.folder, MemoryFolder)
     play.main.folder.disk.spoil(names.segment(1, 1), at + 80, b"\xff")
     (told,) = checked(play)
@@ -102,8 +102,8 @@ def test_what_follows_from_a_damage_is_not_told_besides() -> None:
 
 MERGED = (
     records.Floor(3),
-    records.KeptRevised(1, 3, "k", 0, NOTHING, "", revision=4, create=2, generation=2, lease=0),
-    records.GoneRevised(1, 5, "g", revision=6),
+    records.KeptRevised(1, 3, b"k", 0, NOTHING, "", revision=4, create=2, generation=2, lease=0),
+    records.GoneRevised(1, 5, b"g", revision=6),
     records.Lease(1, 6, 1, 9),
     records.Left(1, 7, 1, 4),
     records.Lease(1, 8, 2, 9),
@@ -146,10 +146,10 @@ def test_merged_parts_follow_each_other() -> None:
 
 def test_what_was_left_out_proves_nothing() -> None:
     check = RevisionCheck()
-    list(check.part(created("a"), 2))
+    list(check.part(created(b"a"), 2))
     check.gap()
-    assert list(check.part(revised("a", 2, 9), 9)) == [], "writes in between were merged away"
-    assert list(check.record(records.Revoked(3, ("b",)), Version(1, 9), 9)) == []
+    assert list(check.part(revised(b"a", 2, 9), 9)) == [], "writes in between were merged away"
+    assert list(check.record(records.Revoked(3, (b"b",)), Version(1, 9), 9)) == []
 
 
 # ---------------------------------------------------------------------- snapshots
@@ -157,9 +157,9 @@ def test_what_was_left_out_proves_nothing() -> None:
 
 def with_snapshot() -> Play:
     play = begun()
-    play.put("d", LARGE, 98)
+    play.put(b"d", LARGE, 98)
     play.snapshot([])
-    play.put("e", 1, 98)
+    play.put(b"e", 1, 98)
     return play
 
 
@@ -173,7 +173,7 @@ def test_a_snapshot_tells_what_the_log_tells() -> None:
 @pytest.mark.parametrize("what", ["revisions", "keys", "history", "leases"])
 def test_a_snapshot_that_tells_something_else_is_an_error(what: str) -> None:
     play = begun()
-    play.put("d", LARGE, 98)
+    play.put(b"d", LARGE, 98)
     index = play.main.replica.index
     keys, leases = index.keys, index.leases
     with patch.object(Index, "check_invariants"), patch.object(KeySpace, "check_invariants"):
@@ -181,8 +181,8 @@ def test_a_snapshot_that_tells_something_else_is_an_error(what: str) -> None:
             case "revisions":
                 index.revision += 1
             case "keys":
-                del keys.entries["d"]
-                keys._order.remove("d")
+                del keys.entries[b"d"]
+                keys._order.remove(b"d")
             case "history":
                 keys.history.replace(1, grave(3))  # what `b` held before its delete
             case _:
@@ -195,7 +195,7 @@ def test_a_snapshot_that_tells_something_else_is_an_error(what: str) -> None:
 def test_a_snapshot_that_nobody_reads_is_not_compared() -> None:
     play = with_snapshot()
     for sign in (97, 98, 99):
-        play.put("f", LARGE, sign)
+        play.put(b"f", LARGE, sign)
     play.merge(0, 9, [])
     assert run(play.main.folder.names(names.SNAPSHOTS))
     assert checked(play) == []

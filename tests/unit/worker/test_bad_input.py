@@ -218,7 +218,7 @@ async def _worker() -> AsyncIterator[Worker]:
 
 def state(worker: Worker) -> tuple[object, ...]:
     index = worker.stage.service.index
-    keys = [(key, entry.version) for key, entry in index.page("", "", 99).entries]
+    keys = [(key, entry.version) for key, entry in index.page(b"", b"", 99).entries]
     return index.sequence, index.revision, index.compacted, keys, index.leases.all(), len(worker.store.feeds)
 
 

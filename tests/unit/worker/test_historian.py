@@ -57,7 +57,7 @@ class Scene:
 
     async def write(self, count: int = 1) -> None:
         for _ in range(count):
-            await self.service.write(Write("k", b"v"))
+            await self.service.write(Write(b"k", b"v"))
 
     async def look(self) -> int:
         """Look, and return from which revision on there is history."""

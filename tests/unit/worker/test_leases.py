@@ -97,7 +97,7 @@ class Scene:
         outcome, epoch = await self.lessor.grant(lease, ttl)
         assert (outcome.result, epoch) == (Result.LEASE_GRANTED, 1)
         for key in keys:
-            await self.service.write(Write(key, b"v", lease=lease))
+            await self.service.write(Write(key.encode(), b"v", lease=lease))
 
     async def wait(self, seconds: float) -> None:
         """Let so many seconds pass, with looks in time."""
@@ -113,7 +113,7 @@ class Scene:
 
     @property
     def keys(self) -> list[str]:
-        return [key for key, _ in self.service.index.page("", "", 99).entries]
+        return [key.decode() for key, _ in self.service.index.page(b"", b"", 99).entries]
 
     def left(self, lease: int = 7) -> float:
         told = self.lessor.told(lease)
@@ -140,7 +140,7 @@ async def soon(awaitable: Any) -> Any:
 
 async def test_a_lease_that_nobody_renews_expires_with_its_keys_in_one_revision(scene: Scene) -> None:
     await scene.grant(7, 10, "a", "b")
-    await scene.service.write(Write("c", b"v"))
+    await scene.service.write(Write(b"c", b"v"))
     await scene.wait(9.5)
     assert scene.keys == ["a", "b", "c"]
     await scene.wait(0.5)

@@ -16,8 +16,8 @@ from tests.unit.worker.nodes import backup_of
 async def test_what_a_copy_holds_is_shown() -> None:
     main = serve(bare_folder(), 1, form=records.REVISED)
     main.write(Grant(7, 30))
-    main.write(Write("a", b"12345"), Write("b", b"", lease=7))
-    main.write(Write("a", b"123"), Write("b", b"", lease=7), Compaction(2))
+    main.write(Write(b"a", b"12345"), Write(b"b", b"", lease=7))
+    main.write(Write(b"a", b"123"), Write(b"b", b"", lease=7), Compaction(2))
     node = backup_of(main, main.folder.other())
     driver = node.logs[LOG]
     state = driver.state

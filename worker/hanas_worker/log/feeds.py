@@ -39,7 +39,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """A key that a revision changed."""
 
     revision: int
-    key: str
+    key: bytes
     entry: Entry | None
     """What it holds from then on; None: it was deleted."""
     value: bytes
@@ -263,8 +263,8 @@ class Feeds:
 
     def _complete(self, shared: _Shared, stretch: Stretch, index: Index, *, previous: bool) -> None:
         """Add the values to a stretch: at once, if they are in memory."""
-        values: dict[tuple[str, int], bytes] = {}
-        lacking: list[tuple[str, Entry]] = []
+        values: dict[tuple[bytes, int], bytes] = {}
+        lacking: list[tuple[bytes, Entry]] = []
         for event in stretch.events:
             for entry in (event.entry, event.before if previous else None):
                 if entry is None:
@@ -286,8 +286,8 @@ class Feeds:
         self,
         shared: _Shared,
         stretch: Stretch,
-        values: dict[tuple[str, int], bytes],
-        lacking: list[tuple[str, Entry]],
+        values: dict[tuple[bytes, int], bytes],
+        lacking: list[tuple[bytes, Entry]],
         *,
         previous: bool,
     ) -> None:
@@ -321,11 +321,11 @@ class Feeds:
             self._pump_soon()
 
 
-def _cached(index: Index, key: str, entry: Entry) -> bytes | None:
+def _cached(index: Index, key: bytes, entry: Entry) -> bytes | None:
     return index.cached(key) if index.version(key) == entry.version else None
 
 
-def _changes(stretch: Stretch, values: dict[tuple[str, int], bytes], *, previous: bool) -> Changes:
+def _changes(stretch: Stretch, values: dict[tuple[bytes, int], bytes], *, previous: bool) -> Changes:
     changes: list[Change] = []
     for event in stretch.events:
         entry, before = event.entry, event.before if previous else None

@@ -35,7 +35,7 @@ class Told(NamedTuple):
     lease: Lease
     left: float
     """Seconds until it expires."""
-    keys: list[str]
+    keys: list[bytes]
 
 
 class Lessor:
