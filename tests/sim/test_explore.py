@@ -49,7 +49,6 @@ def test_a_backup_tells_watchers_nothing_that_may_vanish_in_any_order() -> None:
         ("block 1 before the seals", COMMIT_AGAINST_TAKEOVER),
         ("a manifest that is not read back", TAKEOVER_AND_CRASH),
         ("a forwarded put is logged without its number", FORWARDED_WRITE),
-        ("an epoch is followed before it serves", WATCH),
         ("a warm copy fed beyond the commit position", WATCH),
     ],
 )
