@@ -97,10 +97,10 @@ def hearing(witness: Witness) -> Iterator[None]:
 
         after_check(service, hear)
 
-    async def hear_value(values: Values, key: str, entry: Entry, part: tuple[int, int]) -> bytes:
+    async def hear_value(values: Values, key: bytes, entry: Entry, part: tuple[int, int]) -> bytes:
         value = await read_value(values, key, entry, part)
         if part == (0, entry.size) and checksum_of(value, sums_of(value)) != entry.checksum:
-            witness.world.accuse(f"what was read of {key} is not its value of {entry.version}")
+            witness.world.accuse(f"what was read of {key!r} is not its value of {entry.version}")
         return value
 
     def hear_heard(detector: Detector, now: float, epoch: int, incarnation: str, **told: Any) -> None:

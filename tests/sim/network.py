@@ -295,8 +295,8 @@ class SimulatedOutbound:
         del timeout, headers  # a connection succeeds at once, or not at all
         await self._network.connect(self._origin, url)
 
-    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
-        del timeout
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree, *, connect: float) -> None:
+        del timeout, connect
         lower = {name.lower(): value for name, value in headers.items()}
         await self._network.line(self._origin, url, {"hanas-member": self._origin.name, **lower}, agree)
 

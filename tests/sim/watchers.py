@@ -99,9 +99,9 @@ class Judge:
         """Return what a revision changed: of each key what it held then, and before if that is asked for."""
         before, after = self._past.model.at(revision - 1), self._past.model.at(revision)
         return {
-            key: (_held(after.get(key)), _held(before.get(key)) if watch.previous else None)
+            key.decode(): (_held(after.get(key)), _held(before.get(key)) if watch.previous else None)
             for key in before.keys() | after.keys()
-            if key.startswith(watch.prefix) and before.get(key) != after.get(key)
+            if key.startswith(watch.prefix.encode()) and before.get(key) != after.get(key)
         }
 
 

@@ -90,7 +90,7 @@ class Witness:
         self._relogged: dict[tuple[int, int], Committed] = {}
         """Writes that an epoch re-logged, by their version: perhaps committed."""
         self._last: dict[int, Position] = {}
-        self._model: dict[str, Committed] = {}
+        self._model: dict[bytes, Committed] = {}
         self.past = Past(world.accuse)
         self.promises = Promises(world.accuse)
         self._numbers: set[tuple[Version, int]] = set()
@@ -210,7 +210,7 @@ class Witness:
 
     def _holds(self, index: Index, what: str) -> None:
         """Compare a copy of the state with the committed writes."""
-        entries = dict(index.page("", "", 1 << 30).entries)
+        entries = dict(index.page(b"", b"", 1 << 30).entries)
         for write in self.committed:
             once = write.record.idempotency
             done = None if once is None else index.done(once.key)
@@ -231,7 +231,7 @@ class Witness:
         }
         if held != wanted:
             key = min(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key))
-            self.world.accuse(f"{what} with {key} = {held.get(key)}, but {wanted.get(key)} is what was committed")
+            self.world.accuse(f"{what} with {key!r} = {held.get(key)}, but {wanted.get(key)} is what was committed")
 
     def _sessions(self) -> dict[Version, tuple[str, int, dict[int, Change]]]:
         """Return the sessions that all committed writes leave: a run has fewer members than there may be sessions."""

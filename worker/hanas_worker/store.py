@@ -19,6 +19,7 @@ from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
+from hanas_core.state.keytexts import is_text
 from hanas_core.state.leases import MOST_ID
 from hanas_core.state.transactions import Span, Transact
 from hanas_core.volume.errors import FolderError
@@ -150,6 +151,7 @@ _REFUSALS = {
     Result.LEASE_EXISTS: LeaseExists,
     Result.LEASE_CROWDED: LeaseCrowded,
     Result.TOO_MANY_LEASES: TooManyLeases,
+    Result.NO_REVISIONS: NoRevisions,
     Result.NO_SPACE: Full,
     Result.BUSY: Busy,
     Result.UNKNOWN: Unknown,
@@ -176,7 +178,7 @@ class _Pending(msgspec.Struct, eq=False):
 class PendingRead(_Pending, eq=False):
     """A read from its request to its answer."""
 
-    key: str
+    key: bytes
     stale: bool
     """What this worker has applied is enough: without a check, and at a backup too."""
     revision: ClassVar[int | None] = None
@@ -316,7 +318,8 @@ class Store:
         if service is not None:
             written = pending if forwarder is None else partial(self._write_on, forwarder, write, pending)
             service.submit(write, written)
-        elif forwarder is not None and write.lease and not self.index.shown:  # a main of an older version passes it by
+        elif forwarder is not None and (write.lease or not is_text(write.key)) and not self.index.shown:
+            # a main of an older version knows no leases, and no keys but texts
             pending.fail(NoRevisions(self.epoch))
         elif forwarder is not None:
             forwarder.submit(write, pending)
@@ -404,7 +407,7 @@ class Store:
 
     @asynccontextmanager
     async def list(
-        self, prefixes: tuple[str, ...], after: str, limit: int, *, stale: bool, revision: int | None = None
+        self, prefixes: tuple[bytes, ...], after: bytes, limit: int, *, stale: bool, revision: int | None = None
     ) -> AsyncIterator[tuple[KeyPage, int]]:
         """Yield up to ``limit`` keys behind ``after``, and the epoch. Raises Elsewhere, Busy, Forgotten, Future.
 
@@ -484,8 +487,8 @@ class Store:
             return self._stale_epoch() == epoch
         return state.service is server or (server is state.forwarder and state.forwarder.readable)
 
-    def _page(self, prefixes: tuple[str, ...], after: str, limit: int, revision: int | None) -> KeyPage:
-        entries: list[tuple[str, Entry]] = []
+    def _page(self, prefixes: tuple[bytes, ...], after: bytes, limit: int, revision: int | None) -> KeyPage:
+        entries: list[tuple[bytes, Entry]] = []
         for prefix in prefixes:
             entries += self.index.page(prefix, after, limit + 1 - len(entries), revision).entries
             if len(entries) > limit:
@@ -541,7 +544,7 @@ def check_revision(index: Index, revision: int | None, epoch: int) -> None:
         raise Future(epoch, index.revision)
 
 
-def past(index: Index, key: str, revision: int, epoch: int) -> Entry | None:
+def past(index: Index, key: bytes, revision: int, epoch: int) -> Entry | None:
     """Return what ``key`` held as of ``revision``. Raises as `check_revision` does."""
     check_revision(index, revision, epoch)
     return index.at(key, revision)

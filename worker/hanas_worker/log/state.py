@@ -24,6 +24,7 @@ from hanas_worker.log.bell import Bell
 from hanas_worker.log.desk import Desk
 from hanas_worker.log.lessor import Lessor
 from hanas_worker.log.service import Service
+from hanas_worker.log.tally import Tally
 
 if TYPE_CHECKING:  # it works on this state
     from hanas_worker.log.forwarder import Forwarder
@@ -72,6 +73,7 @@ class LogState:
         """The last epoch whose main this worker concluded to have failed, and when."""
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
         """Make the duties of the log run at once."""
+        self.tally = Tally()
         self.on_applied = Bell()
         """Is called when the copy has come further, or can be read again."""
 
