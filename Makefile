@@ -107,6 +107,9 @@ e2e-smoke: $(READY) ## run the first minutes of them: installation, a cut link, 
 e2e-upgrade: $(READY) ## upgrade chart, operator and image from 0.1.0 or the commit UPGRADE_FROM to these, under load
 	HANAS_E2E_UPGRADE_FROM=$(UPGRADE_FROM) $(E2E) tests/e2e -m upgrade
 
+messages: $(READY) ## regenerate the messages of etcd's API from worker/hanas_worker/faces/etcd/messages/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I worker --python_out=worker --pyi_out=worker $(wildcard worker/hanas_worker/faces/etcd/messages/*.proto)
+
 openapi: $(READY) ## regenerate the schemas in docs/openapi from the types
 	$(BIN)/python -m docs.openapi.generate
 
