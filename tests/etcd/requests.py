@@ -151,6 +151,11 @@ class Requests:
         low = max(1, self.compacted - 1)  # etcd takes 0 once
         return CompactionRequest(revision=self._random.randint(low, self.revision + 1), physical=self._chance(0.5))
 
+    def digest(self) -> HashKVRequest:
+        """Return a request of a hash. Of some compacted revisions etcd has kept one."""
+        revision = 0 if self._chance(0.5) else self._random.randint(self.compacted, self.revision + 1)
+        return HashKVRequest(revision=revision)
+
     def _lease(self) -> tuple[str, Any]:
         number = self._pick(0, 1, 2, 3, -4)
         match self._random.randint(0, 3):
@@ -173,7 +178,7 @@ class Requests:
                 lambda: ("KV/DeleteRange", self.delete()),
                 lambda: ("KV/Txn", self.txn()),
                 lambda: ("KV/Compact", self.compaction()),
-                lambda: ("Maintenance/HashKV", HashKVRequest(revision=max(0, self._revision()))),
+                lambda: ("Maintenance/HashKV", self.digest()),
                 self._lease,
             ],
             (25, 25, 10, 28, 1, 3, 8),
