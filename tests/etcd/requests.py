@@ -53,7 +53,8 @@ class Requests:
         if self._chance(0.5):
             return 0
         low = max(0, self.compacted - 2)
-        return self._random.randint(low, self.revision + 2) if self._chance(0.9) else int(self._pick(-1, 1, 1 << 62))
+        strange = (-1, 1, 1 << 62) if self.compacted else (1, 1 << 62)  # etcd reads at -1 before it has compacted
+        return self._random.randint(low, self.revision + 2) if self._chance(0.9) else int(self._pick(*strange))
 
     def _bound(self) -> int:
         return 0 if self._chance(0.85) else self._random.randint(0, self.revision + 1)

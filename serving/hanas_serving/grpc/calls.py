@@ -19,8 +19,6 @@ _HEAD: tuple[Header, ...] = ((b":status", b"200"), (b"content-type", b"applicati
 _OK = trailers(StatusCode.OK)
 _LARGE = 64 << 10
 """An answer of more than this leaves behind those that are smaller, bytes."""
-_HIGH = 256 << 10
-"""A stream with more than this waiting to be sent is congested, bytes."""
 _FAILED = RpcError(StatusCode.INTERNAL, "this should not have happened; the log says more")
 _LATE = RpcError(StatusCode.DEADLINE_EXCEEDED, "context deadline exceeded")
 _SLOW = RpcError(StatusCode.DEADLINE_EXCEEDED, "the request did not come in time; nothing was done")
@@ -254,10 +252,12 @@ class StreamCall(_Call):
     @property
     def congested(self) -> bool:
         """Whether much waits to be sent: send nothing more before `Session.drained`."""
-        if self.connection.engine.queued(self.stream) < _HIGH:
-            return False
-        self.connection.call_when_drained(self.stream)
-        return True
+        return self.connection.congested(self.stream)
+
+    @property
+    def share(self) -> int:
+        """What should be sent at once, if this is not congested; bytes."""
+        return self.connection.share
 
     @property
     def reading(self) -> bool:

@@ -17,7 +17,7 @@ from hanas_serving.problems import Problem
 _log = logging.getLogger("hanas.serving")
 
 _MOST_WAITING = 64 << 10
-"""A body of which more waits to be taken is not read on, and no more waits to be sent; bytes."""
+"""A body of which more waits to be taken is not read on. Bytes."""
 _OF_CYCLE = 16
 """An ordinary request is as much work as so many pieces (see `hanas_serving.http1`)."""
 _BODILESS = frozenset({204, 304})
@@ -98,9 +98,8 @@ class Exchange:
 
     async def _send(self, message: Message) -> None:
         connection, engine, stream = self._connection, self._connection.engine, self._stream
-        while engine.queued(stream) > _MOST_WAITING and not self._gone:
+        while not self._gone and connection.congested(stream):
             self._room.clear()
-            connection.call_when_drained(stream)
             await self._room.wait()
         if self._gone:
             return

@@ -27,8 +27,11 @@ _MOST_SENT = 256 << 10
 """So much is written in one turn of the event loop, bytes."""
 _UNCOUNTED = 64 << 10
 """What a connection may hold without asking for memory, bytes."""
-_LOW = 64 << 10
-"""A stream goes on when no more than this waits to be sent on it, bytes."""
+_HIGH, _LOW = 256 << 10, 64 << 10
+"""A stream is congested with so much waiting to be sent on it, and goes on with so much; bytes."""
+_MOST_QUEUED = 4 << 20
+"""With so much on all streams together, each that has anything waiting is congested, and others send little; bytes."""
+_LITTLE = 16 << 10
 _QUIET_SECONDS = 60.0
 """After so long without a byte the client is asked for a sign of life ..."""
 _ANSWER_SECONDS = 20.0
@@ -55,7 +58,7 @@ class Responder(Protocol):
         """Take a part of the body."""
 
     def drained(self) -> None:
-        """Go on: most of what was sent has left. Called once after each `Http2.call_when_drained`."""
+        """Go on: most of what was sent has left. Called once after `Http2.congested`."""
 
     def gone(self) -> None:
         """End: nobody waits for the answer any more, or it is complete. Called once."""
@@ -270,9 +273,19 @@ class Http2(Stream):
         """Have the client stop to send on a stream whose response is complete."""
         self._finished.append(stream)
 
-    def call_when_drained(self, stream: int) -> None:
-        """Call the responder's `drained` when little waits to be sent."""
+    def congested(self, stream: int) -> bool:
+        """Return whether much waits to be sent; then the responder's `drained` is called when little does."""
+        engine = self.engine
+        queued = engine.queued(stream)
+        if queued < _HIGH and not (queued and engine.queued() >= _MOST_QUEUED):
+            return False
         self._congested.add(stream)
+        return True
+
+    @property
+    def share(self) -> int:
+        """What a stream that is not congested should send at once, bytes."""
+        return _HIGH if self.engine.queued() < _MOST_QUEUED else _LITTLE
 
     def read_rest(self, stream: int) -> None:
         """Let the client send on: the responder reads again."""
@@ -315,9 +328,11 @@ class Http2(Stream):
                 self.flush_soon()  # others have their turn before
             if self._finished:
                 self._let_go()
-        for stream in [each for each in self._congested if self.engine.queued(each) <= _LOW]:
-            self._congested.discard(stream)
-            self.responders[stream].drained()
+        if self._congested:
+            low = _LOW if self.engine.queued() < _MOST_QUEUED else 0
+            for stream in [each for each in self._congested if self.engine.queued(each) <= low]:
+                self._congested.discard(stream)
+                self.responders[stream].drained()
         self._account()
         if self.engine.closed:
             self.end(more=False)

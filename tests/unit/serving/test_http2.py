@@ -189,6 +189,28 @@ async def test_a_stream_that_is_not_taken_is_congested_and_not_read(server: Serv
     assert not session.call.congested
 
 
+async def test_many_streams_together_are_congested_sooner(server: Server, backend: Backend) -> None:
+    """What waits to be sent to one client is bounded, however many streams it has."""
+    client = Client(server, backend.grpc)
+    streams = [client.begin(STREAM) for _ in range(100)]
+    await client.turn()
+    for session in backend.sessions:
+        for _ in range(50):
+            if not session.call.congested:
+                session.call.send(bytes(10_000))
+    assert client.server_side.engine.queued() < 6 << 20
+    idle = backend.sessions[-1]
+    taken = dict.fromkeys(streams, 0)
+    while client.server_side.engine.queued():
+        for stream in streams:
+            have = len(client.answers[stream].body)
+            client.take(stream, have - taken[stream])
+            taken[stream] = have
+        await client.turn()
+    assert not idle.call.congested
+    assert all("drained" in session.log for session in backend.sessions)
+
+
 async def test_parts_of_requests_are_counted_and_lost_when_memory_is_short(backend: Backend) -> None:
     server = Server(application, memory=Budget(1 << 20))
     client = Client(server, backend.grpc)

@@ -54,6 +54,8 @@ class ModelFeed:
     def __init__(self, model: "Model", span: Span, start: int, ready: Callable[[], None]) -> None:
         self.model, self.span, self.ready = model, span, ready
         self.position = (start or model.revision + 1) - 1
+        self.waiting = False
+        """The last look found nothing."""
         model.feeds[self] = None
 
     def take(self, most: int) -> Sequence[Change] | Lost:
@@ -69,6 +71,7 @@ class ModelFeed:
                 break
         else:
             self.position = max(self.position, model.revision)
+        self.waiting = not changes
         return changes
 
     def close(self) -> None:
@@ -269,7 +272,8 @@ class Model:
         for feed in list(self.feeds):
             if feed.position == self.revision - 1 and not any(feed.span.holds(each.pair.key) for each in changes):
                 feed.position = self.revision
-            else:
+            elif feed.waiting:
+                feed.waiting = False
                 feed.ready()
 
     # ------------------------------------------------------------------ history

@@ -103,6 +103,7 @@ class Sink:
     """A channel that keeps nothing."""
 
     done = congested = False
+    share = 1 << 20
     caller = Caller({}, "", None)
 
     def send(self, message: bytes) -> None:

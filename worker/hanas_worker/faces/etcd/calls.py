@@ -48,6 +48,10 @@ class Channel(Protocol):
     def congested(self) -> bool:
         """Whether nothing more should be sent before the session's `drained` is called."""
 
+    @property
+    def share(self) -> int:
+        """What should be sent at once, if this is not congested; bytes."""
+
     def send(self, message: bytes) -> None:
         """Send an encoded message."""
 

@@ -2,25 +2,55 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from hanas_worker.faces.etcd.messages.kv_pb2 import Event, KeyValue
-from hanas_worker.faces.etcd.revisions import Change
+from hanas_worker.faces.etcd.revisions import Change, Span
 from hanas_worker.faces.etcd.translation import message_of
 
 _MOST_BYTES = 4 << 20
 """Encoded events that are kept."""
 _OF_ENTRY = 200
 """What one takes beside its text, bytes."""
+_MOST_BATCHES = 16
 _TAG = b"\x5a"
 """Of an event in a response to a watch: field 11, which is the last."""
 
 
+class Kind(msgspec.Struct, frozen=True):
+    """What those who get the same events have in common."""
+
+    span: Span
+    previous: bool
+    """With the pair before."""
+    puts: bool = True
+    deletes: bool = True
+
+    def chosen(self, changes: Sequence[Change]) -> Sequence[Change]:
+        """Return the changes that are wanted of those of the span."""
+        if self.puts and self.deletes:
+            return changes
+        return [change for change in changes if (self.deletes if change.deleted else self.puts)]
+
+
 class Events:
-    """Encoded events, those that were needed last."""
+    """Encoded events, those that were needed last: each by itself, and batches of a kind."""
 
     def __init__(self) -> None:
         """Begin with none."""
         self._kept: dict[tuple[int, bytes, bool, int | None], bytes] = {}
+        self._batches: dict[tuple[Kind, int, int], list[bytes]] = {}
         self._size = 0
+
+    def batch(self, changes: Sequence[Change], kind: Kind) -> list[bytes]:
+        """Return the whole revisions ``changes``, which are what ``kind`` wants of them, as fields of a response."""
+        key = kind, changes[0].pair.modified, changes[-1].pair.modified
+        batch = self._batches.get(key)
+        if batch is None:
+            batch = self._batches[key] = self.encoded(changes, previous=kind.previous)
+            if len(self._batches) > _MOST_BATCHES:
+                del self._batches[next(iter(self._batches))]
+        return batch
 
     def encoded(self, changes: Sequence[Change], *, previous: bool) -> list[bytes]:
         """Return each of ``changes`` as a field of a response; ``previous``: with the pair before."""
@@ -37,6 +67,7 @@ class Events:
             fields.append(field)
         if self._size > _MOST_BYTES:
             kept.clear()
+            self._batches.clear()
             self._size = 0
         return fields
 

@@ -334,6 +334,8 @@ class _JsonCall:
 class _Lines:
     """A call with messages both ways: the channel of its session."""
 
+    share = 64 << 10
+
     def __init__(self, route: _Route, caller: Caller) -> None:
         self.caller = caller
         self.done = False

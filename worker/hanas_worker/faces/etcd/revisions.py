@@ -278,9 +278,10 @@ class Feed(Protocol):
         """The revision up to which everything was taken: at least the one before the first that was asked for."""
 
     def take(self, most: int) -> Sequence[Change] | Lost:
-        """Return the next changes: whole revisions, until ``most`` bytes are reached. If none, `ready` is called later.
+        """Return the next changes: whole revisions, until ``most`` bytes are reached; or how the feed is lost.
 
-        A change counts with key, value and `CHANGE_BYTES`.
+        A change counts with key, value and `CHANGE_BYTES`. After nothing was returned, ``ready`` is called once, when
+        there is something.
         """
 
     def close(self) -> None:
@@ -312,7 +313,7 @@ class RevisionStore(Protocol):
         """Forget what was before ``revision``; the result is the present one. Refused: Compacted, Future."""
 
     def watch(self, span: Span, start: int, ready: Callable[[], None], *, previous: bool) -> Feed:
-        """Return the changes from revision ``start`` on, 0: from now on. ``ready``: there may be more to take."""
+        """Return the changes from revision ``start`` on, 0: from now on. ``ready``: what `Feed.take` promises."""
 
     def confirm(self, done: Done[int]) -> None:
         """Return the present revision when it is certain that this worker has missed nothing before it."""

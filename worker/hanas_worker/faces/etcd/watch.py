@@ -5,7 +5,9 @@ all feeds of the stream have been read up to the revision that the store has con
 """
 
 import asyncio
+import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 
 from hanas_serving.grpc.calls import StreamMethod
@@ -13,18 +15,20 @@ from hanas_serving.grpc.status import RpcError
 from hanas_serving.principals import Action
 from hanas_worker.faces.etcd import errors
 from hanas_worker.faces.etcd.calls import Channel
-from hanas_worker.faces.etcd.events import Events
+from hanas_worker.faces.etcd.events import Events, Kind
 from hanas_worker.faces.etcd.facts import Facts
 from hanas_worker.faces.etcd.messages.rpc_pb2 import (
     WatchCreateRequest,
     WatchRequest,
     WatchResponse,
 )
-from hanas_worker.faces.etcd.revisions import Change, Feed, Lost, Refusal
+from hanas_worker.faces.etcd.revisions import Feed, Lost, Refusal, Span
 from hanas_worker.faces.etcd.translation import span_of
 
-_RESPONSE_BYTES = 1 << 20
-"""Of keys and values in one response; more only of a revision, which is not cut."""
+_log = logging.getLogger("hanas.worker")
+
+_TURN_SECONDS = 0.005
+"""So long all streams together send without a break."""
 _FRAGMENT_BYTES = 2 << 20
 """A response of more than this is cut for those who ask for it."""
 PROGRESS_SECONDS = 600.0
@@ -38,7 +42,7 @@ _DUPLICATE_ID = "mvcc: duplicate watch ID provided on the WatchStream"
 
 
 class Watches:
-    """The service ``Watch``."""
+    """The service ``Watch``: the turns of all streams."""
 
     def __init__(self, facts: Facts, progress_seconds: float = PROGRESS_SECONDS) -> None:
         """Serve the store of ``facts``."""
@@ -46,6 +50,8 @@ class Watches:
         self.progress_seconds = progress_seconds
         self.watches = 0
         """On all streams."""
+        self._ready: dict[WatchSession, None] = {}
+        self._coming = False
 
     def methods(self) -> list[StreamMethod]:
         """Return the method."""
@@ -55,26 +61,46 @@ class Watches:
         """Begin a stream of watches."""
         return WatchSession(self, channel)
 
+    def pump_soon(self, session: "WatchSession") -> None:
+        """Have ``session`` send what there is, in its turn."""
+        self._ready[session] = None
+        if not self._coming:
+            self._coming = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Let streams send for some milliseconds; the others have their turn when the event loop comes back."""
+        self._coming = False
+        waiting, self._ready = list(self._ready), {}
+        end, at = time.monotonic() + _TURN_SECONDS, 0
+        while at < len(waiting) and time.monotonic() < end:
+            waiting[at].pump(end)
+            at += 1
+        if at < len(waiting):
+            self._ready = dict.fromkeys(waiting[at:]) | self._ready
+        if self._ready:
+            self.pump_soon(next(iter(self._ready)))
+
 
 class _Watch:
     """One watch."""
 
-    __slots__ = "feed", "fragment", "id", "no_deletes", "no_puts", "previous", "progress", "quiet", "start"
+    __slots__ = "feed", "fragment", "id", "kind", "progress", "quiet", "start"
 
     feed: Feed
 
-    def __init__(self, number: int, request: WatchCreateRequest) -> None:
+    def __init__(self, number: int, span: Span, request: WatchCreateRequest) -> None:
         self.id = number
         self.start = request.start_revision
-        self.previous, self.progress, self.fragment = request.prev_kv, request.progress_notify, request.fragment
-        self.no_puts = WatchCreateRequest.NOPUT in request.filters
-        self.no_deletes = WatchCreateRequest.NODELETE in request.filters
+        self.kind = Kind(
+            span,
+            request.prev_kv,
+            puts=WatchCreateRequest.NOPUT not in request.filters,
+            deletes=WatchCreateRequest.NODELETE not in request.filters,
+        )
+        self.progress, self.fragment = request.progress_notify, request.fragment
         self.quiet = True
         """It has sent no events since the last look."""
-
-    def passes(self, change: Change) -> bool:
-        """Return whether the filters let a change through."""
-        return not (self.no_deletes if change.deleted else self.no_puts)
 
 
 class _Progress:
@@ -99,7 +125,6 @@ class WatchSession:
         self._next = 0
         self._ready: dict[_Watch, None] = {}
         """Those whose feeds may have something."""
-        self._pumping = False
         self._progress: list[_Progress] = []
         self._timer = self._arm()
 
@@ -137,10 +162,10 @@ class WatchSession:
             self._refuse(error.text)
             return
         number = request.watch_id or self._free_id()
-        watch = _Watch(number, request)
+        watch = _Watch(number, span, request)
         self._send(WatchResponse(watch_id=number, created=True))
         start = max(1, watch.start) if watch.start else 0
-        watch.feed = self._store.watch(span, start, self._caller(watch), previous=watch.previous)
+        watch.feed = self._store.watch(span, start, self._caller(watch), previous=request.prev_kv)
         self._watches[number] = watch
         self._service.watches += 1
         self._notice(watch)
@@ -179,33 +204,33 @@ class WatchSession:
         """Read the feed of a watch soon."""
         if self._watches.get(watch.id) is watch:
             self._ready[watch] = None
-            self._pump_soon()
+            self._service.pump_soon(self)
 
-    def _pump_soon(self) -> None:
-        if not self._pumping:
-            self._pumping = True
-            self._loop.call_soon(self._pump)
+    def pump(self, end: float) -> None:
+        """Send the next changes of each watch that has some, until ``end``, unless the client has much to take."""
+        try:
+            self._pump(end)
+        except Exception as error:
+            _log.error("an error of this program", exc_info=error)
+            self._channel.fail_with(errors.FAILED)
 
-    def _pump(self) -> None:
-        """Send the next changes of each watch that has some, unless the client has much to take."""
-        self._pumping = False
+    def _pump(self, end: float) -> None:
         ready, self._ready = self._ready, {}
-        for watch in ready:
-            if self._channel.done:
-                return
-            if self._watches.get(watch.id) is not watch:
-                continue
-            if self._channel.congested:
-                self._ready[watch] = None
-                continue
-            self._read(watch)
+        waiting = list(ready)
+        at = 0
+        while at < len(waiting) and not (self._channel.done or self._channel.congested) and time.monotonic() < end:
+            if self._watches.get(waiting[at].id) is waiting[at]:
+                self._read(waiting[at])
+            at += 1
+        if at < len(waiting):
+            self._ready = dict.fromkeys(waiting[at:]) | self._ready
         if self._progress:
             self._send_progress()
-        if self._ready and not self._channel.congested:
-            self._pump_soon()
+        if self._ready and not (self._channel.done or self._channel.congested):
+            self._service.pump_soon(self)
 
     def _read(self, watch: _Watch) -> None:
-        changes = watch.feed.take(_RESPONSE_BYTES)
+        changes = watch.feed.take(self._channel.share)
         if isinstance(changes, Lost):
             self._drop(watch)
             response = WatchResponse(watch_id=watch.id, canceled=True, compact_revision=changes.compacted)
@@ -214,11 +239,10 @@ class WatchSession:
         if not changes:
             return
         self._ready[watch] = None
-        if watch.no_puts or watch.no_deletes:
-            changes = [change for change in changes if watch.passes(change)]
-        if changes:
+        chosen = watch.kind.chosen(changes)
+        if chosen:
             watch.quiet = False
-            self._send_events(watch, self._service.events.encoded(changes, previous=watch.previous))
+            self._send_events(watch, self._service.events.batch(chosen, watch.kind))
 
     def _send_events(self, watch: _Watch, events: list[bytes]) -> None:
         header = self._facts.header(watch.feed.position)
@@ -283,7 +307,7 @@ class WatchSession:
 
     def drained(self) -> None:
         """Go on: the client has taken most of what was sent."""
-        self._pump_soon()
+        self._service.pump_soon(self)
 
     def gone(self) -> None:
         """End all watches."""
