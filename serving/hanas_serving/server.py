@@ -19,6 +19,7 @@ from hanas_serving.listener import Listener
 from hanas_serving.refusals import Refusals
 from hanas_serving.secured import Port, Secured
 from hanas_serving.settings import LISTEN, SettingError
+from hanas_serving.stream import Stream
 
 _BACKLOG = 2048
 _STOP_SECONDS = 2.0
@@ -49,7 +50,7 @@ class HttpEndpoint:
         bound: socket.socket,
         *,
         direct: Direct | None = None,
-        admission: Admission[Connection] | None = None,
+        admission: Admission[Connection] | Admission[Stream] | None = None,
         memory: Budget | None = None,
         refusals: Refusals | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
@@ -61,12 +62,16 @@ class HttpEndpoint:
         """
         self._server = server = Server(app, direct, admission, memory=memory, refusals=refusals)
 
-        def connection() -> asyncio.Protocol:
-            return Connection(server) if port is None else Secured(Connection(server), port)
+        def protocol() -> asyncio.Protocol:
+            return self._connection() if port is None else Secured(self._connection(), port)
 
         port = None if tls is None else Port(tls)
-        self._listener = Listener(bound, connection, server.admission.make_room)
+        self._listener = Listener(bound, protocol, server.admission.make_room)
         self._started = False
+
+    def _connection(self) -> Stream:
+        """Return what speaks with a new client."""
+        return Connection(self._server)
 
     def belong_to(self, folder_id: str, callers: Callers) -> None:
         """Serve the folder with this id, and name it to those of ``callers`` who may know it."""
