@@ -3,6 +3,8 @@
 import random
 from typing import Any
 
+from hanas_serving.grpc.status import RpcError
+from hanas_worker.faces.etcd import checks, errors, terms, translation
 from hanas_worker.faces.etcd.messages.rpc_pb2 import (
     CompactionRequest,
     Compare,
@@ -18,9 +20,11 @@ from hanas_worker.faces.etcd.messages.rpc_pb2 import (
     TxnRequest,
     WatchCreateRequest,
 )
+from hanas_worker.faces.etcd.revisions import ChangedTwice
 
 # Fewer than 13: from there on, etcd sorts what is equal in an order of its own.
-KEYS = (b"a", b"aa", b"ab", b"b", b"b\x00", b"c", b"d", b"\x00", b"\xff", b"\xff\xff", "ä".encode())
+# HANas takes UTF-8 only.
+KEYS = (b"a", b"aa", b"ab", b"b", b"b\x00", b"c", b"d", b"\x00", "ä".encode(), "\U0010ffff".encode())
 _VALUES = (b"", b"0", b"1", b"22", b"\x00\xff", b"x" * 300)
 _LEASES = (0, 0, 0, 1, 2, 3, -4)
 _LONG_SECONDS = 100_000
@@ -95,12 +99,8 @@ class Requests:
             ignore_lease=ignore_lease,
         )
 
-    def delete(self, *, bounded: bool = False) -> DeleteRangeRequest:
-        """Return a removal; ``bounded``: not of all keys from one on."""
-        end = self._end()
-        if bounded and end == b"\x00":
-            end = b"\xff\xff\xff"
-        return DeleteRangeRequest(key=self._key(), range_end=end, prev_kv=self._chance(0.5))
+    def delete(self) -> DeleteRangeRequest:
+        return DeleteRangeRequest(key=self._key(), range_end=self._end(), prev_kv=self._chance(0.5))
 
     def _compare(self) -> Compare:
         compare = Compare(result=self._pick(*Compare.CompareResult.values()), key=self._key())
@@ -128,7 +128,7 @@ class Requests:
             case 3 | 4 | 5:
                 return RequestOp(request_put=self.put(building=building))
             case 6 | 7:
-                return RequestOp(request_delete_range=self.delete(bounded=building))
+                return RequestOp(request_delete_range=self.delete())
             case 8 if depth:
                 return RequestOp(request_txn=self._nested(depth - 1, building=building))
             case _:
@@ -142,15 +142,19 @@ class Requests:
         )
 
     def txn(self) -> TxnRequest:
-        """Return a transaction. One that removes all keys from one on and then builds on one of them ends etcd."""
+        """Return a transaction, but none that only HANas refuses, which changes a key once in a revision."""
         if self._chance(0.01):
             reads = [RequestOp(request_range=RangeRequest(key=self._key()))] * int(self._pick(128, 129))
             return TxnRequest(success=reads)
-        return self._nested(2, building=self._chance(0.5))
+        while True:
+            request = self._nested(2, building=self._chance(0.5))
+            if not _only_refused_here(request):
+                return request
 
     def compaction(self) -> CompactionRequest:
-        low = max(1, self.compacted - 1)  # etcd takes 0 once
-        return CompactionRequest(revision=self._random.randint(low, self.revision + 1), physical=self._chance(0.5))
+        low = max(3, self.compacted - 1)  # HANas forgets what was before the revision 2 again and again
+        high = max(low, self.revision + 1)
+        return CompactionRequest(revision=self._random.randint(low, high), physical=self._chance(0.5))
 
     def digest(self) -> HashKVRequest:
         """Return a request of a hash. Of some compacted revisions etcd has kept one."""
@@ -162,7 +166,7 @@ class Requests:
         match self._random.randint(0, 3):
             case 0:
                 seconds = _LONG_SECONDS if self._chance(0.9) else 9_000_000_001
-                return "Lease/LeaseGrant", LeaseGrantRequest(ID=number or 1, TTL=seconds)
+                return "Lease/LeaseGrant", LeaseGrantRequest(ID=max(number, 1), TTL=seconds)
             case 1:
                 return "Lease/LeaseRevoke", LeaseRevokeRequest(ID=number)
             case 2:
@@ -198,3 +202,15 @@ class Requests:
             progress_notify=self._chance(0.3),
             fragment=self._chance(0.3),
         )
+
+
+def _only_refused_here(request: TxnRequest) -> bool:
+    """Return whether etcd may take a transaction that changes a key twice."""
+    try:
+        checks.check_txn(request)
+        terms.transaction_of(translation.transaction_of(request))
+    except ChangedTwice:
+        return True
+    except RpcError as error:  # of "all keys from here on" etcd thinks that these are none
+        return error is errors.DUPLICATE_KEY and b'range_end: "\\000"' in str(request).encode()
+    return False

@@ -22,7 +22,7 @@ from tests.etcd.requests import Requests
 from tests.etcd.sides import comparable, real_etcd
 from tests.unit.waiting import AMPLE_SECONDS
 from tests.unit.worker.etcd_faces import Failure, ask, serving, stub
-from tests.unit.worker.etcd_model import Model
+from tests.unit.worker.etcd_store import made
 
 REQUESTS = int(os.environ.get("HANAS_ETCD_REQUESTS", "3000"))
 SEED = int(os.environ.get("HANAS_ETCD_SEED", "1"))
@@ -121,11 +121,13 @@ def events_of(side: Watching, number: int, compacted: int) -> list[str]:
 
 
 @pytest.mark.timeout(3600)
-async def test_answers_and_events_are_those_of_etcd(tmp_path: Path) -> None:
-    requests, model, done = Requests(SEED), Model(), 0
+@pytest.mark.parametrize("behind", ["model", "store"])
+async def test_answers_and_events_are_those_of_etcd(tmp_path: Path, behind: str) -> None:
+    requests, done = Requests(SEED), 0
     async with (
         real_etcd(tmp_path) as etcd,
-        serving(model) as face,
+        made(behind) as store,
+        serving(store) as face,
         grpc.aio.insecure_channel(f"127.0.0.1:{etcd}") as theirs,
         grpc.aio.insecure_channel(f"127.0.0.1:{face}") as ours,
     ):

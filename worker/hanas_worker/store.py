@@ -17,7 +17,7 @@ from hanas_core.log.positions import Version
 from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
-from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.judge import Compaction, Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
 from hanas_core.state.leases import MOST_ID
 from hanas_core.state.transactions import Span, Transact
@@ -263,6 +263,16 @@ class Store:
         return self._state.replica.index
 
     @property
+    def serves(self) -> bool:
+        """Whether this worker is the main."""
+        return self._state.service is not None
+
+    @property
+    def full(self) -> bool:
+        """Whether the volume has no room, at the main."""
+        return self._state.service is not None and self._state.service.full
+
+    @property
     def revision(self) -> int:
         """The revision of that state; 0 in a log whose writes have none."""
         return self._state.replica.index.shown
@@ -339,9 +349,22 @@ class Store:
         result = transacted.outcome.result
         if result is Result.TRANSACTED:
             return transacted
-        if result is Result.NOT_MAIN:
+        self._refused(result, transacted.epoch, transacted.outcome.revision)
+
+    async def compact(self, revision: int) -> int:
+        """Forget what keys held before ``revision``; return the present one. Raises Refusal: Forgotten, Future, ..."""
+        service = self._state.service
+        if service is None:
             raise Elsewhere(self._log.main_url)
-        raise _REFUSALS[result](transacted.epoch)
+        outcome = await service.write(Compaction(revision, strict=True))
+        if outcome.result is not Result.COMPACTED:
+            self._refused(outcome.result, service.epoch, outcome.revision)
+        return outcome.revision
+
+    async def value(self, key: str, entry: Entry) -> bytes:
+        """Return the value of an entry of ``key``. Raises Moved if it is forgotten, FolderError."""
+        value = self.index.cached(key) if self.index.version(key) == entry.version else None
+        return await self._log.values.read(key, entry, (0, entry.size)) if value is None else value
 
     # ------------------------------------------------------------------ leases
 
@@ -387,6 +410,15 @@ class Store:
             raise NoLease(epoch)
         return told, epoch
 
+    async def leases(self) -> list[int]:
+        """Return the ids of all leases, those that end first in front. Raises Refusal."""
+        lessor, service = self._lessor()
+        if service.crowded:
+            raise Busy(service.epoch)
+        if await service.fence() is None:
+            self.refuse()
+        return lessor.ids()
+
     def _lessor(self) -> tuple[Lessor, Service]:
         lessor, service = self._state.lessor, self._state.service
         if lessor is None or service is None:
@@ -396,7 +428,14 @@ class Store:
     def _refused(self, result: Result, epoch: int, revision: int = 0) -> NoReturn:
         if result is Result.NOT_MAIN:
             raise Elsewhere(self._log.main_url)
-        refusal = _REFUSALS[result](epoch)
+        index = self.index
+        refusal: Refusal
+        if result is Result.FORGOTTEN:
+            refusal = Forgotten(epoch, index.compacted)
+        elif result is Result.TO_COME:
+            refusal = Future(epoch, index.revision)
+        else:
+            refusal = _REFUSALS[result](epoch)
         refusal.revision = revision
         raise refusal
 

@@ -1,6 +1,7 @@
 """Leases by a client of gRPC, over the plain model."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -20,13 +21,15 @@ from hanas_worker.faces.etcd.messages.rpc_pb2 import (
 from tests.unit.waiting import until
 from tests.unit.worker.etcd_faces import Failure, ask, facts_of, serving, stub
 from tests.unit.worker.etcd_model import Model
+from tests.unit.worker.etcd_store import made
 
 NOT_FOUND = Failure(5, "etcdserver: requested lease not found")
 
 
-@pytest.fixture
-async def model() -> Model:
-    return Model(later=True)
+@pytest.fixture(params=["model", "store"])
+async def model(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    async with made(request.param, later=True) as store:
+        yield store
 
 
 @pytest.fixture

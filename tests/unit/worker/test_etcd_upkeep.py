@@ -1,6 +1,7 @@
 """What etcd's API tells of the cluster, by gRPC: status, alarms, members, health; and what is not there."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -19,11 +20,13 @@ from hanas_worker.faces.etcd.messages.rpc_pb2 import (
 )
 from tests.unit.worker.etcd_faces import MEMBER, Failure, ask, serving, stub
 from tests.unit.worker.etcd_model import Model
+from tests.unit.worker.etcd_store import made
 
 
-@pytest.fixture
-async def model() -> Model:
-    return Model(later=True)
+@pytest.fixture(params=["model", "store"])
+async def model(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    async with made(request.param, later=True) as store:
+        yield store
 
 
 @pytest.fixture

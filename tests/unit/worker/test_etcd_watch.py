@@ -24,14 +24,16 @@ from hanas_worker.faces.etcd.messages.rpc_pb2 import (
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.etcd_faces import ask, serving, stub
 from tests.unit.worker.etcd_model import Model
+from tests.unit.worker.etcd_store import made
 
 PROGRESS = WatchRequest(progress_request=WatchProgressRequest())
 EVERYTHING = {"key": b"\0", "range_end": b"\0"}
 
 
-@pytest.fixture
-async def model() -> Model:
-    return Model()
+@pytest.fixture(params=["model", "store"])
+async def model(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    async with made(request.param, later=False) as store:
+        yield store
 
 
 @asynccontextmanager

@@ -10,6 +10,8 @@ from hanas_worker.faces.etcd.messages.rpc_pb2 import (
     RequestOp,
     TxnRequest,
 )
+from hanas_worker.faces.etcd.revisions import Span
+from hanas_worker.faces.etcd.translation import span_of
 
 MOST_OPERATIONS = 128
 """Of a transaction with all that it nests, on the deepest way; and conditions."""
@@ -17,12 +19,6 @@ _MOST_IN_ALL = 4096
 """... on all ways together, which etcd does not bound: a transaction is looked at in one turn of the event loop."""
 _SORT_ORDERS = frozenset(RangeRequest.SortOrder.values())
 _SORT_TARGETS = frozenset(RangeRequest.SortTarget.values())
-
-_ALL = b"\0"
-"""As an end: none."""
-
-Interval = tuple[bytes, bytes]
-"""Begin and end; the end is empty if there is none."""
 
 
 def check_range(request: RangeRequest) -> None:
@@ -89,52 +85,38 @@ class _Writes:
 
     def __init__(self) -> None:
         self.puts: set[bytes] = set()
-        self.building: set[bytes] = set()
-        """Those that build on what is there."""
-        self.deletes: list[Interval] = []
+        self.deletes: list[Span] = []
 
-    def add_put(self, key: bytes, *, building: bool) -> None:
+    def add_put(self, key: bytes) -> None:
         """Add a put. Raises RpcError if it could meet another write."""
-        if key in self.puts or any(begin <= key < end for begin, end in self.deletes):
+        if key in self.puts or any(span.holds(key) for span in self.deletes):
             raise errors.DUPLICATE_KEY
         self.puts.add(key)
-        if building:
-            self.building.add(key)
-
-    def check(self) -> None:
-        """Raise RpcError if a put builds on what is deleted.
-
-        etcd takes "all keys from here on" for an interval without keys, and lets puts meet it; it ends when such a put
-        needs what was there.
-        """
-        for begin, end in self.deletes:
-            if end == _ALL and any(key >= begin for key in self.building):
-                raise errors.DUPLICATE_KEY
 
 
 def _writes(operations: Sequence[RequestOp]) -> _Writes:
-    """Return the writes of a branch. Raises RpcError if one could meet another."""
+    """Return the writes of a branch. Raises RpcError if one could meet another.
+
+    etcd takes "all keys from here on" for an interval without keys, and lets puts meet it.
+    """
     writes = _Writes()
     for operation in operations:
         if operation.HasField("request_delete_range"):
             delete = operation.request_delete_range
-            writes.deletes.append((delete.key, delete.range_end or delete.key + b"\0"))
+            writes.deletes.append(span_of(delete.key, delete.range_end))
     for operation in operations:
         if operation.HasField("request_txn"):
             _take_in(operation.request_txn, writes)
     for operation in operations:
         if operation.HasField("request_put"):
-            put = operation.request_put
-            writes.add_put(put.key, building=put.ignore_value or put.ignore_lease)
-    writes.check()
+            writes.add_put(operation.request_put.key)
     return writes
 
 
 def _take_in(nested: TxnRequest, writes: _Writes) -> None:
     """Add the writes of a nested transaction, of which one branch only will be carried out."""
     branches = _writes(nested.success), _writes(nested.failure)
-    building = branches[0].building | branches[1].building
     for key in branches[0].puts | branches[1].puts:
-        writes.add_put(key, building=key in building)
+        writes.add_put(key)
     for branch in branches:
         writes.deletes += branch.deletes

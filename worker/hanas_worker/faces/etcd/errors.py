@@ -37,9 +37,12 @@ _ERRORS: dict[type[revisions.Refusal], RpcError] = {
     revisions.Moved: LEADER_CHANGED,
     revisions.Unknown: OUTCOME_UNKNOWN,
     revisions.Late: TIMED_OUT,
+    revisions.ChangedTwice: DUPLICATE_KEY,
 }
 
 
 def of(refusal: revisions.Refusal) -> RpcError:
     """Return how a refusal of the store looks here."""
+    if isinstance(refusal, revisions.Unsupported):
+        return RpcError(Code.INVALID_ARGUMENT, f"HANas: {refusal.text}")
     return _ERRORS[type(refusal)]

@@ -257,6 +257,18 @@ class Late(Refusal):
     """It took too long; nothing was done."""
 
 
+class ChangedTwice(Refusal):
+    """A transaction changes a key twice, in a way that only the store sees."""
+
+
+class Unsupported(Refusal):
+    """The store cannot do this; ``text`` says what, for people."""
+
+    def __init__(self, text: str = "it is not supported") -> None:
+        super().__init__(text)
+        self.text = text
+
+
 R_contra = TypeVar("R_contra", contravariant=True)
 
 
