@@ -62,12 +62,13 @@ class HttpEndpoint:
         """
         self._server = server = Server(app, direct, admission, memory=memory, refusals=refusals)
 
-        def protocol() -> asyncio.Protocol:
-            return self._connection() if port is None else Secured(self._connection(), port)
-
-        port = None if tls is None else Port(tls)
-        self._listener = Listener(bound, protocol, server.admission.make_room)
+        self._port = None if tls is None else Port(tls)
+        self._listener = Listener(bound, self._accept, server.admission.make_room)
         self._started = False
+
+    def _accept(self) -> asyncio.Protocol:
+        """Return what takes a new connection."""
+        return self._connection() if self._port is None else Secured(self._connection(), self._port)
 
     def _connection(self) -> Stream:
         """Return what speaks with a new client."""
@@ -83,6 +84,11 @@ class HttpEndpoint:
         """Begin to accept connections."""
         self._listener.start()
         self._started = True
+
+    def abort(self) -> None:
+        """Close all connections at once: their clients have to come again."""
+        for connection in list(self._server.connections):
+            connection.abort()
 
     async def stop(self) -> None:
         """Finish what is being answered, for two seconds at most; tell the others that nobody does, and close."""

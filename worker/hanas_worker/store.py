@@ -268,6 +268,11 @@ class Store:
         return self._state.service is not None
 
     @property
+    def numbered(self) -> bool:
+        """Whether this worker is the main, and its writes have revisions."""
+        return self._state.service is not None and self._state.service.form != records.PLAIN
+
+    @property
     def full(self) -> bool:
         """Whether the volume has no room, at the main."""
         return self._state.service is not None and self._state.service.full
@@ -345,7 +350,10 @@ class Store:
             raise Elsewhere(self._log.main_url)
         if service.form == records.PLAIN:
             raise NoRevisions(service.epoch)
-        transacted = await transactor.Transactor(service, self._log.values, self.memory).carry_out(request)
+        try:
+            transacted = await transactor.Transactor(service, self._log.values, self.memory).carry_out(request)
+        except FolderError as error:
+            raise Unreadable(error) from None
         result = transacted.outcome.result
         if result is Result.TRANSACTED:
             return transacted
@@ -362,9 +370,15 @@ class Store:
         return outcome.revision
 
     async def value(self, key: str, entry: Entry) -> bytes:
-        """Return the value of an entry of ``key``. Raises Moved if it is forgotten, FolderError."""
-        value = self.index.cached(key) if self.index.version(key) == entry.version else None
-        return await self._log.values.read(key, entry, (0, entry.size)) if value is None else value
+        """Return the value of an entry of ``key``. Raises Refusal: Forgotten, Unreadable."""
+        index = self.index
+        value = index.cached(key) if index.version(key) == entry.version else None
+        try:
+            return await self._log.values.read(key, entry, (0, entry.size)) if value is None else value
+        except Moved:
+            raise Forgotten(self.epoch, index.compacted) from None
+        except FolderError as error:
+            raise Unreadable(error) from None
 
     # ------------------------------------------------------------------ leases
 

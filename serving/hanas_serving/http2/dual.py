@@ -21,6 +21,10 @@ _TELLING = len(b"PRI * ")
 """So many bytes tell HTTP/2 from all methods of HTTP/1."""
 
 
+Entrance = Callable[[Callable[[], asyncio.Protocol]], asyncio.Protocol]
+"""Returns what takes a new connection, of which the argument makes what answers it here."""
+
+
 class DualEndpoint(HttpEndpoint):
     """HTTP/2 and HTTP/1.1 on one bound socket."""
 
@@ -39,6 +43,11 @@ class DualEndpoint(HttpEndpoint):
         """Prepare to serve requests over HTTP/2 by ``dispatch`` and those over HTTP/1.1 by ``app``."""
         super().__init__(app, bound, admission=admission, memory=memory, refusals=refusals, tls=tls)
         self._dispatch, self._bounds = dispatch, bounds or Bounds()
+        self.entrance: Entrance | None = None
+        """Has new connections answered here, or elsewhere; None: here."""
+
+    def _accept(self) -> asyncio.Protocol:
+        return super()._accept() if self.entrance is None else self.entrance(super()._accept)
 
     def _connection(self) -> Stream:
         return Newcomer(self._server, self._dispatch, self._bounds)

@@ -17,7 +17,6 @@ from hanas_core.state import changes as core_changes
 from hanas_core.state.entries import unpack
 from hanas_core.state.index import Index
 from hanas_core.state.transactions import Transact
-from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import NoMemory
 from hanas_worker import store as stores
 from hanas_worker.faces.etcd import terms
@@ -121,7 +120,7 @@ class StoreAdapter:
             result = refusal_of(refusal)
         except Refusal as refusal:
             result = refusal
-        except (FolderError, NoMemory):
+        except NoMemory:
             result = Late()
         except Exception as error:
             _log.error("an error of this program", exc_info=error)
@@ -130,7 +129,7 @@ class StoreAdapter:
 
     def _check_revision(self, index: Index, revision: int) -> None:
         """Raise Refusal for a revision as of which nothing can be read."""
-        if not index.shown:
+        if not (index.shown or self._store.numbered):  # a member of an older version lives
             raise Late
         if revision > index.revision:
             raise Future

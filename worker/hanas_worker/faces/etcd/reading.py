@@ -7,8 +7,7 @@ from hanas_core.state.index import Index
 from hanas_serving.budget import SMALL_BYTES, Hold
 from hanas_worker.faces.etcd import terms
 from hanas_worker.faces.etcd.revisions import Busy, Compacted, Pair, Query, Rows
-from hanas_worker.log.values import Moved
-from hanas_worker.store import Store
+from hanas_worker.store import Forgotten, Store
 
 _STEP_KEYS = 512
 """So many keys are looked at in one turn of the event loop."""
@@ -27,7 +26,7 @@ class Reading:
         self._lanes = asyncio.Semaphore(_AT_ONCE)
 
     async def carry_out(self) -> Rows:
-        """Return what there is. Raises Compacted, Busy, FolderError, NoMemory."""
+        """Return what there is. Raises Compacted, Busy, Refusal, NoMemory."""
         for _ in range(_TRIES):
             index = self._store.index
             present = index.revision
@@ -35,7 +34,7 @@ class Reading:
             try:
                 entries, count = await self._entries(index, revision)
                 pairs = await self._pairs(index, entries)
-            except Moved:
+            except Forgotten:
                 if self._query.revision:
                     raise Compacted from None
                 continue
@@ -43,7 +42,7 @@ class Reading:
         raise Busy
 
     async def _entries(self, index: Index, revision: int) -> tuple[list[tuple[str, Entry]], int]:
-        """Return the entries that are asked for, and how many keys there are. Raises Moved."""
+        """Return the entries that are asked for, and how many keys there are. Raises Forgotten."""
         query, span = self._query, terms.span_of(self._query.span)
         most = 0 if query.count_only else query.limit
         entries: list[tuple[str, Entry]] = []
@@ -55,7 +54,7 @@ class Reading:
         first: str | None = span.first
         while first is not None:
             if self._store.index is not index or revision < index.compacted:
-                raise Moved
+                raise Forgotten(self._store.epoch, index.compacted)
             begin, first = first, None
             for number, (key, packed) in enumerate(index.keys.span(begin, span.end, revision)):
                 if number == _STEP_KEYS:
@@ -71,7 +70,7 @@ class Reading:
         return entries, count if known is None else known
 
     async def _pairs(self, index: Index, entries: list[tuple[str, Entry]]) -> list[Pair]:
-        """Return the entries with their values. Raises Moved."""
+        """Return the entries with their values. Raises Forgotten."""
         pairs: list[Pair | None] = []
         lacking: list[int] = []
         for number, (key, entry) in enumerate(entries):
