@@ -1,6 +1,6 @@
 """Connections that are carried on, byte by byte, to the process that can answer: this one, or another one.
 
-A client that comes while nobody can is not refused: its connection waits, unread. What is carried knows nothing of the
+A client that comes while nobody can is not refused: its connection waits. What is carried knows nothing of the
 protocol, so TLS is between the client and who answers.
 """
 
@@ -119,6 +119,8 @@ class Visitor(_Half):
         self._place: Place | None = None
         """Where it is carried, or about to be."""
         self._connecting: asyncio.Task[None] | None = None
+        self._begin = b""
+        """What came before it was brought anywhere."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # asyncio's own signature
         """Begin with a new connection."""
@@ -126,7 +128,6 @@ class Visitor(_Half):
         if not self._relays.enter(self):
             transport.abort()
             return
-        transport.pause_reading()
         if self._relays.target is not None:
             self.bring(self._relays.target)
 
@@ -136,6 +137,20 @@ class Visitor(_Half):
         if self._connecting is not None:
             self._connecting.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Carry on what came, or keep a little of it."""
+        if self.other is not None:
+            self.other.write(data)
+            return
+        self._begin += data
+        if len(self._begin) > _MOST_UNSENT:
+            self.wire.pause_reading()
+
+    def take_begin(self) -> bytes:
+        """Return what came before, once."""
+        begin, self._begin = self._begin, b""
+        return begin
 
     def bring(self, target: Here | Place) -> None:
         """Have ``target`` answer; nothing is left to do where it does."""
@@ -156,8 +171,11 @@ class Visitor(_Half):
         self._relays.left(self)
         self.wire.set_protocol(own)
         own.connection_made(self.wire)
-        if not self.wire.is_closing():
-            self.wire.resume_reading()
+        if self.wire.is_closing():
+            return
+        self.wire.resume_reading()
+        if begin := self.take_begin():
+            own.data_received(begin)
 
     async def _connect(self, place: Place) -> None:
         loop = asyncio.get_running_loop()
@@ -185,3 +203,5 @@ class _Answerer(_Half):
         for wire in (self.wire, self.other):
             wire.set_write_buffer_limits(_MOST_UNSENT)
         self.other.resume_reading()
+        if begin := self._visitor.take_begin():
+            transport.write(begin)

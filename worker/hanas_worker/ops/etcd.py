@@ -49,7 +49,7 @@ class EtcdPort:
     ) -> None:
         """Prepare to serve ``store``, that of ``node``, on ``bound``; ``metrics`` answers ``/metrics``."""
         self._node, self._driver, self._store = node, node.logs[LOG], store
-        self._adapter = StoreAdapter(store, lambda: self._driver.compactor.measure()[1])
+        self._adapter = StoreAdapter(store, self._size)
         settings = node.host.settings
         facts = Facts(
             store=self._adapter,
@@ -107,6 +107,12 @@ class EtcdPort:
         if shown is None or not shown.etcd_url or shown.etcd_url == host.settings.etcd_url:
             return None
         return place_of(shown.etcd_url)
+
+    def _size(self) -> int:
+        """Return what the log takes, bytes; never 0, by which etcdctl divides."""
+        _, sealed = self._driver.compactor.measure()
+        service = self._driver.serving
+        return sealed + max(1, 0 if service is None else service.applied.offset)
 
     def _members(self) -> list[Member]:
         host = self._node.host
