@@ -1,5 +1,7 @@
 """Transactions that build on what keys hold, read the past, and tell what they replace (docs/protocol.md, 3.11)."""
 
+from collections.abc import Callable
+
 import pytest
 
 from hanas_core.log import records
@@ -18,6 +20,7 @@ from hanas_core.state.transactions import (
     Transaction,
     check,
 )
+from tests.sim.mutants import Mutant, applied
 from tests.unit.core.test_transactions import ALL, begun, commit, index_of, put, report
 
 Values = dict[str, tuple[int, bytes]]
@@ -77,6 +80,10 @@ def test_what_is_kept_must_be_there(commits: GroupCommit[None], keeping: PutKey)
     assert refused(commits, Transact(Transaction((), (keeping,)))) is Result.NOT_FOUND
     before = put("c"), Transaction((), (keeping,))
     assert refused(commits, Transact(Transaction((), before))) is Result.NOT_FOUND
+
+
+def test_what_is_kept_must_be_there_in_all_places(commits: GroupCommit[None]) -> None:
+    assert refused(commits, Transact(Transaction((), (PutKey("c", b"", lease=None),)))) is Result.NOT_FOUND
 
 
 def test_the_first_operation_that_lacks_something_is_told(commits: GroupCommit[None]) -> None:
@@ -153,3 +160,25 @@ def test_the_records_say_what_was_kept(commits: GroupCommit[None]) -> None:
     (change,) = record.changes
     assert isinstance(change, records.RevisedPut)
     assert (change.size, change.create, change.generation, change.lease) == (5, 3, 2, 7)
+
+
+# ---------------------------------------------------------------------- what must be noticed
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "test"),
+    [
+        ("_Judged._value", ("revision != present.facts.revision", "not revision"), test_a_put_keeps_the_value),
+        ("_require", ("scene.state.get(key) is None", "False"), test_what_is_kept_must_be_there_in_all_places),
+        ("_require", ("revision < scene.compacted", "False"), test_a_compaction_in_the_same_batch_counts),
+    ],
+)
+def test_a_broken_rule_is_noticed(
+    commits: GroupCommit[None],
+    place: str,
+    change: tuple[str, str],
+    test: Callable[[GroupCommit[None]], None],
+) -> None:
+    mutant = Mutant(place, f"hanas_core.state.transacting:{place}", (change,))
+    with applied(mutant), pytest.raises(AssertionError):
+        test(commits)
