@@ -11,7 +11,7 @@ import pytest
 
 from tests.etcd.sides import program, real_etcd
 from tests.unit.worker.etcd_faces import serving
-from tests.unit.worker.etcd_model import Model
+from tests.unit.worker.etcd_store import made
 
 # A line is a command; behind "<<" is its input, lines separated by "|". {lease} is the lease that was granted last.
 COMMANDS = """
@@ -136,9 +136,10 @@ class Shell:
 
 
 @pytest.mark.timeout(600)
-async def test_commands_say_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("behind", ["model", "store"])
+async def test_commands_say_the_same(tmp_path: Path, behind: str) -> None:
     program("etcdctl")
-    async with real_etcd(tmp_path) as etcd, serving(Model()) as face:
+    async with real_etcd(tmp_path) as etcd, made(behind) as store, serving(store) as face:
         theirs, ours = Shell(etcd), Shell(face)
         for line in COMMANDS:
             expected, actual = await theirs.run(line), await ours.run(line)

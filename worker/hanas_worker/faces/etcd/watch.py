@@ -286,8 +286,12 @@ class WatchSession:
             watches = [watch for watch in progress.watches if self._watches.get(watch.id) is watch]
             if not watches:
                 continue
-            if revision is None or any(watch in self._ready or watch.feed.position < revision for watch in watches):
+            if revision is None or any(watch in self._ready for watch in watches):
                 waiting.append(progress)
+            elif behind := [watch for watch in watches if watch.feed.position < revision]:
+                waiting.append(progress)
+                for watch in behind:  # a feed has turns of its own, and says nothing when there was nothing for it
+                    self._loop.call_later(_TURN_SECONDS, self._notice, watch)
             else:
                 self._send(WatchResponse(watch_id=progress.id), revision)
         self._progress = waiting
