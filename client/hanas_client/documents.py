@@ -118,10 +118,14 @@ class Entry(LenientDocument, frozen=True):
 
 
 class Page(LenientDocument, frozen=True):
-    """`GET /v1/kv`: some keys in order; `next` is the `after` of the next page, or null at the end."""
+    """`GET /v1/kv`: some keys in order; `next` is the `after` of the next page, or null at the end.
+
+    `revision`: the store's revision when they were read, from the header of the answer.
+    """
 
     keys: list[Entry] = []
     next: str | None = None
+    revision: int | None = None
 
 
 class ProblemDocument(LenientDocument, frozen=True):
@@ -129,6 +133,7 @@ class ProblemDocument(LenientDocument, frozen=True):
 
     title: str = ""
     detail: str = ""
+    compacted: int | None = None
 
 
 def decode(body: bytes, kind: type[D], where: str) -> D:

@@ -41,7 +41,7 @@ from tests.sim.world import World
 FOLDER_ID = "f" * 32
 SEGMENT_BYTES = 12 << 10
 _VALUE = b"v"
-_FORWARDED = "forwarded"
+_FORWARDED = b"forwarded"
 """The key of the write that is brought to each main."""
 Move = tuple[str, int]
 """The next step: its kind, and the index of the actor."""
@@ -76,7 +76,7 @@ class Actor:
     index: Index | None = None
     """The state that it serves, once it serves."""
     epoch: int = 0
-    acknowledged: list[tuple[int, str]] = field(default_factory=list)
+    acknowledged: list[tuple[int, bytes]] = field(default_factory=list)
     """Epoch and key of each write that it acknowledged."""
     versions: set[Version] = field(default_factory=set)
     """What it said that the forwarded write made."""
@@ -197,7 +197,7 @@ class Cluster:
         )
         return hash((left, frozenset(self.acknowledged())))
 
-    def acknowledged(self) -> list[tuple[int, str]]:
+    def acknowledged(self) -> list[tuple[int, bytes]]:
         return [write for actor in self.actors for write in actor.acknowledged]
 
 
@@ -261,7 +261,7 @@ async def _commit(actor: Actor, promotion: Promotion, replica: Replica, *request
     return outcomes
 
 
-async def _write(actor: Actor, promotion: Promotion, replica: Replica, *keys: str) -> None:
+async def _write(actor: Actor, promotion: Promotion, replica: Replica, *keys: bytes) -> None:
     await _commit(actor, promotion, replica, *(Write(key, _VALUE) for key in keys))
 
 
@@ -298,7 +298,7 @@ async def _adopt(actor: Actor, looks: int, session: Version | None = None) -> No
             if claim is not None and claim.incarnation == f"{actor.number:032x}":
                 promotion, replica = await _serve(actor, claim)
                 if session is None:
-                    await _write(actor, promotion, replica, f"of {actor.name}")
+                    await _write(actor, promotion, replica, f"of {actor.name}".encode())
                 else:
                     await _carry_out(actor, promotion, replica, session)
                 return
@@ -347,7 +347,7 @@ def _with_main(crashes: int, write_backs: int) -> tuple[Cluster, Actor, Promotio
 
     async def prologue() -> None:
         promotion, replica = await _serve(main, await claim_epoch(main.mount, _claim(main, 1)))
-        await _write(main, promotion, replica, "first")
+        await _write(main, promotion, replica, b"first")
         kept.append((promotion._replace(next_sequence=2), replica))
 
     made.run(main, prologue())
@@ -360,7 +360,7 @@ def takeover(*, writes: int, rivals: int, crashes: int, write_backs: int) -> Clu
     """The main commits while ``rivals`` take over from it, each claiming by itself."""
     made, main, promotion, replica = _with_main(crashes, write_backs)
     names_of_rivals = "bcd"[:rivals]
-    keys = tuple(f"of a {number}" for number in range(writes))
+    keys = tuple(b"of a %d" % number for number in range(writes))
     others = [made.actor(name) for name in names_of_rivals]
     made.begin(main, _until_fenced(_write(main, promotion, replica, *keys)))
     for other in others:
@@ -372,7 +372,7 @@ def adoption(*, writes: int, looks: int, crashes: int, write_backs: int) -> Clus
     """An overseer claims for a backup, which looks at the claims and adopts what is its own, while the main commits."""
     made, main, promotion, replica = _with_main(crashes, write_backs)
     overseer, backup = made.actor("o"), made.actor("b")
-    keys = tuple(f"of a {number}" for number in range(writes))
+    keys = tuple(b"of a %d" % number for number in range(writes))
     made.begin(main, _until_fenced(_write(main, promotion, replica, *keys)))
     made.begin(overseer, _ask_for(overseer, backup, "a"))
     made.begin(backup, _adopt(backup, looks))

@@ -19,6 +19,7 @@ from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Compaction, Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
+from hanas_core.state.keytexts import is_text
 from hanas_core.state.leases import MOST_ID
 from hanas_core.state.transactions import Span, Transact
 from hanas_core.volume.errors import FolderError
@@ -150,6 +151,7 @@ _REFUSALS = {
     Result.LEASE_EXISTS: LeaseExists,
     Result.LEASE_CROWDED: LeaseCrowded,
     Result.TOO_MANY_LEASES: TooManyLeases,
+    Result.NO_REVISIONS: NoRevisions,
     Result.NO_SPACE: Full,
     Result.BUSY: Busy,
     Result.UNKNOWN: Unknown,
@@ -176,7 +178,7 @@ class _Pending(msgspec.Struct, eq=False):
 class PendingRead(_Pending, eq=False):
     """A read from its request to its answer."""
 
-    key: str
+    key: bytes
     stale: bool
     """What this worker has applied is enough: without a check, and at a backup too."""
     revision: ClassVar[int | None] = None
@@ -279,8 +281,10 @@ class Store:
 
     @property
     def revision(self) -> int:
-        """The revision of that state; 0 in a log whose writes have none."""
-        return self._state.replica.index.shown
+        """The revision of that state, as far as it is known to be committed; 0 in a log whose writes have none."""
+        state = self._state
+        shown = state.replica.index.shown
+        return shown if state.service is not None else min(shown, state.certain)
 
     def require_main(self) -> None:
         """Raise Elsewhere if this worker can carry out no write."""
@@ -329,7 +333,8 @@ class Store:
         if service is not None:
             written = pending if forwarder is None else partial(self._write_on, forwarder, write, pending)
             service.submit(write, written)
-        elif forwarder is not None and write.lease and not self.revision:  # a main of an older version passes it by
+        elif forwarder is not None and (write.lease or not is_text(write.key)) and not self.index.shown:
+            # a main of an older version knows no leases, and no keys but texts
             pending.fail(NoRevisions(self.epoch))
         elif forwarder is not None:
             forwarder.submit(write, pending)
@@ -369,7 +374,7 @@ class Store:
             self._refused(outcome.result, service.epoch, outcome.revision)
         return outcome.revision
 
-    async def value(self, key: str, entry: Entry) -> bytes:
+    async def value(self, key: bytes, entry: Entry) -> bytes:
         """Return the value of an entry of ``key``. Raises Refusal: Forgotten, Unreadable."""
         index = self.index
         value = index.cached(key) if index.version(key) == entry.version else None
@@ -455,7 +460,7 @@ class Store:
 
     @asynccontextmanager
     async def list(
-        self, prefixes: tuple[str, ...], after: str, limit: int, *, stale: bool, revision: int | None = None
+        self, prefixes: tuple[bytes, ...], after: bytes, limit: int, *, stale: bool, revision: int | None = None
     ) -> AsyncIterator[tuple[KeyPage, int]]:
         """Yield up to ``limit`` keys behind ``after``, and the epoch. Raises Elsewhere, Busy, Forgotten, Future.
 
@@ -519,16 +524,14 @@ class Store:
             server.after_check(partial(self._confirmed, done, server))
 
     def _confirmed(self, done: Callable[[int | Refusal], None], server: Service | Forwarder, epoch: int | None) -> None:
-        state = self._state
+        forwarder = self._state.forwarder
         if epoch is not None:
-            if state.service is None and state.followed_epoch == epoch:
-                state.certain = self.index.revision
             done(self.index.revision)
             self.feeds.notice()
-        elif state.forwarder is None or server is state.forwarder:
+        elif forwarder is None or server is forwarder:
             done(self._elsewhere())
         else:  # this worker's epoch has ended
-            state.forwarder.after_check(partial(self._confirmed, done, state.forwarder))
+            forwarder.after_check(partial(self._confirmed, done, forwarder))
 
     def _still(self, server: Service | Forwarder | None, epoch: int) -> bool:
         """Return whether the copy is still the one that ``server`` has confirmed: it may be made anew since."""
@@ -537,8 +540,8 @@ class Store:
             return self._stale_epoch() == epoch
         return state.service is server or (server is state.forwarder and state.forwarder.readable)
 
-    def _page(self, prefixes: tuple[str, ...], after: str, limit: int, revision: int | None) -> KeyPage:
-        entries: list[tuple[str, Entry]] = []
+    def _page(self, prefixes: tuple[bytes, ...], after: bytes, limit: int, revision: int | None) -> KeyPage:
+        entries: list[tuple[bytes, Entry]] = []
         for prefix in prefixes:
             entries += self.index.page(prefix, after, limit + 1 - len(entries), revision).entries
             if len(entries) > limit:
@@ -594,7 +597,7 @@ def check_revision(index: Index, revision: int | None, epoch: int) -> None:
         raise Future(epoch, index.revision)
 
 
-def past(index: Index, key: str, revision: int, epoch: int) -> Entry | None:
+def past(index: Index, key: bytes, revision: int, epoch: int) -> Entry | None:
     """Return what ``key`` held as of ``revision``. Raises as `check_revision` does."""
     check_revision(index, revision, epoch)
     return index.at(key, revision)

@@ -8,7 +8,7 @@ from hanas_core.state.transactions import ReadKeys
 class Row(msgspec.Struct, frozen=True):
     """A key, and the revision that had made what it held."""
 
-    key: str
+    key: bytes
     revision: int
 
 
@@ -54,7 +54,7 @@ class Report(msgspec.Struct, frozen=True):
     """It came with an idempotency key, and was done before: the results are not known any more."""
     revision: int = 0
     """Of one that is repeated: that it made."""
-    needed: str = ""
+    needed: bytes = b""
     """The key whose value must be at hand, see `hanas_core.state.judge.Result`."""
 
 

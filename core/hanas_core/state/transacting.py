@@ -33,7 +33,7 @@ _DELETE_BYTES = 16
 class ValuesNeeded(Exception):
     """The value of ``key`` is compared or kept, and is not at hand."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: bytes) -> None:
         super().__init__()
         self.key = key
 
@@ -77,13 +77,13 @@ class Effect(NamedTuple):
 
     report: Report
     changes: tuple[records.Put | records.RevisedPut | records.Delete, ...]
-    changed: dict[str, Left | None]
+    changed: dict[bytes, Left | None]
     """What it leaves of each key that it changes."""
     cells: list[bytes]
     """Of the values that it writes, in pieces."""
     deleted_bytes: int
     """What its deletes take in the record, at most."""
-    attached: dict[int, list[str]]
+    attached: dict[int, list[bytes]]
     """The keys that it attaches to each lease."""
 
 
@@ -142,7 +142,7 @@ def _holds(state: Overlay, request: Transact, compare: Compare) -> bool:
     return there or (compare.target is not Target.VALUE and compare.holds(0))
 
 
-def _present(state: Overlay, request: Transact, target: Target, key: str, known: Known) -> int | bytes:
+def _present(state: Overlay, request: Transact, target: Target, key: bytes, known: Known) -> int | bytes:
     match target:
         case Target.VERSION:
             return known.facts.generation
@@ -170,10 +170,10 @@ class _Judged:
         self._state = Overlay(scene.state.index, dict(scene.state.changed))
         self._request, self._version, self._revision, self._room = request, version, scene.revision + 1, room
         self.changes: list[records.Put | records.RevisedPut | records.Delete] = []
-        self.changed: dict[str, Left | None] = {}
+        self.changed: dict[bytes, Left | None] = {}
         self.cells: list[bytes] = []
         self.deleted_bytes = 0
-        self.attached: dict[int, list[str]] = {}
+        self.attached: dict[int, list[bytes]] = {}
 
     def carry_out(self, transaction: Transaction, path: _Path) -> Report:
         inside = iter(path.inside)
@@ -191,7 +191,7 @@ class _Judged:
                 return self._put(operation)
             case DeleteKeys(keys=keys, previous=previous):
                 rows = [Row(key, known.facts.revision) for key, known in self._state.rows(keys)]
-                self.deleted_bytes += sum(_DELETE_BYTES + 4 * len(row.key) for row in rows)
+                self.deleted_bytes += sum(_DELETE_BYTES + len(row.key) for row in rows)
                 if self.deleted_bytes > self._room:
                     raise TooManyDeletes
                 for row in rows:
@@ -242,5 +242,5 @@ class _Judged:
             raise ValuesNeeded(put.key)
         return value
 
-    def _change(self, key: str, left: Left | None) -> None:
+    def _change(self, key: bytes, left: Left | None) -> None:
         self._state.changed[key] = self.changed[key] = left

@@ -182,8 +182,8 @@ async def test_events_are_resumed_after_the_last_one(cluster: FakeCluster) -> No
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_methods_have_the_parameters_and_the_documentation_of_their_calls(kind: type[Client | AsyncClient]) -> None:
     assert list(inspect.signature(kind.put).parameters) == [
-        "self", "key", "value", "content_type", "if_match", "if_none_match"
+        "self", "key", "value", "content_type", "if_match", "if_none_match", "lease"
     ]  # fmt: skip
     assert kind.put.__name__ == "put"
     assert "durable on return" in str(kind.put.__doc__)
-    assert list(inspect.signature(kind("http://127.0.0.1:9").get).parameters) == ["key", "stale"]
+    assert list(inspect.signature(kind("http://127.0.0.1:9").get).parameters) == ["key", "stale", "revision"]

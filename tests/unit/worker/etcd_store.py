@@ -17,6 +17,7 @@ from hanas_worker.faces.etcd.revisions import Span, Vitals
 from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.lessor import Lessor
+from hanas_worker.log.tally import Tally
 from hanas_worker.store import Store
 from tests.unit.core.test_revisions import value_of
 from tests.unit.worker.etcd_model import Model
@@ -33,7 +34,7 @@ class _Values:
         self._folder = stage.folder
         self.reads = 0
 
-    async def read(self, key: str, entry: Entry, part: tuple[int, int]) -> bytes:
+    async def read(self, key: bytes, entry: Entry, part: tuple[int, int]) -> bytes:
         del key
         self.reads += 1
         await asyncio.sleep(0)
@@ -62,6 +63,7 @@ class Real:
             index=service.index,
             on_applied=Bell(),
             certain=0,
+            tally=Tally(),
             host=SimpleNamespace(runtime=Runtime()),
             member=SimpleNamespace(epoch=2, role=Role.MAIN),
             followed_epoch=None,

@@ -10,6 +10,7 @@ from hanas_core.state.judge import Outcome, Result
 from hanas_core.state.leases import Checkpoint, Grant, Lease, LeaseRequest, Revoke
 from hanas_worker.log.deadlines import Deadlines, Held, LeaseTime
 from hanas_worker.log.service import Service
+from hanas_worker.log.tally import Tally
 
 LOOK_SECONDS = 0.25
 """How often lease time moves on, and leases may expire."""
@@ -34,14 +35,15 @@ class Told(NamedTuple):
     lease: Lease
     left: float
     """Seconds until it expires."""
-    keys: list[str]
+    keys: list[bytes]
 
 
 class Lessor:
     """The leases of one service. It belongs to the event loop."""
 
-    def __init__(self, service: Service, clock: Callable[[], float]) -> None:
+    def __init__(self, service: Service, clock: Callable[[], float], tally: Tally | None = None) -> None:
         """Begin when ``service`` has: every lease has what remains of it. ``clock``: monotonic seconds."""
+        self._tally = tally or Tally()
         self._service, self._clock = service, clock
         self._time = LeaseTime(clock())
         self._deadlines = Deadlines(service.index.leases.all())
@@ -140,6 +142,7 @@ class Lessor:
             del epoch
             self._expiring -= 1
             ended = outcome.result in {Result.LEASE_REVOKED, Result.LEASE_NOT_FOUND}
+            self._tally.expiries += outcome.result is Result.LEASE_REVOKED
             if ended:
                 self._deadlines.end(held.lease, held.granted)
             self._settle(held, pending, done=ended)

@@ -67,7 +67,7 @@ class Transactor:
         self._service.submit(request, written)
         return await waiter
 
-    async def _with_value(self, request: Transact, key: str) -> Transact:
+    async def _with_value(self, request: Transact, key: bytes) -> Transact:
         index = self._service.index
         entry = index.get(key)
         if entry is None:  # it went meanwhile: it is judged anew
@@ -96,7 +96,7 @@ class Transactor:
         finally:
             asyncio.get_running_loop().call_soon(hold.release)
 
-    async def _value(self, index: Index, key: str, entry: Entry) -> bytes | None:
+    async def _value(self, index: Index, key: bytes, entry: Entry) -> bytes | None:
         if index.version(key) == entry.version and (value := index.cached(key)) is not None:
             return value
         try:

@@ -168,10 +168,7 @@ class StoreAdapter:
     @staticmethod
     def _one(index: Index, query: Query) -> Rows | None:
         """Return the answer about one key; None: its value is not at hand."""
-        try:
-            key = terms.key_of(query.span.begin)
-        except Unsupported:
-            return Rows(index.revision, [], 0)
+        key = query.span.begin
         entry = entry_of(index, key, query.revision)
         if entry is None:
             return Rows(index.revision, [], 0)
@@ -261,7 +258,7 @@ class StoreAdapter:
 
     async def _lease(self, lease: int) -> Lease:
         told, _ = await self._store.lease(lease)
-        return Lease(lease, told.lease.ttl, int(told.left), [key.encode() for key in told.keys])
+        return Lease(lease, told.lease.ttl, int(told.left), told.keys)
 
     def leases(self, done: Done[list[int]]) -> None:
         """See `RevisionStore`."""
@@ -277,7 +274,7 @@ class StoreAdapter:
         present = await self._confirmed()
         index = self._store.index
         self._check_revision(index, revision)
-        at, value, first, more = revision or present, 0, "", True
+        at, value, first, more = revision or present, 0, b"", True
         while more:
             more = False
             if self._store.index is not index or at < index.compacted:
@@ -333,6 +330,6 @@ class AdaptedFeed:
 
 def _change_of(change: stores.Change) -> Change:
     key, entry = change.key, change.entry
-    pair = Pair(key.encode(), b"", 0, change.revision, 0) if entry is None else terms.pair_of(key, entry, change.value)
+    pair = Pair(key, b"", 0, change.revision, 0) if entry is None else terms.pair_of(key, entry, change.value)
     previous = None if change.before is None else terms.pair_of(key, change.before, change.previous)
     return Change(pair, entry is None, previous)

@@ -41,17 +41,17 @@ class Reading:
             return Rows(present, pairs, count)
         raise Busy
 
-    async def _entries(self, index: Index, revision: int) -> tuple[list[tuple[str, Entry]], int]:
+    async def _entries(self, index: Index, revision: int) -> tuple[list[tuple[bytes, Entry]], int]:
         """Return the entries that are asked for, and how many keys there are. Raises Forgotten."""
         query, span = self._query, terms.span_of(self._query.span)
         most = 0 if query.count_only else query.limit
-        entries: list[tuple[str, Entry]] = []
+        entries: list[tuple[bytes, Entry]] = []
         count, known = 0, None
         if revision == index.revision:
             known = index.keys.count(span.first, span.end)
             if query.count_only:
                 return [], known
-        first: str | None = span.first
+        first: bytes | None = span.first
         while first is not None:
             if self._store.index is not index or revision < index.compacted:
                 raise Forgotten(self._store.epoch, index.compacted)
@@ -69,7 +69,7 @@ class Reading:
                 await asyncio.sleep(0)
         return entries, count if known is None else known
 
-    async def _pairs(self, index: Index, entries: list[tuple[str, Entry]]) -> list[Pair]:
+    async def _pairs(self, index: Index, entries: list[tuple[bytes, Entry]]) -> list[Pair]:
         """Return the entries with their values. Raises Forgotten."""
         pairs: list[Pair | None] = []
         lacking: list[int] = []
@@ -94,11 +94,11 @@ class Reading:
             asyncio.get_running_loop().call_soon(hold.release)
         return [pair for pair in pairs if pair is not None]
 
-    async def _fetch(self, key: str, entry: Entry) -> Pair:
+    async def _fetch(self, key: bytes, entry: Entry) -> Pair:
         async with self._lanes:
             return terms.pair_of(key, entry, await self._store.value(key, entry))
 
 
-def entry_of(index: Index, key: str, revision: int) -> Entry | None:
+def entry_of(index: Index, key: bytes, revision: int) -> Entry | None:
     """Return what ``key`` held as of ``revision``, 0: what it holds."""
     return index.at(key, revision) if revision else index.get(key)

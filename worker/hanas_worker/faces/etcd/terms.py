@@ -1,10 +1,6 @@
-"""Between what this face asks of a store and what the worker's store takes: keys, spans, transactions, results.
-
-The one place where keys, which are bytes here, become what the store has.
-"""
+"""Between what this face asks of a store and what the worker's store takes: keys, spans, transactions, results."""
 
 import sys
-from bisect import bisect_left
 
 from hanas_core.state import reports, transactions
 from hanas_core.state.entries import Entry
@@ -44,47 +40,17 @@ _RELATIONS = {
     Relation.LESS: transactions.Relation.LESS,
     Relation.NOT_EQUAL: transactions.Relation.NOT_EQUAL,
 }
-_SURROGATES = range(0xD800, 0xE000)
-_POINTS = 0x110000 - len(_SURROGATES)
-"""Characters that there are."""
 
-# ---------------------------------------------------------------------- keys
-
-
-def key_of(key: bytes) -> str:
-    """Return a key as the store has it. Raises Unsupported."""
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        raise Unsupported(f"the key {key[:100]!r} is no UTF-8; nothing was done: use keys that are") from None
-
-
-def bound_of(bound: bytes) -> str | None:
-    """Return the first text that is not before ``bound``; None: there is none. Their order is that of the bytes."""
-    try:
-        return bound.decode()
-    except UnicodeDecodeError as error:
-        begin, rest = bound[: error.start].decode(), bound[error.start :]
-    point = bisect_left(range(_POINTS), rest, key=lambda number: _character(number).encode())
-    if point < _POINTS:
-        return begin + _character(point)
-    return transactions.Span.prefix(begin).end
-
-
-def _character(number: int) -> str:
-    return chr(number if number < _SURROGATES.start else number + len(_SURROGATES))
-
-
-NO_KEYS = transactions.Span("", "")
+NO_KEYS = transactions.Span(b"", b"")
 
 
 def span_of(span: Span) -> transactions.Span:
     """Return a span as the store has it."""
-    end = span.begin + b"\0" if span.end is None else span.end
-    first, behind = bound_of(span.begin), bound_of(end) if end else None
-    if first is None or (end and span.begin >= end):
+    if span.end is None:
+        return transactions.Span.one(span.begin)
+    if span.end and span.begin >= span.end:
         return NO_KEYS
-    return transactions.Span(first, behind)
+    return transactions.Span(span.begin, span.end or None)
 
 
 # ---------------------------------------------------------------------- transactions
@@ -118,7 +84,7 @@ def _compare_of(condition: Comparison) -> Compare:
 def _operation_of(operation: Operation) -> transactions.Operation:
     match operation:
         case Put(key=key, value=value, lease=lease):
-            return PutKey(key_of(key), value, lease=lease, previous=operation.previous)
+            return PutKey(key, value, lease=lease, previous=operation.previous)
         case Delete(span=span, previous=previous):
             return DeleteKeys(span_of(span), previous)
         case Query():
@@ -131,10 +97,10 @@ def _operation_of(operation: Operation) -> transactions.Operation:
 # ---------------------------------------------------------------------- results
 
 
-def pair_of(key: str, entry: Entry, value: bytes) -> Pair:
+def pair_of(key: bytes, entry: Entry, value: bytes) -> Pair:
     """Return a key with what it holds."""
     revision, create, generation, lease = entry.facts
-    return Pair(key.encode(), value, create, revision, generation, lease)
+    return Pair(key, value, create, revision, generation, lease)
 
 
 class Untold(Exception):
