@@ -19,8 +19,8 @@ class FakeCluster(ThreadingHTTPServer):
         self.values: dict[str, tuple[bytes, str, str]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.sequence = 0
-        self.leases: dict[int, int] = {}
-        """Ids and seconds to live."""
+        self.granted: dict[int, int] = {}
+        """Leases that were granted with an id of the client's: ids and seconds to live."""
         self.attached: dict[str, int] = {}
         self.refusals = 0
         self.refuses: dict[str, int] = {}
@@ -120,8 +120,6 @@ class Handler(BaseHTTPRequestHandler):
             self.changes(self.server.watches.pop(0))
         elif split.path == "/v1/switchover":
             self.switch_over(json.loads(body)["to"])
-        elif split.path == "/v1/leases":
-            self.grant(**json.loads(body))
         elif split.path == "/v1/events":
             self.stream(int(headers.get("last-event-id", "0")))
         else:
@@ -138,6 +136,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.problem(404, "Not found", "no such lease")
         if self.command == "DELETE":
             return self.answer(204)
+        if self.path == "/v1/leases" and b'"id"' in body:
+            return self.grant(**json.loads(body))
         return self.answer(200, json.dumps(self.server.leases).encode())
 
     def changes(self, stream: bytes | int | None) -> None:
@@ -170,9 +170,9 @@ class Handler(BaseHTTPRequestHandler):
     def grant(self, id: int, ttl: int) -> None:  # noqa: A002 - the field of the body
         if self.server.refuses.get("grant"):
             return self.problem(self.server.refuses["grant"], "Refused", "it was told to")
-        if id in self.server.leases:
+        if id in self.server.granted:
             return self.problem(409, "Conflict", "there is a lease with this id")
-        self.server.leases[id] = ttl
+        self.server.granted[id] = ttl
         return self.answer(201, json.dumps({"id": id, "ttl": ttl}).encode())
 
     def one_key(self, key: str, body: bytes, headers: dict[str, str]) -> None:
@@ -185,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.problem(412, "Precondition failed", "the key is there")
         if self.command == "PUT":
             lease = int(headers.get("hanas-lease", "0"))
-            if lease and lease not in self.server.leases:
+            if lease not in {0, self.server.leases["id"], *self.server.granted}:
                 return self.problem(404, "Not found", "no such lease")
             self.server.attached[key] = lease
             self.server.sequence += 1
