@@ -692,7 +692,7 @@ MUTANTS = (
     Mutant(
         "a transaction is judged against the committed state only",
         "hanas_core.state.judge:Judge._judge_transaction",
-        _one("transact(self._state, request,", "transact(Overlay(self._index), request,"),
+        _one("Scene(self._state, self.revision,", "Scene(Overlay(self._index), self.revision,"),
     ),
     Mutant(
         "operations of a transaction do not see each other",

@@ -24,7 +24,7 @@ from hanas_core.state.overlay import Overlay
 from hanas_core.state.remembered import Done
 from hanas_core.state.reports import Report
 from hanas_core.state.sessions import Change, Session, in_window
-from hanas_core.state.transacting import TooManyDeletes, ValuesNeeded, transact
+from hanas_core.state.transacting import Lack, Lacking, Scene, TooManyDeletes, ValuesNeeded, transact
 from hanas_core.state.transactions import Transact
 from hanas_core.volume.encryption import TAG_BYTES
 
@@ -124,6 +124,8 @@ class Compaction(msgspec.Struct, frozen=True):
     revision: int
     goes_on: bool = False
     """One that is to come is made, see `hanas_core.log.records.Compacted`."""
+    strict: bool = False
+    """One that is compacted, or is to come, is refused."""
     value: ClassVar[None] = None
     """There is none: like a delete, it may use the log's last room."""
     size: ClassVar[int] = RECORD_OVERHEAD_BYTES
@@ -165,6 +167,10 @@ class Result(Enum):
     """The log has none yet, so every key is a text, and this one is not: nothing was done."""
     COMPACTED = "compacted"
     """History was forgotten up to the revision, or had been."""
+    FORGOTTEN = "forgotten"
+    """The revision is compacted: nothing was done."""
+    TO_COME = "to come"
+    """The revision is above the present one: nothing was done."""
     LEASE_GRANTED = "lease granted"
     LEASE_EXISTS = "lease exists"
     """There is one with this id: nothing was done."""
@@ -189,6 +195,12 @@ class Result(Enum):
     """The epoch ended before the write was appended: it was not done."""
 
 
+_LACKS = {
+    Lack.FORGOTTEN: Result.FORGOTTEN,
+    Lack.TO_COME: Result.TO_COME,
+    Lack.KEY: Result.NOT_FOUND,
+    Lack.LEASE: Result.LEASE_NOT_FOUND,
+}
 _CREATED, _REPLACED = Result.CREATED, Result.REPLACED  # a member of an enumeration is slow to look up
 
 
@@ -402,6 +414,9 @@ class Judge:
         if self._revised and self._compacted < revision and (revision <= self.revision or wish.goes_on):
             self._compacted, self.revision = revision, max(self.revision, revision)
             record = records.Compacted(revision)
+        elif wish.strict:
+            lack = Lack.TO_COME if revision > self.revision else Lack.FORGOTTEN
+            return Outcome(_LACKS[lack], None, self.revision), None
         return Outcome(Result.COMPACTED, None, self.revision), record
 
     def _judge_restored(self, wish: Restored, version: Version) -> tuple[Outcome, records.Record | None]:
@@ -420,7 +435,11 @@ class Judge:
             if done is not None:
                 return _repeated(done, idempotency, self.revision), None
         try:
-            effect = transact(self._state, request, version, self.revision + 1, self.room)
+            leased = self._leases.granted
+            scene = Scene(self._state, self.revision, self._compacted, lambda lease: leased(lease) is not None)
+            effect = transact(scene, request, version, self.room)
+        except Lacking as lacking:
+            return Outcome(_LACKS[lacking.lack], None, self.revision), None
         except ValuesNeeded as needed:
             return Outcome(Result.VALUES_NEEDED, None, self.revision, Report(succeeded=False, needed=needed.key)), None
         except TooManyDeletes:

@@ -85,6 +85,8 @@ def told_by(report: Report, model: Model) -> Told:
                 told.append(count)
             case reports.Rows(rows=rows, more=more):
                 told.append(([(row.key, row.revision) for row in rows], more))
+            case reports.Past():
+                raise AssertionError
             case Report():
                 told.append(told_by(result, model))
     return report.succeeded, told

@@ -7,6 +7,7 @@ milliseconds in a turn of the event loop. Those with the same span at the same r
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -55,7 +56,7 @@ class Changes(msgspec.Struct, eq=False):
 
     changes: tuple[Change, ...]
     revision: int
-    forms: dict[object, bytes] = {}
+    forms: dict[object, Any] = {}
     """What protocols have made of it, for others that are told the same."""
 
 

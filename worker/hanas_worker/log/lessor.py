@@ -129,6 +129,11 @@ class Lessor:
             return None
         return Told(stored, max(0.0, held.deadline - self._now), sorted(self._service.index.leases.keys(lease)))
 
+    def ids(self) -> list[int]:
+        """Return the ids of all leases, those that end first in front; to be called behind a check."""
+        leases = [held for lease, _ in self._service.index.leases.all() if (held := self._deadlines.get(lease))]
+        return [held.lease for held in sorted(leases, key=lambda held: held.deadline)]
+
     def _expire(self, held: Held) -> None:
         pending = held.pending = asyncio.get_running_loop().create_future()
         self._expiring += 1
