@@ -85,7 +85,7 @@ class Actor:
     """Epoch and key of each write that it acknowledged."""
     versions: set[Version] = field(default_factory=set)
     """What it said that the forwarded write made."""
-    changes: set[tuple[int, str]] = field(default_factory=set)
+    changes: set[tuple[int, bytes]] = field(default_factory=set)
     """What it told of revisions: which key each of them changed."""
 
 
@@ -207,8 +207,8 @@ class Cluster:
     def acknowledged(self) -> list[tuple[int, bytes]]:
         return [write for actor in self.actors for write in actor.acknowledged]
 
-    def changes(self) -> set[tuple[int, str]]:
-        return set[tuple[int, str]]().union(*(actor.changes for actor in self.actors))
+    def changes(self) -> set[tuple[int, bytes]]:
+        return set[tuple[int, bytes]]().union(*(actor.changes for actor in self.actors))
 
 
 def lose_all(disk: Disk) -> None:
@@ -301,7 +301,7 @@ async def _watch(actor: Actor, epochs: Iterable[int]) -> None:
                 at_end = step.at_end
                 if step.batches:
                     keys, last = replica.index.keys, replica.index.revision
-                    stretch = Reading(keys, Span("", None), told, previous=False).read(last, 1 << 30, lambda: True)
+                    stretch = Reading(keys, Span(b"", None), told, previous=False).read(last, 1 << 30, lambda: True)
                     assert stretch is not None
                     actor.changes |= {(event.revision, event.key) for event in stretch.events}
                     told = stretch.revision
@@ -437,7 +437,7 @@ def forwarding(*, rivals: int, crashes: int, write_backs: int) -> Cluster:
 def watching(*, crashes: int) -> Cluster:
     """A main died before it synced a write, which is visible; a rival takes over, and a backup tells what it reads."""
     made, main, promotion, replica = _with_main(crashes, 1)
-    made.begin(main, _until_fenced(_write(main, promotion, replica, "of a")))
+    made.begin(main, _until_fenced(_write(main, promotion, replica, b"of a")))
     while "sync" not in str(main.pending):
         made.step(main)
     main.pending = None
@@ -556,7 +556,7 @@ def _judge_mains(now: Cluster) -> None:
             if main.index is not None and epoch < main.epoch and main.index.get(key) is None:
                 raise Found(f"{main.name} serves epoch {main.epoch} without {key!r}, which epoch {epoch} acknowledged")
     versions = sorted(set[Version]().union(*(actor.versions for actor in now.actors)))
-    changed = dict[int, str]()
+    changed = dict[int, bytes]()
     for revision, key in sorted(now.changes()):
         if changed.setdefault(revision, key) != key:
             raise Found(f"revision {revision} was told of {changed[revision]!r} and of {key!r}")

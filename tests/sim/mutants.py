@@ -1128,7 +1128,7 @@ MUTANTS = (
     Mutant(
         "who watches other keys is told the same",
         "hanas_worker.log.feeds:Feeds._at",
-        _one("place = feed.span, feed.previous,", "place = Span.prefix(''), feed.previous,"),
+        _one("place = feed.span, feed.previous,", "place = Span.prefix(b''), feed.previous,"),
     ),
     Mutant(
         "who is behind another revision is told the same",
@@ -1149,6 +1149,12 @@ MUTANTS = (
         "a backup tells watchers what nobody has committed",
         "hanas_worker.log.feeds:Feeds._last",
         _one("min(index.revision, state.certain)", "index.revision"),
+        story="watches: a backup follows an epoch that does not serve, after a takeover of its own has failed",
+    ),
+    Mutant(
+        "a copy counts as certain although its epoch is not known to serve",
+        "hanas_worker.log.follower:Follower._read_on",
+        _one("if step.served:", "if True:"),
         story="watches: a backup follows an epoch that does not serve, after a takeover of its own has failed",
     ),
     Mutant(

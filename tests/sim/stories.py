@@ -42,7 +42,7 @@ GROWING = ANYTHING._replace(compact_bytes=1 << 30)
 class Story(Simulation):
     """A run with scripted faults. All members are well before and after."""
 
-    TRANSACTORS = LESSEES = 0
+    TRANSACTORS = LESSEES = WATCHERS = 0
 
     def __init__(self, script: Callable[[Story], None], shape: Shape, theme: Theme) -> None:
         super().__init__(0, shape=shape, theme=theme)

@@ -45,6 +45,11 @@ class Tailer:
         same = self.applied[:2] == self.committed[:2]
         return max(0, self.committed.offset - self.applied.offset) if same else 0
 
+    @property
+    def served(self) -> bool:
+        """Whether the followed epoch is known to have passed its first check."""
+        return self.committed != NOWHERE
+
     async def follow(self, epoch: int) -> bool | None:
         """Read the manifest of ``epoch`` and continue along it.
 

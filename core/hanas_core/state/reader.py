@@ -40,6 +40,8 @@ class Step(NamedTuple):
     lag_bytes: int
     at_end: bool
     """There was nothing new."""
+    served: bool
+    """The followed epoch is known to have passed its first check."""
 
 
 class LogReader:
@@ -90,7 +92,8 @@ class LogReader:
         if committed is not None:
             self.tailer.know(committed)
         batches = await self.tailer.step()
-        return Step(batches, self.tailer.applied, self.tailer.lag_bytes, self.tailer.at_end)
+        tailer = self.tailer
+        return Step(batches, tailer.applied, tailer.lag_bytes, tailer.at_end, tailer.served)
 
 
 def merged_cuts(manifest: Manifest) -> list[Cut]:

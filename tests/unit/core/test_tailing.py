@@ -287,6 +287,14 @@ def test_reading_afresh_hands_out_nothing_twice() -> None:
     assert catch_up(backup, main) == {"k": "1", "l": "2"}
 
 
+def test_an_epoch_is_known_to_have_served_by_what_its_main_says_although_there_is_nothing_new() -> None:
+    main, backup = a_main_and_a_backup()
+    assert run(backup.follow(1))
+    assert not run(backup.reader.step()).served
+    step = run(backup.reader.step(Position(1, 1, main.log.end)))
+    assert (step.batches, step.served) == ([], True)
+
+
 def test_the_end_of_a_dead_epoch_has_to_reach_its_commit_position() -> None:
     main, backup = a_main_and_a_backup()
     main.put("k", "1")

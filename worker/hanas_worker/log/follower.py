@@ -69,8 +69,12 @@ class Follower:
         try:
             step = await self._reader.run(lambda reader: reader.step(committed), self._host.timing.folder_timeout)
             state.replica.take(step)
-            if step.batches:  # the followed epoch has passed its first check
-                state.read_to, state.certain = step.applied, state.replica.index.revision
+            told = state.certain
+            if step.served:
+                state.certain = state.replica.index.revision
+            if step.batches:
+                state.read_to = step.applied
+            if step.batches or state.certain != told:
                 state.on_applied()
         except (FolderError, asyncio.CancelledError):
             state.followed_epoch = 0
