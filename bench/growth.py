@@ -73,7 +73,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
     value = bytes(value_bytes)
     for first in range(0, keys, _BATCH):
         for number in range(first, min(first + _BATCH, keys)):
-            commits.submit(Write(f"bench/{number:012d}", value, "application/octet-stream"), number)
+            commits.submit(Write(b"bench/%012d" % number, value, "application/octet-stream"), number)
         while commits.waiting:
             if log.spare is None:
                 prepared = spare()

@@ -22,7 +22,7 @@ class KeyValue(NamedTuple):
     content_type: str = PLAIN
 
 
-State = dict[str, KeyValue]
+State = dict[bytes, KeyValue]
 Told = tuple[bool, list[object]]
 """Whether the compares held, and what each operation of the branch told."""
 
@@ -74,11 +74,11 @@ class Model:
             raise Future
         return self._states[revision]
 
-    def put(self, key: str, value: bytes, content_type: str = PLAIN, lease: int = 0) -> None:
+    def put(self, key: bytes, value: bytes, content_type: str = PLAIN, lease: int = 0) -> None:
         """Give ``key`` a value. Raises NoLease."""
         self.transact(Transaction((), (PutKey(key, value, content_type, lease),)))
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: bytes) -> bool:
         """Delete ``key``; False if it is not there."""
         present = key in self.present
         self.transact(Transaction((), (DeleteKeys(Span.one(key)),)))
@@ -128,6 +128,8 @@ class Model:
     def _operate(self, operation: Operation, before: State, state: State) -> object:
         match operation:
             case PutKey(key=key, value=value, content_type=content_type, lease=lease):
+                assert value is not None
+                assert lease is not None
                 if lease and lease not in self.leases:
                     raise NoLease
                 old, revision = state.get(key), self.revision + 1

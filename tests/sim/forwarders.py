@@ -88,7 +88,7 @@ class Forwarders:
         self._pending: Counter[tuple[Service, Version, int]] = Counter()
         """How many copies of a write a main has in hand."""
         self._told: dict[tuple[Version, int], Outcome] = {}
-        self._versions: dict[str, Version] = {}
+        self._versions: dict[bytes, Version] = {}
         shared = chance.random() < SHARED
         self._forwarders = [Forwarder(f"f{n}", "f" if shared else f"f{n}") for n in range(2)]
 
@@ -128,7 +128,8 @@ class Forwarders:
         """Give the next number to a write."""
         chance, number = self._chance, forwarder.next_number
         forwarder.next_number += 1
-        key, condition = chance.choice(self._clients.keys), chance.choice((None, None, None, "version", "absent"))
+        name, condition = chance.choice(self._clients.keys), chance.choice((None, None, None, "version", "absent"))
+        key = name.encode()
         kind = Action.DELETE if chance.random() < 0.1 else Action.PUT
         value = f"{forwarder.session}-{number}" if kind is Action.PUT else None
         if_match = (str(self._versions[key]),) if condition == "version" and key in self._versions else None
@@ -138,7 +139,7 @@ class Forwarders:
             start=self.world.now,
             client=forwarder.name,
             kind=kind,
-            key=key,
+            key=name,
             value=value,
             outcome=OperationOutcome.UNKNOWN,
             if_match=if_match,

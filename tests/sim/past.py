@@ -33,7 +33,7 @@ class Answered(NamedTuple):
     """The document of a transaction; the value of a key, None if it was not there; or the keys of a list."""
 
 
-def values_of(batch: Batch) -> dict[tuple[Version, str], bytes]:
+def values_of(batch: Batch) -> dict[tuple[Version, bytes], bytes]:
     """Return the values that a batch writes, by version and key."""
     found = {}
     changes, at = records.decode(batch)
@@ -51,7 +51,7 @@ class Past:
     def __init__(self, accuse: Accuse) -> None:
         """Begin with an empty store."""
         self._accuse = accuse
-        self._values: dict[tuple[Version, str], bytes] = {}
+        self._values: dict[tuple[Version, bytes], bytes] = {}
         self.model = Model()
         self.compacted = 1
 
@@ -98,12 +98,12 @@ class Past:
                 create, generation = (revision, 1) if old is None else (old.create, old.version + 1)
                 lease = change.lease if isinstance(change, records.RevisedPut) else 0
                 if lease and lease not in self.model.leases:
-                    self._accuse(f"{version} attaches {change.key} to lease {lease}, which is not there")
+                    self._accuse(f"{version} attaches {change.key!r} to lease {lease}, which is not there")
                 state[change.key] = KeyValue(value, create, revision, generation, lease, change.content_type)
                 if change.created is not (old is None):
-                    self._accuse(f"{version} says that {change.key} was created: {change.created}")
+                    self._accuse(f"{version} says that {change.key!r} was created: {change.created}")
             elif old is None:
-                self._accuse(f"{version} deletes {change.key}, which is not there")
+                self._accuse(f"{version} deletes {change.key!r}, which is not there")
         self.model.advance(state)
 
     def compare(self, index: Index, what: str) -> None:
@@ -119,7 +119,7 @@ class Past:
             self._accuse(f"{what} with leases {leases}, but {self.model.leases} is what was committed")
             return
         for revision in range(self.compacted, self.model.revision + 1):
-            entries = index.page("", "", 1 << 30, revision).entries
+            entries = index.page(b"", b"", 1 << 30, revision).entries
             held = {key: (*entry.facts, entry.size) for key, entry in entries}
             state = self.model.at(revision)
             wanted = {key: (one.mod, one.create, one.version, one.lease, len(one.value)) for key, one in state.items()}
@@ -149,9 +149,9 @@ class Past:
     def _judge_read(self, each: Answered) -> None:
         state = self.model.at(each.at)
         if isinstance(each.answer, list):
-            expected: Any = sorted(key for key in state if key.startswith(str(each.question)))
+            expected: Any = sorted(key.decode() for key in state if key.startswith(str(each.question).encode()))
         else:
-            held = state.get(str(each.question))
+            held = state.get(str(each.question).encode())
             expected = None if held is None else held.value
         if each.answer != expected:
             self._accuse(f"{each.answer} was told of {each.question!r} as of {each.at}, but it was {expected}")
@@ -167,7 +167,7 @@ class Past:
             expected = model.transact(transaction)
             with_values = b"omitted" not in json.dumps(answer).encode()  # one that was forgotten at once has none
             same = _as_told(expected, with_values=with_values) == _plain(answer, with_values=with_values)
-            told = model.revision == made and (answer["repeated"] or same)
+            told = model.revision == made and answer["succeeded"] == expected[0] and (answer["repeated"] or same)
             if told and model.present == self.model.at(made):
                 return
         self._accuse(f"no state explains what was told of a transaction: {json.dumps(answer)} to {each.question!r}")
@@ -191,7 +191,7 @@ def _as_told(told: Told, *, with_values: bool) -> tuple[bool, list[Any]]:
     for each in told[1]:
         match each:
             case (list() as rows, bool() as more):
-                values = [(key, held.mod, held.value.decode() if with_values else None) for key, held in rows]
+                values = [(key.decode(), held.mod, held.value.decode() if with_values else None) for key, held in rows]
                 plain.append((values, more))
             case (bool() as succeeded, list() as inner):
                 plain.append(_as_told((succeeded, inner), with_values=with_values))

@@ -6,10 +6,11 @@ So a reader finds the place of every value without touching it.
 
 In a batch of the format `REVISED` the revision that the store had before it stands in front of the array of records.
 In one of the format `PLAIN` each record makes a revision, and no key has a history (docs/protocol.md, section 3.11).
+Keys are texts there (str of MessagePack), and bytes (bin) in one of the format `REVISED`.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, assert_never
 
 import msgspec
 
@@ -48,7 +49,7 @@ class Put(msgspec.Struct, frozen=True, array_like=True, tag="p"):
 
     forwarded: ClassVar[Forwarded | None] = None
     deleted: ClassVar[bool] = False
-    key: str
+    key: bytes
     size: int
     """Of the value, bytes."""
     checksum: int
@@ -65,7 +66,7 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     forwarded: ClassVar[Forwarded | None] = None
     created: ClassVar[bool] = False
     deleted: ClassVar[bool] = True
-    key: str
+    key: bytes
     idempotency: Idempotency | None = None
 
 
@@ -156,7 +157,7 @@ class Revoked(_OfLeases, frozen=True, array_like=True, tag="v"):
     """A lease ends, and its keys go: whoever reads it looks for none."""
 
     lease: int
-    keys: tuple[str, ...]
+    keys: tuple[bytes, ...]
     """In order."""
 
 
@@ -168,7 +169,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, tag="k"):
 
     origin: int
     sequence: int
-    key: str
+    key: bytes
     size: int
     checksum: int
     content_type: str
@@ -188,7 +189,7 @@ class Gone(msgspec.Struct, frozen=True, array_like=True, tag="g"):
 
     origin: int
     sequence: int
-    key: str
+    key: bytes
 
 
 class GoneRevised(Gone, frozen=True, array_like=True, kw_only=True, tag="G"):
@@ -278,21 +279,48 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="v"):
 
 Merged = Kept | Gone | Remembered | Session | Answered | Reached | Floor | Lease | Left | Ended
 
-_PLAIN = Put | Delete | Opened | ForwardedPut | ForwardedDelete
+
+class _TextPut(Put, frozen=True, array_like=True, tag="p"):
+    key: str  # type: ignore[assignment]  # of a batch of the format `PLAIN`; so are the others
+
+
+class _TextDelete(Delete, frozen=True, array_like=True, tag="d"):
+    key: str  # type: ignore[assignment]  # see _TextPut
+
+
+class _TextForwardedPut(ForwardedPut, frozen=True, array_like=True, tag="P"):
+    key: str  # type: ignore[assignment]  # see _TextPut
+
+
+class _TextForwardedDelete(ForwardedDelete, frozen=True, array_like=True, tag="D"):
+    key: str  # type: ignore[assignment]  # see _TextPut
+
+
+class _TextKept(Kept, frozen=True, array_like=True, tag="k"):
+    key: str  # type: ignore[assignment]  # see _TextPut
+
+
+class _TextGone(Gone, frozen=True, array_like=True, tag="g"):
+    key: str  # type: ignore[assignment]  # see _TextPut
+
+
+_OfForwarders = Opened | ForwardedPut | ForwardedDelete
+_OfRevisions = RevisedPut | ForwardedRevisedPut | Transacted | Compacted | Granted | Checkpointed | Revoked
 
 
 class _Revised(msgspec.Struct, frozen=True, array_like=True):
     """The records of a batch of the format `REVISED`."""
 
     revision: int
-    records: list[_PLAIN | RevisedPut | ForwardedRevisedPut | Transacted | Compacted | Granted | Checkpointed | Revoked]
+    records: list[Put | Delete | _OfForwarders | _OfRevisions]
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[_PLAIN])
+_decoder = msgspec.msgpack.Decoder(list[_TextPut | _TextDelete | _TextForwardedPut | _TextForwardedDelete | Opened])
 _revised_decoder = msgspec.msgpack.Decoder(_Revised)
 _revision_decoder = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw])
-_merged_decoder = msgspec.msgpack.Decoder(
+_merged_decoder = msgspec.msgpack.Decoder(list[_TextKept | _TextGone | Remembered | Session | Answered | Reached])
+_revised_merged_decoder = msgspec.msgpack.Decoder(
     list[Merged | KeptRevised | GoneRevised | RememberedTransaction | ReachedRevision]
 )
 PREFIX_BYTES = 4
@@ -325,7 +353,7 @@ def kept(origin: int, sequence: int, put: Put | Kept, facts: Facts) -> Kept:
     return KeptRevised(*fields, revision=revision, create=create, generation=generation, lease=lease)
 
 
-def gone(origin: int, sequence: int, key: str, revision: int) -> Gone:
+def gone(origin: int, sequence: int, key: bytes, revision: int) -> Gone:
     """Return how the delete of a key by ``revision`` stands in a merged segment."""
     if revision == plain(sequence).revision:
         return Gone(origin, sequence, key)
@@ -350,28 +378,62 @@ def facts_of_put(put: Put, revision: int) -> Facts:
     return Facts(revision, revision)
 
 
-def encode(
-    records: Sequence[Record] | Sequence[Merged], cells: Iterable[bytes] = (), revision: int | None = None
-) -> bytes:
+def encode(records: Sequence[Record], cells: Iterable[bytes] = (), revision: int | None = None) -> bytes:
     """Return the payload of a batch, empty for none. ``cells``: those of the values, in order, maybe in pieces.
 
     ``revision``: that before the batch, for one of the format `REVISED`.
     """
     if not records:
         return b""
-    head = _encoder.encode(records if revision is None else (revision, records))
+    return _encode(_with_texts(records) if revision is None else (revision, records), cells)
+
+
+def encode_merged(merged: Sequence[Merged], cells: Iterable[bytes], form: int) -> bytes:
+    """Return the payload of a batch of a merged segment, in the format ``form``, as `encode` does."""
+    return _encode(_with_texts(merged) if form == PLAIN else merged, cells)
+
+
+def _encode(records: object, cells: Iterable[bytes]) -> bytes:
+    head = _encoder.encode(records)
     return b"".join((len(head).to_bytes(PREFIX_BYTES, "little"), head, *cells))
+
+
+def _with_texts(records: Sequence[Record] | Sequence[Merged]) -> list[msgspec.Struct]:
+    """Return records as those with texts for keys."""
+    return [
+        msgspec.structs.replace(record, key=record.key.decode())
+        if isinstance(record, Put | Delete | Kept | Gone)
+        else record
+        for record in records
+    ]
 
 
 def decode(batch: Batch) -> tuple[list[Record], int]:
     """Return the records of a batch and where in its payload the cells begin. Raises Corruption if it holds none."""
     if not batch.payload:
         return [], 0
-    if batch.format == PLAIN:
-        plain_records, at = _decode(batch, _decoder)
-        return list[Record](plain_records), at
-    revised, at = _decode(batch, _revised_decoder)
-    return list[Record](revised.records), at
+    if batch.format != PLAIN:
+        revised, at = _decode(batch, _revised_decoder)
+        return list[Record](revised.records), at
+    plain_records, at = _decode(batch, _decoder)
+    records = list[Record]()
+    for record in plain_records:
+        match record:
+            case Opened():
+                records.append(record)
+            case _TextForwardedPut():
+                key, *fields, forwarded = msgspec.structs.astuple(record)
+                records.append(ForwardedPut(key.encode(), *fields, forwarded=forwarded))
+            case _TextForwardedDelete(key=key, idempotency=idempotency, forwarded=forwarded):
+                records.append(ForwardedDelete(key.encode(), idempotency, forwarded=forwarded))
+            case _TextPut():
+                key, *fields = msgspec.structs.astuple(record)
+                records.append(Put(key.encode(), *fields))
+            case _TextDelete(key=key, idempotency=idempotency):
+                records.append(Delete(key.encode(), idempotency))
+            case _:
+                assert_never(record)
+    return records, at
 
 
 def revision_before(batch: Batch) -> int:
@@ -381,8 +443,21 @@ def revision_before(batch: Batch) -> int:
 
 def decode_merged(batch: Batch) -> tuple[list[Merged], int]:
     """Return the records of a batch of a merged segment, as `decode` does."""
-    merged, at = _decode(batch, _merged_decoder)
-    return list[Merged](merged), at
+    if batch.format != PLAIN:
+        revised, at = _decode(batch, _revised_merged_decoder)
+        return list[Merged](revised), at
+    plain_records, at = _decode(batch, _merged_decoder)
+    merged = list[Merged]()
+    for record in plain_records:
+        match record:
+            case _TextKept():
+                origin, sequence, key, *fields = msgspec.structs.astuple(record)
+                merged.append(Kept(origin, sequence, key.encode(), *fields))
+            case _TextGone(origin=origin, sequence=sequence, key=key):
+                merged.append(Gone(origin, sequence, key.encode()))
+            case _:
+                merged.append(record)
+    return merged, at
 
 
 def _decode(batch: Batch, decoder: msgspec.msgpack.Decoder[T]) -> tuple[T, int]:

@@ -16,7 +16,7 @@ class Event(NamedTuple):
     """A key that a revision changed."""
 
     revision: int
-    key: str
+    key: bytes
     entry: Entry | None
     """What the key holds from then on; None: it was deleted."""
     before: Entry | None

@@ -25,7 +25,7 @@ class Change(NamedTuple):
     """A key was written or deleted."""
 
     revision: int
-    key: str
+    key: bytes
     before: bytes | None
     """The entry before, or what was known of the key's last delete; None: nothing was known of the key."""
 
@@ -38,7 +38,7 @@ class History:
         self._base = 0
         self._distances = array("I")
         """The revisions, less `_base`."""
-        self._keys: list[str] = []
+        self._keys: list[bytes] = []
         self._before: list[bytes | None] = []
         self.dropped = 0
         """How many were dropped so far."""
@@ -49,7 +49,7 @@ class History:
         """Return the number of changes."""
         return len(self._keys)
 
-    def note(self, revision: int, key: str, before: bytes | None) -> None:
+    def note(self, revision: int, key: bytes, before: bytes | None) -> None:
         """Note a change, later than all others or of the same revision as the last one."""
         distances = self._distances
         if not distances:
@@ -89,7 +89,7 @@ class History:
         kept = int(len(self) * share)
         return self[len(self) - 1 - kept].revision if kept < len(self) else 0
 
-    def first_after(self, key: str, revision: int, last: int) -> int:
+    def first_after(self, key: bytes, revision: int, last: int) -> int:
         """Return where the first change of ``key`` after ``revision`` is; ``last`` is the revision of its last one.
 
         It is searched from both sides: forwards a key that changes often is met soon, backwards one that does not.
@@ -107,7 +107,7 @@ class History:
                 if before is None or (last := revision_in(before)) <= revision:
                     return place
 
-    def _of(self, key: str, revision: int) -> int:
+    def _of(self, key: bytes, revision: int) -> int:
         """Return where the change of ``key`` in ``revision`` is."""
         return self._keys.index(key, bisect_left(self._distances, revision - self._base))
 
@@ -116,13 +116,13 @@ class History:
         assert list(self._distances) == sorted(self._distances)
         assert len(self._distances) == len(self._keys) == len(self._before)
         assert self.bytes == sum(map(size_of, self._keys, self._before))
-        last = dict[str, int]()
+        last = dict[bytes, int]()
         for revision, key, before in (self[at] for at in range(len(self))):
             assert before is None or revision_in(before) < revision
             assert key not in last or (before is not None and revision_in(before) == last[key])
             last[key] = revision
 
 
-def size_of(key: str, before: bytes | None) -> int:
+def size_of(key: bytes, before: bytes | None) -> int:
     """Return what a change takes in memory, about, bytes."""
     return _FIXED_BYTES + len(key) + (0 if before is None else _ENTRY_BYTES + len(before))

@@ -70,36 +70,36 @@ class Index:
         """What is live of each segment, bytes, about: the rest is garbage."""
         return self.keys.live
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: bytes) -> Entry | None:
         """Return what ``key`` holds, None if it is not there."""
         packed = self.keys.packed(key)
         return None if packed is None else unpack(packed)
 
-    def at(self, key: str, revision: int) -> Entry | None:
+    def at(self, key: bytes, revision: int) -> Entry | None:
         """Return what ``key`` held as of ``revision``, which is not below `compacted`; None: it was not there."""
         packed = self.keys.at(key, revision)
         return None if packed is None else unpack(packed)
 
-    def same(self, key: str, entry: Entry) -> Entry | None:
+    def same(self, key: bytes, entry: Entry) -> Entry | None:
         """Return this entry of ``key`` as it is now, maybe with another place; None if it is forgotten."""
         packed = self.keys.at(key, max(entry.facts.revision, self.compacted))
         return None if packed is None or version_of(packed) != entry.version else unpack(packed)
 
-    def version(self, key: str) -> Version | None:
+    def version(self, key: bytes) -> Version | None:
         """Return the version of what ``key`` holds, None if it is not there."""
         packed = self.keys.packed(key)
         return None if packed is None else Version._make(version_of(packed))
 
-    def known(self, key: str) -> Known | None:
+    def known(self, key: bytes) -> Known | None:
         """Return what is known of ``key``, None if it is not there."""
         packed = self.keys.packed(key)
         return None if packed is None else Known(Version._make(version_of(packed)), facts_in(packed))
 
-    def cached(self, key: str) -> bytes | None:
+    def cached(self, key: bytes) -> bytes | None:
         """Return the value of ``key`` if it is at hand in memory."""
         return self._cache.get(key)
 
-    def keep(self, key: str, entry: Entry, value: bytes) -> None:
+    def keep(self, key: bytes, entry: Entry, value: bytes) -> None:
         """Keep a value that was read from its place at hand, if it is still what ``key`` holds."""
         packed = self.keys.packed(key)
         if packed is not None and version_of(packed) == entry.version:
@@ -109,7 +109,7 @@ class Index:
         """Return what the write with this idempotency key did, None if it is not known (any more)."""
         return self.remembered.get(idempotency_key)
 
-    def page(self, prefix: str, after: str, limit: int, revision: int | None = None) -> KeyPage:
+    def page(self, prefix: bytes, after: bytes, limit: int, revision: int | None = None) -> KeyPage:
         """Return a part of the keys, see `KeySpace.page`."""
         return self.keys.page(prefix, after, limit, revision)
 
@@ -214,7 +214,7 @@ class Index:
             elif new:
                 self._delete(change.key, revision)
 
-    def _delete(self, key: str, revision: int) -> None:
+    def _delete(self, key: bytes, revision: int) -> None:
         if self.keys.delete(key, revision):
             self._cache.drop(key)
             if self.leases.attached:
@@ -345,7 +345,7 @@ class Index:
 
     # ------------------------------------------------------------------ snapshots, and what must hold
 
-    def load(self, keys: list[str], entries: list[bytes]) -> None:
+    def load(self, keys: list[bytes], entries: list[bytes]) -> None:
         """Take in keys of a snapshot, in order; `loaded` follows."""
         self.keys.load(keys, entries)
         for key, packed in zip(keys, entries, strict=True):

@@ -35,8 +35,8 @@ Segment = tuple[int, int]
 class KeyPage(NamedTuple):
     """A part of the keys, in order; ``following`` is where the next page begins after, None at the end."""
 
-    entries: list[tuple[str, Entry]]
-    following: str | None
+    entries: list[tuple[bytes, Entry]]
+    following: bytes | None
 
 
 class KeySpace:
@@ -44,12 +44,12 @@ class KeySpace:
 
     def __init__(self) -> None:
         """Begin empty."""
-        self.entries: dict[str, bytes] = {}
+        self.entries: dict[bytes, bytes] = {}
         """Packed (hanas_core.state.entries); changed here only."""
-        self._order: SortedList[str] = SortedList()
-        self._graves: dict[str, bytes] = {}
+        self._order: SortedList[bytes] = SortedList()
+        self._graves: dict[bytes, bytes] = {}
         """What was deleted after the compacted revision."""
-        self._grave_order: SortedList[str] = SortedList()
+        self._grave_order: SortedList[bytes] = SortedList()
         self.history = History()
         self.compacted = 1
         """The lowest revision of which all is known."""
@@ -68,11 +68,11 @@ class KeySpace:
 
     # ------------------------------------------------------------------ what there is
 
-    def packed(self, key: str) -> bytes | None:
+    def packed(self, key: bytes) -> bytes | None:
         """Return the present entry of ``key``, None if it is not there."""
         return self.entries.get(key)
 
-    def at(self, key: str, revision: int) -> bytes | None:
+    def at(self, key: bytes, revision: int) -> bytes | None:
         """Return the entry of ``key`` as of ``revision``, which is not below the compacted one."""
         packed = self.entries.get(key) or self._graves.get(key)
         if packed is None:
@@ -82,19 +82,19 @@ class KeySpace:
             packed = self.history[self.history.first_after(key, revision, last)].before
         return None if packed is None or is_grave(packed) else packed
 
-    def has(self, key: str, revision: int) -> bool:
+    def has(self, key: bytes, revision: int) -> bool:
         """Return whether the entry of ``key`` that ``revision`` made is there, or is a part of history."""
         if revision > self.compacted:
             return True
         packed = self.at(key, self.compacted)
         return packed is not None and revision_in(packed) == revision
 
-    def page(self, prefix: str, after: str, limit: int, revision: int | None = None) -> KeyPage:
-        """Return up to ``limit`` keys that begin with ``prefix`` and come after ``after``, in order of code points.
+    def page(self, prefix: bytes, after: bytes, limit: int, revision: int | None = None) -> KeyPage:
+        """Return up to ``limit`` keys that begin with ``prefix`` and come after ``after``, bytewise in order.
 
         ``revision``: as of it; None: as they are.
         """
-        entries: list[tuple[str, Entry]] = []
+        entries: list[tuple[bytes, Entry]] = []
         for key, packed in self._rows(prefix, after, revision):
             if not key.startswith(prefix):
                 break
@@ -105,11 +105,23 @@ class KeySpace:
             entries.append((key, unpack(packed)))
         return KeyPage(entries, None)
 
-    def names(self, first: str, end: str | None) -> Iterator[str]:
+    def names(self, first: bytes, end: bytes | None) -> Iterator[bytes]:
         """Yield the present keys from ``first`` to the one before ``end``, None: all; none may change meanwhile."""
         return self._order.irange(first, end, inclusive=(True, False))
 
-    def _rows(self, prefix: str, after: str, revision: int | None) -> Iterator[tuple[str, bytes | None]]:
+    def span(self, first: bytes, end: bytes | None, revision: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys from ``first`` to the one before ``end`` as of ``revision``; none may change meanwhile."""
+        orders = (order.irange(first, end, inclusive=(True, False)) for order in (self._order, self._grave_order))
+        for key in merge(*orders):
+            if (packed := self.at(key, revision)) is not None:
+                yield key, packed
+
+    def count(self, first: bytes, end: bytes | None) -> int:
+        """Return how many keys there are from ``first`` to the one before ``end``, None: all."""
+        order = self._order
+        return max(0, (len(order) if end is None else order.bisect_left(end)) - order.bisect_left(first))
+
+    def _rows(self, prefix: bytes, after: bytes, revision: int | None) -> Iterator[tuple[bytes, bytes | None]]:
         if revision is None:
             entries = self.entries
             return ((key, entries[key]) for key in self._from(self._order, prefix, after))
@@ -117,14 +129,14 @@ class KeySpace:
         return ((key, self.at(key, revision)) for key in merge(*orders))
 
     @staticmethod
-    def _from(order: SortedList[str], prefix: str, after: str) -> Iterator[str]:
+    def _from(order: SortedList[bytes], prefix: bytes, after: bytes) -> Iterator[bytes]:
         if after and after >= prefix:
             return order.irange(after, inclusive=(False, True))
         return order.irange(prefix)
 
     # ------------------------------------------------------------------ what changes it
 
-    def put(self, key: str, packed: bytes, revision: int, segment: Segment, size: int) -> bool:
+    def put(self, key: bytes, packed: bytes, revision: int, segment: Segment, size: int) -> bool:
         """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes in ``segment``.
 
         False if it has one already that was made later.
@@ -157,7 +169,7 @@ class KeySpace:
         self.live[segment] += len(packed) + len(key) + (size if size <= PART_BYTES else cell_size(size))
         return True
 
-    def delete(self, key: str, revision: int) -> bool:
+    def delete(self, key: bytes, revision: int) -> bool:
         """Delete ``key`` by ``revision``; False if it was not there, or was made later."""
         old = self.entries.get(key)
         if old is None or revision_in(old) >= revision:
@@ -173,11 +185,11 @@ class KeySpace:
             self._count(key, old, -1)
         return True
 
-    def _bury(self, key: str, revision: int) -> None:
+    def _bury(self, key: bytes, revision: int) -> None:
         self._graves[key] = grave(revision)
         self._grave_order.add(key)
 
-    def move(self, key: str, revision: int, version: Version, place: Position) -> None:
+    def move(self, key: bytes, revision: int, version: Version, place: Position) -> None:
         """Note another place of the value that ``revision`` gave to ``key``, if it is still known, and this version."""
         packed = self.entries.get(key) or self._graves.get(key)
         if packed is None:
@@ -192,7 +204,7 @@ class KeySpace:
             if before is not None and not is_grave(before) and version_of(before) == version:
                 self.history.replace(at, self._moved(key, before, place))
 
-    def _moved(self, key: str, packed: bytes, place: Position) -> bytes:
+    def _moved(self, key: bytes, packed: bytes, place: Position) -> bytes:
         self._count(key, packed, -1)
         packed = moved(packed, place)
         self._count(key, packed, 1)
@@ -219,9 +231,9 @@ class KeySpace:
 
     # ------------------------------------------------------------------ snapshots
 
-    def packed_after(self, after: str, count: int) -> list[tuple[str, bytes]]:
+    def packed_after(self, after: bytes, count: int) -> list[tuple[bytes, bytes]]:
         """Return up to ``count`` keys behind ``after`` with their packed entries."""
-        return [(key, self.entries[key]) for key in islice(self._from(self._order, "", after), count)]
+        return [(key, self.entries[key]) for key in islice(self._from(self._order, b"", after), count)]
 
     def changes_from(self, number: int, count: int) -> tuple[int, list[tuple[Change, bool]]]:
         """Return up to ``count`` changes from the ``number``-th ever on, and the number of the next one.
@@ -233,7 +245,7 @@ class KeySpace:
         rows = [(change, self._graves.get(change.key) == grave(change.revision)) for change in changes]
         return self.history.dropped + begin + len(rows), rows
 
-    def load(self, keys: list[str], entries: list[bytes]) -> None:
+    def load(self, keys: list[bytes], entries: list[bytes]) -> None:
         """Take in keys of a snapshot, in order; `loaded` follows."""
         self.entries.update(zip(keys, entries, strict=True))
         for key, packed in zip(keys, entries, strict=True):
@@ -260,7 +272,7 @@ class KeySpace:
 
     # ------------------------------------------------------------------ what is live
 
-    def _count(self, key: str, packed: bytes, sign: int) -> None:
+    def _count(self, key: bytes, packed: bytes, sign: int) -> None:
         segment, size = place_of(packed)
         self.live[segment] += sign * (len(packed) + len(key) + cell_size(size))
 

@@ -77,9 +77,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
 LeaseRequest = Grant | Revoke | Checkpoint
 
 
-def cost_of(key: str) -> int:
+def cost_of(key: bytes) -> int:
     """Return what the delete of a key takes in the record of a revoke, bytes, at most."""
-    return _KEY_BYTES + len(key.encode())
+    return _KEY_BYTES + len(key)
 
 
 class Leases:
@@ -92,9 +92,9 @@ class Leases:
     def __init__(self) -> None:
         """Begin with none."""
         self._leases: dict[int, Lease] = {}
-        self.attached: dict[str, int] = {}
+        self.attached: dict[bytes, int] = {}
         """The lease of each key that has one."""
-        self._keys: dict[int, dict[str, None]] = {}
+        self._keys: dict[int, dict[bytes, None]] = {}
         self._bytes: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class Leases:
         """Return all of them with their ids."""
         return list(self._leases.items())
 
-    def keys(self, lease: int) -> Iterable[str]:
+    def keys(self, lease: int) -> Iterable[bytes]:
         """Return the keys that are attached to a lease."""
         return self._keys.get(lease, ())
 
@@ -135,7 +135,7 @@ class Leases:
         """End a lease. Its keys are deleted on their own."""
         self._leases.pop(lease, None)
 
-    def attach(self, key: str, lease: int) -> None:
+    def attach(self, key: bytes, lease: int) -> None:
         """Attach a key to a lease, and no longer to the one before; 0: to none."""
         before = self.attached.get(key, 0)
         if before == lease:
@@ -151,7 +151,7 @@ class Leases:
             self._keys.setdefault(lease, {})[key] = None
             self._bytes[lease] = self._bytes.get(lease, 0) + cost_of(key)
 
-    def check_invariants(self, attached: dict[str, int]) -> None:
+    def check_invariants(self, attached: dict[bytes, int]) -> None:
         """Assert what must hold between two records. ``attached``: as the entries of the keys tell it."""
         assert self.attached == attached
         assert {key: lease for lease, keys in self._keys.items() for key in keys} == attached
@@ -171,7 +171,7 @@ class LeaseOverlay:
         self._changed: dict[int, Version | None] = {}
         """The grants of the batch; None: revoked."""
         self._count = len(leases)
-        self._keys: dict[int, dict[str, None]] = {}
+        self._keys: dict[int, dict[bytes, None]] = {}
         """Keys that the batch may have attached to a lease."""
         self._bytes: dict[int, int] = {}
 
@@ -199,7 +199,7 @@ class LeaseOverlay:
         self._keys.pop(lease, None)
         self._bytes.pop(lease, None)
 
-    def keys(self, lease: int) -> set[str]:
+    def keys(self, lease: int) -> set[bytes]:
         """Return the keys that may be attached to it."""
         return {*self._committed.keys(lease), *self._keys.get(lease, ())}
 
@@ -207,16 +207,16 @@ class LeaseOverlay:
         """Return what these take in the record of its revoke, bytes, at most."""
         return self._committed.cost(lease) + self._bytes.get(lease, 0)
 
-    def fits(self, lease: int, keys: Iterable[str]) -> bool:
+    def fits(self, lease: int, keys: Iterable[bytes]) -> bool:
         """Return whether it can have these keys, too."""
         new = (key for key in keys if not self._has(lease, key))
         return self.cost(lease) + sum(map(cost_of, new)) <= MOST_KEY_BYTES
 
-    def attach(self, lease: int, key: str) -> None:
+    def attach(self, lease: int, key: bytes) -> None:
         """Attach a key to one."""
         if not self._has(lease, key):
             self._keys.setdefault(lease, {})[key] = None
             self._bytes[lease] = self._bytes.get(lease, 0) + cost_of(key)
 
-    def _has(self, lease: int, key: str) -> bool:
+    def _has(self, lease: int, key: bytes) -> bool:
         return self._committed.attached.get(key) == lease or key in self._keys.get(lease, ())

@@ -14,19 +14,19 @@ Left = tuple[Version, int, int, int, int, bytes]
 class Overlay:
     """Keys as the next write of a batch finds them."""
 
-    def __init__(self, index: Index, changed: dict[str, Left | None] | None = None) -> None:
+    def __init__(self, index: Index, changed: dict[bytes, Left | None] | None = None) -> None:
         """``changed``: what earlier writes leave of each key that they change."""
         self.index = index
-        self.changed: dict[str, Left | None] = {} if changed is None else changed
+        self.changed: dict[bytes, Left | None] = {} if changed is None else changed
 
-    def get(self, key: str) -> Known | None:
+    def get(self, key: bytes) -> Known | None:
         """Return what ``key`` holds, None if it is not there."""
         if key not in self.changed:
             return self.index.known(key)
         left = self.changed[key]
         return None if left is None else Known(left[0], Facts(*left[1:5]), left[5])
 
-    def rows(self, span: Span) -> Iterator[tuple[str, Known]]:
+    def rows(self, span: Span) -> Iterator[tuple[bytes, Known]]:
         """Yield the keys of a span that are there, in order, with what they hold."""
         changed = sorted(key for key in self.changed if span.holds(key))
         last = None

@@ -76,7 +76,7 @@ class Ending(NamedTuple):
 
 
 class _Keys(msgspec.Struct, frozen=True, array_like=True, tag="K"):
-    keys: list[str]
+    keys: list[bytes]
     entries: list[bytes]
 
 
@@ -100,7 +100,7 @@ class _PlainDoneFrame(msgspec.Struct, frozen=True, array_like=True, tag="d"):
 class _Past(msgspec.Struct, frozen=True, array_like=True, tag="h"):
     """Changes in their order; the last of a key may be known to be a delete."""
 
-    changes: list[tuple[int, str, bytes | None, bool]]
+    changes: list[tuple[int, bytes, bytes | None, bool]]
 
 
 _SessionRow = tuple[int, int, str, int, list[tuple[int, int, int, bool, bool]]]
@@ -166,7 +166,7 @@ class SnapshotFrames:
             leases = self._leases[at : at + KEYS_AT_ONCE]
             lease_rows = [(lease, *granted, ttl, left, noted) for lease, (granted, ttl, left, noted) in leases]
             yield msgspec.msgpack.encode(_LeasesFrame(lease_rows))
-        keys, after, number = self._index.keys, "", 0
+        keys, after, number = self._index.keys, b"", 0
         while rows := keys.packed_after(after, KEYS_AT_ONCE):
             self._count += len(rows)
             after = rows[-1][0]
@@ -278,7 +278,7 @@ def _take(index: Index, content: _Content) -> None:
         case _Keys(keys=keys, entries=entries):
             index.load(keys, entries)
         case _PlainKeys(keys=keys, entries=entries):
-            index.keys.load(keys, [_revised(entry) for entry in entries])
+            index.keys.load([key.encode() for key in keys], [_revised(entry) for entry in entries])
         case _Past(changes=changes):
             for revision, key, before, deleted in changes:
                 index.keys.load_change(history.Change(revision, key, before), deleted=deleted)

@@ -9,6 +9,7 @@ import xxhash
 
 from hanas_core.log.cells import PART_BYTES, tags_size
 from hanas_core.state.entries import DEFAULT_TYPE
+from hanas_core.state.keytexts import shown
 from hanas_core.volume.encryption import TAG_BYTES
 
 MOST_OPERATIONS = 128
@@ -19,11 +20,14 @@ MOST_DEPTH = 8
 """Of transactions inside of each other."""
 _OPERATION_BYTES = 64
 """What an operation takes in a record beside texts and value, at most."""
-_LAST, _BEFORE_SURROGATES, _BEHIND_SURROGATES = 0x10FFFF, 0xD7FF, 0xE000
 
 
 class BadTransaction(Exception):
     """The transaction can never be carried out. The message is for people."""
+
+
+class ChangedTwice(BadTransaction):
+    """It changes a key twice."""
 
 
 class Target(StrEnum):
@@ -52,24 +56,21 @@ class Relation(StrEnum):
 class Span(msgspec.Struct, frozen=True):
     """The keys from ``first`` to the one before ``end``; ``end`` None: all from ``first`` on."""
 
-    first: str
-    end: str | None
+    first: bytes
+    end: bytes | None
 
     @classmethod
-    def one(cls, key: str) -> "Span":
+    def one(cls, key: bytes) -> "Span":
         """Return the span of one key."""
-        return cls(key, key + "\0")
+        return cls(key, key + b"\0")
 
     @classmethod
-    def prefix(cls, prefix: str) -> "Span":
+    def prefix(cls, prefix: bytes) -> "Span":
         """Return the span of all keys that begin with ``prefix``."""
-        for at in range(len(prefix) - 1, -1, -1):
-            point = ord(prefix[at])
-            if point < _LAST:
-                return cls(prefix, prefix[:at] + chr(_BEHIND_SURROGATES if point == _BEFORE_SURROGATES else point + 1))
-        return cls(prefix, None)
+        common = prefix.rstrip(b"\xff")
+        return cls(prefix, common[:-1] + bytes([common[-1] + 1]) if common else None)
 
-    def holds(self, key: str) -> bool:
+    def holds(self, key: bytes) -> bool:
         """Return whether ``key`` is one of them."""
         return self.first <= key and (self.end is None or key < self.end)
 
@@ -104,16 +105,22 @@ class Compare(msgspec.Struct, frozen=True):
 class PutKey(msgspec.Struct, frozen=True, tag=True):
     """A key gets a value."""
 
-    key: str
-    value: bytes
+    key: bytes
+    value: bytes | None
+    """None: it keeps the one that it has, and must be there."""
     content_type: str = DEFAULT_TYPE
-    lease: int = 0
+    lease: int | None = 0
+    """None: it keeps the one that it has, and must be there."""
+    previous: bool = False
+    """What it held is told."""
 
 
 class DeleteKeys(msgspec.Struct, frozen=True, tag=True):
     """All keys of a span go."""
 
     keys: Span
+    previous: bool = False
+    """What they held is told."""
 
 
 class ReadKeys(msgspec.Struct, frozen=True, tag=True):
@@ -121,6 +128,13 @@ class ReadKeys(msgspec.Struct, frozen=True, tag=True):
 
     keys: Span
     limit: int
+    """So many; none: only how many there are."""
+    revision: int = 0
+    """As of which they are told; 0: as they are."""
+    above: bool = False
+    """... if that is above the compacted one, or nothing is compacted."""
+    count: bool = False
+    """How many there are is told, too."""
 
 
 class Transaction(msgspec.Struct, frozen=True, tag=True):
@@ -153,9 +167,9 @@ class Transact(msgspec.Struct, frozen=True):
 
     transaction: Transaction
     idempotency_key: str | None = None
-    values: dict[str, tuple[int, bytes]] = {}
-    """Of keys whose values are compared, and that are not at hand in memory: the revision that made the value, and the
-    value."""
+    values: dict[bytes, tuple[int, bytes]] = {}
+    """Of keys that keep their values, and of those whose values are compared and are not at hand in memory: the
+    revision that made the value, and the value."""
 
     @property
     def value(self) -> bytes | None:
@@ -168,8 +182,8 @@ class Transact(msgspec.Struct, frozen=True):
         size = _OPERATION_BYTES + 4 * len(self.idempotency_key or "")
         for one in self.transaction.operations():
             if isinstance(one, PutKey):
-                value = len(one.value)
-                size += _OPERATION_BYTES + 4 * (len(one.key) + len(one.content_type)) + value
+                value = len(self.kept(one.key)[1] if one.value is None else one.value)
+                size += _OPERATION_BYTES + len(one.key) + 4 * len(one.content_type) + value
                 size += TAG_BYTES if value <= PART_BYTES else tags_size(value)
         return size
 
@@ -177,6 +191,10 @@ class Transact(msgspec.Struct, frozen=True):
     def deletes(self) -> bool:
         """How many keys it changes is known only when it is judged."""
         return any(isinstance(one, DeleteKeys) for one in self.transaction.operations())
+
+    def kept(self, key: bytes) -> tuple[int, bytes]:
+        """Return the value that came with the request for ``key``, and the revision that made it; 0: none came."""
+        return self.values.get(key, (0, b""))
 
     def digest(self) -> bytes:
         """Return a hash of every field that distinguishes two requests."""
@@ -214,24 +232,24 @@ def _check_sizes(transaction: Transaction, depth: int) -> None:
             _check_sizes(operation, depth + 1)
 
 
-_Changes = tuple[set[str], list[Span]]
+_Changes = tuple[set[bytes], list[Span]]
 """Keys that get a value, and spans that are deleted."""
 
 
 def _changes(transaction: Transaction) -> _Changes:
     """Return what either branch changes. Raises BadTransaction for a key that one branch changes twice."""
-    puts, spans = set[str](), list[Span]()
+    puts, spans = set[bytes](), list[Span]()
     for branch in (transaction.then, transaction.otherwise):
-        own_puts, own_spans = set[str](), list[Span]()
+        own_puts, own_spans = set[bytes](), list[Span]()
         for operation in branch:
             more, deleted = _changes_of(operation)
             twice = more & own_puts
             twice |= {key for key in more if any(span.holds(key) for span in own_spans)}
             twice |= {key for key in own_puts if any(span.holds(key) for span in deleted)}
             if twice:
-                raise BadTransaction(
-                    f"the transaction changes the key {min(twice)[:100]!r} twice: each branch may put a key once, and "
-                    "delete no key that it puts"
+                raise ChangedTwice(
+                    f"the transaction changes the key {shown(min(twice))[:100]!r} twice: each branch may put a key "
+                    "once, and delete no key that it puts"
                 )
             own_puts |= more
             own_spans += deleted

@@ -14,18 +14,18 @@ class ValueCache:
 
     def __init__(self, most_bytes: int) -> None:
         """Keep up to ``most_bytes``, keys and what Python needs for them included."""
-        self._values: OrderedDict[str, bytes] = OrderedDict()
+        self._values: OrderedDict[bytes, bytes] = OrderedDict()
         self._most_bytes = most_bytes
         self.used_bytes = 0
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: bytes) -> bytes | None:
         """Return the value, None if it is not kept."""
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
         return value
 
-    def put(self, key: str, value: bytes) -> None:
+    def put(self, key: bytes, value: bytes) -> None:
         """Keep the value of ``key``."""
         values = self._values
         size = _ENTRY_BYTES + len(key) + len(value)
@@ -41,7 +41,7 @@ class ValueCache:
             oldest, dropped = self._values.popitem(last=False)
             self.used_bytes -= _ENTRY_BYTES + len(oldest) + len(dropped)
 
-    def drop(self, key: str) -> None:
+    def drop(self, key: bytes) -> None:
         """Forget the value of ``key``."""
         value = self._values.pop(key, None)
         if value is not None:

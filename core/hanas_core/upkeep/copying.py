@@ -5,8 +5,6 @@ Reads the folder and nothing else, beside the traffic, and changes nothing that 
 
 from typing import NamedTuple
 
-from msgspec import UNSET
-
 from hanas_core.log import cells
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import highest_claim
@@ -18,7 +16,7 @@ from hanas_core.members.mailboxes import Mailboxes
 from hanas_core.members.registry import Registry
 from hanas_core.state.index import Index
 from hanas_core.state.keyspace import Segment
-from hanas_core.upkeep.archive import Item
+from hanas_core.upkeep.archive import Item, item_of
 from hanas_core.volume import names
 from hanas_core.volume.encryption import Cipher
 from hanas_core.volume.errors import Corruption
@@ -66,7 +64,7 @@ class _Value(NamedTuple):
     """Where a value lies, and its key. Ordered by the place."""
 
     place: Position
-    key: str
+    key: bytes
 
 
 class FolderCopy:
@@ -117,7 +115,7 @@ class FolderCopy:
                 await self._hold((batch.epoch, batch.number))
                 self._index.apply(batch)
         self.applied = tailer.applied
-        entries = self._index.page("", "", len(self._index)).entries
+        entries = self._index.page(b"", b"", len(self._index)).entries
         self._left = sorted((_Value(entry.place, key) for key, entry in entries), reverse=True)
 
     async def _hold(self, segment: Segment) -> None:
@@ -147,12 +145,12 @@ class FolderCopy:
         content = _Window(await file.read(begin, end - begin) if end > begin else b"", begin)
         return [await self._item(value.key, content, cipher) for value in window]
 
-    async def _item(self, key: str, content: "_Window", cipher: Cipher | None) -> Item:
+    async def _item(self, key: bytes, content: "_Window", cipher: Cipher | None) -> Item:
         entry = self._index.get(key)
         assert entry is not None
         name, size = names.segment(*entry.place[:2]), entry.size
         value = await cells.read_part(content, name, entry.place_offset, size, entry.checksum, (0, size), cipher)
-        return Item(key, value, entry.content_type, str(entry.version), entry.facts.lease or UNSET)
+        return item_of(key, value, entry.content_type, str(entry.version), entry.facts)
 
 
 class _Window:

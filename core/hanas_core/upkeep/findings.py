@@ -1,10 +1,12 @@
 """What a check of a folder finds: *errors*, bytes that are not as written, and *notes*, which the protocol allows."""
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Literal, TypeVar
 
 import msgspec
 
+from hanas_core.state.keytexts import shown
 from hanas_core.volume.blocks import HEAD_BYTES, Blank, parse, unpack
 from hanas_core.volume.errors import Corruption, FolderError
 from hanas_core.volume.folder import Folder
@@ -23,7 +25,7 @@ class Finding(msgspec.Struct, frozen=True):
     """Where in it, bytes; None: it is about the whole file."""
     what: str
     keys: tuple[str, ...] = ()
-    """Keys whose present value is touched, as far as that is known; 100 at most."""
+    """Keys whose present value is touched, as far as that is known; 100 at most. With escapes for what is no UTF-8."""
 
 
 class FolderReport(msgspec.Struct, rename="camel"):
@@ -44,13 +46,13 @@ class FolderReport(msgspec.Struct, rename="camel"):
         """How many findings are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
-    def error(self, name: str, offset: int | None, what: str, keys: Iterable[str] = ()) -> None:
+    def error(self, name: str, offset: int | None, what: str, keys: Iterable[bytes] = ()) -> None:
         """Take note of something that must not be."""
-        self.findings.append(Finding("error", name, offset, what, tuple(keys)[:_MOST_KEYS]))
+        self.findings.append(Finding("error", name, offset, what, tuple(map(shown, islice(keys, _MOST_KEYS)))))
 
-    def note(self, name: str, offset: int | None, what: str, keys: Iterable[str] = ()) -> None:
+    def note(self, name: str, offset: int | None, what: str, keys: Iterable[bytes] = ()) -> None:
         """Take note of something that may be."""
-        self.findings.append(Finding("note", name, offset, what, tuple(keys)[:_MOST_KEYS]))
+        self.findings.append(Finding("note", name, offset, what, tuple(map(shown, islice(keys, _MOST_KEYS)))))
 
     def strange(self, name: str) -> None:
         """Take note of a file that HANas does not make in this directory."""

@@ -61,7 +61,7 @@ class Merger:
         self._held: list[records.Merged] = [] if form == records.PLAIN else [records.Floor(self._floor)]
         self._cells: list[bytes] = []
         self._held_bytes = 0
-        self._gone: set[str] = set()
+        self._gone: set[bytes] = set()
         self._reached = records.Reached(0)
         self.number = number
         """Of the present merged segment. A number is used once: a merge that fails has used this one, too."""
@@ -267,7 +267,7 @@ class _Output:
         return cls(folder, claim, number, temporary, await folder.open(temporary, "append"))
 
     async def write(self, chunk: Chunk) -> None:
-        epoch, payload = self._header.epoch, records.encode(chunk.records, chunk.cells)
+        epoch, payload = self._header.epoch, records.encode_merged(chunk.records, chunk.cells, chunk.form)
         place = epoch, chunk.number, self.end
         batch = Batch(epoch, 0, len(chunk.records), payload, Kind.MERGED, *place, format=chunk.form)
         if self._cipher is not None:

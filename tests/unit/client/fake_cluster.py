@@ -19,6 +19,9 @@ class FakeCluster(ThreadingHTTPServer):
         self.values: dict[str, tuple[bytes, str, str]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.sequence = 0
+        self.leases: dict[int, int] = {}
+        """Ids and seconds to live."""
+        self.attached: dict[str, int] = {}
         self.refusals = 0
         self.refuses: dict[str, int] = {}
         """Status of the answer to all calls for keys, by method."""
@@ -117,6 +120,8 @@ class Handler(BaseHTTPRequestHandler):
             self.changes(self.server.watches.pop(0))
         elif split.path == "/v1/switchover":
             self.switch_over(json.loads(body)["to"])
+        elif split.path == "/v1/leases":
+            self.grant(**json.loads(body))
         elif split.path == "/v1/events":
             self.stream(int(headers.get("last-event-id", "0")))
         else:
@@ -162,6 +167,14 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(202, json.dumps({"epoch": 3, "to": to}).encode())
         return self.problem(status, "Refused", "it was told to")
 
+    def grant(self, id: int, ttl: int) -> None:  # noqa: A002 - the field of the body
+        if self.server.refuses.get("grant"):
+            return self.problem(self.server.refuses["grant"], "Refused", "it was told to")
+        if id in self.server.leases:
+            return self.problem(409, "Conflict", "there is a lease with this id")
+        self.server.leases[id] = ttl
+        return self.answer(201, json.dumps({"id": id, "ttl": ttl}).encode())
+
     def one_key(self, key: str, body: bytes, headers: dict[str, str]) -> None:
         values = self.server.values
         old = values.get(key)
@@ -171,6 +184,10 @@ class Handler(BaseHTTPRequestHandler):
         if headers.get("if-none-match") == "*" and old is not None:
             return self.problem(412, "Precondition failed", "the key is there")
         if self.command == "PUT":
+            lease = int(headers.get("hanas-lease", "0"))
+            if lease and lease not in self.server.leases:
+                return self.problem(404, "Not found", "no such lease")
+            self.server.attached[key] = lease
             self.server.sequence += 1
             version = f"3-{self.server.sequence}"
             values[key] = (body, version, headers.get("content-type", "application/octet-stream"))

@@ -24,7 +24,7 @@ def write_keys(folder: PosixFolder, *batches: Iterable[int]) -> None:
     commits = GroupCommit[str](replica, 1, promotion.next_sequence)
     for numbers in batches:
         for number in numbers:
-            commits.submit(Write(f"key/{number:02}", b"value"), "")
+            commits.submit(Write(f"key/{number:02}".encode(), b"value"), "")
         batch = commits.next_batch(promotion.log.room)
         assert batch is not None
         commits.committed(run(promotion.log.commit(batch)), encrypted=promotion.log.encrypted)

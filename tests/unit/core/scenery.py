@@ -168,7 +168,7 @@ class Main:
         return outcomes
 
     def put(self, key: str, value: str) -> Outcome:
-        (outcome,) = self.write(Write(key, value.encode()))
+        (outcome,) = self.write(Write(key.encode(), value.encode()))
         return outcome
 
     def append(self, key: str, value: str) -> None:
@@ -213,23 +213,23 @@ def put_payload(
 ) -> bytes:
     """Return the payload of a batch with one put."""
     sums = sums_of(value)
-    put = records.Put(key, len(value), checksum_of(value, sums), content_type, idempotency, created)
+    put = records.Put(key.encode(), len(value), checksum_of(value, sums), content_type, idempotency, created)
     return records.encode([put], [sums, value])
 
 
 def contents(index: Index) -> dict[str, str]:
     """Return every key with its value, as it is at hand in memory."""
-    return {key: (index.cached(key) or b"").decode() for key, _ in index.page("", "", 1_000_000).entries}
+    return {key.decode(): (index.cached(key) or b"").decode() for key, _ in index.page(b"", b"", 1_000_000).entries}
 
 
 def stored(folder: Folder, index: Index) -> dict[str, str]:
     """Return every key with its value, as it is in the place that the index knows."""
     found = {}
-    for key, entry in index.page("", "", 1_000_000).entries:
+    for key, entry in index.page(b"", b"", 1_000_000).entries:
         name, whole = names.segment(*entry.place[:2]), (0, entry.size)
         file, cipher = run(open_values(folder, *entry.place[:2]))
         value = run(read_part(file, name, entry.place.offset, entry.size, entry.checksum, whole, cipher))
-        found[key] = value.decode()
+        found[key.decode()] = value.decode()
     return found
 
 

@@ -19,7 +19,7 @@ from tests.sim.mutants import Mutant, applied
 from tests.unit.core.test_compaction import learn
 from tests.unit.core.test_revisions import Play, signs, sizes, spans, steps, value_of
 
-Told = tuple[int, str, bytes | None, bytes | None]
+Told = tuple[int, bytes, bytes | None, bytes | None]
 """Revision, key, what it holds from then on, and what it held."""
 
 
@@ -61,7 +61,7 @@ def _told(folder: Folder, event: Event) -> Told:
     return event.revision, event.key, value(event.entry), value(event.before)
 
 
-def _value(state: State, key: str) -> bytes | None:
+def _value(state: State, key: bytes) -> bytes | None:
     return state[key].value if key in state else None
 
 
@@ -138,7 +138,7 @@ watching = (
 def test_watchers_are_told_what_changed(story: list[tuple[Any, ...]]) -> None:
     with patch.object(snapshots, "KEYS_AT_ONCE", 2), patch.object(history, "_BLOCK", 3):
         play = Watched()
-        play.watch(Span("", None), 0)
+        play.watch(Span(b"", None), 0)
         for step in story:
             play.go(*step)
         play.take(1 << 20, 1000, at_backup=False)
@@ -150,10 +150,10 @@ def test_watchers_are_told_what_changed(story: list[tuple[Any, ...]]) -> None:
 @settings(max_examples=10, deadline=None)
 def test_a_revision_is_never_cut(size: int, sign: int) -> None:
     play = Watched()
-    play.watch(Span("", None), 0)
+    play.watch(Span(b"", None), 0)
     value = bytes([sign]) * min(size, 30)
-    play.transact(Transaction((), (PutKey("a", value), PutKey("ab", value), PutKey("b", value))))
-    play.transact(Transaction((), (DeleteKeys(Span.prefix("a")),)))
+    play.transact(Transaction((), (PutKey(b"a", value), PutKey(b"ab", value), PutKey(b"b", value))))
+    play.transact(Transaction((), (DeleteKeys(Span.prefix(b"a")),)))
     (watcher,) = play.watchers
     counts = []
     for _ in range(3):
@@ -166,9 +166,9 @@ def test_a_revision_is_never_cut(size: int, sign: int) -> None:
 def test_a_watcher_that_is_compacted_away_while_it_reads_is_lost() -> None:
     play = Watched()
     for sign in (97, 98, 99):
-        play.put("a", 3, sign)
+        play.put(b"a", 3, sign)
     index = play.main.replica.index
-    reading = Reading(index.keys, Span("", None), 1, previous=False)
+    reading = Reading(index.keys, Span(b"", None), 1, previous=False)
     assert reading.read(index.revision, 1, lambda: False) is None
     play.forget(0)
     with pytest.raises(Lost) as lost:
@@ -179,12 +179,12 @@ def test_a_watcher_that_is_compacted_away_while_it_reads_is_lost() -> None:
 def test_what_is_not_known_to_be_committed_is_not_told() -> None:
     play = Watched()
     for sign in (97, 98, 99):
-        play.put("a", 3, sign)
+        play.put(b"a", 3, sign)
     index = play.main.replica.index
-    stretch = Reading(index.keys, Span("", None), 1, previous=False).read(3, 1 << 20, lambda: True)
+    stretch = Reading(index.keys, Span(b"", None), 1, previous=False).read(3, 1 << 20, lambda: True)
     assert stretch is not None
     assert ([event.revision for event in stretch.events], stretch.revision) == ([2, 3], 3)
-    waiting = Reading(index.keys, Span("", None), 9, previous=False).read(4, 1 << 20, lambda: True)
+    waiting = Reading(index.keys, Span(b"", None), 9, previous=False).read(4, 1 << 20, lambda: True)
     assert waiting is not None
     assert (waiting.events, waiting.revision) == ((), 9)
 
@@ -206,20 +206,20 @@ MUTANTS = (
 
 def _watch_over_a_takeover() -> None:
     play = Watched()
-    play.watch(Span("", None), 0)
-    play.watch(Span.prefix("a"), 0)
+    play.watch(Span(b"", None), 0)
+    play.watch(Span.prefix(b"a"), 0)
     for sign in (97, 98):
-        play.put("a", 3, sign)
-        play.transact(Transaction((), (PutKey("a", b"x"), PutKey("ab", b"y"), PutKey("b", b"z"))))
+        play.put(b"a", 3, sign)
+        play.transact(Transaction((), (PutKey(b"a", b"x"), PutKey(b"ab", b"y"), PutKey(b"b", b"z"))))
         play.take(1, 2, at_backup=False)
     play.take_over(unsure=True, cold=True)
-    play.put("b", 3, 99)
+    play.put(b"b", 3, 99)
     for _ in range(8):
         play.take(1, 9, at_backup=False)
     assert [watcher.revision for watcher in play.watchers] == [play.model.revision] * 2
-    play.put("a", 3, 99)
+    play.put(b"a", 3, 99)
     play.forget(0)
-    play.put("a", 3, 100)
+    play.put(b"a", 3, 100)
     play.take(1 << 20, 9, at_backup=False)
     assert play.watchers == []
 

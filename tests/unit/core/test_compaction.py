@@ -129,8 +129,8 @@ def overwritten(folder: MemoryFolder | None = None) -> Main:
     """A main with several segments, most of what they hold overwritten or deleted."""
     main = serve(folder or bare_folder(), 1)
     fill(main, "a", "b", "c", "d", "a", "b", "gone", "a", "b")
-    main.write(Write("gone", None))
-    main.write(Write("once", b"1", idempotency_key="i"))
+    main.write(Write(b"gone", None))
+    main.write(Write(b"once", b"1", idempotency_key="i"))
     fill(main, "a", "e")
     assert len(main.log.sealed) >= 5
     return main
@@ -141,14 +141,14 @@ EXPECTED = dict.fromkeys("abcde", "v" * LARGE) | {"once": "1"}
 
 def test_what_is_live_is_kept_with_its_version_and_the_rest_is_removed() -> None:
     main = overwritten()
-    versions = {key: entry.version for key, entry in main.replica.index.page("", "", 99).entries}
+    versions = {key: entry.version for key, entry in main.replica.index.page(b"", b"", 99).entries}
     before = segment_files(main.folder)
     new = run(compact(main))
     assert len(segment_files(main.folder)) < len(before)
     assert all(name not in segment_files(main.folder) for name in before[:4])
     cold = fresh_backup(main.folder.other(), 2, new.log.committed)
     assert contents(cold.index) == EXPECTED
-    assert {key: entry.version for key, entry in cold.index.page("", "", 99).entries} == versions
+    assert {key: entry.version for key, entry in cold.index.page(b"", b"", 99).entries} == versions
     assert cold.index.sequence == main.replica.index.sequence
     assert cold.index.live == main.replica.index.live
     assert new.put("a", "next").version == Version(2, cold.index.sequence + 1)
@@ -158,21 +158,21 @@ def test_idempotency_keys_survive() -> None:
     new = run(compact(overwritten()))
     cold = fresh_backup(new.folder.other(), 2, new.log.committed)
     assert cold.index.done("i") == new.replica.index.done("i")
-    assert new.write(Write("once", b"1", idempotency_key="i")) == [Outcome(Result.CREATED, Version(1, 11))]
+    assert new.write(Write(b"once", b"1", idempotency_key="i")) == [Outcome(Result.CREATED, Version(1, 11))]
     again = run(compact(new))
-    assert again.write(Write("once", b"2", idempotency_key="i")) == [Outcome(Result.KEY_REUSED)]
+    assert again.write(Write(b"once", b"2", idempotency_key="i")) == [Outcome(Result.KEY_REUSED)]
     colder = fresh_backup(new.folder.other(), 3, again.log.committed)
     assert colder.index.done("i") == again.replica.index.done("i")
 
 
 def test_an_idempotency_key_of_a_write_that_was_deleted_since_survives_alone() -> None:
     main = serve(bare_folder(), 1)
-    main.write(Write("k", b"1", idempotency_key="i"))
-    main.write(Write("k", None, idempotency_key="j"))
+    main.write(Write(b"k", b"1", idempotency_key="i"))
+    main.write(Write(b"k", None, idempotency_key="j"))
     fill(main, "a", "b", "c")
     new = run(compact(main))
     cold = fresh_backup(new.folder.other(), 2, new.log.committed)
-    assert cold.index.get("k") is None
+    assert cold.index.get(b"k") is None
     assert [cold.index.done(key) for key in "ij"] == [main.replica.index.done(key) for key in "ij"]
     assert cold.index.live == main.replica.index.live
 
@@ -181,11 +181,11 @@ def test_idempotency_keys_that_are_forgotten_are_not_kept(monkeypatch: pytest.Mo
     monkeypatch.setattr(remembered, "IDEMPOTENCY_WINDOW", 2)
     main = serve(bare_folder(), 1)
     for key in "ijk":
-        main.write(Write("k", key.encode(), idempotency_key=key))
+        main.write(Write(b"k", key.encode(), idempotency_key=key))
     fill(main, "a", "b", "c")
     new = run(compact(main))
     assert kept_keys(new.folder, 2) == {"j", "k"}
-    new.write(Write("k", b"l", idempotency_key="l"))
+    new.write(Write(b"k", b"l", idempotency_key="l"))
     fill(new, "a", "b", "c")
     third = run(compact(new))
     assert kept_keys(third.folder, 3) == {"k", "l"}
@@ -216,8 +216,8 @@ def learn(backup: Backup) -> None:
 def test_a_backup_goes_on_and_learns_where_the_values_are_now() -> None:
     main = serve(bare_folder(), 1)
     fill(main, "a", "b", "gone")
-    main.write(Write("gone", None))
-    main.write(Write("once", b"1", idempotency_key="i"))
+    main.write(Write(b"gone", None))
+    main.write(Write(b"once", b"1", idempotency_key="i"))
     fill(main, "a", "c", "d", "b", "e")
     backup = fresh_backup(main.folder.other(), 1, main.log.committed)
     index = backup.index
@@ -232,7 +232,7 @@ def test_a_backup_goes_on_and_learns_where_the_values_are_now() -> None:
     with pytest.raises(Missing):
         stored(new.folder, index)
     learn(backup)
-    assert index.page("", "", 99) == new.replica.index.page("", "", 99)
+    assert index.page(b"", b"", 99) == new.replica.index.page(b"", b"", 99)
     assert stored(new.folder, index) == contents(new.replica.index)
     assert index.done("i") == new.replica.index.done("i")
     assert +index.live == +new.replica.index.live
@@ -244,7 +244,7 @@ def test_a_backup_goes_on_and_learns_where_the_values_are_now() -> None:
 def test_a_backup_that_lags_reads_the_merged_part_on_its_way() -> None:
     main = serve(bare_folder(), 1)
     fill(main, "a", "b", "c", "gone")
-    main.write(Write("gone", None), Write("once", b"1", idempotency_key="i"))
+    main.write(Write(b"gone", None), Write(b"once", b"1", idempotency_key="i"))
     fill(main, "d", "e", "a")
     taker = serve(main.folder.other(), 2, "b", known=main.log.committed)
     backup = fresh_backup(main.folder.other(), 2, taker.log.committed)
@@ -317,9 +317,9 @@ def test_a_merged_segment_that_rots_before_a_backup_has_read_it_is_corruption() 
 def test_the_part_in_the_middle_remembers_what_went() -> None:
     main = serve(bare_folder(), 1)
     fill(main, "a", "gone", "b")
-    main.write(Write("gone", None))
-    main.write(Write("gone", b"back"))
-    main.write(Write("gone", None))
+    main.write(Write(b"gone", None))
+    main.write(Write(b"gone", b"back"))
+    main.write(Write(b"gone", None))
     fill(main, "b", "c", "b", "c")
     assert len(main.log.sealed) == 3
     new = run(compact(main, 1))
@@ -339,7 +339,7 @@ def test_everything_deleted_leaves_a_segment_that_only_knows_how_far_it_went() -
     main = serve(bare_folder(), 1)
     fill(main, "a", "b", "c")
     for key in "abc":
-        main.write(Write(key, None))
+        main.write(Write(key.encode(), None))
     fill(main, "d", "e")
     new = run(compact(main, 0, 1))
     assert manifest_of(new.folder, 2).cuts[0].end < FIRST_OFFSET + 128
@@ -417,14 +417,14 @@ def test_a_takeover_after_a_compaction_continues_its_log() -> None:
 def test_re_logged_writes_are_found_where_they_were_re_logged() -> None:
     """The copy behind the cut goes with its segment: a state that applied it there must learn of the other one."""
     main = serve(bare_folder(), 1)
-    main.write(Write("k", b"v", idempotency_key="i"))
+    main.write(Write(b"k", b"v", idempotency_key="i"))
     backup = fresh_backup(main.folder.other(), 1, main.log.committed)
     taker = serve(main.folder.other(), 2, "b")  # knows of no commit position: it re-logs
     assert run(backup.follow(2))
     assert taker.log.committed is not None
     backup.tailer.know(taker.log.committed)
     run(backup.catch_up())
-    entry = backup.index.get("k")
+    entry = backup.index.get(b"k")
     assert entry is not None
     assert entry.place[:2] == (2, 1)
     assert stored(main.folder, backup.index) == {"k": "v"}
@@ -548,7 +548,11 @@ def test_a_takeover_and_a_compaction_at_once(turns: list[int]) -> None:
     assert contents(serve(folder.other(), highest.epoch + 1, "c").replica.index) == EXPECTED
 
 
-writes = st.tuples(st.sampled_from("abcdefgh"), st.none() | st.integers(0, 3000), st.none() | st.sampled_from("ijkl"))
+writes = st.tuples(
+    st.sampled_from([bytes([point]) for point in b"abcdefgh"]),
+    st.none() | st.integers(0, 3000),
+    st.none() | st.sampled_from("ijkl"),
+)
 compactions = st.tuples(st.integers(0, 3), st.integers(1, 4))
 
 
@@ -566,7 +570,7 @@ def test_whatever_is_written_and_merged_a_cold_start_finds_the_same(story: list[
             main = run(compact(main, *step))
     cold = fresh_backup(main.folder.other(), main.claim.epoch, main.log.committed)
     index = main.replica.index
-    assert cold.index.page("", "", 99) == index.page("", "", 99)
+    assert cold.index.page(b"", b"", 99) == index.page(b"", b"", 99)
     assert [cold.index.done(key) for key in "ijkl"] == [index.done(key) for key in "ijkl"]
     assert cold.index.sequence == index.sequence
     assert +cold.index.live == +index.live
@@ -694,7 +698,7 @@ def test_nothing_is_removed_where_the_claim_is_anothers() -> None:
 
 def test_a_queue_rolls_only_between_batches() -> None:
     commits = GroupCommit[str](Replica(), 1, 1)
-    commits.submit(Write("k", b"v"), "k")
+    commits.submit(Write(b"k", b"v"), "k")
     assert commits.next_batch(1 << 20) is not None
     with pytest.raises(AssertionError, match="in flight"):
         commits.roll(2)

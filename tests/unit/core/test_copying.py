@@ -112,7 +112,7 @@ def test_all_keys_are_as_one_revision_left_them() -> None:
     main.put("a", "old")
     main.put("b", "to go")
     main.put("a", "new")
-    main.write(Write("b", None))
+    main.write(Write(b"b", None))
     main.put("empty", "")
     large = "x" * 70_000
     big = serve(main.folder, 2, "b", segment_bytes=1 << 20)

@@ -32,7 +32,7 @@ class Scene:
         run(cluster.initialise(folder, FOLDER_ID))
         run(Registry(folder).slot_of("a", "a" * 32, "http://a", "http://a"))
         self.main: Main = serve(folder, 1)
-        self.main.write(Write("k", b"v"))
+        self.main.write(Write(b"k", b"v"))
         self.folder: MemoryFolder = folder.other()
         self.custody = Custody(self.folder, FOLDER_ID)
 
@@ -79,7 +79,7 @@ def scene() -> Scene:
 def test_nothing_is_said_of_a_folder_that_is_as_it_was(scene: Scene, who: Callable[[Scene], Reliance]) -> None:
     assert scene.check(Reliance("a", 0)) == [False] * ALL_TURNS
     assert scene.check(who(scene)) == [False] * ALL_TURNS
-    scene.main.write(Write("l", b"v"))
+    scene.main.write(Write(b"l", b"v"))
     assert scene.check(who(scene)) == [False] * ALL_TURNS
 
 

@@ -55,15 +55,19 @@ def cipher(number: int = 3) -> Cipher:
 
 def batch_of(sizes: list[int], kind: Kind = Kind.RECORDS) -> Batch:
     values = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
-    changes: list[records.Record] = [records.Delete("gone")]
-    merged: list[records.Merged] = [records.Gone(3, 1, "gone")]
+    changes: list[records.Record] = [records.Delete(b"gone")]
+    merged: list[records.Merged] = [records.Gone(3, 1, b"gone")]
     pieces = []
     for number, value in enumerate(values):
         sums = sums_of(value)
         pieces += [sums, value]
-        changes.append(records.Put(f"k{number}", len(value), checksum_of(value, sums), "text/x"))
-        merged.append(records.Kept(3, number + 2, f"k{number}", len(value), checksum_of(value, sums), "text/x"))
-    payload = records.encode(merged if kind is Kind.MERGED else changes, pieces)
+        changes.append(records.Put(f"k{number}".encode(), len(value), checksum_of(value, sums), "text/x"))
+        merged.append(
+            records.Kept(3, number + 2, f"k{number}".encode(), len(value), checksum_of(value, sums), "text/x")
+        )
+    payload = (
+        records.encode_merged(merged, pieces, records.PLAIN) if kind is Kind.MERGED else records.encode(changes, pieces)
+    )
     return Batch(3, 1, len(changes), payload, kind, 7, 3, FIRST_OFFSET)
 
 
@@ -234,7 +238,9 @@ def filled(main: Main) -> dict[str, str]:
     for number in range(12):
         key, value = f"secret-{number}", f"hidden {number} " * 200
         main.spare()
-        main.write(Write(key, value.encode(), "text/secret", idempotency_key=f"again-{number}"), Write("none", None))
+        main.write(
+            Write(key.encode(), value.encode(), "text/secret", idempotency_key=f"again-{number}"), Write(b"none", None)
+        )
         expected[key] = value
     return expected
 
@@ -314,7 +320,7 @@ def test_a_merged_segment_has_the_present_key(before: tuple[str, ...], after: tu
         main.replica.index.relocate(batch)
         fresh.apply(batch)
     assert stored(main.folder, main.replica.index) == stored(main.folder, fresh) == expected
-    assert {entry.place.number for _, entry in fresh.page("", "", 99).entries} == {names.MERGED_FROM}
+    assert {entry.place.number for _, entry in fresh.page(b"", b"", 99).entries} == {names.MERGED_FROM}
 
 
 def test_a_file_that_was_changed_behind_a_good_checksum_is_corruption() -> None:

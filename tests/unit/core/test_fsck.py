@@ -41,10 +41,10 @@ def eventful(*, snapshot: bool = False) -> Main:
     folder = initialised()
     first = serve(folder, 1)
     fill(first, "a", "b", "gone", "c", "a")
-    first.write(Write("gone", None))
+    first.write(Write(b"gone", None))
     first.append("unknown", "x")
     second = serve(folder, 2, "b")
-    second.write(Write("once", b"1", idempotency_key="i"))
+    second.write(Write(b"once", b"1", idempotency_key="i"))
     fill(second, "b", "c", "d", "e")
     third = run(compact(second, 1))
     third.put("last", "1")
@@ -127,7 +127,7 @@ def test_every_flipped_bit_is_found_and_its_file_is_named(data: st.DataObject) -
 @pytest.mark.parametrize("snapshot", [False, True])
 def test_the_keys_of_a_damaged_batch_are_named(*, snapshot: bool) -> None:
     main = eventful(snapshot=snapshot)
-    entry = main.replica.index.get("once")
+    entry = main.replica.index.get(b"once")
     assert entry is not None
     name = names.segment(*entry.place[:2])
     main.folder.disk.spoil(name, entry.place.offset, b"\xff")
@@ -152,7 +152,7 @@ def test_a_key_that_was_overwritten_later_is_not_touched() -> None:
 
 def test_zeros_in_the_middle_of_the_log_are_found() -> None:
     main = eventful(snapshot=True)
-    entry = main.replica.index.get("d")
+    entry = main.replica.index.get(b"d")
     assert entry is not None
     name = names.segment(*entry.place[:2])
     main.folder.disk.spoil(name, FIRST_OFFSET, bytes(200))
@@ -178,7 +178,7 @@ def test_a_torn_tail_is_a_note() -> None:
 @pytest.mark.parametrize("snapshot", [False, True])
 def test_a_missing_segment_is_named_with_the_keys_that_a_snapshot_knows(*, snapshot: bool) -> None:
     main = eventful(snapshot=snapshot)
-    entry = main.replica.index.get("e")
+    entry = main.replica.index.get(b"e")
     assert entry is not None
     name = names.segment(*entry.place[:2])
     run(main.folder.remove(name))
@@ -294,7 +294,7 @@ def test_a_value_that_is_not_what_its_checksum_says() -> None:
     """Only a program can write such a thing: the checksum of the batch is right."""
     folder = initialised()
     main = serve(folder, 1)
-    main.commits.submit(Write("k", bytes(PART_BYTES // 8)), "k")
+    main.commits.submit(Write(b"k", bytes(PART_BYTES // 8)), "k")
     batch = main.commits.next_batch(main.log.room)
     assert batch is not None
     run(main.log.commit(batch._replace(payload=batch.payload[:-1] + b"x")))
@@ -306,7 +306,7 @@ def test_a_batch_whose_records_cannot_be_read() -> None:
     """Likewise."""
     folder = initialised()
     main = serve(folder, 1)
-    main.commits.submit(Write("k", b"v"), "k")
+    main.commits.submit(Write(b"k", b"v"), "k")
     batch = main.commits.next_batch(main.log.room)
     assert batch is not None
     run(main.log.commit(batch._replace(payload=b"\4\0\0\0\xff\xff\xff\xff")))

@@ -31,7 +31,7 @@ def commit(commits: GroupCommit[str], *writes: Request) -> list[Outcome]:
     return [outcome for _, outcome in answers]
 
 
-def put(key: str = "k", value: bytes = b"v", **conditions: tuple[str, ...]) -> Write:
+def put(key: bytes = b"k", value: bytes = b"v", **conditions: tuple[str, ...]) -> Write:
     return Write(key, value, **conditions)  # type: ignore[arg-type]  # conditions only
 
 
@@ -39,8 +39,8 @@ def test_created_replaced_deleted_and_gone() -> None:
     commits = queue()
     assert commit(commits, put()) == [Outcome(Result.CREATED, V1)]
     assert commit(commits, put()) == [Outcome(Result.REPLACED, V2)]
-    assert commit(commits, Write("k", None)) == [Outcome(Result.DELETED, V3)]
-    assert commit(commits, Write("k", None)) == [Outcome(Result.NOT_FOUND)]
+    assert commit(commits, Write(b"k", None)) == [Outcome(Result.DELETED, V3)]
+    assert commit(commits, Write(b"k", None)) == [Outcome(Result.NOT_FOUND)]
 
 
 def test_writes_of_one_batch_see_the_earlier_ones() -> None:
@@ -49,10 +49,10 @@ def test_writes_of_one_batch_see_the_earlier_ones() -> None:
         put(if_none_match=("*",)),
         put(if_none_match=("*",)),
         put(if_match=("3-1",)),
-        Write("k", None, if_match=("3-1",)),
-        Write("k", None, if_match=("3-2",)),
+        Write(b"k", None, if_match=("3-1",)),
+        Write(b"k", None, if_match=("3-2",)),
         put(if_match=("*",)),
-        Write("k", None),
+        Write(b"k", None),
         put(if_none_match=("*",)),
     )
     assert outcomes == [
@@ -75,13 +75,13 @@ def test_writes_of_one_batch_see_the_earlier_ones() -> None:
         (put(if_match=("1-1",)), Result.CONDITION_FAILED),
         (put(if_match=("*",)), Result.REPLACED),
         (put(if_match=()), Result.CONDITION_FAILED),
-        (put("new", if_match=("*",)), Result.CONDITION_FAILED),
+        (put(b"new", if_match=("*",)), Result.CONDITION_FAILED),
         (put(if_none_match=("*",)), Result.CONDITION_FAILED),
-        (put("new", if_none_match=("*",)), Result.CREATED),
+        (put(b"new", if_none_match=("*",)), Result.CREATED),
         (put(if_none_match=("3-1",)), Result.CONDITION_FAILED),
         (put(if_none_match=("1-1",)), Result.REPLACED),
         (put(if_match=("*",), if_none_match=("3-1",)), Result.CONDITION_FAILED),
-        (Write("new", None, if_match=("*",)), Result.CONDITION_FAILED),
+        (Write(b"new", None, if_match=("*",)), Result.CONDITION_FAILED),
     ],
 )
 def test_conditions(write: Write, result: Result) -> None:
@@ -92,12 +92,12 @@ def test_conditions(write: Write, result: Result) -> None:
 
 def test_what_arrives_while_a_batch_is_in_flight_forms_the_next_one() -> None:
     commits = queue()
-    commits.submit(put("a"), "a")
+    commits.submit(put(b"a"), "a")
     first = commits.next_batch(ROOM)
     assert first is not None
     assert (first.first_sequence, first.count) == (1, 1)
-    commits.submit(put("b"), "b")
-    commits.submit(put("c"), "c")
+    commits.submit(put(b"b"), "b")
+    commits.submit(put(b"c"), "c")
     assert commits.waiting == 2
     with pytest.raises(AssertionError, match="in flight"):
         commits.next_batch(ROOM)
@@ -112,9 +112,9 @@ def test_nothing_is_visible_and_nothing_answered_before_the_commit() -> None:
     index, commits = replica.index, GroupCommit[str](replica, 3, 1)
     commits.submit(put(), "t")
     assert commits.next_batch(ROOM) is not None
-    assert index.get("k") is None
+    assert index.get(b"k") is None
     commits.committed(PLACE)
-    assert index.get("k") is not None
+    assert index.get(b"k") is not None
     with pytest.raises(AssertionError, match="no batch"):
         commits.committed(PLACE)
 
@@ -151,9 +151,9 @@ def test_the_end_of_the_epoch_leaves_what_is_in_flight_unknown_and_the_rest_undo
 
 def test_a_repeated_request_is_answered_as_the_first_time() -> None:
     commits = queue()
-    one = Write("k", b"v", idempotency_key="i")
-    gone = Write("k", None, idempotency_key="j")
-    again = Write("k", b"w", idempotency_key="l")
+    one = Write(b"k", b"v", idempotency_key="i")
+    gone = Write(b"k", None, idempotency_key="j")
+    again = Write(b"k", b"w", idempotency_key="l")
     assert commit(commits, one, one) == [Outcome(Result.CREATED, V1)] * 2
     assert commit(commits, one, put(), one, again) == [
         Outcome(Result.CREATED, V1),
@@ -172,23 +172,23 @@ def test_a_repeated_request_is_answered_as_the_first_time() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        Write("l", b"v", idempotency_key="i"),
-        Write("k", b"w", idempotency_key="i"),
-        Write("k", None, idempotency_key="i"),
-        Write("k", b"v", "text/plain", idempotency_key="i"),
-        Write("k", b"v", if_match=("*",), idempotency_key="i"),
-        Write("k", b"v", if_none_match=("*",), idempotency_key="i"),
+        Write(b"l", b"v", idempotency_key="i"),
+        Write(b"k", b"w", idempotency_key="i"),
+        Write(b"k", None, idempotency_key="i"),
+        Write(b"k", b"v", "text/plain", idempotency_key="i"),
+        Write(b"k", b"v", if_match=("*",), idempotency_key="i"),
+        Write(b"k", b"v", if_none_match=("*",), idempotency_key="i"),
     ],
 )
 def test_a_key_with_another_request_is_refused(other: Write) -> None:
     commits = queue()
-    assert commit(commits, Write("k", b"v", idempotency_key="i"), other)[1] == Outcome(Result.KEY_REUSED)
+    assert commit(commits, Write(b"k", b"v", idempotency_key="i"), other)[1] == Outcome(Result.KEY_REUSED)
     assert commit(commits, other) == [Outcome(Result.KEY_REUSED)]
 
 
 def test_a_refused_condition_is_judged_anew_when_it_is_repeated() -> None:
     commits = queue()
-    write = Write("k", b"v", if_match=("*",), idempotency_key="i")
+    write = Write(b"k", b"v", if_match=("*",), idempotency_key="i")
     assert commit(commits, write) == [Outcome(Result.CONDITION_FAILED, None)]
     commit(commits, put())
     assert commit(commits, write) == [Outcome(Result.REPLACED, V2)]
@@ -209,7 +209,7 @@ def test_a_batch_takes_what_finds_room_and_leaves_the_rest() -> None:
 def test_a_batch_is_limited_but_one_large_write_goes_alone() -> None:
     commits = queue()
     for n in range(3):
-        commits.submit(put(f"k{n}", bytes(3 << 20)), str(n))
+        commits.submit(put(f"k{n}".encode(), bytes(3 << 20)), str(n))
     batch = commits.next_batch(64 << 20)
     assert batch is not None
     assert batch.count == 1
@@ -232,7 +232,7 @@ def test_the_reserve_is_for_deletes_and_no_ops() -> None:
     commits.submit(write, "put")
     assert commits.next_batch(2000, reserve=1900) is None
     assert commits.refuse_for_space(2000, 1900) == [("put", Outcome(Result.NO_SPACE))]
-    commits.submit(Write("k", None), "delete")
+    commits.submit(Write(b"k", None), "delete")
     commits.submit(None, "probe")
     assert commits.refuse_for_space(2000, 1900) == []
     batch = commits.next_batch(2000, reserve=1900)
@@ -242,7 +242,7 @@ def test_the_reserve_is_for_deletes_and_no_ops() -> None:
 
 def test_without_any_room_everything_is_refused_even_no_ops_so_that_a_probe_is_answered() -> None:
     commits = queue()
-    for token, write in enumerate([put(), None, Write("k", None)]):
+    for token, write in enumerate([put(), None, Write(b"k", None)]):
         commits.submit(write, str(token))
     assert commits.next_batch(100) is None
     assert commits.refuse_for_space(100, 0) == [(token, Outcome(Result.NO_SPACE)) for token in ("1", "0", "2")]
@@ -268,7 +268,7 @@ def test_only_what_does_not_fit_is_refused() -> None:
 texts = st.text(max_size=12)
 writes = st.builds(
     Write,
-    texts,
+    texts.map(str.encode),
     st.none() | st.binary(max_size=40),
     texts,
     idempotency_key=st.none() | texts,
@@ -302,7 +302,7 @@ def test_the_size_of_a_write_is_an_upper_bound(write: Write) -> None:
     one.submit(write, "")
     batch = one.next_batch(ROOM)
     assert batch is not None
-    before = size_of(len(put_payload(write.key, b"v"))) if batch.count == 2 else 0
+    before = size_of(len(put_payload(write.key.decode(), b"v"))) if batch.count == 2 else 0
     assert size_of(len(batch.payload)) - max(before, size_of(0)) <= write.size
 
 
@@ -332,12 +332,12 @@ def test_the_size_of_an_opening_is_an_upper_bound(member: str) -> None:
 def test_an_opening_and_a_delete_that_is_forwarded_may_use_the_reserve() -> None:
     commits = queue()
     commit(commits, put())
-    large = Write("k", bytes(100))
+    large = Write(b"k", bytes(100))
     assert commit_within(2000, 1900, commits, Opening("w1")) == [Outcome(Result.SESSION_OPENED, V2)]
     commits.submit(ForwardedWrite(large, records.Forwarded(V2, 1, 1)), "")
     assert commits.next_batch(2000, 1900) is None
     commits.refuse_for_space(2000, 1900)
-    gone = ForwardedWrite(Write("k", None), records.Forwarded(V2, 2, 1))
+    gone = ForwardedWrite(Write(b"k", None), records.Forwarded(V2, 2, 1))
     assert commit_within(2000, 1900, commits, gone) == [Outcome(Result.DELETED, V3)]
 
 

@@ -27,11 +27,11 @@ def batch(first: int, *some: Change, origin: int = 1) -> Batch:
 def put(key: str, value: str | bytes = "v", idempotency: str | None = None) -> Change:
     once = None if idempotency is None else records.Idempotency(idempotency, b"hash")
     content = value.encode() if isinstance(value, str) else value
-    return records.Put(key, len(content), checksum_of(content, b""), "text/plain", once, created=True), content
+    return records.Put(key.encode(), len(content), checksum_of(content, b""), "text/plain", once, created=True), content
 
 
 def delete(key: str, idempotency: records.Idempotency | None = None) -> Change:
-    return records.Delete(key, idempotency), b""
+    return records.Delete(key.encode(), idempotency), b""
 
 
 def filled(*some: str) -> Index:
@@ -41,8 +41,8 @@ def filled(*some: str) -> Index:
 
 
 def names(index: Index, prefix: str = "", after: str = "", limit: int = 100) -> tuple[list[str], str | None]:
-    page = index.page(prefix, after, limit)
-    return [key for key, _ in page.entries], page.following
+    page = index.page(prefix.encode(), after.encode(), limit)
+    return [key.decode() for key, _ in page.entries], None if page.following is None else page.following.decode()
 
 
 @given(st.lists(st.tuples(keys, st.none() | st.binary(max_size=5)), max_size=40))
@@ -55,7 +55,7 @@ def test_it_is_a_sorted_dictionary(writes: list[tuple[str, bytes | None]]) -> No
         else:
             model[key] = value
             index.apply(batch(sequence, put(key, value)))
-    assert [(key, index.cached(key)) for key, _ in index.page("", "", 1000).entries] == sorted(
+    assert [(key.decode(), index.cached(key)) for key, _ in index.page(b"", b"", 1000).entries] == sorted(
         (key, value) for key, value in model.items() if key
     ) or "" in model
     assert len(index) == len(model)
@@ -96,20 +96,20 @@ def test_a_page_that_is_just_full_is_the_last() -> None:
 def test_what_was_applied_is_skipped() -> None:
     index = filled("a", "b")
     index.apply(batch(1, put("a", "old"), put("b", "old"), put("c", "new"), origin=9))
-    assert [(key, entry.version, index.cached(key)) for key, entry in index.page("", "", 9).entries] == [
-        ("a", Version(1, 1), b"v"),
-        ("b", Version(1, 2), b"v"),
-        ("c", Version(9, 3), b"new"),
+    assert [(key, entry.version, index.cached(key)) for key, entry in index.page(b"", b"", 9).entries] == [
+        (b"a", Version(1, 1), b"v"),
+        (b"b", Version(1, 2), b"v"),
+        (b"c", Version(9, 3), b"new"),
     ]
 
 
 def test_the_version_is_that_of_the_original_write() -> None:
     index = Index()
     index.apply(batch(1, put("k"), origin=2)._replace(epoch=7))
-    entry = index.get("k")
+    entry = index.get(b"k")
     assert entry is not None
     assert entry.version == Version(2, 1)
-    assert index.get("l") is None
+    assert index.get(b"l") is None
 
 
 def test_an_idempotency_key_is_known_with_what_was_done() -> None:
@@ -149,13 +149,13 @@ def test_deleting_what_is_not_there_changes_nothing() -> None:
 def test_only_the_same_version_moves() -> None:
     index = Index()
     index.apply(batch(1, put("k", idempotency="i"), put("k"))._replace(epoch=1, number=1))
-    index.keys.move("k", 2, Version(1, 1), Position(2, 1, 9))
-    index.keys.move("l", 2, Version(1, 1), Position(2, 1, 9))
+    index.keys.move(b"k", 2, Version(1, 1), Position(2, 1, 9))
+    index.keys.move(b"l", 2, Version(1, 1), Position(2, 1, 9))
     index.remembered.move("i", Version(1, 2), (2, 1))
     index.remembered.move("j", Version(1, 1), (2, 1))
     assert set(+index.live) == {(1, 1)}
-    index.keys.move("k", 3, Version(9, 2), Position(9, 1, 9))
-    index.keys.move("k", 3, Version(1, 2), Position(2, 1, 9))
+    index.keys.move(b"k", 3, Version(9, 2), Position(9, 1, 9))
+    index.keys.move(b"k", 3, Version(1, 2), Position(2, 1, 9))
     index.remembered.move("i", Version(1, 1), (3, 1))
     assert set(+index.live) == {(2, 1), (3, 1)}
 
@@ -163,17 +163,17 @@ def test_only_the_same_version_moves() -> None:
 def test_a_value_that_was_read_is_kept_only_as_long_as_it_is_the_present_one() -> None:
     index = Index(1 << 20)
     index.apply(batch(1, put("k", "old"), put("l")))
-    old = index.get("k")
+    old = index.get(b"k")
     assert old is not None
     index.apply(batch(3, put("k", "new"), delete("l")))
-    index.keep("k", old, b"old")
-    assert index.cached("k") == b"new"
-    index.keep("l", old, b"old")
-    assert index.cached("l") is None
-    present = index.get("k")
+    index.keep(b"k", old, b"old")
+    assert index.cached(b"k") == b"new"
+    index.keep(b"l", old, b"old")
+    assert index.cached(b"l") is None
+    present = index.get(b"k")
     assert present is not None
-    index.keep("k", present, b"new")
-    assert index.cached("k") == b"new"
+    index.keep(b"k", present, b"new")
+    assert index.cached(b"k") == b"new"
 
 
 def test_a_re_logged_delete_changes_nothing() -> None:

@@ -52,11 +52,11 @@ def test_every_key_has_the_revision_of_its_write(older: MemoryFolder) -> None:
                 run(older.remove(f"{names.SNAPSHOTS}/{name}"))
         index = fresh_backup(older.other(), 3).index
         assert (index.revision, index.compacted) == (REVISION - 1, REVISION - 1), "of the last write nothing was told"
-        for _, entry in index.page("", "", 99).entries:
+        for _, entry in index.page(b"", b"", 99).entries:
             assert entry.facts == Facts(entry.sequence + 1, entry.sequence + 1, 1, 0)
         state = state_at(older, index, index.revision)
-        assert sorted(state) == ["counter", "gone", "large/0", "large/1", "large/2", "\xe9/\xfc"]
-        assert state["counter"].value == b"4"
+        assert sorted(state) == [b"counter", b"gone", b"large/0", b"large/1", b"large/2", "\xe9/\xfc".encode()]
+        assert state[b"counter"].value == b"4"
         assert not len(index.keys.history)
 
 
@@ -64,15 +64,15 @@ def test_history_begins_with_the_first_batch_of_the_next_format(older: MemoryFol
     main = goes_on(older, records.REVISED)
     index = main.replica.index
     assert (index.revision, index.compacted) == (REVISION, REVISION)
-    (outcome,) = main.write(Write("counter", b"5"))
+    (outcome,) = main.write(Write(b"counter", b"5"))
     assert outcome.revision == REVISION + 1
-    main.write(Write("gone", None), Write("new", b"n"))
+    main.write(Write(b"gone", None), Write(b"new", b"n"))
     for reader in (index, fresh_backup(older.other(), 4, main.log.committed).index):
         assert (reader.revision, reader.compacted) == (REVISION + 3, REVISION)
-        assert state_at(older, reader, REVISION)["counter"].value == b"4"
-        assert state_at(older, reader, REVISION)["gone"].value == b"again"
-        assert "new" not in state_at(older, reader, REVISION + 2)
-        entry = reader.get("counter")
+        assert state_at(older, reader, REVISION)[b"counter"].value == b"4"
+        assert state_at(older, reader, REVISION)[b"gone"].value == b"again"
+        assert b"new" not in state_at(older, reader, REVISION + 2)
+        entry = reader.get(b"counter")
         assert entry is not None
         assert entry.facts == Facts(REVISION + 1, 21, 2)
     assert run(fsck.check(older.other())).errors == 0
@@ -80,19 +80,19 @@ def test_history_begins_with_the_first_batch_of_the_next_format(older: MemoryFol
 
 def test_a_main_writes_what_older_members_read_until_it_is_told_otherwise(older: MemoryFolder) -> None:
     main = goes_on(older, records.PLAIN)
-    assert main.write(Compaction(REVISION), Write("counter", b"5")) == [
+    assert main.write(Compaction(REVISION), Write(b"counter", b"5")) == [
         Outcome(Result.COMPACTED),
         Outcome(Result.REPLACED, Version(4, 24)),
     ]
-    entry = main.replica.index.get("counter")
+    entry = main.replica.index.get(b"counter")
     assert entry is not None
     assert entry.facts == Facts(25, 25)
     main.commits.form = records.REVISED
-    (outcome,) = main.write(Write("counter", b"6"))
+    (outcome,) = main.write(Write(b"counter", b"6"))
     assert outcome.revision == 26
     cold = fresh_backup(older.other(), 4, main.log.committed).index
     assert (cold.revision, cold.compacted) == (26, 25)
-    assert state_at(older, cold, 25)["counter"].value == b"5"
+    assert state_at(older, cold, 25)[b"counter"].value == b"5"
 
 
 def test_the_folder_is_upgraded_once_and_adoption_keeps_its_format(older: MemoryFolder) -> None:

@@ -464,7 +464,7 @@ def start(folder: PosixFolder, claim: Claim, replica: Replica) -> tuple[Promotio
 
 
 def put(promotion: Promotion, commits: GroupCommit[int], key: str, value: bytes) -> None:
-    commits.submit(Write(key, value), 0)
+    commits.submit(Write(key.encode(), value), 0)
     batch = commits.next_batch(promotion.log.room)
     assert batch is not None
     commits.committed(run(promotion.log.commit(batch)))
@@ -494,8 +494,8 @@ def test_the_whole_story_on_a_real_file_system(folder: PosixFolder) -> None:
     third = Backup(folder)
     last, _ = start(folder, claim_of(3, "c"), third)
     assert set(contents(third.index)) == {*(f"k{n}" for n in range(6)), "l"}
-    assert third.index.get("k5") is not None
-    entry = third.index.get("k5")
+    assert third.index.get(b"k5") is not None
+    entry = third.index.get(b"k5")
     assert entry is not None
     assert entry.version == Version(1, 6)
     assert last.next_sequence == 8

@@ -59,7 +59,7 @@ def opened() -> GroupCommit[None]:
 def forward(
     number: int, lowest: int = 1, value: bytes | None = b"v", session: Version = S1, **options: Any
 ) -> ForwardedWrite:
-    return ForwardedWrite(Write("k", value, **options), Forwarded(session, number, lowest))
+    return ForwardedWrite(Write(b"k", value, **options), Forwarded(session, number, lowest))
 
 
 # ---------------------------------------------------------------------- judging
@@ -72,7 +72,7 @@ def test_a_number_is_done_once_and_answered_as_the_first_time() -> None:
     assert commit(commits, forward(1), forward(2), forward(1)) == [created, replaced, created]
     assert commit(commits, forward(2)) == [replaced]
     deleted = Outcome(Result.DELETED, Version(3, 4))
-    assert commit(commits, forward(3, value=None), Write("k", b"again"), forward(3, value=None)) == [
+    assert commit(commits, forward(3, value=None), Write(b"k", b"again"), forward(3, value=None)) == [
         deleted,
         Outcome(Result.CREATED, Version(3, 5)),
         deleted,
@@ -83,7 +83,7 @@ def test_a_number_is_done_once_and_answered_as_the_first_time() -> None:
 def test_a_number_that_comes_again_in_its_batch_gets_the_same_outcome() -> None:
     commits = opened()
     refused = forward(1, if_match=("*",))
-    assert commit(commits, refused, Write("k", b"v"), refused, forward(2), forward(2)) == [
+    assert commit(commits, refused, Write(b"k", b"v"), refused, forward(2), forward(2)) == [
         Outcome(Result.CONDITION_FAILED),
         Outcome(Result.CREATED, Version(3, 2)),
         Outcome(Result.CONDITION_FAILED),
@@ -144,7 +144,7 @@ def test_a_write_that_changes_nothing_moves_no_window() -> None:
 def test_the_session_comes_before_the_idempotency_key_and_both_are_recorded() -> None:
     commits = opened()
     first = commit(commits, forward(1, idempotency_key="i"))
-    assert commit(commits, forward(2, idempotency_key="i"), Write("k", b"v", idempotency_key="i")) == first * 2
+    assert commit(commits, forward(2, idempotency_key="i"), Write(b"k", b"v", idempotency_key="i")) == first * 2
     assert commit(commits, forward(1, idempotency_key="j", value=b"other")) == first
     assert commit(commits, forward(1, session=Version(2, 2), idempotency_key="i")) == [ENDED]
     assert commit(commits, forward(3, value=b"other", idempotency_key="i")) == [Outcome(Result.KEY_REUSED)]
@@ -244,7 +244,7 @@ class Play:
             return
         session, key = self.opened[-1 - back % len(self.opened)], f"k{number % 3}"
         forwarding = Forwarded(session, number, max(1, number - window))
-        write = Write(key, None if size is None else bytes(size), idempotency_key=idempotency)
+        write = Write(key.encode(), None if size is None else bytes(size), idempotency_key=idempotency)
         before = self.main.replica.index.sequence
         (outcome,) = self._write(ForwardedWrite(write, forwarding))
         if self.main.replica.index.sequence > before:
@@ -368,7 +368,7 @@ def test_who_starts_from_a_snapshot_knows_the_sessions() -> None:
     write_snapshot(main)
     main.put("after", "x")
     cold = started(main)
-    assert cold.index.cached("a") is None, "it was never read"
+    assert cold.index.cached(b"a") is None, "it was never read"
     assert alike(cold.index, main.replica.index)
     assert rows(cold.index) == rows(main.replica.index)
 
@@ -399,7 +399,7 @@ def test_a_restored_folder_has_no_sessions_and_all_keys() -> None:
     while taken := run(copy.take()):
         items += taken
     folder = MemoryFolder()
-    restoration = run(Restoration.begin(folder, FOLDER_ID, SEGMENT_BYTES, "", lambda: 0.0))
+    restoration = run(Restoration.begin(folder, FOLDER_ID, SEGMENT_BYTES, "", lambda: 0.0, copy.store_revision))
     run(restoration.add(items))
     run(restoration.finish())
     index = serve(folder.other(), 2, "b").replica.index

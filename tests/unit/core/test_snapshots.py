@@ -57,13 +57,13 @@ def started(main: Main) -> Backup:
 def filled() -> Main:
     main = serve(bare_folder(), 1)
     fill(main, "a", "b", "c", "a")
-    main.write(Write("once", b"1", "text/plain", idempotency_key="i"))
-    main.write(Write("b", None))
+    main.write(Write(b"once", b"1", "text/plain", idempotency_key="i"))
+    main.write(Write(b"b", None))
     return main
 
 
 def alike(one: Index, other: Index) -> bool:
-    assert one.page("", "", 10**6) == other.page("", "", 10**6)
+    assert one.page(b"", b"", 10**6) == other.page(b"", b"", 10**6)
     assert one.remembered.all() == other.remembered.all()
     assert one.sequence == other.sequence
     assert +one.live == +other.live
@@ -157,7 +157,7 @@ def test_writes_and_compactions_while_it_is_taken_come_once_more(before: list, d
                 if main.log.spare is None:
                     main.spare()
                 key, size, idempotency = step
-                main.write(Write(key, None if size is None else bytes(size), idempotency_key=idempotency))
+                main.write(Write(key.encode(), None if size is None else bytes(size), idempotency_key=idempotency))
 
         play(before)
         steps = iter([during[at : at + 4] for at in range(0, len(during), 4)])

@@ -156,7 +156,7 @@ def test_what_is_acknowledged_survives_the_takeover() -> None:
     old = serve(folder, 1)
     old.put("k", "1")
     old.put("l", "2")
-    old.write(Write("k", None))
+    old.write(Write(b"k", None))
     new = serve(folder.other(), 2, "b")
     assert contents(new.replica.index) == {"l": "2"}
     assert new.put("m", "3").version == Version(2, 4)
@@ -169,9 +169,9 @@ def test_what_lies_beyond_the_commit_position_is_re_logged_with_its_version_and_
     committed = old.log.committed
     old.append("k", "2")
     new = serve(folder.other(), 2, "b")
-    entry = new.replica.index.get("k")
+    entry = new.replica.index.get(b"k")
     assert entry is not None
-    assert (new.replica.index.cached("k"), entry.version) == (b"2", Version(1, 2))
+    assert (new.replica.index.cached(b"k"), entry.version) == (b"2", Version(1, 2))
     assert entry.place[:2] == (2, 1)
     assert stored(folder, new.replica.index) == {"k": "2"}
     manifest = manifest_of(folder, 2)
@@ -367,7 +367,7 @@ def test_an_elect_that_dies_anywhere_before_its_pointer_has_changed_nothing() ->
         third = serve(folder.other(), 3, "c")
         assert manifest_of(folder, 3).predecessor == (2 if served else 1)
         assert contents(third.replica.index) == {"k": "1", "l": "2"}
-        entry = third.replica.index.get("l")
+        entry = third.replica.index.get(b"l")
         assert entry is not None
         assert entry.version == Version(1, 2)
         return elect.planned
@@ -674,11 +674,11 @@ def test_an_error_at_any_operation_of_a_takeover_loses_nothing() -> None:
 def test_idempotency_keys_survive_the_takeover() -> None:
     folder = bare_folder()
     old = serve(folder, 1)
-    write = Write("k", b"v", idempotency_key="once")
+    write = Write(b"k", b"v", idempotency_key="once")
     assert old.write(write) == [Outcome(Result.CREATED, Version(1, 1))]
     new = serve(folder.other(), 2, "b")
     assert new.write(write) == [Outcome(Result.CREATED, Version(1, 1))]
-    assert new.write(Write("k", b"w", idempotency_key="once")) == [Outcome(Result.KEY_REUSED)]
+    assert new.write(Write(b"k", b"w", idempotency_key="once")) == [Outcome(Result.KEY_REUSED)]
 
 
 def test_steps_are_timed() -> None:

@@ -136,11 +136,11 @@ class Office:
 
     def put(self, key: str, value: bytes = b"v", *, absent: bool = False) -> list[Outcome]:
         """Have a write forwarded; its outcome comes into the list that is returned."""
-        return self._submit(Write(key, value, if_none_match=(ANY,) if absent else None))
+        return self._submit(Write(key.encode(), value, if_none_match=(ANY,) if absent else None))
 
     def delete(self, key: str) -> list[Outcome]:
         """Have a deletion forwarded, as `put`."""
-        return self._submit(Write(key, None))
+        return self._submit(Write(key.encode(), None))
 
     def _submit(self, write: Write) -> list[Outcome]:
         outcomes = list[Outcome]()
@@ -161,7 +161,7 @@ class Office:
     async def keys(self) -> dict[str, int]:
         """The sequence of each key's version at the main."""
         index = self.stage.service.index
-        return {key: entry.sequence for key, entry in index.page("", "", 1000).entries}
+        return {key.decode(): entry.sequence for key, entry in index.page(b"", b"", 1000).entries}
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ async def scene() -> AsyncIterator[Scene]:
     await driver.challenge(Conclude(1, Verdict.PRIMARY_FAILED, GONE))
     await until(lambda: driver.serving is not None)
     assert driver.serving is not None
-    await driver.serving.write(Write("l", b"w"))
+    await driver.serving.write(Write(b"l", b"w"))
     assert isinstance(node.host.folder, MemoryFolder)
     made = Scene(node, node.host.folder)
     await made.custodian.check()
@@ -82,7 +82,7 @@ async def test_a_main_whose_files_are_gone_ends_its_epoch_until_they_are_back(sc
     with pytest.raises(Displaced, match=name):
         await scene.custodian.check()
     assert driver.serving is None
-    assert (await service.write(Write("m", b"x"))).result is Result.NOT_MAIN
+    assert (await service.write(Write(b"m", b"x"))).result is Result.NOT_MAIN
     written = scene.folder.log("write_block")
     assert not await driver.tenure._seal(2), "its claim is not looked up in a folder that may be another one"
     for _ in range(3):

@@ -23,6 +23,7 @@ from hanas_worker.log import service as services
 from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import Service
+from hanas_worker.log.tally import Tally
 from hanas_worker.log.values import Moved
 from hanas_worker.store import Store
 from tests.unit.waiting import until
@@ -40,7 +41,7 @@ class Values:
         self.failure: FolderUnavailable | None = None
         self.moves = 0
 
-    async def read(self, key: str, entry: Any, part: tuple[int, int]) -> bytes:
+    async def read(self, key: bytes, entry: Any, part: tuple[int, int]) -> bytes:
         del key, entry
         if self.moves:
             self.moves -= 1
@@ -76,6 +77,7 @@ class Worker:
             main_url=None,
             values=self.values,
             state=SimpleNamespace(
+                tally=Tally(),
                 service=stage.service,
                 forwarder=None,
                 replica=SimpleNamespace(index=stage.service.index),
@@ -257,7 +259,7 @@ async def test_a_read_is_answered_after_a_check_that_began_after_it_came(stage: 
 async def test_a_value_on_the_volume(stage: Stage) -> None:
     worker = Worker(stage)
     await worker.directly("PUT", "/v1/kv/a", {}, bytes(100))
-    stage.service.index._cache.drop("a")
+    stage.service.index._cache.drop(b"a")
     for moves in (0, 2):
         worker.values.moves = moves
         answer = await worker.directly("GET", "/v1/kv/a", {}, b"")
@@ -273,13 +275,13 @@ async def test_a_value_on_the_volume(stage: Stage) -> None:
 async def test_a_value_that_moved_is_looked_for_in_an_epoch_that_goes_on(stage: Stage) -> None:
     worker = Worker(stage)
     await worker.directly("PUT", "/v1/kv/a", {}, bytes(100))
-    stage.service.index._cache.drop("a")
+    stage.service.index._cache.drop(b"a")
     worker.values.moves = 1
     stage.service.end("sealed")
     call = Call()
     exchange = Exchange(call, b"GET", b"/v1/kv/a", [], b"", more_body=False)
     # The check had passed, then the epoch ended while the value was being read.
-    KeyRead(worker.store, "a", False, exchange, PLAIN)(1)
+    KeyRead(worker.store, b"a", False, exchange, PLAIN)(1)
     await until(lambda: bool(call.answers))
     assert call.answers[0].status == 503
 

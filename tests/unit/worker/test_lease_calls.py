@@ -137,7 +137,7 @@ async def test_a_transaction_attaches(worker: Worker) -> None:
 
 async def test_so_many_and_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "MOST_LEASES", 1)
-    monkeypatch.setattr(leases, "MOST_KEY_BYTES", leases.cost_of("a"))
+    monkeypatch.setattr(leases, "MOST_KEY_BYTES", leases.cost_of(b"a"))
     await ask(worker, "POST", "", {"ttl": 30, "id": 7})
     assert (await ask(worker, "POST", "", {"ttl": 30, "id": 8}))[0] == 429
     assert (await put(worker, "a", "7")).status == 201

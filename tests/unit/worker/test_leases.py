@@ -17,6 +17,7 @@ from hanas_core.volume.blocking import run
 from hanas_worker.log import lessor
 from hanas_worker.log.deadlines import CHECKPOINT_AFTER, MOST_STEP, Deadlines, LeaseTime
 from hanas_worker.log.lessor import Lessor, Renewal
+from hanas_worker.log.tally import Tally
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.stage import Gate, Stage, started
 
@@ -85,17 +86,18 @@ class Scene:
         self.stage, self.service = stage, stage.service
         self.service.form = records.REVISED
         self.clock = 100.0
+        self.tally = Tally()
         self.begin()
 
     def begin(self) -> None:
         """Begin anew, as a new main does."""
-        self.lessor = Lessor(self.service, lambda: self.clock)
+        self.lessor = Lessor(self.service, lambda: self.clock, self.tally)
 
     async def grant(self, lease: int = 7, ttl: int = 10, *keys: str) -> None:
         outcome, epoch = await self.lessor.grant(lease, ttl)
         assert (outcome.result, epoch) == (Result.LEASE_GRANTED, 1)
         for key in keys:
-            await self.service.write(Write(key, b"v", lease=lease))
+            await self.service.write(Write(key.encode(), b"v", lease=lease))
 
     async def wait(self, seconds: float) -> None:
         """Let so many seconds pass, with looks in time."""
@@ -111,7 +113,7 @@ class Scene:
 
     @property
     def keys(self) -> list[str]:
-        return [key for key, _ in self.service.index.page("", "", 99).entries]
+        return [key.decode() for key, _ in self.service.index.page(b"", b"", 99).entries]
 
     def left(self, lease: int = 7) -> float:
         told = self.lessor.told(lease)
@@ -138,11 +140,12 @@ async def soon(awaitable: Any) -> Any:
 
 async def test_a_lease_that_nobody_renews_expires_with_its_keys_in_one_revision(scene: Scene) -> None:
     await scene.grant(7, 10, "a", "b")
-    await scene.service.write(Write("c", b"v"))
+    await scene.service.write(Write(b"c", b"v"))
     await scene.wait(9.5)
     assert scene.keys == ["a", "b", "c"]
     await scene.wait(0.5)
     assert (scene.keys, scene.service.index.revision) == (["c"], 5)
+    assert scene.tally.expiries == 1
     assert scene.lessor.told(7) is None
     assert await scene.lessor.keep_alive(7) == Renewal(Result.LEASE_NOT_FOUND)
 

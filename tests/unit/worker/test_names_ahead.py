@@ -38,7 +38,7 @@ class Serving:
 
     async def put(self, value: bytes = LARGE) -> Result:
         self.number += 1
-        outcome = await self.service.write(Write(f"k{self.number}", value))
+        outcome = await self.service.write(Write(f"k{self.number}".encode(), value))
         return outcome.result
 
     def full(self) -> bool:
@@ -96,7 +96,7 @@ async def test_no_room_for_the_next_name_is_a_full_volume_and_not_the_end(main: 
         await main.driver.tenure.prepare()
     assert main.full()
     assert [await main.put() for _ in range(2)] == [Result.CREATED, Result.NO_SPACE]
-    assert (await main.service.write(Write("k", None))).result is Result.DELETED, "the reserve is kept for this"
+    assert (await main.service.write(Write(b"k", None))).result is Result.DELETED, "the reserve is kept for this"
     assert await main.service.write(None) == Outcome(Result.COMMITTED)
     assert not main.service.ended
     await main.driver.tenure.prepare()

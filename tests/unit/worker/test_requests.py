@@ -30,7 +30,7 @@ MANY_DIGITS = 5000
     ],
 )
 def test_keys(path: bytes, key: str) -> None:
-    assert requests.key_of(path) == key
+    assert requests.key_of(path) == key.encode()
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_consistency() -> None:
 
 
 def test_pages() -> None:
-    assert requests.page_of({}) == PageQuery("", "", 100, stale=False)
+    assert requests.page_of({}) == PageQuery(b"", b"", 100, stale=False)
     asked = {"prefix": "p", "after": "a", "limit": "1000", "consistency": "stale"}
-    assert requests.page_of(asked) == PageQuery("p", "a", 1000, stale=True)
+    assert requests.page_of(asked) == PageQuery(b"p", b"a", 1000, stale=True)
     for zeros in (15, MANY_DIGITS):
         assert requests.page_of({"limit": f"{zeros * '0'}17"}).limit == 17
     for limit in ("0", "1001", "", "-1", "1.0", "²", "0000001000999", MANY_DIGITS * "9", "1" + MANY_DIGITS * "0"):

@@ -38,7 +38,7 @@ async def soon(waiter: asyncio.Future[Outcome]) -> Outcome:
 
 
 def put(key: str, size: int = 1) -> Write:
-    return Write(key, bytes(size))
+    return Write(key.encode(), bytes(size))
 
 
 async def test_writes_are_committed_in_order_and_can_be_read_after_the_answer(stage: Stage) -> None:
@@ -50,7 +50,7 @@ async def test_writes_are_committed_in_order_and_can_be_read_after_the_answer(st
         Outcome(Result.REPLACED, Version(1, 3)),
     ]
     assert set(contents(stage.service.index)) == {"a", "b"}
-    assert await soon(stage.service.write(Write("a", None))) == Outcome(Result.DELETED, Version(1, 4))
+    assert await soon(stage.service.write(Write(b"a", None))) == Outcome(Result.DELETED, Version(1, 4))
     assert await soon(stage.service.write(None)) == Outcome(Result.COMMITTED)
     assert set(contents(fresh_backup(stage.folder.other(), 1, stage.service.applied).index)) == {"b"}
     assert stage.service.epoch == 1
@@ -324,7 +324,7 @@ async def test_without_a_reserve_for_a_takeover_deletes_go_on_and_writes_do_not(
     stage.service.reserve_lacks()
     assert (stage.service.full, stage.service.ended) == (True, False)
     assert await soon(stage.service.write(put("b", 1))) == Outcome(Result.NO_SPACE)
-    assert (await soon(stage.service.write(Write("a", None)))).result is Result.DELETED
+    assert (await soon(stage.service.write(Write(b"a", None)))).result is Result.DELETED
     await stage.service.fence()
     stage.service.reserve_came()
     assert (stage.service.full, stage.service.ended) == (False, False)
@@ -341,7 +341,7 @@ async def test_a_full_volume_refuses_what_does_not_fit_and_recovers(stage: Stage
     # Reads, deletes, and the no-op that answers a probe go on: a reserve is kept for them.
     await stage.service.fence()
     assert (await soon(stage.service.write(None))).result is Result.COMMITTED
-    assert (await soon(stage.service.write(Write("a", None)))).result is Result.DELETED
+    assert (await soon(stage.service.write(Write(b"a", None)))).result is Result.DELETED
     assert stage.ends == []
     stage.space_comes()
     assert not stage.service.full
@@ -355,9 +355,9 @@ async def test_a_write_behind_one_that_does_not_fit_is_served(stage: Stage) -> N
     stage.service.space_lacks()
     gate = Gate()
     stage.folder.at("sync", "segments", before=gate)
-    small = stage.service.write(Write("a", None))
+    small = stage.service.write(Write(b"a", None))
     await until(gate.reached.is_set)
-    large, after = stage.service.write(put("b", 2 * QUARTER)), stage.service.write(Write("b", None))
+    large, after = stage.service.write(put("b", 2 * QUARTER)), stage.service.write(Write(b"b", None))
     gate.open()
     assert (await soon(small)).result is Result.DELETED
     assert await soon(large) == Outcome(Result.NO_SPACE)
@@ -370,11 +370,11 @@ async def test_a_volume_without_any_room_refuses_even_deletes_but_goes_on_readin
     log = stage.service.log
     run(log.commit(Batch(1, 2, 1, put_payload("filler", bytes(log.left - 260)))))
     assert await soon(stage.service.write(None)) == Outcome(Result.NO_SPACE)
-    assert await soon(stage.service.write(Write("a", None))) == Outcome(Result.NO_SPACE)
+    assert await soon(stage.service.write(Write(b"a", None))) == Outcome(Result.NO_SPACE)
     await stage.service.fence()
     assert stage.ends == []
     stage.space_comes()
-    assert (await soon(stage.service.write(Write("a", None)))).result is Result.DELETED
+    assert (await soon(stage.service.write(Write(b"a", None)))).result is Result.DELETED
 
 
 async def test_no_ops_one_after_the_other_do_not_fill_the_log(stage: Stage) -> None:
@@ -417,14 +417,14 @@ async def test_more_writes_than_may_wait_are_refused_and_not_done(
 
 async def test_conditions_and_repetitions_rest_on_a_commit_of_their_own(stage: Stage) -> None:
     """A 412, a 404 or a replay reveals state, so a seal that came meanwhile makes its outcome unknown."""
-    await soon(stage.service.write(Write("a", b"1", idempotency_key="k")))
-    assert (await soon(stage.service.write(Write("a", b"1", idempotency_key="k")))).version == Version(1, 1)
-    assert (await soon(stage.service.write(Write("a", b"2", idempotency_key="k")))).result is Result.KEY_REUSED
-    assert (await soon(stage.service.write(Write("z", None)))).result is Result.NOT_FOUND
-    refused = await soon(stage.service.write(Write("a", b"2", if_none_match=("*",))))
+    await soon(stage.service.write(Write(b"a", b"1", idempotency_key="k")))
+    assert (await soon(stage.service.write(Write(b"a", b"1", idempotency_key="k")))).version == Version(1, 1)
+    assert (await soon(stage.service.write(Write(b"a", b"2", idempotency_key="k")))).result is Result.KEY_REUSED
+    assert (await soon(stage.service.write(Write(b"z", None)))).result is Result.NOT_FOUND
+    refused = await soon(stage.service.write(Write(b"a", b"2", if_none_match=("*",))))
     assert refused == Outcome(Result.CONDITION_FAILED, Version(1, 1))
     stage.seal()
-    assert await soon(stage.service.write(Write("a", b"2", if_none_match=("*",)))) == Outcome(Result.UNKNOWN)
+    assert await soon(stage.service.write(Write(b"a", b"2", if_none_match=("*",)))) == Outcome(Result.UNKNOWN)
 
 
 def rolling(stage: Stage, claim: Claim) -> Callable[[], Coroutine[Any, Any, Promotion]]:

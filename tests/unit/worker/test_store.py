@@ -23,6 +23,7 @@ from hanas_worker.faces.http.answers import Page, of_page, problem
 from hanas_worker.log import service as services
 from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
+from hanas_worker.log.tally import Tally
 from hanas_worker.log.values import Moved
 from hanas_worker.store import (
     Busy,
@@ -55,7 +56,7 @@ class Values:
         self.goes_on = asyncio.Event()
         self.goes_on.set()
 
-    async def read(self, key: str, entry: Entry, part: Part) -> bytes:
+    async def read(self, key: bytes, entry: Entry, part: Part) -> bytes:
         del key, entry
         self.parts.append(part)
         await self.goes_on.wait()
@@ -116,6 +117,7 @@ class Scene:
                 replica=SimpleNamespace(index=stage.service.index),
                 index=stage.service.index,
                 on_applied=Bell(),
+                tally=Tally(),
                 certain=0,
                 member=SimpleNamespace(epoch=1, role=Role.MAIN),
                 followed_epoch=0,
@@ -128,7 +130,7 @@ class Scene:
         return self.service.index
 
     async def put(self, key: str, value: bytes = b"value") -> None:
-        await self.service.write(Write(key, value))
+        await self.service.write(Write(key.encode(), value))
 
     def follow(self, epoch: int, main: str | None = MAIN_URL) -> None:
         """Be a backup from now on."""
@@ -136,11 +138,11 @@ class Scene:
         self.node.state.member.role, self.node.state.followed_epoch = Role.BACKUP, epoch
 
     async def list(self, prefix: str, after: str, limit: int, *, stale: bool) -> tuple[KeyPage, int]:
-        async with self.store.list((prefix,), after, limit, stale=stale) as listed:
+        async with self.store.list((prefix.encode(),), after.encode(), limit, stale=stale) as listed:
             return listed
 
     async def read(self, key: str, part: Part | None = (0, 1), *, stale: bool = False) -> Read:
-        read = Read(self.store, key, stale, part)
+        read = Read(self.store, key.encode(), stale, part)
         self.store.read(read)
         await until(lambda: bool(read.ends))
         return read
@@ -184,8 +186,8 @@ async def test_a_value_in_memory_is_given_out_in_part_or_whole(scene: Scene) -> 
 
 async def test_a_read_that_wants_no_part_is_over(scene: Scene) -> None:
     await scene.put("a")
-    scene.index._cache.drop("a")
-    read = Read(scene.store, "a", False, None)
+    scene.index._cache.drop(b"a")
+    read = Read(scene.store, b"a", False, None)
     scene.store.read(read)
     await scene.service.fence()
     assert (read.chosen, read.ends, scene.values.parts) == ([(Version(1, 1), 1)], [], [])
@@ -200,7 +202,7 @@ async def test_a_key_that_is_not_there(scene: Scene) -> None:
 
 async def test_a_value_on_the_volume(scene: Scene) -> None:
     await scene.put("a", b"value")
-    scene.index._cache.drop("a")
+    scene.index._cache.drop(b"a")
     scene.values.outcomes = [b"al"]
     assert (await scene.read("a", (1, 3))).ends == [b"al"]
     assert scene.values.parts == [(1, 3)]
@@ -208,7 +210,7 @@ async def test_a_value_on_the_volume(scene: Scene) -> None:
 
 async def test_a_value_that_moved_is_checked_for_and_looked_at_again(scene: Scene) -> None:
     await scene.put("a", b"value")
-    scene.index._cache.drop("a")
+    scene.index._cache.drop(b"a")
     scene.values.outcomes = [Moved(), Moved(), b"v"]
     checks = scene.service.checks
     read = await scene.read("a")
@@ -219,10 +221,10 @@ async def test_a_value_that_moved_is_checked_for_and_looked_at_again(scene: Scen
 
 async def test_a_value_that_moved_while_the_epoch_ended_is_elsewhere(scene: Scene) -> None:
     await scene.put("a", b"value")
-    scene.index._cache.drop("a")
+    scene.index._cache.drop(b"a")
     scene.values.outcomes = [Moved()]
     scene.values.goes_on.clear()
-    read = Read(scene.store, "a", False)
+    read = Read(scene.store, b"a", False)
     scene.store.read(read)
     await until(lambda: bool(scene.values.parts))
     scene.follow(2)
@@ -235,7 +237,7 @@ async def test_a_value_that_moved_while_the_epoch_ended_is_elsewhere(scene: Scen
 
 async def test_a_value_that_cannot_be_read(scene: Scene) -> None:
     await scene.put("a", b"value")
-    scene.index._cache.drop("a")
+    scene.index._cache.drop(b"a")
     mistake = ValueError("a mistake")
     scene.values.outcomes = [FolderUnavailable("input/output error"), mistake]
     refusal = the_refusal(await scene.read("a"))
@@ -247,12 +249,12 @@ async def test_a_value_that_cannot_be_read(scene: Scene) -> None:
 async def test_what_a_protocol_raises_concerns_its_own_request(scene: Scene) -> None:
     await scene.put("a")
     mistake = ValueError("a mistake")
-    read = Read(scene.store, "a", False, None, mistake)
+    read = Read(scene.store, b"a", False, None, mistake)
     scene.store.read(read)
     await until(lambda: bool(read.ends))
     assert read.ends == [mistake]
     change = Change(scene.store, mistake)
-    scene.store.write(Write("a", b"1"), change)
+    scene.store.write(Write(b"a", b"1"), change)
     await until(lambda: bool(change.ends))
     assert change.ends == [mistake]
     assert scene.stage.ends == []
@@ -267,7 +269,7 @@ async def test_a_backup_is_read_only_by_those_who_take_what_is_stale(scene: Scen
     read = await scene.read("a", stale=True)
     assert (read.chosen, read.ends) == ([(Version(1, 1), 7)], [b"v"])
     page, epoch = await scene.list("", "", 10, stale=True)
-    assert ([key for key, _ in page.entries], epoch) == (["a"], 7)
+    assert ([key for key, _ in page.entries], epoch) == ([b"a"], 7)
     with pytest.raises(Elsewhere):
         await scene.list("", "", 10, stale=False)
     scene.follow(0, None)
@@ -280,7 +282,7 @@ async def test_a_backup_is_read_only_by_those_who_take_what_is_stale(scene: Scen
 async def test_a_stale_read_of_the_main_waits_for_no_check(scene: Scene) -> None:
     await scene.put("a", b"value")
     checks = scene.service.checks
-    read = Read(scene.store, "a", True)
+    read = Read(scene.store, b"a", True)
     scene.store.read(read)
     assert (read.chosen, read.ends) == ([(Version(1, 1), 1)], [b"v"])
     assert (await scene.list("", "", 10, stale=True))[1] == 1
@@ -291,7 +293,7 @@ async def test_a_list_waits_for_a_check(scene: Scene) -> None:
     for key in ("a", "b", "c"):
         await scene.put(key)
     page, epoch = await scene.list("", "a", 1, stale=False)
-    assert ([key for key, _ in page.entries], page.following, epoch) == (["b"], "b", 1)
+    assert ([key for key, _ in page.entries], page.following, epoch) == ([b"b"], b"b", 1)
     assert scene.service.checks == 1
     listing = asyncio.ensure_future(scene.list("", "", 1, stale=False))
     scene.stage.seal()
@@ -304,7 +306,7 @@ async def test_reads_beyond_the_bound_are_refused(scene: Scene, monkeypatch: pyt
     await scene.put("a")
     check = Gate()
     scene.stage.folder.at("read", "claims", before=check)
-    reads = [Read(scene.store, "a", False) for _ in range(4)]
+    reads = [Read(scene.store, b"a", False) for _ in range(4)]
     scene.store.read(reads[0])
     await until(check.reached.is_set)
     for read in reads[1:]:  # these wait for the next check
@@ -328,10 +330,10 @@ async def test_reads_of_values_on_the_volume_beyond_the_bound_are_refused(
 ) -> None:
     monkeypatch.setattr(stores, "MOST_READERS", 1)
     await scene.put("a")
-    scene.index._cache.drop("a")
+    scene.index._cache.drop(b"a")
     scene.values.outcomes = [b"1", b"2"]
     scene.values.goes_on.clear()
-    first = Read(scene.store, "a", False)
+    first = Read(scene.store, b"a", False)
     scene.store.read(first)
     await until(lambda: bool(scene.values.parts))
     assert isinstance(the_refusal(await scene.read("a")), Busy)
@@ -344,30 +346,30 @@ async def test_reads_of_values_on_the_volume_beyond_the_bound_are_refused(
 
 
 async def test_how_writes_end_that_are_done(scene: Scene) -> None:
-    assert await scene.write(Write("a", b"1")) == (Outcome(Result.CREATED, Version(1, 1)), 1)
-    assert await scene.write(Write("a", b"2")) == (Outcome(Result.REPLACED, Version(1, 2)), 1)
-    assert await scene.write(Write("a", None)) == (Outcome(Result.DELETED, Version(1, 3)), 1)
+    assert await scene.write(Write(b"a", b"1")) == (Outcome(Result.CREATED, Version(1, 1)), 1)
+    assert await scene.write(Write(b"a", b"2")) == (Outcome(Result.REPLACED, Version(1, 2)), 1)
+    assert await scene.write(Write(b"a", None)) == (Outcome(Result.DELETED, Version(1, 3)), 1)
 
 
 async def test_how_writes_end_that_are_not_done(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    await scene.write(Write("a", b"1", idempotency_key="k"))
+    await scene.write(Write(b"a", b"1", idempotency_key="k"))
     refusals = [
-        await scene.refused(Write("none", None)),
-        await scene.refused(Write("a", b"2", idempotency_key="k")),
-        await scene.refused(Write("a", b"2", if_match=("9-9",))),
-        await scene.refused(Write("none", b"2", if_match=("*",))),
+        await scene.refused(Write(b"none", None)),
+        await scene.refused(Write(b"a", b"2", idempotency_key="k")),
+        await scene.refused(Write(b"a", b"2", if_match=("9-9",))),
+        await scene.refused(Write(b"none", b"2", if_match=("*",))),
     ]
     assert [type(refusal) for refusal in refusals] == [NotFound, KeyReused, Conflict, Conflict]
     assert [refusal.version for refusal in refusals if isinstance(refusal, Conflict)] == [Version(1, 1), None]
     monkeypatch.setattr(GroupCommit, "submit", lambda *_: False)
-    refusals.append(await scene.refused(Write("a", b"2")))
+    refusals.append(await scene.refused(Write(b"a", b"2")))
     assert isinstance(refusals[-1], Busy)
     assert {refusal.epoch for refusal in refusals} == {1}
 
 
 async def test_a_write_that_finds_no_room(scene: Scene) -> None:
     scene.service.space_lacks()
-    refusal = await scene.refused(Write("a", bytes(1 << 20)))
+    refusal = await scene.refused(Write(b"a", bytes(1 << 20)))
     assert isinstance(refusal, Full)
     assert refusal.epoch == 1
 
@@ -376,9 +378,9 @@ async def test_writes_of_an_epoch_that_ends(scene: Scene) -> None:
     commit = Gate()
     scene.stage.folder.at("sync", "segments", before=commit)
     in_flight, waiting = Change(scene.store), Change(scene.store)
-    scene.store.write(Write("a", b"1"), in_flight)
+    scene.store.write(Write(b"a", b"1"), in_flight)
     await until(commit.reached.is_set)
-    scene.store.write(Write("b", b"1"), waiting)
+    scene.store.write(Write(b"b", b"1"), waiting)
     scene.service.end("another one claimed epoch 2")
     scene.follow(2)
     scene.node.state.member.epoch = 2
@@ -389,7 +391,7 @@ async def test_writes_of_an_epoch_that_ends(scene: Scene) -> None:
     assert isinstance(elsewhere, Elsewhere)
     assert elsewhere.main == MAIN_URL
     commit.open()
-    late = await scene.refused(Write("c", b"1"))
+    late = await scene.refused(Write(b"c", b"1"))
     assert isinstance(late, Elsewhere)
     with pytest.raises(Elsewhere):
         scene.store.require_main()
@@ -417,7 +419,7 @@ async def test_large_values_wait_for_memory_and_small_ones_do_not(
     assert (scene.values.parts, memory.refusals) == ([], 1)
     monkeypatch.setattr(budget, "_PATIENCE_SECONDS", AMPLE_SECONDS)
     scene.values.outcomes.append(large)
-    read = Read(scene.store, "large", False, (0, len(large)))
+    read = Read(scene.store, b"large", False, (0, len(large)))
     scene.store.read(read)
     await until(lambda: bool(read.chosen))
     assert read.ends == []
@@ -440,7 +442,7 @@ async def test_a_long_list_is_made_alone_and_in_pieces(scene: Scene) -> None:
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    async with scene.store.list(("",), "", 99, stale=True) as listed:
+    async with scene.store.list((b"",), b"", 99, stale=True) as listed:
         other = asyncio.create_task(scene.list("", "", 1, stale=True))
         before = turns
         answer = await of_page(*listed)
@@ -449,7 +451,7 @@ async def test_a_long_list_is_made_alone_and_in_pieces(scene: Scene) -> None:
     await other
     counting.cancel()
     page = msgspec.json.decode(answer.body, type=Page)
-    assert [entry.key for entry in page.keys] == [key for key, _ in listed[0].entries]
+    assert [entry.key for entry in page.keys] == [key.decode() for key, _ in listed[0].entries]
     assert page.next == page.keys[-1].key
     empty = await of_page(KeyPage([], None), 1)
     assert msgspec.json.decode(empty.body) == {"keys": [], "next": None}

@@ -135,7 +135,7 @@ async def test_a_transaction_compares_changes_and_tells(worker: Worker) -> None:
 
 async def test_a_value_that_is_not_in_memory_is_fetched_to_be_compared(worker: Worker) -> None:
     await put(worker, "a", b"x" * 100)
-    worker.stage.service.index._cache.drop("a")  # as if others had driven it out
+    worker.stage.service.index._cache.drop(b"a")  # as if others had driven it out
     status, document, _ = await ask(
         worker,
         **{"if": [{"key": "a", "base64": base64.b64encode(bytes(100)).decode()}], "then": [{"get": {"key": "a"}}]},
@@ -146,7 +146,7 @@ async def test_a_value_that_is_not_in_memory_is_fetched_to_be_compared(worker: W
 
 async def test_a_value_that_moves_while_it_is_fetched_is_asked_for_again(worker: Worker) -> None:
     await put(worker, "a", b"x" * 100)
-    worker.stage.service.index._cache.drop("a")
+    worker.stage.service.index._cache.drop(b"a")
     worker.values.moves = 3
     condition = {"key": "a", "base64": base64.b64encode(bytes(100)).decode(), "is": "!="}
     status, document, _ = await ask(worker, **{"if": [condition], "then": [], "else": [{"delete": {"key": "a"}}]})
@@ -155,7 +155,7 @@ async def test_a_value_that_moves_while_it_is_fetched_is_asked_for_again(worker:
 
 async def test_a_value_that_is_never_at_hand_is_given_up(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(worker, "a", b"x" * 100)
-    worker.stage.service.index._cache.drop("a")
+    worker.stage.service.index._cache.drop(b"a")
     worker.values.moves = 1000
     status, document, _ = await ask(worker, **{"if": [{"key": "a", "text": "x"}], "then": []})
     assert (status, "nothing was done" in document["detail"]) == (503, True)
@@ -311,7 +311,7 @@ async def test_what_is_forgotten_in_the_same_batch_is_left_out(worker: Worker) -
     async with held:
         task = asyncio.create_task(asked)
         await until(lambda: service._queue.waiting > 0)
-        for request in (Write("a", b"y"), Compaction(3)):
+        for request in (Write(b"a", b"y"), Compaction(3)):
             service.submit(request, lambda outcome, epoch: answers.append(outcome))
     status, document, _ = await task
     assert (status, document["results"]) == (200, [{"keys": [{"key": "a", "mod": 2, "omitted": True}], "more": False}])

@@ -23,11 +23,11 @@ def state_of_a_key() -> LogState:
 async def test_a_value_that_was_written_over_while_its_place_was_looked_for_is_asked_for_again() -> None:
     state = state_of_a_key()
     index = state.replica.index
-    entry = index.get("key")
+    entry = index.get(b"key")
     assert entry is not None
     # Its segment is gone, and the index does not know yet where its value is now: the read waits to be told.
     places = state.wakers[Duty.PLACES]
-    reading = asyncio.create_task(Values(state).read("key", entry, (0, 2)))
+    reading = asyncio.create_task(Values(state).read(b"key", entry, (0, 2)))
     await places.wait()
     index.apply(Batch(1, 2, 1, put_payload("key", b"v20"), epoch=1, number=2))
     with pytest.raises(Moved):
@@ -36,10 +36,10 @@ async def test_a_value_that_was_written_over_while_its_place_was_looked_for_is_a
 
 async def test_an_index_that_was_made_anew_meanwhile_is_asked_again() -> None:
     state = state_of_a_key()
-    entry = state.replica.index.get("key")
+    entry = state.replica.index.get(b"key")
     assert entry is not None
     places = state.wakers[Duty.PLACES]
-    reading = asyncio.create_task(Values(state).read("key", entry, (0, 2)))
+    reading = asyncio.create_task(Values(state).read(b"key", entry, (0, 2)))
     await places.wait()
     state.replica.forget()
     with pytest.raises(Moved):

@@ -7,6 +7,7 @@ milliseconds in a turn of the event loop. Those with the same span at the same r
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -39,7 +40,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """A key that a revision changed."""
 
     revision: int
-    key: str
+    key: bytes
     entry: Entry | None
     """What it holds from then on; None: it was deleted."""
     value: bytes
@@ -55,7 +56,7 @@ class Changes(msgspec.Struct, eq=False):
 
     changes: tuple[Change, ...]
     revision: int
-    forms: dict[object, bytes] = {}
+    forms: dict[object, Any] = {}
     """What protocols have made of it, for others that are told the same."""
 
 
@@ -87,6 +88,8 @@ class Feed:
         changes = self._feeds.look(self)
         if isinstance(changes, Changes):
             self.position, self.shared = changes.revision, None
+        elif changes is not None:
+            self._feeds.lost()
         return NOTHING if changes is None else changes
 
     def close(self) -> None:
@@ -142,14 +145,20 @@ class Feeds:
         """
         feed = Feed(self, span, after, ready, previous=previous)
         self._open.add(feed)
+        self._state.tally.watches = len(self._open)
         return feed
 
     def close(self, feed: Feed) -> None:
         """End a feed."""
         self._open.discard(feed)
+        self._state.tally.watches = len(self._open)
         self._due.pop(feed, None)
         self._idle.pop(feed, None)
         feed.shared = None
+
+    def lost(self) -> None:
+        """Count a feed whose changes are forgotten."""
+        self._state.tally.watches_lost += 1
 
     def notice(self) -> None:
         """Look at all feeds that wait: the copy has come further, or can be read again."""
@@ -255,8 +264,8 @@ class Feeds:
 
     def _complete(self, shared: _Shared, stretch: Stretch, index: Index, *, previous: bool) -> None:
         """Add the values to a stretch: at once, if they are in memory."""
-        values: dict[tuple[str, int], bytes] = {}
-        lacking: list[tuple[str, Entry]] = []
+        values: dict[tuple[bytes, int], bytes] = {}
+        lacking: list[tuple[bytes, Entry]] = []
         for event in stretch.events:
             for entry in (event.entry, event.before if previous else None):
                 if entry is None:
@@ -278,8 +287,8 @@ class Feeds:
         self,
         shared: _Shared,
         stretch: Stretch,
-        values: dict[tuple[str, int], bytes],
-        lacking: list[tuple[str, Entry]],
+        values: dict[tuple[bytes, int], bytes],
+        lacking: list[tuple[bytes, Entry]],
         *,
         previous: bool,
     ) -> None:
@@ -313,11 +322,11 @@ class Feeds:
             self._pump_soon()
 
 
-def _cached(index: Index, key: str, entry: Entry) -> bytes | None:
+def _cached(index: Index, key: bytes, entry: Entry) -> bytes | None:
     return index.cached(key) if index.version(key) == entry.version else None
 
 
-def _changes(stretch: Stretch, values: dict[tuple[str, int], bytes], *, previous: bool) -> Changes:
+def _changes(stretch: Stretch, values: dict[tuple[bytes, int], bytes], *, previous: bool) -> Changes:
     changes: list[Change] = []
     for event in stretch.events:
         entry, before = event.entry, event.before if previous else None

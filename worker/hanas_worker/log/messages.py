@@ -6,6 +6,7 @@ import msgspec
 
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.keytexts import text_or_bytes
 from hanas_serving.lines import Improper
 
 T = TypeVar("T")
@@ -32,12 +33,18 @@ class Forward(msgspec.Struct, frozen=True, array_like=True, tag="w"):
     lease: int = 0
 
 
+class ForwardBytes(Forward, frozen=True, array_like=True, tag="b"):
+    """A write of a key that is no UTF-8: a main without revisions takes none of these."""
+
+    key: bytes  # type: ignore[assignment]  # the only difference
+
+
 class Writes(msgspec.Struct, frozen=True, array_like=True, tag="ws"):
     """Of a forwarder: writes, in order."""
 
     lowest: int
     """The lowest number whose outcome it may still ask for."""
-    writes: tuple[Forward, ...]
+    writes: tuple[Forward | ForwardBytes, ...]
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="a"):
@@ -107,9 +114,8 @@ def of_main(content: bytes) -> OfMain:
 
 def forward(number: int, write: Write) -> Forward:
     """Return a write as it is sent."""
-    return Forward(
-        number,
-        write.key,
+    text = text_or_bytes(write.key)
+    fields = (
         write.value,
         write.content_type,
         write.if_match,
@@ -117,12 +123,13 @@ def forward(number: int, write: Write) -> Forward:
         write.idempotency_key,
         write.lease,
     )
+    return Forward(number, text, *fields) if isinstance(text, str) else ForwardBytes(number, text, *fields)
 
 
 def write_of(forward: Forward) -> Write:
     """Return the write that was sent."""
     return Write(
-        forward.key,
+        forward.key if isinstance(forward, ForwardBytes) else forward.key.encode(),
         forward.value,
         forward.content_type,
         forward.if_match,

@@ -47,7 +47,7 @@ class Values:
         self.reads = 0
         """Values read from disk."""
 
-    async def read(self, key: str, entry: Entry, part: tuple[int, int]) -> bytes:
+    async def read(self, key: bytes, entry: Entry, part: tuple[int, int]) -> bytes:
         """Return ``part`` (begin, end) of the value of ``key``. Raises Moved, FolderError."""
         index, tries = self._state.index, 0
         while True:
@@ -101,7 +101,7 @@ class Values:
         self._removals += 1
 
 
-def _of(index: Index | None, key: str, entry: Entry) -> Entry:
+def _of(index: Index | None, key: bytes, entry: Entry) -> Entry:
     """Return the entry as the index has it now; only its place may be another one. Raises Moved."""
     same = None if index is None else index.same(key, entry)
     if same is None:

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from hanas_core.state.keyspace import KeyPage
+from hanas_core.state.keytexts import is_text
 from hanas_core.state.leases import MOST_LEASES
 from hanas_serving.answers import INERT, Answer
 from hanas_serving.problems import Problem
@@ -53,11 +54,20 @@ def revision_line(revision: int) -> bytes:
     return b"hanas-revision: %d\r\n" % revision if revision else b""
 
 
+def texts_of(page: KeyPage, limit: int) -> KeyPage | None:
+    """Return up to ``limit`` keys of a page, those that are UTF-8; None if only pages behind it may have such."""
+    texts = [row for row in page.entries if is_text(row[0])]
+    entries = texts[:limit]
+    if page.following is None and len(entries) == len(texts):
+        return KeyPage(entries, None)
+    return KeyPage(entries, entries[-1][0]) if entries else None
+
+
 async def of_page(page: KeyPage, epoch: int, revision: int = 0) -> Answer:
-    """Return the answer with a page of the list of keys, made in pieces: others have their turns between them."""
+    """Return the answer with a page of keys, all UTF-8, made in pieces: others have their turns between them."""
     parts, keys, size = [], [], 0
     for key, entry in page.entries:
-        keys.append(Listed(key, str(entry.version), entry.size))
+        keys.append(Listed(key.decode(), str(entry.version), entry.size))
         size += len(key)
         if size > _PIECE_CHARS:
             parts.append(msgspec.json.encode(keys)[1:-1])
@@ -65,7 +75,10 @@ async def of_page(page: KeyPage, epoch: int, revision: int = 0) -> Answer:
             await asyncio.sleep(0)
     if keys:
         parts.append(msgspec.json.encode(keys)[1:-1])
-    body = b'{"keys":[%b],"next":%b}' % (b",".join(parts), msgspec.json.encode(page.following))
+    body = b'{"keys":[%b],"next":%b}' % (
+        b",".join(parts),
+        msgspec.json.encode(None if page.following is None else page.following.decode()),
+    )
     lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n%b%b"
     return Answer(200, lines % (len(body), epoch, revision_line(revision), INERT), body)
 

@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from hanas_core.state.keytexts import shown
 from hanas_core.state.transactions import Transact
 from hanas_serving.answers import Answer, Disconnected, send_answer
 from hanas_serving.body import Body
@@ -14,7 +15,7 @@ from hanas_serving.gate import Caller, caller_of
 from hanas_serving.principals import Action, may, parts
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import leases, requests, transactions, watches
-from hanas_worker.faces.http.answers import fail, of_page, problem, token_needed
+from hanas_worker.faces.http.answers import fail, of_page, problem, texts_of, token_needed
 from hanas_worker.faces.http.digests import check, digests_of
 from hanas_worker.faces.http.keys import Admitted, KeyRead, Keys, KeyWrite, PastRead
 from hanas_worker.store import Crowded, Store
@@ -97,7 +98,7 @@ class KeysEndpoint:
             return
         content = requests.content_of(path)
         admitted = self._keys.admit(caller, _ACTIONS.get(method, Action.READ), content)
-        store, key = self._keys.joined(), requests.text_of(content)
+        store, key = self._keys.joined(), requests.checked(content)
         if method not in _ACTIONS:
             raise Problem(405, f"a key takes {_METHODS}", {"allow": _METHODS})
         if method in {"GET", "HEAD"}:
@@ -112,16 +113,21 @@ class KeysEndpoint:
         if scope["method"] not in {"GET", "HEAD"}:
             raise Problem(405, "the list of keys takes GET only", {"allow": "GET, HEAD"})
         page = requests.page_of(requests.query_of(scope["query_string"], requests.OF_LISTS))
-        prefixes = parts(principal, Action.LIST, page.prefix.encode())
+        prefixes = parts(principal, Action.LIST, page.prefix)
         if not prefixes:
-            raise keys.gate.denial(principal, caller, keys.callers, Action.LIST, token_needed, page.prefix.encode())
-        texts = tuple(prefix.decode() for prefix in prefixes)
-        listing = store.list(texts, page.after, page.limit, stale=page.stale, revision=page.revision)
-        async with listing as (keys_page, epoch):
-            reply.answer(await of_page(keys_page, epoch, store.revision))
+            raise keys.gate.denial(principal, caller, keys.callers, Action.LIST, token_needed, page.prefix)
+        after, limit = page.after, page.limit
+        while True:
+            listing = store.list(prefixes, after, limit, stale=page.stale, revision=page.revision)
+            async with listing as (keys_page, epoch):
+                told = texts_of(keys_page, page.limit)
+                if told is not None:
+                    reply.answer(await of_page(told, epoch, store.revision))
+                    return
+            after, limit = keys_page.following or b"", requests.MOST_PAGE
 
     @staticmethod
-    def _read(store: Store, key: str, scope: Scope, reply: _Awaited) -> None:
+    def _read(store: Store, key: bytes, scope: Scope, reply: _Awaited) -> None:
         bodiless = scope["method"] == "HEAD"
         options = requests.options_of(scope["headers"])
         if bodiless:
@@ -174,24 +180,22 @@ class KeysEndpoint:
             told, epoch = await store.lease(lease)
             if method == "DELETE":
                 for key in told.keys:
-                    if not may(principal, Action.DELETE, key.encode()):
-                        raise keys.gate.denial(
-                            principal, caller, keys.callers, Action.DELETE, token_needed, key.encode()
-                        )
+                    if not may(principal, Action.DELETE, key):
+                        raise keys.gate.denial(principal, caller, keys.callers, Action.DELETE, token_needed, key)
                 answer = leases.of_revoke(*await store.revoke(lease))
                 if keys.gate.audit.of_writes:
                     for key in told.keys:
-                        keys.gate.audit.written(principal, Action.DELETE, key, caller.address, answer.status)
+                        keys.gate.audit.written(principal, Action.DELETE, shown(key), caller.address, answer.status)
                 reply.answer(answer)
             else:
-                readable = [key for key in told.keys if may(principal, Action.READ, key.encode())]
-                shown = leases.shown(lease, told.lease.ttl, told.left, readable)
-                reply.answer(leases.of_lease(shown, epoch, store.revision))
+                readable = [key for key in told.keys if may(principal, Action.READ, key)]
+                document = leases.shown(lease, told.lease.ttl, told.left, readable)
+                reply.answer(leases.of_lease(document, epoch, store.revision))
 
     async def _write(
         self,
         store: Store,
-        key: str,
+        key: bytes,
         scope: Scope,
         receive: Receive,
         reply: _Awaited,

@@ -9,6 +9,7 @@ import msgspec
 
 from hanas_core.state.entries import Entry
 from hanas_core.state.judge import ANY, Outcome, Result, Write
+from hanas_core.state.keytexts import shown
 from hanas_core.state.transactions import Transact
 from hanas_serving.answers import INERT, Answer, Headers
 from hanas_serving.audit import Audit
@@ -71,7 +72,7 @@ class Keys:
                 caller = Caller(dict(headers), exchange.wire.address, exchange.wire.peer)
                 content = requests.content_of(exchange.path)
                 admitted = self.admit(caller, _ACTIONS[method], content)
-                store, key = self.joined(), requests.text_of(content)
+                store, key = self.joined(), requests.checked(content)
             else:
                 key = requests.key_of(exchange.path)
             if method == b"GET":
@@ -90,7 +91,7 @@ class Keys:
             fail(exchange, error, self.store)
 
     def admit(self, caller: Caller, action: Action, content: bytes) -> Admitted:
-        """Return who asks for ``action`` on the key in UTF-8. Raises Problem: 401, 403, 421, 429."""
+        """Return who asks for ``action`` on a key. Raises Problem: 401, 403, 421, 429."""
         return Admitted(self.gate.admit(caller, self.callers, action, token_needed, key=content), caller)
 
     def joined(self) -> Store:
@@ -106,10 +107,9 @@ class Keys:
         idempotency keys of its own, which no header can express: nobody meets those of others.
         """
         principal, caller = admitted
-        if not (write.if_match is None and write.if_none_match is None):
-            content = write.key.encode()
-            if not may(principal, Action.READ, content):
-                raise self.gate.denial(principal, caller, self.callers, Action.READ, token_needed, content)
+        conditional = write.if_match is not None or write.if_none_match is not None
+        if conditional and not may(principal, Action.READ, write.key):
+            raise self.gate.denial(principal, caller, self.callers, Action.READ, token_needed, write.key)
         if principal.standing is Standing.LISTED and write.idempotency_key is not None:
             return msgspec.structs.replace(write, idempotency_key=f"{principal.name}\n{write.idempotency_key}")
         return write
@@ -167,7 +167,7 @@ class _Noted:
     def _note(self, status: int) -> None:
         action = Action.DELETE if self._write.value is None else Action.WRITE
         principal, caller = self._admitted
-        self._audit.written(principal, action, self._write.key, caller.address, status)
+        self._audit.written(principal, action, shown(self._write.key), caller.address, status)
 
 
 class KeyRead(PendingRead):

@@ -5,6 +5,7 @@ from math import ceil
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from hanas_core.state.keytexts import is_text
 from hanas_core.state.leases import MOST_ID, MOST_TTL
 from hanas_serving.answers import INERT, Answer
 from hanas_serving.problems import Problem
@@ -65,7 +66,7 @@ def grant_of(body: bytes) -> Grant:
             400, f"this asks for no lease, and nothing was done: {error}. Send JSON like {_EXAMPLE}"
         ) from None
     if not 1 <= grant.ttl <= MOST_TTL:
-        raise Problem(400, f"ttl must be from 1 to {MOST_TTL} seconds, not {grant.ttl}; nothing was done")
+        raise Problem(400, f"ttl must be from 1 to {MOST_TTL} seconds, not {str(grant.ttl)[:40]}; nothing was done")
     if not isinstance(grant.id, UnsetType) and not 1 <= grant.id <= MOST_ID:
         raise Problem(400, f"id must be from 1 to {MOST_ID}, or left out; nothing was done")
     return grant
@@ -81,9 +82,9 @@ def of_lease(shown: LeaseShown, epoch: int, revision: int) -> Answer:
     return _answer(200, msgspec.json.encode(shown), epoch, revision)
 
 
-def shown(lease: int, ttl: int, left: float, keys: list[str]) -> LeaseShown:
-    """Return what is shown of a lease."""
-    return LeaseShown(lease, ttl, ceil(left), keys)
+def shown(lease: int, ttl: int, left: float, keys: list[bytes]) -> LeaseShown:
+    """Return what is shown of a lease: of its keys those that are UTF-8."""
+    return LeaseShown(lease, ttl, ceil(left), [key.decode() for key in keys if is_text(key)])
 
 
 def of_revoke(epoch: int, revision: int) -> Answer:

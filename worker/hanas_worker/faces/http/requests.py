@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from hanas_core.state.entries import DEFAULT_TYPE
 from hanas_core.state.judge import Write
+from hanas_core.state.keytexts import is_text
 from hanas_core.state.leases import MOST_ID
 from hanas_serving.answers import Headers
 from hanas_serving.fields import require_identity
@@ -42,8 +43,8 @@ OF_LISTS = frozenset({"prefix", "after", "limit", "consistency", "revision"})
 class PageQuery(NamedTuple):
     """Which keys a list should show."""
 
-    prefix: str
-    after: str
+    prefix: bytes
+    after: bytes
     limit: int
     stale: bool
     revision: int | None = None
@@ -79,7 +80,7 @@ def options_of(headers: Headers) -> Options:
     return options
 
 
-def write_of(key: str, headers: Headers, value: bytes | None) -> Write:
+def write_of(key: bytes, headers: Headers, value: bytes | None) -> Write:
     """Return the write that a PUT asks for, or a DELETE (``value`` None)."""
     content_type, if_match, if_none_match, idempotency_key, lease = DEFAULT_TYPE, None, None, None, 0
     for name, content in headers:
@@ -125,9 +126,9 @@ def length_of(headers: Headers) -> int | None:
     return next((int(value) for name, value in headers if name == b"content-length"), None)
 
 
-def key_of(raw_path: bytes) -> str:
+def key_of(raw_path: bytes) -> bytes:
     """Return the key in a path. Raises Problem: 400."""
-    return text_of(content_of(raw_path))
+    return checked(content_of(raw_path))
 
 
 def content_of(raw_path: bytes) -> bytes:
@@ -136,16 +137,15 @@ def content_of(raw_path: bytes) -> bytes:
     return unquote_to_bytes(encoded) if b"%" in encoded else encoded
 
 
-def text_of(content: bytes) -> str:
+def checked(content: bytes) -> bytes:
     """Return the key: 1 to 1024 bytes of UTF-8; ``/`` is allowed."""
     if not content:
         raise Problem(400, "the key is empty: give 1 to 1024 bytes of UTF-8 behind /v1/kv/, percent-encoded")
     if len(content) > MOST_KEY_BYTES:
         raise Problem(400, f"the key has {len(content)} bytes; at most {MOST_KEY_BYTES} are allowed")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise Problem(400, "the key is not UTF-8 after percent-decoding: encode it as UTF-8") from None
+    if not is_text(content):
+        raise Problem(400, "the key is not UTF-8 after percent-decoding: encode it as UTF-8")
+    return content
 
 
 def versions_of(header: bytes, name: str) -> tuple[str, ...]:
@@ -235,7 +235,7 @@ def page_of(parameters: dict[str, str]) -> PageQuery:
     if not 1 <= number <= MOST_PAGE:
         raise Problem(400, f"limit must be a number from 1 to {MOST_PAGE}, not {limit[:40]!r}")
     prefix, after = parameters.get("prefix", ""), parameters.get("after", "")
-    return PageQuery(prefix, after, number, is_stale(parameters), revision_of(parameters))
+    return PageQuery(prefix.encode(), after.encode(), number, is_stale(parameters), revision_of(parameters))
 
 
 def revision_of(parameters: dict[str, str]) -> int | None:

@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from hanas_core.state import reports, transactions
 from hanas_core.state.entries import DEFAULT_TYPE, Entry
+from hanas_core.state.keytexts import is_text
 from hanas_core.state.leases import MOST_ID
 from hanas_core.state.reports import Report, Row, Told
 from hanas_core.state.transactions import (
@@ -132,7 +133,7 @@ class Done(Results, frozen=True, kw_only=True):
 
 
 class Need(NamedTuple):
-    """A right that a transaction takes. ``content``: a key in UTF-8, or the prefix of keys."""
+    """A right that a transaction takes. ``content``: a key, or the prefix of keys."""
 
     action: Action
     content: bytes
@@ -188,7 +189,7 @@ def _operation(step: Step, value_bytes: int) -> Operation:
         raise Problem(400, "each operation is exactly one of put, delete, get and txn; nothing was done")
     match given[0]:
         case Put() as put:
-            requests.text_of(put.key.encode())
+            key = requests.checked(put.key.encode())
             value = _value(put.text, put.base64, "a put")
             if len(value) > value_bytes:
                 size = len(value)
@@ -196,7 +197,7 @@ def _operation(step: Step, value_bytes: int) -> Operation:
             content_type = requests.short_text(put.content_type.encode(errors="replace"), "contentType")
             if not 0 <= put.lease <= MOST_ID:
                 raise Problem(400, f"lease must be the id of a lease, at most {MOST_ID}, or 0; nothing was done")
-            return PutKey(put.key, value, content_type, put.lease)
+            return PutKey(key, value, content_type, put.lease)
         case Delete() as delete:
             return DeleteKeys(_span(delete.key, delete.prefix, "a delete"))
         case Get() as get:
@@ -212,11 +213,12 @@ def _span(key: str | UnsetType, prefix: str | UnsetType, what: str) -> Span:
     if isinstance(key, UnsetType) == isinstance(prefix, UnsetType):
         raise Problem(400, f"{what} takes either key or prefix; nothing was done")
     if not isinstance(key, UnsetType):
-        return Span.one(requests.text_of(key.encode()))
+        return Span.one(requests.checked(key.encode()))
     assert not isinstance(prefix, UnsetType)
-    if len(prefix.encode()) > requests.MOST_KEY_BYTES:
+    content = prefix.encode()
+    if len(content) > requests.MOST_KEY_BYTES:
         raise Problem(400, f"a prefix may have at most {requests.MOST_KEY_BYTES} bytes; nothing was done")
-    return Span.prefix(prefix)
+    return Span.prefix(content)
 
 
 def _value(text: str | UnsetType, content: bytes | UnsetType, what: str) -> bytes:
@@ -234,7 +236,7 @@ def needs_of(transaction: Transaction) -> list[Need]:
     for operation in transaction.operations():
         match operation:
             case PutKey(key=key):
-                needs.append(Need(Action.WRITE, key.encode()))
+                needs.append(Need(Action.WRITE, key))
             case DeleteKeys(keys=keys):
                 needs.append(Need(Action.DELETE, _common(keys)))
             case ReadKeys(keys=keys):
@@ -248,7 +250,7 @@ def needs_of(transaction: Transaction) -> list[Need]:
 
 def _common(span: Span) -> bytes:
     """Return the key of a span, or the prefix that it was made from."""
-    return span.first.encode()
+    return span.first
 
 
 def answer_of(transacted: Transacted) -> Answer:
@@ -277,8 +279,10 @@ def _result(told: Told, transacted: Transacted) -> Result:
             return Result(put={})
         case reports.Deleted(count=count):
             return Result(deleted=count)
+        case reports.Past():
+            raise AssertionError("no transaction here reads the past")
         case reports.Rows(rows=rows, more=more):
-            return Result(keys=[_row(row, transacted) for row in rows], more=more)
+            return Result(keys=[_row(row, transacted) for row in rows if is_text(row.key)], more=more)
         case Report():
             return Result(txn=_results(told, transacted))
 
@@ -286,16 +290,16 @@ def _result(told: Told, transacted: Transacted) -> Result:
 def _row(row: Row, transacted: Transacted) -> KeyRead:
     read = transacted.reads.get(row)
     if read is None:
-        return KeyRead(key=row.key, mod=row.revision, omitted=True)
+        return KeyRead(key=row.key.decode(), mod=row.revision, omitted=True)
     return read_of(row.key, *read)
 
 
-def read_of(key: str, entry: Entry, value: bytes | None) -> KeyRead:
-    """Return what a key held. ``value``: None if it is left out."""
+def read_of(key: bytes, entry: Entry, value: bytes | None) -> KeyRead:
+    """Return what a key held, which is UTF-8. ``value``: None if it is left out."""
     revision, create, generation, lease = entry.facts
     text, content, omitted = _written(value)
     return KeyRead(
-        key=key,
+        key=key.decode(),
         mod=revision,
         create=create,
         version=generation,

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from starlette.types import Receive, Scope, Send
 
 from hanas_core.state.changes import Lost
+from hanas_core.state.keytexts import is_text
 from hanas_core.state.transactions import Span
 from hanas_serving.answers import INERT_HEADERS, Headers
 from hanas_serving.gate import caller_of
@@ -127,13 +128,13 @@ class Stream:
     def _next(self, feed: Feed) -> bytes:
         """Return what comes next; empty: nothing yet."""
         self.news.clear()
-        changes = feed.take(_STRETCH_BYTES)
+        while isinstance(changes := feed.take(_STRETCH_BYTES), Changes) and changes.changes:
+            if content := _encoded(changes, self._form):
+                self._quiet = False
+                return content  # else all keys are no UTF-8
         if isinstance(changes, Lost):
             self._ended = True
             return self._form.lost(changes.compacted)
-        if changes.changes:
-            self._quiet = False
-            return _encoded(changes, self._form)
         if self._confirmed is not None and feed.position >= self._confirmed:
             self._confirmed, self._asked = None, False
             return self._form.progress(feed.position)
@@ -190,7 +191,7 @@ async def open_stream(keys: Keys, scope: Scope) -> Callable[[Receive, Send], Cor
         (b"content-type", form.value.encode()),
         (b"cache-control", b"no-store"),
         (b"hanas-epoch", b"%d" % store.epoch),
-        (b"hanas-revision", b"%d" % store.revision),
+        (b"hanas-revision", b"%d" % (feed.position if start is None else store.revision)),
         *INERT_HEADERS,
     ]
     return lambda receive, send: stream.run(feed, head, receive, send)
@@ -199,12 +200,12 @@ async def open_stream(keys: Keys, scope: Scope) -> Callable[[Receive, Send], Cor
 def _span_of(query: dict[str, str]) -> tuple[bytes, Span]:
     """Return the key or the prefix that is watched, and its span. Raises Problem: 400."""
     if "key" not in query:
-        prefix = query.get("prefix", "")
-        return prefix.encode(), Span.prefix(prefix)
+        prefix = query.get("prefix", "").encode()
+        return prefix, Span.prefix(prefix)
     if "prefix" in query:
         raise Problem(400, "a watch takes either key or prefix")
-    content = query["key"].encode()
-    return content, Span.one(requests.text_of(content))
+    key = requests.checked(query["key"].encode())
+    return key, Span.one(key)
 
 
 def _start_of(query: dict[str, str], headers: Headers) -> int | None:
@@ -230,7 +231,8 @@ def _encoded(changes: Changes, form: Form) -> bytes:
 def _revisions(changes: Changes) -> list[RevisionChanges]:
     by_revision: dict[int, list[Change]] = {}
     for change in changes.changes:
-        by_revision.setdefault(change.revision, []).append(change)
+        if is_text(change.key):
+            by_revision.setdefault(change.revision, []).append(change)
     told = []
     for revision, group in by_revision.items():
         small = sum(len(change.value) + len(change.previous) for change in group) <= _MOST_VALUE_BYTES
@@ -242,6 +244,6 @@ def _key_change(change: Change, *, small: bool) -> KeyChange:
     key, entry, before = change.key, change.entry, change.before
     return KeyChange(
         put=UNSET if entry is None else read_of(key, entry, change.value if small else None),
-        delete=Gone(key) if entry is None else UNSET,
+        delete=Gone(key.decode()) if entry is None else UNSET,
         previous=UNSET if before is None else read_of(key, before, change.previous if small else None),
     )
