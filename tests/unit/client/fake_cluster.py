@@ -32,7 +32,6 @@ class FakeCluster(ThreadingHTTPServer):
         """Writes are done, and the connection breaks off instead of an answer."""
         self.recorded: list[tuple[str, str, bytes]] = []
         """Transactions and calls about leases: method, path and body."""
-        self.leases = {"id": 7, "ttl": 30, "remaining": 29, "keys": ["a\nb"]}
         self.watches: list[bytes | int | None] = []
         """Streams of changes in turn: what is told, the status of a refusal, or None: nothing until the end."""
         self.watch_headers = {"Content-Type": "application/x-ndjson", "HANas-Revision": "2"}
@@ -120,8 +119,6 @@ class Handler(BaseHTTPRequestHandler):
             self.changes(self.server.watches.pop(0))
         elif split.path == "/v1/switchover":
             self.switch_over(json.loads(body)["to"])
-        elif split.path == "/v1/leases":
-            self.grant(**json.loads(body))
         elif split.path == "/v1/events":
             self.stream(int(headers.get("last-event-id", "0")))
         else:
@@ -131,14 +128,21 @@ class Handler(BaseHTTPRequestHandler):
 
     def record(self, body: bytes) -> None:
         self.server.recorded.append((self.command, self.path, body))
+        leases, content = self.server.leases, json.loads(body or b"{}")
         if self.path == "/v1/txn":
             document: dict[str, object] = {"succeeded": True, "results": [{"put": {}}], "revision": 3, "new": 1}
             return self.answer(200, json.dumps(document).encode())
-        if self.path not in {"/v1/leases", "/v1/leases/7", "/v1/leases/7/keepalive"}:
+        if self.path == "/v1/leases":
+            return self.grant(content.get("id", 7), content["ttl"])
+        lease = int(self.path.split("/")[3])
+        if lease not in leases:
             return self.problem(404, "Not found", "no such lease")
         if self.command == "DELETE":
+            del leases[lease]
             return self.answer(204)
-        return self.answer(200, json.dumps(self.server.leases).encode())
+        keys = [key for key, attached in self.server.attached.items() if attached == lease]
+        shown = {"id": lease, "ttl": leases[lease], "remaining": leases[lease] - 1, "keys": keys}
+        return self.answer(200, json.dumps(shown).encode())
 
     def changes(self, stream: bytes | int | None) -> None:
         if isinstance(stream, int):
