@@ -19,7 +19,10 @@ from tests.integration.cluster import Cluster
 from tests.integration.programs import COMMANDS
 from tests.integration.waiting import PATIENCE_SECONDS, eventually, within
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+
+_PATIENCE_SECONDS = 3 * PATIENCE_SECONDS
+"""For what begins with the start of a program or two: each takes a second of the processor, on a busy machine many."""
 
 JOB = """
 import fcntl, os, signal, sys, time
@@ -162,7 +165,7 @@ class Jobs:
         async def enough() -> bool:
             return len(self.log()) >= count
 
-        await eventually(enough)
+        await eventually(enough, _PATIENCE_SECONDS)
         revisions = [int(revision) for revision, _, _ in self.log()]
         assert len(revisions) == count
         assert revisions == sorted(set(revisions)), "a fencing token grows from holder to holder"
@@ -172,7 +175,7 @@ class Jobs:
         async def there() -> bool:
             return len([entry async for entry in self.cluster.client.list(f"{self.name}/")]) == count
 
-        await eventually(there)
+        await eventually(there, _PATIENCE_SECONDS)
 
     def end(self, revision: int) -> None:
         (self.directory / f"end-{revision}").touch()
@@ -180,7 +183,7 @@ class Jobs:
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
     """The exit code, and what was said."""
-    _, said = await within(PATIENCE_SECONDS, process.communicate())
+    _, said = await within(_PATIENCE_SECONDS, process.communicate())
     assert process.returncode is not None
     assert b"Traceback" not in said
     return process.returncode, said.decode()
@@ -298,7 +301,7 @@ async def test_the_commands_on_a_running_cluster(trio: Cluster, tmp_path: Path) 
         process = await asyncio.create_subprocess_exec(
             COMMANDS / "hanas", *arguments, env=environment, stdout=asyncio.subprocess.PIPE
         )
-        out, _ = await within(PATIENCE_SECONDS, process.communicate())
+        out, _ = await within(_PATIENCE_SECONDS, process.communicate())
         assert process.returncode == code
         return out.decode()
 
@@ -319,7 +322,7 @@ async def test_the_commands_on_a_running_cluster(trio: Cluster, tmp_path: Path) 
         stdout=asyncio.subprocess.PIPE,
     )
     assert watch.stdout is not None
-    lines = [(await within(PATIENCE_SECONDS, watch.stdout.readline())).decode().split("\t") for _ in range(3)]
+    lines = [(await within(_PATIENCE_SECONDS, watch.stdout.readline())).decode().split("\t") for _ in range(3)]
     watch.send_signal(signal.SIGINT)
     assert (await ended_without_words(watch)) == 0
     assert [line[1:] for line in lines] == [
@@ -331,6 +334,6 @@ async def test_the_commands_on_a_running_cluster(trio: Cluster, tmp_path: Path) 
 
 
 async def ended_without_words(process: asyncio.subprocess.Process) -> int:
-    await within(PATIENCE_SECONDS, process.communicate())
+    await within(_PATIENCE_SECONDS, process.communicate())
     assert process.returncode is not None
     return process.returncode

@@ -19,8 +19,8 @@ class FakeCluster(ThreadingHTTPServer):
         self.values: dict[str, tuple[bytes, str, str]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.sequence = 0
-        self.granted: dict[int, int] = {}
-        """Leases that were granted with an id of the client's: ids and seconds to live."""
+        self.leases: dict[int, int] = {}
+        """Ids and seconds to live."""
         self.attached: dict[str, int] = {}
         self.refusals = 0
         self.refuses: dict[str, int] = {}
@@ -32,7 +32,6 @@ class FakeCluster(ThreadingHTTPServer):
         """Writes are done, and the connection breaks off instead of an answer."""
         self.recorded: list[tuple[str, str, bytes]] = []
         """Transactions and calls about leases: method, path and body."""
-        self.leases = {"id": 7, "ttl": 30, "remaining": 29, "keys": ["a\nb"]}
         self.watches: list[bytes | int | None] = []
         """Streams of changes in turn: what is told, the status of a refusal, or None: nothing until the end."""
         self.watch_headers = {"Content-Type": "application/x-ndjson", "HANas-Revision": "2"}
@@ -129,16 +128,21 @@ class Handler(BaseHTTPRequestHandler):
 
     def record(self, body: bytes) -> None:
         self.server.recorded.append((self.command, self.path, body))
+        leases, content = self.server.leases, json.loads(body or b"{}")
         if self.path == "/v1/txn":
             document: dict[str, object] = {"succeeded": True, "results": [{"put": {}}], "revision": 3, "new": 1}
             return self.answer(200, json.dumps(document).encode())
-        if self.path not in {"/v1/leases", "/v1/leases/7", "/v1/leases/7/keepalive"}:
+        if self.path == "/v1/leases":
+            return self.grant(content.get("id", 7), content["ttl"])
+        lease = int(self.path.split("/")[3])
+        if lease not in leases:
             return self.problem(404, "Not found", "no such lease")
         if self.command == "DELETE":
+            del leases[lease]
             return self.answer(204)
-        if self.path == "/v1/leases" and b'"id"' in body:
-            return self.grant(**json.loads(body))
-        return self.answer(200, json.dumps(self.server.leases).encode())
+        keys = [key for key, attached in self.server.attached.items() if attached == lease]
+        shown = {"id": lease, "ttl": leases[lease], "remaining": leases[lease] - 1, "keys": keys}
+        return self.answer(200, json.dumps(shown).encode())
 
     def changes(self, stream: bytes | int | None) -> None:
         if isinstance(stream, int):
@@ -170,9 +174,9 @@ class Handler(BaseHTTPRequestHandler):
     def grant(self, id: int, ttl: int) -> None:  # noqa: A002 - the field of the body
         if self.server.refuses.get("grant"):
             return self.problem(self.server.refuses["grant"], "Refused", "it was told to")
-        if id in self.server.granted:
+        if id in self.server.leases:
             return self.problem(409, "Conflict", "there is a lease with this id")
-        self.server.granted[id] = ttl
+        self.server.leases[id] = ttl
         return self.answer(201, json.dumps({"id": id, "ttl": ttl}).encode())
 
     def one_key(self, key: str, body: bytes, headers: dict[str, str]) -> None:
@@ -185,7 +189,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.problem(412, "Precondition failed", "the key is there")
         if self.command == "PUT":
             lease = int(headers.get("hanas-lease", "0"))
-            if lease not in {0, self.server.leases["id"], *self.server.granted}:
+            if lease and lease not in self.server.leases:
                 return self.problem(404, "Not found", "no such lease")
             self.server.attached[key] = lease
             self.server.sequence += 1

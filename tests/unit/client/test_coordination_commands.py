@@ -97,9 +97,10 @@ def test_a_transaction_is_sent_as_it_is(
 
 
 def test_the_commands_of_leases(cluster: FakeCluster, capsys: Capture) -> None:
+    cluster.attached["a\nb"] = 7
     for arguments, output in (
         (["grant", "30"], "7\n"),
-        (["grant", "30", "--id", "7", "--json"], '{"id":7,"ttl":30}\n'),
+        (["grant", "30", "--id", "8", "--json"], '{"id":8,"ttl":30}\n'),
         (["keepalive", "7", "--once"], "7 lives for 30 s\n"),
         (["show", "7"], "7 lives for 29 of 30 s\na\\nb\n"),
         (["show", "7", "--json"], '{"id":7,"ttl":30,"remaining":29,"keys":["a\\nb"]}\n'),
@@ -109,17 +110,18 @@ def test_the_commands_of_leases(cluster: FakeCluster, capsys: Capture) -> None:
         assert capsys.readouterr().out == output
     assert [(method, path, json.loads(body or b"null")) for method, path, body in cluster.recorded] == [
         ("POST", "/v1/leases", {"ttl": 30}),
-        ("POST", "/v1/leases", {"ttl": 30, "id": 7}),
+        ("POST", "/v1/leases", {"ttl": 30, "id": 8}),
         ("POST", "/v1/leases/7/keepalive", None),
         ("GET", "/v1/leases/7", None),
         ("GET", "/v1/leases/7", None),
         ("DELETE", "/v1/leases/7", None),
     ]
-    assert cli.main(["lease", "keepalive", "8"]) == 1
-    assert capsys.readouterr().err == "hanas: the lease 8 is not there, or has expired; nothing was done\n"
+    assert cli.main(["lease", "keepalive", "9"]) == 1
+    assert capsys.readouterr().err == "hanas: the lease 9 is not there, or has expired; nothing was done\n"
 
 
 def test_options_about_revisions_and_leases(cluster: FakeCluster, capsys: Capture) -> None:
+    cluster.leases[7] = 30
     assert cli.main(["put", "a", "b", "--lease", "7"]) == 0
     assert cluster.requests[-1][2]["hanas-lease"] == "7"
     assert cli.main(["get", "a", "--revision", "2"]) == 0
