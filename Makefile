@@ -43,7 +43,7 @@ $(CHECKOV): requirements/checkov.txt | $(READY)
 run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 	$(BIN)/hanas lab
 
-demo: $(READY) ## show how a failed main and a failed link are distinguished
+demo: $(READY) ## show how a failed main and a failed link are distinguished, and a lock over deaths of main and holder
 	$(BIN)/hanas demo
 
 test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests, some bad input

@@ -22,6 +22,7 @@ from hanas_serving.http1 import Connection, Server
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.ops.app import WorkerApplication
+from hanas_worker.log.bell import Bell
 from hanas_worker.store import Store
 
 _ROUNDS = 3000
@@ -65,6 +66,7 @@ class Service:
             self.replica, self.epoch, 1, form=records.REVISED
         )
         self._readers: list[Callable[[int | None], None]] = []
+        self.on_commit = Bell()
 
     def submit(self, write: Write, written: Callable[[Outcome, int], None]) -> None:
         """Queue a write."""
@@ -99,9 +101,16 @@ def round_of(connections: list[Connection], requests: list[bytes], answer: Calla
 async def measure() -> dict[str, float]:
     """Return µs for each request, by method."""
     service, keys = Service(), Keys(Callers(), _ROOM, Gate())
-    state = SimpleNamespace(service=service, replica=service.replica, member=SimpleNamespace(epoch=1), forwarder=None)
+    state = SimpleNamespace(
+        service=service,
+        replica=service.replica,
+        index=service.replica.index,
+        member=SimpleNamespace(epoch=1),
+        forwarder=None,
+        on_applied=Bell(),
+    )
     server = Server(cast("WorkerApplication", None), keys)
-    keys.store = Store(cast("LogDriver", SimpleNamespace(state=state, main_url=None)), server.memory)
+    keys.store = Store(cast("LogDriver", SimpleNamespace(state=state, values=None, main_url=None)), server.memory)
     connections = [Connection(server) for _ in range(_CONNECTIONS)]
     wires = [Wire() for _ in connections]
     for connection, wire in zip(connections, wires, strict=True):

@@ -94,7 +94,7 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
         operations = cluster.clients.history
         history.write(arguments.reports / "history.jsonl", operations)
         verdict = judge(operations, values)
-        coordinated = coordinated or cluster.coordination.judge([])  # watchers that were not told the rest
+        coordinated = coordinated or cluster.coordination.judge_so_far(operations)
     summary = report.summary(
         rounds,
         verdict,

@@ -105,8 +105,14 @@ class Coordination:
         await _end(self._watching)
         return self.judge(history)
 
+    def judge_so_far(self, history: Sequence[Operation]) -> Coordinated:
+        """Judge clients that were not stopped: what no watcher was told yet is not known."""
+        for watcher in self.watchers:
+            watcher.gaps.append((watcher.cursor, 1 << 63))
+        return self.judge(history)
+
     def judge(self, history: Sequence[Operation]) -> Coordinated:
-        """Judge what is known so far."""
+        """Judge what they saw."""
         events = events_of(self.watchers)
         return Coordinated(
             events=sum(len(watcher.events) for watcher in self.watchers),

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterable
-from http import HTTPStatus
 from itertools import chain
 
 import msgspec
@@ -28,6 +27,7 @@ from hanas_core.upkeep.archive import FORMAT, ArchiveWriter, BadArchive, Head, I
 
 __all__ = ["BadArchive", "Item", "configure_export", "configure_import", "read_items"]
 
+_CONFLICT = 409
 AT_ONCE = 32
 """The most keys that are read or written at the same time."""
 
@@ -174,7 +174,7 @@ class _Leases:
             raise BadArchive(f"the key {item.key!r} is attached to lease {item.lease}, which the archive lacks")
         try:
             await client.grant_lease(self._ttls[item.lease], item.lease)
-        except Refused as error:
-            if error.status != HTTPStatus.CONFLICT:
+        except Refused as refusal:
+            if refusal.status != _CONFLICT:
                 raise
         self._granted.add(item.lease)

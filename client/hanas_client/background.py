@@ -47,6 +47,7 @@ class Background:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self.client.close()
+        await asyncio.sleep(0)  # connections close in the next turn of the loop
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 
-from hanas_client.documents import Page, ProblemDocument, decode
+from hanas_client.documents import Page, ProblemDocument, decode, decoder_of
 from hanas_client.errors import BadAnswer, Compacted, HanasError, NoLease, NotFound, PreconditionFailed, Refused
 from hanas_client.settings import parse_urls
 
@@ -232,7 +232,7 @@ def words_of(reply: Reply) -> tuple[str, str]:
 
 def _problem(reply: Reply) -> ProblemDocument:
     try:
-        return msgspec.json.decode(reply.body, type=ProblemDocument)
+        return decoder_of(ProblemDocument).decode(reply.body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ProblemDocument()
 

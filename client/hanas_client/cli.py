@@ -27,7 +27,7 @@ _EPILOG = "Begin with `hanas lab`, a whole cluster on this machine. Exit codes: 
 # Commands in modules of their own, which an image may lack; `configure(parser)` adds arguments.
 _MODULES = {
     "lab": ("hanas_lab.terminal", "run a whole cluster on this machine until Ctrl-C"),
-    "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
+    "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link, and keeps a lock"),
     "adopt": ("hanas_client.adopt", "make a copied folder a cluster of its own, with a new id and no members"),
     "restore": ("hanas_client.restore", "make an empty folder a HANas folder with the keys of an archive"),
     "client-token": ("hanas_client.tokens", "make a token for a client, and the lines for HANAS_CLIENTS_FILE"),

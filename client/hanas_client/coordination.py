@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ def configure_watch(parser: argparse.ArgumentParser) -> None:
         "--from", dest="start", metavar="N", type=_number, help="the first revision to print (only what comes)"
     )
     parser.add_argument("--prev", action="store_true", help="with what the keys held before")
+    parser.add_argument("--limit", metavar="N", type=_number, help="end after N revisions with changes (never)")
     parser.set_defaults(run=watch)
 
 
@@ -65,7 +67,7 @@ def watch(arguments: argparse.Namespace) -> None:
         commands.connect(Client, arguments) as client,
         client.watch(arguments.prefix, start=arguments.start, previous=arguments.prev) as changes,
     ):
-        for revision in changes:
+        for revision in itertools.islice(changes, arguments.limit):
             if arguments.json:
                 commands.print_json(_without_none(msgspec.to_builtins(revision)))
             else:

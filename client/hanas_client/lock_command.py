@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from hanas_client import commands, lock_guard
 from hanas_client.asynchronous import AsyncClient
@@ -85,53 +85,58 @@ class _Holding:
 
     def __init__(self, name: str, lock: Lock, program: list[str]) -> None:
         self._name, self._lock, self._program = name, lock, program
-        self._writer: asyncio.StreamWriter
+        self._link, self._theirs = socket.socketpair()
+        self._link.setblocking(False)
         self._group = 0
         self._killed = False
 
     async def run(self, signals: _Signals) -> int:
         """Run the command; return the exit code."""
-        ours, theirs = socket.socketpair()
-        arguments = ("-I", "-S", lock_guard.__file__, str(theirs.fileno()), *self._program)
+        arguments = ("-I", "-S", lock_guard.__file__, str(self._theirs.fileno()), *self._program)
         own = {KEY: self._lock.key, REVISION: str(self._lock.revision)}
         # The command is in no foreground group, so reading the terminal would stop it.
         stdin = asyncio.subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else None
-        with theirs:
+        with self._theirs:
             guard = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *arguments,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[self._theirs.fileno()],
                 env={**os.environ, **own},
                 stdin=stdin,
                 process_group=0,  # Ctrl-Z stops this process only, and the command is ended in time
             )
-        reader, self._writer = await asyncio.open_connection(sock=ours)
         signals.forward = lambda number: self._tell(f"signal {number}")
         self._lock.lease.on_renewal = self._promise
         self._promise(self._lock.lease.until)
         losing = asyncio.create_task(self._end_in_time())
         try:
-            return await self._outcome(reader)
+            return await self._outcome()
         finally:
             losing.cancel()
-            self._writer.close()
+            self._link.close()
             await guard.wait()
 
-    async def _outcome(self, reader: asyncio.StreamReader) -> int:
-        with contextlib.suppress(ConnectionError):
-            async for line in reader:
-                word, *values = line.decode().split()
-                first, *others = (int(value) for value in values)
-                if word == "started":
-                    self._group = first
-                elif word == "failed":
-                    return _say(f"{self._program[0]}: {os.strerror(others[0])}", first)
-                elif others[0] or self._killed:
-                    return _say(f"the lock {self._name} is lost: the command was ended, or not begun", LOST)
-                else:
-                    return first if first >= 0 else 128 - first
+    async def _outcome(self) -> int:
+        async for word, first, *others in self._answers():
+            if word == "started":
+                self._group = int(first)
+            elif word == "failed":
+                return _say(f"{self._program[0]}: {os.strerror(int(others[0]))}", int(first))
+            elif others[0] == "1" or self._killed:
+                return _say(f"the lock {self._name} is lost: the command was ended, or not begun", LOST)
+            else:
+                return int(first) if int(first) >= 0 else 128 - int(first)
         self._kill()  # somebody killed the guard, and nothing would end the command in time
         raise HanasError("the process that ran the command was killed, and the command with it")
+
+    async def _answers(self) -> AsyncIterator[list[str]]:
+        """Yield the words of each line that the guard says."""
+        rest = b""
+        with contextlib.suppress(ConnectionError):
+            while content := await asyncio.get_running_loop().sock_recv(self._link, 4096):
+                *lines, rest = (rest + content).split(b"\n")
+                for line in lines:
+                    yield line.decode().split()
 
     async def _end_in_time(self) -> None:
         """End the command when the lock is lost, or is about to be and the guard has not done so: it may be stopped."""
@@ -155,8 +160,8 @@ class _Holding:
         self._tell(f"until {until - ttl * _TERMINATE_SHARE} {until - ttl * _KILL_SHARE}")
 
     def _tell(self, line: str) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(f"{line}\n".encode())
+        with contextlib.suppress(OSError):  # the guard has ended, and its last answer is still to be read
+            self._link.send(f"{line}\n".encode())
 
 
 def _ttl(text: str) -> int:

@@ -103,8 +103,12 @@ class Cursor:
     def _take(self, line: _Line) -> Changes | None:
         if line.compacted is not None:
             raise forgotten(line.compacted)
-        revision = line.revision if line.progress is None else line.progress
-        if self.revision is not None and revision <= self.revision:
+        last = -1 if self.revision is None else self.revision
+        if line.progress is not None:
+            revision, told = line.progress, line.progress < last
+        else:
+            revision, told = line.revision, line.revision <= last
+        if told:
             return None
         self.revision = revision
         return Changes(revision=revision, changes=line.changes)

@@ -1146,12 +1146,6 @@ MUTANTS = (
         _one("index.cached(key) if index.version(key) == entry.version else None", "index.cached(key)"),
     ),
     Mutant(
-        "changes of an inexact copy are told",
-        "hanas_worker.log.feeds:Feeds._last",
-        _one(" or index.revision < index.keys.noted", ""),
-        1000,
-    ),
-    Mutant(
         "a backup tells watchers what nobody has committed",
         "hanas_worker.log.feeds:Feeds._last",
         _one("min(index.revision, state.certain)", "index.revision"),

@@ -18,7 +18,7 @@ import msgspec
 import xxhash
 from msgspec import UNSET, UnsetType
 
-from hanas_core.state.entries import Entry
+from hanas_core.log.positions import Facts
 from hanas_core.state.keytexts import text_or_bytes
 from hanas_core.state.leases import MOST_ID, MOST_TTL
 
@@ -55,14 +55,14 @@ class Item(msgspec.Struct, frozen=True, rename="camel"):
     """The version in the exported cluster; an import assigns a new one."""
     lease: _LeaseId | UnsetType = UNSET
     """Id of the lease that the key ends with; unset: none."""
+    key_base64: bytes | UnsetType = UNSET
+    """A key that is no UTF-8; then ``key`` is empty."""
     create: _Count | UnsetType = UNSET
     """The revision that created the key; it keeps that in a store that is restored. Unset: not known."""
     mod: _Count | UnsetType = UNSET
     """The revision that wrote it last, for information."""
     generation: _Count | UnsetType = UNSET
     """How many writes have made it since it was created; it keeps that as well."""
-    key_base64: bytes | UnsetType = UNSET
-    """A key that is no UTF-8; then ``key`` is empty."""
 
     @property
     def name(self) -> bytes:
@@ -70,21 +70,14 @@ class Item(msgspec.Struct, frozen=True, rename="camel"):
         return self.key.encode() if isinstance(self.key_base64, UnsetType) else self.key_base64
 
 
-def item_of(key: bytes, value: bytes, entry: Entry) -> Item:
+def item_of(key: bytes, value: bytes, content_type: str, version: str, facts: Facts) -> Item:
     """Return what stands in an archive for a key."""
-    revision, create, generation, lease = entry.facts
     text = text_or_bytes(key)
-    return Item(
-        text if isinstance(text, str) else "",
-        value,
-        entry.content_type,
-        str(entry.version),
-        lease or UNSET,
-        create,
-        revision,
-        generation,
-        UNSET if isinstance(text, str) else text,
-    )
+    revision, create, generation, lease = facts
+    fields = value, content_type, version, lease or UNSET
+    if isinstance(text, str):
+        return Item(text, *fields, UNSET, create, revision, generation)
+    return Item("", *fields, text, create, revision, generation)
 
 
 class Tail(msgspec.Struct, frozen=True, omit_defaults=True):

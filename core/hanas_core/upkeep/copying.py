@@ -150,7 +150,7 @@ class FolderCopy:
         assert entry is not None
         name, size = names.segment(*entry.place[:2]), entry.size
         value = await cells.read_part(content, name, entry.place_offset, size, entry.checksum, (0, size), cipher)
-        return item_of(key, value, entry)
+        return item_of(key, value, entry.content_type, str(entry.version), entry.facts)
 
 
 class _Window:

@@ -108,8 +108,9 @@ class Restoration:
         if isinstance(item.create, UnsetType) or isinstance(item.generation, UnsetType):
             return write
         if item.create > self._before:
-            key = shown(item.name)
-            raise BadArchive(f"the key {key!r} was created behind revision {self._before}: use another archive")
+            raise BadArchive(
+                f"the key {shown(item.name)!r} was created behind revision {self._before}: use another archive"
+            )
         return Restored(write, item.create, item.generation)
 
     async def _forget(self) -> None:

@@ -131,8 +131,9 @@ class RevisionCheck:
         before = self._facts.get(key)
         same = before is not None and before.create == facts.create
         if facts.create > facts.revision or (before is not None and same and before.generation >= facts.generation):
-            name = shown(key)
-            what = f"{name!r} has the generation {facts.generation} since revision {facts.create}, as it had before"
+            what = (
+                f"{shown(key)!r} has the generation {facts.generation} since revision {facts.create}, as it had before"
+            )
             yield Contradiction(what, (key,))
 
     def _follows(self, key: bytes, facts: Facts) -> Iterator[Contradiction]:

@@ -30,6 +30,9 @@ class FakeCluster(ThreadingHTTPServer):
         """Status of the answer to each switchover in turn; then and after 202, also after 0 (none), it is done."""
         self.drops = False
         """Writes are done, and the connection breaks off instead of an answer."""
+        self.recorded: list[tuple[str, str, bytes]] = []
+        """Transactions and calls about leases: method, path and body."""
+        self.leases = {"id": 7, "ttl": 30, "remaining": 29, "keys": ["a\nb"]}
         self.watches: list[bytes | int | None] = []
         """Streams of changes in turn: what is told, the status of a refusal, or None: nothing until the end."""
         self.watch_headers = {"Content-Type": "application/x-ndjson", "HANas-Revision": "2"}
@@ -111,6 +114,8 @@ class Handler(BaseHTTPRequestHandler):
             self.one_key(unquote(split.path.removeprefix("/v1/kv/")), body, headers)
         elif split.path == "/v1/kv":
             self.keys(query)
+        elif split.path == "/v1/txn" or split.path.startswith("/v1/leases"):
+            self.record(body)
         elif split.path == "/v1/watch":
             self.changes(self.server.watches.pop(0))
         elif split.path == "/v1/switchover":
@@ -123,6 +128,17 @@ class Handler(BaseHTTPRequestHandler):
             self.document(split.path)
 
     do_GET = do_PUT = do_DELETE = do_POST = handle_call  # noqa: N815
+
+    def record(self, body: bytes) -> None:
+        self.server.recorded.append((self.command, self.path, body))
+        if self.path == "/v1/txn":
+            document: dict[str, object] = {"succeeded": True, "results": [{"put": {}}], "revision": 3, "new": 1}
+            return self.answer(200, json.dumps(document).encode())
+        if self.path not in {"/v1/leases", "/v1/leases/7", "/v1/leases/7/keepalive"}:
+            return self.problem(404, "Not found", "no such lease")
+        if self.command == "DELETE":
+            return self.answer(204)
+        return self.answer(200, json.dumps(self.server.leases).encode())
 
     def changes(self, stream: bytes | int | None) -> None:
         if isinstance(stream, int):

@@ -71,16 +71,6 @@ def test_what_is_no_whole_archive_says_so(content: bytes, words: str) -> None:
         list(read_items(io.BytesIO(content)))
 
 
-def test_a_key_that_is_no_text_cannot_be_imported(
-    cluster: FakeCluster, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    archive = tmp_path / "archive"
-    archive.write_bytes(HEAD + b'{"key":"","keyBase64":"/wBh","value":"eA=="}\n{"keys":1,"bytes":1}\n')
-    assert cli.main(["import", str(archive)]) == 1
-    assert "the key b'\\xff\\x00a' is no UTF-8" in capfd.readouterr().err
-    assert cluster.values == {}
-
-
 LEASED = (
     b'{"hanas":1,"storeRevision":9,"leases":[[7,60],[8,5]]}\n'
     b'{"key":"a","value":"eA==","lease":7,"create":2,"mod":3,"generation":2}\n'
@@ -145,6 +135,16 @@ def test_a_lease_that_is_missing_or_refused_ends_an_import(
 def test_numbers_out_of_range_are_no_archive(head: bytes) -> None:
     with pytest.raises(BadArchive, match="line 1 is not"):
         list(read_items([head]))
+
+
+def test_a_key_that_is_no_text_cannot_be_imported(
+    cluster: FakeCluster, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "archive"
+    archive.write_bytes(HEAD + b'{"key":"","keyBase64":"/wBh","value":"eA=="}\n{"keys":1,"bytes":1}\n')
+    assert cli.main(["import", str(archive)]) == 1
+    assert "the key b'\\xff\\x00a' is no UTF-8" in capfd.readouterr().err
+    assert cluster.values == {}
 
 
 def test_an_archive_by_hand() -> None:

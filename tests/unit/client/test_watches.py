@@ -95,9 +95,9 @@ def test_what_was_told_is_not_told_again() -> None:
     assert [changes.revision for changes in told(cursor, lines[:9], lines[9:30], lines[30:])] == [5]
 
 
-def test_progress_moves_the_cursor_only_forward() -> None:
+def test_progress_never_moves_the_cursor_back() -> None:
     cursor = Cursor("", revision=4)
-    assert told(cursor, b'{"progress":4}\n{"progress":3}\n') == []
+    assert told(cursor, b'{"progress":4}\n{"progress":3}\n') == [Changes(revision=4)]
     assert told(cursor, b'{"progress":9}\n') == [Changes(revision=9)]
     assert cursor.call().target == "/v1/watch?from=10"
 

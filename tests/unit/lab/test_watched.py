@@ -79,6 +79,9 @@ def test_what_was_forgotten_before_it_was_told_is_not_missed() -> None:
     assert (gaps_of([first, last], "k"), gaps_of([watched(*EVENTS), last], "k")) == ([(2, 3)], [])
     late = put("ke", "7", 7)
     assert judge_watches([first, last], [*history, late]) == [f"no watcher was told: {late}"]
+    for watcher in (first, last):
+        watcher.gaps.append((watcher.cursor, 9))
+    assert judge_watches([first, last], [*history, late]) == [], "it was not told so far"
 
 
 def test_a_write_that_was_done_twice_is_noticed() -> None:
