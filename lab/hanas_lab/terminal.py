@@ -147,6 +147,7 @@ def _welcome(output: Console, lab: Lab, main: str | None, arguments: argparse.Na
     dashboard = lab.overseer_url.replace("127.0.0.1", "localhost")
     rows = [("overseer, dashboard", f"{dashboard}/")]
     rows += [(f"{name} (main)" if name == main else name, url) for name, url in lab.urls.items()]
+    rows += [(f"{name}, etcd's API", url) for name, url in lab.etcd_urls.items()]
     tables.show(output, ("SERVER", "URL"), rows)
     here = "" if arguments.directory == DEFAULT_DIRECTORY else f" --directory {arguments.directory}"
     there = "" if arguments.overseer_port == 4000 else f" --overseer {dashboard}"
