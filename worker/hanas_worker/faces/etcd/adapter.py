@@ -78,7 +78,7 @@ def refusal_of(refusal: stores.Refusal) -> Refusal:
     """Return a refusal of the store as one of this face."""
     if isinstance(refusal, stores.TooManyDeletes):
         return Unsupported(_TOO_MANY_DELETES)
-    return _REFUSALS[type(refusal)]()
+    return _REFUSALS.get(type(refusal), Unknown)()
 
 
 def compacted_of(index: Index) -> int:
