@@ -21,7 +21,7 @@ from hanas_lab.relay import Relay, Secured
 from hanas_serving.tls_files import TlsFiles
 
 OVERSEER = "overseer"
-LINK_PORT_OFFSET = 1000
+LINK_PORT_OFFSET, ETCD_PORT_OFFSET = 1000, 2000
 MAX_WORKERS = 99
 STOP_SECONDS = 5.0
 # Variables of the caller's environment that would direct the lab's processes to another cluster.
@@ -32,8 +32,9 @@ class Lab:
     """A cluster in `directory`, of real processes on this machine. Use it as an asynchronous context manager.
 
     `overseer_port` and `first_port` may be 0 for free ports. Worker `worker-N` has port
-    `first_port + N - 1` and its link port 1000 above. `environment` is added to that of every process,
-    such as `HANAS_…` timings. `tls`: all of them speak TLS and show certificates, as do their clients.
+    `first_port + N - 1` and its link port 1000 above; with `etcd` it speaks etcd's API 2000 above.
+    `environment` is added to that of every process, such as `HANAS_…` timings. `tls`: all of them speak TLS and
+    show certificates, as do their clients.
     `hosts` names the processes that run elsewhere than on the loopback
     interface, or mount the folder elsewhere. `report` gets a sentence for each step of the start. Each step has
     `patience` seconds. The lab keeps and uses the data of an earlier run in the directory.
@@ -53,12 +54,14 @@ class Lab:
         report: Callable[[str], None] | None = None,
         patience: float = 30.0,
         tls: bool = False,
+        etcd: bool = False,
     ) -> None:
         if not 1 <= workers <= MAX_WORKERS:
             raise LabError(f"a lab has 1 to {MAX_WORKERS} workers, not {workers}")
         self.directory = Path(directory).absolute()
         self._count = workers
         self._overseer_port = overseer_port
+        self._etcd = etcd
         self._first_port = first_port
         self._preset = preset
         self._environment = dict(environment or {})
@@ -263,6 +266,10 @@ class Lab:
             "LINK_PORT": str(link_port),
             "LINK_URL": link_url,
         }
+        if self._etcd:
+            etcd_port = self._port(fixed + ETCD_PORT_OFFSET if fixed else 0, "--first-port")
+            environment["HANAS_ETCD_PORT"] = str(etcd_port)
+            environment["HANAS_ETCD_URL"] = f"{self._scheme}://{host.address}:{etcd_port}"
         return self._add_server(name, "hanas_worker", port, environment)
 
     def _add_server(self, name: str, module: str, port: int, own: Mapping[str, str]) -> ServerProcess:
@@ -286,6 +293,12 @@ class Lab:
         )
         self._servers[name] = server
         return server
+
+    @property
+    def etcd_urls(self) -> dict[str, str]:
+        """Where the workers speak etcd's API, by their names."""
+        names = list(self.urls) if self._etcd else []
+        return {name: self._servers[name].environment["HANAS_ETCD_URL"] for name in names}
 
     @property
     def _scheme(self) -> str:

@@ -42,6 +42,7 @@ def configure(lab: argparse.ArgumentParser) -> None:
     lab.add_argument("--overseer-port", type=port, default=4000, metavar="PORT", help="4000; 0: a free one")
     lab.add_argument("--first-port", type=port, default=3001, metavar="PORT", help="3001; 0: free ones")
     lab.add_argument("--preset", choices=("lan", "cloud"), default="lan", help="timings: fast (lan) or patient")
+    lab.add_argument("--etcd", action="store_true", help="workers speak etcd's API, 2000 above their ports")
     lab.add_argument("--tls", action="store_true", help="all processes speak TLS and show certificates")
     lab.set_defaults(lab_command=None)
     # The defaults of options on both levels must not replace values from before the subcommand.
@@ -116,6 +117,7 @@ async def _run(arguments: argparse.Namespace) -> None:
             first_port=arguments.first_port,
             preset=arguments.preset,
             tls=arguments.tls,
+            etcd=arguments.etcd,
             report=None if arguments.json else _progress(output, progress),
         )
         await lab.start()
@@ -145,6 +147,7 @@ def _welcome(output: Console, lab: Lab, main: str | None, arguments: argparse.Na
     dashboard = lab.overseer_url.replace("127.0.0.1", "localhost")
     rows = [("overseer, dashboard", f"{dashboard}/")]
     rows += [(f"{name} (main)" if name == main else name, url) for name, url in lab.urls.items()]
+    rows += [(f"{name}, etcd's API", url) for name, url in lab.etcd_urls.items()]
     tables.show(output, ("SERVER", "URL"), rows)
     here = "" if arguments.directory == DEFAULT_DIRECTORY else f" --directory {arguments.directory}"
     there = "" if arguments.overseer_port == 4000 else f" --overseer {dashboard}"

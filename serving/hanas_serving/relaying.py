@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 _CONNECT_SECONDS = 1.0
 """How long a connection to who can answer may take; then it is looked again who that is."""
-_MOST_UNSENT = 256 << 10
+_MOST_UNSENT = 64 << 10
 """What may wait to be sent one way before no more is read, bytes."""
 
 

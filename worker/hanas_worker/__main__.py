@@ -75,7 +75,7 @@ async def _run(stopping: asyncio.Event) -> None:
         await lane.run(open_folder(settings.folder), settings.timing.folder_timeout)
     tls = Tls(settings.tls)
     audit = Audit(settings.member, settings.audited)
-    gate = Gate(of_this_machine(settings.hosts, (settings.advertise_url, settings.link_url)), audit)
+    gate = Gate(of_this_machine(settings.hosts, settings.own_urls), audit)
     credentials = Credentials.of(os.environ, settings, certified=settings.tls.certified)
     app = WorkerApplication(settings, credentials, gate)
     for notice in app.exposure.notices:

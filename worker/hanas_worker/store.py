@@ -114,6 +114,10 @@ class TooManyDeletes(Refusal):
     """A transaction would delete more keys than find room in one; nothing was done."""
 
 
+class TooManyKeys(Refusal):
+    """A transaction would look at more keys than it may; nothing was done."""
+
+
 class Full(Refusal):
     """The volume has no room; nothing was done."""
 
@@ -147,6 +151,7 @@ _REFUSALS = {
     Result.KEY_REUSED: KeyReused,
     Result.TOO_LARGE: TooLarge,
     Result.TOO_MANY_DELETES: TooManyDeletes,
+    Result.TOO_MANY_KEYS: TooManyKeys,
     Result.LEASE_NOT_FOUND: NoLease,
     Result.LEASE_EXISTS: LeaseExists,
     Result.LEASE_CROWDED: LeaseCrowded,

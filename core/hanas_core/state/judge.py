@@ -20,7 +20,7 @@ from hanas_core.state.entries import successor_in
 from hanas_core.state.index import Index
 from hanas_core.state.keytexts import is_text, text_or_bytes
 from hanas_core.state.leases import Checkpoint, Grant, LeaseOverlay, LeaseRequest, Revoke
-from hanas_core.state.overlay import Overlay
+from hanas_core.state.overlay import MOST_LOOKS, Overlay, TooManyLooks
 from hanas_core.state.remembered import Done
 from hanas_core.state.reports import Report
 from hanas_core.state.sessions import Change, Session, in_window
@@ -165,6 +165,8 @@ class Result(Enum):
     """A transaction would delete more than fits into a batch: nothing was done."""
     NO_REVISIONS = "no revisions"
     """The log has none yet, so every key is a text, and this one is not: nothing was done."""
+    TOO_MANY_KEYS = "too many keys"
+    """A transaction would look at more keys than it may: nothing was done."""
     COMPACTED = "compacted"
     """History was forgotten up to the revision, or had been."""
     FORGOTTEN = "forgotten"
@@ -363,6 +365,11 @@ class Judge:
             case _:
                 assert_never(write)
 
+    @property
+    def tired(self) -> bool:
+        """At so many keys was looked that the batch should end."""
+        return self._state.looks.total >= MOST_LOOKS
+
     def cost(self, lease: int) -> int:
         """Return what the keys of a lease take in the record of its revoke, bytes, at most."""
         return self._leases.cost(lease)
@@ -444,6 +451,8 @@ class Judge:
             return Outcome(Result.VALUES_NEEDED, None, self.revision, Report(succeeded=False, needed=needed.key)), None
         except TooManyDeletes:
             return Outcome(Result.TOO_MANY_DELETES, None, self.revision), None
+        except TooManyLooks:
+            return Outcome(Result.TOO_MANY_KEYS, None, self.revision), None
         if not effect.changes:
             return Outcome(Result.TRANSACTED, None, self.revision, effect.report), None
         if (refusal := self._attach(effect.attached)) is not None:

@@ -116,10 +116,13 @@ class KeySpace:
             if (packed := self.at(key, revision)) is not None:
                 yield key, packed
 
+    def size_of(self, first: bytes, end: bytes | None) -> int:
+        """Return at how many keys `span` looks."""
+        return sum(_between(order, first, end) for order in (self._order, self._grave_order))
+
     def count(self, first: bytes, end: bytes | None) -> int:
         """Return how many keys there are from ``first`` to the one before ``end``, None: all."""
-        order = self._order
-        return max(0, (len(order) if end is None else order.bisect_left(end)) - order.bisect_left(first))
+        return _between(self._order, first, end)
 
     def _rows(self, prefix: bytes, after: bytes, revision: int | None) -> Iterator[tuple[bytes, bytes | None]]:
         if revision is None:
@@ -300,3 +303,7 @@ class KeySpace:
                 packed = self.entries.get(key) or self._graves[key]
                 assert revision_in(packed) == at
         return live
+
+
+def _between(order: SortedList[bytes], first: bytes, end: bytes | None) -> int:
+    return max(0, (len(order) if end is None else order.bisect_left(end)) - order.bisect_left(first))

@@ -98,6 +98,8 @@ class GroupCommit(Generic[Token]):
             space = size if plain or not isinstance(write, Revoke) else size + judge.cost(write.lease)
             if used + _space(write, space, reserve) > room or (changes and used + space > _MOST_BATCH_BYTES):
                 break
+            if not plain and judge.tired:
+                break
             if not plain and isinstance(write, Transact) and write.deletes:
                 if changes:
                     break  # how large it is shows when it is judged: it begins a batch

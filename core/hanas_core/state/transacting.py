@@ -97,8 +97,10 @@ class _Path(NamedTuple):
 def transact(scene: Scene, request: Transact, version: Version, room: int) -> Effect:
     """Return what ``request`` does; its changes make ``version``. ``room``: for its deletes, bytes.
 
-    Changes nothing itself. Raises ValuesNeeded, Lacking for the first operation that lacks something, TooManyDeletes.
+    Changes nothing itself. Raises ValuesNeeded, Lacking for the first operation that lacks something, TooManyDeletes,
+    TooManyLooks.
     """
+    scene.state.looks.begin()
     judged = _Judged(scene, request, version, room)
     path = _path(scene.state, request, request.transaction)
     _require(scene, request.transaction, path)
@@ -117,11 +119,12 @@ def _require(scene: Scene, transaction: Transaction, path: _Path) -> None:
     inside = iter(path.inside)
     for operation in transaction.then if path.succeeded else transaction.otherwise:
         match operation:
-            case ReadKeys(revision=revision, above=above) if revision:
+            case ReadKeys(keys=keys, revision=revision, above=above) if revision:
                 if revision > scene.revision:
                     raise Lacking(Lack.TO_COME)
                 if revision < scene.compacted or (above and revision == scene.compacted > FIRST_REVISION):
                     raise Lacking(Lack.FORGOTTEN)
+                scene.state.looks.take(scene.state.index.keys.size_of(keys.first, keys.end))
             case PutKey(key=key, value=value, lease=lease):
                 if (value is None or lease is None) and scene.state.get(key) is None:
                     raise Lacking(Lack.KEY)
@@ -167,7 +170,7 @@ class _Judged:
     """Carries out the operations of a transaction on top of the state."""
 
     def __init__(self, scene: Scene, request: Transact, version: Version, room: int) -> None:
-        self._state = Overlay(scene.state.index, dict(scene.state.changed))
+        self._state = Overlay(scene.state.index, dict(scene.state.changed), scene.state.looks)
         self._request, self._version, self._revision, self._room = request, version, scene.revision + 1, room
         self.changes: list[records.Put | records.RevisedPut | records.Delete] = []
         self.changed: dict[bytes, Left | None] = {}

@@ -5,23 +5,27 @@ from collections.abc import Callable
 import pytest
 
 from hanas_core.log import records
+from hanas_core.state import judge, overlay
 from hanas_core.state.judge import Compaction, Outcome, Request, Result, Write
 from hanas_core.state.leases import Grant
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.reports import Deleted, Past, Put, Report, Row, Rows
 from hanas_core.state.transactions import (
     ChangedTwice,
+    Compare,
     DeleteKeys,
     Operation,
     PutKey,
     ReadKeys,
+    Relation,
     Span,
+    Target,
     Transact,
     Transaction,
     check,
 )
 from tests.sim.mutants import Mutant, applied
-from tests.unit.core.test_transactions import ALL, begun, commit, index_of, put, report
+from tests.unit.core.test_transactions import ALL, PLACE, begun, commit, index_of, put, report
 
 Values = dict[bytes, tuple[int, bytes]]
 
@@ -142,6 +146,39 @@ def test_keys_are_counted(commits: GroupCommit[None]) -> None:
     outcome = transact(commits, ReadKeys(ALL, 1, count=True), ReadKeys(ALL, 0, count=True), ReadKeys(ALL, 0))
     first = Rows((Row(b"a", 2),), more=True, count=2)
     assert report(outcome).results == (first, Rows((), more=True, count=2), Rows((), more=True))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        ReadKeys(ALL, 9),
+        ReadKeys(ALL, 0, count=True),
+        ReadKeys(ALL, 9, revision=3),
+        DeleteKeys(ALL),
+        Transaction((Compare(ALL, Target.MOD, Relation.GREATER, 0),), (put("x"),)),
+    ],
+)
+def test_the_keys_that_are_looked_at_are_bounded(
+    commits: GroupCommit[None], monkeypatch: pytest.MonkeyPatch, operation: Operation
+) -> None:
+    monkeypatch.setattr(overlay, "MOST_LOOKS", 2)
+    request = Transact(Transaction((), (operation,)))
+    assert commit(commits, request)[0].result is Result.TRANSACTED
+    commit(commits, Write(b"c", b""), Write(b"d", b""), Write(b"e", b""))
+    assert refused(commits, request) is Result.TOO_MANY_KEYS
+
+
+def test_a_batch_ends_when_much_was_looked_at(commits: GroupCommit[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (overlay, judge):
+        monkeypatch.setattr(module, "MOST_LOOKS", 3)
+    for _ in range(2):
+        commits.submit(Write(b"c", b""), None)
+        for _ in range(3):
+            commits.submit(Transact(Transaction((), (ReadKeys(Span(b"a", b"c"), 9),))), None)
+    for left in (5, 2, 0):
+        assert commits.next_batch(1 << 20) is not None
+        commits.committed(PLACE)
+        assert commits.waiting == left
 
 
 def test_a_compaction_is_refused_if_it_is_asked_to_be(commits: GroupCommit[None]) -> None:

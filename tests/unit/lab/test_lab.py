@@ -113,6 +113,20 @@ async def test_environment_of_the_processes(lab: Lab) -> None:
     assert await lab.main() == "worker-1"
 
 
+async def test_workers_speak_etcd_where_that_is_asked_for(tmp_path: Path, fakes: dict[str, str]) -> None:
+    async with (
+        Lab(tmp_path / "lab", 1, overseer_port=0, first_port=0, environment=fakes, etcd=True) as lab,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        environment = (await http.get(lab.urls["worker-1"])).json()["environment"]
+        assert lab.etcd_urls == {"worker-1": environment["HANAS_ETCD_URL"]}
+        assert environment["HANAS_ETCD_URL"] == f"http://127.0.0.1:{environment['HANAS_ETCD_PORT']}"
+
+
+async def test_no_worker_speaks_etcd_otherwise(lab: Lab) -> None:
+    assert lab.etcd_urls == {}
+
+
 async def test_kill_and_start_again(lab: Lab) -> None:
     url = lab.urls["worker-1"]
     with pytest.raises(LabError, match="worker-1 runs already"):

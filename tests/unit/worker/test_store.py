@@ -472,7 +472,7 @@ async def test_a_backup_that_serves_redirects_while_its_main_takes_no_lines(scen
 
 @pytest.mark.parametrize("result", stores._REFUSALS, ids=lambda result: result.name)
 def test_every_refusal_has_an_answer(result: Result) -> None:
-    large = {Result.TOO_LARGE, Result.TOO_MANY_DELETES, Result.LEASE_CROWDED}
+    large = {Result.TOO_LARGE, Result.TOO_MANY_DELETES, Result.TOO_MANY_KEYS, Result.LEASE_CROWDED}
     refusal = stores._REFUSALS[result](1)
     assert problem(refusal, b"/v1/kv/a").status in {404, 409, 413, 422, 429, 503, 507}
     assert (problem(refusal, b"").status == 413) is (result in large)

@@ -62,6 +62,11 @@ class WorkerSettings(ComponentSettings, frozen=True, kw_only=True):
     """The certificate, and whom to trust."""
 
     @property
+    def own_urls(self) -> tuple[str, ...]:
+        """Under which this process is reached."""
+        return self.advertise_url, self.link_url, self.etcd_url
+
+    @property
     def queue_bytes(self) -> int:
         """What of `memory_bytes` is for writes that wait for their commit, bytes."""
         return min(MOST_QUEUED_BYTES, self.memory_bytes // 4)

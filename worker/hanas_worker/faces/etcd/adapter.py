@@ -70,6 +70,7 @@ _REFUSALS: dict[type[stores.Refusal], type[Refusal]] = {
     stores.NoRevisions: Late,
 }
 _TOO_MANY_DELETES = "the keys that this would delete take more than 1 MiB; nothing was done: delete fewer at a time"
+_TOO_MANY_KEYS = "a transaction may look at 32,768 keys at most; nothing was done: read ranges outside of it"
 _STEP_KEYS = 1024
 """So many keys are hashed in one turn of the event loop."""
 
@@ -78,7 +79,9 @@ def refusal_of(refusal: stores.Refusal) -> Refusal:
     """Return a refusal of the store as one of this face."""
     if isinstance(refusal, stores.TooManyDeletes):
         return Unsupported(_TOO_MANY_DELETES)
-    return _REFUSALS[type(refusal)]()
+    if isinstance(refusal, stores.TooManyKeys):
+        return Unsupported(_TOO_MANY_KEYS)
+    return _REFUSALS.get(type(refusal), Unknown)()
 
 
 def compacted_of(index: Index) -> int:

@@ -143,6 +143,11 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
         "the transaction would delete more keys than one can, and nothing was done: delete parts of them, one by one",
         {},
     ),
+    store.TooManyKeys: (
+        413,
+        "the transaction would look at more keys than one may, and nothing was done: name keys, or longer prefixes",
+        {},
+    ),
     store.Full: (507, "the volume is full and nothing was written: make room on it or enlarge it; reads go on", {}),
     store.TooLarge: (413, "the main takes no value of this size: give all workers the same HANAS_VALUE_BYTES", {}),
     store.Busy: (503, "too many requests are waiting for the volume; nothing was done: try again", TRY_AGAIN),
