@@ -20,9 +20,9 @@ from hanas_serving.callers import Callers
 from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection, Server
 from hanas_worker.faces.http.keys import Keys
+from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.ops.app import WorkerApplication
-from hanas_worker.log.bell import Bell
 from hanas_worker.store import Store
 
 _ROUNDS = 3000
