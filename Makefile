@@ -10,6 +10,7 @@ FIRST = 0
 SEED =
 JOBS = 1
 EXAMPLES = 500
+REQUESTS = 3000
 PYTHONS = $(BIN)/python
 PLATFORMS = linux/amd64,linux/arm64
 VERSIONS = 3 4.1 4.2 4.2-plain
@@ -42,7 +43,7 @@ $(CHECKOV): requirements/checkov.txt | $(READY)
 run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 	$(BIN)/hanas lab
 
-demo: $(READY) ## show how a failed main and a failed link are distinguished
+demo: $(READY) ## show how a failed main and a failed link are distinguished, and a lock over deaths of main and holder
 	$(BIN)/hanas demo
 
 test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests, some bad input
@@ -92,6 +93,9 @@ test-nfs: $(READY) ## test on NFS: on HANAS_NFS_MOUNTS, or on VERSIONS in machin
 test-proxies: $(READY) ## run the configurations of docs/proxies.md; needs nginx and haproxy, and takes traefik if it is in PATH
 	HANAS_PROXIES_REQUIRED="nginx haproxy" $(BIN)/python -m pytest tests/proxies
 
+test-etcd: $(READY) ## compare etcd's API with a real etcd, by etcdctl and REQUESTS=3000 random requests; needs etcd and etcdctl 3.6
+	HANAS_ETCD_REQUIRED=1 HANAS_ETCD_REQUESTS=$(REQUESTS) HANAS_ETCD_SEED=$(or $(SEED),$$(date +%s)) $(BIN)/python -m pytest tests/etcd
+
 test-compose: $(READY) ## run the drills of docs/compose.md; needs a Docker engine
 	HANAS_COMPOSE_REQUIRED=1 $(BIN)/python -m pytest tests/compose --timeout=900
 
@@ -106,6 +110,9 @@ e2e-smoke: $(READY) ## run the first minutes of them: installation, a cut link, 
 
 e2e-upgrade: $(READY) ## upgrade chart, operator and image from 0.1.0 or the commit UPGRADE_FROM to these, under load
 	HANAS_E2E_UPGRADE_FROM=$(UPGRADE_FROM) $(E2E) tests/e2e -m upgrade
+
+messages: $(READY) ## regenerate the messages of etcd's API from worker/hanas_worker/faces/etcd/messages/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I worker --python_out=worker --pyi_out=worker $(wildcard worker/hanas_worker/faces/etcd/messages/*.proto)
 
 openapi: $(READY) ## regenerate the schemas in docs/openapi from the types
 	$(BIN)/python -m docs.openapi.generate

@@ -128,6 +128,8 @@ class Model:
     def _operate(self, operation: Operation, before: State, state: State) -> object:
         match operation:
             case PutKey(key=key, value=value, content_type=content_type, lease=lease):
+                assert value is not None
+                assert lease is not None
                 if lease and lease not in self.leases:
                     raise NoLease
                 old, revision = state.get(key), self.revision + 1

@@ -1,8 +1,9 @@
 """`make faults`: inject every known fault into a cluster of real processes, and record its verdicts.
 
 With root it runs in its own namespaces, with a bindfs for each worker; it reports the faults that are impossible here.
-Exit code 1 after a lost write, a history that is not linearizable, or a cluster that does not recover; with `--strict`
-also after a wrong verdict and a late return that no pause of this machine explains.
+Exit code 1 after a lost write, a history that is not linearizable, an event that is lost or doubled, a lock that two
+hold, a lease that expires early, or a cluster that does not recover; with `--strict` also after a wrong verdict and a
+late return that no pause of this machine explains.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from bench.faults import campaign, report
 from bench.faults.campaign import Round, Stuck
+from bench.faults.coordination import Coordinated
 from bench.faults.soak import soak
 from bench.faults.world import Conditions, enter_namespaces, world
 
@@ -58,6 +60,7 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
     began, stuck = time.monotonic(), ""
     values: dict[str, LastValue] | None = None
     rounds: list[Round] = []
+    coordinated: Coordinated | None = None
 
     def report_round(played: Round) -> None:
         rounds.append(played)
@@ -80,6 +83,7 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
             await cluster.clients.stop()
             await cluster.cold_start()
             values = await cluster.clients.last_values()
+            coordinated = await cluster.coordination.stop(cluster.clients.history)
         except (Stuck, TimeoutError, HanasError, LabError) as error:
             stuck = str(error) or "no answer came in time"
             print(f"STUCK: {stuck}", flush=True)
@@ -90,9 +94,11 @@ async def _campaign(directory: Path, arguments: argparse.Namespace) -> int:
         operations = cluster.clients.history
         history.write(arguments.reports / "history.jsonl", operations)
         verdict = judge(operations, values)
+        coordinated = coordinated or cluster.coordination.judge_so_far(operations)
     summary = report.summary(
         rounds,
         verdict,
+        coordinated,
         able=able,
         stuck=stuck,
         minutes=(time.monotonic() - began) / 60,

@@ -12,6 +12,7 @@ import msgspec
 from bench.faults import plots
 from bench.faults.campaign import HEALED_SECONDS, Round
 from bench.faults.catalogue import KILL
+from bench.faults.coordination import Coordinated
 
 from hanas_client.load import percentile
 from hanas_lab.audit import Judgement
@@ -33,7 +34,14 @@ def distribution(values: Sequence[float]) -> dict[str, float] | None:
 
 
 def summary(
-    rounds: Sequence[Round], verdict: Judgement, *, able: Sequence[str], stuck: str, minutes: float, machine: str
+    rounds: Sequence[Round],
+    verdict: Judgement,
+    coordinated: Coordinated,
+    *,
+    able: Sequence[str],
+    stuck: str,
+    minutes: float,
+    machine: str,
 ) -> dict[str, Any]:
     """Return all figures."""
     kinds: defaultdict[str, list[Round]] = defaultdict(list)
@@ -57,7 +65,8 @@ def summary(
         "linearizable": not verdict.violations and not verdict.given_up,
         "judgement": str(verdict),
         "stuck": stuck,
-        "unsafe": len(verdict.lost) + len(verdict.violations) + bool(stuck),
+        "coordination": msgspec.to_builtins(coordinated),
+        "unsafe": len(verdict.lost) + len(verdict.violations) + coordinated.unsafe + bool(stuck),
         "failover of a killed main": distribution([played.failover for played in kills if played.failover is not None]),
         "pause at surviving workers": distribution(
             [played.survivors_pause for played in kills if played.survivors_pause is not None]
@@ -97,6 +106,7 @@ def markdown(results: dict[str, Any]) -> str:
         f"- {results['operations']} operations {'linearizable' if results['linearizable'] else 'NOT linearizable'}",
         f"- a killed main: {_figures(results['failover of a killed main'])} until the next acknowledged write",
     ]
+    lines += _coordination(results["coordination"])
     if results["pause at surviving workers"] is not None:
         pauses = _figures(results["pause at surviving workers"])
         lines.append(
@@ -129,6 +139,18 @@ def markdown(results: dict[str, Any]) -> str:
     lines += ["| part | median | p99 | max |", "|---|---|---|---|"]
     lines += [f"| {part} | {_cells(figures)} |" for part, figures in results["split of a killed main"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _coordination(figures: dict[str, Any]) -> list[str]:
+    wrong = {name: figures[f"{name}_violations"] for name in ("watch", "transaction", "lease")}
+    told = f"{figures['events']} revisions told over {figures['streams']} streams"
+    taken = f"taken {figures['locks']} times, left to expire {figures['expired']} times"
+    lines = [
+        f"- watches: {told}, {figures['forgotten']} times forgotten; **{len(wrong['watch'])} lost or doubled**",
+        f"- {figures['transactions']} transactions: **{len(wrong['transaction'])} violations**",
+        f"- locks: {taken}; **{len(wrong['lease'])} expired early or held by two**",
+    ]
+    return lines + [f"    - {violation}" for violations in wrong.values() for violation in violations]
 
 
 def overview(results: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ import httpx
 from bench.faults import export as nfs
 from bench.faults import network
 from bench.faults.clients import Clients
+from bench.faults.coordination import Coordination
 from bench.faults.export import Export
 from bench.faults.network import Network
 from bench.faults.pulse import Pulse, running
@@ -76,6 +77,8 @@ class World:
     volume: Path
     small: bool
     """Whether the volume is separate and can be filled."""
+    coordination: Coordination
+    """Clients that watch, hold locks, and change several keys at once."""
     survivors: Survivors | None = None
     """Clients that know one worker each, where backups serve."""
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -253,6 +256,8 @@ async def world(
         urls = list(lab.urls.values())
         client = await stack.enter_async_context(AsyncClient(lab.overseer_url, urls, policy=policy))
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        coordination = Coordination(urls, http, conditions.slowness)
+        await stack.enter_async_context(coordination.running())
         keys: Keys = client
         survivors: Survivors | None = None
         if conditions.serve:
@@ -264,7 +269,9 @@ async def world(
         for view in views.values():
             stack.callback(view.go_on)  # so that the workers can stop
         pulse = await stack.enter_async_context(Pulse(lab, http))
-        yield World(lab, client, http, clients, pulse, conditions, bridge, views, export, volume, small, survivors)
+        yield World(
+            lab, client, http, clients, pulse, conditions, bridge, views, export, volume, small, coordination, survivors
+        )
 
 
 def _clients(client: Keys, conditions: Conditions) -> Clients:

@@ -2,6 +2,9 @@
 
 Through the cluster's interface an archive is no snapshot: others may write during the export, and each key has the
 value of the moment of its own read. From the folder it is one (hanas_client.folder_export).
+
+An import makes plain writes, which have revisions of their own. A key that was attached to a lease is so again: the
+lease begins anew with its seconds to live, and the key goes with it if nobody renews it.
 """
 
 from __future__ import annotations
@@ -10,17 +13,21 @@ import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterable
+from itertools import chain
+
+import msgspec
 
 from hanas_client import folder_export, places
 from hanas_client.asynchronous import AsyncClient
 from hanas_client.commands import connect
-from hanas_client.errors import NotFound, PreconditionFailed
+from hanas_client.errors import NoLease, NotFound, PreconditionFailed, Refused
 from hanas_client.places import Target
 from hanas_client.progress import Progress
-from hanas_core.upkeep.archive import FORMAT, ArchiveWriter, BadArchive, Head, Item, read_items
+from hanas_core.upkeep.archive import FORMAT, ArchiveWriter, BadArchive, Head, Item, head_of, read_items
 
 __all__ = ["BadArchive", "Item", "configure_export", "configure_import", "read_items"]
 
+_CONFLICT = 409
 AT_ONCE = 32
 """The most keys that are read or written at the same time."""
 
@@ -114,9 +121,14 @@ async def _read(client: AsyncClient, key: str) -> Item | None:
 async def _import(arguments: argparse.Namespace, source: Iterable[bytes]) -> None:
     progress, unchanged = Progress("imported"), 0
     waiting: set[asyncio.Task[bool]] = set()
+    lines = iter(source)
+    first = next(lines, b"")
+    leases = _Leases(head_of(first)) if first else None
     async with connect(AsyncClient, arguments) as client:
         try:
-            for item in read_items(source):
+            for item in read_items(chain([first] if first else [], lines)):
+                if leases is not None and item.lease is not msgspec.UNSET:
+                    await leases.grant(client, item)
                 waiting.add(asyncio.create_task(_put(client, item, keep=arguments.keep)))
                 progress.add(len(item.value))
                 if len(waiting) >= AT_ONCE:
@@ -133,10 +145,36 @@ async def _import(arguments: argparse.Namespace, source: Iterable[bytes]) -> Non
 
 
 async def _put(client: AsyncClient, item: Item, *, keep: bool) -> bool:
+    """Write a key; False if one that exists is kept. One whose lease has expired meanwhile is gone, too."""
     if not item.key:
         raise BadArchive(f"the key {item.name!r} is no UTF-8, and HTTP takes no such keys: use 'hanas restore'")
+    lease = None if isinstance(item.lease, msgspec.UnsetType) else item.lease
     try:
-        await client.put(item.key, item.value, item.content_type, if_none_match=keep)
+        await client.put(item.key, item.value, item.content_type, if_none_match=keep, lease=lease)
     except PreconditionFailed:
         return False
+    except NoLease:
+        pass
     return True
+
+
+class _Leases:
+    """The leases of an archive, granted when a key needs one."""
+
+    def __init__(self, head: Head) -> None:
+        self._ttls = {} if isinstance(head.leases, msgspec.UnsetType) else dict(head.leases)
+        self._granted: set[int] = set()
+
+    async def grant(self, client: AsyncClient, item: Item) -> None:
+        """Have the lease of ``item`` be there, with the same id; one that is there already stays as it is."""
+        assert not isinstance(item.lease, msgspec.UnsetType)
+        if item.lease in self._granted:
+            return
+        if item.lease not in self._ttls:
+            raise BadArchive(f"the key {item.key!r} is attached to lease {item.lease}, which the archive lacks")
+        try:
+            await client.grant_lease(self._ttls[item.lease], item.lease)
+        except Refused as refusal:
+            if refusal.status != _CONFLICT:
+                raise
+        self._granted.add(item.lease)

@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from hanas_client.calls import Recipient, TypedCall
 from hanas_client.plan import Step, StepResult, carry_out, consult
@@ -43,6 +43,15 @@ class BaseClient(ABC, Generic[H]):
         self._token = client_token(token_file) if token is None else token
         self._trust = Trust(self._tls)
         self._http = self._connections()
+
+    @classmethod
+    def beside(cls, other: BaseClient[Any]) -> Self:
+        """Return a client of the same cluster; what one of them learns of it, both know."""
+        client = cls.__new__(cls)
+        client._tls, client._trust, client._token = other._tls, other._trust, other._token
+        client._routes, client._policy = other._routes, other._policy
+        client._http = client._connections()
+        return client
 
     @abstractmethod
     def _connections(self) -> H:

@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import msgspec
 
-from hanas_client.documents import Page, ProblemDocument, decode
-from hanas_client.errors import BadAnswer, HanasError, NotFound, PreconditionFailed, Refused
+from hanas_client.documents import Page, ProblemDocument, decode, decoder_of
+from hanas_client.errors import BadAnswer, Compacted, HanasError, NoLease, NotFound, PreconditionFailed, Refused
 from hanas_client.settings import parse_urls
 
 MAX_KEY_BYTES = 1024
@@ -27,19 +27,27 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A durable write. `version` is `epoch-sequence`, such as `3-1042`."""
+    """A durable write. `version` is `epoch-sequence`, such as `3-1042`.
+
+    `revision`: the store's revision that it made; None if the cluster did not tell it.
+    """
 
     created: bool
     version: str
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value, its version and its media type."""
+    """A value, its version and its media type.
+
+    `revision`: the store's revision when it was read; None if the cluster has none yet.
+    """
 
     value: bytes
     version: str
     content_type: str
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +93,16 @@ def put(
     content_type: str | None = None,
     if_match: str | None = None,
     if_none_match: bool = False,
+    lease: int | None = None,
 ) -> TypedCall[Written]:
     """Write a value, durable on return; with `if_match` only over that version, with `if_none_match` only a new key.
 
-    Raises PreconditionFailed, and ValueError for an invalid key or header value.
+    `lease`: the id of the lease with which the key ends. Raises PreconditionFailed, NoLease, and ValueError for an
+    invalid key or header value.
     """
     headers = _write_headers(if_match)
+    if lease is not None:
+        headers["hanas-lease"] = str(lease)
     if if_none_match:
         headers["if-none-match"] = "*"
     if content_type is not None:
@@ -98,20 +110,25 @@ def put(
     call = Call("PUT", _target(key), headers, bytes(value), writes=True)
 
     def read(reply: Reply) -> Written:
-        _expect(reply, key, 200, 201, 204)
-        return Written(created=reply.status == 201, version=_version(reply))
+        if lease is not None and is_missing(reply):
+            raise NoLease(lease)
+        expect(reply, key, 200, 201, 204)
+        return Written(reply.status == 201, _version(reply), revision_of(reply))
 
     return TypedCall(call, read)
 
 
-def get(key: str, *, stale: bool = False) -> TypedCall[Value]:
-    """Read a value, linearizably unless `stale`: then a backup may answer. Raises NotFound."""
-    call = Call("GET", _target(key) + ("?consistency=stale" if stale else ""))
+def get(key: str, *, stale: bool = False, revision: int | None = None) -> TypedCall[Value]:
+    """Read a value, linearizably unless `stale`: then a backup may answer. With `revision`, as it was then.
+
+    Raises NotFound; Compacted if the revision is forgotten; Refused if it is still to come.
+    """
+    call = Call("GET", _target(key) + query_of({"consistency": "stale" if stale else None, "revision": revision}))
 
     def read(reply: Reply) -> Value:
-        _expect(reply, key, 200)
+        expect(reply, key, 200)
         content_type = reply.headers.get("content-type", DEFAULT_CONTENT_TYPE)
-        return Value(reply.body, _version(reply), content_type)
+        return Value(reply.body, _version(reply), content_type, revision_of(reply))
 
     return TypedCall(call, read)
 
@@ -121,20 +138,24 @@ def delete(key: str, if_match: str | None = None) -> TypedCall[None]:
     call = Call("DELETE", _target(key), _write_headers(if_match), writes=True)
 
     def read(reply: Reply) -> None:
-        _expect(reply, key, 200, 204)
+        expect(reply, key, 200, 204)
 
     return TypedCall(call, read)
 
 
-def page(prefix: str = "", after: str | None = None, limit: int | None = None) -> TypedCall[Page]:
-    """Return a page of up to `limit` keys with `prefix`, in order, from the first one greater than `after`."""
-    parameters = {"prefix": prefix or None, "after": after, "limit": limit}
-    query = urlencode({name: value for name, value in parameters.items() if value is not None}, quote_via=quote)
-    call = Call("GET", "/v1/kv" + (f"?{query}" if query else ""), {"accept": "application/json"})
+def page(
+    prefix: str = "", after: str | None = None, limit: int | None = None, revision: int | None = None
+) -> TypedCall[Page]:
+    """Return a page of up to `limit` keys with `prefix`, in order, from the first one greater than `after`.
+
+    With `revision`, as they were then. Raises Compacted if that is forgotten.
+    """
+    parameters = {"prefix": prefix or None, "after": after, "limit": limit, "revision": revision}
+    call = Call("GET", "/v1/kv" + query_of(parameters), {"accept": "application/json"})
 
     def read(reply: Reply) -> Page:
-        _expect(reply, prefix, 200)
-        return decode(reply.body, Page, "the server")
+        expect(reply, prefix, 200)
+        return msgspec.structs.replace(decode(reply.body, Page, "the server"), revision=revision_of(reply))
 
     return TypedCall(call, read)
 
@@ -148,7 +169,7 @@ def status(url: str | None = None) -> TypedCall[dict[str, object]]:
     """Return the status of the worker at `url`, or of the main."""
 
     def read(reply: Reply) -> dict[str, object]:
-        _expect(reply, "/v1/status", 200)
+        expect(reply, "/v1/status", 200)
         return decode(reply.body, dict[str, object], "the server")
 
     recipient = Recipient.MAIN if url is None else parse_urls(url)
@@ -162,9 +183,9 @@ def switch_over(member: str) -> TypedCall[None]:
     """
 
     def read(reply: Reply) -> None:
-        if reply.status == 404 and is_problem(reply):
+        if is_missing(reply):
             raise HanasError(f"there is no member {member!r}; `hanas status` lists them")
-        _expect(reply, "/v1/switchover", 202)
+        expect(reply, "/v1/switchover", 202)
 
     body = msgspec.json.encode({"to": member})
     return TypedCall(Call("POST", "/v1/switchover", {"content-type": "application/json"}, body), read)
@@ -174,7 +195,7 @@ def serving() -> TypedCall[None]:
     """Wait for a main that serves."""
 
     def read(reply: Reply) -> None:
-        _expect(reply, "/mainz", 200)
+        expect(reply, "/mainz", 200)
 
     return TypedCall(Call("GET", "/mainz"), read)
 
@@ -182,13 +203,20 @@ def serving() -> TypedCall[None]:
 def failure_of(reply: Reply, key: str) -> HanasError:
     """Return the error of a final reply."""
     title, detail = words_of(reply)
-    if reply.status == 404 and is_problem(reply):
+    if is_missing(reply):
         return NotFound(key)
     if reply.status == 412:
         return PreconditionFailed(412, title, detail)
+    if reply.status == 410 and (compacted := _problem(reply).compacted) is not None:
+        return Compacted(title, detail, compacted)
     if reply.status >= 400 and reply.status != 404:
         return Refused(reply.status, title, detail)
     return BadAnswer(f"the server answered {reply.status} as no HANas server does; is the address right?")
+
+
+def is_missing(reply: Reply) -> bool:
+    """Return whether the cluster says that there is no such thing."""
+    return reply.status == 404 and is_problem(reply)
 
 
 def is_problem(reply: Reply) -> bool:
@@ -198,14 +226,31 @@ def is_problem(reply: Reply) -> bool:
 
 def words_of(reply: Reply) -> tuple[str, str]:
     """Return title and detail of an error reply, both for people."""
-    try:
-        problem = msgspec.json.decode(reply.body, type=ProblemDocument)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return f"HTTP status {reply.status}", ""
+    problem = _problem(reply)
     return problem.title or f"HTTP status {reply.status}", problem.detail
 
 
-def _expect(reply: Reply, key: str, *statuses: int) -> None:
+def _problem(reply: Reply) -> ProblemDocument:
+    try:
+        return decoder_of(ProblemDocument).decode(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ProblemDocument()
+
+
+def revision_of(reply: Reply) -> int | None:
+    """Return the store's revision in an answer; None if it tells none."""
+    text = reply.headers.get("hanas-revision", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def query_of(parameters: Mapping[str, object]) -> str:
+    """Return the query with those parameters that are not None, with its question mark; empty without any."""
+    query = urlencode({name: value for name, value in parameters.items() if value is not None}, quote_via=quote)
+    return f"?{query}" if query else ""
+
+
+def expect(reply: Reply, key: str, *statuses: int) -> None:
+    """Raise the error that the reply to a call for `key` is, unless its status is one of these."""
     if reply.status not in statuses:
         raise failure_of(reply, key)
 

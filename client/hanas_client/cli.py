@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn, TypeAlias
 
-from hanas_client import archive, bench, commands, switchovers
+from hanas_client import archive, bench, commands, coordination, lock_command, switchovers
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
 from hanas_client.plain import plain
 from hanas_core import release, streams
@@ -27,7 +27,7 @@ _EPILOG = "Begin with `hanas lab`, a whole cluster on this machine. Exit codes: 
 # Commands in modules of their own, which an image may lack; `configure(parser)` adds arguments.
 _MODULES = {
     "lab": ("hanas_lab.terminal", "run a whole cluster on this machine until Ctrl-C"),
-    "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link"),
+    "demo": ("hanas_lab.demo", "show how HANas distinguishes a failed main from a failed link, and keeps a lock"),
     "adopt": ("hanas_client.adopt", "make a copied folder a cluster of its own, with a new id and no members"),
     "restore": ("hanas_client.restore", "make an empty folder a HANas folder with the keys of an archive"),
     "client-token": ("hanas_client.tokens", "make a token for a client, and the lines for HANAS_CLIENTS_FILE"),
@@ -98,6 +98,8 @@ class _Parser(argparse.ArgumentParser):
         """Print the usage and the error, and end with the exit code 2."""
         if "unrecognized arguments: -" in message or "required: KEY" in message:
             message += "; a key or value that begins with '-' comes behind '--': hanas put -- KEY VALUE"
+        if "required: PREFIX" in message:
+            message += " ('' for all keys); for what happens in the cluster: hanas events"
         super().error(plain(message))
 
 
@@ -109,6 +111,7 @@ def parser() -> _Parser:
     common = _common()
     connection = _connection()
     _add_key_commands(subparsers, [connection, common])
+    _add_coordination_commands(subparsers, [connection, common])
     _add_cluster_commands(subparsers, [connection, common])
     _add_archive_commands(subparsers, [connection])
     bench.configure(subparsers.add_parser("bench", parents=[connection, common], help="measure a running cluster"))
@@ -135,7 +138,7 @@ def _common() -> _Parser:
     return common
 
 
-def _connection() -> _Parser:
+def _connection(timeout: float | None = 30.0, words: str = "") -> _Parser:
     connection = _Parser(add_help=False)
     group = connection.add_argument_group("which cluster")
     group.add_argument(
@@ -150,8 +153,8 @@ def _connection() -> _Parser:
         "--timeout",
         metavar="SECONDS",
         type=positive_seconds,
-        default=30.0,
-        help="limit for the call (30); 2 s at most while no server answers",
+        default=timeout,
+        help=words or "limit for the call (30); 2 s at most while no server answers",
     )
     group.add_argument(
         "--any-worker", action="store_true", help="use any worker, not the main: where backups serve (HANAS_BACKUPS)"
@@ -176,6 +179,7 @@ def _add_key_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
         "value", metavar="VALUE", nargs="?", default="-", help="the value; @FILE; - (default): standard input"
     )
     put.add_argument("--content-type", metavar="TYPE", help="media type of the value")
+    put.add_argument("--lease", metavar="ID", type=_positive_count, help="the lease with which the key ends")
     condition = put.add_mutually_exclusive_group()
     condition.add_argument("--if-match", metavar="VERSION", help="only over this version")
     condition.add_argument("--if-none-match", action="store_true", help="only if the key is new")
@@ -184,6 +188,7 @@ def _add_key_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
     get = subparsers.add_parser("get", parents=parents, help="print a value as it is")
     get.add_argument("key", metavar="KEY")
     get.add_argument("--stale", action="store_true", help="a backup may answer, with its applied state")
+    get.add_argument("--revision", metavar="N", type=_positive_count, help="as it was at this revision")
     get.set_defaults(run=commands.get)
 
     delete = subparsers.add_parser("delete", parents=parents, help="remove a key")
@@ -195,7 +200,20 @@ def _add_key_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
     listing.add_argument("--prefix", default="", help="only keys with this prefix")
     listing.add_argument("--after", metavar="KEY", help="only keys after this one")
     listing.add_argument("--limit", metavar="N", type=_positive_count, help="at most N keys (all)")
+    listing.add_argument("--revision", metavar="N", type=_positive_count, help="as they were at this revision")
     listing.set_defaults(run=commands.list_keys)
+
+
+def _add_coordination_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
+    words = "print each change of keys until Ctrl-C; over takeovers, each one once"
+    coordination.configure_watch(subparsers.add_parser("watch", parents=parents, help=words))
+    words = "change several keys at once, or none"
+    coordination.configure_txn(subparsers.add_parser("txn", parents=parents, help=words))
+    words = "grant, renew, revoke and show leases, with which keys end"
+    coordination.configure_lease(subparsers.add_parser("lease", help=words), parents)
+    waiting = _connection(None, "limit of the wait for the lock (none)")
+    words = "run a command while holding a lock"
+    lock_command.configure(subparsers.add_parser("lock", parents=[waiting, _common()], help=words))
 
 
 def _add_cluster_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
@@ -214,8 +232,8 @@ def _add_cluster_commands(subparsers: Parsers, parents: list[_Parser]) -> None:
     )
     switchover.add_argument("worker", metavar="WORKER", help="the member that shall be the main")
     switchover.set_defaults(run=switchovers.switch_over)
-    watch = subparsers.add_parser("watch", parents=parents, help="print events until Ctrl-C")
-    watch.set_defaults(run=commands.watch)
+    events = subparsers.add_parser("events", parents=parents, help="print what happens in the cluster until Ctrl-C")
+    events.set_defaults(run=commands.events)
 
 
 def _add_archive_commands(subparsers: Parsers, parents: list[_Parser]) -> None:

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hanas_client import events, places, tables, transport
+from hanas_client import places, tables, transport
 from hanas_client.base import BaseClient
 from hanas_client.errors import BadAnswer, HanasError, Unavailable
+from hanas_client.events import follow
 from hanas_client.narration import Narrator, Sentence, as_json_line
 from hanas_client.plain import is_obeyed, plain, plain_json
 from hanas_client.settings import Policy, addresses, client_token, tls_files
@@ -36,7 +37,10 @@ def put(arguments: argparse.Namespace) -> None:
     """Write a value."""
     value = _value(arguments.value)
     with connect(Client, arguments) as client:
-        written = client.put(arguments.key, value, arguments.content_type, arguments.if_match, arguments.if_none_match)
+        written = client.put(
+            *(arguments.key, value, arguments.content_type, arguments.if_match, arguments.if_none_match),
+            lease=arguments.lease,
+        )
     document = {"key": arguments.key, "created": written.created, "version": written.version}
     words = "created" if written.created else "replaced"
     report(arguments, document, f"{words} {arguments.key}, version {written.version}")
@@ -45,7 +49,7 @@ def put(arguments: argparse.Namespace) -> None:
 def get(arguments: argparse.Namespace) -> None:
     """Print a value: its bytes as they are, or with `--json` as text or base64."""
     with connect(Client, arguments) as client:
-        value = client.get(arguments.key, stale=arguments.stale)
+        value = client.get(arguments.key, stale=arguments.stale, revision=arguments.revision)
     if not arguments.json:
         if sys.stdout.isatty() and is_obeyed(value.value):
             raise HanasError(
@@ -60,7 +64,7 @@ def get(arguments: argparse.Namespace) -> None:
         document["value"] = value.value.decode()
     except UnicodeDecodeError:
         document["valueBase64"] = base64.b64encode(value.value).decode()
-    _print_json(document)
+    print_json(document)
 
 
 def delete(arguments: argparse.Namespace) -> None:
@@ -73,10 +77,10 @@ def delete(arguments: argparse.Namespace) -> None:
 def list_keys(arguments: argparse.Namespace) -> None:
     """Print keys with versions and sizes at once as pages arrive, a line each; with `--json` one document a line."""
     with connect(Client, arguments) as client:
-        entries = client.list(arguments.prefix, arguments.after, arguments.limit)
+        entries = client.list(arguments.prefix, arguments.after, arguments.limit, arguments.revision)
         if arguments.json:
             for entry in entries:
-                _print_json(entry)
+                print_json(entry)
             return
         if sys.stdout.isatty():
             rows = [(entry.key, entry.version, f"{entry.size} B") for entry in entries]
@@ -92,11 +96,11 @@ def status(arguments: argparse.Namespace) -> None:
     with connect(Client, arguments) as client:
         if not overseers:
             for document in [client.status(url) for url in servers]:
-                _print_json(document)
+                print_json(document)
             return
         cluster = client.cluster()
     if arguments.json:
-        _print_json(cluster)
+        print_json(cluster)
     else:
         tables.show_cluster(tables.console(), cluster)
 
@@ -106,7 +110,7 @@ def takeovers(arguments: argparse.Namespace) -> None:
     with connect(Client, arguments) as client:
         history = client.takeovers()
     if arguments.json:
-        _print_json({"takeovers": history})
+        print_json({"takeovers": history})
     else:
         tables.show_takeovers(tables.console(), history, verbose=arguments.verbose)
 
@@ -119,8 +123,8 @@ def forget(arguments: argparse.Namespace) -> None:
     report(arguments, document, f"{arguments.member} is marked as left; it may join again at any time")
 
 
-def watch(arguments: argparse.Namespace) -> None:
-    """Print a line per event until Ctrl-C."""
+def events(arguments: argparse.Namespace) -> None:
+    """Print a line per event of the cluster until Ctrl-C."""
     files = tls_files(arguments.tls_ca, arguments.tls_cert, arguments.tls_key)
     overseers, _ = addresses(arguments.overseer, arguments.server, scheme=files.client_scheme)
     if not overseers:
@@ -150,7 +154,7 @@ async def narrate(
             )
         print(f"hanas: {plain(trouble)}; connecting again", file=sys.stderr, flush=True)
 
-    stream = events.follow(overseers, token=token, trust=trust, on_trouble=tell)
+    stream = follow(overseers, token=token, trust=trust, on_trouble=tell)
     async for event in stream:
         connected = True
         if as_json:
@@ -187,7 +191,7 @@ def check_folder(arguments: argparse.Namespace) -> None:
     failed = next((check for check in checks if check.trouble is not None), None)
     if arguments.json:
         results = [{"what": check.what, "seconds": check.seconds, "trouble": check.trouble} for check in checks]
-        _print_json({"fit": failed is None, "checks": results})
+        print_json({"fit": failed is None, "checks": results})
     else:
         rows = [(check.what, check.trouble or "kept", f"{check.seconds * 1000:.1f} ms") for check in checks]
         tables.show(tables.console(), ("CHECK", "RESULT", "TOOK"), rows)
@@ -224,10 +228,11 @@ def _value(argument: str) -> bytes:
 def report(arguments: argparse.Namespace, document: dict[str, object], words: str) -> None:
     """Print what was done, in words or as JSON."""
     if arguments.json:
-        _print_json(document)
+        print_json(document)
     else:
         print(plain(words))
 
 
-def _print_json(document: Any) -> None:
+def print_json(document: Any) -> None:
+    """Print a document in one line."""
     print(plain_json(msgspec.json.encode(document).decode()), flush=True)

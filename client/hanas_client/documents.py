@@ -6,6 +6,7 @@ cluster.
 
 from __future__ import annotations
 
+import threading
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 from hanas_client.errors import BadAnswer
 
 D = TypeVar("D")
+_BUILDING = threading.Lock()
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
 class LenientDocument(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -118,10 +121,14 @@ class Entry(LenientDocument, frozen=True):
 
 
 class Page(LenientDocument, frozen=True):
-    """`GET /v1/kv`: some keys in order; `next` is the `after` of the next page, or null at the end."""
+    """`GET /v1/kv`: some keys in order; `next` is the `after` of the next page, or null at the end.
+
+    `revision`: the store's revision when they were read, from the header of the answer.
+    """
 
     keys: list[Entry] = []
     next: str | None = None
+    revision: int | None = None
 
 
 class ProblemDocument(LenientDocument, frozen=True):
@@ -129,11 +136,24 @@ class ProblemDocument(LenientDocument, frozen=True):
 
     title: str = ""
     detail: str = ""
+    compacted: int | None = None
+
+
+def decoder_of(kind: type[D]) -> msgspec.json.Decoder[D]:
+    """Return the decoder of a type, the same each time.
+
+    msgspec works out a type when it is used first, and crashes the process if two threads do so at once.
+    """
+    decoder: msgspec.json.Decoder[D] | None = _decoders.get(kind)
+    if decoder is None:
+        with _BUILDING:
+            decoder = _decoders.setdefault(kind, msgspec.json.Decoder(kind))
+    return decoder
 
 
 def decode(body: bytes, kind: type[D], where: str) -> D:
     """Return the document in `body`. Raises BadAnswer, which names `where`."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return decoder_of(kind).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadAnswer(f"{where} did not answer as a HANas cluster does: {error}") from None

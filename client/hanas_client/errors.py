@@ -36,6 +36,34 @@ class PreconditionFailed(Refused):
     """`if_match` or `if_none_match` did not hold (412); nothing was written."""
 
 
+class Compacted(Refused):
+    """The cluster has forgotten that revision (410); `compacted` is the lowest one that can be read."""
+
+    def __init__(self, title: str, detail: str, compacted: int) -> None:
+        super().__init__(410, title, detail)
+        self.compacted = compacted
+
+
+class NoLease(HanasError):
+    """There is no such lease, or it has expired; nothing was done."""
+
+    def __init__(self, lease: int | None = None) -> None:
+        name = "a lease of the transaction" if lease is None else f"the lease {lease}"
+        super().__init__(f"{name} is not there, or has expired; nothing was done")
+        self.lease = lease
+
+
+class LeaseLost(HanasError):
+    """The time of a lease is over by the clock of its holder, or the cluster has ended it.
+
+    Whatever depends on it, such as a lock, may be somebody else's now.
+    """
+
+
+class NotAcquired(HanasError):
+    """The lock was not obtained, or the election not won, within the time limit."""
+
+
 class Unavailable(HanasError):
     """No main executed the call before its deadline.
 

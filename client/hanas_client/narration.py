@@ -1,4 +1,4 @@
-"""Events of a cluster in one line each, for `hanas watch` and the lab."""
+"""Events of a cluster in one line each, for `hanas events` and the lab."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _fill(path: Path, folder: PosixFolder, archive: str, folder_id: str | None) 
             revision, leases = head.store_revision, head.leases
             begin = Restoration.begin(
                 *(opened(begun), folder_id, _segment_bytes(), now, time.monotonic),
-                1 if isinstance(revision, msgspec.UnsetType) else revision,
+                0 if isinstance(revision, msgspec.UnsetType) else revision,
                 () if isinstance(leases, msgspec.UnsetType) else leases,
             )
             restoration = blocking.run(begin)

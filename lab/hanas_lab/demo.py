@@ -1,4 +1,4 @@
-"""`hanas demo`: a failed link, a failed main and a paused main on real processes, described and checked step by step.
+"""`hanas demo`: failures and a lock on real processes, described and checked step by step.
 
 Each sentence of the story is a condition or a comparison that held. The first one that fails ends the story with exit
 code 1.
@@ -28,6 +28,7 @@ from hanas_client.settings import Policy
 from hanas_client.tables import console
 from hanas_lab.cluster import OVERSEER, Lab
 from hanas_lab.hosts import Host, on_mounts
+from hanas_lab.lock_scene import LockScene
 from hanas_lab.writers import Writers
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ T = TypeVar("T")
 _WORKERS = 3
 _PATIENCE_SECONDS = {"lan": 15.0, "cloud": 60.0}
 """For each step, by preset."""
+_TTL_SECONDS = {"lan": 5, "cloud": 30}
+"""Of the lock, by preset."""
 _POLL_SECONDS = 0.02
 _LATE_REQUESTS = 8
 
@@ -125,6 +128,7 @@ async def _play(story: Story, directory: Path, preset: str, hosts: dict[str, Hos
         async with AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=policy) as client:
             load = Writers(client, writers=3, rest=0.01)
             drill = Drill(story, lab, client, http, load, patience)
+            ttl = _TTL_SECONDS[preset]
             await drill.introduce()
             async with load:
                 await drill.redirect()
@@ -132,6 +136,7 @@ async def _play(story: Story, directory: Path, preset: str, hosts: dict[str, Hos
                 await drill.failed_main()
                 await drill.rejoin()
                 await drill.paused_main()
+                await drill.locked_job(directory / "job", ttl)
             await drill.count()
         story.chapter("The lab ends")
     story.tell("every process has ended")
@@ -225,6 +230,21 @@ class Drill:
         await self._until_verdict(main, "Healthy")
         await self._expect_redirect(main, successor)
         self._story.tell(f"{main} stepped down and is a backup of {successor}")
+        await self._expect_nothing_lost()
+
+    async def locked_job(self, directory: Path, ttl: int) -> None:
+        """A job runs under a lock, of which the main and then the holder are killed."""
+        self._story.chapter("Two processes want to run the same job (hanas lock)")
+        main, epoch = await self._main(), await self._epoch()
+        overseer = self._lab.overseer_url
+        async with LockScene(self._client, overseer, directory, ttl, self._story.tell, self._until) as scene:
+            await scene.begin()
+            began = time.monotonic()
+            await self._lab.kill(main)
+            await self._expect_takeover(epoch, f"{main} was killed", began)
+            await scene.goes_on()
+            trouble = await scene.moves_on()
+        _expect(not trouble, trouble)
         await self._expect_nothing_lost()
 
     async def count(self) -> None:

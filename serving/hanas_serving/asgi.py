@@ -70,6 +70,8 @@ class Cycle:
     def __init__(self, wire: Wire, scope: Scope, *, keep_alive: bool, expects: bool) -> None:
         """Prepare to answer. ``expects``: the client waits for ``100 Continue`` before it sends the body."""
         self.scope = scope
+        self.ended = scope["ended"] = asyncio.Event()
+        """The client has closed its side: most have left then, and some wait for the rest of the response."""
         self.keep_alive = keep_alive
         self.body = bytearray()
         """Bytes that the application has not taken yet."""

@@ -6,6 +6,7 @@ written: answers and refusals come in order. After some pieces the event loop ha
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import httptools
 from starlette.types import ASGIApp
@@ -85,7 +86,7 @@ class Server:
         self,
         app: ASGIApp,
         direct: Direct | None = None,
-        admission: "Admission[Connection] | None" = None,
+        admission: "Admission[Connection] | Admission[Stream] | None" = None,
         *,
         memory: Budget | None = None,
         refusals: Refusals | None = None,
@@ -98,8 +99,8 @@ class Server:
         self.refusals = refusals or Refusals()
         self.app = app
         self.heads = None if direct is None else Heads(direct)
-        self.admission = admission or Admission[Connection](Limits())
-        self.connections = self.admission.connections
+        self.admission: Admission[Any] = admission or Admission[Connection](Limits())
+        self.connections: set[Any] = self.admission.connections
         self.memory, self.turns, self.pace = memory or Budget(), Turns(), Pace()
         self.tasks: set[asyncio.Task[None]] = set()
         self.unused = asyncio.Event()
@@ -208,6 +209,8 @@ class Connection(Stream):
         self._half_closed, self._idle = True, False
         if self._ending or self._successor is not None:
             return False
+        if isinstance(self._cycle, Cycle):
+            self._cycle.ended.set()
         if not self._parsing:
             self._parse()
         return not self._ending

@@ -42,12 +42,12 @@ class Outbound(Protocol):
         Raises OSError if there is none, or no answer of status 204 on it, within ``timeout`` seconds.
         """
 
-    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree, *, connect: float) -> None:
         """Open a line at ``url`` and return when it has ended; cancelled, it ends.
 
         ``agree`` gets the nonce and the proof of the answer, and returns who gets what comes, and the keys; it raises
-        ConnectionError. Raises OSError if there is no answer of status 101 within ``timeout`` seconds, Declined for
-        another status.
+        ConnectionError. Raises OSError if there is no connection within ``connect`` seconds, or no answer of status
+        101 within ``timeout`` seconds; Declined for another status.
         """
 
 

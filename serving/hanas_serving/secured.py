@@ -416,6 +416,11 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         """Return whether what comes is read."""
         return self._reading
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Have ``protocol`` above from now on, which is a `Stream` too."""
+        assert isinstance(protocol, Stream), "what is above has limits"
+        self._upper = protocol
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what is known of the connection: ``peer`` and ``sslcontext``, or what the socket knows."""
         if name in self._extra:

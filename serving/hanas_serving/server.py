@@ -19,6 +19,7 @@ from hanas_serving.listener import Listener
 from hanas_serving.refusals import Refusals
 from hanas_serving.secured import Port, Secured
 from hanas_serving.settings import LISTEN, SettingError
+from hanas_serving.stream import Stream
 
 _BACKLOG = 2048
 _STOP_SECONDS = 2.0
@@ -49,7 +50,7 @@ class HttpEndpoint:
         bound: socket.socket,
         *,
         direct: Direct | None = None,
-        admission: Admission[Connection] | None = None,
+        admission: Admission[Connection] | Admission[Stream] | None = None,
         memory: Budget | None = None,
         refusals: Refusals | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
@@ -61,12 +62,17 @@ class HttpEndpoint:
         """
         self._server = server = Server(app, direct, admission, memory=memory, refusals=refusals)
 
-        def connection() -> asyncio.Protocol:
-            return Connection(server) if port is None else Secured(Connection(server), port)
-
-        port = None if tls is None else Port(tls)
-        self._listener = Listener(bound, connection, server.admission.make_room)
+        self._port = None if tls is None else Port(tls)
+        self._listener = Listener(bound, self._accept, server.admission.make_room)
         self._started = False
+
+    def _accept(self) -> asyncio.Protocol:
+        """Return what takes a new connection."""
+        return self._connection() if self._port is None else Secured(self._connection(), self._port)
+
+    def _connection(self) -> Stream:
+        """Return what speaks with a new client."""
+        return Connection(self._server)
 
     def belong_to(self, folder_id: str, callers: Callers) -> None:
         """Serve the folder with this id, and name it to those of ``callers`` who may know it."""
@@ -78,6 +84,11 @@ class HttpEndpoint:
         """Begin to accept connections."""
         self._listener.start()
         self._started = True
+
+    def abort(self) -> None:
+        """Close all connections at once: their clients have to come again."""
+        for connection in list(self._server.connections):
+            connection.abort()
 
     async def stop(self) -> None:
         """Finish what is being answered, for two seconds at most; tell the others that nobody does, and close."""

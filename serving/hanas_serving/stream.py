@@ -79,6 +79,14 @@ class Stream(asyncio.Protocol):
         """Answer what is under way, unless that has begun already, and end the connection."""
         raise NotImplementedError
 
+    def shutdown(self) -> None:
+        """Close when what is under way is answered."""
+        raise NotImplementedError
+
+    def dismiss(self) -> None:
+        """Answer what is not answered yet that this process ends."""
+        raise NotImplementedError
+
     def give_up(self) -> None:
         """Answer nothing more."""
         self._ending = True

@@ -32,6 +32,8 @@ class Listening(msgspec.Struct, frozen=True):
     facts: Facts
     open: ssl.SSLContext
     strict: ssl.SSLContext
+    dual: ssl.SSLContext
+    """As strict, and for HTTP/2 and HTTP/1.1."""
 
 
 class Contexts(msgspec.Struct, frozen=True):
@@ -49,7 +51,12 @@ def load(files: TlsFiles, now: datetime) -> Contexts:
     if files.certificate is not None and files.key is not None:
         facts = _facts(files.certificate, now)
         content_of(KEY, files.key)
-        present = Listening(facts, listening(files, ssl.CERT_OPTIONAL), listening(files, ssl.CERT_REQUIRED))
+        present = Listening(
+            facts,
+            listening(files, ssl.CERT_OPTIONAL),
+            listening(files, ssl.CERT_REQUIRED),
+            listening(files, ssl.CERT_REQUIRED, "h2", "http/1.1"),
+        )
     return Contexts(calling(files), present)
 
 
@@ -96,6 +103,11 @@ class Tls:
     def strict(self) -> Callable[[], ssl.SSLContext] | None:
         """Contexts of ports where nobody speaks without a certificate, if certificates are asked for at all."""
         return (lambda: self._listening().strict) if self.files.listening else None
+
+    @property
+    def dual(self) -> Callable[[], ssl.SSLContext] | None:
+        """The same for ports that speak HTTP/2 too."""
+        return (lambda: self._listening().dual) if self.files.listening else None
 
     def _listening(self) -> Listening:
         listening = self.contexts.listening

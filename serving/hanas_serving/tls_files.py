@@ -93,13 +93,15 @@ def load(context: ssl.SSLContext, files: TlsFiles) -> None:
     _show(context, files)
 
 
-def listening(files: TlsFiles, demand: ssl.VerifyMode) -> ssl.SSLContext:
+def listening(files: TlsFiles, demand: ssl.VerifyMode, *protocols: str) -> ssl.SSLContext:
     """Return the context of connections that come. Raises SettingError.
 
-    ``demand``: of certificates, if any are asked for.
+    ``demand``: of certificates, if any are asked for; ``protocols``: which ones may be spoken, best first (ALPN).
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _restrict(context)
+    if protocols:
+        context.set_alpn_protocols(protocols)
     context.options |= ssl.OP_NO_TICKET  # each connection is verified by the files as they are then
     context.num_tickets = 0
     _show(context, files)

@@ -5,6 +5,7 @@ It goes on until its standard input ends. Then it prints how many of its connect
 
 import asyncio
 import json
+import resource
 import socket
 import sys
 import threading
@@ -15,6 +16,8 @@ from urllib.parse import urlsplit
 VALUE_BYTES = 8 << 20
 KEYS = 12
 """Large values, more than fit into the cache."""
+LARGE_TRANSACTION = 7 << 20
+"""What the values of a large transaction take together, bytes."""
 _PIECE = bytes(1 << 20)
 
 
@@ -34,6 +37,14 @@ class Client:
     async def send(self, *parts: bytes) -> None:
         for part in parts:
             await self._loop.sock_sendall(self._socket, part)
+
+    async def receive(self, size: int) -> bytes:
+        return await self._loop.sock_recv(self._socket, size)
+
+    async def ask(self, request: bytes) -> str:
+        """Send a request and return the status of its answer, which is small."""
+        await self.send(request)
+        return await self.status()
 
     async def status(self) -> str:
         """Return the status of the first answer."""
@@ -96,18 +107,68 @@ async def events(client: Client) -> str:
     return await _unread(client, "/v1/events")
 
 
+async def unread_watches(client: Client) -> str:
+    """Streams of changes that are not read."""
+    return await _unread(client, "/v1/watch")
+
+
+async def slow_watches(client: Client) -> str:
+    """Streams of changes that are read a few bytes at a time."""
+    await client.send(b"GET /v1/watch?prev=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    while True:
+        await client.receive(64)
+        await asyncio.sleep(1.0)
+
+
+def _post(path: bytes, body: bytes) -> bytes:
+    return b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (path, len(body), body)
+
+
+async def grants(client: Client) -> str:
+    """Leases, one after the other, until there can be no more."""
+    request = _post(b"/v1/leases", b'{"ttl":3600}')
+    while (status := await client.ask(request)) == "201":
+        pass
+    return status
+
+
+async def keepalives(client: Client) -> str:
+    """Renewals of a lease, many at once and without end."""
+    granted = await client.ask(_post(b"/v1/leases", b'{"ttl":3600,"id":%d}' % (client.number + 1)))
+    while granted in {"201", "409"}:
+        await client.send(_post(b"/v1/leases/%d/keepalive" % (client.number + 1), b"") * 200)
+        await client.receive(1 << 20)
+    return granted
+
+
+async def transactions(client: Client) -> str:
+    """Transactions with as many operations and bytes as one may have."""
+    value = b"v" * (LARGE_TRANSACTION // 128)
+    puts = (b'{"put":{"key":"txn/%d/%d","text":"%b"}}' % (client.number % 4, number, value) for number in range(128))
+    request = _post(b"/v1/txn", b'{"then":[%b]}' % b",".join(puts))
+    while (status := await client.ask(request)) in {"200", "503"}:
+        pass
+    return status
+
+
 async def _attack(attack: str, client: Client) -> str:
     await client.connect()
     return await ATTACKS[attack](client)
 
 
 ATTACKS: dict[str, Callable[[Client], Awaitable[str]]] = {
-    attack.__name__: attack for attack in (withheld, endless, unread, pipelined, stale, lists, events)
+    attack.__name__: attack
+    for attack in (
+        *(withheld, endless, unread, pipelined, stale, lists, events),
+        *(unread_watches, slow_watches, grants, keepalives, transactions),
+    )
 }
 
 
 async def main(url: str, attack: str, count: int) -> None:
     """Attack until the standard input ends."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     parts, loop, told = urlsplit(url), asyncio.get_running_loop(), asyncio.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(told.set)), daemon=True).start()
     clients = [Client(parts.hostname or "", parts.port or 80, number) for number in range(count)]

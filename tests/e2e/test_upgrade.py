@@ -1,5 +1,6 @@
 """From an earlier version of chart, operator and image to these, under load: nothing is lost, and nothing is forced."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,12 @@ def _pods(demo: HANas) -> dict[str, str]:
     return {pod["metadata"]["uid"]: pod["spec"]["containers"][0]["image"] for pod in pods}
 
 
+def _revision(demo: HANas, member: str) -> int:
+    """That of the store, 0 while the folder has the format of the earlier version."""
+    history = json.loads(demo.worker(member, "/v1/status"))["history"]
+    return 0 if history is None else int(history["revision"])
+
+
 def _spec(cluster: Cluster) -> dict[str, object]:
     """A spec that the earlier version understands, too."""
     storage = {"size": "64Mi"} | ({"storageClassName": cluster.storage_class} if cluster.storage_class else {})
@@ -65,7 +72,9 @@ def test_nothing_is_lost_from_the_earlier_version_to_this_one(
         demo.apply(image=image, clients=EVERYBODY)
         demo.until("every pod runs this version", lambda: set(_pods(demo).values()) == {image}, 300.0)
         demo.until("the update is done", lambda: demo.condition("Updated")[:2] == ("True", "AllUpdated"))
-        demo.until_ready()
+        main = demo.until_ready()
+        demo.until("the folder has revisions", lambda: _revision(demo, main) > 0)
+        assert demo.overseer("/v1/main")["main"] is not None, "the new overseers read it"
         running.until_acknowledged()
         history = [each for each in demo.takeovers() if each["epoch"] > epoch]
         print(f"{len(history)} hand-overs; longest time without an answer {longest_silence(running.history()):.2f} s")

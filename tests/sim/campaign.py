@@ -27,6 +27,7 @@ class Tally:
     takeovers: int = 0
     slowest_recovery: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
+    watched: Counter[str] = field(default_factory=Counter)
     violations: list[Report] = field(default_factory=list)
 
     def add(self, report: Report) -> None:
@@ -38,6 +39,7 @@ class Tally:
         self.takeovers += report.takeovers
         self.slowest_recovery = max(self.slowest_recovery, report.recovered_in)
         self.faults.update(report.faults)
+        self.watched.update(report.watched)
         if report.violation is not None:
             self.violations.append(report)
 
@@ -50,12 +52,13 @@ class Tally:
             ("commits", self.commits),
             ("takeovers", self.takeovers),
             *((f"  {fault}", count) for fault, count in sorted(self.faults.items())),
+            *sorted(self.watched.items()),
             ("slowest recovery, s", f"{self.slowest_recovery:.2f}"),
             ("seeds per second", f"{self.seeds / seconds:.1f}"),
             ("takeovers per second", f"{self.takeovers / seconds:.1f}"),
             ("violations", len(self.violations)),
         ]
-        return "\n".join(f"{name:<28}{value:>14}" for name, value in rows)
+        return "\n".join(f"{name:<36}{value:>14}" for name, value in rows)
 
 
 def play(seeds: Iterable[int], jobs: int = 1) -> Iterator[Report]:

@@ -6,8 +6,9 @@ file server may crash or a member's cache may be written back. A state is visite
 consists of the contents of the volume and the caches, and the replies to each actor so far.
 
 In every state the explorer asks: if everybody died now and the server lost all that is not durable, would a newcomer
-find every acknowledged write? An actor that serves must hold what older epochs acknowledged. And a forwarded write that
-is repeated at the next main must have one outcome, whoever tells it.
+find every acknowledged write, and every change that watchers were told, with its revision? An actor that serves must
+hold what older epochs acknowledged. And a forwarded write that is repeated at the next main must have one outcome,
+whoever tells it.
 """
 
 from __future__ import annotations
@@ -16,22 +17,26 @@ import argparse
 import copy
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hanas_core.epochs import arbitration
 from hanas_core.epochs.arbitration import Challenge, Expected
 from hanas_core.epochs.takeover import Promotion, promote
+from hanas_core.log import records
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import claim_epoch, highest_claim
 from hanas_core.log.positions import Version
 from hanas_core.log.records import Forwarded
 from hanas_core.log.segments import prepare
+from hanas_core.state.changes import Reading
 from hanas_core.state.index import Index
 from hanas_core.state.judge import ForwardedWrite, Opening, Outcome, Request, Write
 from hanas_core.state.queue import GroupCommit
+from hanas_core.state.reader import LogReader
 from hanas_core.state.replica import Replica
+from hanas_core.state.transactions import Span
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption, FolderError, Sealed
 from tests.sim.disk import Directory, Disk, Inode
@@ -80,6 +85,8 @@ class Actor:
     """Epoch and key of each write that it acknowledged."""
     versions: set[Version] = field(default_factory=set)
     """What it said that the forwarded write made."""
+    changes: set[tuple[int, str]] = field(default_factory=set)
+    """What it told of revisions: which key each of them changed."""
 
 
 class Cluster:
@@ -195,10 +202,13 @@ class Cluster:
             for name, directory in self.disk.directories.items()
             for base, inode in directory.durable.items()
         )
-        return hash((left, frozenset(self.acknowledged())))
+        return hash((left, frozenset(self.acknowledged()), frozenset(self.changes())))
 
     def acknowledged(self) -> list[tuple[int, bytes]]:
         return [write for actor in self.actors for write in actor.acknowledged]
+
+    def changes(self) -> set[tuple[int, str]]:
+        return set[tuple[int, str]]().union(*(actor.changes for actor in self.actors))
 
 
 def lose_all(disk: Disk) -> None:
@@ -247,7 +257,7 @@ async def _serve(actor: Actor, claim: Claim) -> tuple[Promotion, Replica]:
 
 async def _commit(actor: Actor, promotion: Promotion, replica: Replica, *requests: Request) -> list[Outcome]:
     """Commit each as a batch of its own; return their outcomes."""
-    commits: GroupCommit[None] = GroupCommit(replica, actor.epoch, promotion.next_sequence)
+    commits: GroupCommit[None] = GroupCommit(replica, actor.epoch, promotion.next_sequence, form=records.REVISED)
     outcomes = []
     for request in requests:
         commits.submit(request, None)
@@ -258,6 +268,7 @@ async def _commit(actor: Actor, promotion: Promotion, replica: Replica, *request
         outcomes.append(outcome)
         if isinstance(request, Write):
             actor.acknowledged.append((actor.epoch, request.key))
+            actor.changes.add((outcome.revision, request.key))
     return outcomes
 
 
@@ -272,6 +283,31 @@ async def _carry_out(actor: Actor, promotion: Promotion, replica: Replica, sessi
     assert outcome.version is not None
     actor.acknowledged.append((actor.epoch, _FORWARDED))
     actor.versions.add(outcome.version)
+
+
+async def _watch(actor: Actor, epochs: Iterable[int]) -> None:
+    """Follow one epoch after the other, and tell watchers what a backup may tell."""
+    reader, replica, told = LogReader(actor.mount, 0), Replica(), 1
+    for epoch in epochs:
+        try:
+            course = await reader.follow(epoch, replica.applied)
+            if course is None:
+                return
+            replica.install(course)
+            at_end = False
+            while not at_end:
+                step = await reader.step()
+                replica.take(step)
+                at_end = step.at_end
+                if step.batches:
+                    keys, last = replica.index.keys, replica.index.revision
+                    stretch = Reading(keys, Span("", None), told, previous=False).read(last, 1 << 30, lambda: True)
+                    assert stretch is not None
+                    actor.changes |= {(event.revision, event.key) for event in stretch.events}
+                    told = stretch.revision
+        except FolderError as error:
+            _refuse_corruption(error)
+            return
 
 
 async def _challenge(actor: Actor, candidate: Actor, main: str) -> None:
@@ -398,6 +434,20 @@ def forwarding(*, rivals: int, crashes: int, write_backs: int) -> Cluster:
     return made
 
 
+def watching(*, crashes: int) -> Cluster:
+    """A main died before it synced a write, which is visible; a rival takes over, and a backup tells what it reads."""
+    made, main, promotion, replica = _with_main(crashes, 1)
+    made.begin(main, _until_fenced(_write(main, promotion, replica, "of a")))
+    while "sync" not in str(main.pending):
+        made.step(main)
+    main.pending = None
+    made.write_back(main)
+    backup, rival = made.actor("w"), made.actor("b")
+    made.begin(backup, _watch(backup, (1, 2)))
+    made.begin(rival, _contend(rival, "a"))
+    return made
+
+
 class Configuration(NamedTuple):
     name: str
     make: Callable[[], Cluster]
@@ -410,6 +460,7 @@ CONFIGURATIONS = (
     Configuration("two rivals", lambda: takeover(writes=0, rivals=2, crashes=0, write_backs=0)),
     Configuration("a commit and two rivals", lambda: takeover(writes=1, rivals=2, crashes=0, write_backs=0)),
     Configuration("a forwarded write, a takeover, a crash", lambda: forwarding(rivals=1, crashes=1, write_backs=1)),
+    Configuration("a watch at a backup, a takeover", lambda: watching(crashes=0)),
     Configuration("a forwarded write and two rivals", lambda: forwarding(rivals=2, crashes=0, write_backs=0)),
 )
 
@@ -505,6 +556,10 @@ def _judge_mains(now: Cluster) -> None:
             if main.index is not None and epoch < main.epoch and main.index.get(key) is None:
                 raise Found(f"{main.name} serves epoch {main.epoch} without {key!r}, which epoch {epoch} acknowledged")
     versions = sorted(set[Version]().union(*(actor.versions for actor in now.actors)))
+    changed = dict[int, str]()
+    for revision, key in sorted(now.changes()):
+        if changed.setdefault(revision, key) != key:
+            raise Found(f"revision {revision} was told of {changed[revision]!r} and of {key!r}")
     if len(versions) > 1:
         raise Found(f"a forwarded write was done twice: it made {versions[0]} and {versions[1]}")
 
@@ -514,6 +569,10 @@ def _judge_newcomer(now: Cluster) -> None:
     lost = [key for _, key in now.acknowledged() if found.get(key) is None]
     if lost:
         raise Found(f"if everybody died now, {lost[0]!r} would be lost, which was acknowledged")
+    for revision, key in sorted(now.changes()):
+        entry = found.get(key)
+        if entry is None or entry.facts.revision != revision:
+            raise Found(f"if everybody died now, {key!r} would not be of revision {revision}, as was told")
 
 
 def _newcomer(now: Cluster) -> Index:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -20,16 +20,19 @@ from hanas_core.log.positions import Position
 from hanas_core.log.seals import SealWatch
 from hanas_core.members.detector import Detector
 from hanas_core.members.member import Effect, Member
+from hanas_core.state.changes import Lost
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
 from hanas_core.upkeep import compaction
 from hanas_core.volume import names
 from hanas_core.volume.errors import Corruption
 from hanas_core.volume.folder import Folder
+from hanas_worker.log.feeds import Changes, Feed
 from hanas_worker.log.hearing import Hearing
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.service import Reader, Service
 from hanas_worker.log.values import Values
+from hanas_worker.store import Refusal, Store
 from tests.sim.attacker import FORGED
 from tests.sim.mount import Mount, OpenFile
 from tests.sim.seams import running_loop
@@ -42,6 +45,7 @@ def hearing(witness: Witness) -> Iterator[None]:
     append, relog, apply, promote = EpochLog._append, EpochLog.relog, Index.apply, takeover.promote
     commit, check, see = EpochLog.commit, EpochLog.check, Member.see
     read_value, heard, hear = Values.read, Detector.heard, Hearing.hear
+    take, confirm = Feed.take, Store.confirm
     seal_check, after_check, roll = SealWatch.check, Service.after_check, compaction.roll
 
     async def hear_append(log: EpochLog, batch: Batch) -> Position:
@@ -141,7 +145,24 @@ def hearing(witness: Witness) -> Iterator[None]:
             witness.rolled(claim.epoch)
         return promotion
 
+    def hear_take(feed: Feed, most: int) -> Changes | Lost:
+        changes = take(feed, most)
+        witness.taken(feed.position)
+        return changes
+
+    def hear_confirm(store: Store, done: Callable[[int | Refusal], None]) -> None:
+        shown = witness.network.shown
+
+        def hear(present: int | Refusal) -> None:
+            if isinstance(present, int):
+                witness.confirmed(present, shown)
+            done(present)
+
+        confirm(store, hear)
+
     with (
+        patch.object(Feed, "take", hear_take),
+        patch.object(Store, "confirm", hear_confirm),
         patch.object(compaction, "roll", hear_roll),
         patch.object(EpochLog, "_append", hear_append),
         patch.object(EpochLog, "relog", hear_relog),

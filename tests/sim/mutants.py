@@ -692,7 +692,7 @@ MUTANTS = (
     Mutant(
         "a transaction is judged against the committed state only",
         "hanas_core.state.judge:Judge._judge_transaction",
-        _one("transact(self._state, request,", "transact(Overlay(self._index), request,"),
+        _one("Scene(self._state, self.revision,", "Scene(Overlay(self._index), self.revision,"),
     ),
     Mutant(
         "operations of a transaction do not see each other",
@@ -1042,6 +1042,121 @@ MUTANTS = (
         "hanas_core.state.snapshots:SnapshotFrames.__init__",
         _one("index.leases.all()", "[]"),
     ),
+    # ------------------------------------------------------------------ watches
+    Mutant(
+        "a watch that goes on leaves out a revision",
+        "hanas_worker.faces.http.watches:_start_of",
+        _one('"Last-Event-ID") + 1', '"Last-Event-ID") + 2'),
+    ),
+    Mutant(
+        "a watch that goes on is told the last revision again",
+        "hanas_worker.faces.http.watches:_start_of",
+        _one('"Last-Event-ID") + 1', '"Last-Event-ID")'),
+    ),
+    Mutant(
+        "a watch begins before it is known how far the store has come",
+        "hanas_worker.store:Store.watch",
+        _one(
+            "self.confirm(lambda present: None if waiter.done() else waiter.set_result(present))",
+            "waiter.set_result(self.index.revision)",
+        ),
+    ),
+    Mutant(
+        "the head of a watch tells a later revision than the one that it begins behind",
+        "hanas_worker.faces.http.watches:open_stream",
+        _one("feed.position if start is None else store.revision", "store.revision + (start is None)"),
+    ),
+    Mutant(
+        "progress without a check",
+        "hanas_worker.store:Store.confirm",
+        _one(
+            "server.after_check(partial(self._confirmed, done, server))",
+            "self._confirmed(done, server, self.epoch)",
+        ),
+        500,
+    ),
+    Mutant(
+        "progress ahead of events",
+        "hanas_worker.faces.http.watches:Stream._next",
+        (
+            (" and feed.position >= self._confirmed", ""),
+            (
+                "self._confirmed, self._asked = None, False",
+                "revision, self._confirmed, self._asked = self._confirmed, None, False",
+            ),
+            (
+                "self._form.progress(feed.position)",
+                "self._form.progress(revision)",
+            ),
+        ),
+    ),
+    Mutant(
+        "a stretch ends inside of a revision",
+        "hanas_core.state.changes:Reading.read",
+        _one(
+            "        if self._size >= most and change.revision > self._events[-1].revision:\n"
+            "            return self._stretch(change.revision - 1)",
+            "        if self._size >= most:\n                return self._stretch(change.revision)",
+        ),
+    ),
+    Mutant(
+        "a watch whose next changes are forgotten goes on behind them",
+        "hanas_core.state.changes:Reading.read",
+        _one("if self._after < self.keys.compacted:", "if False:"),
+    ),
+    Mutant(
+        "a watch from a forgotten revision begins behind what is forgotten",
+        "hanas_worker.store:Store.watch",
+        _one("raise Forgotten(epoch, index.compacted)", "after = index.compacted"),
+    ),
+    Mutant(
+        "reading goes on one change too far after a pause",
+        "hanas_core.state.changes:Reading.read",
+        _one("self._number = history.dropped + at", "self._number = history.dropped + at + 1"),
+    ),
+    Mutant(
+        "reading does not notice that history was compacted during a pause",
+        "hanas_core.state.changes:Reading.read",
+        (("self._number - history.dropped", "self._number"), ("history.dropped + at", "at")),
+        also=(
+            (
+                "hanas_core.state.changes:Reading.__init__",
+                _one("keys.history.dropped + keys.history.behind(after)", "keys.history.behind(after)"),
+            ),
+        ),
+    ),
+    Mutant(
+        "who watches other keys is told the same",
+        "hanas_worker.log.feeds:Feeds._at",
+        _one("place = feed.span, feed.previous,", "place = Span.prefix(''), feed.previous,"),
+    ),
+    Mutant(
+        "who is behind another revision is told the same",
+        "hanas_worker.log.feeds:Feeds._at",
+        _one("feed.previous, feed.position, feed.most", "feed.previous, 0, feed.most"),
+    ),
+    Mutant(
+        "a change is told with what its key holds now",
+        "hanas_core.state.changes:Reading._take",
+        _one("now = self.keys.at(key, revision)", "now = self.keys.packed(key)"),
+    ),
+    Mutant(
+        "a change is told with the value that its key has now",
+        "hanas_worker.log.feeds:_cached",
+        _one("index.cached(key) if index.version(key) == entry.version else None", "index.cached(key)"),
+    ),
+    Mutant(
+        "a backup tells watchers what nobody has committed",
+        "hanas_worker.log.feeds:Feeds._last",
+        _one("min(index.revision, state.certain)", "index.revision"),
+        story="watches: a backup follows an epoch that does not serve, after a takeover of its own has failed",
+    ),
+    Mutant(
+        "a refusal tells a revision that a takeover has read",
+        "hanas_worker.store:Store.revision",
+        _one("shown if state.service is not None else min(shown, state.certain)", "shown"),
+        story="seed 321: a worker that is taking over refuses a read",
+    ),
 )
 
 
@@ -1065,7 +1180,7 @@ def _function(place: str) -> FunctionType:
     found: object = importlib.import_module(module)
     for part in path.split("."):
         found = inspect.getattr_static(found, part)
-    found = getattr(found, "__func__", found)
+    found = getattr(found, "__func__", getattr(found, "fget", found))
     assert isinstance(found, FunctionType)
     return found
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from hanas_serving.lines import Wire
 from hanas_serving.runtime import Agree
 from tests.sim.attacker import Attacker, Seen
+from tests.sim.downloads import Download
 from tests.sim.lines import SimulatedTransport, connect
 from tests.sim.world import ProcessLoop, World
 
@@ -25,6 +26,7 @@ class Refused(OSError):
 
 
 HandOver = Callable[[bytes, Wire], None]
+_RESTS_ON_A_CHECK = frozenset({200, 404})
 _CONNECT_SECONDS = 0.5
 _IDLE_SECONDS = 30.0
 """Mean time until the network drops an idle connection, seconds."""
@@ -36,6 +38,12 @@ class Host(Protocol):
     loop: ProcessLoop
 
     async def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer: ...
+
+
+class StreamHost(Host, Protocol):
+    """Something that answers in parts."""
+
+    async def stream(self, target: str, headers: dict[str, str], download: Download) -> None: ...
 
 
 class LineHost(Host, Protocol):
@@ -61,6 +69,11 @@ class Network:
         """Idle connections: target, origin, and the callback for the close."""
         self._sides: list[SimulatedTransport] = []
         """One side of each line."""
+        self._downloads: list[Download] = []
+        self.shown = 0
+        """The highest revision that anybody was told."""
+        self.answered: Callable[[int], None] = lambda _: None
+        """Is called with each revision that a process tells in an answer."""
 
     def heal(self) -> None:
         self.cuts.clear()
@@ -95,8 +108,38 @@ class Network:
                 self._latency() + held,
                 lambda: self._deliver(origin, target, method, path, headers or {}, body, waiting),
             )
+        shown = self.shown
         async with asyncio.timeout(timeout):
-            return await waiting
+            answer = await waiting
+        checked = method == "GET" and answer.status in _RESTS_ON_A_CHECK and "stale" not in parts.query
+        if checked and 0 < (told := _revision_of(answer)) < shown:
+            self.world.accuse(f"{target} answers as of revision {told}, asked after {shown} was told: {url}")
+        return answer
+
+    async def download(
+        self, origin: ProcessLoop, url: str, timeout: float, headers: dict[str, str] | None = None
+    ) -> Download:
+        """Return an answer that comes in parts, when it begins. Raises Refused, ConnectionResetError, TimeoutError."""
+        parts = urlsplit(url)
+        target = parts.hostname or ""
+        await asyncio.sleep(self._latency())
+        host = self.hosts.get(target)
+        reachable = self._passes(origin.name, target) and self._passes(target, origin.name)
+        if not reachable or host is None or not host.loop.alive:
+            raise Refused(f"no connection to {target}")
+        download = Download(self.world, origin, host.loop, self._passes, self._latency)
+        self._downloads.append(download)
+        streaming = cast("StreamHost", host).stream(f"{parts.path}?{parts.query}", headers or {}, download)
+        host.loop.spawn(streaming).add_done_callback(_look_at)
+        try:
+            async with asyncio.timeout(timeout):
+                await download.begun()
+        except TimeoutError:
+            download.close()
+            raise
+        if not download.status:
+            raise ConnectionResetError
+        return download
 
     async def connect(self, origin: ProcessLoop, url: str) -> None:
         """Hold an idle connection until it is closed. Raises Refused."""
@@ -157,6 +200,10 @@ class Network:
             if target == name and (name, origin.name) not in self.cuts:
                 self.world.after(self._latency(), lambda origin=origin, closed=closed: self._close(origin, closed))  # type: ignore[misc]  # B023
         self._connections = [each for each in self._connections if each[0] != name]
+        for download in self._downloads:
+            if download.server.name == name:
+                download.hang_up()
+        self._downloads = [each for each in self._downloads if each.server.alive and not each.ended]
 
     def hang_up_lines(self, name: str) -> None:
         """Lose the lines of a process, both sides."""
@@ -202,6 +249,7 @@ class Network:
 
         async def respond() -> None:
             answer = await host.handle(method, path, headers, body)
+            self.answered(_revision_of(answer))
             if self._passes(target, origin.name):
                 self.world.after(self._latency(), lambda: self._back(origin, waiting, answer))
 
@@ -222,6 +270,7 @@ class Network:
             if isinstance(answer, Exception):
                 waiting.set_exception(answer)
             else:
+                self.shown = max(self.shown, _revision_of(answer))
                 waiting.set_result(answer)
 
         if origin.alive:
@@ -246,10 +295,14 @@ class SimulatedOutbound:
         del timeout, headers  # a connection succeeds at once, or not at all
         await self._network.connect(self._origin, url)
 
-    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
-        del timeout
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree, *, connect: float) -> None:
+        del timeout, connect
         lower = {name.lower(): value for name, value in headers.items()}
         await self._network.line(self._origin, url, {"hanas-member": self._origin.name, **lower}, agree)
+
+
+def _revision_of(answer: Answer) -> int:
+    return int(answer.headers.get("hanas-revision", 0))
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:

@@ -167,7 +167,7 @@ class Past:
             expected = model.transact(transaction)
             with_values = b"omitted" not in json.dumps(answer).encode()  # one that was forgotten at once has none
             same = _as_told(expected, with_values=with_values) == _plain(answer, with_values=with_values)
-            told = model.revision == made and (answer["repeated"] or same)
+            told = model.revision == made and answer["succeeded"] == expected[0] and (answer["repeated"] or same)
             if told and model.present == self.model.at(made):
                 return
         self._accuse(f"no state explains what was told of a transaction: {json.dumps(answer)} to {each.question!r}")

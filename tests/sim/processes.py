@@ -32,6 +32,7 @@ from hanas_worker.neighbours.keepalives import LinkEndpoint
 from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.node import Node
 from hanas_worker.store import Store
+from tests.sim.downloads import Download
 from tests.sim.mount import Mount
 from tests.sim.network import Answer, Network, SimulatedOutbound, ask
 from tests.sim.seams import runtime_of
@@ -223,6 +224,19 @@ class Worker:
     async def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
         app = self._link if target.startswith("/v1/keepalive") else self._endpoint
         return await ask(app, method, target, headers, body)
+
+    async def stream(self, target: str, headers: dict[str, str], download: Download) -> None:
+        """Answer in parts."""
+        path, _, query = target.partition("?")
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+        await self._endpoint(scope, download.receive, download.send)
 
     async def open_line(self, target: str, headers: dict[str, str]) -> tuple[Answer, Wire | None]:
         """Return the answer to who asks for a line, and what speaks over it."""

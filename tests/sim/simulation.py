@@ -30,6 +30,7 @@ from tests.sim.seams import running_loop
 from tests.sim.themes import Theme, theme_of
 from tests.sim.transactors import Transactors
 from tests.sim.vault import Vault
+from tests.sim.watchers import Watchers, hurried
 from tests.sim.witness import Witness
 from tests.sim.world import Violation, World
 
@@ -61,6 +62,8 @@ class Report:
     recovered_in: float = 0.0
     """Seconds from the end of the faults to the next acknowledged write."""
     faults: Counter[str] = field(default_factory=Counter)
+    watched: Counter[str] = field(default_factory=Counter)
+    """What watchers were told."""
     trace: list[str] = field(default_factory=list)
 
 
@@ -110,8 +113,9 @@ class Simulation:
     """A cluster, its clients, its faults and its witness."""
 
     TRANSACTORS = 2
-    LESSEES = 2
     """Clients that change several keys at once."""
+    LESSEES = 2
+    WATCHERS = 2
 
     def __init__(
         self, seed: int, *, tracing: bool = False, shape: Shape | None = None, theme: Theme | None = None
@@ -187,6 +191,7 @@ class Simulation:
         self.ambushes.join()
         self.witness = Witness(world, self.network, self.disk, self.workers)
         self.lessees = Lessees(self.clients, self.witness.promises)
+        self.watchers = Watchers(self.clients, self.witness.past)
         self.witness.only_pauses = bool(theme.only)
         self.stays_quiet = chance.random() < QUIET_PART
         self._mounts = mounts
@@ -196,6 +201,7 @@ class Simulation:
         world, report = self.world, self._report
         with (
             hearing(self.witness),
+            hurried(world),
             _listening(world),
         ):
             try:
@@ -217,6 +223,7 @@ class Simulation:
         report.faults = self.faults.counts
         for mount in self._mounts:
             report.faults.update(mount.counts)
+        report.watched = self.watchers.judge.counts
         report.trace = world.trace
         return report
 
@@ -232,6 +239,7 @@ class Simulation:
         self.clients.start(self.shape.clients)
         self.transactors.start(self.TRANSACTORS)
         self.lessees.start(self.LESSEES)
+        self.watchers.start(self.WATCHERS)
         if self.shape.forwards:
             self.forwarders.start()
         self._go_wrong()
@@ -250,6 +258,10 @@ class Simulation:
         world.run(world.now + PEACE_SECONDS, lambda: not self.clients.busy)
         if not world.run(world.now + PEACE_SECONDS, lambda: not self.witness.past.model.leases):
             raise Violation(f"leases that nobody renews are still there after {PEACE_SECONDS:g} s of peace")
+        self.watchers.catch_up()
+        if not world.run(world.now + PEACE_SECONDS, lambda: not self.watchers.behind):
+            raise Violation(f"{self.watchers.behind[0]} is not told the rest within {PEACE_SECONDS:g} s of peace")
+        self.watchers.stop()
         reading = self.clients.loop.spawn(self.clients.read_all())
         if not world.run(world.now + PEACE_SECONDS, reading.done):
             raise Violation(f"the keys could not be read within {PEACE_SECONDS:g} s at the end")

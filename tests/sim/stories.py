@@ -21,7 +21,7 @@ from hanas_core.volume import names
 from hanas_core.volume.folder import BLOCK_BYTES
 from hanas_worker.host import host
 from hanas_worker.log.caretaker import Caretaker
-from tests.sim import departures, leasing, pauses, serving, switchovers
+from tests.sim import departures, leasing, pauses, serving, switchovers, watching
 from tests.sim.attacker import Trick
 from tests.sim.disk import Directory, Disk, Inode, pages_of
 from tests.sim.explore import lose_all
@@ -1071,6 +1071,18 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         CALM,
         GROWING,
         "a renewal is told that the log knows nothing of",
+    ),
+    "watches: a backup follows an epoch that does not serve, after a takeover of its own has failed": (
+        watching.copy_of_a_takeover_that_failed,
+        CALM._replace(clients=0, serves=True, patience=20.0),
+        GROWING,
+        "a backup tells watchers what nobody has committed",
+    ),
+    "seed 321: a worker that is taking over refuses a read": (
+        watching.refusal_during_a_takeover,
+        CALM._replace(clients=0),
+        GROWING,
+        "a refusal tells a revision that a takeover has read",
     ),
 }
 

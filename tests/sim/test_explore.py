@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.sim.explore import Configuration, Found, adoption, explore, forwarding, takeover
+from tests.sim.explore import Configuration, Found, adoption, explore, forwarding, takeover, watching
 from tests.sim.mutants import MUTANTS, applied
 
 COMMIT_AGAINST_TAKEOVER = Configuration(
@@ -17,6 +17,7 @@ TAKEOVER_AND_CRASH = Configuration(
 FORWARDED_WRITE = Configuration(
     "a forwarded write against a takeover", lambda: forwarding(rivals=1, crashes=0, write_backs=0)
 )
+WATCH = Configuration("a watch against a takeover", lambda: watching(crashes=0))
 
 
 def test_a_commit_against_a_takeover_in_every_order() -> None:
@@ -35,6 +36,10 @@ def test_a_forwarded_write_that_is_repeated_at_the_next_main_in_every_order() ->
     assert explored.states > 200
 
 
+def test_a_backup_tells_watchers_nothing_that_may_vanish_in_any_order() -> None:
+    assert explore(WATCH).complete
+
+
 @pytest.mark.parametrize(
     ("mutant", "configuration"),
     [
@@ -44,6 +49,7 @@ def test_a_forwarded_write_that_is_repeated_at_the_next_main_in_every_order() ->
         ("block 1 before the seals", COMMIT_AGAINST_TAKEOVER),
         ("a manifest that is not read back", TAKEOVER_AND_CRASH),
         ("a forwarded put is logged without its number", FORWARDED_WRITE),
+        ("a warm copy fed beyond the commit position", WATCH),
     ],
 )
 def test_a_broken_protocol_is_found_in_some_order(mutant: str, configuration: Configuration) -> None:

@@ -6,13 +6,15 @@ import asyncio
 import json
 from typing import Any
 
-from tests.sim.clients import LOST_ANSWERS, TIMEOUT, Clients
+from tests.sim.clients import LOST_ANSWERS, REUSES, TIMEOUT, Clients
 from tests.sim.network import Answer
 from tests.sim.past import Answered
 
 KEYS = ("t0", "t1", "t2")
 """No other client writes these."""
 _NUMBERS = ("version", "create", "mod")
+_SIZES, _SHARES = (0, 280, 3000), (8, 2, 1)
+"""Least sizes of values, and how often they come: small caches do not hold all of them."""
 
 
 class Transactors:
@@ -59,7 +61,20 @@ class Transactors:
             for result in document["results"]:
                 for row in [row for row in result.get("keys", ()) if "text" in row]:
                     self._seen[row["key"]] = row
+            if headers and chance.random() < REUSES:
+                await self._reuse(headers)
             return
+
+    async def _reuse(self, headers: dict[str, str]) -> None:
+        """Send an idempotency key with another transaction, which is done only if the first one had no effect."""
+        start, body = self._world.now, json.dumps(self._transaction(0)).encode()
+        answer = await self._ask("POST", "/v1/txn", body, headers)
+        if answer is None or answer.status in {307, 422, 503, 507}:
+            return
+        if answer.status != 200:
+            raise AssertionError(f"an answer that nobody expects to {body!r}: {answer}")
+        document, revision = json.loads(answer.body), int(answer.headers["hanas-revision"])
+        self.told.append(Answered(start, self._world.now, revision, body, 0, document))
 
     def _transaction(self, depth: int) -> dict[str, Any]:
         chance = self._world.random
@@ -78,7 +93,8 @@ class Transactors:
             kind = chance.random()
             if kind < 0.5 and keys:
                 self._values += 1
-                steps.append({"put": {"key": keys.pop(), "text": f"x{self._values}"}})
+                (size,) = chance.choices(_SIZES, _SHARES)
+                steps.append({"put": {"key": keys.pop(), "text": f"x{self._values}".ljust(size, ".")}})
             elif kind < 0.7 and keys:
                 steps.append({"delete": {"key": keys.pop()}})
             elif kind < 0.8 and not depth and len(keys) > 1:

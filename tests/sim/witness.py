@@ -95,6 +95,8 @@ class Witness:
         self.promises = Promises(world.accuse)
         self._numbers: set[tuple[Version, int]] = set()
         """Session and number of each forwarded write that was committed."""
+        self._once: set[str] = set()
+        """The idempotency key of each write that was committed: a run has fewer than the window."""
         self.promoting: set[str] = set()
         """The members with a takeover in progress."""
         self.moment = 0
@@ -109,6 +111,8 @@ class Witness:
         """The owner of each slot, and since when."""
         self._shown_at: dict[int, float] = {}
         """When the owner of each slot last showed itself in it."""
+        self.network = network
+        network.answered = self._shows
         disk.removed = self._removed
         disk.block_seen, disk.block_written, disk.linked = self._block_seen, self._block_written, self._linked
 
@@ -150,7 +154,11 @@ class Witness:
             return
         self.committed.append(write)
         self.past.add(write.version, write.record)
-        forwarded = write.record.forwarded
+        once, forwarded = write.record.idempotency, write.record.forwarded
+        if once is not None:
+            if once.key in self._once:
+                self.world.accuse(f"{what} a second write with the idempotency key {once.key}")
+            self._once.add(once.key)
         if forwarded is not None:
             if (forwarded.session, forwarded.number) in self._numbers:
                 self.world.accuse(f"{what} write {forwarded.number} of session {forwarded.session} twice")
@@ -255,6 +263,26 @@ class Witness:
         if last > len(self.committed) or self.committed[last - 1].version.epoch != batch.origin:
             self.world.accuse(
                 f"{worker.name} applied write {batch.origin}-{last} of {batch.position}, which is not committed"
+            )
+
+    def _shows(self, revision: int) -> None:
+        """Check that a revision which a process tells is committed."""
+        if revision > self.past.model.revision:
+            self.world.accuse(
+                f"{running_loop().name} tells revision {revision}, and {self.past.model.revision} is the last one that "
+                f"is committed"
+            )
+
+    def taken(self, position: int) -> None:
+        """Check that what a feed hands out is committed, and so is everything that it passes by."""
+        self._shows(position)
+
+    def confirmed(self, present: int, shown: int) -> None:
+        """Check that who asks how far a store has come is told all that anybody was told before."""
+        self._shows(present)
+        if present < shown:
+            self.world.accuse(
+                f"{running_loop().name} says that {present} is the present revision, asked after {shown} was told"
             )
 
     def _block_seen(self, name: str, inode: Inode, page: int) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from typing import Any
 
 from hanas_core.members import cluster
 from hanas_core.upkeep import keyuse
@@ -20,7 +21,6 @@ from hanas_serving.credentials import Credentials
 from hanas_serving.folders import open_folder
 from hanas_serving.gate import Gate
 from hanas_serving.hosts import of_this_machine
-from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.limits import Limits, descriptors
 from hanas_serving.runtime import Runtime
@@ -40,6 +40,7 @@ from hanas_worker.neighbours.overseers import Overseers, Rejected
 from hanas_worker.neighbours.place import Twin
 from hanas_worker.node import Node
 from hanas_worker.ops.app import WorkerApplication
+from hanas_worker.ops.etcd import EtcdPort
 
 _log = logging.getLogger("hanas.worker")
 
@@ -66,6 +67,7 @@ async def _run(stopping: asyncio.Event) -> None:
     sockets = (
         bind(settings.port, "PORT", settings.listen),
         bind(settings.link_port, "LINK_PORT", settings.listen),
+        None if settings.etcd_port is None else bind(settings.etcd_port, "HANAS_ETCD_PORT", settings.listen),
     )
     runtime = Runtime()
     lane = Lane(Duty.START, runtime.thread)
@@ -80,19 +82,18 @@ async def _run(stopping: asyncio.Event) -> None:
         _log.warning("%s", notice)
     link = LinkEndpoint(credentials.callers, gate)
     links = Limits(connections=files.links, idle_seconds=IDLE_SECONDS, slow_seconds=_LINK_SLOW_SECONDS)
-    admissions = {"clients": Admission[Connection](clients), "link": Admission[Connection](links)}
-    endpoints = [
-        HttpEndpoint(
-            app,
-            sockets[0],
-            direct=app.direct,
-            admission=admissions["clients"],
-            memory=app.memory,
-            refusals=gate.refusals,
-            tls=tls.open,
-        ),
-        HttpEndpoint(link, sockets[1], admission=admissions["link"], refusals=gate.refusals, tls=tls.strict),
-    ]
+    admissions: dict[str, Admission[Any]] = {"clients": Admission(clients), "link": Admission(links)}
+    client_port = HttpEndpoint(
+        app,
+        sockets[0],
+        direct=app.direct,
+        admission=admissions["clients"],
+        memory=app.memory,
+        refusals=gate.refusals,
+        tls=tls.open,
+    )
+    link_port = HttpEndpoint(link, sockets[1], admission=admissions["link"], refusals=gate.refusals, tls=tls.strict)
+    endpoints: list[HttpEndpoint | EtcdPort] = [client_port, link_port]
     for endpoint in endpoints:
         await endpoint.start()
     outbound = HttpOutbound(settings.member, credentials.secrets, tls.calling)
@@ -100,18 +101,18 @@ async def _run(stopping: asyncio.Event) -> None:
     try:
         location = await _wait_for_folder(app, settings, lane, stopping)
         if location is not None:
-            folder, folder_id = location
-            _log.info("the folder %s has the id %s", settings.folder, folder_id)
-            folder.keys = key_file.keys
-            await _require_keys(folder, settings, lane)
-            keeping.append(asyncio.create_task(key_file.keep(runtime.thread, folder)))
+            await _take_keys(*location, key_file, settings, lane)
+            keeping.append(asyncio.create_task(key_file.keep(runtime.thread, location[0])))
             overseers = Overseers(settings.overseers, settings.timing, outbound, runtime)
             node = Node(settings, *location, overseers, outbound, runtime)
             node.host.admissions, node.host.credentials, node.host.tls = admissions, credentials, tls
             await node.places.wait_for_earlier_run()
             await _prepare(node.host)
-            endpoints[0].belong_to(node.host.folder_id, credentials.callers)
-            app.join(node)
+            client_port.belong_to(node.host.folder_id, credentials.callers)
+            store = app.join(node)
+            if sockets[2] is not None:
+                endpoints.append(EtcdPort(node, store, sockets[2], credentials, gate, tls, app))
+                await endpoints[-1].start()
             link.join(node.host.folder_id, node.verifier, node.hear, node.visit)
             await node.run(stopping)
     except (Rejected, Twin) as refusal:
@@ -147,6 +148,15 @@ async def _wait_for_folder(
             async with asyncio.timeout(timing.watch_interval):
                 await stopping.wait()
     return None
+
+
+async def _take_keys(
+    folder: PosixFolder, folder_id: str, key_file: KeyFile, settings: WorkerSettings, lane: Lane
+) -> None:
+    """Read the folder with the keys of the log from now on."""
+    _log.info("the folder %s has the id %s", settings.folder, folder_id)
+    folder.keys = key_file.keys
+    await _require_keys(folder, settings, lane)
 
 
 async def _require_keys(folder: PosixFolder, settings: WorkerSettings, lane: Lane) -> None:

@@ -17,7 +17,7 @@ from hanas_core.log.positions import Version
 from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
-from hanas_core.state.judge import Outcome, Result, Write
+from hanas_core.state.judge import Compaction, Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
 from hanas_core.state.keytexts import is_text
 from hanas_core.state.leases import MOST_ID
@@ -265,9 +265,26 @@ class Store:
         return self._state.replica.index
 
     @property
+    def serves(self) -> bool:
+        """Whether this worker is the main."""
+        return self._state.service is not None
+
+    @property
+    def numbered(self) -> bool:
+        """Whether this worker is the main, and its writes have revisions."""
+        return self._state.service is not None and self._state.service.form != records.PLAIN
+
+    @property
+    def full(self) -> bool:
+        """Whether the volume has no room, at the main."""
+        return self._state.service is not None and self._state.service.full
+
+    @property
     def revision(self) -> int:
-        """The revision of that state; 0 in a log whose writes have none."""
-        return self._state.replica.index.shown
+        """The revision of that state, as far as it is known to be committed; 0 in a log whose writes have none."""
+        state = self._state
+        shown = state.replica.index.shown
+        return shown if state.service is not None else min(shown, state.certain)
 
     def require_main(self) -> None:
         """Raise Elsewhere if this worker can carry out no write."""
@@ -316,7 +333,7 @@ class Store:
         if service is not None:
             written = pending if forwarder is None else partial(self._write_on, forwarder, write, pending)
             service.submit(write, written)
-        elif forwarder is not None and (write.lease or not is_text(write.key)) and not self.revision:
+        elif forwarder is not None and (write.lease or not is_text(write.key)) and not self.index.shown:
             # a main of an older version knows no leases, and no keys but texts
             pending.fail(NoRevisions(self.epoch))
         elif forwarder is not None:
@@ -338,13 +355,35 @@ class Store:
             raise Elsewhere(self._log.main_url)
         if service.form == records.PLAIN:
             raise NoRevisions(service.epoch)
-        transacted = await transactor.Transactor(service, self._log.values, self.memory).carry_out(request)
+        try:
+            transacted = await transactor.Transactor(service, self._log.values, self.memory).carry_out(request)
+        except FolderError as error:
+            raise Unreadable(error) from None
         result = transacted.outcome.result
         if result is Result.TRANSACTED:
             return transacted
-        if result is Result.NOT_MAIN:
+        self._refused(result, transacted.epoch, transacted.outcome.revision)
+
+    async def compact(self, revision: int) -> int:
+        """Forget what keys held before ``revision``; return the present one. Raises Refusal: Forgotten, Future, ..."""
+        service = self._state.service
+        if service is None:
             raise Elsewhere(self._log.main_url)
-        raise _REFUSALS[result](transacted.epoch)
+        outcome = await service.write(Compaction(revision, strict=True))
+        if outcome.result is not Result.COMPACTED:
+            self._refused(outcome.result, service.epoch, outcome.revision)
+        return outcome.revision
+
+    async def value(self, key: bytes, entry: Entry) -> bytes:
+        """Return the value of an entry of ``key``. Raises Refusal: Forgotten, Unreadable."""
+        index = self.index
+        value = index.cached(key) if index.version(key) == entry.version else None
+        try:
+            return await self._log.values.read(key, entry, (0, entry.size)) if value is None else value
+        except Moved:
+            raise Forgotten(self.epoch, index.compacted) from None
+        except FolderError as error:
+            raise Unreadable(error) from None
 
     # ------------------------------------------------------------------ leases
 
@@ -390,6 +429,15 @@ class Store:
             raise NoLease(epoch)
         return told, epoch
 
+    async def leases(self) -> list[int]:
+        """Return the ids of all leases, those that end first in front. Raises Refusal."""
+        lessor, service = self._lessor()
+        if service.crowded:
+            raise Busy(service.epoch)
+        if await service.fence() is None:
+            self.refuse()
+        return lessor.ids()
+
     def _lessor(self) -> tuple[Lessor, Service]:
         lessor, service = self._state.lessor, self._state.service
         if lessor is None or service is None:
@@ -399,7 +447,14 @@ class Store:
     def _refused(self, result: Result, epoch: int, revision: int = 0) -> NoReturn:
         if result is Result.NOT_MAIN:
             raise Elsewhere(self._log.main_url)
-        refusal = _REFUSALS[result](epoch)
+        index = self.index
+        refusal: Refusal
+        if result is Result.FORGOTTEN:
+            refusal = Forgotten(epoch, index.compacted)
+        elif result is Result.TO_COME:
+            refusal = Future(epoch, index.revision)
+        else:
+            refusal = _REFUSALS[result](epoch)
         refusal.revision = revision
         raise refusal
 
@@ -469,16 +524,14 @@ class Store:
             server.after_check(partial(self._confirmed, done, server))
 
     def _confirmed(self, done: Callable[[int | Refusal], None], server: Service | Forwarder, epoch: int | None) -> None:
-        state = self._state
+        forwarder = self._state.forwarder
         if epoch is not None:
-            if state.service is None and state.followed_epoch == epoch:
-                state.certain = self.index.revision
             done(self.index.revision)
             self.feeds.notice()
-        elif state.forwarder is None or server is state.forwarder:
+        elif forwarder is None or server is forwarder:
             done(self._elsewhere())
         else:  # this worker's epoch has ended
-            state.forwarder.after_check(partial(self._confirmed, done, state.forwarder))
+            forwarder.after_check(partial(self._confirmed, done, forwarder))
 
     def _still(self, server: Service | Forwarder | None, epoch: int) -> bool:
         """Return whether the copy is still the one that ``server`` has confirmed: it may be made anew since."""

@@ -97,6 +97,9 @@ class Presence(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     formats: tuple[int, ...] = (2,)
     """Of the folder, which its program reads and writes."""
 
+    etcd_url: str = ""
+    """Where it speaks etcd's API; empty: nowhere."""
+
     def of(self, log: int) -> LogPresence:
         """Return how the member is in ``log``: joining, where it shows nothing of it."""
         return next((shown for shown in self.logs if shown.log == log), LogPresence(log=log))

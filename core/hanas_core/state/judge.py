@@ -24,7 +24,7 @@ from hanas_core.state.overlay import Overlay
 from hanas_core.state.remembered import Done
 from hanas_core.state.reports import Report
 from hanas_core.state.sessions import Change, Session, in_window
-from hanas_core.state.transacting import TooManyDeletes, ValuesNeeded, transact
+from hanas_core.state.transacting import Lack, Lacking, Scene, TooManyDeletes, ValuesNeeded, transact
 from hanas_core.state.transactions import Transact
 from hanas_core.volume.encryption import TAG_BYTES
 
@@ -100,19 +100,39 @@ class Opening(msgspec.Struct, frozen=True):
         return 4 * len(self.member) + RECORD_OVERHEAD_BYTES
 
 
+class Restored(msgspec.Struct, frozen=True):
+    """A key of a store that is restored: what it was there, but for the revision that wrote it last."""
+
+    write: Write
+    create: int
+    generation: int
+
+    @property
+    def size(self) -> int:
+        """See `Write.size`."""
+        return self.write.size
+
+    @property
+    def value(self) -> bytes | None:
+        """That of the write."""
+        return self.write.value
+
+
 class Compaction(msgspec.Struct, frozen=True):
     """A wish to forget what keys held before a revision. One that is compacted, or is to come, changes nothing."""
 
     revision: int
     goes_on: bool = False
     """One that is to come is made, see `hanas_core.log.records.Compacted`."""
+    strict: bool = False
+    """One that is compacted, or is to come, is refused."""
     value: ClassVar[None] = None
     """There is none: like a delete, it may use the log's last room."""
     size: ClassVar[int] = RECORD_OVERHEAD_BYTES
     """See `Write.size`."""
 
 
-Request = Write | ForwardedWrite | Opening | Transact | Compaction | LeaseRequest | None
+Request = Write | ForwardedWrite | Opening | Transact | Compaction | Restored | LeaseRequest | None
 """What the main's queue takes. None: a no-op."""
 
 
@@ -147,6 +167,10 @@ class Result(Enum):
     """The log has none yet, so every key is a text, and this one is not: nothing was done."""
     COMPACTED = "compacted"
     """History was forgotten up to the revision, or had been."""
+    FORGOTTEN = "forgotten"
+    """The revision is compacted: nothing was done."""
+    TO_COME = "to come"
+    """The revision is above the present one: nothing was done."""
     LEASE_GRANTED = "lease granted"
     LEASE_EXISTS = "lease exists"
     """There is one with this id: nothing was done."""
@@ -171,6 +195,12 @@ class Result(Enum):
     """The epoch ended before the write was appended: it was not done."""
 
 
+_LACKS = {
+    Lack.FORGOTTEN: Result.FORGOTTEN,
+    Lack.TO_COME: Result.TO_COME,
+    Lack.KEY: Result.NOT_FOUND,
+    Lack.LEASE: Result.LEASE_NOT_FOUND,
+}
 _CREATED, _REPLACED = Result.CREATED, Result.REPLACED  # a member of an enumeration is slow to look up
 
 
@@ -304,8 +334,8 @@ class Judge:
             return records.ForwardedPut(*fields, forwarded=forwarded)
         return records.ForwardedRevisedPut(*fields, create, generation, lease, forwarded=forwarded)
 
-    def _judge_other(
-        self, write: ForwardedWrite | Opening | Transact | Compaction | LeaseRequest | None, version: Version
+    def _judge_other(  # noqa: PLR0911  # one for each kind
+        self, write: ForwardedWrite | Opening | Transact | Compaction | Restored | LeaseRequest | None, version: Version
     ) -> tuple[Outcome, records.Record | None]:
         match write:
             case ForwardedWrite():
@@ -318,6 +348,8 @@ class Judge:
                 return Outcome(Result.SESSION_OPENED, version, self.revision), records.Opened(member)
             case Compaction():
                 return self._judge_compaction(write)
+            case Restored():
+                return self._judge_restored(write, version)
             case Transact():
                 return self._judge_transaction(write, version)
             case Grant():
@@ -382,7 +414,17 @@ class Judge:
         if self._revised and self._compacted < revision and (revision <= self.revision or wish.goes_on):
             self._compacted, self.revision = revision, max(self.revision, revision)
             record = records.Compacted(revision)
+        elif wish.strict:
+            lack = Lack.TO_COME if revision > self.revision else Lack.FORGOTTEN
+            return Outcome(_LACKS[lack], None, self.revision), None
         return Outcome(Result.COMPACTED, None, self.revision), record
+
+    def _judge_restored(self, wish: Restored, version: Version) -> tuple[Outcome, records.Record | None]:
+        outcome, put = self.judge(wish.write, version)
+        if not isinstance(put, records.Put):
+            return outcome, put
+        fields = put.key, put.size, put.checksum, put.content_type, put.idempotency, put.created
+        return outcome, records.RevisedPut(*fields, wish.create, wish.generation, wish.write.lease)
 
     def _judge_transaction(self, request: Transact, version: Version) -> tuple[Outcome, records.Record | None]:
         assert self._revised, "a log without revisions takes no transactions"
@@ -393,7 +435,11 @@ class Judge:
             if done is not None:
                 return _repeated(done, idempotency, self.revision), None
         try:
-            effect = transact(self._state, request, version, self.revision + 1, self.room)
+            leased = self._leases.granted
+            scene = Scene(self._state, self.revision, self._compacted, lambda lease: leased(lease) is not None)
+            effect = transact(scene, request, version, self.room)
+        except Lacking as lacking:
+            return Outcome(_LACKS[lacking.lack], None, self.revision), None
         except ValuesNeeded as needed:
             return Outcome(Result.VALUES_NEEDED, None, self.revision, Report(succeeded=False, needed=needed.key)), None
         except TooManyDeletes:

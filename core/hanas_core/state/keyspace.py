@@ -109,6 +109,18 @@ class KeySpace:
         """Yield the present keys from ``first`` to the one before ``end``, None: all; none may change meanwhile."""
         return self._order.irange(first, end, inclusive=(True, False))
 
+    def span(self, first: bytes, end: bytes | None, revision: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys from ``first`` to the one before ``end`` as of ``revision``; none may change meanwhile."""
+        orders = (order.irange(first, end, inclusive=(True, False)) for order in (self._order, self._grave_order))
+        for key in merge(*orders):
+            if (packed := self.at(key, revision)) is not None:
+                yield key, packed
+
+    def count(self, first: bytes, end: bytes | None) -> int:
+        """Return how many keys there are from ``first`` to the one before ``end``, None: all."""
+        order = self._order
+        return max(0, (len(order) if end is None else order.bisect_left(end)) - order.bisect_left(first))
+
     def _rows(self, prefix: bytes, after: bytes, revision: int | None) -> Iterator[tuple[bytes, bytes | None]]:
         if revision is None:
             entries = self.entries

@@ -2,22 +2,29 @@
 
 import msgspec
 
+from hanas_core.state.transactions import ReadKeys
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A key, and the revision that had made what it held."""
+
+    key: bytes
+    revision: int
+
 
 class Put(msgspec.Struct, frozen=True):
     """A key got a value."""
+
+    previous: Row | None = None
+    """What it held, if that was asked for."""
 
 
 class Deleted(msgspec.Struct, frozen=True):
     """So many keys went."""
 
     count: int
-
-
-class Row(msgspec.Struct, frozen=True):
-    """A key that was read, and the revision that had made what it held."""
-
-    key: bytes
-    revision: int
+    previous: tuple[Row, ...] = ()
+    """What they held, if that was asked for."""
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -26,6 +33,14 @@ class Rows(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
     more: bool
     """There are more keys than were asked for."""
+    count: int = 0
+    """So many keys there are, if that was asked for."""
+
+
+class Past(msgspec.Struct, frozen=True):
+    """What is to be read as of a revision, which changes no more: whoever answers reads it."""
+
+    read: ReadKeys
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -43,4 +58,4 @@ class Report(msgspec.Struct, frozen=True):
     """The key whose value must be at hand, see `hanas_core.state.judge.Result`."""
 
 
-Told = Put | Deleted | Rows | Report
+Told = Put | Deleted | Rows | Past | Report

@@ -26,6 +26,10 @@ class BadTransaction(Exception):
     """The transaction can never be carried out. The message is for people."""
 
 
+class ChangedTwice(BadTransaction):
+    """It changes a key twice."""
+
+
 class Target(StrEnum):
     """What of a key is compared."""
 
@@ -102,15 +106,21 @@ class PutKey(msgspec.Struct, frozen=True, tag=True):
     """A key gets a value."""
 
     key: bytes
-    value: bytes
+    value: bytes | None
+    """None: it keeps the one that it has, and must be there."""
     content_type: str = DEFAULT_TYPE
-    lease: int = 0
+    lease: int | None = 0
+    """None: it keeps the one that it has, and must be there."""
+    previous: bool = False
+    """What it held is told."""
 
 
 class DeleteKeys(msgspec.Struct, frozen=True, tag=True):
     """All keys of a span go."""
 
     keys: Span
+    previous: bool = False
+    """What they held is told."""
 
 
 class ReadKeys(msgspec.Struct, frozen=True, tag=True):
@@ -118,6 +128,13 @@ class ReadKeys(msgspec.Struct, frozen=True, tag=True):
 
     keys: Span
     limit: int
+    """So many; none: only how many there are."""
+    revision: int = 0
+    """As of which they are told; 0: as they are."""
+    above: bool = False
+    """... if that is above the compacted one, or nothing is compacted."""
+    count: bool = False
+    """How many there are is told, too."""
 
 
 class Transaction(msgspec.Struct, frozen=True, tag=True):
@@ -151,8 +168,8 @@ class Transact(msgspec.Struct, frozen=True):
     transaction: Transaction
     idempotency_key: str | None = None
     values: dict[bytes, tuple[int, bytes]] = {}
-    """Of keys whose values are compared, and that are not at hand in memory: the revision that made the value, and the
-    value."""
+    """Of keys that keep their values, and of those whose values are compared and are not at hand in memory: the
+    revision that made the value, and the value."""
 
     @property
     def value(self) -> bytes | None:
@@ -165,7 +182,7 @@ class Transact(msgspec.Struct, frozen=True):
         size = _OPERATION_BYTES + 4 * len(self.idempotency_key or "")
         for one in self.transaction.operations():
             if isinstance(one, PutKey):
-                value = len(one.value)
+                value = len(self.kept(one.key)[1] if one.value is None else one.value)
                 size += _OPERATION_BYTES + len(one.key) + 4 * len(one.content_type) + value
                 size += TAG_BYTES if value <= PART_BYTES else tags_size(value)
         return size
@@ -174,6 +191,10 @@ class Transact(msgspec.Struct, frozen=True):
     def deletes(self) -> bool:
         """How many keys it changes is known only when it is judged."""
         return any(isinstance(one, DeleteKeys) for one in self.transaction.operations())
+
+    def kept(self, key: bytes) -> tuple[int, bytes]:
+        """Return the value that came with the request for ``key``, and the revision that made it; 0: none came."""
+        return self.values.get(key, (0, b""))
 
     def digest(self) -> bytes:
         """Return a hash of every field that distinguishes two requests."""
@@ -226,7 +247,7 @@ def _changes(transaction: Transaction) -> _Changes:
             twice |= {key for key in more if any(span.holds(key) for span in own_spans)}
             twice |= {key for key in own_puts if any(span.holds(key) for span in deleted)}
             if twice:
-                raise BadTransaction(
+                raise ChangedTwice(
                     f"the transaction changes the key {shown(min(twice))[:100]!r} twice: each branch may put a key "
                     "once, and delete no key that it puts"
                 )

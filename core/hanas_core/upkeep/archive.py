@@ -1,7 +1,8 @@
 """The format of archives: all keys as lines of JSON, which other tools can read (docs/cli.md).
 
-    {"hanas": 1, "prefix": "", "revision": 7, "epoch": 1, "folderId": "…"}
-    {"key": "greeting", "version": "1-2", "contentType": "text/plain", "value": "aGVsbG8="}
+    {"hanas": 1, "prefix": "", "revision": 7, "epoch": 1, "folderId": "…", "storeRevision": 8, "leases": [[17, 60]]}
+    {"key": "greeting", "version": "1-2", "contentType": "text/plain", "value": "aGVsbG8=", "create": 2, "mod": 3,
+     "generation": 2, "lease": 17}
     ...
     {"keys": 1, "bytes": 5, "checksum": "…"}
 
@@ -11,15 +12,22 @@ revision if all keys are of one.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated
 
 import msgspec
 import xxhash
 from msgspec import UNSET, UnsetType
 
+from hanas_core.log.positions import Facts
 from hanas_core.state.keytexts import text_or_bytes
+from hanas_core.state.leases import MOST_ID, MOST_TTL
 
 FORMAT = 1
 _TAIL = b'{"keys"'
+
+_Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 62)]
+_LeaseId = Annotated[int, msgspec.Meta(ge=1, le=MOST_ID)]
+_Seconds = Annotated[int, msgspec.Meta(ge=1, le=MOST_TTL)]
 
 
 class Head(msgspec.Struct, frozen=True, rename="camel"):
@@ -31,9 +39,9 @@ class Head(msgspec.Struct, frozen=True, rename="camel"):
     """All keys are as the record with this sequence left them; unset: each is as of the moment of its own read."""
     epoch: int | UnsetType = UNSET
     folder_id: str | UnsetType = UNSET
-    store_revision: int | UnsetType = UNSET
+    store_revision: _Count | UnsetType = UNSET
     """Of the store then (docs/protocol.md, section 3.11); one that is restored goes on behind it."""
-    leases: tuple[tuple[int, int], ...] | UnsetType = UNSET
+    leases: tuple[tuple[_LeaseId, _Seconds], ...] | UnsetType = UNSET
     """Ids of leases and their seconds to live; in a store that is restored they begin anew. Unset: none."""
 
 
@@ -45,10 +53,16 @@ class Item(msgspec.Struct, frozen=True, rename="camel"):
     content_type: str = "application/octet-stream"
     version: str = ""
     """The version in the exported cluster; an import assigns a new one."""
-    lease: int | UnsetType = UNSET
+    lease: _LeaseId | UnsetType = UNSET
     """Id of the lease that the key ends with; unset: none."""
     key_base64: bytes | UnsetType = UNSET
     """A key that is no UTF-8; then ``key`` is empty."""
+    create: _Count | UnsetType = UNSET
+    """The revision that created the key; it keeps that in a store that is restored. Unset: not known."""
+    mod: _Count | UnsetType = UNSET
+    """The revision that wrote it last, for information."""
+    generation: _Count | UnsetType = UNSET
+    """How many writes have made it since it was created; it keeps that as well."""
 
     @property
     def name(self) -> bytes:
@@ -56,12 +70,14 @@ class Item(msgspec.Struct, frozen=True, rename="camel"):
         return self.key.encode() if isinstance(self.key_base64, UnsetType) else self.key_base64
 
 
-def item_of(key: bytes, value: bytes, content_type: str, version: str, lease: int | UnsetType) -> Item:
+def item_of(key: bytes, value: bytes, content_type: str, version: str, facts: Facts) -> Item:
     """Return what stands in an archive for a key."""
     text = text_or_bytes(key)
+    revision, create, generation, lease = facts
+    fields = value, content_type, version, lease or UNSET
     if isinstance(text, str):
-        return Item(text, value, content_type, version, lease)
-    return Item("", value, content_type, version, lease, text)
+        return Item(text, *fields, UNSET, create, revision, generation)
+    return Item("", *fields, text, create, revision, generation)
 
 
 class Tail(msgspec.Struct, frozen=True, omit_defaults=True):

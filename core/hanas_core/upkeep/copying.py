@@ -5,8 +5,6 @@ Reads the folder and nothing else, beside the traffic, and changes nothing that 
 
 from typing import NamedTuple
 
-from msgspec import UNSET
-
 from hanas_core.log import cells
 from hanas_core.log.claimfile import Claim
 from hanas_core.log.claims import highest_claim
@@ -152,7 +150,7 @@ class FolderCopy:
         assert entry is not None
         name, size = names.segment(*entry.place[:2]), entry.size
         value = await cells.read_part(content, name, entry.place_offset, size, entry.checksum, (0, size), cipher)
-        return item_of(key, value, entry.content_type, str(entry.version), entry.facts.lease or UNSET)
+        return item_of(key, value, entry.content_type, str(entry.version), entry.facts)
 
 
 class _Window:

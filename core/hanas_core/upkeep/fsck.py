@@ -14,6 +14,7 @@ from hanas_core.state.index import Index
 from hanas_core.upkeep.findings import FolderReport
 from hanas_core.upkeep.logcheck import LogCheck
 from hanas_core.upkeep.membercheck import check_mailboxes, check_registrations
+from hanas_core.upkeep.statecheck import Good, check_snapshot
 from hanas_core.volume import names
 from hanas_core.volume.errors import FolderError, KeyMissing
 from hanas_core.volume.folder import BLOCK_BYTES, Folder
@@ -26,10 +27,12 @@ async def check(folder: Folder) -> FolderReport:
     pointers, highest = await _claims(folder, report)
     manifests = await _manifests(folder, pointers, report)
     snapshot = await _snapshots(folder, report)
-    log = LogCheck(folder, report, snapshot)
+    log = LogCheck(folder, report, Index(0) if snapshot is None else snapshot.state)
     report.epoch = max(manifests, default=0)
     if report.epoch:
         await log.read(manifests[report.epoch])
+    if snapshot is not None and log.sound:
+        await check_snapshot(folder, log.end, snapshot, report)
     for base in await report.listed(folder, names.SEGMENTS):
         segment, name = names.segment_of(base), f"{names.SEGMENTS}/{base}"
         if segment is None:
@@ -125,9 +128,9 @@ async def _manifests(folder: Folder, pointers: dict[int, Pointer], report: Folde
     return manifests
 
 
-async def _snapshots(folder: Folder, report: FolderReport) -> Index:
-    """Check all snapshots; return the index of the newest good one, else an empty one."""
-    best = Index(0)
+async def _snapshots(folder: Folder, report: FolderReport) -> Good | None:
+    """Check all snapshots by themselves; return the newest good one."""
+    best = None
     for base in await report.listed(folder, names.SNAPSHOTS):
         name, index = f"{names.SNAPSHOTS}/{base}", Index(0)
         if not names.is_snapshot(base):
@@ -145,5 +148,5 @@ async def _snapshots(folder: Folder, report: FolderReport) -> Index:
         if snapshots.name_of(header.position) != name:
             report.error(name, 0, f"is the snapshot at {header.position}: remove it")
             continue
-        best = index
+        best = Good(name, header.position, index)
     return best

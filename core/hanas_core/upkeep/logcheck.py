@@ -1,19 +1,18 @@
 """Checks the log of a folder, batch by batch (hanas_core.upkeep.fsck)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hanas_core.log import records
 from hanas_core.log.batches import FIRST_OFFSET, HEADER_BYTES, Batch, Fault, Kind, decode, find_later, salvage
 from hanas_core.log.cells import cell_size, checksum_of, sums_size
 from hanas_core.log.encrypted import decrypt
 from hanas_core.log.manifests import Cut, Manifest
-from hanas_core.log.positions import NOWHERE, Facts, Position, Version
+from hanas_core.log.positions import NOWHERE, Position, Version
 from hanas_core.log.segments import SegmentHeader, cipher_of
 from hanas_core.state.index import Index
-from hanas_core.state.keytexts import shown
-from hanas_core.state.leases import Leases
 from hanas_core.state.sessions import Change, Sessions
 from hanas_core.upkeep.findings import FolderReport
+from hanas_core.upkeep.revisioncheck import Contradiction, RevisionCheck
 from hanas_core.volume import names
 from hanas_core.volume.encryption import Cipher
 from hanas_core.volume.errors import Corruption, FolderError, KeyMissing, Missing
@@ -31,11 +30,9 @@ class LogCheck:
         self._latest: dict[bytes, int] = {}
         """Sequence of the last change of each key; negative if that deleted it."""
         self._sessions = Sessions()
-        self._leases = Leases()
+        self._store = RevisionCheck()
         self._revision: int | None = 1
         """That of the store behind what was read; None: not known."""
-        self._facts: dict[bytes, Facts] = {}
-        """Of what each key held last, where the log has revisions."""
         self._next_sequence = 1
         self._bad: list[tuple[str, int, str, dict[bytes, int]]] = []
         """Damaged batches: name, offset, what, and the keys that they change with the sequences."""
@@ -43,6 +40,8 @@ class LogCheck:
         """Where the log ends."""
         self._unsure = False
         """What came last is a merged batch that cannot be read: only its records tell how far it reaches."""
+        self.sound = False
+        """All of the log was read, and no error is in it."""
         self.named: set[str] = set()
         """Every segment that is a part of the log."""
         self.closed: set[str] = set()
@@ -50,6 +49,7 @@ class LogCheck:
 
     async def read(self, manifest: Manifest) -> None:
         """Read and check it all."""
+        before = self._report.errors
         for cut in manifest.cuts:
             await self._segment(cut.epoch, cut.number, cut)
         number, following = 1, await self._segment(manifest.epoch, 1, None)
@@ -60,7 +60,8 @@ class LogCheck:
             present = [key for key, sequence in touched.items() if abs(self._latest.get(key, 0)) <= sequence]
             self._report.error(name, offset, what, sorted(present))
         if not self._bad and not self.closed:
-            self._check_attached()
+            self._tell(names.segment(*self.end[:2]), None, self._store.attached())
+        self.sound = not (self._bad or self.closed) and self._report.errors == before
         self._report.keys = sum(sequence > 0 for sequence in self._latest.values())
 
     async def _ahead(self, epoch: int, number: int) -> None:
@@ -154,6 +155,7 @@ class LogCheck:
             self._report.error(name, batch.offset, what)
         if name in self.closed:
             self._revision = None
+            self._store.gap()
             self._report.records += batch.count
             self._next_sequence = max(self._next_sequence, batch.first_sequence + batch.count)
             return
@@ -165,9 +167,14 @@ class LogCheck:
         except Corruption as error:
             self._report.error(name, batch.offset, str(error))
             self._revision = None
+            self._store.gap()
             return
         self._report.records += len(changes)
+        if batch.kind is Kind.MERGED:
+            self._store.gap()
         for sequence, record in changes:
+            version = Version(getattr(record, "origin", batch.origin), sequence)
+            self._tell(name, batch.offset, self._store.record(record, version, revision))
             if isinstance(record, records.Record):
                 revision = records.revision_behind(record, revision)
             for part in _parts(record):
@@ -179,12 +186,11 @@ class LogCheck:
                     if checksum_of(value, sums) != part.checksum:
                         self._report.error(name, batch.offset, "a value is not what its checksum says", [part.key])
                 self._note(part, sequence)
-                self._check_facts(name, batch, part, revision)
+                if batch.format != records.PLAIN:
+                    self._tell(name, batch.offset, self._store.part(part, revision))
             if isinstance(record, records.Reached):
                 revision = record.revision if isinstance(record, records.ReachedRevision) else sequence + 1
-            self._check_session(name, batch, record, sequence)
-            self._check_lease(name, batch, record, sequence)
-
+            self._check_session(name, batch, record, version)
         if changes:
             self._revision = sequence + 1 if batch.format == records.PLAIN else revision
 
@@ -199,28 +205,11 @@ class LogCheck:
             self._report.error(name, batch.offset, what)
         return revision
 
-    def _check_facts(self, name: str, batch: Batch, part: records.Record | records.Merged, revision: int) -> None:
-        """Check that the writes of a key count on. Compaction may have left out some in between."""
-        if batch.format == records.PLAIN:
-            return
-        match part:
-            case records.Put(key=key):
-                facts = records.facts_of_put(part, revision)
-            case records.Kept(key=key):
-                facts = records.facts_of(part)
-            case records.Delete(key=key) | records.Gone(key=key):
-                self._facts.pop(key, None)
-                return
-            case _:
-                return
-        before = self._facts.get(key)
-        same = before is not None and before.create == facts.create
-        if facts.create > facts.revision or (before is not None and same and before.generation >= facts.generation):
-            what = (
-                f"{shown(key)!r} has the generation {facts.generation} since revision {facts.create}, as it had before"
-            )
-            self._report.error(name, batch.offset, what, [key])
-        self._facts[key] = facts
+    def _tell(self, name: str, offset: int | None, contradictions: Iterable[Contradiction]) -> None:
+        """Report them, unless records are missing: then they follow from that."""
+        for what, keys in contradictions:
+            if not self._bad:
+                self._report.error(name, offset, what, keys)
 
     def _note(self, record: records.Record | records.Merged, sequence: int) -> None:
         match record:
@@ -232,9 +221,10 @@ class LogCheck:
                 pass
         self._next_sequence = max(self._next_sequence, sequence + 1)
 
-    def _check_session(self, name: str, batch: Batch, record: records.Record | records.Merged, sequence: int) -> None:
+    def _check_session(
+        self, name: str, batch: Batch, record: records.Record | records.Merged, version: Version
+    ) -> None:
         """Check that no forwarded write is in the log twice."""
-        version = Version(getattr(record, "origin", batch.origin), sequence)
         match record:
             case records.Opened(member=member) | records.Session(member=member):
                 self._sessions.open(version, member)
@@ -247,27 +237,6 @@ class LogCheck:
                 self._sessions.note(forwarded, Change(version, created=False, deleted=False))
             case _:
                 pass
-
-    def _check_lease(self, name: str, batch: Batch, record: records.Record | records.Merged, sequence: int) -> None:
-        """Check that no lease is granted while there is one with its id."""
-        match record:
-            case records.Granted(lease=lease, ttl=ttl) | records.Lease(lease=lease, ttl=ttl):
-                if self._leases.get(lease) is not None and not self._bad:
-                    self._report.error(name, batch.offset, f"the lease {lease} is granted a second time")
-                self._leases.grant(lease, ttl, Version(getattr(record, "origin", batch.origin), sequence))
-            case records.Revoked(lease=lease) | records.Ended(lease=lease):
-                self._leases.revoke(lease)
-            case _:
-                pass
-
-    def _check_attached(self) -> None:
-        """Check that every key that is attached to a lease will go with it."""
-        for key, facts in self._facts.items():
-            if facts.lease and self._leases.get(facts.lease) is None:
-                name = names.segment(*self.end[:2])
-                self._report.error(
-                    name, None, f"{shown(key)!r} is attached to lease {facts.lease}, which is gone", [key]
-                )
 
     def _damaged(self, name: str, content: bytes, at: int, end: int, fault: Fault) -> None:
         what = "nothing where a batch was" if fault is Fault.ZERO else "a damaged batch"

@@ -8,6 +8,8 @@ from pathlib import Path
 from bench.faults import campaign, plots, report
 from bench.faults.campaign import Round
 from bench.faults.catalogue import CATALOGUE, KILL
+from bench.faults.coordination import Coordinated
+from msgspec.structs import replace
 
 from hanas_lab.audit import Judgement
 from tests.nfs.parts import KINDS, NOT_ON_NFS, integration
@@ -30,8 +32,23 @@ def played(fault: str, concluded: str, **changes: object) -> Round:
     return Round(**(given | changes))  # type: ignore[arg-type]
 
 
-def summary(rounds: list[Round], verdict: Judgement, stuck: str = "") -> dict[str, object]:
-    return report.summary(rounds, verdict, able=["mounts"], stuck=stuck, minutes=1.0, machine="here")
+WELL = Coordinated(
+    events=5,
+    streams=4,
+    transactions=3,
+    locks=2,
+    expired=1,
+    forgotten=0,
+    watch_violations=[],
+    transaction_violations=[],
+    lease_violations=[],
+)
+
+
+def summary(
+    rounds: list[Round], verdict: Judgement, stuck: str = "", coordinated: Coordinated = WELL
+) -> dict[str, object]:
+    return report.summary(rounds, verdict, coordinated, able=["mounts"], stuck=stuck, minutes=1.0, machine="here")
 
 
 def test_every_kind_is_played_as_often_as_any_other() -> None:
@@ -59,6 +76,12 @@ def test_a_clean_campaign_is_safe() -> None:
     text = report.markdown(found)
     assert "1 of 1 verdicts right" in text
     assert "| main killed | **1** | 1 of 1 |" in text
+
+
+def test_a_lock_that_two_hold_is_unsafe_and_shown() -> None:
+    found = summary([], Judgement(0, 0), coordinated=replace(WELL, lease_violations=["lock/0 was held by two"]))
+    assert found["unsafe"] == 1
+    assert "    - lock/0 was held by two" in report.markdown(found)
 
 
 def test_a_wrong_verdict_is_shown_where_it_fell() -> None:

@@ -19,6 +19,9 @@ class FakeCluster(ThreadingHTTPServer):
         self.values: dict[str, tuple[bytes, str, str]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.sequence = 0
+        self.leases: dict[int, int] = {}
+        """Ids and seconds to live."""
+        self.attached: dict[str, int] = {}
         self.refusals = 0
         self.refuses: dict[str, int] = {}
         """Status of the answer to all calls for keys, by method."""
@@ -27,6 +30,12 @@ class FakeCluster(ThreadingHTTPServer):
         """Status of the answer to each switchover in turn; then and after 202, also after 0 (none), it is done."""
         self.drops = False
         """Writes are done, and the connection breaks off instead of an answer."""
+        self.recorded: list[tuple[str, str, bytes]] = []
+        """Transactions and calls about leases: method, path and body."""
+        self.leases = {"id": 7, "ttl": 30, "remaining": 29, "keys": ["a\nb"]}
+        self.watches: list[bytes | int | None] = []
+        """Streams of changes in turn: what is told, the status of a refusal, or None: nothing until the end."""
+        self.watch_headers = {"Content-Type": "application/x-ndjson", "HANas-Revision": "2"}
         self.events = [("1", "cluster", self.cluster())]
 
     def cluster(self) -> dict[str, object]:
@@ -105,14 +114,45 @@ class Handler(BaseHTTPRequestHandler):
             self.one_key(unquote(split.path.removeprefix("/v1/kv/")), body, headers)
         elif split.path == "/v1/kv":
             self.keys(query)
+        elif split.path == "/v1/txn" or split.path.startswith("/v1/leases"):
+            self.record(body)
+        elif split.path == "/v1/watch":
+            self.changes(self.server.watches.pop(0))
         elif split.path == "/v1/switchover":
             self.switch_over(json.loads(body)["to"])
+        elif split.path == "/v1/leases":
+            self.grant(**json.loads(body))
         elif split.path == "/v1/events":
             self.stream(int(headers.get("last-event-id", "0")))
         else:
             self.document(split.path)
 
     do_GET = do_PUT = do_DELETE = do_POST = handle_call  # noqa: N815
+
+    def record(self, body: bytes) -> None:
+        self.server.recorded.append((self.command, self.path, body))
+        if self.path == "/v1/txn":
+            document: dict[str, object] = {"succeeded": True, "results": [{"put": {}}], "revision": 3, "new": 1}
+            return self.answer(200, json.dumps(document).encode())
+        if self.path not in {"/v1/leases", "/v1/leases/7", "/v1/leases/7/keepalive"}:
+            return self.problem(404, "Not found", "no such lease")
+        if self.command == "DELETE":
+            return self.answer(204)
+        return self.answer(200, json.dumps(self.server.leases).encode())
+
+    def changes(self, stream: bytes | int | None) -> None:
+        if isinstance(stream, int):
+            document = {"title": "Refused", "status": stream, "detail": "it was told to", "compacted": 8}
+            return self.answer(stream, json.dumps(document).encode(), Content_Type="application/problem+json")
+        self.send_response(200)
+        for name, value in self.server.watch_headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.close_connection = True
+        self.wfile.write(stream or b"")
+        if stream is None:
+            self.rfile.read(1)
+        return None
 
     def switch_over(self, to: str) -> None:
         status = self.server.switchovers.pop(0) if self.server.switchovers else 202
@@ -127,6 +167,14 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(202, json.dumps({"epoch": 3, "to": to}).encode())
         return self.problem(status, "Refused", "it was told to")
 
+    def grant(self, id: int, ttl: int) -> None:  # noqa: A002 - the field of the body
+        if self.server.refuses.get("grant"):
+            return self.problem(self.server.refuses["grant"], "Refused", "it was told to")
+        if id in self.server.leases:
+            return self.problem(409, "Conflict", "there is a lease with this id")
+        self.server.leases[id] = ttl
+        return self.answer(201, json.dumps({"id": id, "ttl": ttl}).encode())
+
     def one_key(self, key: str, body: bytes, headers: dict[str, str]) -> None:
         values = self.server.values
         old = values.get(key)
@@ -136,6 +184,10 @@ class Handler(BaseHTTPRequestHandler):
         if headers.get("if-none-match") == "*" and old is not None:
             return self.problem(412, "Precondition failed", "the key is there")
         if self.command == "PUT":
+            lease = int(headers.get("hanas-lease", "0"))
+            if lease and lease not in self.server.leases:
+                return self.problem(404, "Not found", "no such lease")
+            self.server.attached[key] = lease
             self.server.sequence += 1
             version = f"3-{self.server.sequence}"
             values[key] = (body, version, headers.get("content-type", "application/octet-stream"))

@@ -57,7 +57,7 @@ def read_input(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
         ["get", "a", "--token-file", "/nonexistent/token"],
         ["get", ""],
         ["get", "k" * 1025],
-        ["watch", "--server", "http://localhost:1"],
+        ["events", "--server", "http://localhost:1"],
         ["init"],
         ["lab", "--workers", "0"],
         ["lab", "--workers", "100"],
@@ -91,7 +91,7 @@ def test_help_exits_with_0(arguments: list[str], capsys: Capture) -> None:
         ["list"],
         ["status"],
         ["takeovers"],
-        ["watch"],
+        ["events"],
     ],
 )
 def test_cluster_that_is_not_there(command: list[str], nowhere: str, capsys: Capture) -> None:

@@ -4,12 +4,15 @@ import asyncio
 import inspect
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hanas_client import AsyncClient, Client, NotFound, Policy, PreconditionFailed, Refused, Unavailable
+from hanas_client.documents import decoder_of
 from hanas_client.errors import BadAnswer
 from hanas_client.events import follow
 from tests.unit.client.fake_cluster import FakeCluster, running
@@ -182,8 +185,17 @@ async def test_events_are_resumed_after_the_last_one(cluster: FakeCluster) -> No
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_methods_have_the_parameters_and_the_documentation_of_their_calls(kind: type[Client | AsyncClient]) -> None:
     assert list(inspect.signature(kind.put).parameters) == [
-        "self", "key", "value", "content_type", "if_match", "if_none_match"
+        "self", "key", "value", "content_type", "if_match", "if_none_match", "lease"
     ]  # fmt: skip
     assert kind.put.__name__ == "put"
     assert "durable on return" in str(kind.put.__doc__)
-    assert list(inspect.signature(kind("http://127.0.0.1:9").get).parameters) == ["key", "stale"]
+    assert list(inspect.signature(kind("http://127.0.0.1:9").get).parameters) == ["key", "stale", "revision"]
+
+
+def test_threads_that_use_a_type_first_share_its_decoder() -> None:
+    for _ in range(20):
+        inner = msgspec.defstruct("Inner", [("number", int)])
+        kind = msgspec.defstruct("Outer", [("inner", list[inner]), ("other", inner)])  # type: ignore[valid-type]
+        with ThreadPoolExecutor(4) as threads:
+            decoders = list(threads.map(decoder_of, [kind] * 8))
+        assert len(set(map(id, decoders))) == 1

@@ -27,7 +27,10 @@ from hanas_core.volume.posix import PosixFolder
 
 Capture = pytest.CaptureFixture[str]
 FOLDER_ID = "ab" * 16
-ITEMS = [Item("a", b"1", "text/plain", "1-1"), Item("b", b"\0\xff", version="1-2")]
+ITEMS = [
+    Item("a", b"1", "text/plain", "1-1", create=2, mod=2, generation=1),
+    Item("b", b"\0\xff", version="1-2", create=3, mod=3, generation=1),
+]
 
 
 class LivingMain:
@@ -37,7 +40,7 @@ class LivingMain:
         path.mkdir()
         self.folder = PosixFolder(path)
         restoration = run(Restoration.begin(self.folder, FOLDER_ID, 2 << 20, "", time.monotonic))
-        run(restoration.add(ITEMS))
+        run(restoration.add([Item(item.key, item.value, item.content_type) for item in ITEMS]))
         self._claim, self._committed = restoration._claim, restoration._log.committed or NOWHERE
         self._counter = 0
         self.show()

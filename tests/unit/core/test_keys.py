@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from hanas_core.log import records
-from hanas_core.log.positions import Version
+from hanas_core.log.positions import Facts, Version
 from hanas_core.state.changes import Reading
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.keyspace import KeySpace
@@ -133,9 +133,9 @@ def test_an_archive_carries_it() -> None:
     items = run(copy.take())
     assert [(item.key, item.key_base64, item.name) for item in items] == [("", KEY, KEY), ("k", UNSET, b"k")]
     assert msgspec.json.decode(msgspec.json.encode(items[0]), type=Item) == items[0]
-    assert b'"keyBase64":"/wBh"' in msgspec.json.encode(item_of(KEY, b"", "", "", UNSET))
+    assert b'"keyBase64":"/wBh"' in msgspec.json.encode(item_of(KEY, b"", "", "", Facts(2, 2)))
     folder = MemoryFolder()
-    restoration = run(Restoration.begin(folder, FOLDER_ID, SEGMENT_BYTES, "now", lambda: 0.0))
+    restoration = run(Restoration.begin(folder, FOLDER_ID, SEGMENT_BYTES, "now", lambda: 0.0, copy.store_revision))
     run(restoration.add(items))
     run(restoration.finish())
     index = promoted(folder.other(), win(folder.other(), 2, "b")).replica.index

@@ -85,6 +85,8 @@ def told_by(report: Report, model: Model) -> Told:
                 told.append(count)
             case reports.Rows(rows=rows, more=more):
                 told.append(([(row.key, row.revision) for row in rows], more))
+            case reports.Past():
+                raise AssertionError
             case Report():
                 told.append(told_by(result, model))
     return report.succeeded, told
@@ -314,12 +316,16 @@ steps = (
 def test_the_store_is_what_the_model_is(story: list[tuple[Any, ...]]) -> None:
     with patch.object(snapshots, "KEYS_AT_ONCE", 2), patch.object(history, "_BLOCK", 3):
         play = Play()
-        for name, *arguments in story:
-            if name == "take_over":
-                play.step(name, unsure=arguments[0], cold=arguments[1])
-            else:
-                play.step(name, *arguments)
+        played(play, story)
         play.end()
+
+
+def played(play: Play, story: list[tuple[Any, ...]]) -> None:
+    for name, *arguments in story:
+        if name == "take_over":
+            play.step(name, unsure=arguments[0], cold=arguments[1])
+        else:
+            play.step(name, *arguments)
 
 
 def test_a_snapshot_that_is_not_read_on_is_sound() -> None:
@@ -384,6 +390,15 @@ def in_a_folder() -> Play:
     play = Play()
     play.main = serve(folder, 1, form=records.REVISED)
     return play
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(steps, min_size=5, max_size=30))
+def test_a_store_that_works_has_no_errors(story: list[tuple[Any, ...]]) -> None:
+    with patch.object(snapshots, "KEYS_AT_ONCE", 2), patch.object(history, "_BLOCK", 3):
+        play = in_a_folder()
+        played(play, story)
+        assert checked(play) == []
 
 
 def test_a_log_with_revisions_is_checked() -> None:

@@ -399,7 +399,7 @@ def test_a_restored_folder_has_no_sessions_and_all_keys() -> None:
     while taken := run(copy.take()):
         items += taken
     folder = MemoryFolder()
-    restoration = run(Restoration.begin(folder, FOLDER_ID, SEGMENT_BYTES, "", lambda: 0.0))
+    restoration = run(Restoration.begin(folder, FOLDER_ID, SEGMENT_BYTES, "", lambda: 0.0, copy.store_revision))
     run(restoration.add(items))
     run(restoration.finish())
     index = serve(folder.other(), 2, "b").replica.index

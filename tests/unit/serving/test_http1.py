@@ -217,6 +217,22 @@ async def test_a_flood_of_requests_and_trailers_delays_no_timer_and_fills_no_mem
 # ---------------------------------------------------------------------- ASGI
 
 
+async def test_an_application_may_wait_for_the_end_of_the_clients_side() -> None:
+    """It still answers: a client that has closed its side may read on."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert not scope["ended"].is_set()
+        await scope["ended"].wait()
+        await application(scope, receive, send)
+
+    async with listening(app) as (_, opened):
+        reader, writer = await opened()
+        writer.write(ORDINARY)
+        writer.write_eof()
+        assert statuses(await reader.read()) == [200]
+        writer.close()
+
+
 async def test_the_scope() -> None:
     scopes = []
 
@@ -232,6 +248,7 @@ async def test_the_scope() -> None:
         writer.close()
     [scope] = scopes
     assert callable(scope.pop("hand_over"))
+    assert isinstance(scope.pop("ended"), asyncio.Event)
     assert scope == {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

@@ -28,7 +28,7 @@ class Nobody:
     async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
         raise ConnectionRefusedError(url)
 
-    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree, *, connect: float) -> None:
         raise ConnectionRefusedError(url)
 
 

@@ -27,11 +27,12 @@ class Stage:
     folder: MemoryFolder
     claim: Claim
     service: Service
+    segment_bytes: int = SEGMENT_BYTES
     ends: list[str] = field(default_factory=list)
     asked_for_room: int = 0
 
     def spare(self) -> str:
-        return run(prepare(self.folder, self.claim.member, self.claim.incarnation, SEGMENT_BYTES))
+        return run(prepare(self.folder, self.claim.member, self.claim.incarnation, self.segment_bytes))
 
     def space_comes(self) -> None:
         spare = self.spare()
@@ -42,11 +43,11 @@ class Stage:
         run(write_seal(self.folder.other(), self.claim.epoch, Seal(self.claim.epoch + 1, "b", "b" * 32)))
 
 
-async def started(timeout: float = AMPLE_SECONDS) -> Stage:
+async def started(timeout: float = AMPLE_SECONDS, segment_bytes: int = SEGMENT_BYTES) -> Stage:
     folder = bare_folder()
     claim = win(folder, 1)
     replica = Replica()
-    promotion = run(take_over(folder, claim, replica, segment_bytes=SEGMENT_BYTES))
+    promotion = run(take_over(folder, claim, replica, segment_bytes=segment_bytes))
 
     def ended(service: Service, why: str) -> None:
         assert service is made.service
@@ -66,7 +67,7 @@ async def started(timeout: float = AMPLE_SECONDS) -> Stage:
         on_end=ended,
         on_room_needed=room_needed,
     )
-    made = Stage(folder, claim, service)
+    made = Stage(folder, claim, service, segment_bytes)
     return made
 
 

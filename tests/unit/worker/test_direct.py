@@ -23,6 +23,7 @@ from hanas_worker.log import service as services
 from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.service import Service
+from hanas_worker.log.tally import Tally
 from hanas_worker.log.values import Moved
 from hanas_worker.store import Store
 from tests.unit.waiting import until
@@ -76,6 +77,7 @@ class Worker:
             main_url=None,
             values=self.values,
             state=SimpleNamespace(
+                tally=Tally(),
                 service=stage.service,
                 forwarder=None,
                 replica=SimpleNamespace(index=stage.service.index),

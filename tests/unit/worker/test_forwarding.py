@@ -9,6 +9,7 @@ from hanas_core.log import records
 from hanas_core.log.positions import Position, Version
 from hanas_core.members.detector import Conclude, Evidence
 from hanas_core.members.documents import LOG
+from hanas_core.members.timing import LAN
 from hanas_core.members.verdicts import Verdict
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.volume import names
@@ -348,7 +349,10 @@ async def test_so_many_reads_wait_wherever_they_do(desk: Office, monkeypatch: py
     assert crowded() == (3, True)
     desk.copy_reaches(desk.stage.service.applied)
     assert (behind, crowded()) == ([1], (2, False))
+    assert desk.state.certain == 0, "its copy follows no epoch"
+    desk.state.followed_epoch, desk.state.replica.index.revision = 1, 5
     await road.until(lambda: (asked, waiting) == ([1], [1]))
+    assert desk.state.certain == 5, "the main has answered for it"
     assert desk.forwarder.idle
 
 
@@ -454,9 +458,9 @@ async def test_a_silent_line_ends_while_somebody_waits(desk: Office) -> None:
     road = desk.road()
     await road.flows(desk.put("before"))
     desk.put("a")
-    desk.passes(PATIENCE / 4 - 1.0)
+    desk.passes(2.9 * LAN.suspect_after)
     assert not road.broken
-    desk.passes(1.1)
+    desk.passes(0.2 * LAN.suspect_after)
     assert road.broken
 
 

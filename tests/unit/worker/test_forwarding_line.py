@@ -1,7 +1,9 @@
 """How a worker opens its line to the main, and what the main's link port asks of it, on real sockets."""
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -207,7 +209,9 @@ async def test_each_try_that_fails_gives_the_next_one_more_time() -> None:
     timeouts: list[float] = []
 
     class Busy(HttpOutbound):
-        async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
+        async def line(
+            self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree, *, connect: float
+        ) -> None:
             timeouts.append(timeout)
             raise TimeoutError
 
@@ -219,3 +223,20 @@ async def test_each_try_that_fails_gives_the_next_one_more_time() -> None:
     await asyncio.wait([task])
     await outbound.close()
     assert timeouts == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+
+
+async def test_a_link_that_drops_everything_is_tried_anew_soon() -> None:
+    """Whatever an answer may take: the packets of a try that began in a cut come ever more rarely."""
+    outbound = HttpOutbound("b", (SECRET,))
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(2):  # one more than listen(0) takes: the kernel drops what asks for a connection then
+            ahead = waiting.enter_context(socket.socket())
+            ahead.setblocking(False)
+            ahead.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        async with asyncio.timeout(AMPLE_SECONDS):
+            with pytest.raises(TimeoutError):
+                await outbound.line(url, 10 * AMPLE_SECONDS, {}, lambda _, __: pytest.fail("nobody"), connect=0.1)
+    await outbound.close()

@@ -18,6 +18,7 @@ from hanas_worker.host.duties import Duty
 from hanas_worker.log import historian
 from hanas_worker.log.historian import Historian, form_of
 from hanas_worker.log.state import LogState
+from hanas_worker.log.tally import Tally
 from tests.unit.core.scenery import FOLDER_ID
 from tests.unit.worker.stage import Stage, started
 
@@ -51,7 +52,7 @@ class Scene:
         self.stage, self.service = stage, stage.service
         self.host = Clock(stage)
         self.wakers = defaultdict[Duty, asyncio.Event](asyncio.Event)
-        self.state = SimpleNamespace(service=stage.service, host=self.host, wakers=self.wakers)
+        self.state = SimpleNamespace(service=stage.service, host=self.host, wakers=self.wakers, tally=Tally())
         self.historian = Historian(cast("LogState", self.state))
 
     async def write(self, count: int = 1) -> None:
@@ -154,8 +155,10 @@ async def test_past_values_take_no_more_of_the_volume_than_this(scene: Scene) ->
     scene.host.settings.compact_bytes = 10
     assert await scene.look() == 1
     await scene.write(10)
+    assert scene.state.tally.cuts == 0
     assert await scene.look() > 10
     assert keys.past_bytes <= 8
+    assert scene.state.tally.cuts == 1, "before its time"
 
 
 async def test_not_too_much_is_forgotten_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +171,7 @@ async def test_not_too_much_is_forgotten_at_once(scene: Scene, monkeypatch: pyte
         scene.wakers[Duty.HISTORY].clear()
         assert await scene.look() == compacted
         assert scene.wakers[Duty.HISTORY].is_set(), "there may be more"
+    assert scene.state.tally.cuts == 0, "it was time"
     scene.wakers[Duty.HISTORY].clear()
     assert await scene.look() == 11
     assert not scene.wakers[Duty.HISTORY].is_set()

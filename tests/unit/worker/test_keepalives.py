@@ -420,7 +420,7 @@ class Wires:
     async def until_closed(self, url: str, timeout: float, headers: Mapping[str, str]) -> None:
         raise NotImplementedError
 
-    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree, *, connect: float) -> None:
         raise NotImplementedError
 
 

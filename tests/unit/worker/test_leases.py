@@ -17,6 +17,7 @@ from hanas_core.volume.blocking import run
 from hanas_worker.log import lessor
 from hanas_worker.log.deadlines import CHECKPOINT_AFTER, MOST_STEP, Deadlines, LeaseTime
 from hanas_worker.log.lessor import Lessor, Renewal
+from hanas_worker.log.tally import Tally
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.stage import Gate, Stage, started
 
@@ -85,11 +86,12 @@ class Scene:
         self.stage, self.service = stage, stage.service
         self.service.form = records.REVISED
         self.clock = 100.0
+        self.tally = Tally()
         self.begin()
 
     def begin(self) -> None:
         """Begin anew, as a new main does."""
-        self.lessor = Lessor(self.service, lambda: self.clock)
+        self.lessor = Lessor(self.service, lambda: self.clock, self.tally)
 
     async def grant(self, lease: int = 7, ttl: int = 10, *keys: str) -> None:
         outcome, epoch = await self.lessor.grant(lease, ttl)
@@ -143,6 +145,7 @@ async def test_a_lease_that_nobody_renews_expires_with_its_keys_in_one_revision(
     assert scene.keys == ["a", "b", "c"]
     await scene.wait(0.5)
     assert (scene.keys, scene.service.index.revision) == (["c"], 5)
+    assert scene.tally.expiries == 1
     assert scene.lessor.told(7) is None
     assert await scene.lessor.keep_alive(7) == Renewal(Result.LEASE_NOT_FOUND)
 

@@ -24,6 +24,18 @@ def test_nothing_said() -> None:
     assert (read.value_bytes, read.segment_bytes) == (8 << 20, 32 << 20)
 
 
+def test_etcd_is_spoken_where_a_port_is_said() -> None:
+    read = settings.read({})
+    assert (read.etcd_port, read.etcd_url) == (None, "")
+    read = settings.read({"HANAS_ETCD_PORT": "2379", "OVERSEER_IP": "http://overseer:4000"})
+    assert (read.etcd_port, read.etcd_url) == (2379, f"http://{socket.gethostname()}:2379")
+    read = settings.read({"HANAS_ETCD_PORT": "2379", "HANAS_ETCD_URL": "http://10.0.0.1:80"})
+    assert read.etcd_url == "http://10.0.0.1:80"
+    small = {"HANAS_ETCD_PORT": "2379", "HANAS_SEGMENT_BYTES": str(2 << 20), "HANAS_VALUE_BYTES": str(1 << 20)}
+    with pytest.raises(SettingError, match=r"HANAS_SEGMENT_BYTES=2097152: must be at least 4194304"):
+        settings.read(small)
+
+
 def test_a_port_and_an_overseer() -> None:
     read = settings.read({"PORT": "3002", "OVERSEER_IP": "127.0.0.1:4000"})
     assert (read.port, read.link_port, read.member) == (3002, 4002, f"{socket.gethostname()}-3002")

@@ -23,6 +23,7 @@ from hanas_worker.faces.http.answers import Page, of_page, problem
 from hanas_worker.log import service as services
 from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
+from hanas_worker.log.tally import Tally
 from hanas_worker.log.values import Moved
 from hanas_worker.store import (
     Busy,
@@ -116,6 +117,7 @@ class Scene:
                 replica=SimpleNamespace(index=stage.service.index),
                 index=stage.service.index,
                 on_applied=Bell(),
+                tally=Tally(),
                 certain=0,
                 member=SimpleNamespace(epoch=1, role=Role.MAIN),
                 followed_epoch=0,

@@ -15,6 +15,7 @@ from hanas_core.state.transactions import DeleteKeys, PutKey, Span, Transact, Tr
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_worker.faces.http import watches
 from hanas_worker.log import feeds
+from hanas_worker.log.state import LogState
 from hanas_worker.store import Change, Changes, Elsewhere, Feed, Refusal
 from tests.sim.mutants import Mutant, applied
 from tests.unit.waiting import until
@@ -106,6 +107,8 @@ async def test_a_feed_below_what_is_compacted_is_lost(worker: Worker) -> None:
     await worker.stage.service.write(Compaction(3))
     assert Taker(worker, after=2).lost == 3
     assert Taker(worker, after=3).told == [(4, "c", b"v")]
+    tally = worker.parts.state.tally
+    assert (tally.watches, tally.watches_lost) == (2, 1)
 
 
 async def test_who_watches_the_same_shares_it(worker: Worker) -> None:
@@ -121,7 +124,7 @@ async def test_a_feed_that_is_closed_is_called_no_more(worker: Worker) -> None:
     await put(worker, "a")
     await until(lambda: other.feed.position == 2)
     assert taker.changes == []
-    assert len(worker.store.feeds) == 1
+    assert len(worker.store.feeds) == worker.parts.state.tally.watches == 1
 
 
 async def test_values_that_are_not_in_memory_are_read(worker: Worker) -> None:
@@ -239,8 +242,9 @@ async def test_a_backup_confirms_what_the_main_of_its_epoch_says(worker: Worker)
     taker = Taker(worker)
     for epoch, certain in ((2, 0), (3, 2)):
         told = confirmed(worker)
+        LogState.confirmed(state, epoch)  # as a forwarder does first
         forwarder.readers.pop()(epoch)
-        assert (told, state.certain) == ([2], certain)
+        assert (told, state.certain, worker.store.revision) == ([2], certain, certain)
     await until(lambda: taker.told == [(2, "a", b"v")])
     told = confirmed(worker)
     forwarder.readers.pop()(None)
@@ -344,6 +348,13 @@ async def test_a_watch_goes_on_where_the_last_one_ended(worker: Worker) -> None:
     await later.leave()
 
 
+async def test_one_key_is_watched_without_those_that_begin_with_it(worker: Worker) -> None:
+    await put(worker, "a", "a/1", "a")
+    watch = Watch(worker, "key=a&from=1")
+    await until(lambda: [revision for revision, _ in watch.events] == [2, 4])
+    await watch.leave()
+
+
 async def test_progress_stands_behind_the_events(worker: Worker) -> None:
     with patch.object(watches, "PROGRESS_SECONDS", 0.01):
         watch = Watch(worker, "from=2&prefix=a", {"accept": "application/x-ndjson"})
@@ -394,7 +405,7 @@ async def test_what_cannot_be_watched_is_refused(worker: Worker) -> None:
     assert (status, problem["compacted"]) == (410, 3)
     status, problem, _ = await refusal(worker, "from=6")
     assert (status, "watch from 5 at most" in problem["detail"]) == (400, True)
-    for query in ("from=x", "prev=2", "limit=1"):
+    for query in ("from=x", "prev=2", "limit=1", "key=a&prefix=a", "key=", f"key={'k' * 1025}"):
         assert (await refusal(worker, query))[0] == 400
     assert (await refusal(worker, "", {"last-event-id": "x"}))[0] == 400
     status, _, headers = await refusal(worker, "", method="POST")
@@ -429,18 +440,20 @@ async def test_a_watch_takes_the_rights_to_watch_and_to_read() -> None:
     async with filled() as worker:
         worker.stage.service.form = records.REVISED
         await put(worker, "a/1")
-        for who, prefix, status in (
-            ("all", "", 200),
-            ("a", "a/", 200),
-            ("a", "", 403),
-            ("a", "b/", 403),
-            ("blind", "a/", 403),
-            ("parts", "c/d/", 403),
-            ("nobody", "a/", 401),
+        for who, query, status in (
+            ("all", "prefix=", 200),
+            ("a", "prefix=a/", 200),
+            ("a", "key=a/1", 200),
+            ("a", "prefix=", 403),
+            ("a", "prefix=b/", 403),
+            ("a", "key=b/1", 403),
+            ("blind", "prefix=a/", 403),
+            ("parts", "prefix=c/d/", 403),
+            ("nobody", "prefix=a/", 401),
         ):
-            watch = Watch(worker, f"prefix={prefix}", {"authorization": f"Bearer {who}"})
+            watch = Watch(worker, query, {"authorization": f"Bearer {who}"})
             await until(lambda: watch.status != 0)  # noqa: B023
-            assert (watch.status, who, prefix) == (status, who, prefix)
+            assert (watch.status, who, query) == (status, who, query)
             await watch.leave()
 
 

@@ -22,7 +22,6 @@ from hanas_core.volume.errors import FolderError, FolderUnavailable
 from hanas_core.volume.folder import Folder
 from hanas_serving.admission import Admission
 from hanas_serving.credentials import Credentials
-from hanas_serving.http1 import Connection
 from hanas_serving.lanes import Lane
 from hanas_serving.runtime import Runtime
 from hanas_serving.tls import Tls
@@ -56,7 +55,7 @@ class Host:
         """The own mailbox slot, set at the arrival."""
         self.displaced = ""
         """The folder is not the one any more in which this worker works; what has become of it. Empty while it is."""
-        self.admissions: dict[str, Admission[Connection]] = {}
+        self.admissions: dict[str, Admission[Any]] = {}
         """Who may connect, by the name of the port."""
         self.credentials = Credentials({}, settings.secrets, settings.client_tokens)
         """What callers show, and this process to others."""

@@ -19,6 +19,8 @@ _LEAST_MEMORY = 32 * MIB
 _MOST_DEFAULT_MEMORY = 1024 * MIB
 _VALUES_IN_MEMORY = 4
 """So many of the largest values fit into the memory for bodies and answers, at least."""
+_LEAST_SEGMENT_FOR_ETCD = 4 * MIB
+"""The largest transaction of etcd's API finds room in it, with what it deletes."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -52,6 +54,10 @@ class WorkerSettings(ComponentSettings, frozen=True, kw_only=True):
     backups: Backups = Backups.REDIRECT
     patience_seconds: float = 10.0
     """How long a backup that serves looks for a main that can do what a client asks."""
+    etcd_port: int | None = None
+    """Where etcd's API is spoken; None: nowhere."""
+    etcd_url: str = ""
+    """... and how clients and the other workers reach it."""
     tls: TlsFiles = TlsFiles()
     """The certificate, and whom to trust."""
 
@@ -84,6 +90,11 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
             f"HANAS_SEGMENT_BYTES={segment_bytes}: must be a multiple of 4096 and at least twice HANAS_VALUE_BYTES "
             f"({value_bytes})"
         )
+    etcd_port = settings.port(environment, "HANAS_ETCD_PORT", 0) if environment.get("HANAS_ETCD_PORT") else None
+    if etcd_port is not None and segment_bytes < _LEAST_SEGMENT_FOR_ETCD:
+        raise SettingError(
+            f"HANAS_SEGMENT_BYTES={segment_bytes}: must be at least {_LEAST_SEGMENT_FOR_ETCD} with HANAS_ETCD_PORT"
+        )
     limit = machine.memory_limit()
     least = max(_LEAST_MEMORY, _VALUES_IN_MEMORY * value_bytes)
     memory_bytes = settings.bytes_count(
@@ -110,5 +121,9 @@ def read(environment: Mapping[str, str]) -> WorkerSettings:
         history_bytes=settings.bytes_count(environment, "HANAS_HISTORY_BYTES", 64 * MIB, 64 << 10, 1 << 50),
         backups=Backups(settings.choice(environment, "HANAS_BACKUPS", tuple(each.value for each in Backups))),
         patience_seconds=settings.seconds(environment, "HANAS_PATIENCE", 10.0, 0.1, 3600),
+        etcd_port=etcd_port,
+        etcd_url=""
+        if etcd_port is None
+        else settings.url(environment, "HANAS_ETCD_URL", f"{scheme}://{host}:{etcd_port}"),
         tls=files,
     )

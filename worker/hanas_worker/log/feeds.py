@@ -7,6 +7,7 @@ milliseconds in a turn of the event loop. Those with the same span at the same r
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -55,7 +56,7 @@ class Changes(msgspec.Struct, eq=False):
 
     changes: tuple[Change, ...]
     revision: int
-    forms: dict[object, bytes] = {}
+    forms: dict[object, Any] = {}
     """What protocols have made of it, for others that are told the same."""
 
 
@@ -87,6 +88,8 @@ class Feed:
         changes = self._feeds.look(self)
         if isinstance(changes, Changes):
             self.position, self.shared = changes.revision, None
+        elif changes is not None:
+            self._feeds.lost()
         return NOTHING if changes is None else changes
 
     def close(self) -> None:
@@ -142,14 +145,20 @@ class Feeds:
         """
         feed = Feed(self, span, after, ready, previous=previous)
         self._open.add(feed)
+        self._state.tally.watches = len(self._open)
         return feed
 
     def close(self, feed: Feed) -> None:
         """End a feed."""
         self._open.discard(feed)
+        self._state.tally.watches = len(self._open)
         self._due.pop(feed, None)
         self._idle.pop(feed, None)
         feed.shared = None
+
+    def lost(self) -> None:
+        """Count a feed whose changes are forgotten."""
+        self._state.tally.watches_lost += 1
 
     def notice(self) -> None:
         """Look at all feeds that wait: the copy has come further, or can be read again."""

@@ -29,10 +29,14 @@ _MOST_BYTES = 16 << 20
 _MOST_FRAMES = 2
 """Messages with writes that are not answered: one is being committed, and one waits, which grows with the load."""
 _MOST_FRAME_BYTES = 4 << 20
+_SILENCE = 3
+"""A main that says nothing for so many `suspect_after`, or ..."""
 _SILENCES = 4
-"""A main that says nothing for so large a part of the patience, while somebody waits, is asked over another line."""
+"""... for so large a part of the patience, if that is less, while somebody waits, is asked over another line."""
 _LOOKS = 20
-"""So often in the patience of a client it is looked whether it is over."""
+"""So often in the patience of a client it is looked whether it is over; or ..."""
+_LOOKS_FOR_SILENCE = 2
+"""... so often in the longest silence."""
 
 
 class _Waiting:
@@ -92,7 +96,8 @@ class Forwarder:
         self.declined = False
         """The main takes no lines of forwarders: it knows a member of an older version, or is one. Clients are
         redirected."""
-        self._heard_at, self._silence = 0.0, patience / _SILENCES
+        self._heard_at = 0.0
+        self._silence = min(_SILENCE * state.host.timing.suspect_after, patience / _SILENCES)
         self._session: Version | None = None
         self._numbers = count(1)
         self._waiting: dict[int, _Waiting] = {}
@@ -308,6 +313,7 @@ class Forwarder:
         while self._behind and self._holds(self._behind[0][0]):
             position, epoch, readers = self._behind.pop(0)
             self._confirmed = max(self._confirmed, position)
+            self._state.confirmed(epoch)
             self._reads -= len(readers)
             for reader, _ in readers:
                 reader(epoch)
@@ -338,7 +344,8 @@ class Forwarder:
             self._look_later()
 
     def _look_later(self) -> None:
-        self._look = self._loop.call_later(self._patience / _LOOKS, self._look_at_time)
+        soon = min(self._patience / _LOOKS, self._silence / _LOOKS_FOR_SILENCE)
+        self._look = self._loop.call_later(soon, self._look_at_time)
 
     def _look_at_time(self) -> None:
         """Answer those who have waited for too long."""

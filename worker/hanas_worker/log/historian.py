@@ -79,6 +79,7 @@ class Historian:
             volume = settings.compact_bytes / max(index.keys.past_bytes, 1)  # so much garbage nobody minds either
             if (room := min(memory, volume)) * _FULL < 1:
                 revision = max(revision, history.revision_keeping(_KEPT * room))
+        self._state.tally.cuts += revision > max(self._due, index.compacted)
         if len(history) > _AT_ONCE:
             revision = min(revision, history[_AT_ONCE - 1].revision)
         if revision > index.compacted:

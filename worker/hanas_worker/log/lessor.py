@@ -10,6 +10,7 @@ from hanas_core.state.judge import Outcome, Result
 from hanas_core.state.leases import Checkpoint, Grant, Lease, LeaseRequest, Revoke
 from hanas_worker.log.deadlines import Deadlines, Held, LeaseTime
 from hanas_worker.log.service import Service
+from hanas_worker.log.tally import Tally
 
 LOOK_SECONDS = 0.25
 """How often lease time moves on, and leases may expire."""
@@ -40,8 +41,9 @@ class Told(NamedTuple):
 class Lessor:
     """The leases of one service. It belongs to the event loop."""
 
-    def __init__(self, service: Service, clock: Callable[[], float]) -> None:
+    def __init__(self, service: Service, clock: Callable[[], float], tally: Tally | None = None) -> None:
         """Begin when ``service`` has: every lease has what remains of it. ``clock``: monotonic seconds."""
+        self._tally = tally or Tally()
         self._service, self._clock = service, clock
         self._time = LeaseTime(clock())
         self._deadlines = Deadlines(service.index.leases.all())
@@ -127,6 +129,11 @@ class Lessor:
             return None
         return Told(stored, max(0.0, held.deadline - self._now), sorted(self._service.index.leases.keys(lease)))
 
+    def ids(self) -> list[int]:
+        """Return the ids of all leases, those that end first in front; to be called behind a check."""
+        leases = [held for lease, _ in self._service.index.leases.all() if (held := self._deadlines.get(lease))]
+        return [held.lease for held in sorted(leases, key=lambda held: held.deadline)]
+
     def _expire(self, held: Held) -> None:
         pending = held.pending = asyncio.get_running_loop().create_future()
         self._expiring += 1
@@ -135,6 +142,7 @@ class Lessor:
             del epoch
             self._expiring -= 1
             ended = outcome.result in {Result.LEASE_REVOKED, Result.LEASE_NOT_FOUND}
+            self._tally.expiries += outcome.result is Result.LEASE_REVOKED
             if ended:
                 self._deadlines.end(held.lease, held.granted)
             self._settle(held, pending, done=ended)

@@ -24,6 +24,7 @@ from hanas_worker.log.bell import Bell
 from hanas_worker.log.desk import Desk
 from hanas_worker.log.lessor import Lessor
 from hanas_worker.log.service import Service
+from hanas_worker.log.tally import Tally
 
 if TYPE_CHECKING:  # it works on this state
     from hanas_worker.log.forwarder import Forwarder
@@ -62,8 +63,8 @@ class LogState:
         """Up to where this worker has read, as a backup, or written, as a main, what was committed in an epoch that
         passed its first check. What a takeover read may be of one that the file server can still forget."""
         self.certain = 0
-        """The revision that the copy had then, or when the main of the followed epoch last confirmed it: what a backup
-        may tell watchers (docs/protocol.md, section 3.15)."""
+        """The revision that the copy had then, or when the main of the followed epoch last confirmed it: what a worker
+        that is not the main may tell (docs/protocol.md, sections 3.11 and 3.15)."""
         self.manifest: Manifest | None = None
         """That of the followed epoch."""
         self._lacking: KeyMissing | None = None
@@ -72,6 +73,7 @@ class LogState:
         """The last epoch whose main this worker concluded to have failed, and when."""
         self.wakers: defaultdict[Duty, asyncio.Event] = defaultdict(asyncio.Event)
         """Make the duties of the log run at once."""
+        self.tally = Tally()
         self.on_applied = Bell()
         """Is called when the copy has come further, or can be read again."""
 
@@ -116,6 +118,11 @@ class LogState:
                 self.member.fruited()
             self.committed = position
             self.wakers[Duty.LOG].set()
+
+    def confirmed(self, epoch: int) -> None:
+        """Note that the main of ``epoch`` has answered for all that the copy holds, if the copy follows that epoch."""
+        if self.service is None and self.followed_epoch == epoch:
+            self.certain = self.replica.index.revision
 
     def witness(self) -> Witness:
         """Return what this worker knows for certain, by itself or from others; it never grows less."""

@@ -101,7 +101,7 @@ class Tenure:
             on_room_needed=state.wakers[Duty.PREPARE].set,
         )
         state.desk = Desk(state.service, host.settings.value_bytes)
-        state.lessor = Lessor(state.service, lambda: host.now)
+        state.lessor = Lessor(state.service, lambda: host.now, state.tally)
         state.on_applied()
         if state.forwarder is not None and not state.forwarder.idle:
             pair(state.forwarder, state.desk.visit(host.settings.member))

@@ -1,14 +1,15 @@
-"""A transaction at the main: values that it compares are fetched before, values that it reads are fetched behind it."""
+"""A transaction at the main: what it compares or keeps is fetched before, and what it reads behind it."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
 
-from hanas_core.state.entries import Entry
+from hanas_core.state.entries import Entry, revision_in
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result
-from hanas_core.state.reports import Report, Row, Rows
+from hanas_core.state.reports import Deleted, Past, Put, Report, Row, Rows, Told
 from hanas_core.state.transactions import Transact
 from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
@@ -16,13 +17,13 @@ from hanas_worker.log.service import Service
 from hanas_worker.log.values import Moved, Values
 
 _TRIES = 32
-"""So often a value that is compared may be overwritten, and driven out of memory, before the transaction is refused."""
+"""So often a value that is compared or kept may be overwritten before the transaction is refused."""
 MOST_BYTES = 16 << 20
 """What the values that a transaction reads may take together; beyond it they are left out."""
 
 
 class Read(NamedTuple):
-    """A key that a transaction read."""
+    """A key that a transaction read or replaced."""
 
     entry: Entry
     value: bytes | None
@@ -45,7 +46,7 @@ class Transactor:
         self._service, self._values, self._memory = service, values, memory
 
     async def carry_out(self, request: Transact) -> Transacted:
-        """Return how it ended. Raises FolderError where a value that it compares cannot be read: nothing was done."""
+        """Return how it ended. Raises FolderError where a value that it needs cannot be read: nothing was done."""
         for _ in range(_TRIES):
             outcome, epoch, entries = await self._submit(request)
             if outcome.result is not Result.VALUES_NEEDED or outcome.report is None:
@@ -59,6 +60,7 @@ class Transactor:
 
         def written(outcome: Outcome, epoch: int) -> None:
             if not waiter.done():
+                outcome = _with_past(self._service.index, outcome)
                 rows = {} if outcome.report is None else _entries(self._service.index, outcome.report)
                 waiter.set_result((outcome, epoch, rows))
 
@@ -66,13 +68,16 @@ class Transactor:
         return await waiter
 
     async def _with_value(self, request: Transact, key: bytes) -> Transact:
-        entry = self._service.index.get(key)
+        index = self._service.index
+        entry = index.get(key)
         if entry is None:  # it went meanwhile: it is judged anew
             return request
-        try:
-            value = await self._values.read(key, entry, (0, entry.size))
-        except Moved:
-            return request
+        value = index.cached(key)
+        if value is None:
+            try:
+                value = await self._values.read(key, entry, (0, entry.size))
+            except Moved:
+                return request
         return msgspec.structs.replace(request, values={**request.values, key: (entry.facts.revision, value)})
 
     async def _read(self, entries: dict[Row, Entry]) -> dict[Row, Read]:
@@ -100,17 +105,67 @@ class Transactor:
             return None
 
 
+def _with_past(index: Index, outcome: Outcome) -> Outcome:
+    """Return the outcome with what was to be read as of a revision.
+
+    Its own batch may have forgotten that: a transaction that changed nothing is refused then, and of another one it is
+    not known how it ended.
+    """
+    if outcome.report is None:
+        return outcome
+    try:
+        return msgspec.structs.replace(outcome, report=_resolved(index, outcome.report))
+    except _Forgotten:
+        result = Result.FORGOTTEN if outcome.version is None else Result.UNKNOWN
+        return Outcome(result, None, outcome.revision)
+
+
+class _Forgotten(Exception):
+    """What was to be read is not known any more."""
+
+
+def _resolved(index: Index, report: Report) -> Report:
+    return msgspec.structs.replace(report, results=tuple(_told(index, told) for told in report.results))
+
+
+def _told(index: Index, told: Told) -> Told:
+    match told:
+        case Past(read=read):
+            if read.revision < index.compacted:
+                raise _Forgotten
+            rows, span = list[Row](), read.keys
+            count = 0
+            for key, packed in index.keys.span(span.first, span.end, read.revision):
+                count += 1
+                if count <= read.limit:
+                    rows.append(Row(key, revision_in(packed)))
+            return Rows(tuple(rows), count > read.limit, count if read.count else 0)
+        case Report():
+            return _resolved(index, told)
+        case _:
+            return told
+
+
 def _entries(index: Index, report: Report) -> dict[Row, Entry]:
     entries: dict[Row, Entry] = {}
+    for row in _rows(report):
+        entry = index.at(row.key, max(row.revision, index.compacted))
+        if entry is not None and entry.facts.revision == row.revision:  # else it was forgotten at once
+            entries[row] = entry
+    return entries
+
+
+def _rows(report: Report) -> Iterator[Row]:
+    """Yield the rows whose values are told."""
     for told in report.results:
         match told:
             case Rows(rows=rows):
-                for row in rows:
-                    entry = index.at(row.key, max(row.revision, index.compacted))
-                    if entry is not None and entry.facts.revision == row.revision:  # else it was forgotten at once
-                        entries[row] = entry
+                yield from rows
+            case Put(previous=row) if row is not None:
+                yield row
+            case Deleted(previous=rows):
+                yield from rows
             case Report():
-                entries |= _entries(index, told)
+                yield from _rows(told)
             case _:
                 pass
-    return entries

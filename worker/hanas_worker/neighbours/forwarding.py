@@ -33,7 +33,7 @@ class ForwardingLine:
     """Keeps one line at a time."""
 
     def __init__(self, outbound: Outbound, member: str, nonce: Callable[[], str], timeout: float) -> None:
-        """Connect as ``member``. ``timeout``: seconds for the first try."""
+        """Connect as ``member``. ``timeout``: seconds for the first try; in all others for the connection alone."""
         self._outbound = outbound
         self._member = member
         self._nonce = nonce
@@ -93,7 +93,7 @@ class ForwardingLine:
             return receiver, Keys.derive(key.encode(), (nonce, own), caller=True)
 
         headers = {NONCE_HEADER: nonce, MAC_HEADER: mac(key, CALL, about(self._member, nonce))}
-        await self._outbound.line(url + PATH, timeout, headers, agree)
+        await self._outbound.line(url + PATH, timeout, headers, agree, connect=self._timeout)
 
 
 def about(*parts: str) -> bytes:

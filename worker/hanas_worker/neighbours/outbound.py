@@ -67,9 +67,9 @@ class HttpOutbound:
             with contextlib.suppress(OSError):
                 await reader.read(1)  # nothing more is ever said
 
-    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree) -> None:
+    async def line(self, url: str, timeout: float, headers: Mapping[str, str], agree: Agree, *, connect: float) -> None:
         """Open a line at ``url`` and return when it has ended. Raises OSError if there is none."""
-        async with self._asked(url, timeout, headers, 101) as (fields, _, writer):
+        async with self._asked(url, timeout, headers, 101, connect) as (fields, _, writer):
             wire = Wire(*agree(fields.get(NONCE_HEADER.lower(), ""), fields.get(MAC_HEADER.lower(), "")))
             transport = cast("asyncio.Transport", writer.transport)
             transport.set_protocol(wire)
@@ -81,11 +81,12 @@ class HttpOutbound:
 
     @contextlib.asynccontextmanager
     async def _asked(
-        self, url: str, timeout: float, headers: Mapping[str, str], status: int
+        self, url: str, timeout: float, headers: Mapping[str, str], status: int, connect: float | None = None
     ) -> AsyncIterator[tuple[dict[str, str], asyncio.StreamReader, asyncio.StreamWriter]]:
         """Send a GET on a connection of its own; yield the headers of an answer with ``status``, and the connection.
 
-        Raises OSError. Without aiohttp, which does not report that a pooled connection was closed.
+        ``timeout``: seconds for all of it; ``connect``: ... for the connection. Raises OSError. Without aiohttp, which
+        does not report that a pooled connection was closed.
         """
         try:
             parts = urlsplit(url)
@@ -97,13 +98,11 @@ class HttpOutbound:
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(timeout):
                 addresses = await self._resolver.resolve(host, port, socket.AF_UNSPEC)
-                reader, writer = await asyncio.open_connection(
-                    addresses[0]["host"],
-                    addresses[0]["port"],
-                    ssl=secure,
-                    server_hostname=None if secure is None else host,
-                )
+                async with asyncio.timeout(connect):  # of the kernels alone: a program without time accepts it later
+                    reader, writer = await asyncio.open_connection(addresses[0]["host"], addresses[0]["port"])
                 stack.callback(writer.close)
+                if secure is not None:
+                    await writer.start_tls(secure, server_hostname=host)
                 writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{lines}\r\n".encode())
                 try:
                     answer = await reader.readuntil(b"\r\n\r\n")

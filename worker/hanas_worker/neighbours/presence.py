@@ -66,6 +66,7 @@ class OwnPresence:
             link_key=host.link_key,
             sessions=True,
             formats=cluster.FORMATS,
+            etcd_url=host.settings.etcd_url,
         )
 
     async def show(self) -> None:

@@ -65,13 +65,14 @@ class WorkerApplication(Starlette):
         )
         self.router.redirect_slashes = False
 
-    def join(self, node: Node) -> None:
-        """Answer for ``node`` from now on."""
+    def join(self, node: Node) -> Store:
+        """Answer for ``node`` from now on; return its store."""
         self.node = node
-        self.direct.store = Store(node.logs[LOG], self.memory)
+        store = self.direct.store = Store(node.logs[LOG], self.memory)
         self._metrics.register(NodeCollector(node))
         self._metrics.register(MemoryCollector(self.memory))
         self._metrics.register(TlsCollector(node.host.tls))
+        return store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -8,7 +8,9 @@ from prometheus_client.registry import Collector
 from hanas_core.members.documents import LOG
 from hanas_serving.gauges import ConnectionsCollector
 from hanas_worker.log.forwarder import NO_FIGURES, Figures
+from hanas_worker.log.state import LogState
 from hanas_worker.node import Node
+from hanas_worker.ops.status import history_of, leases_of
 
 
 class NodeCollector(Collector):
@@ -64,6 +66,7 @@ class NodeCollector(Collector):
             segments.add_metric([use.key], use.segments)
             sizes.add_metric([use.key], use.size)
         yield from (segments, sizes)
+        yield from _store(state)
         yield from _forwarding(NO_FIGURES if state.forwarder is None else state.forwarder.figures)
         yield from ConnectionsCollector(node.host.admissions).collect()
         for name, text, count in (
@@ -73,6 +76,29 @@ class NodeCollector(Collector):
             ("hanas_checks", "Seal checks for reads in its present epoch.", checks),
         ):
             yield CounterMetricFamily(name, text, count)
+
+
+def _store(state: LogState) -> Iterator[Metric]:
+    """Yield the metrics of history, leases and watches; those of the copy not while it is lent to a takeover."""
+    history, leases, tally = history_of(state), leases_of(state), state.tally
+    if history is not None and leases is not None:
+        for name, text, value in (
+            ("hanas_store_revision", "Revision of the store; 0: it has none yet.", history.revision),
+            ("hanas_compacted_revision", "The lowest revision that can be read.", history.compacted),
+            ("hanas_history_changes", "Versions and deletes that are remembered.", history.changes),
+            ("hanas_history_bytes", "What they take in memory, about.", history.bytes),
+            ("hanas_history_value_bytes", "Values that only the past needs, on the volume.", history.value_bytes),
+            ("hanas_leases", "Leases.", leases.granted),
+            ("hanas_leased_keys", "Keys that are attached to a lease.", leases.keys),
+        ):
+            yield GaugeMetricFamily(name, text, value)
+    yield GaugeMetricFamily("hanas_watches", "Open watches at this worker.", tally.watches)
+    for name, text, count in (
+        ("hanas_history_cuts", "How often history was forgotten before its time, for want of room.", tally.cuts),
+        ("hanas_lease_expiries", "Leases that expired while this worker was the main.", tally.expiries),
+        ("hanas_watches_lost", "Watches that ended because their changes were forgotten.", tally.watches_lost),
+    ):
+        yield CounterMetricFamily(name, text, count)
 
 
 def _forwarding(figures: Figures) -> Iterator[Metric]:

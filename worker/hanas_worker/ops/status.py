@@ -7,6 +7,7 @@ from hanas_core.members.verdicts import Verdict
 from hanas_core.volume.encryption import PLAIN
 from hanas_serving.tls_state import TlsState
 from hanas_worker.log.driver import LogDriver
+from hanas_worker.log.state import LogState
 from hanas_worker.node import Node
 from hanas_worker.ops.memory import MemoryState
 
@@ -44,6 +45,41 @@ class Forwarding(msgspec.Struct, frozen=True, rename="camel"):
     """Writes that came so far."""
     questions: int
     """Read indexes that were asked for."""
+
+
+class HistoryState(msgspec.Struct, frozen=True, rename="camel"):
+    """What is remembered of the past (docs/protocol.md, section 3.12)."""
+
+    revision: int
+    """Of the store, as answers tell it; 0: it has none yet."""
+    compacted: int
+    """The lowest revision that can be read."""
+    changes: int
+    """Versions and deletes behind it."""
+    bytes: int
+    """What they take in memory, about."""
+    value_bytes: int
+    """Values that only the past needs, on the volume."""
+    cuts: int
+    """How often the main has forgotten more than it is old, for want of memory or of room on the volume."""
+
+
+class LeaseState(msgspec.Struct, frozen=True, rename="camel"):
+    """Leases, as the log tells them."""
+
+    granted: int
+    keys: int
+    """Keys that are attached to one."""
+    expiries: int
+    """How many leases expired while this worker was the main."""
+
+
+class WatchState(msgspec.Struct, frozen=True, rename="camel"):
+    """Those who watch keys at this worker."""
+
+    open: int
+    lost: int
+    """Watches that ended because their changes were forgotten."""
 
 
 class EncryptionUse(msgspec.Struct, frozen=True, rename="camel"):
@@ -92,6 +128,10 @@ class LogFacts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     value_bytes: int
     stalled_for_seconds: float
     compaction: CompactionState
+    history: HistoryState | None
+    """None while the log is read for a takeover; leases, too."""
+    leases: LeaseState | None
+    watches: WatchState
     forwarding: Forwarding | None
     """None: clients are redirected."""
     encryption: tuple[EncryptionUse, ...]
@@ -166,9 +206,30 @@ def _log(driver: LogDriver, *, left: bool) -> LogStatus:
         value_bytes=standing.value_bytes,
         stalled_for_seconds=0.0 if service is None else round(service.stalled_for, 3),
         compaction=CompactionState(compactor.running, compactor.runs, compactor.freed_bytes, *compactor.measure()),
+        history=history_of(state),
+        leases=leases_of(state),
+        watches=WatchState(state.tally.watches, state.tally.watches_lost),
         forwarding=None if state.forwarder is None else Forwarding(*state.forwarder.figures),
         encryption=_encryption(driver),
     )
+
+
+def history_of(state: LogState) -> HistoryState | None:
+    """Return what is remembered of the past, None while that is not known."""
+    index = state.index
+    if index is None:
+        return None
+    past = index.keys.history
+    figures = index.shown, index.compacted, len(past), past.bytes, index.keys.past_bytes
+    return HistoryState(*figures, state.tally.cuts)
+
+
+def leases_of(state: LogState) -> LeaseState | None:
+    """Return what there is of leases, None while that is not known."""
+    index = state.index
+    if index is None:
+        return None
+    return LeaseState(len(index.leases), len(index.leases.attached), state.tally.expiries)
 
 
 def _encryption(driver: LogDriver) -> tuple[EncryptionUse, ...]:

@@ -66,7 +66,7 @@ def grant_of(body: bytes) -> Grant:
             400, f"this asks for no lease, and nothing was done: {error}. Send JSON like {_EXAMPLE}"
         ) from None
     if not 1 <= grant.ttl <= MOST_TTL:
-        raise Problem(400, f"ttl must be from 1 to {MOST_TTL} seconds, not {grant.ttl}; nothing was done")
+        raise Problem(400, f"ttl must be from 1 to {MOST_TTL} seconds, not {str(grant.ttl)[:40]}; nothing was done")
     if not isinstance(grant.id, UnsetType) and not 1 <= grant.id <= MOST_ID:
         raise Problem(400, f"id must be from 1 to {MOST_ID}, or left out; nothing was done")
     return grant

@@ -279,6 +279,8 @@ def _result(told: Told, transacted: Transacted) -> Result:
             return Result(put={})
         case reports.Deleted(count=count):
             return Result(deleted=count)
+        case reports.Past():
+            raise AssertionError("no transaction here reads the past")
         case reports.Rows(rows=rows, more=more):
             return Result(keys=[_row(row, transacted) for row in rows if is_text(row.key)], more=more)
         case Report():

@@ -29,7 +29,7 @@ _STRETCH_BYTES = 64 << 10
 _MOST_VALUE_BYTES = 4 << 20
 """Values that take more in one revision are left out."""
 _RETRY = b"retry: 1000\n\n"
-_OF_WATCHES = frozenset({"prefix", "from", "prev"})
+_OF_WATCHES = frozenset({"prefix", "key", "from", "prev"})
 _MORE = {"type": "http.response.body", "body": b"", "more_body": True}
 
 
@@ -171,17 +171,17 @@ async def open_stream(keys: Keys, scope: Scope) -> Callable[[Receive, Send], Cor
     if scope["method"] != "GET":
         raise Problem(405, "a watch takes GET only", {"allow": "GET"})
     query = requests.query_of(scope["query_string"], _OF_WATCHES)
-    prefix = query.get("prefix", "").encode()
+    content, span = _span_of(query)
     for action in (Action.READ, Action.WATCH):
-        if not may(principal, action, prefix):
-            raise keys.gate.denial(principal, caller, keys.callers, action, token_needed, prefix)
+        if not may(principal, action, content):
+            raise keys.gate.denial(principal, caller, keys.callers, action, token_needed, content)
     start, previous = _start_of(query, headers), query.get("prev", "0")
     if previous not in {"0", "1"}:
         raise Problem(400, f"prev must be 0 or 1, not {previous[:40]!r}")
     form = _form_of(headers)
     stream = Stream(store, form)
     try:
-        feed = await store.watch(Span.prefix(prefix), start, stream.news.set, previous=previous == "1")
+        feed = await store.watch(span, start, stream.news.set, previous=previous == "1")
     except Future as error:
         present = error.present
         raise Problem(
@@ -191,10 +191,21 @@ async def open_stream(keys: Keys, scope: Scope) -> Callable[[Receive, Send], Cor
         (b"content-type", form.value.encode()),
         (b"cache-control", b"no-store"),
         (b"hanas-epoch", b"%d" % store.epoch),
-        (b"hanas-revision", b"%d" % store.revision),
+        (b"hanas-revision", b"%d" % (feed.position if start is None else store.revision)),
         *INERT_HEADERS,
     ]
     return lambda receive, send: stream.run(feed, head, receive, send)
+
+
+def _span_of(query: dict[str, str]) -> tuple[bytes, Span]:
+    """Return the key or the prefix that is watched, and its span. Raises Problem: 400."""
+    if "key" not in query:
+        prefix = query.get("prefix", "").encode()
+        return prefix, Span.prefix(prefix)
+    if "prefix" in query:
+        raise Problem(400, "a watch takes either key or prefix")
+    key = requests.checked(query["key"].encode())
+    return key, Span.one(key)
 
 
 def _start_of(query: dict[str, str], headers: Headers) -> int | None:

@@ -1,0 +1,1 @@
+"""The interface that speaks etcd's v3 API."""

@@ -1,0 +1,335 @@
+"""The worker's store as this face needs it (`RevisionStore`).
+
+What this face calls the compacted revision is one above the store's: etcd's watchers may still have the changes of the
+compacted revision itself, and the store keeps those above its own.
+"""
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from hanas_core.state import changes as core_changes
+from hanas_core.state.entries import unpack
+from hanas_core.state.index import Index
+from hanas_core.state.transactions import Transact
+from hanas_serving.budget import NoMemory
+from hanas_worker import store as stores
+from hanas_worker.faces.etcd import terms
+from hanas_worker.faces.etcd.reading import Reading, entry_of
+from hanas_worker.faces.etcd.revisions import (
+    Busy,
+    Change,
+    Compacted,
+    Decided,
+    Digest,
+    Done,
+    Full,
+    Future,
+    Late,
+    Lease,
+    LeaseExists,
+    Lost,
+    Moved,
+    NoKey,
+    NoLease,
+    Pair,
+    Query,
+    Refusal,
+    Rows,
+    Span,
+    Transaction,
+    Unknown,
+    Unsupported,
+    Vitals,
+)
+from hanas_worker.store import Store
+
+_log = logging.getLogger("hanas.worker")
+
+R = TypeVar("R")
+
+_REFUSALS: dict[type[stores.Refusal], type[Refusal]] = {
+    stores.Elsewhere: Moved,
+    stores.NotFound: NoKey,
+    stores.Forgotten: Compacted,
+    stores.Future: Future,
+    stores.NoLease: NoLease,
+    stores.LeaseExists: LeaseExists,
+    stores.LeaseCrowded: Busy,
+    stores.TooManyLeases: Busy,
+    stores.Busy: Busy,
+    stores.Crowded: Busy,
+    stores.Full: Full,
+    stores.Unknown: Unknown,
+    stores.Unreadable: Late,
+    stores.NoRevisions: Late,
+}
+_TOO_MANY_DELETES = "the keys that this would delete take more than 1 MiB; nothing was done: delete fewer at a time"
+_STEP_KEYS = 1024
+"""So many keys are hashed in one turn of the event loop."""
+
+
+def refusal_of(refusal: stores.Refusal) -> Refusal:
+    """Return a refusal of the store as one of this face."""
+    if isinstance(refusal, stores.TooManyDeletes):
+        return Unsupported(_TOO_MANY_DELETES)
+    return _REFUSALS[type(refusal)]()
+
+
+def compacted_of(index: Index) -> int:
+    """Return the lowest revision that is readable, as this face tells it; 0: all are."""
+    return index.compacted + 1 if index.compacted > 1 else 0
+
+
+class StoreAdapter:
+    """The store of one log. It belongs to the event loop."""
+
+    def __init__(self, store: Store, size: Callable[[], int]) -> None:
+        """Be ``store``; ``size`` returns what its log takes on the volume, bytes."""
+        self._store, self._size = store, size
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def revision(self) -> int:
+        """See `RevisionStore`."""
+        return self._store.index.revision
+
+    @property
+    def term(self) -> int:
+        """See `RevisionStore`."""
+        return self._store.epoch
+
+    # ------------------------------------------------------------------ how results are given
+
+    def _carry_out(self, work: Coroutine[Any, Any, R], done: Done[R]) -> None:
+        task = asyncio.get_running_loop().create_task(self._give(work, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @staticmethod
+    async def _give(work: Coroutine[Any, Any, R], done: Done[R]) -> None:
+        result: R | Refusal
+        try:
+            result = await work
+        except stores.Refusal as refusal:
+            result = refusal_of(refusal)
+        except Refusal as refusal:
+            result = refusal
+        except NoMemory:
+            result = Late()
+        except Exception as error:
+            _log.error("an error of this program", exc_info=error)
+            result = Unknown()
+        done(result)
+
+    def _check_revision(self, index: Index, revision: int) -> None:
+        """Raise Refusal for a revision as of which nothing can be read."""
+        if not (index.shown or self._store.numbered):  # a member of an older version lives
+            raise Late
+        if revision > index.revision:
+            raise Future
+        if 0 < revision < compacted_of(index):
+            raise Compacted
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self, query: Query, done: Done[Rows]) -> None:
+        """See `RevisionStore`."""
+        if query.stale:
+            self._read(query, done)
+        else:
+            self._store.confirm(partial(self._read_on, query, done))
+
+    def _read_on(self, query: Query, done: Done[Rows], present: int | stores.Refusal) -> None:
+        if isinstance(present, stores.Refusal):
+            done(refusal_of(present))
+        else:
+            self._read(query, done)
+
+    def _read(self, query: Query, done: Done[Rows]) -> None:
+        index = self._store.index
+        try:
+            self._check_revision(index, query.revision)
+        except Refusal as refusal:
+            done(refusal)
+            return
+        if query.span.end is None and not query.count_only:
+            rows = self._one(index, query)
+            if rows is not None:
+                done(rows)
+                return
+        self._carry_out(Reading(self._store, query).carry_out(), done)
+
+    @staticmethod
+    def _one(index: Index, query: Query) -> Rows | None:
+        """Return the answer about one key; None: its value is not at hand."""
+        key = query.span.begin
+        entry = entry_of(index, key, query.revision)
+        if entry is None:
+            return Rows(index.revision, [], 0)
+        value = index.cached(key) if index.version(key) == entry.version else None
+        return None if value is None else Rows(index.revision, [terms.pair_of(key, entry, value)], 1)
+
+    def confirm(self, done: Done[int]) -> None:
+        """See `RevisionStore`."""
+        self._store.confirm(lambda present: done(present if isinstance(present, int) else refusal_of(present)))
+
+    async def _confirmed(self) -> int:
+        """Return the present revision, when it is certain. Raises stores.Refusal."""
+        waiter: asyncio.Future[int | stores.Refusal] = asyncio.get_running_loop().create_future()
+        self._store.confirm(lambda present: None if waiter.done() else waiter.set_result(present))
+        present = await waiter
+        if isinstance(present, stores.Refusal):
+            raise present
+        return present
+
+    # ------------------------------------------------------------------ transactions and compaction
+
+    def transact(self, transaction: Transaction, done: Done[Decided]) -> None:
+        """See `RevisionStore`."""
+        self._carry_out(self._transact(transaction), done)
+
+    async def _transact(self, transaction: Transaction) -> Decided:
+        transacted = await self._store.transact(Transact(terms.transaction_of(transaction)))
+        try:
+            return terms.decided(transaction, transacted)
+        except terms.Untold:
+            raise (Busy if transacted.outcome.version is None else Unknown) from None
+
+    def compact(self, revision: int, done: Done[int]) -> None:
+        """See `RevisionStore`. What little there is to forget below revision 3 is not forgotten, and not noted."""
+        self._carry_out(self._compact(revision), done)
+
+    async def _compact(self, revision: int) -> int:
+        present = await self._confirmed()
+        index = self._store.index
+        if revision > present:
+            raise Future
+        if revision <= compacted_of(index):
+            raise Compacted
+        if revision - 1 <= index.compacted:
+            return present
+        return await self._store.compact(revision - 1)
+
+    # ------------------------------------------------------------------ watching
+
+    def watch(self, span: Span, start: int, ready: Callable[[], None], *, previous: bool) -> "AdaptedFeed":
+        """See `RevisionStore`."""
+        after = max(start, 2) - 1 if start else self._store.index.revision
+        feed = self._store.feeds.watch(terms.span_of(span), after, ready, previous=previous)
+        return AdaptedFeed(feed, start)
+
+    # ------------------------------------------------------------------ leases
+
+    def grant(self, lease: int, seconds: int, done: Done[Lease]) -> None:
+        """See `RevisionStore`."""
+        self._carry_out(self._grant(lease, seconds), done)
+
+    async def _grant(self, lease: int, seconds: int) -> Lease:
+        if lease < 0:
+            raise Unsupported("the id of a lease must be positive, or 0 for one that is chosen here")
+        granted = await self._store.grant(lease or None, seconds)
+        return Lease(granted.lease, seconds, seconds)
+
+    def revoke(self, lease: int, done: Done[int]) -> None:
+        """See `RevisionStore`."""
+        self._carry_out(self._revoke(lease), done)
+
+    async def _revoke(self, lease: int) -> int:
+        _, revision = await self._store.revoke(lease)
+        return revision
+
+    def renew(self, lease: int, done: Done[Lease]) -> None:
+        """See `RevisionStore`."""
+        self._carry_out(self._renew(lease), done)
+
+    async def _renew(self, lease: int) -> Lease:
+        seconds, _ = await self._store.keep_alive(lease)
+        return Lease(lease, seconds, seconds)
+
+    def lease(self, lease: int, done: Done[Lease]) -> None:
+        """See `RevisionStore`."""
+        self._carry_out(self._lease(lease), done)
+
+    async def _lease(self, lease: int) -> Lease:
+        told, _ = await self._store.lease(lease)
+        return Lease(lease, told.lease.ttl, int(told.left), told.keys)
+
+    def leases(self, done: Done[list[int]]) -> None:
+        """See `RevisionStore`."""
+        self._carry_out(self._store.leases(), done)
+
+    # ------------------------------------------------------------------ how it is
+
+    def digest(self, revision: int, done: Done[Digest]) -> None:
+        """See `RevisionStore`."""
+        self._carry_out(self._digest(revision), done)
+
+    async def _digest(self, revision: int) -> Digest:
+        present = await self._confirmed()
+        index = self._store.index
+        self._check_revision(index, revision)
+        at, value, first, more = revision or present, 0, b"", True
+        while more:
+            more = False
+            if self._store.index is not index or at < index.compacted:
+                raise Compacted
+            for number, (key, packed) in enumerate(index.keys.span(first, None, at)):
+                if number == _STEP_KEYS:
+                    first, more = key, True
+                    break
+                entry = unpack(packed)
+                fields = key, entry.facts, entry.size, entry.checksum
+                value = zlib.crc32(msgspec.msgpack.encode(fields), value)
+            await asyncio.sleep(0)
+        return Digest(value, at, compacted_of(index), present)
+
+    def vitals(self) -> Vitals:
+        """See `RevisionStore`."""
+        index = self._store.index
+        return Vitals(self._size(), index.value_bytes, 0, index.sequence, self._store.full, self._store.serves)
+
+
+_FORM = object()
+"""This face's changes among the `forms` of the store's."""
+
+
+class AdaptedFeed:
+    """A feed of the store, in this face's words."""
+
+    def __init__(self, feed: stores.Feed, start: int) -> None:
+        """Begin with ``feed``, for who asked for ``start``."""
+        self._feed, self._least = feed, start - 1
+
+    @property
+    def position(self) -> int:
+        """See `Feed`."""
+        return max(self._least, self._feed.position)
+
+    def take(self, most: int) -> Sequence[Change] | Lost:
+        """See `Feed`."""
+        taken = self._feed.take(most)
+        if isinstance(taken, core_changes.Lost):
+            return Lost(taken.compacted + 1)
+        if not taken.changes:
+            return []
+        changes: list[Change] | None = taken.forms.get(_FORM)
+        if changes is None:
+            changes = taken.forms[_FORM] = [_change_of(change) for change in taken.changes]
+        return changes
+
+    def close(self) -> None:
+        """See `Feed`."""
+        self._feed.close()
+
+
+def _change_of(change: stores.Change) -> Change:
+    key, entry = change.key, change.entry
+    pair = Pair(key, b"", 0, change.revision, 0) if entry is None else terms.pair_of(key, entry, change.value)
+    previous = None if change.before is None else terms.pair_of(key, change.before, change.previous)
+    return Change(pair, entry is None, previous)

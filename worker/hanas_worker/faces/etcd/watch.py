@@ -1,0 +1,324 @@
+"""Watches: many on one stream, each with a feed of the store that is read when the client takes what it is sent.
+
+Nothing waits in memory for a slow client but what is on its way. Progress travels behind the events: it is told when
+all feeds of the stream have been read up to the revision that the store has confirmed.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+
+from hanas_serving.grpc.calls import StreamMethod
+from hanas_serving.grpc.status import RpcError
+from hanas_serving.principals import Action
+from hanas_worker.faces.etcd import errors
+from hanas_worker.faces.etcd.calls import Channel
+from hanas_worker.faces.etcd.events import Events, Kind
+from hanas_worker.faces.etcd.facts import Facts
+from hanas_worker.faces.etcd.messages.rpc_pb2 import (
+    WatchCreateRequest,
+    WatchRequest,
+    WatchResponse,
+)
+from hanas_worker.faces.etcd.revisions import Feed, Lost, Refusal, Span
+from hanas_worker.faces.etcd.translation import span_of
+
+_log = logging.getLogger("hanas.worker")
+
+_TURN_SECONDS = 0.005
+"""So long all streams together send without a break."""
+_FRAGMENT_BYTES = 2 << 20
+"""A response of more than this is cut for those who ask for it."""
+PROGRESS_SECONDS = 600.0
+"""Between two progress notifications of a watch without events; a tenth more by chance."""
+_MOST_WATCHES = 100_000
+"""On all streams."""
+_NOBODY = -1
+"""In place of a watch's id."""
+_EMPTY_RANGE = "mvcc: watcher range is empty"
+_DUPLICATE_ID = "mvcc: duplicate watch ID provided on the WatchStream"
+
+
+class Watches:
+    """The service ``Watch``: the turns of all streams."""
+
+    def __init__(self, facts: Facts, progress_seconds: float = PROGRESS_SECONDS) -> None:
+        """Serve the store of ``facts``."""
+        self.facts, self.events = facts, Events()
+        self.progress_seconds = progress_seconds
+        self.watches = 0
+        """On all streams."""
+        self._ready: dict[WatchSession, None] = {}
+        self._coming = False
+
+    def methods(self) -> list[StreamMethod]:
+        """Return the method."""
+        return [StreamMethod(b"/etcdserverpb.Watch/Watch", WatchRequest.FromString, self.open)]
+
+    def open(self, channel: Channel) -> "WatchSession":
+        """Begin a stream of watches."""
+        return WatchSession(self, channel)
+
+    def pump_soon(self, session: "WatchSession") -> None:
+        """Have ``session`` send what there is, in its turn."""
+        self._ready[session] = None
+        if not self._coming:
+            self._coming = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Let streams send for some milliseconds; the others have their turn when the event loop comes back."""
+        self._coming = False
+        waiting, self._ready = list(self._ready), {}
+        end, at = time.monotonic() + _TURN_SECONDS, 0
+        while at < len(waiting) and time.monotonic() < end:
+            waiting[at].pump(end)
+            at += 1
+        if at < len(waiting):
+            self._ready = dict.fromkeys(waiting[at:]) | self._ready
+        if self._ready:
+            self.pump_soon(next(iter(self._ready)))
+
+
+class _Watch:
+    """One watch."""
+
+    __slots__ = "feed", "fragment", "id", "kind", "progress", "quiet", "start"
+
+    feed: Feed
+
+    def __init__(self, number: int, span: Span, request: WatchCreateRequest) -> None:
+        self.id = number
+        self.start = request.start_revision
+        self.kind = Kind(
+            span,
+            request.prev_kv,
+            puts=WatchCreateRequest.NOPUT not in request.filters,
+            deletes=WatchCreateRequest.NODELETE not in request.filters,
+        )
+        self.progress, self.fragment = request.progress_notify, request.fragment
+        self.quiet = True
+        """It has sent no events since the last look."""
+
+
+class _Progress:
+    """A revision that is to be told when all of ``watches`` have been read up to it."""
+
+    __slots__ = "id", "revision", "watches"
+
+    def __init__(self, number: int, watches: Sequence[_Watch]) -> None:
+        self.id, self.watches = number, watches
+        self.revision: int | None = None
+
+
+class WatchSession:
+    """The watches of one stream."""
+
+    def __init__(self, service: Watches, channel: Channel) -> None:
+        """Begin with none."""
+        self._service, self._channel = service, channel
+        self._facts, self._store = service.facts, service.facts.store
+        self._loop = asyncio.get_running_loop()
+        self._watches: dict[int, _Watch] = {}
+        self._next = 0
+        self._ready: dict[_Watch, None] = {}
+        """Those whose feeds may have something."""
+        self._progress: list[_Progress] = []
+        self._timer = self._arm()
+
+    def _arm(self) -> asyncio.TimerHandle:
+        seconds = self._service.progress_seconds
+        return self._loop.call_later(seconds * random.uniform(1, 1.1), self._tell_progress)
+
+    # ------------------------------------------------------------------ what the client asks
+
+    def received(self, request: WatchRequest) -> None:
+        """Take a request."""
+        match request.WhichOneof("request_union"):
+            case "create_request":
+                self._create(request.create_request)
+            case "cancel_request":
+                self._cancel(request.cancel_request.watch_id)
+            case "progress_request":
+                self._request_progress(_NOBODY, list(self._watches.values()))
+            case _:
+                pass  # as etcd does
+
+    def _create(self, request: WatchCreateRequest) -> None:
+        span = span_of(request.key or b"\0", request.range_end)
+        if span.end and span.begin >= span.end:
+            self._refuse(_EMPTY_RANGE)
+            return
+        if request.watch_id and request.watch_id in self._watches:
+            self._refuse(_DUPLICATE_ID)
+            return
+        if self._service.watches >= _MOST_WATCHES:
+            raise errors.TOO_MANY_REQUESTS
+        try:
+            self._facts.rights.on_keys(self._channel, Action.WATCH, span)
+        except RpcError as error:
+            self._refuse(error.text)
+            return
+        number = request.watch_id or self._free_id()
+        watch = _Watch(number, span, request)
+        self._send(WatchResponse(watch_id=number, created=True))
+        start = max(1, watch.start) if watch.start else 0
+        watch.feed = self._store.watch(span, start, self._caller(watch), previous=request.prev_kv)
+        self._watches[number] = watch
+        self._service.watches += 1
+        self._notice(watch)
+
+    def _free_id(self) -> int:
+        while self._next in self._watches:
+            self._next += 1
+        self._next += 1
+        return self._next - 1
+
+    def _caller(self, watch: _Watch) -> Callable[[], None]:
+        return lambda: self._notice(watch)
+
+    def _refuse(self, reason: str) -> None:
+        self._send(WatchResponse(watch_id=_NOBODY, created=True, canceled=True, cancel_reason=reason))
+
+    def _cancel(self, number: int) -> None:
+        watch = self._watches.get(number)
+        if watch is not None:
+            self._drop(watch)
+            self._send(WatchResponse(watch_id=number, canceled=True))
+
+    def _drop(self, watch: _Watch) -> None:
+        del self._watches[watch.id]
+        self._service.watches -= 1
+        self._ready.pop(watch, None)
+        watch.feed.close()
+
+    def _send(self, response: WatchResponse, revision: int | None = None) -> None:
+        response.header.CopyFrom(self._facts.header(revision))
+        self._channel.send(response.SerializeToString())
+
+    # ------------------------------------------------------------------ events
+
+    def _notice(self, watch: _Watch) -> None:
+        """Read the feed of a watch soon."""
+        if self._watches.get(watch.id) is watch:
+            self._ready[watch] = None
+            self._service.pump_soon(self)
+
+    def pump(self, end: float) -> None:
+        """Send the next changes of each watch that has some, until ``end``, unless the client has much to take."""
+        try:
+            self._pump(end)
+        except Exception as error:
+            _log.error("an error of this program", exc_info=error)
+            self._channel.fail_with(errors.FAILED)
+
+    def _pump(self, end: float) -> None:
+        ready, self._ready = self._ready, {}
+        waiting = list(ready)
+        at = 0
+        while at < len(waiting) and not (self._channel.done or self._channel.congested) and time.monotonic() < end:
+            if self._watches.get(waiting[at].id) is waiting[at]:
+                self._read(waiting[at])
+            at += 1
+        if at < len(waiting):
+            self._ready = dict.fromkeys(waiting[at:]) | self._ready
+        if self._progress:
+            self._send_progress()
+        if self._ready and not (self._channel.done or self._channel.congested):
+            self._service.pump_soon(self)
+
+    def _read(self, watch: _Watch) -> None:
+        changes = watch.feed.take(self._channel.share)
+        if isinstance(changes, Lost):
+            self._drop(watch)
+            response = WatchResponse(watch_id=watch.id, canceled=True, compact_revision=changes.compacted)
+            self._send(response, 0)  # as etcd does
+            return
+        if not changes:
+            return
+        self._ready[watch] = None
+        chosen = watch.kind.chosen(changes)
+        if chosen:
+            watch.quiet = False
+            self._send_events(watch, self._service.events.batch(chosen, watch.kind))
+
+    def _send_events(self, watch: _Watch, events: list[bytes]) -> None:
+        header = self._facts.header(watch.feed.position)
+        whole = WatchResponse(header=header, watch_id=watch.id).SerializeToString()
+        if not watch.fragment or len(whole) + sum(map(len, events)) < _FRAGMENT_BYTES or len(events) == 1:
+            self._channel.send(b"".join([whole, *events]))
+            return
+        part = WatchResponse(header=header, watch_id=watch.id, fragment=True).SerializeToString()
+        at = 0
+        while at < len(events):
+            begin, size = at, len(part) + len(events[at])
+            at += 1
+            while at < len(events) and size + len(events[at]) < _FRAGMENT_BYTES:
+                size += len(events[at])
+                at += 1
+            self._channel.send(b"".join([part if at < len(events) else whole, *events[begin:at]]))
+
+    # ------------------------------------------------------------------ progress
+
+    def _request_progress(self, number: int, watches: Sequence[_Watch]) -> None:
+        """Tell how far ``watches`` have come, when that is certain; nothing without any, as etcd does."""
+        if not watches or any(other.id == number and other.revision is None for other in self._progress):
+            return
+        progress = _Progress(number, watches)
+        self._progress.append(progress)
+
+        def confirmed(revision: int | Refusal) -> None:
+            if isinstance(revision, Refusal) or any(revision < watch.start for watch in progress.watches):
+                self._progress.remove(progress)
+                return
+            progress.revision = revision
+            for watch in progress.watches:
+                self._notice(watch)
+
+        self._store.confirm(confirmed)
+
+    def _send_progress(self) -> None:
+        waiting: list[_Progress] = []
+        for progress in self._progress:
+            revision = progress.revision
+            watches = [watch for watch in progress.watches if self._watches.get(watch.id) is watch]
+            if not watches:
+                continue
+            if revision is None or any(watch in self._ready for watch in watches):
+                waiting.append(progress)
+            elif behind := [watch for watch in watches if watch.feed.position < revision]:
+                waiting.append(progress)
+                for watch in behind:  # a feed has turns of its own, and says nothing when there was nothing for it
+                    self._loop.call_later(_TURN_SECONDS, self._notice, watch)
+            else:
+                self._send(WatchResponse(watch_id=progress.id), revision)
+        self._progress = waiting
+
+    def _tell_progress(self) -> None:
+        """Tell those who asked for it that nothing has happened."""
+        self._timer = self._arm()
+        for watch in self._watches.values():
+            if watch.progress and watch.quiet:
+                self._request_progress(watch.id, [watch])
+            watch.quiet = True
+
+    # ------------------------------------------------------------------ the stream
+
+    def ended(self) -> None:
+        """Go on: the client asks nothing more, and watches."""
+
+    def drained(self) -> None:
+        """Go on: the client has taken most of what was sent."""
+        self._service.pump_soon(self)
+
+    def gone(self) -> None:
+        """End all watches."""
+        self._timer.cancel()
+        watches, self._watches = self._watches, {}
+        self._service.watches -= len(watches)
+        self._ready.clear()
+        self._progress.clear()
+        for watch in watches.values():
+            watch.feed.close()
