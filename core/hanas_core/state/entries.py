@@ -21,6 +21,8 @@ _REVISION = struct.Struct("<36xQ")
 _GRAVE = struct.Struct("<Q")
 _REWRITTEN, _LEASED, _TYPED = 1, 2, 4
 """What follows: the revision of the creation and the generation; the lease; the content type."""
+_FIXED_BYTES, _pack_next = _FIXED.size, _NEXT.pack  # slow to look up, in the way of every write
+_unpack_next = struct.Struct("<45xQQ").unpack_from
 _TWO, _ONE = struct.Struct("<QQ"), struct.Struct("<Q")
 _TAILS = {flags: bytes([flags]) for flags in range(8)}
 
@@ -86,10 +88,10 @@ def pack_next(  # noqa: PLR0913, PLR0917  # a row of a table
     content_type: str,
 ) -> bytes:
     """Return the entry of a key that was there before, without a lease, see `pack`."""
-    fields = origin, sequence, epoch, number, offset, size, checksum, revision
-    if content_type == DEFAULT_TYPE:
-        return _NEXT.pack(*fields, _REWRITTEN, create, generation)
-    return _NEXT.pack(*fields, _REWRITTEN | _TYPED, create, generation) + content_type.encode()
+    typed = content_type != DEFAULT_TYPE
+    flags = _REWRITTEN | _TYPED if typed else _REWRITTEN
+    packed = _pack_next(origin, sequence, epoch, number, offset, size, checksum, revision, flags, create, generation)
+    return packed + content_type.encode() if typed else packed
 
 
 def pack(  # noqa: PLR0913, PLR0917  # a row of a table
@@ -167,7 +169,7 @@ def version_of(packed: bytes) -> tuple[int, int]:
 
 def is_first(packed: bytes) -> bool:
     """Return whether the entry is that of a key which its write created."""
-    return len(packed) == _FIXED.size or not packed[_FIXED.size] & _REWRITTEN
+    return len(packed) == _FIXED_BYTES or not packed[_FIXED_BYTES] & _REWRITTEN
 
 
 def size_in(packed: bytes) -> int:
@@ -178,8 +180,8 @@ def size_in(packed: bytes) -> int:
 
 def successor_in(packed: bytes) -> tuple[int, int]:
     """Return creation and generation of what replaces an entry."""
-    if len(packed) > _FIXED.size and packed[_FIXED.size] & _REWRITTEN:
-        create, generation = _TWO.unpack_from(packed, _FIXED.size + 1)
+    if len(packed) > _FIXED_BYTES and packed[_FIXED_BYTES] & _REWRITTEN:
+        create, generation = _unpack_next(packed)
         return create, generation + 1
     return _REVISION.unpack_from(packed)[0], 2
 

@@ -10,11 +10,9 @@ from typing import NamedTuple
 
 from hanas_core.state.entries import revision_in
 
-CHANGE_BYTES = 24
-"""What a change takes beside its key and the entry before it, with what lists keep free, about."""
-_KEY_BYTES, _ENTRY_BYTES = 49, 40
-"""What Python needs for a text, and for bytes, about."""
-_FIXED_BYTES = CHANGE_BYTES + _KEY_BYTES
+CHANGE_BYTES = 60
+"""What a change takes beside the bytes of its key and of the entry before it, about: Python's bytes, and lists."""
+_HASH = (1 << 32) - 1
 _BLOCK = 512
 """Changes that are searched for a key at a time, forwards; then some of the key's own, backwards."""
 _STEPS = 4
@@ -38,8 +36,12 @@ class History:
         self._base = 0
         self._distances = array("I")
         """The revisions, less `_base`."""
-        self._keys: list[bytes] = []
-        self._before: list[bytes | None] = []
+        self._hashes = array("I")
+        """Of the keys: to find one."""
+        self._sizes = array("I")
+        """Of the keys, bytes."""
+        self._rows: list[bytes] = []
+        """Of each change the key, and behind it the entry before, if any: one object, since there may be millions."""
         self.dropped = 0
         """How many were dropped so far."""
         self.bytes = 0
@@ -47,37 +49,39 @@ class History:
 
     def __len__(self) -> int:
         """Return the number of changes."""
-        return len(self._keys)
+        return len(self._rows)
 
     def note(self, revision: int, key: bytes, before: bytes | None) -> None:
         """Note a change, later than all others or of the same revision as the last one."""
-        distances = self._distances
-        if not distances:
-            self._base = revision
-        elif revision - self._base > _MOST_DISTANCE:
-            shift = distances[0]
-            self._base += shift
-            self._distances = distances = array("I", [distance - shift for distance in distances])
-        distances.append(revision - self._base)
-        self._keys.append(key)
-        self._before.append(before)
-        self.bytes += _FIXED_BYTES + len(key) + (0 if before is None else _ENTRY_BYTES + len(before))
+        try:
+            self._distances.append(revision - self._base)
+        except OverflowError:
+            base = self._base + self._distances[0] if self._distances else revision
+            self._distances = array("I", [self._base + distance - base for distance in self._distances])
+            self._base = base
+            self._distances.append(revision - base)
+        self._hashes.append(hash(key) & _HASH)
+        self._sizes.append(len(key))
+        row = key if before is None else key + before
+        self._rows.append(row)
+        self.bytes += CHANGE_BYTES + len(row)
 
     def __getitem__(self, at: int) -> Change:
         """Return a change."""
-        return Change(self._base + self._distances[at], self._keys[at], self._before[at])
+        row, size = self._rows[at], self._sizes[at]
+        return Change(self._base + self._distances[at], row[:size], row[size:] or None)
 
     def replace(self, at: int, before: bytes) -> None:
         """Note another place of the value of an entry."""
-        self._before[at] = before
+        self._rows[at] = self._rows[at][: self._sizes[at]] + before
 
     def drop(self, revision: int) -> list[Change]:
         """Drop the changes up to ``revision``, and return them."""
         end = self.behind(revision)
         dropped = [self[at] for at in range(end)]
-        del self._distances[:end], self._keys[:end], self._before[:end]
+        self.bytes -= sum(CHANGE_BYTES + len(row) for row in self._rows[:end])
+        del self._distances[:end], self._hashes[:end], self._sizes[:end], self._rows[:end]
         self.dropped += end
-        self.bytes -= sum(size_of(key, before) for _, key, before in dropped)
         return dropped
 
     def behind(self, revision: int) -> int:
@@ -94,35 +98,39 @@ class History:
 
         It is searched from both sides: forwards a key that changes often is met soon, backwards one that does not.
         """
-        at, end, keys = self.behind(revision), len(self), self._keys
+        at, end = self.behind(revision), len(self)
         while True:
             begin, at = at, min(at + _BLOCK, end)
-            try:
-                return keys.index(key, begin, at)
-            except ValueError:
-                pass
+            place = self._find(key, begin, at)
+            if place is not None:
+                return place
             for _ in range(_STEPS):
-                place = self._of(key, last)
-                before = self._before[place]
+                place = self._find(key, bisect_left(self._distances, last - self._base), end)
+                assert place is not None, "the last change of a key is known"
+                before = self[place].before
                 if before is None or (last := revision_in(before)) <= revision:
                     return place
 
-    def _of(self, key: bytes, revision: int) -> int:
-        """Return where the change of ``key`` in ``revision`` is."""
-        return self._keys.index(key, bisect_left(self._distances, revision - self._base))
+    def _find(self, key: bytes, begin: int, end: int) -> int | None:
+        """Return where the first change of ``key`` is from ``begin`` on, before ``end``; None if there is none."""
+        hashes, wanted, size = self._hashes, hash(key) & _HASH, len(key)
+        while begin < end:
+            try:
+                begin = hashes.index(wanted, begin, end)
+            except ValueError:
+                return None
+            if self._sizes[begin] == size and self._rows[begin].startswith(key):
+                return begin
+            begin += 1
+        return None
 
     def check_invariants(self) -> None:
         """Assert what must hold between two changes."""
         assert list(self._distances) == sorted(self._distances)
-        assert len(self._distances) == len(self._keys) == len(self._before)
-        assert self.bytes == sum(map(size_of, self._keys, self._before))
+        assert len(self._distances) == len(self._hashes) == len(self._sizes) == len(self._rows)
+        assert self.bytes == sum(CHANGE_BYTES + len(row) for row in self._rows)
         last = dict[bytes, int]()
         for revision, key, before in (self[at] for at in range(len(self))):
             assert before is None or revision_in(before) < revision
             assert key not in last or (before is not None and revision_in(before) == last[key])
             last[key] = revision
-
-
-def size_of(key: bytes, before: bytes | None) -> int:
-    """Return what a change takes in memory, about, bytes."""
-    return _FIXED_BYTES + len(key) + (0 if before is None else _ENTRY_BYTES + len(before))

@@ -345,8 +345,23 @@ def test_the_revision_behind_which_a_share_is_kept() -> None:
     assert changes.revision_keeping(0.0) == 11
 
 
-def test_a_change_is_found_from_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_goes_on_however_far_revisions_are_apart() -> None:
+    changes = History()
+    for revision in (10, 20):
+        changes.note(revision, b"k", None)
+    changes.drop(10)
+    changes.note((1 << 32) + 15, b"k", grave(20))
+    assert [changes[at] for at in range(2)] == [(20, b"k", None), ((1 << 32) + 15, b"k", grave(20))]
+    changes.drop(1 << 40)
+    changes.note(1 << 41, b"l", None)
+    assert changes[0] == (1 << 41, b"l", None)
+    changes.check_invariants()
+
+
+@pytest.mark.parametrize("hashes", [(1 << 32) - 1, 0])
+def test_a_change_is_found_from_both_sides(monkeypatch: pytest.MonkeyPatch, hashes: int) -> None:
     monkeypatch.setattr(history, "_BLOCK", 2)
+    monkeypatch.setattr(history, "_HASH", hashes)
     changes, rare, some = History(), {3, 40, 90}, set(range(10, 90, 10)) - {40}
     last = {b"often": 0, b"rare": 0, b"some": 0}
     for revision in range(2, 100):
