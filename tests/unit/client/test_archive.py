@@ -72,22 +72,22 @@ def test_what_is_no_whole_archive_says_so(content: bytes, words: str) -> None:
 
 
 LEASED = (
-    b'{"hanas":1,"storeRevision":9,"leases":[[17,60],[8,5]]}\n'
-    b'{"key":"a","value":"eA==","lease":17,"create":2,"mod":3,"generation":2}\n'
+    b'{"hanas":1,"storeRevision":9,"leases":[[7,60],[8,5]]}\n'
+    b'{"key":"a","value":"eA==","lease":7,"create":2,"mod":3,"generation":2}\n'
     b'{"key":"b","value":"eA=="}\n'
-    b'{"key":"c","value":"eA==","lease":17}\n'
+    b'{"key":"c","value":"eA==","lease":7}\n'
     b'{"keys":3,"bytes":3}\n'
 )
 
 
-@pytest.mark.parametrize("there", [{}, {17: 99}])
+@pytest.mark.parametrize("there", [{}, {7: 99}])
 def test_keys_are_attached_to_their_leases_again(cluster: FakeCluster, tmp_path: Path, there: dict[int, int]) -> None:
     archive = tmp_path / "archive"
     archive.write_bytes(LEASED)
-    cluster.granted = dict(there)
+    cluster.leases = dict(there)
     assert cli.main(["import", str(archive)]) == 0
-    assert cluster.granted == {17: 60} | there, "one without keys is of no use, and one that is there stays as it is"
-    assert cluster.attached == {"a": 17, "b": 0, "c": 17}
+    assert cluster.leases == {7: 60} | there, "one without keys is of no use, and one that is there stays as it is"
+    assert cluster.attached == {"a": 7, "b": 0, "c": 7}
     assert [path for _, path, _ in cluster.requests if path == "/v1/leases"] == ["/v1/leases"]
 
 
@@ -96,7 +96,7 @@ def test_a_key_whose_lease_expires_during_an_import_is_gone_with_it(
 ) -> None:
     archive = tmp_path / "archive"
     archive.write_bytes(LEASED)
-    monkeypatch.setattr(cluster, "granted", Expired())
+    monkeypatch.setattr(cluster, "leases", Expired())
     assert cli.main(["import", str(archive)]) == 0
     assert list(cluster.values) == ["b"]
 
@@ -112,9 +112,9 @@ def test_a_lease_that_is_missing_or_refused_ends_an_import(
     cluster: FakeCluster, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     archive = tmp_path / "archive"
-    archive.write_bytes(LEASED.replace(b"[17,60],", b""))
+    archive.write_bytes(LEASED.replace(b"[7,60],", b""))
     assert cli.main(["import", str(archive)]) == 1
-    assert "the key 'a' is attached to lease 17, which the archive lacks" in capfd.readouterr().err
+    assert "the key 'a' is attached to lease 7, which the archive lacks" in capfd.readouterr().err
     archive.write_bytes(LEASED)
     cluster.refuses["grant"] = 403
     assert cli.main(["import", str(archive)]) == 1
