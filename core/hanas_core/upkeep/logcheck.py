@@ -60,7 +60,7 @@ class LogCheck:
             present = [key for key, sequence in touched.items() if abs(self._latest.get(key, 0)) <= sequence]
             self._report.error(name, offset, what, sorted(present))
         if not self._bad and not self.closed:
-            self._tell(names.segment(*self.end[:2]), None, self._store.attached())
+            self._tell(names.segment(*self.end[:2]), None, self._store.ended(self._revision))
         self.sound = not (self._bad or self.closed) and self._report.errors == before
         self._report.keys = sum(sequence > 0 for sequence in self._latest.values())
 

@@ -30,8 +30,12 @@ class RevisionCheck:
         """Of what each key held last, where the log has revisions."""
         self._exact: dict[bytes, Facts | None] = {}
         """The same of all writes since nothing was left out; None: the key was deleted."""
-        self._revision = self._compacted = self._highest = 0
+        self._revision = self._floor = self._highest = 0
         """Of what was merged; the highest one is that of its records so far."""
+        self._forgotten = 0
+        """Up to which revision the log has forgotten history so far."""
+        self._compacted = 0
+        """The same, or what a merged part told, ahead of the log: it knows of all that was forgotten when it was made."""
 
     def gap(self) -> None:
         """Some records are not there, or were left out by a compaction."""
@@ -56,13 +60,13 @@ class RevisionCheck:
             case records.Ended(lease=lease):
                 self._leases.revoke(lease)
             case records.Compacted(revision=revision):
-                yield from self._forgotten(revision, before, version)
+                yield from self._forgets(revision, before, version)
             case records.Transacted(changes=changes):
                 keys = tuple(change.key for change in changes)
                 if len(set(keys)) < len(keys):
                     yield Contradiction("a transaction changes a key twice", keys)
             case records.Floor(revision=revision):
-                self._floor(revision)
+                self._floor, self._highest = revision, 0
             case records.ReachedRevision():
                 yield from self._reached(record)
             case _:
@@ -83,23 +87,20 @@ class RevisionCheck:
         facts = self._exact[key]
         return facts is not None and facts.lease == lease
 
-    def _forgotten(self, revision: int, before: int, version: Version) -> Iterator[Contradiction]:
-        if revision <= self._compacted:
-            yield Contradiction(f"history is forgotten up to revision {revision}, and was up to {self._compacted}")
+    def _forgets(self, revision: int, before: int, version: Version) -> Iterator[Contradiction]:
+        if revision <= self._forgotten:
+            yield Contradiction(f"history is forgotten up to revision {revision}, and was up to {self._forgotten}")
         if revision > before and version.sequence > 1:  # a store that was restored begins so
             yield Contradiction(f"history is forgotten up to revision {revision}, which is behind the last, {before}")
-        self._compacted = max(self._compacted, revision)
-
-    def _floor(self, revision: int) -> None:
-        self._highest = 0
+        self._forgotten = max(self._forgotten, revision)
         self._compacted = max(self._compacted, revision)
 
     def _reached(self, record: records.ReachedRevision) -> Iterator[Contradiction]:
-        if not self._compacted <= record.compacted <= record.revision:
-            yield Contradiction(
-                f"what was merged forgets history up to revision {record.compacted}: that must be from "
-                f"{self._compacted} to {record.revision}"
+        if record.compacted < self._floor:
+            what = (
+                f"what was merged forgets history up to revision {record.compacted}, but lacks it up to {self._floor}"
             )
+            yield Contradiction(what)
         if record.revision < (least := max(self._highest, self._revision)):
             yield Contradiction(f"what was merged ends with revision {record.revision}, but holds {least}")
         self._revision, self._compacted = record.revision, max(self._compacted, record.compacted)
@@ -145,8 +146,14 @@ class RevisionCheck:
             what = f"{shown(key)!r} has the generation {facts.generation} since revision {facts.create}: "
             yield Contradiction(f"{what}generation {generation} since revision {create} follows", (key,))
 
-    def attached(self) -> Iterator[Contradiction]:
-        """Check at the end that every key that is attached to a lease will go with it."""
+    def ended(self, revision: int | None) -> Iterator[Contradiction]:
+        """Check at the end, at ``revision``, None if it is not known, that no more is forgotten than there was.
+
+        ... and that every key that is attached to a lease will go with it.
+        """
+        if revision is not None and self._compacted > revision:
+            what = f"what was merged forgets history up to revision {self._compacted}, and the last one is {revision}"
+            yield Contradiction(what)
         for key, facts in self._facts.items():
             if facts.lease and self._leases.get(facts.lease) is None:
                 yield Contradiction(f"{shown(key)!r} is attached to lease {facts.lease}, which is gone", (key,))

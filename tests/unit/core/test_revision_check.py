@@ -117,15 +117,15 @@ def complaints(check: RevisionCheck, *merged: records.Merged) -> list[str]:
     for record in merged:
         what += [one.what for one in check.record(record, Version(1, 1), 0)]
         what += [one.what for one in check.part(record, 0)]
-    return what
+    return what + [one.what for one in check.ended(check._revision)]
 
 
 @pytest.mark.parametrize(
     ("merged", "words"),
     [
         ([*MERGED, records.ReachedRevision(9, revision=6, compacted=3)], None),
-        ([*MERGED, records.ReachedRevision(9, revision=6, compacted=2)], "up to revision 2: that must be from 3 to 6"),
-        ([*MERGED, records.ReachedRevision(9, revision=6, compacted=7)], "up to revision 7: that must be from 3 to 6"),
+        ([*MERGED, records.ReachedRevision(9, revision=6, compacted=2)], "up to revision 2, but lacks it up to 3"),
+        ([*MERGED, records.ReachedRevision(9, revision=6, compacted=7)], "up to revision 7, and the last one is 6"),
         ([*MERGED, records.ReachedRevision(9, revision=5, compacted=3)], "ends with revision 5, but holds 6"),
         ([*MERGED, records.Left(1, 10, 1, 10)], "10 s remain of the lease 1"),
         ([*MERGED, records.Lease(1, 10, 1, 9)], "the lease 1 is granted a second time"),

@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Any
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hanas_core.log import records
@@ -392,7 +392,17 @@ def in_a_folder() -> Play:
     return play
 
 
+A_MERGED_PART_KNOWS_WHAT_THE_LOG_FORGETS_LATER: list[tuple[Any, ...]] = [
+    *3 * [("put", b"a", 5000, 97)],
+    *2 * [("put", b"a", 0, 97)],
+    ("forget", 0),
+    ("put", b"a", 0, 97),
+    ("merge", 0, 1, []),
+]
+
+
 @settings(max_examples=20, deadline=None)
+@example(A_MERGED_PART_KNOWS_WHAT_THE_LOG_FORGETS_LATER)
 @given(st.lists(steps, min_size=5, max_size=30))
 def test_a_store_that_works_has_no_errors(story: list[tuple[Any, ...]]) -> None:
     with patch.object(snapshots, "KEYS_AT_ONCE", 2), patch.object(history, "_BLOCK", 3):
