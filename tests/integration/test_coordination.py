@@ -189,6 +189,14 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
     return process.returncode, said.decode()
 
 
+def runs(pid: str) -> bool:
+    """Whether there is such a process, and it is not only still to be collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @asynccontextmanager
 async def jobs(cluster: Cluster, directory: Path, name: str) -> AsyncIterator[Jobs]:
     await cluster.settle()
@@ -196,7 +204,7 @@ async def jobs(cluster: Cluster, directory: Path, name: str) -> AsyncIterator[Jo
     try:
         yield played
         for _, _, pid in played.log():
-            assert not Path(f"/proc/{pid}").exists(), "a command outlived its lock"
+            assert not runs(pid), "a command outlived its lock"
     finally:
         for process in played.processes:
             if process.returncode is None:
