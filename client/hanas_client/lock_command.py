@@ -88,7 +88,7 @@ class _Holding:
         self._link, self._theirs = socket.socketpair()
         self._link.setblocking(False)
         self._group = 0
-        self._killed = False
+        self._lost = False
 
     async def run(self, signals: _Signals) -> int:
         """Run the command; return the exit code."""
@@ -108,7 +108,7 @@ class _Holding:
         signals.forward = lambda number: self._tell(f"signal {number}")
         self._lock.lease.on_renewal = self._promise
         self._promise(self._lock.lease.until)
-        losing = asyncio.create_task(self._end_in_time())
+        losing = asyncio.create_task(self._end_in_time(guard))
         try:
             return await self._outcome()
         finally:
@@ -122,10 +122,12 @@ class _Holding:
                 self._group = int(first)
             elif word == "failed":
                 return _say(f"{self._program[0]}: {os.strerror(int(others[0]))}", int(first))
-            elif others[0] == "1" or self._killed:
-                return _say(f"the lock {self._name} is lost: the command was ended, or not begun", LOST)
+            elif others[0] == "1":
+                return self._tell_loss()
             else:
                 return int(first) if int(first) >= 0 else 128 - int(first)
+        if self._lost:
+            return self._tell_loss()
         self._kill()  # somebody killed the guard, and nothing would end the command in time
         raise HanasError("the process that ran the command was killed, and the command with it")
 
@@ -138,21 +140,27 @@ class _Holding:
                 for line in lines:
                     yield line.decode().split()
 
-    async def _end_in_time(self) -> None:
-        """End the command when the lock is lost, or is about to be and the guard has not done so: it may be stopped."""
+    async def _end_in_time(self, guard: asyncio.subprocess.Process) -> None:
+        """End the command when the lock is lost, or about to be: at once, and if the guard is stopped, without it."""
         lease = self._lock.lease
-        while not lease.lost and (left := lease.until - lease.ttl * _KILL_SHARE / 2 - clock()) > 0:
+        margin = lease.ttl * _KILL_SHARE / 2
+        while not lease.lost and (left := lease.until - margin - clock()) > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await lease.wait_lost()
         self._tell("until 0 0")
+        await asyncio.sleep(margin / 2)  # an answer ends this task: what has ended already must not be killed
+        self._lost = True
         self._kill()
+        guard.kill()
 
     def _kill(self) -> None:
         if self._group:
-            self._killed = True
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._group, signal.SIGKILL)
+
+    def _tell_loss(self) -> int:
+        return _say(f"the lock {self._name} is lost: the command was ended, or not begun", LOST)
 
     def _promise(self, until: float) -> None:
         """Tell the guard until when the command may run."""

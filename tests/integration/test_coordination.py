@@ -189,6 +189,14 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
     return process.returncode, said.decode()
 
 
+def runs(pid: str) -> bool:
+    """Whether there is such a process, and it is not only still to be collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @asynccontextmanager
 async def jobs(cluster: Cluster, directory: Path, name: str) -> AsyncIterator[Jobs]:
     await cluster.settle()
@@ -196,7 +204,7 @@ async def jobs(cluster: Cluster, directory: Path, name: str) -> AsyncIterator[Jo
     try:
         yield played
         for _, _, pid in played.log():
-            assert not Path(f"/proc/{pid}").exists(), "a command outlived its lock"
+            assert not runs(pid), "a command outlived its lock"
     finally:
         for process in played.processes:
             if process.returncode is None:
@@ -255,6 +263,18 @@ async def test_holders_that_are_stopped_or_killed_never_overlap_with_the_next_on
         assert await ended(third) == (3, "")
 
 
+async def test_a_command_whose_guard_is_stopped_ends_with_the_lock(trio: Cluster, tmp_path: Path) -> None:
+    async with jobs(trio, tmp_path, "stopped") as played:
+        process = await played.start("--ttl", "6")
+        revision = await played.begun(1)
+        (guard,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(guard), signal.SIGSTOP)
+        (lease,) = [row.lease for row in await rows(trio, "stopped/")]
+        await trio.client.revoke_lease(lease)
+        assert await ended(process) == (125, "hanas: the lock stopped is lost: the command was ended, or not begun\n")
+        assert await played.begun(1) == revision
+
+
 async def test_signals_and_limits_of_hanas_lock(trio: Cluster, tmp_path: Path) -> None:
     async with jobs(trio, tmp_path, "asked") as played:
         first = await played.start()
@@ -305,15 +325,15 @@ async def test_the_commands_on_a_running_cluster(trio: Cluster, tmp_path: Path) 
         assert process.returncode == code
         return out.decode()
 
-    lease = (await hanas("lease", "grant", "60")).strip()
+    lease = (await hanas("lease", "grant", "900")).strip()
     body = tmp_path / "txn.json"
     body.write_text(json.dumps({"then": [{"put": {"key": "shop/a", "text": "1", "lease": int(lease)}}]}))
     made = json.loads(await hanas("txn", str(body)))["revision"]
     await hanas("put", "shop/a", "2", "--lease", lease)
     assert await hanas("get", "shop/a", "--revision", str(made)) == "1"
     shown = json.loads(await hanas("lease", "show", lease, "--json"))
-    assert (shown["ttl"], shown["keys"]) == (60, ["shop/a"])
-    assert await hanas("lease", "keepalive", lease, "--once") == f"{lease} lives for 60 s\n"
+    assert (shown["ttl"], shown["keys"]) == (900, ["shop/a"])
+    assert await hanas("lease", "keepalive", lease, "--once") == f"{lease} lives for 900 s\n"
     await hanas("lease", "revoke", lease)
     await hanas("lease", "show", lease, code=1)
     watch = await asyncio.create_subprocess_exec(

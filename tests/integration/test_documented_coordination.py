@@ -47,8 +47,8 @@ async def test_the_examples_in_their_order(alone: Cluster) -> None:
     assert '"succeeded":true' in txn
     assert lease == ""
     _, renewed, remains, key, revoked = leases.splitlines()
-    assert (renewed.endswith("lives for 60 s"), key, revoked.endswith("is revoked")) == (True, "workers/me", True)
-    assert remains.endswith("of 60 s")
+    assert (renewed.endswith("lives for 600 s"), key, revoked.endswith("is revoked")) == (True, "workers/me", True)
+    assert remains.endswith("of 600 s")
     assert re.fullmatch(r"fencing token: \d+\n", lock)
     assert re.fullmatch(r"the token is \d+, the key nightly/[0-9a-f]+\n", locks)
     assert election == "b'host-1:8081' True\nb'host-1:8081'\n"
