@@ -35,7 +35,7 @@ class RevisionCheck:
         self._forgotten = 0
         """Up to which revision the log has forgotten history so far."""
         self._compacted = 0
-        """The same, or what a merged part told, ahead of the log: it knows of all that was forgotten when it was made."""
+        """The same, or what a merged part told: it knows, ahead of the log, all that was forgotten when it was made."""
 
     def gap(self) -> None:
         """Some records are not there, or were left out by a compaction."""
