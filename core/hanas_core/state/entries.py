@@ -4,7 +4,9 @@ Most keys are written once: 44 bytes tell all of such a version. Of others a byt
 """
 
 import struct
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
 from hanas_core.log.positions import Facts, Position, Version
 
@@ -12,8 +14,6 @@ DEFAULT_TYPE = "application/octet-stream"
 _FIXED = struct.Struct("<IQIIIIQQ")
 _NEXT = struct.Struct("<IQIIIIQQBQQ")
 """The same of a key that was there before, if nothing else follows."""
-_SEVEN = struct.Struct("<IQIIIIQ")
-"""All of it but the revision."""
 _VERSION = struct.Struct("<IQ")
 _PLACE = struct.Struct("<12xII4xI")
 _SIZE = struct.Struct("<24xI")
@@ -23,6 +23,7 @@ _REWRITTEN, _LEASED, _TYPED = 1, 2, 4
 """What follows: the revision of the creation and the generation; the lease; the content type."""
 _FIXED_BYTES, _pack_next = _FIXED.size, _NEXT.pack  # slow to look up, in the way of every write
 _unpack_next = struct.Struct("<45xQQ").unpack_from
+_unpack_all_but_revision = struct.Struct("<IQIIIIQ").unpack_from
 _TWO, _ONE = struct.Struct("<QQ"), struct.Struct("<Q")
 _TAILS = {flags: bytes([flags]) for flags in range(8)}
 
@@ -56,6 +57,10 @@ class Entry(NamedTuple):
     def place(self) -> Position:
         """Where the value begins."""
         return Position(self.place_epoch, self.place_number, self.place_offset)
+
+
+_entry_of: Callable[[Iterable[Any]], Entry] = partial(tuple.__new__, Entry)
+"""What `Entry._make` does, in a third of the time: it is in the way of every read."""
 
 
 def pack_first(  # noqa: PLR0913, PLR0917  # a row of a table
@@ -130,14 +135,13 @@ def lease_in(packed: bytes) -> int:
 
 def unpack(packed: bytes) -> Entry:
     """Return the entry."""
-    content_type = DEFAULT_TYPE if len(packed) == _FIXED.size else _type_in(packed)
-    return Entry._make((*_SEVEN.unpack_from(packed), content_type, packed))
+    typed = len(packed) > _FIXED_BYTES and packed[_FIXED_BYTES] & _TYPED
+    content_type = _type_in(packed) if typed else DEFAULT_TYPE
+    return _entry_of((*_unpack_all_but_revision(packed), content_type, packed))
 
 
 def _type_in(packed: bytes) -> str:
     flags = packed[_FIXED.size]
-    if not flags & _TYPED:
-        return DEFAULT_TYPE
     at = _FIXED.size + 1 + (_TWO.size if flags & _REWRITTEN else 0) + (_ONE.size if flags & _LEASED else 0)
     return packed[at:].decode()
 

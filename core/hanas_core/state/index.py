@@ -72,7 +72,7 @@ class Index:
 
     def get(self, key: bytes) -> Entry | None:
         """Return what ``key`` holds, None if it is not there."""
-        packed = self.keys.packed(key)
+        packed = self.keys.entries.get(key)  # not by a call: it is in the way of every read
         return None if packed is None else unpack(packed)
 
     def at(self, key: bytes, revision: int) -> Entry | None:
