@@ -17,7 +17,6 @@ from hanas_core.log.positions import Position, Version
 from hanas_core.state.entries import (
     Entry,
     grave,
-    is_first,
     is_grave,
     moved,
     place_of,
@@ -139,10 +138,10 @@ class KeySpace:
 
     # ------------------------------------------------------------------ what changes it
 
-    def put(self, key: bytes, packed: bytes, revision: int, segment: Segment, size: int) -> bool:
+    def put(self, key: bytes, packed: bytes, revision: int, create: int, segment: Segment, size: int) -> bool:
         """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes in ``segment``.
 
-        False if it has one already that was made later.
+        ``create``: the revision that created the key. False if it has an entry already that was made later.
         """
         entries = self.entries
         old = before = entries.get(key)
@@ -157,7 +156,7 @@ class KeySpace:
                 before = self._graves.pop(key, None)
                 if before is not None:
                     self._grave_order.remove(key)
-            elif is_first(packed):  # a delete in between was forgotten
+            elif create == revision:  # a delete in between was forgotten
                 before = None
                 self._count(key, old, -1)
             else:
