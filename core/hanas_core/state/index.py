@@ -158,6 +158,7 @@ class Index:
         if sequence > applied:
             self.sequence, self.revision, self.form = sequence, revision, max(self.form, batch.format)
             self.shown = revision if self.form else 0
+        self.live[place.segment] += place.live
         assert place.at == len(batch.payload), "the values of a batch fill the rest of it"
 
     def _begin(self, batch: Batch) -> int:
@@ -184,7 +185,7 @@ class Index:
         new: bool,
     ) -> None:
         key, size, checksum, content_type = put.key, put.size, put.checksum, put.content_type
-        epoch, number = place.segment
+        (epoch, number), begin = place.segment, place.at
         if size > PART_BYTES or place.encrypted:
             place.make_way(size)
         at = place.at
@@ -199,8 +200,10 @@ class Index:
         packed = pack(
             origin, sequence, epoch, number, offset, size, checksum, content_type, revision, create, generation, lease
         )
-        if self.keys.put(key, packed, revision, create, place.segment, size) and (lease or self.leases.attached):
-            self.leases.attach(key, lease)
+        if self.keys.put(key, packed, revision, create, size):
+            place.live += len(packed) + len(key) + end - begin
+            if lease or self.leases.attached:
+                self.leases.attach(key, lease)
         self._cache.put(key, place.payload[at:end])
 
     def _transact(
@@ -284,21 +287,24 @@ class Index:
                 self._apply_merged_valueless(record, place.segment)
             elif isinstance(record, records.Remembered):
                 self.remembered.move(record.idempotency.key, Version(record.origin, record.sequence), place.segment)
+        self.live[place.segment] += place.live
         assert place.at == len(batch.payload), "the values of a batch fill the rest of it"
 
     def _keep(self, record: records.Kept, place: "Places", *, new: bool) -> None:
         version, facts, size = Version(record.origin, record.sequence), records.facts_of(record), record.size
+        begin = place.at
         if size > PART_BYTES or place.encrypted:
             place.make_way(size)
-        begin, at = Position(*place.segment, place.begin + place.at), place.at
-        place.at += size
+        position, at = Position(*place.segment, place.begin + place.at), place.at
+        place.at = end = at + size
         if new:
-            packed = pack(*version, *begin, size, record.checksum, record.content_type, *facts)
-            if self.keys.put(record.key, packed, facts.revision, facts.create, place.segment, size):
+            packed = pack(*version, *position, size, record.checksum, record.content_type, *facts)
+            if self.keys.put(record.key, packed, facts.revision, facts.create, size):
+                place.live += len(packed) + len(record.key) + end - begin
                 self.leases.attach(record.key, facts.lease)
-            self._cache.put(record.key, place.payload[at : place.at])
+            self._cache.put(record.key, place.payload[at:end])
         else:
-            self.keys.move(record.key, facts.revision, version, begin)
+            self.keys.move(record.key, facts.revision, version, position)
 
     def _apply_merged_valueless(
         self,
@@ -370,7 +376,7 @@ class Index:
 class Places:
     """Where the values of a batch lie, one after the other."""
 
-    __slots__ = ("at", "begin", "encrypted", "payload", "segment")
+    __slots__ = ("at", "begin", "encrypted", "live", "payload", "segment")
 
     def __init__(self, batch: Batch, at: int) -> None:
         """Begin at ``at`` of the payload."""
@@ -379,6 +385,8 @@ class Places:
         self.begin = batch.offset + (ENCRYPTED_HEADER_BYTES if batch.encrypted else HEADER_BYTES)
         """So much further in the segment than in the payload the next value begins."""
         self.segment = (batch.epoch, batch.number)
+        self.live = 0
+        """What is live of those so far, bytes, see `KeySpace.live`."""
         self.at = at
 
     def make_way(self, size: int) -> None:

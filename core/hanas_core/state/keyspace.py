@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sortedcontainers import SortedList
 
 from hanas_core.log.batches import HEADER_BYTES
-from hanas_core.log.cells import PART_BYTES, cell_size, sums_size
+from hanas_core.log.cells import cell_size, sums_size
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.entries import (
     Entry,
@@ -138,10 +138,11 @@ class KeySpace:
 
     # ------------------------------------------------------------------ what changes it
 
-    def put(self, key: bytes, packed: bytes, revision: int, create: int, segment: Segment, size: int) -> bool:
-        """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes in ``segment``.
+    def put(self, key: bytes, packed: bytes, revision: int, create: int, size: int) -> bool:
+        """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes.
 
-        ``create``: the revision that created the key. False if it has an entry already that was made later.
+        ``create``: the revision that created the key. What is `live` by it is for the caller to count, once a batch.
+        False if the key has an entry already that was made later.
         """
         entries = self.entries
         old = before = entries.get(key)
@@ -168,7 +169,6 @@ class KeySpace:
                 return False
             self._count(key, old, -1)
         entries[key] = packed
-        self.live[segment] += len(packed) + len(key) + (size if size <= PART_BYTES else cell_size(size))
         return True
 
     def delete(self, key: bytes, revision: int) -> bool:
