@@ -3,7 +3,7 @@
 Values stay on disk. A key costs some 200 bytes of memory beside itself, a version of the past some 120.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
@@ -218,18 +218,17 @@ class KeySpace:
             return
         self.compacted = revision
         self.noted = max(self.noted, revision)
-        for change in self.history.drop(revision):
-            self._forget(change)
-
-    def _forget(self, change: Change) -> None:
-        before = change.before
-        if before is not None and not is_grave(before):
-            self._count(change.key, before, -1)
-            self.past_bytes -= size_in(before)
-        buried = self._graves.get(change.key)
-        if buried is not None and revision_in(buried) == change.revision:
-            del self._graves[change.key]
-            self._grave_order.remove(change.key)
+        graves, live, past_bytes = self._graves, defaultdict[Segment, int](int), 0
+        for at, key, before in self.history.drop(revision):
+            if before is not None and not is_grave(before):
+                segment, size = place_of(before)
+                live[segment] += len(before) + len(key) + cell_size(size)
+                past_bytes += size
+            if key in graves and revision_in(graves[key]) == at:
+                del graves[key]
+                self._grave_order.remove(key)
+        self.live.subtract(live)
+        self.past_bytes -= past_bytes
 
     # ------------------------------------------------------------------ snapshots
 
