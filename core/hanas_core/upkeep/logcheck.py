@@ -188,11 +188,11 @@ class LogCheck:
                 self._note(part, sequence)
                 if batch.format != records.PLAIN:
                     self._tell(name, batch.offset, self._store.part(part, revision))
-            if isinstance(record, records.Reached):
+            if isinstance(record, records.Reached) and sequence:  # 0: there was nothing in what was merged
                 revision = record.revision if isinstance(record, records.ReachedRevision) else sequence + 1
             self._check_session(name, batch, record, version)
         if changes:
-            self._revision = sequence + 1 if batch.format == records.PLAIN else revision
+            self._revision = self._next_sequence if batch.format == records.PLAIN else revision
 
     def _begin(self, name: str, batch: Batch) -> int:
         """Check that revisions go on; return the one before the batch. Raises Corruption."""
