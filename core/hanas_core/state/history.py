@@ -6,8 +6,6 @@ for as long as the change behind it does. The entry that a key has now is not ke
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from hanas_core.state.entries import revision_in
@@ -28,10 +26,6 @@ class Change(NamedTuple):
     key: bytes
     before: bytes | None
     """The entry before, or what was known of the key's last delete; None: nothing was known of the key."""
-
-
-_change_of: Callable[[tuple[int, bytes, bytes | None]], Change] = partial(tuple.__new__, Change)
-"""What `Change` does, without a call of Python: for every write, when it is forgotten."""
 
 
 class History:
@@ -81,12 +75,12 @@ class History:
         """Note another place of the value of an entry."""
         self._rows[at] = self._rows[at][: self._sizes[at]] + before
 
-    def drop(self, revision: int) -> list[Change]:
-        """Drop the changes up to ``revision``, and return them."""
+    def drop(self, revision: int) -> list[tuple[int, bytes, bytes | None]]:
+        """Drop the changes up to ``revision``, and return them, as bare tuples: there are as many as writes."""
         end = self.behind(revision)
         base, sizes, rows = self._base, self._sizes[:end], self._rows[:end]
         dropped = [
-            _change_of((base + distance, row[:size], row[size:] or None))
+            (base + distance, row[:size], row[size:] or None)
             for distance, size, row in zip(self._distances[:end], sizes, rows, strict=True)
         ]
         self.bytes -= CHANGE_BYTES * end + sum(map(len, rows))
