@@ -137,8 +137,8 @@ class Index:
             revision = self._begin(batch)
         else:
             at = records.cells_at(batch.payload)
-        place, origin, revised = Places(batch, at), batch.origin, batch.format != records.PLAIN
-        sequence, applied = batch.first_sequence - 1, self.sequence
+        place, origin, form = Places(batch, at), batch.origin, batch.format
+        sequence, applied, revised = batch.first_sequence - 1, self.sequence, form != records.PLAIN
         if not revised and sequence + len(changes) > applied:
             self._without_history(sequence + len(changes) + 1)
         for record in changes:
@@ -156,9 +156,9 @@ class Index:
             if record.idempotency is not None or record.forwarded is not None:
                 self._remember_write(record, Version(origin, sequence), revision, place.segment, new=new)
         if sequence > applied:
-            self.sequence, self.revision, self.form = sequence, revision, max(self.form, batch.format)
+            self.sequence, self.revision, self.form = sequence, revision, max(self.form, form)
             self.shown = revision if self.form else 0
-        self.live[place.segment] += place.live
+        self.keys.live[place.segment] += place.live
         assert place.at == len(batch.payload), "the values of a batch fill the rest of it"
 
     def _begin(self, batch: Batch) -> int:

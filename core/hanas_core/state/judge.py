@@ -8,6 +8,7 @@ writes of the same batch (docs/protocol.md, sections 2 and 3).
 """
 
 from enum import Enum
+from functools import cached_property
 from typing import ClassVar, assert_never
 
 import msgspec
@@ -20,7 +21,7 @@ from hanas_core.state.entries import successor_in
 from hanas_core.state.index import Index
 from hanas_core.state.keytexts import is_text, text_or_bytes
 from hanas_core.state.leases import Checkpoint, Grant, LeaseOverlay, LeaseRequest, Revoke
-from hanas_core.state.overlay import MOST_LOOKS, Overlay, TooManyLooks
+from hanas_core.state.overlay import MOST_LOOKS, Left, Overlay, TooManyLooks
 from hanas_core.state.remembered import Done
 from hanas_core.state.reports import Report
 from hanas_core.state.sessions import Change, Session, in_window
@@ -249,11 +250,9 @@ class Judge:
         self.revision = index.revision if self._revised else 0
         """That of the store behind the writes so far; 0 in a log without revisions."""
         self._compacted = index.compacted
-        self._state = Overlay(index)
-        """With what the earlier writes of the batch leave of each key that they change."""
-        self._changed = self._state.changed
+        self._changed: dict[bytes, Left | None] = {}
+        """What the earlier writes of the batch leave of each key that they change."""
         self._entries = index.keys.entries
-        self._leases = LeaseOverlay(index.leases)
         self._done: dict[str, Done] = {}
         self._sessions = index.sessions
         """With the changes of the earlier openings of the batch."""
@@ -264,6 +263,18 @@ class Judge:
         """What the record of a transaction may take, bytes."""
         self.used = 0
         """What that of the last transaction takes that deletes, bytes, about."""
+
+    # Most batches need none of these.
+
+    @cached_property
+    def _state(self) -> Overlay:
+        """The keys, with what the earlier writes of the batch leave of them."""
+        return Overlay(self._index, self._changed)
+
+    @cached_property
+    def _leases(self) -> LeaseOverlay:
+        """The leases, in the same way."""
+        return LeaseOverlay(self._index.leases)
 
     def judge(  # noqa: PLR0911, PLR0912  # the way of every write
         self, write: Request, version: Version, forwarded: records.Forwarded | None = None
