@@ -62,13 +62,15 @@ def principal(name: str, rights: Mapping[Action, tuple[bytes, ...]]) -> Principa
 
 
 class Known(Callers):
-    """Two clients with tokens: one may do everything below ``a/``, one may only write there."""
+    """Clients with tokens: one may do everything below ``a/``, one may only write there, one only watch."""
 
     def __init__(self) -> None:
         super().__init__((), ("all",))
         every = dict.fromkeys((Action.READ, Action.LIST, Action.WRITE, Action.DELETE, Action.WATCH), (b"a/",))
         writes: dict[Action, tuple[bytes, ...]] = {Action.WRITE: (b"a/",)}
-        self._named = {b"Bearer a": principal("a", every), b"Bearer w": principal("w", writes)}
+        watches: dict[Action, tuple[bytes, ...]] = {Action.WATCH: (b"a/",)}
+        named: dict[str, Mapping[Action, tuple[bytes, ...]]] = {"a": every, "w": writes, "o": watches}
+        self._named = {b"Bearer " + name.encode(): principal(name, rights) for name, rights in named.items()}
 
     def identify(self, authorization: bytes | None, peer: Any = None) -> Principal:
         return self._named.get(authorization or b"") or super().identify(authorization, peer)
@@ -140,6 +142,7 @@ async def test_watches_need_rights(port: int) -> None:
             ("a", b"a/1", ""),
             ("a", b"b", DENIED.text),
             ("w", b"a/1", DENIED.text),
+            ("o", b"a/1", DENIED.text),
             ("x", b"a/1", UNKNOWN.text),
         ):
             call = stub(channel, "Watch/Watch")(metadata=(("authorization", f"Bearer {token}"),))
