@@ -6,6 +6,7 @@ there. Argument: the URL. The file /tmp/stop ends it, when the watch has told th
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -20,7 +21,8 @@ PREFIX, BEHIND = "e2e/etcd/", "e2e/etcd0"
 REST_SECONDS, AGAIN_SECONDS = 0.04, 0.05
 PATIENCE_SECONDS = 10.0
 """A watch that is silent for longer is begun anew, where it was: somebody writes all the time."""
-UNAVAILABLE = 503
+UNAVAILABLE, OUTCOME_UNKNOWN = 503, 14
+"""How a call ends, and a watch, whose main has gone: as a status of HTTP, and as one of gRPC."""
 STOP = pathlib.Path("/tmp/stop")
 
 
@@ -85,18 +87,19 @@ class Client:
         patience = httpx.Timeout(5.0, read=PATIENCE_SECONDS)
         while True:
             create = {"key": encoded(PREFIX), "range_end": encoded(BEHIND), "start_revision": str(revision)}
-            try:
-                async with self._http.stream(
-                    "POST", "/v3/watch", json={"create_request": create}, timeout=patience
-                ) as response:
+            request = {"create_request": create}
+            with contextlib.suppress(httpx.TransportError):
+                async with self._http.stream("POST", "/v3/watch", json=request, timeout=patience) as response:
                     async for line in response.aiter_lines():
-                        for event in json.loads(line)["result"].get("events", ()):
+                        message = json.loads(line)
+                        if message.get("error", {}).get("code") == OUTCOME_UNKNOWN:
+                            break
+                        for event in message["result"].get("events", ()):
                             revision = int(event["kv"]["mod_revision"]) + 1
                             tell("event", decoded(event["kv"]["key"]), revision - 1)
                         if self._stopped and revision > self._last:
                             self._seen.set()
-            except httpx.TransportError:
-                await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def run(self) -> None:
         """Write and watch; at last tell what is there."""
