@@ -112,7 +112,7 @@ def test_a_takeover_is_a_pause_for_its_clients(
         print(f"killed twice; {client.longest_silence():.2f} s without an answer")
         # What one API writes the other reads.
         main = demo.status["main"]
-        assert demo.worker(main, "/v1/kv/e2e/etcd/000001") == "1"
+        assert demo.worker(main, "/v1/kv/e2e/etcd/000001").strip() == "1"
         told = demo.worker(main, "/metrics")
         (puts,) = [line for line in told.splitlines() if line.startswith('hanas_etcd_requests_total{method="KV/Put"}')]
         assert float(puts.split()[-1]) > 0
