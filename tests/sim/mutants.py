@@ -1025,7 +1025,7 @@ MUTANTS = (
     Mutant(
         "a key stays with the lease that it was taken from",
         "hanas_core.state.index:Index._put",
-        _one("(lease or self.leases.attached)", "lease"),
+        _one("if lease or self.leases.attached:", "if lease:"),
     ),
     Mutant(
         "a merge forgets leases",

@@ -4,16 +4,16 @@ Most keys are written once: 44 bytes tell all of such a version. Of others a byt
 """
 
 import struct
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
 from hanas_core.log.positions import Facts, Position, Version
 
 DEFAULT_TYPE = "application/octet-stream"
 _FIXED = struct.Struct("<IQIIIIQQ")
 _NEXT = struct.Struct("<IQIIIIQQBQQ")
-"""The same of a key that was there before, if nothing else follows."""
-_SEVEN = struct.Struct("<IQIIIIQ")
-"""All of it but the revision."""
+"""The same and what follows first, of a key that was there before."""
 _VERSION = struct.Struct("<IQ")
 _PLACE = struct.Struct("<12xII4xI")
 _SIZE = struct.Struct("<24xI")
@@ -21,8 +21,10 @@ _REVISION = struct.Struct("<36xQ")
 _GRAVE = struct.Struct("<Q")
 _REWRITTEN, _LEASED, _TYPED = 1, 2, 4
 """What follows: the revision of the creation and the generation; the lease; the content type."""
-_FIXED_BYTES, _pack_next = _FIXED.size, _NEXT.pack  # slow to look up, in the way of every write
+# slow to look up, in the way of every request
+_FIXED_BYTES, _pack_first, _pack_next = _FIXED.size, _FIXED.pack, _NEXT.pack
 _unpack_next = struct.Struct("<45xQQ").unpack_from
+_unpack_all_but_revision = struct.Struct("<IQIIIIQ").unpack_from
 _TWO, _ONE = struct.Struct("<QQ"), struct.Struct("<Q")
 _TAILS = {flags: bytes([flags]) for flags in range(8)}
 
@@ -58,40 +60,8 @@ class Entry(NamedTuple):
         return Position(self.place_epoch, self.place_number, self.place_offset)
 
 
-def pack_first(  # noqa: PLR0913, PLR0917  # a row of a table
-    origin: int,
-    sequence: int,
-    epoch: int,
-    number: int,
-    offset: int,
-    size: int,
-    checksum: int,
-    revision: int,
-    content_type: str,
-) -> bytes:
-    """Return the entry of a key that ``revision`` created, without a lease, see `pack`."""
-    packed = _FIXED.pack(origin, sequence, epoch, number, offset, size, checksum, revision)
-    return packed if content_type == DEFAULT_TYPE else packed + _TAILS[_TYPED] + content_type.encode()
-
-
-def pack_next(  # noqa: PLR0913, PLR0917  # a row of a table
-    origin: int,
-    sequence: int,
-    epoch: int,
-    number: int,
-    offset: int,
-    size: int,
-    checksum: int,
-    revision: int,
-    create: int,
-    generation: int,
-    content_type: str,
-) -> bytes:
-    """Return the entry of a key that was there before, without a lease, see `pack`."""
-    typed = content_type != DEFAULT_TYPE
-    flags = _REWRITTEN | _TYPED if typed else _REWRITTEN
-    packed = _pack_next(origin, sequence, epoch, number, offset, size, checksum, revision, flags, create, generation)
-    return packed + content_type.encode() if typed else packed
+_entry_of: Callable[[Iterable[Any]], Entry] = partial(tuple.__new__, Entry)
+"""What `Entry._make` does, without a call of Python: it is in the way of every read."""
 
 
 def pack(  # noqa: PLR0913, PLR0917  # a row of a table
@@ -102,25 +72,26 @@ def pack(  # noqa: PLR0913, PLR0917  # a row of a table
     offset: int,
     size: int,
     checksum: int,
-    revision: int,
     content_type: str,
-    facts: Facts,
+    revision: int,
+    create: int,
+    generation: int = 1,
+    lease: int = 0,
 ) -> bytes:
     """Return an entry in 44 bytes, and what is not the usual behind them. Epochs are below 2³²."""
-    _, create, generation, lease = facts
-    fields = origin, sequence, epoch, number, offset, size, checksum, revision
-    if not lease:
-        if generation == 1 and create == revision:
-            return pack_first(*fields, content_type)
-        return pack_next(*fields, create, generation, content_type)
-    packed = _FIXED.pack(*fields)
-    flags = _LEASED | (0 if generation == 1 and create == revision else _REWRITTEN)
-    flags |= 0 if content_type == DEFAULT_TYPE else _TYPED
-    packed += _TAILS[flags]
-    if flags & _REWRITTEN:
-        packed += _TWO.pack(create, generation)
-    packed += _ONE.pack(lease)
-    return packed + content_type.encode() if flags & _TYPED else packed
+    rewritten, typed = generation != 1 or create != revision, content_type != DEFAULT_TYPE
+    flags = (_REWRITTEN if rewritten else 0) | (_LEASED if lease else 0) | (_TYPED if typed else 0)
+    if rewritten:
+        packed = _pack_next(
+            origin, sequence, epoch, number, offset, size, checksum, revision, flags, create, generation
+        )
+    else:
+        packed = _pack_first(origin, sequence, epoch, number, offset, size, checksum, revision)
+        if flags:
+            packed += _TAILS[flags]
+    if lease:
+        packed += _ONE.pack(lease)
+    return packed + content_type.encode() if typed else packed
 
 
 def lease_in(packed: bytes) -> int:
@@ -130,14 +101,13 @@ def lease_in(packed: bytes) -> int:
 
 def unpack(packed: bytes) -> Entry:
     """Return the entry."""
-    content_type = DEFAULT_TYPE if len(packed) == _FIXED.size else _type_in(packed)
-    return Entry._make((*_SEVEN.unpack_from(packed), content_type, packed))
+    typed = len(packed) > _FIXED_BYTES and packed[_FIXED_BYTES] & _TYPED
+    content_type = _type_in(packed) if typed else DEFAULT_TYPE
+    return _entry_of((*_unpack_all_but_revision(packed), content_type, packed))
 
 
 def _type_in(packed: bytes) -> str:
     flags = packed[_FIXED.size]
-    if not flags & _TYPED:
-        return DEFAULT_TYPE
     at = _FIXED.size + 1 + (_TWO.size if flags & _REWRITTEN else 0) + (_ONE.size if flags & _LEASED else 0)
     return packed[at:].decode()
 
@@ -165,11 +135,6 @@ def moved(packed: bytes, place: Position) -> bytes:
 def version_of(packed: bytes) -> tuple[int, int]:
     """Return the version alone."""
     return _VERSION.unpack_from(packed)
-
-
-def is_first(packed: bytes) -> bool:
-    """Return whether the entry is that of a key which its write created."""
-    return len(packed) == _FIXED_BYTES or not packed[_FIXED_BYTES] & _REWRITTEN
 
 
 def size_in(packed: bytes) -> int:

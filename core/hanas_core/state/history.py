@@ -6,6 +6,8 @@ for as long as the change behind it does. The entry that a key has now is not ke
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from hanas_core.state.entries import revision_in
@@ -26,6 +28,10 @@ class Change(NamedTuple):
     key: bytes
     before: bytes | None
     """The entry before, or what was known of the key's last delete; None: nothing was known of the key."""
+
+
+_change_of: Callable[[tuple[int, bytes, bytes | None]], Change] = partial(tuple.__new__, Change)
+"""What `Change` does, without a call of Python: for every write, when it is forgotten."""
 
 
 class History:
@@ -78,8 +84,12 @@ class History:
     def drop(self, revision: int) -> list[Change]:
         """Drop the changes up to ``revision``, and return them."""
         end = self.behind(revision)
-        dropped = [self[at] for at in range(end)]
-        self.bytes -= sum(CHANGE_BYTES + len(row) for row in self._rows[:end])
+        base, sizes, rows = self._base, self._sizes[:end], self._rows[:end]
+        dropped = [
+            _change_of((base + distance, row[:size], row[size:] or None))
+            for distance, size, row in zip(self._distances[:end], sizes, rows, strict=True)
+        ]
+        self.bytes -= CHANGE_BYTES * end + sum(map(len, rows))
         del self._distances[:end], self._hashes[:end], self._sizes[:end], self._rows[:end]
         self.dropped += end
         return dropped

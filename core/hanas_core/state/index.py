@@ -12,7 +12,7 @@ from hanas_core.log.batches import HEADER_BYTES, Batch, Kind
 from hanas_core.log.cells import PART_BYTES, sums_size, widening
 from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES
 from hanas_core.log.positions import Facts, Position, Version
-from hanas_core.state.entries import Entry, facts_in, lease_in, pack, pack_first, pack_next, unpack, version_of
+from hanas_core.state.entries import Entry, facts_in, lease_in, pack, unpack, version_of
 from hanas_core.state.keyspace import KeyPage, KeySpace, Segment
 from hanas_core.state.leases import Leases
 from hanas_core.state.remembered import Done, Remembered
@@ -72,7 +72,7 @@ class Index:
 
     def get(self, key: bytes) -> Entry | None:
         """Return what ``key`` holds, None if it is not there."""
-        packed = self.keys.packed(key)
+        packed = self.keys.entries.get(key)  # not by a call: it is in the way of every read
         return None if packed is None else unpack(packed)
 
     def at(self, key: bytes, revision: int) -> Entry | None:
@@ -139,27 +139,26 @@ class Index:
             at = records.cells_at(batch.payload)
         place, origin, revised = Places(batch, at), batch.origin, batch.format != records.PLAIN
         sequence, applied = batch.first_sequence - 1, self.sequence
+        if not revised and sequence + len(changes) > applied:
+            self._without_history(sequence + len(changes) + 1)
         for record in changes:
             sequence += 1
             new = sequence > applied
-            if not revised:
-                revision = sequence + 1
-                if new:
-                    self._without_history(revision)
-            else:
-                put = isinstance(record, records.Put)
-                revision = revision + 1 if put else records.revision_behind(record, revision)
             if isinstance(record, records.Put):  # cheaper than a match, for every write that there is
+                revision = revision + 1 if revised else sequence + 1
                 self._put(record, origin, sequence, revision, place, new)
-            elif isinstance(record, records.Transacted):
-                self._transact(record, Version(origin, sequence), revision, place, new=new)
-            elif new:
-                self._apply_valueless(record, Version(origin, sequence), revision)
+            else:
+                revision = records.revision_behind(record, revision) if revised else sequence + 1
+                if isinstance(record, records.Transacted):
+                    self._transact(record, Version(origin, sequence), revision, place, new=new)
+                elif new:
+                    self._apply_valueless(record, Version(origin, sequence), revision)
             if record.idempotency is not None or record.forwarded is not None:
                 self._remember_write(record, Version(origin, sequence), revision, place.segment, new=new)
         if sequence > applied:
             self.sequence, self.revision, self.form = sequence, revision, max(self.form, batch.format)
             self.shown = revision if self.form else 0
+        self.live[place.segment] += place.live
         assert place.at == len(batch.payload), "the values of a batch fill the rest of it"
 
     def _begin(self, batch: Batch) -> int:
@@ -185,24 +184,26 @@ class Index:
         place: "Places",
         new: bool,
     ) -> None:
-        key, size, segment = put.key, put.size, place.segment
+        key, size, checksum, content_type = put.key, put.size, put.checksum, put.content_type
+        (epoch, number), begin = place.segment, place.at
         if size > PART_BYTES or place.encrypted:
             place.make_way(size)
         at = place.at
         place.at = end = at + size
         offset = place.begin + at
         if not new:  # re-logged: the older copy may lie behind the cut of a segment that compaction removes
-            self.keys.move(key, revision, Version(origin, sequence), Position(*segment, offset))
+            self.keys.move(key, revision, Version(origin, sequence), Position(epoch, number, offset))
             return
-        fields, lease = (origin, sequence, *segment, offset, size, put.checksum, revision), 0
-        if not isinstance(put, records.RevisedPut):
-            packed = pack_first(*fields, put.content_type)
-        elif lease := put.lease:
-            packed = pack(*fields, put.content_type, Facts(revision, put.create, put.generation, lease))
-        else:
-            packed = pack_next(*fields, put.create, put.generation, put.content_type)
-        if self.keys.put(key, packed, revision, segment, size) and (lease or self.leases.attached):
-            self.leases.attach(key, lease)
+        create, generation, lease = revision, 1, 0
+        if isinstance(put, records.RevisedPut):
+            create, generation, lease = put.create, put.generation, put.lease
+        packed = pack(
+            origin, sequence, epoch, number, offset, size, checksum, content_type, revision, create, generation, lease
+        )
+        if self.keys.put(key, packed, revision, create, size):
+            place.live += len(packed) + len(key) + end - begin
+            if lease or self.leases.attached:
+                self.leases.attach(key, lease)
         self._cache.put(key, place.payload[at:end])
 
     def _transact(
@@ -286,21 +287,24 @@ class Index:
                 self._apply_merged_valueless(record, place.segment)
             elif isinstance(record, records.Remembered):
                 self.remembered.move(record.idempotency.key, Version(record.origin, record.sequence), place.segment)
+        self.live[place.segment] += place.live
         assert place.at == len(batch.payload), "the values of a batch fill the rest of it"
 
     def _keep(self, record: records.Kept, place: "Places", *, new: bool) -> None:
         version, facts, size = Version(record.origin, record.sequence), records.facts_of(record), record.size
+        begin = place.at
         if size > PART_BYTES or place.encrypted:
             place.make_way(size)
-        begin, at = Position(*place.segment, place.begin + place.at), place.at
-        place.at += size
+        position, at = Position(*place.segment, place.begin + place.at), place.at
+        place.at = end = at + size
         if new:
-            packed = pack(*version, *begin, size, record.checksum, facts.revision, record.content_type, facts)
-            if self.keys.put(record.key, packed, facts.revision, place.segment, size):
+            packed = pack(*version, *position, size, record.checksum, record.content_type, *facts)
+            if self.keys.put(record.key, packed, facts.revision, facts.create, size):
+                place.live += len(packed) + len(record.key) + end - begin
                 self.leases.attach(record.key, facts.lease)
-            self._cache.put(record.key, place.payload[at : place.at])
+            self._cache.put(record.key, place.payload[at:end])
         else:
-            self.keys.move(record.key, facts.revision, version, begin)
+            self.keys.move(record.key, facts.revision, version, position)
 
     def _apply_merged_valueless(
         self,
@@ -372,7 +376,7 @@ class Index:
 class Places:
     """Where the values of a batch lie, one after the other."""
 
-    __slots__ = ("at", "begin", "encrypted", "payload", "segment")
+    __slots__ = ("at", "begin", "encrypted", "live", "payload", "segment")
 
     def __init__(self, batch: Batch, at: int) -> None:
         """Begin at ``at`` of the payload."""
@@ -381,6 +385,8 @@ class Places:
         self.begin = batch.offset + (ENCRYPTED_HEADER_BYTES if batch.encrypted else HEADER_BYTES)
         """So much further in the segment than in the payload the next value begins."""
         self.segment = (batch.epoch, batch.number)
+        self.live = 0
+        """What is live of those so far, bytes, see `KeySpace.live`."""
         self.at = at
 
     def make_way(self, size: int) -> None:

@@ -316,13 +316,14 @@ class Judge:
         changed[key] = version, revision, create, generation, lease, value
         sums = sums_of(value)
         self.cells += (sums, value)
-        fields = key, len(value), checksum_of(value, sums), write.content_type, idempotency, created
+        size, checksum, kind = len(value), checksum_of(value, sums), write.content_type
         outcome = Outcome(_CREATED if created else _REPLACED, version, self.revision)
-        if forwarded is None:
-            if (created and not lease) or not self._revised:
-                return outcome, records.Put(*fields)
-            return outcome, records.RevisedPut(*fields, create, generation, lease)
-        return outcome, self._forwarded_put(fields, create, generation, lease, forwarded)
+        if forwarded is not None:
+            fields = key, size, checksum, kind, idempotency, created
+            return outcome, self._forwarded_put(fields, create, generation, lease, forwarded)
+        if (created and not lease) or not self._revised:
+            return outcome, records.Put(key, size, checksum, kind, idempotency, created)
+        return outcome, records.RevisedPut(key, size, checksum, kind, idempotency, created, create, generation, lease)
 
     def _forwarded_put(
         self,

@@ -3,7 +3,7 @@
 Values stay on disk. A key costs some 200 bytes of memory beside itself, a version of the past some 120.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
@@ -12,12 +12,11 @@ from typing import NamedTuple
 from sortedcontainers import SortedList
 
 from hanas_core.log.batches import HEADER_BYTES
-from hanas_core.log.cells import PART_BYTES, cell_size, sums_size
+from hanas_core.log.cells import cell_size, sums_size
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.entries import (
     Entry,
     grave,
-    is_first,
     is_grave,
     moved,
     place_of,
@@ -139,10 +138,11 @@ class KeySpace:
 
     # ------------------------------------------------------------------ what changes it
 
-    def put(self, key: bytes, packed: bytes, revision: int, segment: Segment, size: int) -> bool:
-        """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes in ``segment``.
+    def put(self, key: bytes, packed: bytes, revision: int, create: int, size: int) -> bool:
+        """Give ``key`` another entry, which ``revision`` made, and whose value has ``size`` bytes.
 
-        False if it has one already that was made later.
+        ``create``: the revision that created the key. What is `live` by it is for the caller to count, once a batch.
+        False if the key has an entry already that was made later.
         """
         entries = self.entries
         old = before = entries.get(key)
@@ -157,7 +157,7 @@ class KeySpace:
                 before = self._graves.pop(key, None)
                 if before is not None:
                     self._grave_order.remove(key)
-            elif is_first(packed):  # a delete in between was forgotten
+            elif create == revision:  # a delete in between was forgotten
                 before = None
                 self._count(key, old, -1)
             else:
@@ -169,7 +169,6 @@ class KeySpace:
                 return False
             self._count(key, old, -1)
         entries[key] = packed
-        self.live[segment] += len(packed) + len(key) + (size if size <= PART_BYTES else cell_size(size))
         return True
 
     def delete(self, key: bytes, revision: int) -> bool:
@@ -219,18 +218,17 @@ class KeySpace:
             return
         self.compacted = revision
         self.noted = max(self.noted, revision)
-        for change in self.history.drop(revision):
-            self._forget(change)
-
-    def _forget(self, change: Change) -> None:
-        before = change.before
-        if before is not None and not is_grave(before):
-            self._count(change.key, before, -1)
-            self.past_bytes -= size_in(before)
-        buried = self._graves.get(change.key)
-        if buried is not None and revision_in(buried) == change.revision:
-            del self._graves[change.key]
-            self._grave_order.remove(change.key)
+        graves, live, past_bytes = self._graves, defaultdict[Segment, int](int), 0
+        for at, key, before in self.history.drop(revision):
+            if before is not None and not is_grave(before):
+                segment, size = place_of(before)
+                live[segment] += len(before) + len(key) + cell_size(size)
+                past_bytes += size
+            if key in graves and revision_in(graves[key]) == at:
+                del graves[key]
+                self._grave_order.remove(key)
+        self.live.subtract(live)
+        self.past_bytes -= past_bytes
 
     # ------------------------------------------------------------------ snapshots
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from hanas_core.log import records
 from hanas_core.log.batches import Batch, size_of
 from hanas_core.log.encrypted import ENCRYPTED_HEADER_BYTES, growth, sizes_in
-from hanas_core.log.positions import Position, Version
+from hanas_core.log.positions import Position, make_version
 from hanas_core.state.judge import Judge, Outcome, Request, Result, Write
 from hanas_core.state.leases import Revoke
 from hanas_core.state.replica import Replica
@@ -96,7 +96,10 @@ class GroupCommit(Generic[Token]):
             write, token, size = waiting[0]
             plain = type(write) is Write  # most are
             space = size if plain or not isinstance(write, Revoke) else size + judge.cost(write.lease)
-            if used + _space(write, space, reserve) > room or (changes and used + space > _MOST_BATCH_BYTES):
+            tight = used + space + reserve > room  # seldom, and then it matters what kind of write it is
+            if tight and used + _space(write, space, reserve) > room:
+                break
+            if changes and used + space > _MOST_BATCH_BYTES:
                 break
             if not plain and judge.tired:
                 break
@@ -106,7 +109,7 @@ class GroupCommit(Generic[Token]):
                 judge.room = min(room - used - size, _MOST_DELETED_BYTES)
             waiting.popleft()
             self._answered_bytes += size
-            outcome, record = judge.judge(write, Version(self._epoch, self.next_sequence + len(changes)))
+            outcome, record = judge.judge(write, make_version((self._epoch, self.next_sequence + len(changes))))
             if record is not None:
                 changes.append(record)
                 used += space

@@ -21,7 +21,7 @@ import xxhash
 from hanas_core.log import records
 from hanas_core.log.positions import Position, Version, plain
 from hanas_core.state import history
-from hanas_core.state.entries import DEFAULT_TYPE, pack_first
+from hanas_core.state.entries import DEFAULT_TYPE, pack
 from hanas_core.state.index import Index
 from hanas_core.state.keyspace import Segment
 from hanas_core.state.leases import Lease
@@ -314,7 +314,7 @@ def _revised(entry: bytes) -> bytes:
     """Return an entry of a log without revisions as it is packed now."""
     origin, sequence, epoch, number, offset, size, checksum = _PLAIN_ENTRY.unpack_from(entry)
     content_type = entry[_PLAIN_ENTRY.size + 1 :].decode() if len(entry) > _PLAIN_ENTRY.size else DEFAULT_TYPE
-    return pack_first(origin, sequence, epoch, number, offset, size, checksum, plain(sequence).revision, content_type)
+    return pack(origin, sequence, epoch, number, offset, size, checksum, content_type, *plain(sequence))
 
 
 class _Frames:

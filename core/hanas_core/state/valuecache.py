@@ -32,13 +32,15 @@ class ValueCache:
         if size * _LARGEST_SHARE > self._most_bytes:
             self.drop(key)
             return
-        old = values.pop(key, None)
-        if old is not None:
-            self.used_bytes -= size - len(value) + len(old)
+        old = values.get(key)
         values[key] = value
-        self.used_bytes += size
+        if old is None:
+            self.used_bytes += size
+        else:
+            values.move_to_end(key)
+            self.used_bytes += len(value) - len(old)
         while self.used_bytes > self._most_bytes:
-            oldest, dropped = self._values.popitem(last=False)
+            oldest, dropped = values.popitem(last=False)
             self.used_bytes -= _ENTRY_BYTES + len(oldest) + len(dropped)
 
     def drop(self, key: bytes) -> None:

@@ -63,7 +63,7 @@ def test_the_span_of_a_prefix_has_all_keys_that_begin_with_it(key: bytes, prefix
 def test_pages_are_in_order_and_leave_nothing_out(present: set[bytes], prefix: bytes, limit: int) -> None:
     space = KeySpace()
     for number, key in enumerate(present):
-        space.put(key, bytes(36) + (number + 2).to_bytes(8, "little"), number + 2, (1, 1), 0)
+        space.put(key, bytes(36) + (number + 2).to_bytes(8, "little"), number + 2, number + 2, 0)
     listed, after = list[bytes](), b""
     while True:
         entries, following = space.page(prefix, after, limit)

@@ -401,7 +401,18 @@ A_MERGED_PART_KNOWS_WHAT_THE_LOG_FORGETS_LATER: list[tuple[Any, ...]] = [
 ]
 
 
+AN_EPOCH_WITHOUT_WRITES_IS_MERGED: list[tuple[Any, ...]] = [
+    ("put", b"a", 0, 97),
+    ("take_over", False, False),
+    ("put", b"a", 0, 97),
+    *2 * [("take_over", False, False)],
+    *3 * [("put", b"a", 0, 97)],
+    ("merge", 2, 1, []),
+]
+
+
 @settings(max_examples=20, deadline=None)
+@example(AN_EPOCH_WITHOUT_WRITES_IS_MERGED)
 @example(A_MERGED_PART_KNOWS_WHAT_THE_LOG_FORGETS_LATER)
 @given(st.lists(steps, min_size=5, max_size=30))
 def test_a_store_that_works_has_no_errors(story: list[tuple[Any, ...]]) -> None:

@@ -309,9 +309,11 @@ def test_an_upper_bound_of_its_size() -> None:
 
 
 @pytest.mark.parametrize("content_type", [DEFAULT_TYPE, "text/plain", ""])
-@pytest.mark.parametrize("facts", [Facts(9, 9), Facts(9, 9, 1, 4), Facts(9, 3, 5), Facts(9, 3, 1 << 40, 1 << 62)])
+@pytest.mark.parametrize(
+    "facts", [Facts(9, 9), Facts(9, 9, 1, 4), Facts(9, 9, 5), Facts(9, 3, 5), Facts(9, 3, 1 << 40, 1 << 62)]
+)
 def test_an_entry_is_what_was_packed(content_type: str, facts: Facts) -> None:
-    packed = pack(1, 2, 3, 4, 5, 6, 7, facts.revision, content_type, facts)
+    packed = pack(1, 2, 3, 4, 5, 6, 7, content_type, *facts)
     entry = unpack(packed)
     assert entry == (1, 2, 3, 4, 5, 6, 7, content_type, packed)
     assert facts_in(packed) == facts

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hanas_core.log import records
 from hanas_core.log.positions import Version
-from hanas_core.state.entries import pack_first, unpack
+from hanas_core.state.entries import pack, unpack
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
 from hanas_core.state.leases import Grant
@@ -118,7 +118,7 @@ async def test_lists_leave_it_out_and_go_on_behind_it(worker: Worker) -> None:
 
 
 def test_a_page_is_cut_behind_a_text() -> None:
-    entry = unpack(pack_first(1, 1, 1, 1, 4096, 1, 1, 2, ""))
+    entry = unpack(pack(1, 1, 1, 1, 4096, 1, 1, "", 2, 2))
     rows = [(key, entry) for key in (b"a", b"b", KEY)]
     assert texts_of(KeyPage(rows, KEY), 9) == KeyPage(rows[:2], b"b")
     assert texts_of(KeyPage(rows, None), 1) == KeyPage(rows[:1], b"a")

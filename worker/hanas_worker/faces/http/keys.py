@@ -25,8 +25,12 @@ from hanas_worker.faces.http.transactions import needs_of
 from hanas_worker.store import Part, PendingRead, PendingWrite, Store
 
 _ACTIONS = {b"GET": Action.READ, b"PUT": Action.WRITE, b"DELETE": Action.DELETE}
-_VALUE_LINES = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\naccept-ranges: bytes\r\n' + INERT
-_REVISED_LINES = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\nhanas-revision: %d\r\naccept-ranges: bytes\r\n' + INERT
+_VALUE_LINES = b'etag: "%d-%d"\r\nhanas-epoch: %d\r\n%baccept-ranges: bytes\r\n' + INERT
+_PLAIN_LINES = (
+    b'content-type: %b\r\netag: "%d-%d"\r\nhanas-epoch: %d\r\nhanas-revision: %d\r\naccept-ranges: bytes\r\n'
+    + INERT
+    + b"content-length: %d\r\n"
+)
 _REPLACED, _DELETED = Result.REPLACED, Result.DELETED  # a member of an enumeration is slow to look up
 
 
@@ -182,13 +186,13 @@ class KeyRead(PendingRead):
     def choose(self, entry: Entry, epoch: int) -> Part | None:
         """Answer 304, or a HEAD; else return the part of the value to answer with. Raises Problem: 412, 416."""
         origin, sequence, size = entry.origin, entry.sequence, entry.size
-        revision = self.store.revision
-        if revision:  # in one go: it is in the way of every read
-            lines = _REVISED_LINES % (origin, sequence, epoch, revision)
-        else:
-            lines = _VALUE_LINES % (origin, sequence, epoch)
-        status, part = 200, (0, size)
-        options = self.options
+        content_type, revision = entry.content_type.encode("latin-1"), self.store.revision
+        options, part = self.options, (0, size)
+        if options is requests.PLAIN and revision and not self.bodiless:  # in one go: it is the way of most reads
+            self.lines = _PLAIN_LINES % (content_type, origin, sequence, epoch, revision, size)
+            return part
+        lines = _VALUE_LINES % (origin, sequence, epoch, revision_line(revision))
+        status = 200
         if options is not requests.PLAIN:
             version = entry.version
             if options.if_match is not None and not Write(self.key, None, if_match=options.if_match).holds(version):
@@ -203,7 +207,7 @@ class KeyRead(PendingRead):
                     status, part = 206, selection
                     lines += b"content-range: bytes %d-%d/%d\r\n" % (part[0], part[1] - 1, size)
         length = part[1] - part[0]
-        lines = b"content-type: %b\r\n%bcontent-length: %d\r\n" % (entry.content_type.encode("latin-1"), lines, length)
+        lines = b"content-type: %b\r\n%bcontent-length: %d\r\n" % (content_type, lines, length)
         if self.bodiless:
             self.reply.answer(Answer(status, lines))
             return None
