@@ -113,6 +113,15 @@ ROWS: tuple[tuple[Panel, ...], ...] = (
         Panel("Memory of requests", (Query("hanas_memory_used_bytes{…}", "{{pod}}"),), "bytes"),
     ),
     (
+        Panel(
+            "Calls of etcd's API",
+            (Query("sum by (method) (rate(hanas_etcd_requests_total{…}[1m]))", "{{method}}"),),
+            "ops",
+        ),
+        Panel("Connections of etcd's API carried to the main", (Query("hanas_etcd_relayed{…}", "{{pod}}"),)),
+        Panel("... that wait for one", (Query("hanas_etcd_waiting{…}", "{{pod}}"),)),
+    ),
+    (
         Panel("CPU", (Query("rate(process_cpu_seconds_total{…}[1m])", "{{pod}}"),), "percentunit"),
         Panel("Memory", (Query("process_resident_memory_bytes{…}", "{{pod}}"),), "bytes"),
     ),

@@ -84,6 +84,9 @@ class Services(KubernetesType, frozen=True, kw_only=True):
     main: Annotated[ServiceSpec, Meta(description="NAME-main, which leads to the main.")] = ServiceSpec()
     workers: Annotated[ServiceSpec, Meta(description="NAME, which leads to any worker.")] = ServiceSpec()
     overseer: Annotated[ServiceSpec, Meta(description="NAME-overseer.")] = ServiceSpec()
+    etcd: Annotated[ServiceSpec, Meta(description="NAME-etcd, which leads to any worker, with spec.etcd.")] = (
+        ServiceSpec()
+    )
     each: Annotated[
         ServiceSpec | UnsetType,
         Meta(description="NAME-worker-N, one for each worker, to which redirects lead; default: there are none."),

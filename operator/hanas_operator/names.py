@@ -38,6 +38,8 @@ CLAIM, SECRET, FOLDER, HEADLESS = "data", "components", "folder", "workers"
 Service with an address for each worker; that of the main's Service is MAIN."""
 AUTHORITY, CERTIFICATES, CLIENT_CERTIFICATES = "ca", "tls", "client-tls"
 """... and of the Secrets with the authority, the certificate of the pods, and one for clients."""
+ETCD = "etcd"
+"""... and of the Service of etcd's API, whose port has this name, too."""
 WORKER_PORT, LINK_PORT, OVERSEER_PORT = 3001, 4001, 4000
 SELECT_MANAGED = f"{MANAGED_BY}={MANAGER}"
 

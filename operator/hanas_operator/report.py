@@ -7,6 +7,7 @@ from hanas_operator.api import Resource
 from hanas_operator.children import Children
 from hanas_operator.conditions import World
 from hanas_operator.failures import Evaluation
+from hanas_operator.objects import etcd
 from hanas_operator.objects.owner import Owner
 from hanas_operator.status import ConditionType, HANasStatus, StatusCondition, SwitchoverState, SwitchoverStatus
 
@@ -40,6 +41,7 @@ def describe(world: World, existing: Children, before: HANasStatus) -> HANasStat
         tls=world.tls,
         image=before.image if world.paused else progress.image(workers) or before.image,
         addresses=addresses.of(owner, existing),
+        etcd=etcd.endpoints(owner),
         alerts=world.alerts,
         link_failures=cut_requests.without(world.failures),
         switchover=before.switchover,

@@ -123,6 +123,7 @@ PEER = (
         "give podSelector, namespaceSelector or both; or ipBlock alone",
     ),
 )
+ETCD_PORT = (Rule("self != 3001 && self != 4001", "must be another port: workers have 3001 and 4001 already"),)
 TLS = (
     Rule(
         "(self.mode == 'SecretRefs') == has(self.secretName)",

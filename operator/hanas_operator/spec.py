@@ -179,6 +179,17 @@ class EncryptionSpec(SpecType, frozen=True, kw_only=True):
     key: Annotated[Key, Meta(description="Key in it, with the file of keys (hanas encryption-key new).")] = "keys"
 
 
+class EtcdSpec(SpecType, frozen=True, kw_only=True):
+    """etcd's API, at all workers."""
+
+    enabled: Annotated[bool, Meta(description="false: it is not spoken, as without this field.")] = True
+    port: Annotated[
+        int,
+        checked("Port of the workers and of the Services where it is spoken.", *rules.ETCD_PORT),
+        Meta(ge=1024, le=65_535),
+    ] = 2379
+
+
 class SecretName(SpecType, frozen=True, kw_only=True):
     """A Secret in the namespace of the HANas."""
 
@@ -231,6 +242,10 @@ class HANasSpec(SpecType, frozen=True, kw_only=True):
             "itself. With 'serve' the Service of all workers does what that of the main does."
         ),
     ] = Backups.REDIRECT
+    etcd: Annotated[
+        EtcdSpec | UnsetType,
+        Meta(description="etcd's v3 API (docs/etcd.md), by the Service NAME-etcd; default: it is not spoken."),
+    ] = UNSET
     link_failures: Annotated[
         tuple[Annotated[LinkFailure, checked("A cut link.", *rules.FAILURE)], ...],
         Meta(

@@ -156,6 +156,15 @@ class TlsStatus(StatusType, frozen=True, kw_only=True):
     expires_at: Annotated[str | UnsetType, Meta(description="Until when it is valid.", extra_json_schema=TIME)] = UNSET
 
 
+class EtcdStatus(StatusType, frozen=True, kw_only=True):
+    """Where clients in the cluster reach etcd's API."""
+
+    service: Annotated[str, Meta(description="URL of the Service NAME-etcd, which leads to any worker.")]
+    endpoints: Annotated[
+        tuple[str, ...], Meta(description="URL of each worker: for clients that take several endpoints.")
+    ]
+
+
 class HANasStatus(StatusType, frozen=True, kw_only=True):
     """The state of the cluster as the operator observes it."""
 
@@ -179,6 +188,7 @@ class HANasStatus(StatusType, frozen=True, kw_only=True):
     tls: Annotated[TlsStatus | UnsetType, Meta(description="The certificate of the pods.")] = UNSET
     image: Annotated[str, Meta(description="Image of workers and overseers; empty before the first ones.")] = ""
     addresses: Annotated[tuple[Address, ...], Meta(description="Addresses of its Services outside the cluster.")] = ()
+    etcd: Annotated[EtcdStatus | UnsetType, Meta(description="Where clients in the cluster reach etcd's API.")] = UNSET
     alerts: Annotated[tuple[AlertStatus, ...], Meta(description="The open alerts.")] = ()
     link_failures: Annotated[
         tuple[FailureStatus, ...],

@@ -42,12 +42,17 @@ class Relays:
         self.target: Target = None
         """Who could at the last look."""
         self._visitors: dict[Visitor, None] = {}
-        self.refused = 0
-        """Connections that were closed since there were too many."""
+        self.refused = self.carried = 0
+        """Connections that were closed since there were too many, and those that were brought to another place."""
 
     def __len__(self) -> int:
         """Return how many connections wait or are carried."""
         return len(self._visitors)
+
+    @property
+    def waiting(self) -> int:
+        """How many connections wait for who can answer."""
+        return sum(visitor.other is None for visitor in self._visitors)
 
     def accept(self, own: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
         """Return what takes a new connection; ``own`` makes what answers it here."""
@@ -76,6 +81,10 @@ class Relays:
             return False
         self._visitors[visitor] = None
         return True
+
+    def arrived(self) -> None:
+        """Take note that a connection was brought to another place."""
+        self.carried += 1
 
     def left(self, visitor: "Visitor") -> None:
         """Forget a connection."""
@@ -152,6 +161,11 @@ class Visitor(_Half):
         begin, self._begin = self._begin, b""
         return begin
 
+    def join(self, transport: asyncio.Transport) -> None:
+        """Be carried by this connection from now on."""
+        self.other = transport
+        self._relays.arrived()
+
     def bring(self, target: Here | Place) -> None:
         """Have ``target`` answer; nothing is left to do where it does."""
         if self._place is not None and self._place != target:
@@ -199,7 +213,7 @@ class _Answerer(_Half):
         if self.other.is_closing():
             transport.abort()
             return
-        self._visitor.other = transport
+        self._visitor.join(transport)
         for wire in (self.wire, self.other):
             wire.set_write_buffer_limits(_MOST_UNSENT)
         self.other.resume_reading()

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from hanas_client import AsyncClient, Policy
-from tests.compose.stack import OVERSEER_PORT, PATIENCE_SECONDS, WORKER_PORTS, Stack
+from tests.compose.stack import ETCD_PORTS, OVERSEER_PORT, PATIENCE_SECONDS, WORKER_PORTS, Stack
 from tests.compose.terminal import blocks, opened
 
 ROOT = Path(__file__).parents[2]
@@ -54,10 +54,10 @@ def _free_port(taken: set[int]) -> int:
                 return port
 
 
-def free_ports() -> dict[int, int]:
-    """A free port for each that compose.yaml publishes."""
+def free_ports(*more: int) -> dict[int, int]:
+    """A free port for each that compose.yaml publishes, and for `more`."""
     taken: set[int] = set()
-    return {port: _free_port(taken) for port in (OVERSEER_PORT, *WORKER_PORTS.values())}
+    return {port: _free_port(taken) for port in (OVERSEER_PORT, *WORKER_PORTS.values(), *more)}
 
 
 def override_of(ports: dict[int, int], scheme: str = "http") -> str:
@@ -69,10 +69,13 @@ def override_of(ports: dict[int, int], scheme: str = "http") -> str:
         f'    ports: !override ["127.0.0.1:{ports[OVERSEER_PORT]}:{OVERSEER_PORT}"]',
     ]
     for worker, port in WORKER_PORTS.items():
+        published, etcd = [f'"127.0.0.1:{ports[port]}:{port}"'], ports.get(ETCD_PORTS[worker])
+        if etcd is not None:
+            published.append(f'"127.0.0.1:{etcd}:2379"')
         lines += [
             f"  {worker}:",
             "    build: {network: host}",
-            f'    ports: !override ["127.0.0.1:{ports[port]}:{port}"]',
+            f"    ports: !override [{', '.join(published)}]",
             f'    environment: {{ADVERTISE_URL: "{scheme}://localhost:{ports[port]}"}}',
         ]
     return "\n".join([*lines, ""])

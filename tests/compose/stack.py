@@ -14,6 +14,8 @@ from tests.integration.waiting import eventually
 PATIENCE_SECONDS = 60.0
 OVERSEER_PORT = 4000
 WORKER_PORTS = {"worker-1": 3001, "worker-2": 3002, "worker-3": 3003, "worker-4": 3004}
+ETCD_PORTS = {"worker-1": 2379, "worker-2": 22379, "worker-3": 32379, "worker-4": 42379}
+"""Where compose.etcd.yaml publishes etcd's API."""
 FIRST_THREE = frozenset({"worker-1", "worker-2", "worker-3"})
 
 

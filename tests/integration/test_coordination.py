@@ -340,6 +340,7 @@ async def test_the_commands_on_a_running_cluster(trio: Cluster, tmp_path: Path) 
         *(COMMANDS / "hanas", "watch", "shop/", "--from", str(made), "--prev"),
         env=environment,
         stdout=asyncio.subprocess.PIPE,
+        preexec_fn=_take_ctrl_c,
     )
     assert watch.stdout is not None
     lines = [(await within(_PATIENCE_SECONDS, watch.stdout.readline())).decode().split("\t") for _ in range(3)]
@@ -351,6 +352,11 @@ async def test_the_commands_on_a_running_cluster(trio: Cluster, tmp_path: Path) 
         ["delete", "shop/a", "–", "2\n"],
     ]
     assert int(lines[0][0]) == made
+
+
+def _take_ctrl_c() -> None:
+    """Have a program end by Ctrl-C also where these tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def ended_without_words(process: asyncio.subprocess.Process) -> int:

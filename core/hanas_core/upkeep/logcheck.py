@@ -33,6 +33,8 @@ class LogCheck:
         self._store = RevisionCheck()
         self._revision: int | None = 1
         """That of the store behind what was read; None: not known."""
+        self._reached = 0
+        """The last sequence of what was read."""
         self._next_sequence = 1
         self._bad: list[tuple[str, int, str, dict[bytes, int]]] = []
         """Damaged batches: name, offset, what, and the keys that they change with the sequences."""
@@ -188,11 +190,13 @@ class LogCheck:
                 self._note(part, sequence)
                 if batch.format != records.PLAIN:
                     self._tell(name, batch.offset, self._store.part(part, revision))
-            if isinstance(record, records.Reached) and sequence:  # 0: there was nothing in what was merged
-                revision = record.revision if isinstance(record, records.ReachedRevision) else sequence + 1
+            if isinstance(record, records.Reached) and sequence > self._reached:  # else an epoch without records
+                self._revision = record.revision if isinstance(record, records.ReachedRevision) else sequence + 1
+                self._reached = sequence
             self._check_session(name, batch, record, version)
-        if changes:
-            self._revision = self._next_sequence if batch.format == records.PLAIN else revision
+        if batch.kind is Kind.RECORDS and changes:
+            self._reached = max(self._reached, sequence)
+            self._revision = sequence + 1 if batch.format == records.PLAIN else revision
 
     def _begin(self, name: str, batch: Batch) -> int:
         """Check that revisions go on; return the one before the batch. Raises Corruption."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from hanas_operator import kinds, names
 from hanas_operator.kinds import ResourceKind
-from hanas_operator.spec import HANasSpec
+from hanas_operator.spec import EtcdSpec, HANasSpec
 from hanas_operator.tls.types import TlsSpec
 
 Manifest = dict[str, Any]
@@ -64,6 +64,16 @@ class Owner(Struct, frozen=True, kw_only=True):
     def scheme(self) -> str:
         """How the URLs of the pods begin."""
         return "https" if self.tls_secret else "http"
+
+    @property
+    def etcd_port(self) -> int | None:
+        """Where workers speak etcd's API; None: nowhere."""
+        etcd = self.spec.etcd
+        return etcd.port if isinstance(etcd, EtcdSpec) and etcd.enabled else None
+
+    def host_of(self, pod: str) -> str:
+        """Return the name by which others in the cluster reach a worker's pod."""
+        return f"{pod}.{names.of(self.name, names.HEADLESS)}.{self.namespace}.svc"
 
     @property
     def claim(self) -> str:

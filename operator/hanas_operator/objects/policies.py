@@ -25,7 +25,8 @@ def _worker(owner: Owner, member: str, cuts: frozenset[LinkCut]) -> Manifest:
     pod, selector = names.of(owner.name, member), names.selector(owner.name, names.WORKER)
     peers = {"matchLabels": selector, **_except(owner, _sources(cuts, member, Plane.LINK))}
     link = {"from": [{"podSelector": peers}], "ports": [_port(names.LINK_PORT)]}
-    clients = _clients(owner, _sources(cuts, member, Plane.CLIENT), names.WORKER_PORT)
+    ports = [names.WORKER_PORT, *([] if owner.etcd_port is None else [owner.etcd_port])]
+    clients = _clients(owner, _sources(cuts, member, Plane.CLIENT), *ports)
     return _policy(owner, pod, {**selector, names.POD_NAME: pod}, [link, *clients], names.WORKER)
 
 
@@ -40,8 +41,8 @@ def _policy(owner: Owner, name: str, selector: Manifest, ingress: list[Manifest]
     return manifest(owner, kinds.POLICY, name, component=component, spec=spec)
 
 
-def _clients(owner: Owner, cut: list[str], port: int) -> list[Manifest]:
-    """Return the rule for the HTTP interface: it admits clients and components, all but some workers, or nobody."""
+def _clients(owner: Owner, cut: list[str], *ports: int) -> list[Manifest]:
+    """Return the rule for the ports of clients: it admits clients and components, all but some workers, or nobody."""
     if ANYBODY in cut:
         return []
     own = {"podSelector": {"matchLabels": {names.CLUSTER: owner.name}}}
@@ -49,7 +50,7 @@ def _clients(owner: Owner, cut: list[str], port: int) -> list[Manifest]:
     if cut:
         # While a worker is cut off, only pods are admitted: an address block would admit that worker again.
         peers = [_but(owner, peer, cut) for peer in peers if "ipBlock" not in peer]
-    return [{"from": peers, "ports": [_port(port)]}]
+    return [{"from": peers, "ports": [_port(port) for port in ports]}]
 
 
 def _operator(owner: Owner) -> list[Manifest]:

@@ -7,7 +7,7 @@ then.
 
 from hanas_operator import kinds, names
 from hanas_operator.fittings import MEMBER
-from hanas_operator.objects import pods
+from hanas_operator.objects import etcd, pods
 from hanas_operator.objects.owner import Manifest, Owner, manifest
 from hanas_serving.settings import Backups
 
@@ -31,6 +31,8 @@ def _overseers(owner: Owner) -> Manifest:
 
 def _workers(owner: Owner) -> Manifest:
     ports = {"http": names.WORKER_PORT, "link": names.LINK_PORT}
+    if owner.etcd_port is not None:
+        ports[names.ETCD] = owner.etcd_port
     spec = {
         "replicas": owner.spec.workers,
         "serviceName": names.of(owner.name, names.HEADLESS),
@@ -46,7 +48,7 @@ def _workers(owner: Owner) -> Manifest:
 
 
 def _environment(owner: Owner) -> list[Manifest]:
-    host = f"$(POD_NAME).{names.of(owner.name, names.HEADLESS)}.{owner.namespace}.svc"
+    host = owner.host_of("$(POD_NAME)")
     advertised = f"{owner.scheme}://{host}:{names.WORKER_PORT}"
     if isinstance(owner.spec.advertise_url, str):
         advertised = owner.spec.advertise_url.replace(MEMBER, "$(WORKER_ID)")
@@ -62,6 +64,7 @@ def _environment(owner: Owner) -> list[Manifest]:
         {"name": "OVERSEER_IP", "value": overseer},
         {"name": "HANAS_ISOLATION_POLICY", "value": owner.spec.isolation_policy.value},
         *_backups(owner.spec.backups),
+        *etcd.environment(owner),
     ]
 
 

@@ -37,6 +37,8 @@ def _names(owner: Owner) -> Iterator[str]:
     spec, cluster = owner.spec, owner.name
     yield from (*owner.members, *_HERE)
     services = [cluster, names.of(cluster, names.MAIN), names.of(cluster, names.OVERSEER)]
+    if owner.etcd_port is not None:
+        services.append(names.of(cluster, names.ETCD))
     if isinstance(spec.services.each, ServiceSpec):
         services += [names.of(cluster, member) for member in owner.members]
     for service in services:

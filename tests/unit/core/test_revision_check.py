@@ -5,7 +5,7 @@ from unittest.mock import patch
 import pytest
 
 from hanas_core.log import records
-from hanas_core.log.batches import Batch
+from hanas_core.log.batches import FIRST_OFFSET, Batch
 from hanas_core.log.cells import checksum_of
 from hanas_core.log.positions import Version
 from hanas_core.state.entries import grave
@@ -15,7 +15,7 @@ from hanas_core.upkeep.revisioncheck import RevisionCheck
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from tests.unit.core.memory_folder import MemoryFolder
-from tests.unit.core.test_compaction import LARGE
+from tests.unit.core.test_compaction import LARGE, sources
 from tests.unit.core.test_revisions import Play, checked, in_a_folder
 
 NOTHING = checksum_of(b"", b"")
@@ -198,4 +198,17 @@ def test_a_snapshot_that_nobody_reads_is_not_compared() -> None:
         play.put(b"f", LARGE, sign)
     play.merge(0, 9, [])
     assert run(play.main.folder.names(names.SNAPSHOTS))
+    assert checked(play) == []
+
+
+# ---------------------------------------------------------------------- epochs
+
+
+def test_an_epoch_without_records_that_is_merged_by_itself_ends_nothing() -> None:
+    play = begun()
+    for _ in range(3):
+        play.take_over(unsure=False, cold=True)
+    empty = [at for at, cut in enumerate(sources(play.main)) if cut.end == FIRST_OFFSET]
+    play.merge(empty[-1], 1, [])
+    play.put(b"a", 1, 98)
     assert checked(play) == []

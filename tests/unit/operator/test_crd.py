@@ -120,6 +120,8 @@ def test_a_status_fits_its_schema() -> None:
         ({"sidecars": [{"image": "a"}]}, ".sidecars[0].name: is required"),
         ({"env": [{"name": "A"}, {"name": "A"}]}, ".env: duplicate"),
         ({"advertiseUrl": "http://example.com"}, ".advertiseUrl: must match"),
+        ({"etcd": {"port": 443}}, ".etcd.port: must be from 1024 to 65535"),
+        ({"etcd": {"url": "http://a"}}, ".etcd.url: unknown field"),
         ({"services": {"main": {"type": "ExternalName"}}}, ".services.main.type: must be one of"),
         ({"clients": [{"ipBlock": {"cidr": "everybody"}}]}, ".clients[0].ipBlock.cidr: must match"),
         ({"affinity": {"nodeAffinity": {"x": 1}}}, ".affinity.nodeAffinity.x: unknown field"),
@@ -209,6 +211,7 @@ ALL_RULES = [
         rules.BACKUP_NAME,
         rules.SCHEDULE_NAME,
         rules.TLS,
+        rules.ETCD_PORT,
     )
     for rule in group
 ]

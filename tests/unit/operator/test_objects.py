@@ -49,6 +49,12 @@ SPECS: dict[str, dict[str, Any]] = {
             failure("overseer", "worker-1", "overseer", planes=["client"]),
         ],
     },
+    "etcd": {
+        "workers": 2,
+        "etcd": {"port": 12379},
+        "tls": {"mode": "Managed"},
+        "services": {"etcd": {"type": "LoadBalancer"}},
+    },
     "isolation": {"backups": "serve", "linkFailures": [failure("alone", "worker-0", "*", planes=["link", "client"])]},
 }
 

@@ -20,6 +20,9 @@ WORKERS = [name for name in SERVICES if name.startswith("worker-")]
 TLS: dict[str, Any] = yaml.safe_load((ROOT / "compose.tls.yaml").read_text(encoding="utf-8"))["services"]
 
 
+ETCD: dict[str, Any] = yaml.safe_load((ROOT / "compose.etcd.yaml").read_text(encoding="utf-8"))["services"]
+
+
 def test_three_workers_and_one_to_add() -> None:
     assert [name for name in WORKERS if "profiles" not in SERVICES[name]] == ["worker-1", "worker-2", "worker-3"]
     assert SERVICES["worker-4"]["profiles"] == ["more"]
@@ -97,6 +100,18 @@ def test_over_tls_everybody_has_its_own_files_and_nobody_the_authoritys_key() ->
 @pytest.mark.parametrize("name", WORKERS)
 def test_over_tls_a_worker_has_the_same_addresses(name: str) -> None:
     plain, secured = SERVICES[name]["environment"], TLS[name]["environment"]
-    for variable in ("OVERSEER_IP", "ADVERTISE_URL", "LINK_URL"):
+    plain = {**plain, "HANAS_ETCD_URL": ETCD[name]["environment"]["HANAS_ETCD_URL"]}
+    for variable in ("OVERSEER_IP", "ADVERTISE_URL", "LINK_URL", "HANAS_ETCD_URL"):
         assert secured[variable] == plain[variable].replace("http://", "https://")
     assert name in TLS["certificates"]["entrypoint"][2]
+
+
+def test_etcds_api_is_published_by_every_worker_and_has_one_name_inside() -> None:
+    assert list(ETCD) == WORKERS
+    published = [service["ports"] for service in ETCD.values()]
+    assert published == [[f"${{HANAS_PUBLISH:-127.0.0.1}}:{port}:2379"] for port in (2379, 22379, 32379, 42379)]
+    for name, service in ETCD.items():
+        url = f"http://{name}:2379"
+        assert service["environment"] == {"HANAS_ETCD_PORT": "2379", "HANAS_ETCD_URL": url}
+        assert service["networks"] == {"all": {"aliases": ["etcd"]}}
+    assert "--host=etcd" in TLS["certificates"]["entrypoint"][2], "the main answers, whichever worker is called"

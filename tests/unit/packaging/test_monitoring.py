@@ -17,6 +17,7 @@ from hanas_serving.budget import Budget
 from hanas_serving.exposure import Exposure
 from hanas_serving.gauges import ConnectionsCollector
 from hanas_serving.refusals import Refusals
+from hanas_serving.relaying import Relays
 from hanas_serving.tls import Tls
 from hanas_serving.tls_state import TlsCollector
 from hanas_worker.ops.memory import MemoryCollector
@@ -71,6 +72,7 @@ async def test_every_metric_of_a_program_is_in_the_document_and_the_other_way_ro
     main = serve(bare_folder(), 1)
     registry, refusals = CollectorRegistry(), Refusals()
     node = backup_of(main, main.folder.other())
+    node.host.relays = Relays(lambda: None, 1)
     collectors = (
         NodeCollector(node),
         Exposure(node.host.settings, node.host.settings.tls, node.host.credentials.callers),

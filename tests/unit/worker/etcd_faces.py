@@ -29,13 +29,22 @@ def facts_of(model: Model, urls: tuple[str, ...] = (), callers: Callers | None =
 @asynccontextmanager
 async def serving(model: Model, callers: Callers | None = None, **options: Any) -> AsyncIterator[int]:
     """Serve the model; the port is returned."""
+    async with counting(model, callers, **options) as (port, _):
+        yield port
+
+
+@asynccontextmanager
+async def counting(
+    model: Model, callers: Callers | None = None, **options: Any
+) -> AsyncIterator[tuple[int, dict[str, int]]]:
+    """Serve the model; the port is returned, and how often each method was called."""
     bound = bind(0, "test", "127.0.0.1")
     port = int(bound.getsockname()[1])
     face = Face(facts_of(model, (f"http://127.0.0.1:{port}",), callers), Gate(), **options)
     endpoint = DualEndpoint(face.dispatch, face.gateway, bound)
     await endpoint.start()
     try:
-        yield port
+        yield port, face.counts
     finally:
         await endpoint.stop()
 

@@ -20,8 +20,10 @@ from hanas_serving.server import bind
 from hanas_serving.tls import Tls
 from hanas_serving.tls_files import TlsFiles
 from hanas_worker.faces.etcd.messages.rpc_pb2 import MemberListRequest, PutRequest, RangeRequest, StatusRequest
+from hanas_worker.host.host import Host
 from hanas_worker.node import Node
 from hanas_worker.ops.etcd import EtcdPort, id_of, place_of
+from hanas_worker.ops.etcd_figures import EtcdState
 from tests.unit.serving.connections import application
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.etcd_faces import Failure, ask
@@ -102,6 +104,8 @@ async def test_each_worker_is_an_endpoint(workers: tuple[Worker, Worker]) -> Non
         members = (await ask(there, "Cluster/MemberList", MemberListRequest())).members
         assert [(each.name, list(each.clientURLs)) for each in members] == [("one", [one.url]), ("two", [two.url])]
         assert len(two.port.relays) == 1
+        assert EtcdState.of(cast("Host", one.host)) == EtcdState(4, 0, 0, 0, 0)
+        assert EtcdState.of(cast("Host", two.host)) == EtcdState(0, 1, 0, 1, 0)
     await until(lambda: len(two.port.relays) == 0)
 
 
@@ -110,6 +114,7 @@ async def test_a_client_that_comes_while_there_is_no_main_waits(workers: tuple[W
     async with opened(two) as channel:
         asked = asyncio.create_task(ask(channel, "KV/Put", PutRequest(key=b"a", value=b"v")))
         await until(lambda: len(two.port.relays) == 1)
+        assert two.port.relays.waiting == 1
         one.follow("one")
         two.follow("one")
         assert not isinstance(await asked, Failure)

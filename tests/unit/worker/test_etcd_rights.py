@@ -1,12 +1,15 @@
 """Who may do what over etcd's API: the rights of the file of clients, for every span of keys."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import httpx
 import pytest
 
+from hanas_serving import clients
 from hanas_serving.callers import Callers
 from hanas_serving.principals import Action, Principal, Standing
 from hanas_worker.faces.etcd.messages.rpc_pb2 import (
@@ -57,18 +60,39 @@ def test_a_right_covers_spans_within_its_prefix(span: Span, *, covered: bool) ->
     assert covers(Principal("x", Standing.LISTED, frozenset({Action.READ})), Action.READ, span)
 
 
+def test_the_file_of_clients_on_the_page_limits_each_to_its_keys() -> None:
+    page = (Path(__file__).parents[3] / "docs/etcd.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(principals:.*?)^```", page, re.MULTILINE | re.DOTALL)
+    kubernetes, patroni = (
+        Principal(entry.name, Standing.LISTED, entry.everywhere, {**entry.below})
+        for entry in clients.decode(example).entries
+    )
+    pods, all_of_it = Span(b"/registry/pods/", b"/registry/pods0"), Span(b"/registry/", b"/registry0")
+    for action in (Action.READ, Action.LIST, Action.WRITE, Action.DELETE, Action.WATCH):
+        for span in (pods, all_of_it, Span(b"/registry/health"), Span(b"/bootstrap/1f")):
+            assert covers(kubernetes, action, span)
+            assert not covers(patroni, action, span)
+        for span in (EVERYTHING, Span(b"compact_rev_key"), Span(b"/registry", b"/registry0")):
+            assert not covers(kubernetes, action, span)
+        own = Span(b"/service/a/", b"/service/a0")
+        assert covers(patroni, action, own)
+        assert not covers(kubernetes, action, own)
+
+
 def principal(name: str, rights: Mapping[Action, tuple[bytes, ...]]) -> Principal:
     return Principal(name, Standing.LISTED, frozenset({Action.LOCATE}), rights)
 
 
 class Known(Callers):
-    """Two clients with tokens: one may do everything below ``a/``, one may only write there."""
+    """Clients with tokens: one may do everything below ``a/``, one may only write there, one only watch."""
 
     def __init__(self) -> None:
         super().__init__((), ("all",))
         every = dict.fromkeys((Action.READ, Action.LIST, Action.WRITE, Action.DELETE, Action.WATCH), (b"a/",))
         writes: dict[Action, tuple[bytes, ...]] = {Action.WRITE: (b"a/",)}
-        self._named = {b"Bearer a": principal("a", every), b"Bearer w": principal("w", writes)}
+        watches: dict[Action, tuple[bytes, ...]] = {Action.WATCH: (b"a/",)}
+        named: dict[str, Mapping[Action, tuple[bytes, ...]]] = {"a": every, "w": writes, "o": watches}
+        self._named = {b"Bearer " + name.encode(): principal(name, rights) for name, rights in named.items()}
 
     def identify(self, authorization: bytes | None, peer: Any = None) -> Principal:
         return self._named.get(authorization or b"") or super().identify(authorization, peer)
@@ -140,6 +164,7 @@ async def test_watches_need_rights(port: int) -> None:
             ("a", b"a/1", ""),
             ("a", b"b", DENIED.text),
             ("w", b"a/1", DENIED.text),
+            ("o", b"a/1", DENIED.text),
             ("x", b"a/1", UNKNOWN.text),
         ):
             call = stub(channel, "Watch/Watch")(metadata=(("authorization", f"Bearer {token}"),))

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -23,6 +23,7 @@ from hanas_core.volume.folder import Folder
 from hanas_serving.admission import Admission
 from hanas_serving.credentials import Credentials
 from hanas_serving.lanes import Lane
+from hanas_serving.relaying import Relays
 from hanas_serving.runtime import Runtime
 from hanas_serving.tls import Tls
 from hanas_worker.host.duties import Duty
@@ -57,6 +58,10 @@ class Host:
         """The folder is not the one any more in which this worker works; what has become of it. Empty while it is."""
         self.admissions: dict[str, Admission[Any]] = {}
         """Who may connect, by the name of the port."""
+        self.relays: Relays | None = None
+        """The connections to etcd's API that are carried to the main; None: it is not spoken here."""
+        self.etcd_calls: Mapping[str, int] = {}
+        """How often each method of it was called here."""
         self.credentials = Credentials({}, settings.secrets, settings.client_tokens)
         """What callers show, and this process to others."""
         self.tls: Tls | None = None

@@ -63,7 +63,8 @@ class EtcdPort:
         few = msgspec.structs.replace(limits, connections=limits.connections // _SHARE)
         admission = node.host.admissions["etcd"] = Admission[Any](few)
         face = Face(facts, gate, metrics=metrics)
-        self.relays = Relays(self._target, few.connections)
+        self.relays = node.host.relays = Relays(self._target, few.connections)
+        node.host.etcd_calls = face.counts
         self._endpoint = DualEndpoint(
             face.dispatch,
             face.gateway,

@@ -10,6 +10,7 @@ from hanas_serving.gauges import ConnectionsCollector
 from hanas_worker.log.forwarder import NO_FIGURES, Figures
 from hanas_worker.log.state import LogState
 from hanas_worker.node import Node
+from hanas_worker.ops import etcd_figures
 from hanas_worker.ops.status import history_of, leases_of
 
 
@@ -69,6 +70,7 @@ class NodeCollector(Collector):
         yield from _store(state)
         yield from _forwarding(NO_FIGURES if state.forwarder is None else state.forwarder.figures)
         yield from ConnectionsCollector(node.host.admissions).collect()
+        yield from etcd_figures.metrics_of(node.host)
         for name, text, count in (
             ("hanas_batches", "Batches that this main committed in its present epoch.", batches),
             ("hanas_compactions", "How often this worker has compacted the log.", compactor.runs),

@@ -9,6 +9,7 @@ from hanas_serving.tls_state import TlsState
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.state import LogState
 from hanas_worker.node import Node
+from hanas_worker.ops.etcd_figures import EtcdState
 from hanas_worker.ops.memory import MemoryState
 
 
@@ -99,7 +100,7 @@ class Connections(msgspec.Struct, frozen=True, rename="camel"):
     """The connections to one port."""
 
     port: str
-    """``clients`` or ``link``."""
+    """``clients``, ``link`` or ``etcd``."""
     open: int
     limit: int
     refused: int
@@ -154,6 +155,8 @@ class Status(LogFacts, frozen=True, rename="camel", kw_only=True):
     folder: FolderHealth
     connections: tuple[Connections, ...]
     memory: MemoryState
+    etcd: EtcdState | None
+    """None: etcd's API is not spoken here."""
     tls: TlsState
     notices: tuple[str, ...]
     """What anybody may do who reaches this worker from another machine, or stands on the way."""
@@ -180,6 +183,7 @@ def document(node: Node, memory: MemoryState, notices: tuple[str, ...] = ()) -> 
             for port, entry in host.admissions.items()
         ),
         memory=memory,
+        etcd=EtcdState.of(host),
         tls=TlsState.of(host.tls),
         notices=notices,
         logs=logs,

@@ -6,6 +6,7 @@ from hanas_serving.gate import Gate, Gated
 from hanas_serving.grpc.calls import Terms
 from hanas_serving.grpc.dispatch import Grpc
 from hanas_worker.faces.etcd import errors
+from hanas_worker.faces.etcd.counting import Counts, counted
 from hanas_worker.faces.etcd.facts import Facts
 from hanas_worker.faces.etcd.gateway import Gateway
 from hanas_worker.faces.etcd.kv import MOST_REQUEST_BYTES, Keys
@@ -32,11 +33,16 @@ class Face:
 
         ``progress_seconds``: between two notifications of a quiet watch.
         """
-        methods = [
-            *Keys(facts).methods(),
-            *Watches(facts, progress_seconds).methods(),
-            *Leases(facts).methods(),
-            *Upkeep(facts).methods(),
-        ]
+        self.counts: Counts = {}
+        """How often each method was called."""
+        methods = counted(
+            [
+                *Keys(facts).methods(),
+                *Watches(facts, progress_seconds).methods(),
+                *Leases(facts).methods(),
+                *Upkeep(facts).methods(),
+            ],
+            self.counts,
+        )
         self.gateway: ASGIApp = Gated(Gateway(methods, facts, gate, metrics), gate)
         self.dispatch = Grpc(methods, _TERMS, self.gateway)

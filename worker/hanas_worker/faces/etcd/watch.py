@@ -157,7 +157,8 @@ class WatchSession:
         if self._service.watches >= _MOST_WATCHES:
             raise errors.TOO_MANY_REQUESTS
         try:
-            self._facts.rights.on_keys(self._channel, Action.WATCH, span)
+            for action in (Action.WATCH, Action.READ):
+                self._facts.rights.on_keys(self._channel, action, span)
         except RpcError as error:
             self._refuse(error.text)
             return
