@@ -89,7 +89,7 @@ def etcd_client(cluster: Cluster, demo: HANas) -> Iterator[EtcdClient]:
     name = f"{demo.name}-etcd-client"
     demo.kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
     client = EtcdClient(demo.kubectl, name)
-    client.until_written()
+    eventually("the client of etcd's API writes", lambda: client.lines("written"))
     yield client
     client.finish()
     demo.kubectl("delete", "pod", name, "--wait=true")
