@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
+from hanas_overseer import watcher
 from tests.unit.overseer.stage import FAST, Overseer, Stage, eventually, presence, started
-
-IMPATIENT = msgspec.structs.replace(FAST, folder_timeout=0.25)
 
 
 @pytest.fixture
@@ -16,11 +14,12 @@ def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
 
 
-async def test_claims_without_a_main_that_serves_raise_one_alert(stage: Stage) -> None:
+async def test_claims_without_a_main_that_serves_raise_one_alert(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "_LEADERLESS", 0.05)
     stage.register(1, 2)
     stage.show(0, presence(1))
     stage.claim(1, 1)
-    async with started(Overseer(stage.folder, stage.folder_id, timing=IMPATIENT)) as overseer:
+    async with started(Overseer(stage.folder, stage.folder_id, timing=FAST)) as overseer:
 
         async def told() -> bool:
             return bool(await told_alerts())
