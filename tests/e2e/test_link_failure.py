@@ -95,6 +95,7 @@ def test_a_failure_without_an_end_lasts_until_it_is_removed(hanas: Made) -> None
     assert (demo.status["main"], demo.status["epoch"]) == (main, epoch)
 
 
+@pytest.mark.long
 def test_a_cluster_where_policies_have_no_effect_is_told(hanas: Made) -> None:
     demo = hanas()
     main = demo.status["main"]

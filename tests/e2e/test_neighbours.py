@@ -34,6 +34,7 @@ def test_what_happens_to_one_does_not_touch_the_others(
     assert after == before
 
 
+@pytest.mark.long
 def test_a_namespaced_operator_leaves_other_namespaces_alone(
     operator: Operator, hanas: Made, namespaces: Namespaces
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_namespaced_operator_leaves_other_namespaces_alone(
     outside.until_ready()
 
 
+@pytest.mark.long
 def test_a_second_operator_for_the_same_namespace_refuses(
     cluster: Cluster, operator: Operator, hanas: Made, namespaces: Namespaces
 ) -> None:

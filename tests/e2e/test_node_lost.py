@@ -81,7 +81,7 @@ def test_cut_off(cluster: Cluster, nodes: Nodes, hanas: Made) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("overseers", [3, 1])
+@pytest.mark.parametrize("overseers", [pytest.param(3, marks=pytest.mark.long), 1])
 def test_killed_with_an_overseer_and_the_operator(
     cluster: Cluster, operator: Operator, nodes: Nodes, hanas: Made, overseers: int
 ) -> None:

@@ -46,6 +46,7 @@ def _until_well(demo: HANas) -> str:
     return main
 
 
+@pytest.mark.long
 def test_for_a_backup_nobody_takes_over(cluster: Cluster, hanas: Made, signals: Hands) -> None:
     demo = hanas()
     main, epoch = demo.status["main"], demo.status["epoch"]

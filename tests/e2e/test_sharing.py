@@ -13,6 +13,7 @@ def _pods(demo: HANas) -> set[str]:
     return {pod["metadata"]["uid"] for pod in demo.kubectl.list("pods", f"hanas.dev/cluster={demo.name}")}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_orphans_are_adopted_and_go_on(cluster: Cluster, hanas: Made) -> None:
     demo = hanas()
@@ -55,6 +56,7 @@ def test_a_name_used_again_at_once_gets_a_folder_of_its_own(cluster: Cluster, ha
     assert demo.condition("StorageReady")[0] == "True"
 
 
+@pytest.mark.long
 def test_a_paused_one_heals_its_timed_cuts(hanas: Made) -> None:
     demo = hanas(workers=2)
     cut = {"name": "wire", "source": "worker-0", "target": "worker-1", "duration": "40s"}

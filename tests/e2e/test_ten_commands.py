@@ -38,6 +38,7 @@ def environment(cluster: Cluster, tmp_path: Path) -> Iterator[dict[str, str]]:
     shutil.rmtree(_SHARED, ignore_errors=True)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_every_command_works_as_it_is_written(environment: dict[str, str]) -> None:
     commands, looks = _blocks()
