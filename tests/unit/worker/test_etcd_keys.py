@@ -146,9 +146,11 @@ async def test_lists_are_sorted_by_each_field(channel: grpc.aio.Channel) -> None
 
 async def test_a_long_list_is_encoded_in_pieces_and_whole(channel: grpc.aio.Channel, model: Model) -> None:
     model.later = False
+    results: list[revisions.Decided | revisions.Refusal] = []
     for begin in range(0, 3000, 100):
         puts = tuple(revisions.Put(b"k%06d" % number, b"v" * 10) for number in range(begin, begin + 100))
-        model.transact(revisions.Transaction((), puts, ()), lambda _: None)
+        model.transact(revisions.Transaction((), puts, ()), results.append)
+    await until(lambda: len(results) == 30)
     answer = await get(channel, b"k", b"l")
     assert [kv.key for kv in answer.kvs] == [b"k%06d" % number for number in range(3000)]
     assert (answer.count, answer.more, answer.header.revision) == (3000, False, 31)
