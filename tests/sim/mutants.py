@@ -983,7 +983,7 @@ MUTANTS = (
     Mutant(
         "every takeover gives leases their whole time again",
         "hanas_worker.log.deadlines:Deadlines.__init__",
-        _one("float(remaining)", "float(ttl)"),
+        _one("float(told.remaining)", "float(told.ttl)"),
         story="leases: a main dies after what remains of one was noted",
     ),
     Mutant(

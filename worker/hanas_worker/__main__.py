@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -55,6 +56,7 @@ _LINK_SLOW_SECONDS = 5.0
 def main() -> int:
     """Run a worker; return the exit code."""
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    gc.freeze()  # modules and classes stay: each full collection would hold the event loop for them as well
     code = program.run("hanas-worker", _run)
     program.close_files()
     return code

@@ -257,7 +257,7 @@ class Index:
         once, forwarded = record.idempotency, record.forwarded
         if once is not None and new:
             told = revision if isinstance(record, records.Transacted) else 0
-            done = Done(once.request, version, record.created, record.deleted, segment, told)
+            done = Done(once.request, *version, record.created, record.deleted, *segment, told)
             self.remembered.put(once.key, done)
         elif once is not None:
             self.remembered.move(once.key, version, segment)
@@ -323,7 +323,7 @@ class Index:
                 self._delete(key, records.revision_of(record))
             case records.Remembered(origin=origin, sequence=sequence, idempotency=once):
                 told = record.revision if isinstance(record, records.RememberedTransaction) else 0
-                done = Done(once.request, Version(origin, sequence), record.created, record.deleted, segment, told)
+                done = Done(once.request, origin, sequence, record.created, record.deleted, *segment, told)
                 self.remembered.put(once.key, done)
             case records.Session(origin=origin, sequence=sequence, member=member):
                 self.sessions.open(Version(origin, sequence), member)

@@ -314,7 +314,7 @@ class Judge:
         elif not is_text(key):
             return Outcome(Result.NO_REVISIONS), None
         if idempotency is not None:
-            self._done[idempotency.key] = Done(idempotency.request, version, created, value is None)
+            self._done[idempotency.key] = Done(idempotency.request, *version, created, value is None)
         if value is None:
             changed[key] = None
             outcome = Outcome(Result.DELETED, version, self.revision)
@@ -475,7 +475,7 @@ class Judge:
         self.used = effect.deleted_bytes
         held = effect.report.succeeded
         if idempotency is not None:
-            done = Done(idempotency.request, version, created=held, deleted=False, revision=self.revision)
+            done = Done(idempotency.request, *version, created=held, deleted=False, revision=self.revision)
             self._done[idempotency.key] = done
         record = records.Transacted(effect.changes, held, idempotency)
         return Outcome(Result.TRANSACTED, version, self.revision, effect.report), record

@@ -4,9 +4,10 @@ Changed by records of the log only, in their order. Nothing here knows a time: d
 """
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
 from hanas_core.log.positions import Version
 
@@ -26,17 +27,22 @@ _LEFT_BYTES = 24
 """What the remaining time of a lease takes in a record, at most."""
 
 
-class Lease(NamedTuple):
-    """A lease, as the log tells it."""
+class Lease(msgspec.Struct, frozen=True, gc=False):
+    """A lease, as the log tells it. There may be many, so it holds nothing that the garbage collector looks at."""
 
-    granted: Version
-    """Version of the grant: an id may be granted again after a revoke."""
+    origin: int
+    sequence: int
     ttl: int
     """Seconds from a grant or a renewal to the expiry."""
     remaining: int
     """A new main gives it so many seconds at least."""
     noted: int
     """Sequence of the record that tells ``remaining``."""
+
+    @property
+    def granted(self) -> Version:
+        """Version of the grant: an id may be granted again after a revoke."""
+        return Version(self.origin, self.sequence)
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -119,7 +125,7 @@ class Leases:
 
     def grant(self, lease: int, ttl: int, version: Version) -> None:
         """Begin a lease."""
-        self._leases[lease] = Lease(version, ttl, ttl, version.sequence)
+        self._leases[lease] = Lease(*version, ttl, ttl, version.sequence)
 
     def put(self, lease: int, content: Lease) -> None:
         """Begin a lease of a snapshot."""
@@ -129,7 +135,7 @@ class Leases:
         """Note what remains of leases, seconds; of one that is not in the table nothing."""
         for lease, remaining in left:
             if (present := self._leases.get(lease)) is not None:
-                self._leases[lease] = present._replace(remaining=remaining, noted=sequence)
+                self._leases[lease] = replace(present, remaining=remaining, noted=sequence)
 
     def revoke(self, lease: int) -> None:
         """End a lease. Its keys are deleted on their own."""
@@ -157,9 +163,9 @@ class Leases:
         assert {key: lease for lease, keys in self._keys.items() for key in keys} == attached
         assert self._bytes == {lease: sum(map(cost_of, keys)) for lease, keys in self._keys.items()}
         assert all(self._keys.values())
-        for lease, (_, ttl, remaining, _) in self._leases.items():
+        for lease, content in self._leases.items():
             assert 0 < lease <= MOST_ID
-            assert 0 < remaining <= ttl <= MOST_TTL
+            assert 0 < content.remaining <= content.ttl <= MOST_TTL
 
 
 class LeaseOverlay:

@@ -1,7 +1,9 @@
 """What recent writes did that came with an idempotency key (docs/protocol.md, section 3.3)."""
 
 from collections import Counter, OrderedDict
-from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from hanas_core.log.positions import Version
 from hanas_core.state.keyspace import Segment
@@ -13,18 +15,30 @@ _RECORD_BYTES = 32
 """What a record takes in a merged segment beside its idempotency key and the request's hash, about."""
 
 
-class Done(NamedTuple):
-    """What a write that came with an idempotency key did."""
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """What a write that came with an idempotency key did. It holds nothing that the garbage collector looks at."""
 
     request: bytes
-    version: Version
+    origin: int
+    sequence: int
     created: bool
     """Of a transaction: its compares held."""
     deleted: bool
-    segment: Segment = (0, 0)
+    place_epoch: int = 0
+    place_number: int = 0
     """The segment that tells of it."""
     revision: int = 0
     """Of a transaction: that it made; 0: it was none."""
+
+    @property
+    def version(self) -> Version:
+        """Epoch and sequence of the write."""
+        return Version(self.origin, self.sequence)
+
+    @property
+    def segment(self) -> Segment:
+        """The segment that tells of it."""
+        return self.place_epoch, self.place_number
 
 
 class Remembered:
@@ -56,7 +70,8 @@ class Remembered:
         done = self._done.get(idempotency_key)
         if done is not None and done.version == version:
             self._count(idempotency_key, done, -1)
-            self._done[idempotency_key] = done = done._replace(segment=segment)
+            epoch, number = segment
+            self._done[idempotency_key] = done = replace(done, place_epoch=epoch, place_number=number)
             self._count(idempotency_key, done, 1)
 
     def _count(self, idempotency_key: str, done: Done, sign: int) -> None:

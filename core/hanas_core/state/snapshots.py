@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple, assert_never
 
 import msgspec
 import xxhash
+from msgspec.structs import astuple
 
 from hanas_core.log import records
 from hanas_core.log.positions import Position, Version, plain
@@ -155,17 +156,12 @@ class SnapshotFrames:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield them."""
-        done_rows = [
-            (key, done.request, *done.version, done.created, done.deleted, *done.segment, done.revision)
-            for key, done in self._done
-        ]
-        yield msgspec.msgpack.encode(_DoneFrame(done_rows))
+        yield msgspec.msgpack.encode(_DoneFrame([(key, *astuple(done)) for key, done in self._done]))
         for at in range(0, len(self._sessions), SESSIONS_AT_ONCE):
             yield msgspec.msgpack.encode(_SessionsFrame(self._sessions[at : at + SESSIONS_AT_ONCE]))
         for at in range(0, len(self._leases), KEYS_AT_ONCE):
             leases = self._leases[at : at + KEYS_AT_ONCE]
-            lease_rows = [(lease, *granted, ttl, left, noted) for lease, (granted, ttl, left, noted) in leases]
-            yield msgspec.msgpack.encode(_LeasesFrame(lease_rows))
+            yield msgspec.msgpack.encode(_LeasesFrame([(lease, *astuple(content)) for lease, content in leases]))
         keys, after, number = self._index.keys, b"", 0
         while rows := keys.packed_after(after, KEYS_AT_ONCE):
             self._count += len(rows)
@@ -283,8 +279,8 @@ def _take(index: Index, content: _Content) -> None:
             for revision, key, before, deleted in changes:
                 index.keys.load_change(history.Change(revision, key, before), deleted=deleted)
         case _LeasesFrame(leases=leases):
-            for lease, epoch, sequence, ttl, left, noted in leases:
-                index.leases.put(lease, Lease(Version(epoch, sequence), ttl, left, noted))
+            for lease, *told in leases:
+                index.leases.put(lease, Lease(*told))
         case _SessionsFrame(sessions=sessions):
             for session in sessions:
                 index.sessions.put(*_session(session))
@@ -307,7 +303,7 @@ def _remember(  # noqa: PLR0913, PLR0917  # a row of the table
     number: int,
     revision: int = 0,
 ) -> None:
-    index.remembered.put(key, Done(request, Version(origin, sequence), created, deleted, (epoch, number), revision))
+    index.remembered.put(key, Done(request, origin, sequence, created, deleted, epoch, number, revision))
 
 
 def _revised(entry: bytes) -> bytes:

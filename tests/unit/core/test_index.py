@@ -115,8 +115,8 @@ def test_the_version_is_that_of_the_original_write() -> None:
 def test_an_idempotency_key_is_known_with_what_was_done() -> None:
     index = Index()
     index.apply(batch(1, put("k", idempotency="i"), delete("k", records.Idempotency("j", b"other"))))
-    assert index.done("i") == Done(b"hash", Version(1, 1), created=True, deleted=False)
-    assert index.done("j") == Done(b"other", Version(1, 2), created=False, deleted=True)
+    assert index.done("i") == Done(b"hash", 1, 1, created=True, deleted=False)
+    assert index.done("j") == Done(b"other", 1, 2, created=False, deleted=True)
     assert index.done("l") is None
 
 

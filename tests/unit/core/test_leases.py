@@ -41,11 +41,11 @@ def test_a_grant_takes_no_revision_and_its_version_tells_it_from_others() -> Non
     commits = begun()
     (outcome,) = commit(commits, Grant(7, 30))
     assert outcome == Outcome(Result.LEASE_GRANTED, Version(3, 1), 1)
-    assert index_of(commits).leases.all() == [(7, Lease(Version(3, 1), 30, 30, 1))]
+    assert index_of(commits).leases.all() == [(7, Lease(3, 1, 30, 30, 1))]
     (again,) = commit(commits, Grant(7, 60))
     assert again == Outcome(Result.LEASE_EXISTS, Version(3, 1), 1)
     assert results(commits, Revoke(7), Grant(7, 60)) == [Result.LEASE_REVOKED, Result.LEASE_GRANTED]
-    assert index_of(commits).leases.all() == [(7, Lease(Version(3, 3), 60, 60, 3))]
+    assert index_of(commits).leases.all() == [(7, Lease(3, 3, 60, 60, 3))]
 
 
 def test_a_revoke_deletes_all_keys_of_the_lease_in_one_revision() -> None:
@@ -119,8 +119,8 @@ def test_a_checkpoint_notes_what_remains_of_the_leases_that_it_was_made_for() ->
     wish = Checkpoint(((7, Version(3, 1), 12), (8, Version(3, 9), 12), (9, Version(3, 3), 12)))
     assert commit(commits, wish) == [Outcome(Result.CHECKPOINTED, None, 1)]
     index = index_of(commits)
-    assert index.leases.get(7) == Lease(Version(3, 1), 30, 12, 5)
-    assert index.leases.get(8) == Lease(Version(3, 2), 30, 30, 2)
+    assert index.leases.get(7) == Lease(3, 1, 30, 12, 5)
+    assert index.leases.get(8) == Lease(3, 2, 30, 30, 2)
     sequence = index.sequence
     commit(commits, Checkpoint(((9, Version(3, 3), 12),)))
     assert index.sequence == sequence, "nothing was noted, so there is no record"
@@ -344,7 +344,7 @@ def test_a_merged_part_tells_of_leases_and_of_their_ends() -> None:
             format=records.REVISED,
         )
     )
-    assert index.leases.all() == [(1, Lease(Version(1, 2), 9, 5, 3))]
+    assert index.leases.all() == [(1, Lease(1, 2, 9, 5, 3))]
     assert index.leases.attached == {b"k": 1}
 
 

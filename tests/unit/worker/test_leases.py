@@ -1,6 +1,7 @@
 """Leases at the main: lease time, renewals, expiries, and what clients are told of them (docs/protocol.md, 3.14)."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,8 +11,10 @@ from hanas_core.log import records
 from hanas_core.log.claimfile import Seal
 from hanas_core.log.positions import Version
 from hanas_core.log.seals import write_seal
+from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.leases import Lease
+from hanas_core.state.remembered import Done
 from hanas_core.volume import names
 from hanas_core.volume.blocking import run
 from hanas_worker.log import lessor
@@ -36,14 +39,14 @@ def test_lease_time_moves_on_with_checks_and_not_through_pauses() -> None:
 
 
 def test_each_lease_begins_with_what_remains_of_it() -> None:
-    deadlines = Deadlines([(1, Lease(ONE, 30, 10, 1)), (2, Lease(ONE, 30, 30, 1))])
+    deadlines = Deadlines([(1, Lease(*ONE, 30, 10, 1)), (2, Lease(*ONE, 30, 30, 1))])
     assert deadlines.due(9.9, 9) == []
     assert [held.lease for held in deadlines.due(10.0, 9)] == [1]
     assert deadlines.due(11.0, 9) == [], "it is told once"
 
 
 def test_a_renewal_and_a_new_grant_count_and_not_what_was_before() -> None:
-    deadlines = Deadlines([(1, Lease(ONE, 5, 5, 1)), (2, Lease(ONE, 5, 5, 1)), (3, Lease(ONE, 5, 5, 1))])
+    deadlines = Deadlines([(1, Lease(*ONE, 5, 5, 1)), (2, Lease(*ONE, 5, 5, 1)), (3, Lease(*ONE, 5, 5, 1))])
     held = deadlines.get(1)
     assert held is not None
     deadlines.renew(held, 4.0)
@@ -57,13 +60,13 @@ def test_a_renewal_and_a_new_grant_count_and_not_what_was_before() -> None:
 
 
 def test_no_more_are_due_than_may_be() -> None:
-    deadlines = Deadlines((lease, Lease(ONE, 1, 1, 1)) for lease in range(1, 10))
+    deadlines = Deadlines((lease, Lease(*ONE, 1, 1, 1)) for lease in range(1, 10))
     assert len(deadlines.due(2.0, 4)) == 4
     assert len(deadlines.due(2.0, 9)) == 5
 
 
 def test_a_lease_has_one_place_however_often_it_gets_one() -> None:
-    deadlines = Deadlines([(1, Lease(ONE, 1, 1, 1))])
+    deadlines = Deadlines([(1, Lease(*ONE, 1, 1, 1))])
     held = deadlines.get(1)
     assert held is not None
     deadlines.again(held)
@@ -74,6 +77,21 @@ def test_a_lease_has_one_place_however_often_it_gets_one() -> None:
     assert deadlines.due(2.0, 9) == []
     deadlines.again(held)
     assert deadlines.due(2.0, 9) == []
+
+
+def test_the_garbage_collector_has_nothing_to_look_at_in_the_tables() -> None:
+    def tracked() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    index, before = Index(), tracked()
+    for number in range(1, 1001):
+        index.leases.grant(number, 30, Version(1, number))
+        index.leases.attach(b"%d" % number, number)
+        index.remembered.put(f"{number}", Done(b"hash", 1, number, created=True, deleted=False))
+    deadlines = Deadlines(index.leases.all())
+    assert len(deadlines) == 1000
+    assert tracked() - before < 20
 
 
 # ---------------------------------------------------------------------- at a service

@@ -7,6 +7,8 @@ from asyncio import Future
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
+import msgspec
+
 from hanas_core.log.positions import Version
 from hanas_core.state.leases import Lease
 
@@ -39,23 +41,40 @@ def every(ttl: int) -> float:
     return min(CHECKPOINT_AFTER, ttl / 2)
 
 
-class Held:
-    """A lease and its deadline."""
+class Held(msgspec.Struct, eq=False, gc=False):
+    """A lease and its deadline. Of a lease there is nothing here that the garbage collector looks at for long."""
 
-    def __init__(self, lease: int, granted: Version, ttl: int, deadline: float, checkpoint: float) -> None:
-        """``granted``: version of the grant. ``deadline`` and ``checkpoint`` are in lease time."""
-        self.lease, self.granted, self.ttl = lease, granted, ttl
-        self.deadline, self.checkpoint = deadline, checkpoint
-        self.every = every(ttl)
-        self.pending: Future[None] | None = None
-        """Until the outcome of the record about it that is on its way."""
-        self.placed = True
-        """It stands in the order of what is to be done."""
+    lease: int
+    origin: int
+    sequence: int
+    ttl: int
+    deadline: float
+    """In lease time, as ``checkpoint``."""
+    checkpoint: float
+    pending: Future[None] | None = None
+    """Until the outcome of the record about it that is on its way."""
+    placed: bool = True
+    """It stands in the order of what is to be done."""
+
+    @property
+    def granted(self) -> Version:
+        """Version of the grant."""
+        return Version(self.origin, self.sequence)
+
+    @property
+    def every(self) -> float:
+        """After how many seconds what remains is noted."""
+        return every(self.ttl)
 
     @property
     def next(self) -> float:
         """When there is something to do."""
         return min(self.deadline, self.checkpoint)
+
+    @property
+    def place(self) -> tuple[float, int, int, int]:
+        """When there is something to do, and with which grant: a bare tuple."""
+        return self.next, self.lease, self.origin, self.sequence
 
 
 class Deadlines:
@@ -64,10 +83,10 @@ class Deadlines:
     def __init__(self, leases: Iterable[tuple[int, Lease]]) -> None:
         """Give each lease the time that remains of it, from lease time 0 on."""
         self._held = {
-            lease: Held(lease, granted, ttl, float(remaining), every(ttl))
-            for lease, (granted, ttl, remaining, _) in leases
+            lease: Held(lease, told.origin, told.sequence, told.ttl, float(told.remaining), every(told.ttl))
+            for lease, told in leases
         }
-        self._order = [(held.next, held.lease, held.granted) for held in self._held.values()]
+        self._order = [held.place for held in self._held.values()]
         """Of each lease one place, which comes no later than what is to be done with it."""
         heapify(self._order)
 
@@ -81,8 +100,8 @@ class Deadlines:
 
     def begin(self, lease: int, granted: Version, ttl: int, now: float) -> None:
         """A lease was granted."""
-        held = self._held[lease] = Held(lease, granted, ttl, now + ttl, now + every(ttl))
-        heappush(self._order, (held.next, lease, granted))
+        held = self._held[lease] = Held(lease, *granted, ttl, now + ttl, now + every(ttl))
+        heappush(self._order, held.place)
 
     def renew(self, held: Held, now: float) -> None:
         """Give a lease its whole time again."""
@@ -107,9 +126,9 @@ class Deadlines:
         """Return leases with which something is to be done now, ``most`` at most. None comes again before `again`."""
         due: list[Held] = []
         while self._order and self._order[0][0] <= now and len(due) < most:
-            _, lease, granted = heappop(self._order)
+            _, lease, *granted = heappop(self._order)
             held = self._held.get(lease)
-            if held is None or held.granted != granted:
+            if held is None or [held.origin, held.sequence] != granted:
                 continue
             held.placed = False
             if held.pending is not None:
@@ -124,4 +143,4 @@ class Deadlines:
         """Give a lease its place again, if it has none and has not ended."""
         if not held.placed and self._held.get(held.lease) is held:
             held.placed = True
-            heappush(self._order, (held.next, held.lease, held.granted))
+            heappush(self._order, held.place)
