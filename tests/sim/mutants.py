@@ -1056,10 +1056,7 @@ MUTANTS = (
     Mutant(
         "a watch begins before it is known how far the store has come",
         "hanas_worker.store:Store.watch",
-        _one(
-            "self.confirm(lambda present: None if waiter.done() else waiter.set_result(present))",
-            "waiter.set_result(self.index.revision)",
-        ),
+        _one("await self.confirmed()", "self.index.revision"),
     ),
     Mutant(
         "the head of a watch tells a later revision than the one that it begins behind",
@@ -1142,8 +1139,8 @@ MUTANTS = (
     ),
     Mutant(
         "a change is told with the value that its key has now",
-        "hanas_worker.log.feeds:_cached",
-        _one("index.cached(key) if index.version(key) == entry.version else None", "index.cached(key)"),
+        "hanas_worker.log.feeds:Feeds._complete",
+        _one("index.cached_of(event.key, entry)", "index.cached(event.key)"),
     ),
     Mutant(
         "a backup tells watchers what nobody has committed",

@@ -209,8 +209,7 @@ class PendingRead(_Pending, eq=False):
             part = self.choose(entry, epoch)
             if part is None:
                 return
-            present = self.revision is None or index.version(self.key) == entry.version
-            value = index.cached(self.key) if present else None
+            value = index.cached(self.key) if self.revision is None else index.cached_of(self.key, entry)
             if value is None or (len(value) > SMALL_BYTES and not self.store.memory.fits(part[1] - part[0])):
                 self.store.fetch(self, entry, part)
             else:
@@ -382,7 +381,7 @@ class Store:
     async def value(self, key: bytes, entry: Entry) -> bytes:
         """Return the value of an entry of ``key``. Raises Refusal: Forgotten, Unreadable."""
         index = self.index
-        value = index.cached(key) if index.version(key) == entry.version else None
+        value = index.cached_of(key, entry)
         try:
             return await self._log.values.read(key, entry, (0, entry.size)) if value is None else value
         except Moved:
@@ -424,24 +423,25 @@ class Store:
 
     async def lease(self, lease: int) -> tuple[Told, int]:
         """Return what is to be told of a lease, and the epoch. Raises Refusal: NoLease, ..."""
-        lessor, service = self._lessor()
-        if service.crowded:
-            raise Busy(service.epoch)
-        epoch = await service.fence()
-        if epoch is None:
-            self.refuse()
+        lessor, epoch = await self._fenced_lessor()
         if (told := lessor.told(lease)) is None:
             raise NoLease(epoch)
         return told, epoch
 
     async def leases(self) -> list[int]:
         """Return the ids of all leases, those that end first in front. Raises Refusal."""
+        lessor, _ = await self._fenced_lessor()
+        return lessor.ids()
+
+    async def _fenced_lessor(self) -> tuple[Lessor, int]:
+        """Return the lessor, and the epoch, behind a check that began after this call. Raises Elsewhere, Busy."""
         lessor, service = self._lessor()
         if service.crowded:
             raise Busy(service.epoch)
-        if await service.fence() is None:
+        epoch = await service.fence()
+        if epoch is None:
             self.refuse()
-        return lessor.ids()
+        return lessor, epoch
 
     def _lessor(self) -> tuple[Lessor, Service]:
         lessor, service = self._state.lessor, self._state.service
@@ -500,11 +500,7 @@ class Store:
         """
         if len(self.feeds) >= feeds.MOST_FEEDS:
             raise Busy(self.epoch)
-        waiter: asyncio.Future[int | Refusal] = asyncio.get_running_loop().create_future()
-        self.confirm(lambda present: None if waiter.done() else waiter.set_result(present))
-        present = await waiter
-        if isinstance(present, Refusal):
-            raise present
+        present = await self.confirmed()
         index, epoch = self.index, self.epoch
         if not index.shown:
             raise NoRevisions(epoch)
@@ -514,6 +510,15 @@ class Store:
         if after > present:
             raise Future(epoch, present)
         return self.feeds.watch(span, after, ready, previous=previous)
+
+    async def confirmed(self) -> int:
+        """Return what `confirm` calls back with. Raises Elsewhere, Busy."""
+        waiter: asyncio.Future[int | Refusal] = asyncio.get_running_loop().create_future()
+        self.confirm(lambda present: None if waiter.done() else waiter.set_result(present))
+        present = await waiter
+        if isinstance(present, Refusal):
+            raise present
+        return present
 
     def confirm(self, done: Callable[[int | Refusal], None]) -> None:
         """Call ``done`` with the present revision of the copy when it holds all that was acknowledged before this call.

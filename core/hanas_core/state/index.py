@@ -99,6 +99,10 @@ class Index:
         """Return the value of ``key`` if it is at hand in memory."""
         return self._cache.get(key)
 
+    def cached_of(self, key: bytes, entry: Entry) -> bytes | None:
+        """Return the value of an entry of ``key`` if it is at hand in memory: that of the present one may be."""
+        return self.cached(key) if self.version(key) == entry.version else None
+
     def keep(self, key: bytes, entry: Entry, value: bytes) -> None:
         """Keep a value that was read from its place at hand, if it is still what ``key`` holds."""
         packed = self.keys.packed(key)

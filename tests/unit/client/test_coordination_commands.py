@@ -27,32 +27,6 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
         yield cluster
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["watch"],
-        ["watch", "a", "--from", "0"],
-        ["watch", "a", "--limit", "0"],
-        ["lease"],
-        ["lease", "grant"],
-        ["lease", "grant", "0"],
-        ["lease", "show", "x"],
-        ["lock", "job"],
-        ["lock", "job", "--ttl", "1", "--", "true"],
-        ["lock", "job", "--timeout", "0", "--", "true"],
-        ["get", "a", "--revision", "0"],
-        ["list", "--revision", "x"],
-        ["put", "a", "b", "--lease", "-1"],
-    ],
-)
-def test_usage_errors_exit_with_2(arguments: list[str], capsys: Capture) -> None:
-    assert cli.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.err
-    assert "Traceback" not in captured.err
-    assert not captured.out
-
-
 def test_who_means_the_events_of_the_cluster_is_told_their_command(capsys: Capture) -> None:
     assert cli.main(["watch"]) == 2
     assert "for what happens in the cluster: hanas events" in capsys.readouterr().err

@@ -174,6 +174,11 @@ def test_a_value_that_was_read_is_kept_only_as_long_as_it_is_the_present_one() -
     assert present is not None
     index.keep(b"k", present, b"new")
     assert index.cached(b"k") == b"new"
+    assert (index.cached_of(b"k", present), index.cached_of(b"k", old), index.cached_of(b"l", old)) == (
+        b"new",
+        None,
+        None,
+    )
 
 
 def test_a_re_logged_delete_changes_nothing() -> None:

@@ -270,7 +270,7 @@ class Feeds:
             for entry in (event.entry, event.before if previous else None):
                 if entry is None:
                     continue
-                value = b"" if not entry.size else _cached(index, event.key, entry)
+                value = b"" if not entry.size else index.cached_of(event.key, entry)
                 if value is None:
                     lacking.append((event.key, entry))
                 else:
@@ -320,10 +320,6 @@ class Feeds:
                 self._due[feed] = None
         if self._due:
             self._pump_soon()
-
-
-def _cached(index: Index, key: bytes, entry: Entry) -> bytes | None:
-    return index.cached(key) if index.version(key) == entry.version else None
 
 
 def _changes(stretch: Stretch, values: dict[tuple[bytes, int], bytes], *, previous: bool) -> Changes:

@@ -7,6 +7,7 @@ import msgspec
 from hanas_core.log.positions import Position, Version
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.keytexts import text_or_bytes
+from hanas_core.volume.blocks import UNREADABLE
 from hanas_serving.lines import Improper
 
 T = TypeVar("T")
@@ -147,5 +148,5 @@ def outcome(told: Told) -> Outcome:
 def _decoded(decoder: msgspec.msgpack.Decoder[T], content: bytes) -> T:
     try:
         return decoder.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Improper(str(error)) from None

@@ -97,7 +97,7 @@ class Transactor:
             asyncio.get_running_loop().call_soon(hold.release)
 
     async def _value(self, index: Index, key: bytes, entry: Entry) -> bytes | None:
-        if index.version(key) == entry.version and (value := index.cached(key)) is not None:
+        if (value := index.cached_of(key, entry)) is not None:
             return value
         try:
             return await self._values.read(key, entry, (0, entry.size))

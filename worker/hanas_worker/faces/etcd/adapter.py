@@ -146,11 +146,11 @@ class StoreAdapter:
         if query.stale:
             self._read(query, done)
         else:
-            self._store.confirm(partial(self._read_on, query, done))
+            self.confirm(partial(self._read_on, query, done))
 
-    def _read_on(self, query: Query, done: Done[Rows], present: int | stores.Refusal) -> None:
-        if isinstance(present, stores.Refusal):
-            done(refusal_of(present))
+    def _read_on(self, query: Query, done: Done[Rows], present: int | Refusal) -> None:
+        if isinstance(present, Refusal):
+            done(present)
         else:
             self._read(query, done)
 
@@ -175,21 +175,12 @@ class StoreAdapter:
         entry = entry_of(index, key, query.revision)
         if entry is None:
             return Rows(index.revision, [], 0)
-        value = index.cached(key) if index.version(key) == entry.version else None
+        value = index.cached_of(key, entry)
         return None if value is None else Rows(index.revision, [terms.pair_of(key, entry, value)], 1)
 
     def confirm(self, done: Done[int]) -> None:
         """See `RevisionStore`."""
         self._store.confirm(lambda present: done(present if isinstance(present, int) else refusal_of(present)))
-
-    async def _confirmed(self) -> int:
-        """Return the present revision, when it is certain. Raises stores.Refusal."""
-        waiter: asyncio.Future[int | stores.Refusal] = asyncio.get_running_loop().create_future()
-        self._store.confirm(lambda present: None if waiter.done() else waiter.set_result(present))
-        present = await waiter
-        if isinstance(present, stores.Refusal):
-            raise present
-        return present
 
     # ------------------------------------------------------------------ transactions and compaction
 
@@ -209,7 +200,7 @@ class StoreAdapter:
         self._carry_out(self._compact(revision), done)
 
     async def _compact(self, revision: int) -> int:
-        present = await self._confirmed()
+        present = await self._store.confirmed()
         index = self._store.index
         if revision > present:
             raise Future
@@ -274,7 +265,7 @@ class StoreAdapter:
         self._carry_out(self._digest(revision), done)
 
     async def _digest(self, revision: int) -> Digest:
-        present = await self._confirmed()
+        present = await self._store.confirmed()
         index = self._store.index
         self._check_revision(index, revision)
         at, value, first, more = revision or present, 0, b"", True

@@ -76,7 +76,7 @@ class Reading:
         for number, (key, entry) in enumerate(entries):
             if number % _STEP_KEYS == _STEP_KEYS - 1:
                 await asyncio.sleep(0)
-            value = index.cached(key) if entry.size and index.version(key) == entry.version else None
+            value = index.cached_of(key, entry) if entry.size else None
             if value is None and entry.size:
                 lacking.append(number)
                 pairs.append(None)

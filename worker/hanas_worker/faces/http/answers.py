@@ -79,8 +79,13 @@ async def of_page(page: KeyPage, epoch: int, revision: int = 0) -> Answer:
         b",".join(parts),
         msgspec.json.encode(None if page.following is None else page.following.decode()),
     )
+    return of_json(200, body, epoch, revision)
+
+
+def of_json(status: int, body: bytes, epoch: int, revision: int) -> Answer:
+    """Return the answer with a document that was made of the store."""
     lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n%b%b"
-    return Answer(200, lines % (len(body), epoch, revision_line(revision), INERT), body)
+    return Answer(status, lines % (len(body), epoch, revision_line(revision), INERT), body)
 
 
 def fail(reply: Reply, error: Exception, asked: store.Store | None) -> None:

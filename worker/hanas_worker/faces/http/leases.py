@@ -7,10 +7,10 @@ from msgspec import UNSET, UnsetType
 
 from hanas_core.state.keytexts import is_text
 from hanas_core.state.leases import MOST_ID, MOST_TTL
-from hanas_serving.answers import INERT, Answer
+from hanas_serving.answers import Answer
 from hanas_serving.problems import Problem
-from hanas_worker.faces.http.answers import revision_line
-from hanas_worker.faces.http.requests import lease_of
+from hanas_worker.faces.http.answers import of_json, revision_line
+from hanas_worker.faces.http.requests import decoded, lease_of
 
 PATH = b"/v1/leases"
 _KEEP_ALIVE = b"/keepalive"
@@ -59,12 +59,7 @@ def asked(raw_path: bytes) -> tuple[int, bool]:
 
 def grant_of(body: bytes) -> Grant:
     """Return what a body asks for. Raises Problem: 400."""
-    try:
-        grant = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(
-            400, f"this asks for no lease, and nothing was done: {error}. Send JSON like {_EXAMPLE}"
-        ) from None
+    grant = decoded(_decoder.decode, body, "this asks for no lease", _EXAMPLE)
     if not 1 <= grant.ttl <= MOST_TTL:
         raise Problem(400, f"ttl must be from 1 to {MOST_TTL} seconds, not {str(grant.ttl)[:40]}; nothing was done")
     if not isinstance(grant.id, UnsetType) and not 1 <= grant.id <= MOST_ID:
@@ -74,12 +69,12 @@ def grant_of(body: bytes) -> Grant:
 
 def of_grant(lease: int, ttl: int, epoch: int, revision: int, status: int = 201) -> Answer:
     """Return the answer with a lease that was granted, or renewed."""
-    return _answer(status, msgspec.json.encode(Granted(lease, ttl)), epoch, revision)
+    return of_json(status, msgspec.json.encode(Granted(lease, ttl)), epoch, revision)
 
 
 def of_lease(shown: LeaseShown, epoch: int, revision: int) -> Answer:
     """Return the answer with a lease."""
-    return _answer(200, msgspec.json.encode(shown), epoch, revision)
+    return of_json(200, msgspec.json.encode(shown), epoch, revision)
 
 
 def shown(lease: int, ttl: int, left: float, keys: list[bytes]) -> LeaseShown:
@@ -90,8 +85,3 @@ def shown(lease: int, ttl: int, left: float, keys: list[bytes]) -> LeaseShown:
 def of_revoke(epoch: int, revision: int) -> Answer:
     """Return the answer to a revoke."""
     return Answer(204, b"hanas-epoch: %d\r\n%b" % (epoch, revision_line(revision)))
-
-
-def _answer(status: int, body: bytes, epoch: int, revision: int) -> Answer:
-    lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\n%b%b"
-    return Answer(status, lines % (len(body), epoch, revision_line(revision), INERT), body)

@@ -1,8 +1,11 @@
 """What a client's request says: keys, conditions, ranges, pages; or a `Problem` that says what is wrong with it."""
 
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
 
 from hanas_core.state.entries import DEFAULT_TYPE
 from hanas_core.state.judge import Write
@@ -11,6 +14,8 @@ from hanas_core.state.leases import MOST_ID
 from hanas_serving.answers import Headers
 from hanas_serving.fields import require_identity
 from hanas_serving.problems import Problem
+
+T = TypeVar("T")
 
 MOST_KEY_BYTES = 1024
 MOST_PAGE = 1000
@@ -218,6 +223,14 @@ def query_of(query_string: bytes, names: frozenset[str]) -> dict[str, str]:
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise Problem(400, f"the parameter {twice} is given twice: give it once")
     return parameters
+
+
+def decoded(decode: Callable[[bytes], T], body: bytes, otherwise: str, example: str) -> T:
+    """Return what a body of JSON asks for; ``otherwise``: what is said of another one. Raises Problem: 400."""
+    try:
+        return decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, f"{otherwise}, and nothing was done: {error}. Send JSON like {example}") from None
 
 
 def is_stale(parameters: dict[str, str]) -> bool:

@@ -22,10 +22,11 @@ from hanas_core.state.transactions import (
     Target,
     Transaction,
 )
-from hanas_serving.answers import INERT, Answer
+from hanas_serving.answers import Answer
 from hanas_serving.principals import Action
 from hanas_serving.problems import Problem
 from hanas_worker.faces.http import requests
+from hanas_worker.faces.http.answers import of_json
 from hanas_worker.store import Transacted
 
 PATH = b"/v1/txn"
@@ -144,12 +145,7 @@ _decoder = msgspec.json.Decoder(Txn)
 
 def transaction_of(body: bytes, value_bytes: int) -> Transaction:
     """Return what a body asks for. ``value_bytes``: of the largest value. Raises Problem: 400, 413."""
-    try:
-        asked = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(
-            400, f"this is no transaction, and nothing was done: {error}. Send JSON like {_EXAMPLE}"
-        ) from None
+    asked = requests.decoded(_decoder.decode, body, "this is no transaction", _EXAMPLE)
     transaction = _transaction(asked, value_bytes)
     if not needs_of(transaction):
         raise Problem(400, f"the transaction is empty: send JSON like {_EXAMPLE}")
@@ -264,9 +260,7 @@ def answer_of(transacted: Transacted) -> Answer:
         revision=report.revision or outcome.revision,
         repeated=report.repeated,
     )
-    body = msgspec.json.encode(done)
-    lines = b"content-type: application/json\r\ncontent-length: %d\r\nhanas-epoch: %d\r\nhanas-revision: %d\r\n%b"
-    return Answer(200, lines % (len(body), transacted.epoch, outcome.revision, INERT), body)
+    return of_json(200, msgspec.json.encode(done), transacted.epoch, outcome.revision)
 
 
 def _results(report: Report, transacted: Transacted) -> Results:
