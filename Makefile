@@ -156,8 +156,12 @@ bench: $(READY) ## compare HANas with etcd and with an endpoint that does nothin
 bench-interpreter: $(READY) ## measure the interpreter's time for a plain PUT and GET, in one process
 	$(BIN)/python -m bench.interpreter
 
-bench-growth: $(READY) ## measure cold start, memory and takeovers from 1,000 to 1,000,000 keys
+bench-growth: $(READY) ## measure cold start, memory and takeovers from 1,000 to 1,000,000 keys, and with history and leases
 	$(BIN)/python -m bench.growth
+	$(BIN)/python -m bench.growth --keys 100000 --versions 100000 --leases 10000 --kills 15
+
+bench-watchers: $(READY) ## measure how late 1, 100 and 1,000 watchers are told of 1,000 changes a second
+	$(BIN)/python -m bench.watchers
 
 bench-compaction: $(READY) ## measure the cost of compaction for concurrent writes
 	$(BIN)/python -m bench.compaction

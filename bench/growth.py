@@ -1,6 +1,7 @@
-"""The growth of a cold start, of memory, and of the work of a takeover with the number of keys.
+"""The growth of a cold start, of memory, and of the work of a takeover with keys, versions of history, and leases.
 
 For each number of keys it fills a folder, starts a cluster of three on it, and kills the main several times.
+With --versions or --leases the same once more with them.
 Prints a line for each; with --json one document.
 """
 
@@ -10,18 +11,21 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hanas_client import AsyncClient, Policy
 from hanas_core.epochs.takeover import promote
-from hanas_core.log import segments
+from hanas_core.log import records, segments
 from hanas_core.log.claimfile import Claim, Pointer
 from hanas_core.log.claims import claim_epoch, read_pointer
 from hanas_core.log.manifests import read_manifest
 from hanas_core.members import cluster
 from hanas_core.state import snapshots
 from hanas_core.state.judge import Write
+from hanas_core.state.leases import Grant
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.reader import LogReader
 from hanas_core.state.replica import Replica
@@ -33,9 +37,29 @@ from hanas_lab.writers import Writers
 
 _SEGMENT_BYTES = 32 << 20
 _BATCH = 1000
+_TTL = 3600
+"""Of leases, seconds."""
 
 
-def fill(path: Path, keys: int, value_bytes: int) -> None:
+class Content(NamedTuple):
+    """What a folder holds."""
+
+    keys: int
+    value_bytes: int
+    versions: int = 0
+    """... of history: writes of keys that are there."""
+    leases: int = 0
+
+    def requests(self) -> Iterator[Write | Grant]:
+        """Yield the writes that make it."""
+        value = bytes(self.value_bytes)
+        for number in range(self.keys + self.versions):
+            yield Write(b"bench/%012d" % (number % self.keys), value, "application/octet-stream")
+        for lease in range(1, self.leases + 1):
+            yield Grant(lease, _TTL)
+
+
+def fill(path: Path, content: Content) -> None:
     """Write a folder as a main would, with a snapshot near its end, and leave it as if that main had been killed."""
     path.mkdir(parents=True)
     folder = PosixFolder(path)
@@ -69,11 +93,11 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
             progress=lambda _: None,
         )
     )
-    log, commits = promotion.log, GroupCommit[int](replica, 1, 1)
-    value = bytes(value_bytes)
-    for first in range(0, keys, _BATCH):
-        for number in range(first, min(first + _BATCH, keys)):
-            commits.submit(Write(b"bench/%012d" % number, value, "application/octet-stream"), number)
+    log, commits = promotion.log, GroupCommit[int](replica, 1, 1, form=records.REVISED)
+    requests = enumerate(content.requests())
+    while some := list(islice(requests, _BATCH)):
+        for number, request in some:
+            commits.submit(request, number)
         while commits.waiting:
             if log.spare is None:
                 prepared = spare()
@@ -90,6 +114,7 @@ def fill(path: Path, keys: int, value_bytes: int) -> None:
         position=log.committed,
         sequence=replica.index.sequence,
         revision=replica.index.revision,
+        form=replica.index.form,
         merged=(),
         keys=0,
         size=0,
@@ -178,16 +203,18 @@ async def until_warm(client: AsyncClient, urls: list[str]) -> None:
         await asyncio.sleep(0.1)
 
 
-def measure(keys: int, value_bytes: int, kills: int) -> dict[str, Any]:
-    """Return the figures for one number of keys."""
+def measure(content: Content, kills: int) -> dict[str, Any]:
+    """Return the figures for one folder."""
     with tempfile.TemporaryDirectory(prefix="hanas-growth-") as directory:
         path = Path(directory) / "communication"
-        fill(path, keys, value_bytes)
+        fill(path, content)
         took, count, each = cold_start(path, with_snapshot=True)
         replayed, _, _ = cold_start(path, with_snapshot=False)
         work, failovers = asyncio.run(takeovers(directory, kills))
         return {
-            "keys": keys,
+            "keys": content.keys,
+            "versions": content.versions,
+            "leases": content.leases,
             "cold_start_seconds": round(took, 4),
             "cold_start_keys_per_second": round(count / took),
             "without_snapshot_keys_per_second": round(count / replayed),
@@ -203,12 +230,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, nargs="*", default=[1_000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--value-bytes", type=int, default=64)
+    parser.add_argument("--versions", type=int, default=0, help="of history")
+    parser.add_argument("--leases", type=int, default=0)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
     figures = []
-    for keys in arguments.keys:
-        figures.append(measure(keys, arguments.value_bytes, arguments.kills))
+    contents = [Content(keys, arguments.value_bytes) for keys in arguments.keys]
+    if arguments.versions or arguments.leases:
+        more = [content._replace(versions=arguments.versions, leases=arguments.leases) for content in contents]
+        contents = list(chain.from_iterable(zip(contents, more, strict=True)))
+    for content in contents:
+        figures.append(measure(content, arguments.kills))
         if not arguments.json:
             print(figures[-1], flush=True)
     if arguments.json:
