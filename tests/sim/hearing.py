@@ -32,7 +32,8 @@ from hanas_worker.log.hearing import Hearing
 from hanas_worker.log.news import LogNews
 from hanas_worker.log.service import Reader, Service
 from hanas_worker.log.values import Values
-from hanas_worker.store import Refusal, Store
+from hanas_worker.refusals import Refusal
+from hanas_worker.store import Store
 from tests.sim.attacker import FORGED
 from tests.sim.mount import Mount, OpenFile
 from tests.sim.seams import running_loop

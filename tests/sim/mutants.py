@@ -605,6 +605,18 @@ MUTANTS = (
         "hanas_core.state.judge:_repeated",
         _one("if done.request != idempotency.request:", "if False:"),
     ),
+    Mutant(
+        "a call that may have been carried out is sent again",
+        "hanas_worker.log.forwarder:Forwarder.closed",
+        _one("not self._calls[number].repeatable", "False"),
+        story="no bug yet: a transaction is being committed when its line is lost",
+    ),
+    Mutant(
+        "a call that may have been carried out is given up as not done",
+        "hanas_worker.log.forwarder:Forwarder.closed",
+        _one("Result.UNKNOWN", "Result.NOT_MAIN"),
+        story="no bug yet: a transaction is being committed when its line is lost",
+    ),
     # ------------------------------------------------------------------ revisions, history, transactions
     Mutant(
         "a record that changes no key makes a revision",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
@@ -145,6 +146,28 @@ def copy_waits_in_the_queue(story: Story) -> None:
     deleted()
     story.for_seconds(1.0)
     _stays_away(story, main)
+
+
+def line_is_lost_under_a_transaction(story: Story) -> None:
+    """A transaction that must not be carried out twice is being committed when its line is lost."""
+    main, forwarding, _ = _settled(story)
+    caught = story.catch(main, Place("sync", "segments/"), "before")
+    url, loop = f"http://{forwarding.name}:3000/v1/txn", story.clients.loop
+    absent = {"key": "own", "target": "version", "number": 0}
+    content = json.dumps({"if": [absent], "then": [{"put": {"key": "own", "text": "sent"}}]}).encode()
+    asked = loop.spawn(story.network.request(loop, "POST", url, content, 5.0, {}))
+    story.until(caught)
+    story.for_seconds(0.1)
+    story.network.hang_up_lines(forwarding.name)
+    story.for_seconds(0.3)
+    main.mount.release()
+    story.until(asked.done)
+    answer = asked.result()
+    done = story.ask(main, "GET", "own")().body == b"sent"
+    succeeded = answer.status == 200 and json.loads(answer.body)["succeeded"]
+    if done and not succeeded and answer.headers.get("hanas-outcome") != "unknown":
+        raise Violation(f"{forwarding.name} answers {answer} to a transaction that was done")
+    story.main()
 
 
 def _gone(story: Story, main: Worker) -> None:

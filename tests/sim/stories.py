@@ -802,6 +802,12 @@ STORIES: dict[str, tuple[Callable[[Story], None], Shape, Theme, str]] = {
         GROWING,
         "the outcome of what was sent is given up as not done",
     ),
+    "no bug yet: a transaction is being committed when its line is lost": (
+        serving.line_is_lost_under_a_transaction,
+        CALM._replace(serves=True),
+        GROWING,
+        "a call that may have been carried out is sent again",
+    ),
     "no bug yet: a backup asks a main on that was replaced while it slept": (
         serving.former_main_is_asked,
         CALM._replace(serves=True),

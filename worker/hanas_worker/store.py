@@ -8,28 +8,62 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import ClassVar, NamedTuple, NoReturn
+from typing import ClassVar, NoReturn, TypeVar
 
 import msgspec
 
 from hanas_core.log import records
-from hanas_core.log.positions import Version
 from hanas_core.members.roles import Role
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
-from hanas_core.state.judge import Compaction, Outcome, Result, Write
+from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
 from hanas_core.state.keytexts import is_text
-from hanas_core.state.leases import MOST_ID
 from hanas_core.state.transactions import Span, Transact
+from hanas_core.volume.blocks import UNREADABLE
 from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
+from hanas_serving.lines import Improper
+from hanas_worker import calls
+from hanas_worker.calls import (
+    Answer,
+    Call,
+    Compacted,
+    Compacting,
+    Ended,
+    Ending,
+    Granted,
+    Granting,
+    Listed,
+    Listing,
+    Renewed,
+    Renewing,
+    Showing,
+    Shown,
+    Transacting,
+)
+from hanas_worker.coordinator import Coordinator
 from hanas_worker.log import feeds, transactor
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.forwarder import Forwarder
-from hanas_worker.log.lessor import Lessor, Told
 from hanas_worker.log.service import MOST_READERS, Service, fence
 from hanas_worker.log.values import Moved
+from hanas_worker.refusals import (
+    OF_RESULTS,
+    Busy,
+    Conflict,
+    Crowded,
+    Elsewhere,
+    Forgotten,
+    Future,
+    NoRevisions,
+    NotFound,
+    Refusal,
+    Unknown,
+    Unreadable,
+)
+
+T = TypeVar("T")
 
 Transacted = transactor.Transacted
 Change = feeds.Change
@@ -39,137 +73,12 @@ Part = tuple[int, int]
 """Begin and end of a part of a value, bytes."""
 
 
-class Refusal(Exception):
-    """Why a request was not carried out."""
-
-    def __init__(self, epoch: int | None = None) -> None:
-        """``epoch``: the one in which it was refused; None if that has nothing to do with an epoch of this worker."""
-        super().__init__()
-        self.epoch = epoch
-        self.revision = 0
-        """Of the store when it was refused; 0: that of the copy here."""
-
-
-class Elsewhere(Refusal):
-    """This worker is not the main; nothing was done. ``main``: the URL of the main, None while there is none."""
-
-    def __init__(self, main: str | None) -> None:
-        super().__init__()
-        self.main = main
-
-
-class NotFound(Refusal):
-    """The key is not there."""
-
-
-class Conflict(Refusal):
-    """The conditions of a write do not hold for the ``version`` of the key, None if that is not there."""
-
-    def __init__(self, epoch: int, version: Version | None) -> None:
-        super().__init__(epoch)
-        self.version = version
-
-
-class KeyReused(Refusal):
-    """The idempotency key came with another request before."""
-
-
-class Forgotten(Refusal):
-    """The revision is below the ``compacted`` one: what keys held then is forgotten."""
-
-    def __init__(self, epoch: int, compacted: int) -> None:
-        super().__init__(epoch)
-        self.compacted = compacted
-
-
-class Future(Refusal):
-    """The revision is above the present one."""
-
-    def __init__(self, epoch: int, present: int) -> None:
-        super().__init__(epoch)
-        self.present = present
-
-
-class NoLease(Refusal):
-    """There is no lease with this id; nothing was done."""
-
-
-class LeaseExists(Refusal):
-    """There is one with this id; nothing was done."""
-
-
-class LeaseCrowded(Refusal):
-    """The lease has so many keys that it can have no more; nothing was done."""
-
-
-class TooManyLeases(Refusal):
-    """There can be no more leases; nothing was done."""
-
-
-class NoRevisions(Refusal):
-    """A member of an older version lives, so the log has no revisions yet; nothing was done."""
-
-
-class TooManyDeletes(Refusal):
-    """A transaction would delete more keys than find room in one; nothing was done."""
-
-
-class TooManyKeys(Refusal):
-    """A transaction would look at more keys than it may; nothing was done."""
-
-
-class Full(Refusal):
-    """The volume has no room; nothing was done."""
-
-
-class TooLarge(Refusal):
-    """The main takes no value of this size, other than this worker; nothing was done."""
-
-
-class Busy(Refusal):
-    """Too many requests wait for the volume; nothing was done."""
-
-
-class Crowded(Refusal):
-    """Other requests' bodies and answers hold the memory; nothing was done."""
-
-
-class Unknown(Refusal):
-    """The epoch ended while the write was in flight: it may or may not have been done."""
-
-
-class Unreadable(Refusal):
-    """The value cannot be read from the volume just now."""
-
-    def __init__(self, trouble: FolderError) -> None:
-        super().__init__()
-        self.trouble = str(trouble)
-
-
-_REFUSALS = {
-    Result.NOT_FOUND: NotFound,
-    Result.KEY_REUSED: KeyReused,
-    Result.TOO_LARGE: TooLarge,
-    Result.TOO_MANY_DELETES: TooManyDeletes,
-    Result.TOO_MANY_KEYS: TooManyKeys,
-    Result.LEASE_NOT_FOUND: NoLease,
-    Result.LEASE_EXISTS: LeaseExists,
-    Result.LEASE_CROWDED: LeaseCrowded,
-    Result.TOO_MANY_LEASES: TooManyLeases,
-    Result.NO_REVISIONS: NoRevisions,
-    Result.NO_SPACE: Full,
-    Result.BUSY: Busy,
-    Result.UNKNOWN: Unknown,
-}
 _CREATED, _REPLACED, _DELETED = Result.CREATED, Result.REPLACED, Result.DELETED  # slow to look up
 
 
-class Granted(NamedTuple):
-    """A lease that was granted."""
-
-    lease: int
-    epoch: int
-    revision: int
+_MOST_FORWARDED_BYTES = 4 << 20
+"""What the values that a transaction of another worker's client reads may take together: all calls of a forwarder that
+are under way must find room in its line."""
 
 
 class _Pending(msgspec.Struct, eq=False):
@@ -237,7 +146,7 @@ class PendingWrite(_Pending, eq=False):
             elif result is Result.CONDITION_FAILED:
                 raise Conflict(epoch, outcome.version)
             else:
-                raise _REFUSALS[result](epoch)
+                raise OF_RESULTS[result](epoch)
         except Refusal as refusal:
             refusal.revision = outcome.revision
             self.fail(refusal)
@@ -256,6 +165,8 @@ class Store:
         self._lists = asyncio.Lock()
         """A long list takes milliseconds: others have their turn after each."""
         self._fetches: set[asyncio.Task[None]] = set()
+        self._coordinator = Coordinator(log, memory, lambda: self.revision)
+        log.state.carry_out = self._carry_out_for_other
         self.feeds = feeds.Feeds(log.state, log.values, memory)
 
     @property
@@ -352,32 +263,6 @@ class Store:
         else:
             pending(outcome, epoch)
 
-    async def transact(self, request: Transact) -> Transacted:
-        """Carry out a transaction. Raises Refusal: NoRevisions, TooManyDeletes, KeyReused, Busy, Unknown, ..."""
-        service = self._state.service
-        if service is None:
-            raise Elsewhere(self._log.main_url)
-        if service.form == records.PLAIN:
-            raise NoRevisions(service.epoch)
-        try:
-            transacted = await transactor.Transactor(service, self._log.values, self.memory).carry_out(request)
-        except FolderError as error:
-            raise Unreadable(error) from None
-        result = transacted.outcome.result
-        if result is Result.TRANSACTED:
-            return transacted
-        self._refused(result, transacted.epoch, transacted.outcome.revision)
-
-    async def compact(self, revision: int) -> int:
-        """Forget what keys held before ``revision``; return the present one. Raises Refusal: Forgotten, Future, ..."""
-        service = self._state.service
-        if service is None:
-            raise Elsewhere(self._log.main_url)
-        outcome = await service.write(Compaction(revision, strict=True))
-        if outcome.result is not Result.COMPACTED:
-            self._refused(outcome.result, service.epoch, outcome.revision)
-        return outcome.revision
-
     async def value(self, key: bytes, entry: Entry) -> bytes:
         """Return the value of an entry of ``key``. Raises Refusal: Forgotten, Unreadable."""
         index = self.index
@@ -387,81 +272,68 @@ class Store:
         except Moved:
             raise Forgotten(self.epoch, index.compacted) from None
         except FolderError as error:
-            raise Unreadable(error) from None
+            raise Unreadable(str(error)) from None
 
-    # ------------------------------------------------------------------ leases
+    # ------------------------------------------------------------------ what only the main can carry out
 
-    async def grant(self, lease: int | None, ttl: int) -> Granted:
-        """Begin a lease, with an id of its own if ``lease`` is None. Raises Refusal: LeaseExists, TooManyLeases, ..."""
-        lessor, service = self._lessor()
-        if service.form == records.PLAIN:
-            raise NoRevisions(service.epoch)
-        while True:
-            named = int(self._state.host.runtime.nonce(), 16) % MOST_ID + 1 if lease is None else lease
-            outcome, epoch = await lessor.grant(named, ttl)
-            if outcome.result is Result.LEASE_GRANTED:
-                return Granted(named, epoch, outcome.revision)
-            if lease is not None or outcome.result is not Result.LEASE_EXISTS:
-                self._refused(outcome.result, epoch, outcome.revision)
+    async def transact(self, request: Transact) -> Transacted:
+        """Carry out a transaction. Raises Refusal: NoRevisions, TooManyDeletes, KeyReused, Busy, Unknown, ..."""
+        return _as(Transacted, await self._carry_out(Transacting(request)))
 
-    async def keep_alive(self, lease: int) -> tuple[int, int]:
-        """Renew a lease; return its seconds to live, and the epoch. Raises Refusal: NoLease, ..."""
-        lessor, service = self._lessor()
-        if service.crowded:
-            raise Busy(service.epoch)
-        renewal = await lessor.keep_alive(lease)
-        if renewal.result is not Result.COMMITTED:
-            self._refused(renewal.result, service.epoch)
-        return renewal.ttl, service.epoch
+    async def compact(self, revision: int) -> int:
+        """Forget what keys held before ``revision``; return the present one. Raises Refusal: Forgotten, Future, ..."""
+        return _as(Compacted, await self._carry_out(Compacting(revision))).revision
 
-    async def revoke(self, lease: int) -> tuple[int, int]:
-        """End a lease, and delete its keys; return epoch and revision. Raises Refusal: NoLease, ..."""
-        outcome, epoch = await self._lessor()[0].revoke(lease)
-        if outcome.result is not Result.LEASE_REVOKED:
-            self._refused(outcome.result, epoch, outcome.revision)
-        return epoch, outcome.revision
+    async def grant(self, lease: int, ttl: int) -> Granted:
+        """Begin a lease; 0: with an id that nobody has. Raises Refusal: LeaseExists, TooManyLeases, ..."""
+        return _as(Granted, await self._carry_out(Granting(lease, ttl)))
 
-    async def lease(self, lease: int) -> tuple[Told, int]:
-        """Return what is to be told of a lease, and the epoch. Raises Refusal: NoLease, ..."""
-        lessor, epoch = await self._fenced_lessor()
-        if (told := lessor.told(lease)) is None:
-            raise NoLease(epoch)
-        return told, epoch
+    async def keep_alive(self, lease: int) -> Renewed:
+        """Renew a lease. Raises Refusal: NoLease, ..."""
+        return _as(Renewed, await self._carry_out(Renewing(lease)))
 
-    async def leases(self) -> list[int]:
+    async def revoke(self, lease: int) -> Ended:
+        """End a lease, and delete its keys. Raises Refusal: NoLease, ..."""
+        return _as(Ended, await self._carry_out(Ending(lease)))
+
+    async def lease(self, lease: int) -> Shown:
+        """Return what is to be told of a lease. Raises Refusal: NoLease, ..."""
+        return _as(Shown, await self._carry_out(Showing(lease)))
+
+    async def leases(self) -> tuple[int, ...]:
         """Return the ids of all leases, those that end first in front. Raises Refusal."""
-        lessor, _ = await self._fenced_lessor()
-        return lessor.ids()
+        return _as(Listed, await self._carry_out(Listing())).leases
 
-    async def _fenced_lessor(self) -> tuple[Lessor, int]:
-        """Return the lessor, and the epoch, behind a check that began after this call. Raises Elsewhere, Busy."""
-        lessor, service = self._lessor()
-        if service.crowded:
-            raise Busy(service.epoch)
-        epoch = await service.fence()
-        if epoch is None:
+    async def _carry_out(self, call: Call) -> Answer:
+        """Have the main carry out a call: this worker, or the one that its forwarder finds. Raises Refusal."""
+        forwarder = self._state.forwarder
+        if forwarder is None or self.serves:
+            try:
+                return await self._coordinator.carry_out(call)
+            except Elsewhere:
+                if forwarder is None:
+                    raise  # else this worker's epoch has ended before anything was done
+        content = await forwarder.call(calls.encode_call(call), repeatable=call.repeatable)
+        if isinstance(content, bytes):
+            return calls.decode_answer(content)
+        if content is Result.NOT_MAIN:
             self.refuse()
-        return lessor, epoch
+        raise OF_RESULTS[content](self.epoch)
 
-    def _lessor(self) -> tuple[Lessor, Service]:
-        lessor, service = self._state.lessor, self._state.service
-        if lessor is None or service is None:
-            raise Elsewhere(self._log.main_url)
-        return lessor, service
-
-    def _refused(self, result: Result, epoch: int, revision: int = 0) -> NoReturn:
-        if result is Result.NOT_MAIN:
-            raise Elsewhere(self._log.main_url)
-        index = self.index
-        refusal: Refusal
-        if result is Result.FORGOTTEN:
-            refusal = Forgotten(epoch, index.compacted)
-        elif result is Result.TO_COME:
-            refusal = Future(epoch, index.revision)
-        else:
-            refusal = _REFUSALS[result](epoch)
-        refusal.revision = revision
-        raise refusal
+    async def _carry_out_for_other(self, content: bytes) -> bytes | None:
+        """Return the answer to a call that another worker has brought; None: nothing was done."""
+        try:
+            call = calls.decode_call(content)
+        except UNREADABLE as error:
+            raise Improper(str(error)) from None
+        try:
+            answer: Answer | Refusal = await self._coordinator.carry_out(call, _MOST_FORWARDED_BYTES)
+        except Elsewhere:
+            return None
+        except Refusal as refusal:
+            refusal.revision = refusal.revision or self.revision
+            answer = refusal
+        return calls.encode_answer(answer)
 
     @asynccontextmanager
     async def list(
@@ -588,7 +460,7 @@ class Store:
         except Moved:
             self.read(read)  # only the main knows what became of the key meanwhile
         except FolderError as error:
-            read.fail(Unreadable(error))
+            read.fail(Unreadable(str(error)))
         except Exception as error:
             read.fail(error)
         finally:
@@ -611,3 +483,9 @@ def past(index: Index, key: bytes, revision: int, epoch: int) -> Entry | None:
     """Return what ``key`` held as of ``revision``. Raises as `check_revision` does."""
     check_revision(index, revision, epoch)
     return index.at(key, revision)
+
+
+def _as(kind: type[T], answer: Answer) -> T:
+    if not isinstance(answer, kind):  # of a main that answers something else than it was asked
+        raise Unknown
+    return answer

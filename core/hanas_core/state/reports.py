@@ -12,14 +12,14 @@ class Row(msgspec.Struct, frozen=True):
     revision: int
 
 
-class Put(msgspec.Struct, frozen=True):
+class Put(msgspec.Struct, frozen=True, tag=True):
     """A key got a value."""
 
     previous: Row | None = None
     """What it held, if that was asked for."""
 
 
-class Deleted(msgspec.Struct, frozen=True):
+class Deleted(msgspec.Struct, frozen=True, tag=True):
     """So many keys went."""
 
     count: int
@@ -27,7 +27,7 @@ class Deleted(msgspec.Struct, frozen=True):
     """What they held, if that was asked for."""
 
 
-class Rows(msgspec.Struct, frozen=True):
+class Rows(msgspec.Struct, frozen=True, tag=True):
     """What was read."""
 
     rows: tuple[Row, ...]
@@ -37,13 +37,13 @@ class Rows(msgspec.Struct, frozen=True):
     """So many keys there are, if that was asked for."""
 
 
-class Past(msgspec.Struct, frozen=True):
+class Past(msgspec.Struct, frozen=True, tag=True):
     """What is to be read as of a revision, which changes no more: whoever answers reads it."""
 
     read: ReadKeys
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True, tag=True):
     """What a transaction told."""
 
     succeeded: bool

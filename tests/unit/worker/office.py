@@ -26,6 +26,8 @@ from tests.unit.worker.nodes import FolderDecides, Nobody
 from tests.unit.worker.stage import Stage, started
 
 PATIENCE = 60.0
+REST = 0.05
+"""Whoever waits for the answer to a call hears something after so many seconds."""
 
 
 class End:
@@ -108,12 +110,35 @@ class Clock:
         return getattr(self._loop, name)
 
 
+class Calls:
+    """What forwarders call for, carried out as a test says."""
+
+    IMPROPER = b"improper"
+
+    def __init__(self) -> None:
+        self.came = list[bytes]()
+        self.answer: bytes | None = b"done"
+        self.gate = asyncio.Event()
+        """They are answered when it is set."""
+        self.gate.set()
+
+    async def __call__(self, content: bytes) -> bytes | None:
+        self.came.append(content)
+        if content == self.IMPROPER:
+            raise Improper
+        await self.gate.wait()
+        return self.answer
+
+
 class Office:
     """A main with its desk, and the forwarder of another worker."""
 
     def __init__(self, stage: Stage, patience: float) -> None:
         self.stage = stage
-        self.desk = Desk(stage.service, settings.read({}).value_bytes)
+        self.calls = Calls()
+        self.tasks = list[asyncio.Future[None]]()
+        """Of clients that wait."""
+        self.desk = Desk(stage.service, settings.read({}).value_bytes, self.calls, REST)
         self.state, self.forwarder = self.process(patience)
         self._clock = Clock()
         self.forwarder._loop = cast("asyncio.AbstractEventLoop", self._clock)

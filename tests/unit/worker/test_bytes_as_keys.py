@@ -24,7 +24,8 @@ from hanas_worker.faces.http.answers import texts_of
 from hanas_worker.log import messages
 from hanas_worker.log.lessor import Lessor
 from hanas_worker.log.messages import Forward, ForwardBytes, Writes
-from hanas_worker.store import NoRevisions, PendingWrite, Refusal
+from hanas_worker.refusals import NoRevisions, Refusal
+from hanas_worker.store import PendingWrite
 from tests.unit.waiting import until
 from tests.unit.worker.office import Office, office
 from tests.unit.worker.stage import started

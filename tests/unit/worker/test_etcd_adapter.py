@@ -17,7 +17,7 @@ from hanas_worker.faces.etcd.revisions import EVERYTHING, Delete, Lost, Put, Que
 from hanas_worker.log import transactor
 from hanas_worker.log.service import Written
 from hanas_worker.log.values import Moved
-from hanas_worker.store import Full
+from hanas_worker.refusals import Full
 from tests.unit.waiting import AMPLE_SECONDS
 from tests.unit.worker.etcd_store import Real, real
 

@@ -30,6 +30,7 @@ from hanas_worker.node import Node
 from tests.unit.core.scenery import bare_folder, serve
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.nodes import backup_of
+from tests.unit.worker.office import REST, Calls
 from tests.unit.worker.ports import free_port
 from tests.unit.worker.stage import started
 
@@ -186,7 +187,7 @@ async def test_a_main_takes_no_line_while_a_member_lives_that_could_not_read_its
     node = backup_of(main, main.folder.other())
     assert node.visit("c") is None, "it is not the main"
     stage = await started()
-    node.logs[LOG].state.desk = Desk(stage.service, 1)
+    node.logs[LOG].state.desk = Desk(stage.service, 1, Calls(), REST)
     assert node.visit("c") is not None
     _lives(node, sessions=True)
     assert node.visit("c") is not None

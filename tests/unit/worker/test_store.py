@@ -18,6 +18,7 @@ from hanas_core.state.queue import GroupCommit
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving import budget
 from hanas_serving.budget import Budget, Hold
+from hanas_worker import refusals
 from hanas_worker import store as stores
 from hanas_worker.faces.http.answers import Page, of_page, problem
 from hanas_worker.log import service as services
@@ -25,7 +26,7 @@ from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.tally import Tally
 from hanas_worker.log.values import Moved
-from hanas_worker.store import (
+from hanas_worker.refusals import (
     Busy,
     Conflict,
     Crowded,
@@ -33,14 +34,11 @@ from hanas_worker.store import (
     Full,
     KeyReused,
     NotFound,
-    Part,
-    PendingRead,
-    PendingWrite,
     Refusal,
-    Store,
     Unknown,
     Unreadable,
 )
+from hanas_worker.store import Part, PendingRead, PendingWrite, Store
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.stage import Gate, Stage, started
 
@@ -470,9 +468,9 @@ async def test_a_backup_that_serves_redirects_while_its_main_takes_no_lines(scen
     assert refusal.value.main == MAIN_URL
 
 
-@pytest.mark.parametrize("result", stores._REFUSALS, ids=lambda result: result.name)
+@pytest.mark.parametrize("result", refusals.OF_RESULTS, ids=lambda result: result.name)
 def test_every_refusal_has_an_answer(result: Result) -> None:
     large = {Result.TOO_LARGE, Result.TOO_MANY_DELETES, Result.TOO_MANY_KEYS, Result.LEASE_CROWDED}
-    refusal = stores._REFUSALS[result](1)
+    refusal = refusals.OF_RESULTS[result](1)
     assert problem(refusal, b"/v1/kv/a").status in {404, 409, 413, 422, 429, 503, 507}
     assert (problem(refusal, b"").status == 413) is (result in large)

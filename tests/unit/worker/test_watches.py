@@ -16,7 +16,8 @@ from hanas_core.volume.errors import FolderUnavailable
 from hanas_worker.faces.http import watches
 from hanas_worker.log import feeds
 from hanas_worker.log.state import LogState
-from hanas_worker.store import Change, Changes, Elsewhere, Feed, Refusal
+from hanas_worker.refusals import Elsewhere, Refusal
+from hanas_worker.store import Change, Changes, Feed
 from tests.sim.mutants import Mutant, applied
 from tests.unit.waiting import until
 from tests.unit.worker.stage import started

@@ -6,7 +6,9 @@ numbers of each session wait in the queue: what is committed is in the log's own
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from hanas_core.log.positions import Version
 from hanas_core.log.records import Forwarded
@@ -14,15 +16,23 @@ from hanas_core.state.judge import ForwardedWrite, Opening, Outcome, Result, rec
 from hanas_core.state.sessions import WINDOW, Session
 from hanas_serving.lines import Improper, Line
 from hanas_worker.log import messages
-from hanas_worker.log.messages import Ask, Hello, News, Reached, Told, Welcome, Writes
+from hanas_worker.log.messages import MOST_CALLS, Ask, Call, Called, Hello, News, Reached, Told, Welcome, Writes
 from hanas_worker.log.service import Service
+
+CarryOut = Callable[[bytes], Coroutine[Any, Any, bytes | None]]
+"""Carries out a call and returns its answer; None: nothing was done. Raises Improper."""
 
 
 class Desk:
     """Takes what forwarders bring during one tenure. It belongs to the event loop."""
 
-    def __init__(self, service: Service, most_value_bytes: int) -> None:
-        """Serve as ``service`` does, with values of ``most_value_bytes`` at most: no larger one fits into its log."""
+    def __init__(self, service: Service, most_value_bytes: int, carry_out: CarryOut, rest: float) -> None:
+        """Serve as ``service`` does, with values of ``most_value_bytes`` at most: no larger one fits into its log.
+
+        ``carry_out`` returns the answer to a call. Raises Improper. Whoever waits for one hears something at least
+        every ``rest`` seconds.
+        """
+        self.carry_out, self.rest = carry_out, rest
         self.service = service
         self.most_value_bytes = most_value_bytes
         service.on_commit.listen(self._committed)
@@ -105,6 +115,8 @@ class Visit:
         self._told: list[Told] = []
         self._telling = False
         """Something will be told in the next turn of the loop."""
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        """Those that are carried out, by their numbers."""
 
     # ------------------------------------------------------------------ the line's calls
 
@@ -131,6 +143,8 @@ class Visit:
             raise Improper("nothing but a hello comes before the welcome")
         elif isinstance(content, Ask):
             self._desk.service.after_check(partial(self._reached, content.number))
+        elif isinstance(content, Call):
+            self._call(content)
         else:
             self._write(self.session, content)
 
@@ -196,6 +210,29 @@ class Visit:
                 continue
             pending.add(forward.number)
             service.submit(write, partial(self._desk.written, session, forward.number))
+
+    # ------------------------------------------------------------------ calls
+
+    def _call(self, call: Call) -> None:
+        if call.number in self._calls or len(self._calls) == MOST_CALLS:
+            raise Improper("a call that is under way, or one more than a forwarder may have")
+        self._calls[call.number] = asyncio.create_task(self._carry_out(call))
+
+    async def _carry_out(self, call: Call) -> None:
+        """Carry out a call, whether or not its line still stands then."""
+        carrying = asyncio.create_task(self._desk.carry_out(call.content))
+        while not (await asyncio.wait((carrying,), timeout=self._desk.rest))[0]:
+            self.tell_soon()  # silence would say that the line is cut
+        del self._calls[call.number]
+        try:
+            content = carrying.result()
+        except Improper:
+            self.leave()
+            return
+        if not self._ended:
+            self._line.send(messages.encode(Called(call.number, content)))
+
+    # ------------------------------------------------------------------ what is told
 
     def tell(self, told: Told) -> None:
         """Tell how a write ended, with the others of this turn of the loop."""

@@ -18,12 +18,14 @@ from hanas_core.state.sessions import WINDOW
 from hanas_core.volume import names
 from hanas_serving.lines import Improper, Line
 from hanas_worker.log import messages
-from hanas_worker.log.messages import Ask, Hello, News, Reached, Told, Welcome, Writes
+from hanas_worker.log.messages import Ask, Call, Called, Hello, News, Reached, Told, Welcome, Writes
 from hanas_worker.log.service import MOST_READERS, Reader, Written
 from hanas_worker.log.state import LogState
 
 _MOST_WAITING = 8192
 """Writes of clients that wait here: more are refused."""
+_MOST_CALLS = 1024
+"""Calls of clients that wait here: more are refused."""
 _MOST_BYTES = 16 << 20
 """What the writes of one forwarder that are at the main may take, unless it is a single one; bytes."""
 _MOST_FRAMES = 2
@@ -51,6 +53,22 @@ class _Waiting:
         """It may have come to a main."""
         self.frame: _Frame | None = None
         """The message that it was sent in over the present line."""
+
+
+class _Call:
+    """A client's call until it is answered."""
+
+    __slots__ = ("answered", "content", "repeatable", "sent", "until")
+
+    def __init__(self, content: bytes, *, repeatable: bool, until: float) -> None:
+        self.content, self.repeatable, self.until = content, repeatable, until
+        self.sent = False
+        """It may have been carried out."""
+        self.answered: asyncio.Future[bytes | Result] = asyncio.get_running_loop().create_future()
+
+    def end(self, answer: bytes | Result) -> None:
+        if not self.answered.done():  # else its client is gone
+            self.answered.set_result(answer)
 
 
 class _Frame:
@@ -111,6 +129,14 @@ class Forwarder:
         self._frames = 0
         self._sending = False
         """More is sent in the next turn of the loop."""
+        self._calls: dict[int, _Call] = {}
+        """The calls without an answer, by their numbers."""
+        self._calls_bytes = 0
+        """What they take."""
+        self._calls_unsent: deque[int] = deque()
+        self._calls_sent: set[int] = set()
+        """Those that were sent over the present line and are not answered."""
+        self._call_numbers = count(1)
         self._readers: list[tuple[Reader, float]] = []
         """Reads that the next question is for, and until when their clients wait."""
         self._asked: list[tuple[Reader, float]] = []
@@ -130,12 +156,14 @@ class Forwarder:
     @property
     def idle(self) -> bool:
         """Nobody waits for anything."""
-        return not (self._waiting or self._reads)
+        return not (self._waiting or self._calls or self._reads)
 
     @property
     def figures(self) -> Figures:
         """What people are told."""
-        return Figures(self._welcomed, len(self._waiting) + self._reads, self._writes, self._question)
+        return Figures(
+            self._welcomed, len(self._waiting) + len(self._calls) + self._reads, self._writes, self._question
+        )
 
     @property
     def crowded(self) -> bool:
@@ -158,6 +186,27 @@ class Forwarder:
         self._unsent.append(number)
         self._send_soon()
         self._watch()
+
+    async def call(self, content: bytes, *, repeatable: bool) -> bytes | Result:
+        """Have the main carry out a call. Return its answer, or NOT_MAIN or BUSY: nothing was done; or UNKNOWN.
+
+        ``repeatable``: it may be carried out twice, so it is sent again where it is not known whether it was.
+        """
+        if self.declined:
+            return Result.NOT_MAIN
+        crowded = len(self._calls) >= _MOST_CALLS or self._calls_bytes + len(content) > self._most_bytes
+        if self._calls and crowded:
+            return Result.BUSY
+        number, call = (
+            next(self._call_numbers),
+            _Call(content, repeatable=repeatable, until=self._loop.time() + self._patience),
+        )
+        self._calls[number] = call
+        self._calls_bytes += len(content)
+        self._calls_unsent.append(number)
+        self._send_soon()
+        self._watch()
+        return await call.answered
 
     def after_check(self, reader: Reader) -> None:
         """Call ``reader`` when the copy here holds all that was acknowledged before this call; None: it never did."""
@@ -185,11 +234,18 @@ class Forwarder:
         for waiting in self._waiting.values():
             waiting.frame = None
         self._readers[:0], self._asked = self._asked, []
+        sent, self._calls_sent = sorted(self._calls_sent), set()
+        for number in sent:
+            if number in self._calls and not self._calls[number].repeatable:
+                self._end_call(number, Result.UNKNOWN)
+        self._calls_unsent.extendleft(number for number in reversed(sent) if number in self._calls)
 
     def decline(self) -> None:
         """Redirect clients, until there is a line again."""
         self.declined = True
         self._give_up([number for number, waiting in self._waiting.items() if not waiting.sent], until=math.inf)
+        for number in list(self._calls):
+            self._end_call(number, Result.NOT_MAIN)
 
     def take(self, message: bytes) -> None:
         """Take a message of the main. Raises Improper."""
@@ -205,6 +261,8 @@ class Forwarder:
                 self._behind.append((reached.position, reached.epoch, asked))
                 self._state.know_committed(reached.position)
                 self.applied()
+            case Called() as called if self._welcomed and called.number in self._calls_sent:
+                self._take_answer(called)
             case other:
                 raise Improper(f"{type(other).__name__} was not expected")
         self._send_soon()
@@ -242,6 +300,20 @@ class Forwarder:
             if waiting is not None:
                 waiting.written(messages.outcome(each), epoch)
 
+    def _take_answer(self, called: Called) -> None:
+        self._calls_sent.discard(called.number)
+        if called.content is not None:
+            self._end_call(called.number, called.content)
+        elif (call := self._calls.get(called.number)) is not None:  # the tenure has ended, and the line is about to
+            call.sent = False
+            self._calls_unsent.appendleft(called.number)
+
+    def _end_call(self, number: int, answer: bytes | Result) -> None:
+        """Answer a call, unless that was done."""
+        if (call := self._calls.pop(number, None)) is not None:
+            self._calls_bytes -= len(call.content)
+            call.end(answer)
+
     def _drop(self, number: int) -> _Waiting | None:
         """Wait for the outcome of this write no longer."""
         waiting = self._waiting.pop(number, None)
@@ -259,7 +331,7 @@ class Forwarder:
     # ------------------------------------------------------------------ what is sent
 
     def _send_soon(self) -> None:
-        if self._welcomed and not self._sending and (self._unsent or self._readers):
+        if self._welcomed and not self._sending and (self._unsent or self._readers or self._calls_unsent):
             self._sending = True
             self._loop.call_soon(self._send)
 
@@ -272,6 +344,12 @@ class Forwarder:
             self._asked, self._readers = self._readers, []
             self._question += 1
             line.send(messages.encode(Ask(self._question)))
+        while self._calls_unsent and len(self._calls_sent) < messages.MOST_CALLS:
+            number = self._calls_unsent.popleft()
+            if (call := self._calls.get(number)) is not None:
+                call.sent = True
+                self._calls_sent.add(number)
+                line.send(messages.encode(Call(number, call.content)))
         while self._frames < _MOST_FRAMES and (numbers := self._next_frame()):
             forwards = tuple(messages.forward(number, self._waiting[number].write) for number in numbers)
             self._flies(numbers)
@@ -353,6 +431,8 @@ class Forwarder:
         if self._line is not None and now - self._heard_at > self._silence:
             self._line.close()  # a link that was cut may be whole again long before the connection notices
         self._give_up([number for number, waiting in self._waiting.items() if waiting.until <= now], now)
+        for number, call in [(number, call) for number, call in self._calls.items() if call.until <= now]:
+            self._end_call(number, Result.UNKNOWN if call.sent else Result.NOT_MAIN)
         if self.idle:
             self._look = None
         else:

@@ -12,6 +12,9 @@ from hanas_serving.lines import Improper
 
 T = TypeVar("T")
 
+MOST_CALLS = 16
+"""So many calls of a forwarder may be under way."""
+
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="h"):
     """Of a forwarder, first: its session, if it has one, and what it asks about."""
@@ -55,6 +58,13 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     """Of the question."""
 
 
+class Call(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+    """Of a forwarder: something that only the main can carry out, and that is no write (hanas_worker.calls)."""
+
+    number: int
+    content: bytes
+
+
 class Told(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     """How a write ended."""
 
@@ -91,8 +101,16 @@ class Reached(msgspec.Struct, frozen=True, array_like=True, tag="r"):
     position: Position
 
 
-OfForwarder = Hello | Writes | Ask
-OfMain = Welcome | News | Reached
+class Called(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+    """Of the main: how a call ended."""
+
+    number: int
+    content: bytes | None
+    """None: nothing was done, and nothing will be."""
+
+
+OfForwarder = Hello | Writes | Ask | Call
+OfMain = Welcome | News | Reached | Called
 _encode = msgspec.msgpack.Encoder().encode
 _of_forwarder: msgspec.msgpack.Decoder[OfForwarder] = msgspec.msgpack.Decoder(OfForwarder)
 _of_main: msgspec.msgpack.Decoder[OfMain] = msgspec.msgpack.Decoder(OfMain)

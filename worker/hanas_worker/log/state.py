@@ -21,7 +21,7 @@ from hanas_serving.lanes import Hung
 from hanas_worker.host.duties import Duty
 from hanas_worker.host.host import Host
 from hanas_worker.log.bell import Bell
-from hanas_worker.log.desk import Desk
+from hanas_worker.log.desk import CarryOut, Desk
 from hanas_worker.log.lessor import Lessor
 from hanas_worker.log.service import Service
 from hanas_worker.log.tally import Tally
@@ -30,6 +30,10 @@ if TYPE_CHECKING:  # it works on this state
     from hanas_worker.log.forwarder import Forwarder
 
 T = TypeVar("T")
+
+
+async def _nobody(_content: bytes) -> None:
+    """Do nothing: there is no store yet."""
 
 
 class LogState:
@@ -51,6 +55,8 @@ class LogState:
         """Where others bring what their clients ask for, as long."""
         self.lessor: Lessor | None = None
         """Of the leases, as long."""
+        self.carry_out: CarryOut = _nobody
+        """Carries out what others call for while this worker is the main."""
         self.forwarder: Forwarder | None = None
         """Serves clients while another worker is the main; None: they are redirected."""
         self.followed_epoch = 0

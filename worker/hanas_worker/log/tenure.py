@@ -100,7 +100,7 @@ class Tenure:
             on_end=self._ended,
             on_room_needed=state.wakers[Duty.PREPARE].set,
         )
-        state.desk = Desk(state.service, host.settings.value_bytes)
+        state.desk = Desk(state.service, host.settings.value_bytes, state.carry_out, host.timing.suspect_after)
         state.lessor = Lessor(state.service, lambda: host.now, state.tally)
         state.on_applied()
         if state.forwarder is not None and not state.forwarder.idle:

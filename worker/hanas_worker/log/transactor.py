@@ -41,9 +41,10 @@ class Transacted(NamedTuple):
 class Transactor:
     """Carries out one transaction."""
 
-    def __init__(self, service: Service, values: Values, memory: Budget) -> None:
-        """Let ``service`` judge it, and ``values`` read; ``memory``: for what it reads."""
+    def __init__(self, service: Service, values: Values, memory: Budget, most_bytes: int | None = None) -> None:
+        """Let ``service`` judge it, and ``values`` read; ``memory``: for what it reads, `MOST_BYTES` or less."""
         self._service, self._values, self._memory = service, values, memory
+        self._most_bytes = MOST_BYTES if most_bytes is None else most_bytes
 
     async def carry_out(self, request: Transact) -> Transacted:
         """Return how it ended. Raises FolderError where a value that it needs cannot be read: nothing was done."""
@@ -86,7 +87,7 @@ class Transactor:
         try:
             if total > SMALL_BYTES:
                 await self._memory.wait(hold, total)
-            fits = total <= MOST_BYTES
+            fits = total <= self._most_bytes
             return {
                 row: Read(entry, await self._value(index, row.key, entry) if fits else None)
                 for row, entry in entries.items()

@@ -18,6 +18,7 @@ from hanas_core.state.entries import unpack
 from hanas_core.state.index import Index
 from hanas_core.state.transactions import Transact
 from hanas_serving.budget import NoMemory
+from hanas_worker import refusals
 from hanas_worker import store as stores
 from hanas_worker.faces.etcd import terms
 from hanas_worker.faces.etcd.reading import Reading, entry_of
@@ -53,21 +54,21 @@ _log = logging.getLogger("hanas.worker")
 
 R = TypeVar("R")
 
-_REFUSALS: dict[type[stores.Refusal], type[Refusal]] = {
-    stores.Elsewhere: Moved,
-    stores.NotFound: NoKey,
-    stores.Forgotten: Compacted,
-    stores.Future: Future,
-    stores.NoLease: NoLease,
-    stores.LeaseExists: LeaseExists,
-    stores.LeaseCrowded: Busy,
-    stores.TooManyLeases: Busy,
-    stores.Busy: Busy,
-    stores.Crowded: Busy,
-    stores.Full: Full,
-    stores.Unknown: Unknown,
-    stores.Unreadable: Late,
-    stores.NoRevisions: Late,
+_REFUSALS: dict[type[refusals.Refusal], type[Refusal]] = {
+    refusals.Elsewhere: Moved,
+    refusals.NotFound: NoKey,
+    refusals.Forgotten: Compacted,
+    refusals.Future: Future,
+    refusals.NoLease: NoLease,
+    refusals.LeaseExists: LeaseExists,
+    refusals.LeaseCrowded: Busy,
+    refusals.TooManyLeases: Busy,
+    refusals.Busy: Busy,
+    refusals.Crowded: Busy,
+    refusals.Full: Full,
+    refusals.Unknown: Unknown,
+    refusals.Unreadable: Late,
+    refusals.NoRevisions: Late,
 }
 _TOO_MANY_DELETES = "the keys that this would delete take more than 1 MiB; nothing was done: delete fewer at a time"
 _TOO_MANY_KEYS = "a transaction may look at 32,768 keys at most; nothing was done: read ranges outside of it"
@@ -75,11 +76,11 @@ _STEP_KEYS = 1024
 """So many keys are hashed in one turn of the event loop."""
 
 
-def refusal_of(refusal: stores.Refusal) -> Refusal:
+def refusal_of(refusal: refusals.Refusal) -> Refusal:
     """Return a refusal of the store as one of this face."""
-    if isinstance(refusal, stores.TooManyDeletes):
+    if isinstance(refusal, refusals.TooManyDeletes):
         return Unsupported(_TOO_MANY_DELETES)
-    if isinstance(refusal, stores.TooManyKeys):
+    if isinstance(refusal, refusals.TooManyKeys):
         return Unsupported(_TOO_MANY_KEYS)
     return _REFUSALS.get(type(refusal), Unknown)()
 
@@ -119,7 +120,7 @@ class StoreAdapter:
         result: R | Refusal
         try:
             result = await work
-        except stores.Refusal as refusal:
+        except refusals.Refusal as refusal:
             result = refusal_of(refusal)
         except Refusal as refusal:
             result = refusal
@@ -227,7 +228,7 @@ class StoreAdapter:
     async def _grant(self, lease: int, seconds: int) -> Lease:
         if lease < 0:
             raise Unsupported("the id of a lease must be positive, or 0 for one that is chosen here")
-        granted = await self._store.grant(lease or None, seconds)
+        granted = await self._store.grant(lease, seconds)
         return Lease(granted.lease, seconds, seconds)
 
     def revoke(self, lease: int, done: Done[int]) -> None:
@@ -235,15 +236,14 @@ class StoreAdapter:
         self._carry_out(self._revoke(lease), done)
 
     async def _revoke(self, lease: int) -> int:
-        _, revision = await self._store.revoke(lease)
-        return revision
+        return (await self._store.revoke(lease)).revision
 
     def renew(self, lease: int, done: Done[Lease]) -> None:
         """See `RevisionStore`."""
         self._carry_out(self._renew(lease), done)
 
     async def _renew(self, lease: int) -> Lease:
-        seconds, _ = await self._store.keep_alive(lease)
+        seconds = (await self._store.keep_alive(lease)).ttl
         return Lease(lease, seconds, seconds)
 
     def lease(self, lease: int, done: Done[Lease]) -> None:
@@ -251,12 +251,15 @@ class StoreAdapter:
         self._carry_out(self._lease(lease), done)
 
     async def _lease(self, lease: int) -> Lease:
-        told, _ = await self._store.lease(lease)
-        return Lease(lease, told.lease.ttl, int(told.left), told.keys)
+        told = await self._store.lease(lease)
+        return Lease(lease, told.ttl, int(told.left), list(told.keys))
 
     def leases(self, done: Done[list[int]]) -> None:
         """See `RevisionStore`."""
-        self._carry_out(self._store.leases(), done)
+        self._carry_out(self._leases(), done)
+
+    async def _leases(self) -> list[int]:
+        return list(await self._store.leases())
 
     # ------------------------------------------------------------------ how it is
 

@@ -7,7 +7,8 @@ from hanas_core.state.index import Index
 from hanas_serving.budget import SMALL_BYTES, Hold
 from hanas_worker.faces.etcd import terms
 from hanas_worker.faces.etcd.revisions import Busy, Compacted, Pair, Query, Rows
-from hanas_worker.store import Forgotten, Store
+from hanas_worker.refusals import Forgotten
+from hanas_worker.store import Store
 
 _STEP_KEYS = 512
 """So many keys are looked at in one turn of the event loop."""

@@ -10,7 +10,7 @@ from hanas_core.state.keytexts import is_text
 from hanas_core.state.leases import MOST_LEASES
 from hanas_serving.answers import INERT, Answer
 from hanas_serving.problems import Problem
-from hanas_worker import store
+from hanas_worker import refusals, store
 
 TRY_AGAIN = {"retry-after": "1"}
 
@@ -91,7 +91,7 @@ def of_json(status: int, body: bytes, epoch: int, revision: int) -> Answer:
 def fail(reply: Reply, error: Exception, asked: store.Store | None) -> None:
     """Answer with the problem that ``error`` is, or that a refusal means. ``asked``: the store, if there is one."""
     revision = 0
-    if isinstance(error, store.Refusal):
+    if isinstance(error, refusals.Refusal):
         revision, error = error.revision, problem(error, reply.path)
     if isinstance(error, Problem):
         answer = error.answer(None if asked is None else asked.epoch)
@@ -116,26 +116,30 @@ def token_needed(authorization: bytes | None) -> Problem:
     )
 
 
-_PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
-    store.Elsewhere: (503, "there is no main just now; a takeover takes less than a second: try again", TRY_AGAIN),
-    store.NotFound: (404, "there is no such key", {}),
-    store.Conflict: (412, "the key is not there; nothing was changed", {}),
-    store.KeyReused: (422, "this Idempotency-Key came with another request before: use a new one for each write", {}),
-    store.Forgotten: (410, "", {}),
-    store.Future: (400, "", {}),
-    store.NoLease: (404, "there is no such lease, or it has expired, and nothing was done: grant a new one", {}),
-    store.LeaseExists: (409, "there is a lease with this id already, and nothing was done: choose another id", {}),
-    store.LeaseCrowded: (
+_PROBLEMS: dict[type[refusals.Refusal], tuple[int, str, dict[str, str]]] = {
+    refusals.Elsewhere: (503, "there is no main just now; a takeover takes less than a second: try again", TRY_AGAIN),
+    refusals.NotFound: (404, "there is no such key", {}),
+    refusals.Conflict: (412, "the key is not there; nothing was changed", {}),
+    refusals.KeyReused: (
+        422,
+        "this Idempotency-Key came with another request before: use a new one for each write",
+        {},
+    ),
+    refusals.Forgotten: (410, "", {}),
+    refusals.Future: (400, "", {}),
+    refusals.NoLease: (404, "there is no such lease, or it has expired, and nothing was done: grant a new one", {}),
+    refusals.LeaseExists: (409, "there is a lease with this id already, and nothing was done: choose another id", {}),
+    refusals.LeaseCrowded: (
         413,
         "the lease has so many keys that it can have no more, and nothing was done: attach some to another lease",
         {},
     ),
-    store.TooManyLeases: (
+    refusals.TooManyLeases: (
         429,
         f"there are {MOST_LEASES} leases, and no more can be granted: revoke some, or wait until some expire",
         {"retry-after": "1"},
     ),
-    store.NoRevisions: (
+    refusals.NoRevisions: (
         503,
         (
             "a member of an older version lives, so there are no revisions, transactions and leases yet; nothing was "
@@ -143,26 +147,26 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
         ),
         TRY_AGAIN,
     ),
-    store.TooManyDeletes: (
+    refusals.TooManyDeletes: (
         413,
         "the transaction would delete more keys than one can, and nothing was done: delete parts of them, one by one",
         {},
     ),
-    store.TooManyKeys: (
+    refusals.TooManyKeys: (
         413,
         "the transaction would look at more keys than one may, and nothing was done: name keys, or longer prefixes",
         {},
     ),
-    store.Full: (507, "the volume is full and nothing was written: make room on it or enlarge it; reads go on", {}),
-    store.TooLarge: (413, "the main takes no value of this size: give all workers the same HANAS_VALUE_BYTES", {}),
-    store.Busy: (503, "too many requests are waiting for the volume; nothing was done: try again", TRY_AGAIN),
-    store.Crowded: (
+    refusals.Full: (507, "the volume is full and nothing was written: make room on it or enlarge it; reads go on", {}),
+    refusals.TooLarge: (413, "the main takes no value of this size: give all workers the same HANAS_VALUE_BYTES", {}),
+    refusals.Busy: (503, "too many requests are waiting for the volume; nothing was done: try again", TRY_AGAIN),
+    refusals.Crowded: (
         503,
         "too much of what clients send or are sent is under way (HANAS_MEMORY); nothing was done: try again",
         TRY_AGAIN,
     ),
-    store.Unreadable: (503, "the value cannot be read just now", TRY_AGAIN),
-    store.Unknown: (
+    refusals.Unreadable: (503, "the value cannot be read just now", TRY_AGAIN),
+    refusals.Unknown: (
         503,
         (
             "the main changed while this write was in flight: it may or may not have been done. "
@@ -174,25 +178,25 @@ _PROBLEMS: dict[type[store.Refusal], tuple[int, str, dict[str, str]]] = {
 """Status, detail and headers; `Elsewhere` without a main, `Conflict` without a version."""
 
 
-def problem(refusal: store.Refusal, target: bytes) -> Problem:
+def problem(refusal: refusals.Refusal, target: bytes) -> Problem:
     """Return the problem that ``refusal`` is to a request for ``target``, a path with its query."""
     status, detail, headers = _PROBLEMS[type(refusal)]
     match refusal:
-        case store.Elsewhere(main=str(main)):
+        case refusals.Elsewhere(main=str(main)):
             status, detail, headers = 307, "the main is elsewhere", {"location": main + target.decode("latin-1")}
-        case store.Conflict(version=version) if version is not None:
+        case refusals.Conflict(version=version) if version is not None:
             detail = f"the key has version {version}; nothing was changed; read it again and decide anew"
             headers = {"etag": f'"{version}"'}
-        case store.Forgotten(compacted=compacted):
+        case refusals.Forgotten(compacted=compacted):
             detail = (
                 f"what keys held then is forgotten: revision {compacted} is the lowest that can be read "
                 "(HANAS_HISTORY_SECONDS, HANAS_HISTORY_BYTES); read the keys as they are"
             )
             return Problem(status, detail, {"hanas-epoch": str(refusal.epoch)}, {"compacted": compacted})
-        case store.Future(present=present):
+        case refusals.Future(present=present):
             detail = f"the store has revision {present}: nothing is known of a later one; read without revision"
             return Problem(status, detail, {"hanas-epoch": str(refusal.epoch)})
-        case store.Unreadable(trouble=trouble):
+        case refusals.Unreadable(trouble=trouble):
             detail = f"{detail}: {trouble}"
         case _:
             pass

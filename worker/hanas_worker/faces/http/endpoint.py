@@ -18,7 +18,8 @@ from hanas_worker.faces.http import leases, requests, transactions, watches
 from hanas_worker.faces.http.answers import fail, of_page, problem, texts_of, token_needed
 from hanas_worker.faces.http.digests import check, digests_of
 from hanas_worker.faces.http.keys import Admitted, KeyRead, Keys, KeyWrite, PastRead
-from hanas_worker.store import Crowded, Store
+from hanas_worker.refusals import Crowded
+from hanas_worker.store import Store
 
 COLLECTION = b"/v1/kv"
 _OTHERS = frozenset({transactions.PATH, watches.PATH})
@@ -171,26 +172,26 @@ class KeysEndpoint:
             length = requests.length_of(scope["headers"])
             content = await body.read(receive, length, leases.MOST_BODY_BYTES, _too_large_for_lease)
             grant = leases.grant_of(content)
-            granted = await store.grant(None if isinstance(grant.id, msgspec.UnsetType) else grant.id, grant.ttl)
+            granted = await store.grant(0 if isinstance(grant.id, msgspec.UnsetType) else grant.id, grant.ttl)
             reply.answer(leases.of_grant(granted.lease, grant.ttl, granted.epoch, granted.revision))
         elif renewing:
-            ttl, epoch = await store.keep_alive(lease)
-            reply.answer(leases.of_grant(lease, ttl, epoch, store.revision, 200))
+            renewed = await store.keep_alive(lease)
+            reply.answer(leases.of_grant(lease, renewed.ttl, renewed.epoch, renewed.revision, 200))
         else:
-            told, epoch = await store.lease(lease)
+            told = await store.lease(lease)
             if method == "DELETE":
                 for key in told.keys:
                     if not may(principal, Action.DELETE, key):
                         raise keys.gate.denial(principal, caller, keys.callers, Action.DELETE, token_needed, key)
-                answer = leases.of_revoke(*await store.revoke(lease))
+                answer = leases.of_revoke(await store.revoke(lease))
                 if keys.gate.audit.of_writes:
                     for key in told.keys:
                         keys.gate.audit.written(principal, Action.DELETE, shown(key), caller.address, answer.status)
                 reply.answer(answer)
             else:
                 readable = [key for key in told.keys if may(principal, Action.READ, key)]
-                document = leases.shown(lease, told.lease.ttl, told.left, readable)
-                reply.answer(leases.of_lease(document, epoch, store.revision))
+                document = leases.shown(lease, told.ttl, told.left, readable)
+                reply.answer(leases.of_lease(document, told.epoch, told.revision))
 
     async def _write(
         self,

@@ -9,6 +9,7 @@ from hanas_core.state.keytexts import is_text
 from hanas_core.state.leases import MOST_ID, MOST_TTL
 from hanas_serving.answers import Answer
 from hanas_serving.problems import Problem
+from hanas_worker.calls import Ended
 from hanas_worker.faces.http.answers import of_json, revision_line
 from hanas_worker.faces.http.requests import decoded, lease_of
 
@@ -82,6 +83,6 @@ def shown(lease: int, ttl: int, left: float, keys: list[bytes]) -> LeaseShown:
     return LeaseShown(lease, ttl, ceil(left), [key.decode() for key in keys if is_text(key)])
 
 
-def of_revoke(epoch: int, revision: int) -> Answer:
+def of_revoke(ended: Ended) -> Answer:
     """Return the answer to a revoke."""
-    return Answer(204, b"hanas-epoch: %d\r\n%b" % (epoch, revision_line(revision)))
+    return Answer(204, b"hanas-epoch: %d\r\n%b" % (ended.epoch, revision_line(ended.revision)))

@@ -19,7 +19,8 @@ from hanas_worker.faces.http import requests
 from hanas_worker.faces.http.answers import token_needed
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.faces.http.transactions import KeyRead, read_of
-from hanas_worker.store import Change, Changes, Feed, Future, Refusal, Store
+from hanas_worker.refusals import Future, Refusal
+from hanas_worker.store import Change, Changes, Feed, Store
 
 PATH = b"/v1/watch"
 PROGRESS_SECONDS = 2.0

@@ -1,0 +1,166 @@
+"""Transactions, compactions and leases at the main (docs/protocol.md, sections 3.11 and 3.14)."""
+
+from collections.abc import Callable
+from typing import NoReturn, assert_never
+
+from hanas_core.log import records
+from hanas_core.state.judge import Compaction, Result
+from hanas_core.state.leases import MOST_ID
+from hanas_core.state.transactions import Transact
+from hanas_core.volume.errors import FolderError
+from hanas_serving.budget import Budget
+from hanas_worker.calls import (
+    Answer,
+    Call,
+    Compacted,
+    Compacting,
+    Ended,
+    Ending,
+    Granted,
+    Granting,
+    Listed,
+    Listing,
+    Renewed,
+    Renewing,
+    Showing,
+    Shown,
+    Transacting,
+)
+from hanas_worker.log.driver import LogDriver
+from hanas_worker.log.lessor import Lessor
+from hanas_worker.log.service import Service
+from hanas_worker.log.transactor import Transacted, Transactor
+from hanas_worker.refusals import (
+    OF_RESULTS,
+    Busy,
+    Elsewhere,
+    Forgotten,
+    Future,
+    NoLease,
+    NoRevisions,
+    Refusal,
+    Unreadable,
+)
+
+
+class Coordinator:
+    """Carries out calls while this worker is the main. It belongs to the event loop."""
+
+    def __init__(self, log: LogDriver, memory: Budget, revision: Callable[[], int]) -> None:
+        """Carry them out in ``log``; ``memory``: for what transactions read. ``revision``: what may be told of it."""
+        self._log, self._state, self._memory = log, log.state, memory
+        self._revision = revision
+
+    async def carry_out(self, call: Call, most_bytes: int | None = None) -> Answer:
+        """Return how a call ended. Raises Refusal: Elsewhere, where nothing was done, NoLease, Unknown, ...
+
+        ``most_bytes``: of the values that a transaction reads, if that is less than usual; beyond it they are left out.
+        """
+        match call:
+            case Transacting(request=request):
+                return await self._transact(request, most_bytes)
+            case Compacting(revision=revision):
+                return await self._compact(revision)
+            case Granting(lease=lease, ttl=ttl):
+                return await self._grant(lease, ttl)
+            case Renewing(lease=lease):
+                return await self._renew(lease)
+            case Ending(lease=lease):
+                return await self._end(lease)
+            case Showing(lease=lease):
+                return await self._show(lease)
+            case Listing():
+                lessor, _ = await self._fenced_lessor()
+                return Listed(tuple(lessor.ids()))
+            case _:
+                assert_never(call)
+
+    async def _transact(self, request: Transact, most_bytes: int | None) -> Transacted:
+        service = self._state.service
+        if service is None:
+            self._refuse()
+        if service.form == records.PLAIN:
+            raise NoRevisions(service.epoch)
+        try:
+            transacted = await Transactor(service, self._log.values, self._memory, most_bytes).carry_out(request)
+        except FolderError as error:
+            raise Unreadable(str(error)) from None
+        result = transacted.outcome.result
+        if result is Result.TRANSACTED:
+            return transacted
+        self._refused(result, transacted.epoch, transacted.outcome.revision)
+
+    async def _compact(self, revision: int) -> Compacted:
+        service = self._state.service
+        if service is None:
+            self._refuse()
+        outcome = await service.write(Compaction(revision, strict=True))
+        if outcome.result is not Result.COMPACTED:
+            self._refused(outcome.result, service.epoch, outcome.revision)
+        return Compacted(outcome.revision)
+
+    async def _grant(self, lease: int, ttl: int) -> Granted:
+        lessor, service = self._lessor()
+        if service.form == records.PLAIN:
+            raise NoRevisions(service.epoch)
+        while True:
+            named = lease or int(self._state.host.runtime.nonce(), 16) % MOST_ID + 1
+            outcome, epoch = await lessor.grant(named, ttl)
+            if outcome.result is Result.LEASE_GRANTED:
+                return Granted(named, epoch, outcome.revision)
+            if lease or outcome.result is not Result.LEASE_EXISTS:
+                self._refused(outcome.result, epoch, outcome.revision)
+
+    async def _renew(self, lease: int) -> Renewed:
+        lessor, service = self._lessor()
+        if service.crowded:
+            raise Busy(service.epoch)
+        renewal = await lessor.keep_alive(lease)
+        if renewal.result is not Result.COMMITTED:
+            self._refused(renewal.result, service.epoch)
+        return Renewed(renewal.ttl, service.epoch, self._revision())
+
+    async def _end(self, lease: int) -> Ended:
+        outcome, epoch = await self._lessor()[0].revoke(lease)
+        if outcome.result is not Result.LEASE_REVOKED:
+            self._refused(outcome.result, epoch, outcome.revision)
+        return Ended(epoch, outcome.revision)
+
+    async def _show(self, lease: int) -> Shown:
+        lessor, epoch = await self._fenced_lessor()
+        if (told := lessor.told(lease)) is None:
+            raise NoLease(epoch)
+        return Shown(told.lease.ttl, told.left, tuple(told.keys), epoch, self._revision())
+
+    async def _fenced_lessor(self) -> tuple[Lessor, int]:
+        """Return the lessor, and the epoch, behind a check that began after this call. Raises Elsewhere, Busy."""
+        lessor, service = self._lessor()
+        if service.crowded:
+            raise Busy(service.epoch)
+        epoch = await service.fence()
+        if epoch is None:
+            self._refuse()
+        return lessor, epoch
+
+    def _lessor(self) -> tuple[Lessor, Service]:
+        lessor, service = self._state.lessor, self._state.service
+        if lessor is None or service is None:
+            self._refuse()
+        return lessor, service
+
+    def _refuse(self) -> NoReturn:
+        raise Elsewhere(self._log.main_url)
+
+    def _refused(self, result: Result, epoch: int, revision: int = 0) -> NoReturn:
+        if result is Result.NOT_MAIN:
+            self._refuse()
+        index = self._state.replica.index
+        refusal: Refusal
+        if result is Result.FORGOTTEN:
+            refusal = Forgotten(epoch, index.compacted)
+        elif result is Result.TO_COME:
+            refusal = Future(epoch, index.revision)
+        else:
+            refusal = OF_RESULTS[result](epoch)
+        refusal.revision = revision
+        raise refusal
