@@ -66,7 +66,7 @@ def main() -> int:
 def _boot(given: argparse.Namespace, version: str) -> bool:
     reports: Path = given.reports / version
     reports.mkdir(parents=True, exist_ok=True)
-    for earlier in (*reports.glob("*.json"), *reports.glob("*.log")):
+    for earlier in (*reports.glob("*.json"), *reports.glob("*.xml"), *reports.glob("*.log")):
         earlier.unlink()
     number, _, variant = version.partition("-")
     machine = [*shlex.split(given.machine), "--vers", number, *_VARIANTS[variant], "--mounts", str(_MOUNTS)]

@@ -10,8 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 from bench.faults import export
 
@@ -73,6 +76,7 @@ SHORT_TESTS = tuple(map(integration, ("by_hand", "cold_starts", "hand_over", "li
 def _folder(given: argparse.Namespace) -> Sequence[str]:
     return (
         *_PYTEST,
+        f"--junitxml={given.reports / 'folder.xml'}",
         f"--timeout={_TEST_SECONDS * given.slowness}",
         "tests/nfs/test_commands.py" if given.short else "tests/nfs",
     )
@@ -81,8 +85,8 @@ def _folder(given: argparse.Namespace) -> Sequence[str]:
 def _integration(given: argparse.Namespace) -> Sequence[str]:
     directory = tempfile.mkdtemp(prefix="tests-", dir=export.mounts()[-1])
     left_out = [f"--ignore={path}" for path in map(integration, NOT_ON_NFS) if path not in given.tests]
-    timeout = f"--timeout={_TEST_SECONDS * given.slowness}"
-    return *_PYTEST, *left_out, timeout, f"--basetemp={directory}/pytest", *given.tests
+    timeout, outcomes = f"--timeout={_TEST_SECONDS * given.slowness}", f"--junitxml={given.reports / 'integration.xml'}"
+    return *_PYTEST, *left_out, timeout, outcomes, f"--basetemp={directory}/pytest", *given.tests
 
 
 def _faults(given: argparse.Namespace) -> Sequence[str]:
@@ -106,12 +110,22 @@ def run(given: argparse.Namespace) -> int:
     reports: Path = given.reports
     reports.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"HANAS_TEST_PRESET": given.preset, "HANAS_TEST_SLOWNESS": str(given.slowness)}
-    results: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name in given.parts:
         began = time.monotonic()
         print(f"-- {name}", flush=True)
         code = subprocess.run(PARTS[name](given), env=environment, check=False).returncode
         results[name] = {"exit code": code, "seconds": round(time.monotonic() - began, 1)}
+        results[name] |= {"outcomes": _outcomes(reports / f"{name}.xml")}
         print(f"-- {name}: exit code {code} after {results[name]['seconds']} s", flush=True)
     (reports / "parts.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 1 if any(result["exit code"] for result in results.values()) else 0
+
+
+def _outcomes(report: Path) -> dict[str, int]:
+    """Return how many tests passed, failed, or were skipped, by pytest's report; nothing where there is none."""
+    if not report.exists():
+        return {}
+    cases = ElementTree.parse(report).getroot().iter("testcase")
+    said = {"failure": "failed", "error": "failed", "skipped": "skipped"}
+    return dict(Counter(next((said[part.tag] for part in case if part.tag in said), "passed") for case in cases))
