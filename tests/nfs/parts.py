@@ -18,11 +18,14 @@ from xml.etree import ElementTree
 
 from bench.faults import export
 
-_PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=10", "--durations-min=5")
+_PYTEST = (sys.executable, "-m", "pytest", "--verbose", "-p", "no:cacheprovider", "--durations=10", "--durations-min=5")
+"""Verbose: each outcome is told at once, also where a time limit ends the machine."""
 _TEST_SECONDS = 120
 _OWN_VOLUME = "it brings a small volume of its own, which is none of NFS; the campaign fills the export"
 _REQUESTS = "it is about the words of requests, to workers that go on running; the folder only has to be there"
 _STARTS = "it is about one process, its variables and its terminal"
+_CERTIFICATES = "it is about certificates; its workers share one mount"
+_CLIENTS = "it is about clients; the campaign watches, transacts and holds locks over each of its faults on NFS"
 NOT_ON_NFS = {
     "full_volume": _OWN_VOLUME,
     "full_directory": _OWN_VOLUME,
@@ -30,6 +33,8 @@ NOT_ON_NFS = {
     **dict.fromkeys(("direct", "meaning", "tokens"), _REQUESTS),
     "refused_starts": _STARTS,
     "terminal": _STARTS,
+    **dict.fromkeys(("serving_over_tls", "tls"), _CERTIFICATES),
+    **dict.fromkeys(("bench", "coordination", "documented_coordination"), _CLIENTS),
 }
 """The integration tests that are left out unless they are asked for by name, and why."""
 
