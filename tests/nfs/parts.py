@@ -119,11 +119,16 @@ def run(given: argparse.Namespace) -> int:
     for name in given.parts:
         began = time.monotonic()
         print(f"-- {name}", flush=True)
+        outcomes = reports / f"{name}.xml"
+        outcomes.unlink(missing_ok=True)
         code = subprocess.run(PARTS[name](given), env=environment, check=False).returncode
-        results[name] = {"exit code": code, "seconds": round(time.monotonic() - began, 1)}
-        results[name] |= {"outcomes": _outcomes(reports / f"{name}.xml")}
+        results[name] = {
+            "exit code": code,
+            "seconds": round(time.monotonic() - began, 1),
+            "outcomes": _outcomes(outcomes),
+        }
         print(f"-- {name}: exit code {code} after {results[name]['seconds']} s", flush=True)
-    (reports / "parts.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        (reports / "parts.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 1 if any(result["exit code"] for result in results.values()) else 0
 
 
