@@ -4,7 +4,7 @@ The mounts are given by HANAS_NFS_MOUNTS and, to break the server and the ways t
 (bench/faults/export.py says what they mean). With `--machine` a program boots a machine for each version instead:
 
     PROGRAM --vers 3|4.1|4.2 --delegations on|off --options MOUNT_OPTIONS --mounts 4 --disk memory
-            --disk-mib 512 --time-limit SECONDS --out DIR -- COMMAND
+            --disk-mib 1024 --time-limit SECONDS --out DIR -- COMMAND
 
 It runs COMMAND in the present directory, with mounts /mnt/hanas-0 to /mnt/hanas-3, the command `nfs-fault` (the verbs
 of bench/faults/export.py without those that fault.sh adds), and DIR writable as $OUT, and returns its exit code. Exit
@@ -29,7 +29,8 @@ ever. `soft`: with EIO."""
 _FAULTS = "--kills 3 --faults 24 --hold 20 --clients 2 --strict"
 _MOUNTS = 4
 """One for each worker, and one for the overseer and the tests."""
-_DISK_MIB = 512
+_DISK_MIB = 1024
+"""Ample for the clusters of one module of tests: a folder of three workers takes some 160."""
 _FAULT = Path(__file__).with_name("fault.sh")
 _VARIANTS = {
     "": (),

@@ -20,6 +20,8 @@ from bench.faults import export
 
 _PYTEST = (sys.executable, "-m", "pytest", "--verbose", "-p", "no:cacheprovider", "--durations=10", "--durations-min=5")
 """Verbose: each outcome is told at once, also where a time limit ends the machine."""
+_ROOM = ("-o", "tmp_path_retention_policy=none")
+"""A folder of three workers takes some 160 MiB; tests/integration/conftest.py removes those that modules share."""
 _TEST_SECONDS = 120
 _OWN_VOLUME = "it brings a small volume of its own, which is none of NFS; the campaign fills the export"
 _REQUESTS = "it is about the words of requests, to workers that go on running; the folder only has to be there"
@@ -91,7 +93,7 @@ def _integration(given: argparse.Namespace) -> Sequence[str]:
     directory = tempfile.mkdtemp(prefix="tests-", dir=export.mounts()[-1])
     left_out = [f"--ignore={path}" for path in map(integration, NOT_ON_NFS) if path not in given.tests]
     timeout, outcomes = f"--timeout={_TEST_SECONDS * given.slowness}", f"--junitxml={given.reports / 'integration.xml'}"
-    return *_PYTEST, *left_out, timeout, outcomes, f"--basetemp={directory}/pytest", *given.tests
+    return *_PYTEST, *left_out, timeout, outcomes, *_ROOM, f"--basetemp={directory}/pytest", *given.tests
 
 
 def _faults(given: argparse.Namespace) -> Sequence[str]:
