@@ -51,7 +51,12 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="what finds most in five minutes, of all three")
     parser.add_argument("--preset", default="cloud", choices=("lan", "cloud"), help="timings (cloud)")
     parser.add_argument("--slowness", type=float, default=3.0, help="how many times slower the machine is (3)")
-    parser.add_argument("--time-limit", type=float, default=3600, help="of each machine, seconds (3600)")
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=7200,
+        help="of each machine, seconds; the integration tests end after half of it, with what they have (7200)",
+    )
     parser.add_argument("--reports", type=Path, default=Path("reports/nfs"), help="directory for the reports")
     given = parser.parse_args()
     if given.short:
@@ -84,6 +89,7 @@ def _boot(given: argparse.Namespace, version: str) -> bool:
     ]
     inside = [sys.executable, "-m", "tests.nfs", "--reports", "/out", "--parts", *given.parts, "--tests", *given.tests]
     inside += [f"--faults={given.faults}", "--preset", given.preset, "--slowness", str(given.slowness)]
+    inside += ["--time-limit", str(given.time_limit)]
     inside += ["--short"] if given.short else []
     variables = {
         "HANAS_NFS_MOUNTS": ":".join(f"/mnt/hanas-{mount}" for mount in range(_MOUNTS)),

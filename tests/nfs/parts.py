@@ -23,6 +23,8 @@ _PYTEST = (sys.executable, "-m", "pytest", "--verbose", "-p", "no:cacheprovider"
 _ROOM = ("-o", "tmp_path_retention_policy=none")
 """A folder of three workers takes some 160 MiB; tests/integration/conftest.py removes those that modules share."""
 _TEST_SECONDS = 120
+_TESTS_SHARE = 0.5
+"""Of the time limit: integration tests that take longer end in a failure, with their reports, before the campaign."""
 _OWN_VOLUME = "it brings a small volume of its own, which is none of NFS; the campaign fills the export"
 _REQUESTS = "it is about the words of requests, to workers that go on running; the folder only has to be there"
 _STARTS = "it is about one process, its variables and its terminal"
@@ -92,8 +94,9 @@ def _folder(given: argparse.Namespace) -> Sequence[str]:
 def _integration(given: argparse.Namespace) -> Sequence[str]:
     directory = tempfile.mkdtemp(prefix="tests-", dir=export.mounts()[-1])
     left_out = [f"--ignore={path}" for path in map(integration, NOT_ON_NFS) if path not in given.tests]
-    timeout, outcomes = f"--timeout={_TEST_SECONDS * given.slowness}", f"--junitxml={given.reports / 'integration.xml'}"
-    return *_PYTEST, *left_out, timeout, outcomes, *_ROOM, f"--basetemp={directory}/pytest", *given.tests
+    timeouts = f"--timeout={_TEST_SECONDS * given.slowness}", f"--session-timeout={given.time_limit * _TESTS_SHARE}"
+    places = f"--basetemp={directory}/pytest", f"--junitxml={given.reports / 'integration.xml'}"
+    return *_PYTEST, *left_out, *timeouts, *_ROOM, *places, *given.tests
 
 
 def _faults(given: argparse.Namespace) -> Sequence[str]:
