@@ -208,6 +208,7 @@ class Drill:
         old = next(server["name"] for server in self._lab.status()["workers"] if server["state"] == "ended")
         await self._lab.start_worker(old)
         await self._until_verdict(old, "Healthy")
+        await self._expect_epoch(epoch)
         await self._expect_redirect(old, main)
         await self._load.more(100)
         await self._expect_epoch(epoch)
@@ -291,7 +292,9 @@ class Drill:
             return 0
 
     async def _expect_epoch(self, epoch: int) -> None:
-        _expect(await self._epoch() == epoch, f"the epoch is still {epoch}")
+        later = [takeover for takeover in await self._client.takeovers() if takeover.epoch > epoch]
+        why = "; ".join(f"epoch {takeover.epoch} came: {takeover.words}" for takeover in later)
+        _expect(await self._epoch() == epoch, f"the epoch is still {epoch} ({why})")
 
     async def _expect_takeover(self, epoch: int, failure: str, began: float) -> str:
         """Wait for the first write of a later epoch, and return its main; `began` is the time of the failure."""
@@ -303,10 +306,8 @@ class Drill:
     async def _expect_redirect(self, backup: str, main: str) -> None:
         response = await self._http.put(f"{self._lab.urls[backup]}/v1/kv/demo", content=b"hello")
         target = f"{self._lab.urls[main]}/v1/kv/demo"
-        _expect(
-            (response.status_code, response.headers.get("location")) == (307, target),
-            f"{backup} redirects to {main} (it answered {response.status_code})",
-        )
+        answer = response.status_code, response.headers.get("location")
+        _expect(answer == (307, target), f"{backup} redirects to {target} (it answered {answer[0]}, {answer[1]})")
         status = (await self._http.put(target, content=b"hello")).status_code
         _expect(status in {201, 204}, f"{main} accepts the write (it answered {status})")
         self._story.tell(f"{backup} redirects a write to {main} (307), which accepts it ({status})")

@@ -1,12 +1,13 @@
 """Clusters that the stories of one module share. Such a module runs on one event loop: `pytestmark = ONE_LOOP`."""
 
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
 from tests.integration.cluster import Cluster, running
-from tests.integration.places import PATIENT
+from tests.integration.places import MOUNTS, PATIENT
 from tests.integration.waiting import SLOWNESS
 
 
@@ -16,6 +17,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marker = item.get_closest_marker("timeout")
         if marker is not None and SLOWNESS != 1:
             item.add_marker(pytest.mark.timeout(marker.args[0] * SLOWNESS), append=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """On NFS, give the export its room back after each module: pytest keeps what it made until all tests have run."""
+    yield
+    if MOUNTS:
+        for folder in tmp_path_factory.getbasetemp().glob("*[0-9]/communication"):
+            shutil.rmtree(folder)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

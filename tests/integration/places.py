@@ -11,11 +11,12 @@ from bench.faults import export
 
 from hanas_core.members.timing import PRESETS
 from hanas_lab.hosts import Host, on_mounts
+from tests.integration.waiting import SLOWNESS
 
 PRESET = os.environ.get("HANAS_TEST_PRESET", "lan")
 PATIENT = {
-    "HANAS_SUSPECT_AFTER": str(max(1.0, PRESETS[PRESET].suspect_after)),
-    "HANAS_PROBE_TIMEOUT": str(max(1.0, PRESETS[PRESET].probe_timeout)),
+    "HANAS_SUSPECT_AFTER": str(max(1.0, PRESETS[PRESET].suspect_after) * SLOWNESS),
+    "HANAS_PROBE_TIMEOUT": str(max(1.0, PRESETS[PRESET].probe_timeout) * SLOWNESS),
 }
 """For a cluster whose main must stay the main: a busy machine may take half a second from it, as if it were paused."""
 MOUNTS = export.mounts()

@@ -16,7 +16,8 @@ SLOWNESS = float(os.environ.get("HANAS_TEST_SLOWNESS", "1"))
 """How many times longer than on a usual machine the tests wait."""
 PATIENCE_SECONDS = 25.0 * SLOWNESS
 """Ample on a busy machine; what is waited for usually comes within a second."""
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.02 * SLOWNESS
+"""Each look takes processor time from those that are waited for."""
 
 
 def busy() -> float:

@@ -4,7 +4,7 @@ The mounts are given by HANAS_NFS_MOUNTS and, to break the server and the ways t
 (bench/faults/export.py says what they mean). With `--machine` a program boots a machine for each version instead:
 
     PROGRAM --vers 3|4.1|4.2 --delegations on|off --options MOUNT_OPTIONS --mounts 4 --disk memory
-            --disk-mib 512 --time-limit SECONDS --out DIR -- COMMAND
+            --disk-mib 1024 --time-limit SECONDS --out DIR -- COMMAND
 
 It runs COMMAND in the present directory, with mounts /mnt/hanas-0 to /mnt/hanas-3, the command `nfs-fault` (the verbs
 of bench/faults/export.py without those that fault.sh adds), and DIR writable as $OUT, and returns its exit code. Exit
@@ -29,7 +29,8 @@ ever. `soft`: with EIO."""
 _FAULTS = "--kills 3 --faults 24 --hold 20 --clients 2 --strict"
 _MOUNTS = 4
 """One for each worker, and one for the overseer and the tests."""
-_DISK_MIB = 512
+_DISK_MIB = 1024
+"""Ample for the clusters of one module of tests: a folder of three workers takes some 160."""
 _FAULT = Path(__file__).with_name("fault.sh")
 _VARIANTS = {
     "": (),
@@ -50,7 +51,12 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="what finds most in five minutes, of all three")
     parser.add_argument("--preset", default="cloud", choices=("lan", "cloud"), help="timings (cloud)")
     parser.add_argument("--slowness", type=float, default=3.0, help="how many times slower the machine is (3)")
-    parser.add_argument("--time-limit", type=float, default=3600, help="of each machine, seconds (3600)")
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=7200,
+        help="of each machine, seconds; the integration tests end after half of it, with what they have (7200)",
+    )
     parser.add_argument("--reports", type=Path, default=Path("reports/nfs"), help="directory for the reports")
     given = parser.parse_args()
     if given.short:
@@ -66,7 +72,7 @@ def main() -> int:
 def _boot(given: argparse.Namespace, version: str) -> bool:
     reports: Path = given.reports / version
     reports.mkdir(parents=True, exist_ok=True)
-    for earlier in (*reports.glob("*.json"), *reports.glob("*.log")):
+    for earlier in (*reports.glob("*.json"), *reports.glob("*.xml"), *reports.glob("*.log")):
         earlier.unlink()
     number, _, variant = version.partition("-")
     machine = [*shlex.split(given.machine), "--vers", number, *_VARIANTS[variant], "--mounts", str(_MOUNTS)]
@@ -83,6 +89,7 @@ def _boot(given: argparse.Namespace, version: str) -> bool:
     ]
     inside = [sys.executable, "-m", "tests.nfs", "--reports", "/out", "--parts", *given.parts, "--tests", *given.tests]
     inside += [f"--faults={given.faults}", "--preset", given.preset, "--slowness", str(given.slowness)]
+    inside += ["--time-limit", str(given.time_limit)]
     inside += ["--short"] if given.short else []
     variables = {
         "HANAS_NFS_MOUNTS": ":".join(f"/mnt/hanas-{mount}" for mount in range(_MOUNTS)),

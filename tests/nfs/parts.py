@@ -10,16 +10,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 from bench.faults import export
 
-_PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=10", "--durations-min=5")
+_PYTEST = (sys.executable, "-m", "pytest", "--verbose", "-p", "no:cacheprovider", "--durations=10", "--durations-min=5")
+"""Verbose: each outcome is told at once, also where a time limit ends the machine."""
+_ROOM = ("-o", "tmp_path_retention_policy=none")
+"""A folder of three workers takes some 160 MiB; tests/integration/conftest.py removes those that modules share."""
 _TEST_SECONDS = 120
+_TESTS_SHARE = 0.5
+"""Of the time limit: integration tests that take longer end in a failure, with their reports, before the campaign."""
 _OWN_VOLUME = "it brings a small volume of its own, which is none of NFS; the campaign fills the export"
 _REQUESTS = "it is about the words of requests, to workers that go on running; the folder only has to be there"
 _STARTS = "it is about one process, its variables and its terminal"
+_CERTIFICATES = "it is about certificates; its workers share one mount"
+_CLIENTS = "it is about clients; the campaign watches, transacts and holds locks over each of its faults on NFS"
 NOT_ON_NFS = {
     "full_volume": _OWN_VOLUME,
     "full_directory": _OWN_VOLUME,
@@ -27,6 +37,8 @@ NOT_ON_NFS = {
     **dict.fromkeys(("direct", "meaning", "tokens"), _REQUESTS),
     "refused_starts": _STARTS,
     "terminal": _STARTS,
+    **dict.fromkeys(("serving_over_tls", "tls"), _CERTIFICATES),
+    **dict.fromkeys(("bench", "coordination", "documented_coordination"), _CLIENTS),
 }
 """The integration tests that are left out unless they are asked for by name, and why."""
 
@@ -73,6 +85,7 @@ SHORT_TESTS = tuple(map(integration, ("by_hand", "cold_starts", "hand_over", "li
 def _folder(given: argparse.Namespace) -> Sequence[str]:
     return (
         *_PYTEST,
+        f"--junitxml={given.reports / 'folder.xml'}",
         f"--timeout={_TEST_SECONDS * given.slowness}",
         "tests/nfs/test_commands.py" if given.short else "tests/nfs",
     )
@@ -81,8 +94,9 @@ def _folder(given: argparse.Namespace) -> Sequence[str]:
 def _integration(given: argparse.Namespace) -> Sequence[str]:
     directory = tempfile.mkdtemp(prefix="tests-", dir=export.mounts()[-1])
     left_out = [f"--ignore={path}" for path in map(integration, NOT_ON_NFS) if path not in given.tests]
-    timeout = f"--timeout={_TEST_SECONDS * given.slowness}"
-    return *_PYTEST, *left_out, timeout, f"--basetemp={directory}/pytest", *given.tests
+    timeouts = f"--timeout={_TEST_SECONDS * given.slowness}", f"--session-timeout={given.time_limit * _TESTS_SHARE}"
+    places = f"--basetemp={directory}/pytest", f"--junitxml={given.reports / 'integration.xml'}"
+    return *_PYTEST, *left_out, *timeouts, *_ROOM, *places, *given.tests
 
 
 def _faults(given: argparse.Namespace) -> Sequence[str]:
@@ -106,12 +120,27 @@ def run(given: argparse.Namespace) -> int:
     reports: Path = given.reports
     reports.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"HANAS_TEST_PRESET": given.preset, "HANAS_TEST_SLOWNESS": str(given.slowness)}
-    results: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name in given.parts:
         began = time.monotonic()
         print(f"-- {name}", flush=True)
+        outcomes = reports / f"{name}.xml"
+        outcomes.unlink(missing_ok=True)
         code = subprocess.run(PARTS[name](given), env=environment, check=False).returncode
-        results[name] = {"exit code": code, "seconds": round(time.monotonic() - began, 1)}
+        results[name] = {
+            "exit code": code,
+            "seconds": round(time.monotonic() - began, 1),
+            "outcomes": _outcomes(outcomes),
+        }
         print(f"-- {name}: exit code {code} after {results[name]['seconds']} s", flush=True)
-    (reports / "parts.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        (reports / "parts.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 1 if any(result["exit code"] for result in results.values()) else 0
+
+
+def _outcomes(report: Path) -> dict[str, int]:
+    """Return how many tests passed, failed, or were skipped, by pytest's report; nothing where there is none."""
+    if not report.exists():
+        return {}
+    cases = ElementTree.parse(report).getroot().iter("testcase")
+    said = {"failure": "failed", "error": "failed", "skipped": "skipped"}
+    return dict(Counter(next((said[part.tag] for part in case if part.tag in said), "passed") for case in cases))

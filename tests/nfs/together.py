@@ -39,10 +39,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _line(version: str, parts: dict[str, Any], summary: dict[str, Any] | None) -> str:
-    said = ", ".join(f"{name} {'failed' if part['exit code'] else 'ok'}" for name, part in parts.items())
+    said = "; ".join(_part(name, part) for name, part in parts.items())
     if summary is None:
         return f"| {version} |" + " |" * (len(_COLUMNS) - 1) + f" {said} |"
     order = "linearizable" if summary["linearizable"] else "NOT linearizable"
     cells = [f"{summary['right']} of {summary['faults']}", *(summary[name] for name in ("excused", "false takeovers"))]
     cells += [summary["late"], summary["deaf"], summary["lost writes"], f"{summary['operations']}, {order}", said]
     return f"| {version} | " + " | ".join(map(str, cells)) + " |"
+
+
+def _part(name: str, part: dict[str, Any]) -> str:
+    """`integration ok: 97 passed, 2 skipped, 1803 s`."""
+    counts = [f"{count} {outcome}" for outcome, count in sorted(part["outcomes"].items())]
+    figures = ", ".join([*counts, f"{part['seconds']:.0f} s"])
+    return f"{name} {'failed' if part['exit code'] else 'ok'}: {figures}"
