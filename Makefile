@@ -153,8 +153,12 @@ bench: $(READY) ## compare HANas with etcd and with an endpoint that does nothin
 	$(BIN)/python -m bench.run
 	$(BIN)/python -m bench.plots reports/bench
 
-bench-interpreter: $(READY) ## measure the interpreter's time for a plain PUT and GET, in one process
+bench-interpreter: $(READY) ## measure the interpreter's time for a plain PUT and GET, and calls of etcd's API, in one process
 	$(BIN)/python -m bench.interpreter
+	$(BIN)/python -m bench.interpreter_etcd
+
+bench-etcd: $(READY) ## compare etcd's API with a 3-node etcd under etcd's own load; needs etcd 3.6, and Go or that load in ETCD_BENCHMARK
+	$(BIN)/python -m bench.etcd
 
 bench-growth: $(READY) ## measure cold start, memory and takeovers from 1,000 to 1,000,000 keys, and with history and leases
 	$(BIN)/python -m bench.growth

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from hanas_core.log import records
 from hanas_core.log.positions import Position
+from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
@@ -26,8 +27,8 @@ from hanas_worker.ops.app import WorkerApplication
 from hanas_worker.store import Store
 
 _ROUNDS = 3000
-_CONNECTIONS = 64
-_ROOM = 1 << 30
+CONNECTIONS = 64
+ROOM = 1 << 30
 _HEADERS = "Host: localhost:3001\r\nUser-Agent: bench\r\nAccept: */*\r\n"
 
 
@@ -57,16 +58,22 @@ class Service:
     """A main's service; `commit` and `check` end what waits for them."""
 
     epoch = 1
+    form = records.REVISED
     crowded = False
 
     def __init__(self) -> None:
         """Serve an empty index."""
         self.replica = Replica()
         self._queue: GroupCommit[Callable[[Outcome, int], None]] = GroupCommit(
-            self.replica, self.epoch, 1, form=records.REVISED
+            self.replica, self.epoch, 1, form=self.form
         )
         self._readers: list[Callable[[int | None], None]] = []
         self.on_commit = Bell()
+
+    @property
+    def index(self) -> Index:
+        """The committed state."""
+        return self.replica.index
 
     def submit(self, write: Write, written: Callable[[Outcome, int], None]) -> None:
         """Queue a write."""
@@ -76,9 +83,15 @@ class Service:
         """Queue a read."""
         self._readers.append(reader)
 
+    def answer(self) -> None:
+        """Commit what is queued, in as many batches as it takes, and answer it and all reads."""
+        while self._queue.waiting:
+            self.commit()
+        self.check()
+
     def commit(self) -> None:
         """Commit and answer the queued writes."""
-        assert self._queue.next_batch(_ROOM) is not None
+        assert self._queue.next_batch(ROOM) is not None
         for written, outcome in self._queue.committed(Position(1, 1, 1 << 20)):
             written(outcome, self.epoch)
 
@@ -100,7 +113,7 @@ def round_of(connections: list[Connection], requests: list[bytes], answer: Calla
 
 async def measure() -> dict[str, float]:
     """Return µs for each request, by method."""
-    service, keys = Service(), Keys(Callers(), _ROOM, Gate())
+    service, keys = Service(), Keys(Callers(), ROOM, Gate())
     state = SimpleNamespace(
         service=service,
         replica=service.replica,
@@ -111,11 +124,11 @@ async def measure() -> dict[str, float]:
     )
     server = Server(cast("WorkerApplication", None), keys)
     keys.store = Store(cast("LogDriver", SimpleNamespace(state=state, values=None, main_url=None)), server.memory)
-    connections = [Connection(server) for _ in range(_CONNECTIONS)]
+    connections = [Connection(server) for _ in range(CONNECTIONS)]
     wires = [Wire() for _ in connections]
     for connection, wire in zip(connections, wires, strict=True):
         connection.connection_made(wire)
-    numbers = range(_CONNECTIONS)
+    numbers = range(CONNECTIONS)
     put = f"{_HEADERS}Content-Length: 64\r\n\r\n{'v' * 64}"
     puts = [f"PUT /v1/kv/key-{number:04} HTTP/1.1\r\n{put}".encode() for number in numbers]
     gets = [f"GET /v1/kv/key-{number:04} HTTP/1.1\r\n{_HEADERS}\r\n".encode() for number in numbers]
@@ -133,7 +146,7 @@ async def measure() -> dict[str, float]:
     for connection in connections:
         connection.connection_lost(None)
     assert all(wire.count == len(calls) * _ROUNDS for wire in wires)
-    return {method: seconds / _CONNECTIONS * 1e6 for method, seconds in best.items()}
+    return {method: seconds / CONNECTIONS * 1e6 for method, seconds in best.items()}
 
 
 if __name__ == "__main__":
