@@ -29,7 +29,7 @@ from hanas_operator.tls.keeping import Certificates
 FORMER_PODS = Obstacle("FormerPods", "pods of a deleted HANas of this name are still there; those of this one wait")
 _NO_IMAGE = Obstacle(Reason.NO_IMAGE, "name the image: spec.image, or --image of the operator")
 _BARS = frozenset({Reason.NAME_TAKEN, Reason.CLAIM_IN_USE, Reason.CERTIFICATES_MISSING, Reason.CERTIFICATES_UNUSABLE})
-"""The reasons why no first pods are made."""
+"""The reasons why no first pods are made, and none after a hibernation."""
 
 
 class Applied(Struct, frozen=True):
@@ -90,9 +90,12 @@ class Applier:
         if not owner.image:
             return [*problems, _NO_IMAGE]
         # Without a usable volume no first pods are made; existing ones are kept up to date.
-        if existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER)) is None:
-            barred = any(problem.reason in _BARS for problem in [*before, *problems])
-            if seen.volume.blocks or existing.has_former or barred:
+        workers = existing.get(kinds.STATEFUL_SET, names.of(owner.name, names.WORKER))
+        barred = any(problem.reason in _BARS for problem in [*before, *problems])
+        if barred and (workers is None or not workers["spec"]["replicas"]):
+            return problems
+        if workers is None:
+            if seen.volume.blocks or existing.has_former:
                 return problems
             if waits := await bootstrap.restore(self._api, owner, seen.source):
                 return [*problems, *waits]

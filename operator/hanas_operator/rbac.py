@@ -30,7 +30,7 @@ def rules() -> list[Rule]:
         _rule("", ["persistentvolumeclaims", "configmaps"], [*read, *write]),
         _rule("", ["services"], [*read, *write, "delete"]),
         _rule("", ["secrets"], ["get", "create", "patch"]),  # patch: renewals; get: those of spec and clients too
-        _rule("cert-manager.io", ["certificates"], ["get", "create", "patch"]),  # where a cluster has them
+        _rule("cert-manager.io", ["certificates"], ["get", "create", "patch", "delete"]),  # where a cluster has them
         _rule("snapshot.storage.k8s.io", ["volumesnapshots"], ["get", "create"]),  # where a cluster has them
         _rule("", ["events"], ["list"]),  # the reason of a pending claim
         _rule("apps", ["deployments", "statefulsets"], [*read, *write]),

@@ -7,9 +7,8 @@ from msgspec import UNSET, Struct, UnsetType
 from hanas_operator import children, drift, durations, kinds, names, obstacles
 from hanas_operator.api import Api, ApiError, Resource
 from hanas_operator.kinds import ResourceKind
-from hanas_operator.objects.owner import Manifest, Owner
+from hanas_operator.objects.owner import Manifest, Owner, reference
 from hanas_operator.obstacles import Obstacle
-from hanas_operator.pods import condition
 from hanas_operator.status import Reason, TlsStatus
 from hanas_operator.tls import cert_manager, inspecting, issuing, naming, secrets
 from hanas_operator.tls.types import IssuerRef, TlsMode, TlsSpec
@@ -57,7 +56,7 @@ class Certificates:
     async def _issue(self, owner: Owner, requested: str, now: datetime) -> Obstacle | None:
         """Make and renew the authority and the certificates. Return what keeps the operator from it."""
         leaves = (names.CERTIFICATES, naming.components(owner)), (names.CLIENT_CERTIFICATES, naming.clients(owner))
-        existing = {part: await self._find(owner, part) for part in (names.AUTHORITY, *(part for part, _ in leaves))}
+        existing = {part: await self._take(owner, part) for part in (names.AUTHORITY, *(part for part, _ in leaves))}
         for part, actual in existing.items():
             if actual is not None and not children.is_own(owner, actual):
                 return _taken(kinds.SECRET, names.of(owner.name, part))
@@ -74,8 +73,24 @@ class Certificates:
             await self._write(actual, secrets.of_leaf(owner, name, pair, authority.trust, renewal))
         return None
 
+    async def _take(self, owner: Owner, part: str) -> Resource | None:
+        """Return a Secret, None if there is none. One that cert-manager made for this HANas is taken from it."""
+        actual = await self._find(owner, part)
+        if actual is None or not children.is_own(owner, actual) or not cert_manager.made_for(actual):
+            return actual
+        request = await self._api.get(kinds.CERTIFICATE, owner.namespace, cert_manager.made_for(actual))
+        if request is not None and children.is_own(owner, request):
+            await self._api.delete(kinds.CERTIFICATE, *names.metadata(request), request["metadata"]["uid"])
+        return await self._mark(owner, actual, {cert_manager.CERTIFICATE_NAME: None})
+
     async def _find(self, owner: Owner, part: str) -> Resource | None:
         return await self._api.get(kinds.SECRET, owner.namespace, names.of(owner.name, part))
+
+    async def _mark(self, owner: Owner, actual: Resource, annotations: dict[str, None] | None = None) -> Resource:
+        """Have a Secret of cert-manager deleted with the HANas. ``annotations``: those to remove from it."""
+        meta = {field: actual["metadata"][field] for field in ("uid", "resourceVersion")}
+        meta |= {"ownerReferences": [reference(kinds.HANAS, owner.name, owner.uid)], "annotations": annotations or {}}
+        return await self._api.merge(kinds.SECRET, *names.metadata(actual), {"metadata": meta})
 
     async def _write(self, actual: Resource | None, manifest: Manifest) -> None:
         if actual is None:
@@ -93,7 +108,10 @@ class Certificates:
         for manifest in cert_manager.requests(owner, issuer):
             name = manifest["metadata"]["name"]
             actual = await self._api.get(kinds.CERTIFICATE, owner.namespace, name)
+            secret = await self._api.get(kinds.SECRET, owner.namespace, name)
             if actual is None:
+                if secret is not None and not _is_for(owner, secret, name):
+                    return _taken(kinds.SECRET, name)
                 try:
                     actual = await self._api.create(kinds.CERTIFICATE, manifest)
                 except ApiError as error:
@@ -104,11 +122,11 @@ class Certificates:
                 return _taken(kinds.CERTIFICATE, name)
             if not drift.contains(actual, manifest):
                 actual = await self._api.apply(kinds.CERTIFICATE, manifest)
-            ready = condition(actual, "Ready")
-            if ready.get("status") != "True" and problem is None:
-                words = f"cert-manager has not made it: {ready.get('message') or 'it has not answered yet'}"
-                advice = f"kubectl describe certificate {name} tells more"
-                problem = Obstacle(Reason.CERTIFICATES_MISSING, f"the Certificate {name}: {words}; {advice}")
+            if secret is not None and children.is_own(owner, secret) and not secret["metadata"].get("ownerReferences"):
+                await self._mark(owner, secret)
+            if (trouble := cert_manager.trouble(actual)) and problem is None:
+                words = f"cert-manager has not made it: {trouble}; kubectl describe certificate {name} tells more"
+                problem = Obstacle(Reason.CERTIFICATES_MISSING, f"the Certificate {name}: {words}")
         return problem
 
 
@@ -137,6 +155,11 @@ def _problem(owner: Owner, actual: Resource | None, mode: TlsMode, now: datetime
             f"the Secret {name} cannot be used: {words}: {whose}; pods that run keep the certificate that they have",
         )
     return None
+
+
+def _is_for(owner: Owner, secret: Resource, name: str) -> bool:
+    """Return whether cert-manager may write into a Secret: it is of this HANas, or was made for such a Certificate."""
+    return children.is_own(owner, secret) or cert_manager.made_for(secret) == name
 
 
 def _taken(kind: ResourceKind, name: str) -> Obstacle:

@@ -25,6 +25,7 @@ from hanas_operator.followers import Followers
 from hanas_operator.metrics import OperatorMetrics
 from hanas_operator.objects import secret
 from hanas_operator.reach import ProxiedReach
+from hanas_operator.tls import cert_manager
 from hanas_operator.view import TakeoverView
 from hanas_operator.waits import Waits
 from hanas_serving.settings import SettingError
@@ -139,13 +140,18 @@ async def back_up(server: ApiServer) -> None:
 
 
 async def certify(server: ApiServer) -> None:
-    """Let cert-manager be asked for certificates, and for other ones."""
+    """Let cert-manager be asked for certificates, and for other ones; then take one over from it."""
     spec = {"tls": {"mode": "CertManager", "issuerRef": {"name": "house"}}}
     server.put(kinds.HANAS, NAMESPACE, "sealed", spec=spec)
     await until(lambda: server.find(kinds.CERTIFICATE, NAMESPACE, "sealed-client-tls") is not None)
     server.change(kinds.HANAS, NAMESPACE, "sealed", {"spec": {"hosts": ["sealed.example.com"]}})
     sealed = (kinds.CERTIFICATE, NAMESPACE, "sealed-tls")
     await until(lambda: "sealed.example.com" in server.take(*sealed)["spec"]["dnsNames"])
+    meta = {**server.take(*sealed)["spec"]["secretTemplate"], "annotations": {cert_manager.CERTIFICATE_NAME: sealed[2]}}
+    server.put(kinds.SECRET, NAMESPACE, sealed[2], metadata=meta, data={})
+    managed = {"spec": {"workers": 0, "tls": {"mode": "Managed", "issuerRef": None}}}
+    server.change(kinds.HANAS, NAMESPACE, "sealed", managed)
+    await until(lambda: server.find(*sealed) is None)
 
 
 async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:

@@ -330,6 +330,101 @@ async def test_a_certificate_of_somebody_else_is_left_alone(bench: Bench) -> Non
     assert "the Certificate demo-tls exists already and does not belong to this HANas" in degraded(bench)
 
 
+def issue(bench: Bench, name: str) -> None:
+    """Write a Secret as cert-manager does it for a Certificate."""
+    template = bench.server.take(kinds.CERTIFICATE, NAMESPACE, name)["spec"]["secretTemplate"]
+    put(bench, name, **good())
+    meta = {**template, "annotations": {"cert-manager.io/certificate-name": name}}
+    bench.server.change(kinds.SECRET, NAMESPACE, name, {"metadata": meta})
+    conditions = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    bench.server.change(kinds.CERTIFICATE, NAMESPACE, name, conditions)
+
+
+async def test_what_cert_manager_made_is_deleted_with_the_hanas(bench: Bench) -> None:
+    bench.want(**ISSUED)
+    await bench.reconcile()
+    for name in ("demo-tls", "demo-client-tls"):
+        issue(bench, name)
+    await bench.reconcile()
+    bench.server.calls.clear()
+    await bench.reconcile()
+    assert not [call for call in bench.server.writes() if call.resource == "secrets"], "it is marked once"
+    bench.server.remove(kinds.HANAS, NAMESPACE, "demo")
+    assert not {"demo-tls", "demo-client-tls"} & {one["metadata"]["name"] for one in bench.server.all(kinds.SECRET)}
+    assert bench.server.all(kinds.CERTIFICATE) == []
+
+
+@pytest.mark.parametrize("part", ["tls", "client-tls"])
+async def test_cert_manager_is_not_sent_to_a_secret_of_somebody_else(bench: Bench, part: str) -> None:
+    put(bench, f"demo-{part}", **good())
+    bench.want(**ISSUED)
+    await bench.reconcile()
+    assert f"the Secret demo-{part} exists already and does not belong to this HANas" in degraded(bench)
+    assert bench.server.find(kinds.CERTIFICATE, NAMESPACE, f"demo-{part}") is None
+
+
+async def test_a_secret_that_an_earlier_certificate_left_behind_is_used_again(bench: Bench) -> None:
+    put(bench, "demo-tls", **good())
+    annotations = {"metadata": {"annotations": {"cert-manager.io/certificate-name": "demo-tls"}}}
+    bench.server.change(kinds.SECRET, NAMESPACE, "demo-tls", annotations)
+    bench.want(**ISSUED)
+    await bench.reconcile()
+    bench.server.take(kinds.CERTIFICATE, NAMESPACE, "demo-tls")
+
+
+async def test_the_operator_takes_the_certificates_over_from_cert_manager(bench: Bench) -> None:
+    bench.want(**ISSUED)
+    await bench.reconcile()
+    for name in ("demo-tls", "demo-client-tls"):
+        issue(bench, name)
+    await bench.reconcile()
+    bench.want(**MANAGED, workers=0)
+    await bench.reconcile()
+    assert bench.server.all(kinds.CERTIFICATE) == [], "or cert-manager would go on writing there"
+    authority = held(bench, "demo-ca")["ca.crt"]
+    for name in ("demo-tls", "demo-client-tls"):
+        assert held(bench, name)["ca.crt"] == authority + AUTHORITY.certificate, "both are trusted, as after a loss"
+        annotations = bench.server.take(kinds.SECRET, NAMESPACE, name)["metadata"]["annotations"]
+        assert "cert-manager.io/certificate-name" not in annotations
+    bench.server.calls.clear()
+    await bench.reconcile()
+    assert not [call for call in bench.server.calls if call.resource == "certificates"]
+
+
+async def test_pods_wake_up_when_cert_manager_has_made_what_is_asked_for_now(bench: Bench) -> None:
+    await bench.start(**MANAGED)
+    bench.want(**MANAGED, workers=0)
+    await bench.reconcile()
+    bench.want(**ISSUED)
+
+    async def workers() -> int:
+        await bench.reconcile()
+        return int(bench.server.take(kinds.STATEFUL_SET, NAMESPACE, "demo-worker")["spec"]["replicas"])
+
+    assert await workers() == 0, "with the certificate of today they would not know that of tomorrow"
+    for name in ("demo-tls", "demo-client-tls"):
+        issue(bench, name)
+        request = bench.server.take(kinds.CERTIFICATE, NAMESPACE, name)
+        ready = {**request["status"]["conditions"][0], "observedGeneration": request["metadata"]["generation"] - 1}
+        bench.server.change(kinds.CERTIFICATE, NAMESPACE, name, {"status": {"conditions": [ready]}})
+    assert await workers() == 0
+    assert "has not made it: it has not answered yet" in degraded(bench)
+    for name in ("demo-tls", "demo-client-tls"):
+        issue(bench, name)
+    assert await workers() == 3
+
+
+async def test_a_certificate_of_somebody_else_stays_when_its_secret_is_taken_over(bench: Bench) -> None:
+    bench.want(**ISSUED)
+    await bench.reconcile()
+    issue(bench, "demo-tls")
+    labels = {"metadata": {"labels": {names.CLUSTER: "other"}}}
+    bench.server.change(kinds.CERTIFICATE, NAMESPACE, "demo-tls", labels)
+    bench.want(**MANAGED, workers=0)
+    await bench.reconcile()
+    bench.server.take(kinds.CERTIFICATE, NAMESPACE, "demo-tls")
+
+
 # ---------------------------------------------------------------------- around it
 
 
