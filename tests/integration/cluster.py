@@ -13,7 +13,7 @@ from hanas_client.documents import Alert, Takeover
 from hanas_lab import Lab
 from hanas_lab.hosts import Host
 from tests.integration.places import PRESET, hosts_of
-from tests.integration.waiting import PATIENCE_SECONDS, eventually
+from tests.integration.waiting import PATIENCE_SECONDS, SLOWNESS, eventually
 
 HEALTHY = "Healthy"
 
@@ -159,7 +159,7 @@ def _lab(
 async def _started(lab: Lab) -> AsyncIterator[Cluster]:
     async with (
         lab,
-        lab.client(Policy(deadline=PATIENCE_SECONDS, read=2.0)) as client,
+        lab.client(Policy(deadline=PATIENCE_SECONDS, read=2.0 * SLOWNESS)) as client,
         httpx.AsyncClient(verify=lab.trust, trust_env=False, timeout=PATIENCE_SECONDS) as http,
     ):
         yield Cluster(lab, client, http)

@@ -95,6 +95,7 @@ def _boot(given: argparse.Namespace, version: str) -> bool:
         "HANAS_NFS_MOUNTS": ":".join(f"/mnt/hanas-{mount}" for mount in range(_MOUNTS)),
         "HANAS_NFS_FAULT": f"sh {_FAULT}",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONFAULTHANDLER": "1",
     }
     began = time.monotonic()
     print(f"== NFS {version}", flush=True)
