@@ -163,7 +163,7 @@ bench-compaction: $(READY) ## measure the cost of compaction for concurrent writ
 	$(BIN)/python -m bench.compaction
 
 pins: $(READY) ## update requirements/*.txt
-	for selection in $(addprefix --group=,overseer worker client operator bench checkov release) "--extra=dev pyproject.toml"; do \
+	for selection in $(addprefix --group=,overseer worker client operator bench checkov etcd-clients release) "--extra=dev pyproject.toml"; do \
 	  name=$${selection#*=}; \
 	  $(BIN)/uv pip compile $$selection --output-file requirements/$${name%% *}.txt \
 	    --upgrade --universal --python-version 3.11 --generate-hashes --quiet \
