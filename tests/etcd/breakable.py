@@ -52,9 +52,9 @@ class Single:
 
 
 @asynccontextmanager
-async def workers(directory: Path) -> AsyncIterator[Workers]:
-    """Run a lab."""
-    async with Lab(directory, 3, overseer_port=0, first_port=0, etcd=True) as lab:
+async def workers(directory: Path, **environment: str) -> AsyncIterator[Workers]:
+    """Run a lab; ``environment`` is for all of its processes."""
+    async with Lab(directory, 3, overseer_port=0, first_port=0, environment=environment, etcd=True) as lab:
         yield Workers(lab)
 
 

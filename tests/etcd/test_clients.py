@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from tests.etcd.breakable import Breakable, single, workers
 from tests.etcd.sides import program
+from tests.integration.places import PATIENT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -27,7 +28,7 @@ FLOWS = {
 async def sides(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mapping[str, Breakable]]:
     program("etcd")
     directory = tmp_path_factory.mktemp("sides")
-    async with workers(directory) as ours, single(directory) as theirs:
+    async with workers(directory, **PATIENT) as ours, single(directory) as theirs:
         yield {"HANas": ours, "etcd": theirs}
 
 

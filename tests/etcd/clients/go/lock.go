@@ -118,7 +118,7 @@ func counter(r *run) {
 
 // increment counts once under the lock, whose owner alone writes: so it can see whether a write was done.
 func (r *run) increment(client *clientv3.Client, mutex *concurrency.Mutex, key string) {
-	next := ""
+	before, next := "", ""
 	r.insist(func() error {
 		response, err := client.Get(r.ctx, key)
 		if err != nil {
@@ -128,8 +128,8 @@ func (r *run) increment(client *clientv3.Client, mutex *concurrency.Mutex, key s
 		if value == next {
 			return nil
 		}
-		check(next == "", "someone else has written %s", value)
-		next = strconv.Itoa(amount(value) + 1)
+		check(before == "" || value == before, "someone else has written %s", value)
+		before, next = value, strconv.Itoa(amount(value)+1)
 		written, err := client.Txn(r.ctx).If(mutex.IsOwner()).Then(clientv3.OpPut(key, next)).Commit()
 		if err == nil {
 			check(written.Succeeded, "the lock is lost")
