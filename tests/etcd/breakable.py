@@ -10,6 +10,9 @@ from hanas_lab import Lab
 from tests.etcd.sides import Etcd
 from tests.integration.waiting import eventually
 
+_PATIENCE_SECONDS = 120.0
+"""For a process to become ready, many times what it takes."""
+
 
 class Breakable(Protocol):
     """A store with etcd's API."""
@@ -54,7 +57,9 @@ class Single:
 @asynccontextmanager
 async def workers(directory: Path, **environment: str) -> AsyncIterator[Workers]:
     """Run a lab; ``environment`` is for all of its processes."""
-    async with Lab(directory, 3, overseer_port=0, first_port=0, environment=environment, etcd=True) as lab:
+    async with Lab(
+        directory, 3, overseer_port=0, first_port=0, environment=environment, patience=_PATIENCE_SECONDS, etcd=True
+    ) as lab:
         yield Workers(lab)
 
 

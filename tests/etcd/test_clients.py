@@ -14,7 +14,7 @@ from tests.etcd.breakable import Breakable, single, workers
 from tests.etcd.sides import program
 from tests.integration.places import PATIENT
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 FLOWS = {
     "go": ["kv", "stm", "lock", "counter", "election", "watch", "lease"],

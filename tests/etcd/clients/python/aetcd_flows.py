@@ -91,6 +91,7 @@ async def lock(endpoints: list[str]) -> None:
 async def watch(endpoints: list[str]) -> None:
     """A watch of aetcd ends with an error when its connection does: it is begun anew behind its last event."""
     async with connected(endpoints) as client, connected(endpoints) as writer:
+        begin = (await writer.put(b"aio/watch-begins", b"")).header.revision
         written: list[int] = []
         news, over = asyncio.Event(), asyncio.Event()
 
@@ -103,7 +104,7 @@ async def watch(endpoints: list[str]) -> None:
         seen: list[tuple[int, bytes, bytes]] = []
 
         async def follow() -> None:
-            start = seen[-1][0] + 1 if seen else 1
+            start = seen[-1][0] + 1 if seen else begin
             async for event in await client.watch_prefix(b"aio/watch/", start_revision=start):
                 seen.append((event.kv.mod_revision, event.kv.key, event.kv.value))
                 news.set()

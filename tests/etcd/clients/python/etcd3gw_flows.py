@@ -104,6 +104,8 @@ def taken(lock: Any, client: Client) -> bool:
 def watch(endpoints: list[str]) -> None:
     """A watch of etcd3gw ends without a word when its connection does: it is begun anew behind its last event."""
     clients = connected(endpoints)
+    insist(clients, lambda client: client.put("gw/watch-begins", ""))
+    ((_, begins),) = insist(clients, lambda client: client.get("gw/watch-begins", metadata=True))
     written: list[int] = []
     over = threading.Event()
 
@@ -122,7 +124,7 @@ def watch(endpoints: list[str]) -> None:
                 return
 
     def follow(client: Client, last: str) -> None:
-        start = seen[-1][0] + 1 if seen else 1
+        start = seen[-1][0] + 1 if seen else int(begins["mod_revision"])
         events, cancel = client.watch_prefix("gw/watch/", start_revision=start)
         look(events, last)
         cancel()
