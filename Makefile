@@ -93,7 +93,7 @@ test-nfs: $(READY) ## test on NFS: on HANAS_NFS_MOUNTS, or on VERSIONS in machin
 test-proxies: $(READY) ## run the configurations of docs/proxies.md; needs nginx and haproxy, and takes traefik if it is in PATH
 	HANAS_PROXIES_REQUIRED="nginx haproxy" $(BIN)/python -m pytest tests/proxies
 
-test-etcd: $(READY) ## compare etcd's API with a real etcd, by etcdctl and REQUESTS=3000 random requests; needs etcd and etcdctl 3.6
+test-etcd: $(READY) ## compare etcd's API with a real etcd, by etcdctl, REQUESTS=3000 random requests and client libraries; run Patroni; needs what CONTRIBUTING.md says
 	HANAS_ETCD_REQUIRED=1 HANAS_ETCD_REQUESTS=$(REQUESTS) HANAS_ETCD_SEED=$(or $(SEED),$$(date +%s)) $(BIN)/python -m pytest tests/etcd
 
 test-compose: $(READY) ## run the drills of docs/compose.md; needs a Docker engine
@@ -171,7 +171,7 @@ bench-compaction: $(READY) ## measure the cost of compaction for concurrent writ
 	$(BIN)/python -m bench.compaction
 
 pins: $(READY) ## update requirements/*.txt
-	for selection in $(addprefix --group=,overseer worker client operator bench checkov release) "--extra=dev pyproject.toml"; do \
+	for selection in $(addprefix --group=,overseer worker client operator bench checkov etcd-clients release) "--extra=dev pyproject.toml"; do \
 	  name=$${selection#*=}; \
 	  $(BIN)/uv pip compile $$selection --output-file requirements/$${name%% *}.txt \
 	    --upgrade --universal --python-version 3.11 --generate-hashes --quiet \

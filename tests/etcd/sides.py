@@ -1,4 +1,4 @@
-"""A real etcd and the face on the model, side by side."""
+"""A real etcd to compare with, and what is missing for that."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc.aio
 import pytest
@@ -17,14 +17,16 @@ from tests.unit.waiting import AMPLE_SECONDS
 REQUIRED = bool(os.environ.get("HANAS_ETCD_REQUIRED"))
 
 
-def program(name: str) -> str:
-    """Return the path of a program of etcd's, or skip the test."""
-    path = shutil.which(name)
-    if path is None:
-        if REQUIRED:
-            pytest.fail(f"{name} 3.6 is not in PATH")
-        pytest.skip(f"{name} 3.6 is not in PATH")
-    return path
+def missing(what: str) -> NoReturn:
+    """Skip the test, which cannot be run, unless it must be."""
+    if REQUIRED:
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def program(name: str, version: str = "3.6") -> str:
+    """Return the path of a program, or skip the test."""
+    return shutil.which(name) or missing(f"{name} {version} is not in PATH")
 
 
 def free_port() -> int:
@@ -32,24 +34,49 @@ def free_port() -> int:
         return int(bound.getsockname()[1])
 
 
+class Etcd:
+    """An etcd with its data in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        clients, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{free_port()}"
+        self._command = [
+            *(program("etcd"), "--data-dir", str(folder / "etcd"), "--log-level", "error", "--unsafe-no-fsync"),
+            *("--listen-client-urls", clients, "--advertise-client-urls", clients),
+            *(
+                "--listen-peer-urls",
+                peer,
+                "--initial-advertise-peer-urls",
+                peer,
+                "--initial-cluster",
+                f"default={peer}",
+            ),
+        ]
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Return when it answers."""
+        self._process = await asyncio.create_subprocess_exec(*self._command)
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", [("grpc.max_reconnect_backoff_ms", 200)])
+        async with channel, asyncio.timeout(AMPLE_SECONDS):
+            await channel.channel_ready()
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            await self._process.wait()
+
+
 @asynccontextmanager
 async def real_etcd(folder: Path) -> AsyncIterator[int]:
     """Run an etcd; its client port is returned."""
-    port, peers = free_port(), free_port()
-    clients, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peers}"
-    process = await asyncio.create_subprocess_exec(
-        program("etcd"),
-        *("--data-dir", str(folder / "etcd"), "--log-level", "error", "--unsafe-no-fsync"),
-        *("--listen-client-urls", clients, "--advertise-client-urls", clients),
-        *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"),
-    )
+    etcd = Etcd(folder)
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(AMPLE_SECONDS):
-            await channel.channel_ready()
-        yield port
+        await etcd.start()
+        yield etcd.port
     finally:
-        process.kill()
-        await process.wait()
+        await etcd.kill()
 
 
 _SIDE = {"cluster_id": 0, "member_id": 0, "raft_term": 0}
