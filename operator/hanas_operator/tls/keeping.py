@@ -125,8 +125,9 @@ class Certificates:
             if secret is not None and children.is_own(owner, secret) and not secret["metadata"].get("ownerReferences"):
                 await self._mark(owner, secret)
             if (trouble := cert_manager.trouble(actual)) and problem is None:
-                words = f"cert-manager has not made it: {trouble}; kubectl describe certificate {name} tells more"
-                problem = Obstacle(Reason.CERTIFICATES_MISSING, f"the Certificate {name}: {words}")
+                words = f"the Certificate {name}: cert-manager has not made it: {trouble}"
+                advice = f"kubectl describe certificate {name}, and its certificaterequest, tell more"
+                problem = Obstacle(Reason.CERTIFICATES_MISSING, f"{words}; {advice}")
         return problem
 
 

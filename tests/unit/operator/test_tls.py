@@ -303,7 +303,10 @@ async def test_what_cert_manager_says_is_passed_on(bench: Bench) -> None:
     condition_ = {"type": "Ready", "status": "False", "message": "Issuer house not found"}
     bench.server.change(kinds.CERTIFICATE, NAMESPACE, "demo-tls", {"status": {"conditions": [condition_]}})
     await bench.reconcile()
-    assert "Issuer house not found; kubectl describe certificate demo-tls tells more" in degraded(bench)
+    assert (
+        "Issuer house not found; kubectl describe certificate demo-tls, and its certificaterequest, tell more"
+        in degraded(bench)
+    )
 
 
 async def test_a_cluster_without_cert_manager_is_told(bench: Bench) -> None:
