@@ -256,6 +256,8 @@ class Store:
         self._lists = asyncio.Lock()
         """A long list takes milliseconds: others have their turn after each."""
         self._fetches: set[asyncio.Task[None]] = set()
+        self._transactions: set[asyncio.Task[None]] = set()
+        """Those that read values of the volume."""
         self.feeds = feeds.Feeds(log.state, log.values, memory)
 
     @property
@@ -353,20 +355,36 @@ class Store:
             pending(outcome, epoch)
 
     async def transact(self, request: Transact) -> Transacted:
-        """Carry out a transaction. Raises Refusal: NoRevisions, TooManyDeletes, KeyReused, Busy, Unknown, ..."""
+        """Return what `carry_out` calls back with. Raises Refusal."""
+        waiter: asyncio.Future[Transacted | Refusal] = asyncio.get_running_loop().create_future()
+        self.carry_out(request, lambda ended: None if waiter.done() else waiter.set_result(ended))
+        ended = await waiter
+        if isinstance(ended, Refusal):
+            raise ended
+        return ended
+
+    def carry_out(self, request: Transact, done: Callable[[Transacted | Refusal], None]) -> None:
+        """Call ``done`` when a transaction was carried out; it must not raise.
+
+        With a refusal if it was not: NoRevisions, TooManyDeletes, KeyReused, Busy, Unknown, ...
+        """
         service = self._state.service
         if service is None:
-            raise Elsewhere(self._log.main_url)
-        if service.form == records.PLAIN:
-            raise NoRevisions(service.epoch)
-        try:
-            transacted = await transactor.Transactor(service, self._log.values, self.memory).carry_out(request)
-        except FolderError as error:
-            raise Unreadable(error) from None
-        result = transacted.outcome.result
-        if result is Result.TRANSACTED:
-            return transacted
-        self._refused(result, transacted.epoch, transacted.outcome.revision)
+            done(Elsewhere(self._log.main_url))
+        elif service.form == records.PLAIN:
+            done(NoRevisions(service.epoch))
+        else:
+            carrier = transactor.Transactor(service, self._log.values, self.memory, self._transactions)
+            carrier.carry_out(request, partial(self._carried_out, done))
+
+    def _carried_out(self, done: Callable[[Transacted | Refusal], None], transacted: Transacted | FolderError) -> None:
+        if isinstance(transacted, FolderError):
+            done(Unreadable(transacted))
+        elif transacted.outcome.result is Result.TRANSACTED:
+            done(transacted)
+        else:
+            outcome = transacted.outcome
+            done(self._refusal(outcome.result, transacted.epoch, outcome.revision))
 
     async def compact(self, revision: int) -> int:
         """Forget what keys held before ``revision``; return the present one. Raises Refusal: Forgotten, Future, ..."""
@@ -450,8 +468,11 @@ class Store:
         return lessor, service
 
     def _refused(self, result: Result, epoch: int, revision: int = 0) -> NoReturn:
+        raise self._refusal(result, epoch, revision)
+
+    def _refusal(self, result: Result, epoch: int, revision: int) -> Refusal:
         if result is Result.NOT_MAIN:
-            raise Elsewhere(self._log.main_url)
+            return Elsewhere(self._log.main_url)
         index = self.index
         refusal: Refusal
         if result is Result.FORGOTTEN:
@@ -461,7 +482,7 @@ class Store:
         else:
             refusal = _REFUSALS[result](epoch)
         refusal.revision = revision
-        raise refusal
+        return refusal
 
     @asynccontextmanager
     async def list(
