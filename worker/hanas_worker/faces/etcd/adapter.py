@@ -72,7 +72,10 @@ _REFUSALS: dict[type[stores.Refusal], type[Refusal]] = {
     stores.Unreadable: Late,
     stores.NoRevisions: Late,
 }
-_TOO_MANY_DELETES = "the keys that this would delete take more than 1 MiB; nothing was done: delete fewer at a time"
+_TOO_MANY_DELETES = (
+    "the keys that this would delete take more than 1 MiB; nothing was done: delete the range in pages, each up to the "
+    "last of the next 1,000 keys or so"
+)
 _TOO_MANY_KEYS = "a transaction may look at 32,768 keys at most; nothing was done: read ranges outside of it"
 _STEP_KEYS = 1024
 """So many keys are hashed in one turn of the event loop."""
