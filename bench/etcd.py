@@ -28,6 +28,7 @@ from bench.systems import MissingProgram, System
 from hanas_lab.cluster import OVERSEER, Lab
 
 _TOOL = "go.etcd.io/etcd/v3/tools/benchmark"
+_START_SECONDS = 120.0
 _VALUE_BYTES = 64
 _KEYS = 1000
 _READ_KEY = "read"
@@ -59,6 +60,10 @@ class Load(NamedTuple):
     """Processor time of the side for a call, or an event; seconds."""
 
 
+class Failed(Exception):
+    """A run in which a call failed."""
+
+
 class Benchmark(NamedTuple):
     """The program `benchmark`, and how it is called."""
 
@@ -67,7 +72,7 @@ class Benchmark(NamedTuple):
     spread: bool
 
     async def measure(self, side: System, call: str, clients: int) -> Load:
-        """Return what ``clients`` on as many connections get of ``side``. Raises SystemExit if a call fails."""
+        """Return what ``clients`` on as many connections get of ``side``. Raises Failed."""
         if call == _WATCH:
             return await self._run(side, call, clients, round(_WATCHED_RATE * self.seconds))
         probe = await self._run(side, call, clients, _LEAST)
@@ -86,7 +91,7 @@ class Benchmark(NamedTuple):
         report = printed.partition("Watch events summary:")[2] if call == _WATCH else printed
         rate, percentiles = _RATE.search(report), dict(_PERCENTILE.findall(report))
         if process.returncode or rate is None or "Error distribution" in printed:
-            raise SystemExit(f"bench: {' '.join(command)} failed: {printed[-500:]}")
+            raise Failed(f"{' '.join(command)}: {printed[-500:]}")
         done = total * clients if call == _WATCH else total
         per_second = done / seconds if call == _WATCH else float(rate[1])
         return Load(per_second, float(percentiles["50"]), float(percentiles["99"]), used / done)
@@ -115,17 +120,16 @@ def _program(directory: Path) -> str:
     return str(binary)
 
 
-async def _hanas(directory: Path, stack: contextlib.AsyncExitStack) -> System:
-    lab = await stack.enter_async_context(Lab(directory / "hanas", 3, overseer_port=0, first_port=0, etcd=True))
+async def _hanas(directory: Path, preset: str, stack: contextlib.AsyncExitStack) -> System:
+    lab = Lab(directory / "hanas", 3, overseer_port=0, first_port=0, etcd=True, preset=preset, patience=_START_SECONDS)
+    await stack.enter_async_context(lab)
     main = await lab.main()
     if main is None:
         raise SystemExit("bench: there is no main")
     status = lab.status()
     processes = tuple(server["pid"] for server in (*status["workers"], status[OVERSEER]))
-    urls = lab.etcd_urls
-    return System(
-        "hanas", urls[main], processes, "3 workers and an overseer, preset lan", systems.wrk, (*urls.values(),)
-    )
+    urls, about = lab.etcd_urls, f"3 workers and an overseer, preset {preset}"
+    return System("hanas", urls[main], processes, about, systems.wrk, tuple(urls.values()))
 
 
 async def _measure(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[str, list[Load]]]:
@@ -134,7 +138,8 @@ async def _measure(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hanas-", dir=arguments.directory)))
         benchmark = Benchmark(_program(directory), arguments.seconds, arguments.spread)
-        sides = [await _hanas(directory, stack), await stack.enter_async_context(systems.etcd(directory))]
+        ours = await _hanas(directory, arguments.preset, stack)
+        sides = [ours, await stack.enter_async_context(systems.etcd(directory))]
         for side in sides:
             print(f"bench: {side.name}: {side.about}", file=sys.stderr)
             await _put(side.url, _READ_KEY.encode())
@@ -142,7 +147,11 @@ async def _measure(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[
             for call in arguments.calls:
                 for clients in arguments.clients:
                     for side in sides if number % 2 else reversed(sides):
-                        load = await benchmark.measure(side, call, clients)
+                        try:
+                            load = await benchmark.measure(side, call, clients)
+                        except Failed as failed:
+                            print(f"bench: left out, for a call failed: {failed}", file=sys.stderr)
+                            continue
                         runs.setdefault((call, clients), {}).setdefault(side.name, []).append(load)
                         print(f"{side.name:5} {call:13} {clients:3}: {_told(load)}", file=sys.stderr, flush=True)
     return runs
@@ -176,6 +185,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each run, about")
     parser.add_argument("--clients", type=int, nargs="*", default=_CLIENTS, help="each on a connection of its own")
     parser.add_argument("--calls", nargs="*", choices=CALLS, default=CALLS)
+    parser.add_argument("--preset", default="lan", help="of HANas; a busy machine needs a slower one (lan)")
     parser.add_argument("--spread", action="store_true", help="ask all servers of a side, not its main or leader")
     parser.add_argument("--directory", type=Path, default=None, help="for the data of both sides, on one disk")
     try:
@@ -185,6 +195,9 @@ def main() -> int:
         return 1
     print(_HEAD, "|---" * (_HEAD.count("|") - 1) + "|", sep="\n")
     for (call, clients), loads in runs.items():
+        if len(loads) < 2:
+            print(f"bench: all runs of a side failed: {call}, {clients} clients", file=sys.stderr)
+            continue
         print(_row(call, clients, loads["hanas"], loads["etcd"]))
     return 0
 

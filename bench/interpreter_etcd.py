@@ -167,9 +167,10 @@ async def _round_of(clients: list[_Client], requests: list[bytes], service: Serv
     began = time.thread_time()
     for client, request in zip(clients, requests, strict=True):
         client.server_side.data_received(request)
-    while not all(client.wire.written for client in clients):
-        await asyncio.sleep(0)
-        service.answer()
+    for client in clients:
+        while not client.wire.written:
+            await asyncio.sleep(0)
+            service.answer()
     took = time.thread_time() - began
     for client in clients:
         client.take()

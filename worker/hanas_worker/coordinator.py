@@ -1,6 +1,8 @@
 """Transactions, compactions and leases at the main (docs/protocol.md, sections 3.11 and 3.14)."""
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn, assert_never
 
 from hanas_core.log import records
@@ -50,6 +52,8 @@ class Coordinator:
         """Carry them out in ``log``; ``memory``: for what transactions read. ``revision``: what may be told of it."""
         self._log, self._state, self._memory = log, log.state, memory
         self._revision = revision
+        self._reading: set[asyncio.Task[None]] = set()
+        """Transactions that read values of the volume."""
 
     async def carry_out(self, call: Call, most_bytes: int | None = None) -> Answer:
         """Return how a call ended. Raises Refusal: Elsewhere, where nothing was done, NoLease, Unknown, ...
@@ -75,20 +79,35 @@ class Coordinator:
             case _:
                 assert_never(call)
 
-    async def _transact(self, request: Transact, most_bytes: int | None) -> Transacted:
+    def transact(
+        self, request: Transact, done: Callable[[Transacted | Refusal], None], most_bytes: int | None = None
+    ) -> None:
+        """Call ``done`` when a transaction was carried out, or with the refusal; it must not raise."""
         service = self._state.service
         if service is None:
-            self._refuse()
-        if service.form == records.PLAIN:
-            raise NoRevisions(service.epoch)
-        try:
-            transacted = await Transactor(service, self._log.values, self._memory, most_bytes).carry_out(request)
-        except FolderError as error:
-            raise Unreadable(str(error)) from None
-        result = transacted.outcome.result
-        if result is Result.TRANSACTED:
-            return transacted
-        self._refused(result, transacted.epoch, transacted.outcome.revision)
+            done(Elsewhere(self._log.main_url))
+        elif service.form == records.PLAIN:
+            done(NoRevisions(service.epoch))
+        else:
+            carrier = Transactor(service, self._log.values, self._memory, self._reading, most_bytes)
+            carrier.carry_out(request, partial(self._transacted, done))
+
+    def _transacted(self, done: Callable[[Transacted | Refusal], None], transacted: Transacted | FolderError) -> None:
+        if isinstance(transacted, FolderError):
+            done(Unreadable(str(transacted)))
+        elif transacted.outcome.result is Result.TRANSACTED:
+            done(transacted)
+        else:
+            outcome = transacted.outcome
+            done(self._refusal(outcome.result, transacted.epoch, outcome.revision))
+
+    async def _transact(self, request: Transact, most_bytes: int | None) -> Transacted:
+        waiter: asyncio.Future[Transacted | Refusal] = asyncio.get_running_loop().create_future()
+        self.transact(request, lambda ended: None if waiter.done() else waiter.set_result(ended), most_bytes)
+        ended = await waiter
+        if isinstance(ended, Refusal):
+            raise ended
+        return ended
 
     async def _compact(self, revision: int) -> Compacted:
         service = self._state.service
@@ -152,8 +171,11 @@ class Coordinator:
         raise Elsewhere(self._log.main_url)
 
     def _refused(self, result: Result, epoch: int, revision: int = 0) -> NoReturn:
+        raise self._refusal(result, epoch, revision)
+
+    def _refusal(self, result: Result, epoch: int, revision: int) -> Refusal:
         if result is Result.NOT_MAIN:
-            self._refuse()
+            return Elsewhere(self._log.main_url)
         index = self._state.replica.index
         refusal: Refusal
         if result is Result.FORGOTTEN:
@@ -163,4 +185,4 @@ class Coordinator:
         else:
             refusal = OF_RESULTS[result](epoch)
         refusal.revision = revision
-        raise refusal
+        return refusal

@@ -263,6 +263,13 @@ class Store:
         else:
             pending(outcome, epoch)
 
+    def transact_here(self, request: Transact, done: Callable[[Transacted | Refusal], None]) -> None:
+        """Call ``done`` when this worker has carried out a transaction as the main; it must not raise.
+
+        With a refusal if it was not: Elsewhere, NoRevisions, TooManyDeletes, KeyReused, Busy, Unknown, ...
+        """
+        self._coordinator.transact(request, done)
+
     async def value(self, key: bytes, entry: Entry) -> bytes:
         """Return the value of an entry of ``key``. Raises Refusal: Forgotten, Unreadable."""
         index = self.index

@@ -260,9 +260,9 @@ class Judge:
         self.cells: list[bytes] = []
         """The cells of the values of the records so far, in pieces."""
         self.room = 0
-        """What the record of a transaction may take, bytes."""
+        """What the keys of the spans that a transaction deletes may take in its record, bytes."""
         self.used = 0
-        """What that of the last transaction takes that deletes, bytes, about."""
+        """What they take in that of the last transaction, bytes, about."""
 
     # Most batches need none of these.
 

@@ -22,7 +22,7 @@ _EMPTY_BATCH_BYTES = ENCRYPTED_HEADER_BYTES + 32
 _MOST_RECORDS = 1024
 _MOST_BATCH_BYTES = 4 << 20
 _MOST_DELETED_BYTES = 1 << 20
-"""What the deletes of a transaction may take in its record: they are found on the event loop."""
+"""What the keys of spans that a transaction deletes may take in its record: they are found on the event loop."""
 MOST_WAITING = 8192
 """Writes that wait for a batch: more are refused, so that a slow volume fills no memory."""
 MOST_QUEUED_BYTES = 64 << 20
@@ -103,7 +103,7 @@ class GroupCommit(Generic[Token]):
                 break
             if not plain and judge.tired:
                 break
-            if not plain and isinstance(write, Transact) and write.deletes:
+            if not plain and isinstance(write, Transact) and write.sweeps:
                 if changes:
                     break  # how large it is shows when it is judged: it begins a batch
                 judge.room = min(room - used - size, _MOST_DELETED_BYTES)

@@ -82,7 +82,7 @@ class Effect(NamedTuple):
     cells: list[bytes]
     """Of the values that it writes, in pieces."""
     deleted_bytes: int
-    """What its deletes take in the record, at most."""
+    """What the keys of the spans that it deletes take in the record, at most."""
     attached: dict[int, list[bytes]]
     """The keys that it attaches to each lease."""
 
@@ -95,10 +95,10 @@ class _Path(NamedTuple):
 
 
 def transact(scene: Scene, request: Transact, version: Version, room: int) -> Effect:
-    """Return what ``request`` does; its changes make ``version``. ``room``: for its deletes, bytes.
+    """Return what ``request`` does; its changes make ``version``.
 
-    Changes nothing itself. Raises ValuesNeeded, Lacking for the first operation that lacks something, TooManyDeletes,
-    TooManyLooks.
+    ``room``: for the keys of the spans that it deletes, bytes. Changes nothing itself. Raises ValuesNeeded, Lacking for
+    the first operation that lacks something, TooManyDeletes, TooManyLooks.
     """
     scene.state.looks.begin()
     judged = _Judged(scene, request, version, room)
@@ -194,7 +194,8 @@ class _Judged:
                 return self._put(operation)
             case DeleteKeys(keys=keys, previous=previous):
                 rows = [Row(key, known.facts.revision) for key, known in self._state.rows(keys)]
-                self.deleted_bytes += sum(_DELETE_BYTES + len(row.key) for row in rows)
+                if not keys.is_one:  # one key counts with the request, see `Transact.size`
+                    self.deleted_bytes += sum(_DELETE_BYTES + len(row.key) for row in rows)
                 if self.deleted_bytes > self._room:
                     raise TooManyDeletes
                 for row in rows:

@@ -70,6 +70,11 @@ class Span(msgspec.Struct, frozen=True):
         common = prefix.rstrip(b"\xff")
         return cls(prefix, common[:-1] + bytes([common[-1] + 1]) if common else None)
 
+    @property
+    def is_one(self) -> bool:
+        """Whether it is the span of one key."""
+        return self.end == self.first + b"\0"
+
     def holds(self, key: bytes) -> bool:
         """Return whether ``key`` is one of them."""
         return self.first <= key and (self.end is None or key < self.end)
@@ -178,19 +183,21 @@ class Transact(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """Upper bound of what it takes in a batch beside the keys that it deletes, bytes."""
+        """Upper bound of what it takes in a batch beside the keys of the spans that it deletes, bytes."""
         size = _OPERATION_BYTES + 4 * len(self.idempotency_key or "")
         for one in self.transaction.operations():
             if isinstance(one, PutKey):
                 value = len(self.kept(one.key)[1] if one.value is None else one.value)
                 size += _OPERATION_BYTES + len(one.key) + 4 * len(one.content_type) + value
                 size += TAG_BYTES if value <= PART_BYTES else tags_size(value)
+            elif isinstance(one, DeleteKeys) and one.keys.is_one:
+                size += _OPERATION_BYTES + len(one.keys.first)
         return size
 
     @property
-    def deletes(self) -> bool:
-        """How many keys it changes is known only when it is judged."""
-        return any(isinstance(one, DeleteKeys) for one in self.transaction.operations())
+    def sweeps(self) -> bool:
+        """It deletes spans: how many keys it changes is known only when it is judged."""
+        return any(isinstance(one, DeleteKeys) and not one.keys.is_one for one in self.transaction.operations())
 
     def kept(self, key: bytes) -> tuple[int, bytes]:
         """Return the value that came with the request for ``key``, and the revision that made it; 0: none came."""
@@ -203,6 +210,10 @@ class Transact(msgspec.Struct, frozen=True):
 
 def check(transaction: Transaction) -> None:
     """Raise BadTransaction for what can never be carried out: too many operations, or a key that is changed twice."""
+    then, otherwise = transaction.then, transaction.otherwise
+    if len(then) < 2 and len(otherwise) < 2 and not any(isinstance(one, Transaction) for one in (*then, *otherwise)):
+        _check_length("compares", transaction.compares)  # no operation can meet another one
+        return
     _check_sizes(transaction, 1)
     total = sum(1 for _ in transaction.operations()) + sum(1 for _ in transaction.all_compares())
     if total > MOST_IN_ALL:
@@ -216,20 +227,20 @@ def check(transaction: Transaction) -> None:
 def _check_sizes(transaction: Transaction, depth: int) -> None:
     if depth > MOST_DEPTH:
         raise BadTransaction(f"transactions stand inside of each other more than {MOST_DEPTH} deep: nest them less")
-    lists: tuple[tuple[str, Sequence[object]], ...] = (
-        ("compares", transaction.compares),
-        ("operations", transaction.then),
-        ("operations", transaction.otherwise),
-    )
-    for what, each in lists:
-        if len(each) > MOST_OPERATIONS:
-            raise BadTransaction(
-                f"a transaction has {len(each)} {what} in one list; at most {MOST_OPERATIONS} are allowed: "
-                "make several of it"
-            )
+    _check_length("compares", transaction.compares)
+    _check_length("operations", transaction.then)
+    _check_length("operations", transaction.otherwise)
     for operation in (*transaction.then, *transaction.otherwise):
         if isinstance(operation, Transaction):
             _check_sizes(operation, depth + 1)
+
+
+def _check_length(what: str, listed: Sequence[object]) -> None:
+    if len(listed) > MOST_OPERATIONS:
+        raise BadTransaction(
+            f"a transaction has {len(listed)} {what} in one list; at most {MOST_OPERATIONS} are allowed: "
+            "make several of it"
+        )
 
 
 _Changes = tuple[set[bytes], list[Span]]

@@ -230,6 +230,17 @@ def test_deletes_have_a_bound_and_begin_a_batch(monkeypatch: pytest.MonkeyPatch)
     assert [key for key, _ in index_of(commits).page(b"", b"", 9).entries] == [b"y"]
 
 
+def test_deletes_of_single_keys_share_a_batch() -> None:
+    commits = begun()
+    commit(commits, *(Write(f"{n}".encode(), b"v") for n in range(3)))
+    deletes = [Transact(Transaction((), (DeleteKeys(Span.one(key)),))) for key in (b"0", b"1", b"missing", b"0")]
+    outcomes = commit(commits, *deletes)
+    assert [report(outcome).results for outcome in outcomes] == [(Deleted(count),) for count in (1, 1, 0, 0)]
+    assert [outcome.revision for outcome in outcomes] == [5, 6, 6, 6]
+    assert [key for key, _ in index_of(commits).page(b"", b"", 9).entries] == [b"2"]
+    assert Transact(Transaction((), (DeleteKeys(Span.one(b"k" * 900)),))).size > 900, "no room is asked for later"
+
+
 def test_it_may_use_the_last_room_if_it_writes_no_value() -> None:
     assert Transact(Transaction((), (DeleteKeys(ALL),))).value is None
     assert Transact(Transaction((), (Transaction((), (), (put("a"),)),))).value is not None

@@ -12,8 +12,8 @@ from hanas_core.state.judge import Compaction, Request
 from hanas_core.volume.errors import FolderUnavailable
 from hanas_serving.budget import NoMemory
 from hanas_worker.faces.etcd import adapter as adapters
-from hanas_worker.faces.etcd import reading, revisions
-from hanas_worker.faces.etcd.revisions import EVERYTHING, Delete, Lost, Put, Query, Rows, Span, Transaction
+from hanas_worker.faces.etcd import reading, revisions, terms
+from hanas_worker.faces.etcd.revisions import EVERYTHING, Delete, Deleted, Lost, Put, Query, Rows, Span, Transaction
 from hanas_worker.log import transactor
 from hanas_worker.log.service import Written
 from hanas_worker.log.values import Moved
@@ -194,9 +194,26 @@ async def test_a_log_without_revisions_is_answered_later(store: Real) -> None:
 async def test_an_error_of_this_program_is_answered(
     store: Real, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(store.store, "transact", None)
-    assert isinstance(await do(store, Put(b"a", b"")), revisions.Unknown)
-    assert "an error of this program" in caplog.text
+    monkeypatch.setattr(terms, "decided", None)
+    monkeypatch.setattr(adapters._PlainWrite, "done", None)
+    for operation in (Put(b"a", b"", previous=True), Put(b"a", b"")):
+        caplog.clear()
+        assert isinstance(await do(store, operation), revisions.Unknown)
+        assert "an error of this program" in caplog.text
+
+
+async def test_a_plain_write_answers_as_a_transaction_of_its_kind(store: Real) -> None:
+    key = Span(b"a")
+    for operation in (Put(b"a", b"v"), Put(b"a", b"w"), Delete(key), Delete(key)):
+        before = store.adapter.revision
+        plain = await do(store, operation)
+        (result,) = plain.results
+        assert plain.held
+        assert plain.revision == result.revision == store.adapter.revision
+        assert store.adapter.revision == before + (not isinstance(result, Deleted) or result.count)
+    leased = Put(b"a", b"", lease=9)
+    for operations in ((leased,), (leased, Query(key))):
+        assert isinstance(await do(store, *operations), revisions.NoLease)
 
 
 # ---------------------------------------------------------------------- transactions
@@ -204,6 +221,7 @@ async def test_an_error_of_this_program_is_answered(
 
 async def test_what_a_transaction_reads_and_cannot_tell(store: Real, monkeypatch: pytest.MonkeyPatch) -> None:
     await put(store, b"a")
+    forgetful(store, monkeypatch)
     monkeypatch.setattr(transactor, "MOST_BYTES", 0)
     assert isinstance(await do(store, Query(EVERYTHING)), revisions.Busy)
     assert isinstance(await do(store, Put(b"b", b""), Query(EVERYTHING)), revisions.Unknown)

@@ -1,8 +1,9 @@
 """A transaction at the main: what it compares or keeps is fetched before, and what it reads behind it."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -38,35 +39,64 @@ class Transacted(NamedTuple):
     reads: dict[Row, Read]
 
 
-class Transactor:
-    """Carries out one transaction."""
+Done = Callable[[Transacted | FolderError], None]
+"""Gets how a transaction ended, or why a value that it needs cannot be read: then nothing was done. Must not raise."""
 
-    def __init__(self, service: Service, values: Values, memory: Budget, most_bytes: int | None = None) -> None:
-        """Let ``service`` judge it, and ``values`` read; ``memory``: for what it reads, `MOST_BYTES` or less."""
-        self._service, self._values, self._memory = service, values, memory
+
+class Transactor:
+    """Carries out transactions, of which most need no value of the volume: they cost neither a task nor a future."""
+
+    def __init__(
+        self,
+        service: Service,
+        values: Values,
+        memory: Budget,
+        tasks: set[asyncio.Task[None]],
+        most_bytes: int | None = None,
+    ) -> None:
+        """Let ``service`` judge, and ``values`` read; ``memory``: for what is read, `MOST_BYTES` or less.
+
+        ``tasks`` keeps those that read.
+        """
+        self._service, self._values, self._memory, self._tasks = service, values, memory, tasks
         self._most_bytes = MOST_BYTES if most_bytes is None else most_bytes
 
-    async def carry_out(self, request: Transact) -> Transacted:
-        """Return how it ended. Raises FolderError where a value that it needs cannot be read: nothing was done."""
-        for _ in range(_TRIES):
-            outcome, epoch, entries = await self._submit(request)
-            if outcome.result is not Result.VALUES_NEEDED or outcome.report is None:
-                return Transacted(outcome, epoch, await self._read(entries))
-            request = await self._with_value(request, outcome.report.needed)
-        return Transacted(Outcome(Result.BUSY), self._service.epoch, {})
+    def carry_out(self, request: Transact, done: Done, tries: int = _TRIES) -> None:
+        """Call ``done`` when it was judged, and what it read is at hand."""
+        self._service.submit(request, partial(self._judged, request, done, tries))
 
-    async def _submit(self, request: Transact) -> tuple[Outcome, int, dict[Row, Entry]]:
-        """Return outcome, epoch, and what was read, as of the moment when it was committed."""
-        waiter: asyncio.Future[tuple[Outcome, int, dict[Row, Entry]]] = asyncio.get_running_loop().create_future()
+    def _judged(self, request: Transact, done: Done, tries: int, outcome: Outcome, epoch: int) -> None:
+        index, report = self._service.index, outcome.report
+        if report is None:
+            done(Transacted(outcome, epoch, {}))
+        elif outcome.result is not Result.VALUES_NEEDED:
+            outcome = _with_past(index, outcome)
+            entries = {} if outcome.report is None else _entries(index, outcome.report)
+            reads = _at_hand(index, entries)
+            if reads is None:
+                self._begin(self._read_on(outcome, epoch, entries, done))
+            else:
+                done(Transacted(outcome, epoch, reads))
+        elif tries > 1:
+            self._begin(self._try_again(request, done, tries - 1, report.needed))
+        else:
+            done(Transacted(Outcome(Result.BUSY), epoch, {}))
 
-        def written(outcome: Outcome, epoch: int) -> None:
-            if not waiter.done():
-                outcome = _with_past(self._service.index, outcome)
-                rows = {} if outcome.report is None else _entries(self._service.index, outcome.report)
-                waiter.set_result((outcome, epoch, rows))
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-        self._service.submit(request, written)
-        return await waiter
+    async def _try_again(self, request: Transact, done: Done, tries: int, key: bytes) -> None:
+        try:
+            request = await self._with_value(request, key)
+        except FolderError as error:
+            done(error)
+        else:
+            self.carry_out(request, done, tries)
+
+    async def _read_on(self, outcome: Outcome, epoch: int, entries: dict[Row, Entry], done: Done) -> None:
+        done(Transacted(outcome, epoch, await self._read(entries)))
 
     async def _with_value(self, request: Transact, key: bytes) -> Transact:
         index = self._service.index
@@ -106,19 +136,35 @@ class Transactor:
             return None
 
 
+def _at_hand(index: Index, entries: dict[Row, Entry]) -> dict[Row, Read] | None:
+    """Return the values that were read; None: they are not in memory, or so large that it must be asked for."""
+    reads: dict[Row, Read] = {}
+    left = SMALL_BYTES
+    for row, entry in entries.items():
+        value, left = index.cached_of(row.key, entry), left - entry.size
+        if value is None or left < 0:
+            return None
+        reads[row] = Read(entry, value)
+    return reads
+
+
 def _with_past(index: Index, outcome: Outcome) -> Outcome:
     """Return the outcome with what was to be read as of a revision.
 
     Its own batch may have forgotten that: a transaction that changed nothing is refused then, and of another one it is
     not known how it ended.
     """
-    if outcome.report is None:
+    if outcome.report is None or not _asks_for_past(outcome.report):
         return outcome
     try:
         return msgspec.structs.replace(outcome, report=_resolved(index, outcome.report))
     except _Forgotten:
         result = Result.FORGOTTEN if outcome.version is None else Result.UNKNOWN
         return Outcome(result, None, outcome.revision)
+
+
+def _asks_for_past(report: Report) -> bool:
+    return any(isinstance(told, Past) or (isinstance(told, Report) and _asks_for_past(told)) for told in report.results)
 
 
 class _Forgotten(Exception):

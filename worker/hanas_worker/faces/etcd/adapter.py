@@ -16,6 +16,7 @@ import msgspec
 from hanas_core.state import changes as core_changes
 from hanas_core.state.entries import unpack
 from hanas_core.state.index import Index
+from hanas_core.state.judge import Outcome, Result
 from hanas_core.state.transactions import Transact
 from hanas_serving.budget import NoMemory
 from hanas_worker import refusals
@@ -27,6 +28,7 @@ from hanas_worker.faces.etcd.revisions import (
     Change,
     Compacted,
     Decided,
+    Deleted,
     Digest,
     Done,
     Full,
@@ -43,6 +45,7 @@ from hanas_worker.faces.etcd.revisions import (
     Refusal,
     Rows,
     Span,
+    Stored,
     Transaction,
     Unknown,
     Unsupported,
@@ -70,7 +73,10 @@ _REFUSALS: dict[type[refusals.Refusal], type[Refusal]] = {
     refusals.Unreadable: Late,
     refusals.NoRevisions: Late,
 }
-_TOO_MANY_DELETES = "the keys that this would delete take more than 1 MiB; nothing was done: delete fewer at a time"
+_TOO_MANY_DELETES = (
+    "the keys that this would delete take more than 1 MiB; nothing was done: delete the range in pages, each up to the "
+    "last of the next 1,000 keys or so"
+)
 _TOO_MANY_KEYS = "a transaction may look at 32,768 keys at most; nothing was done: read ranges outside of it"
 _STEP_KEYS = 1024
 """So many keys are hashed in one turn of the event loop."""
@@ -187,14 +193,15 @@ class StoreAdapter:
 
     def transact(self, transaction: Transaction, done: Done[Decided]) -> None:
         """See `RevisionStore`."""
-        self._carry_out(self._transact(transaction), done)
-
-    async def _transact(self, transaction: Transaction) -> Decided:
-        transacted = await self._store.transact(Transact(terms.transaction_of(transaction)))
+        if self._store.numbered and (write := terms.write_of(transaction)) is not None:
+            self._store.write(write, _PlainWrite(self._store, done))
+            return
         try:
-            return terms.decided(transaction, transacted)
-        except terms.Untold:
-            raise (Busy if transacted.outcome.version is None else Unknown) from None
+            asked = terms.transaction_of(transaction)
+        except Refusal as refusal:
+            done(refusal)
+            return
+        self._store.transact_here(Transact(asked), partial(_carried_out, transaction, done))
 
     def compact(self, revision: int, done: Done[int]) -> None:
         """See `RevisionStore`. What little there is to forget below revision 3 is not forgotten, and not noted."""
@@ -290,6 +297,45 @@ class StoreAdapter:
         """See `RevisionStore`."""
         index = self._store.index
         return Vitals(self._size(), index.value_bytes, 0, index.sequence, self._store.full, self._store.serves)
+
+
+class _PlainWrite(stores.PendingWrite, eq=False):
+    """A transaction that is but one write of one key, and asks for nothing that was before."""
+
+    given: Done[Decided]
+
+    def done(self, outcome: Outcome, epoch: int) -> None:
+        """Tell what was done."""
+        del epoch
+        result: Stored | Deleted = Stored(outcome.revision)
+        if outcome.result is Result.DELETED:
+            result = Deleted(outcome.revision, 1)
+        self.given(Decided(outcome.revision, held=True, results=[result]))
+
+    def fail(self, error: Exception) -> None:
+        """Tell why nothing was done, or what is not known."""
+        if isinstance(error, refusals.NotFound):
+            self.given(Decided(error.revision, held=True, results=[Deleted(error.revision, 0)]))
+        elif isinstance(error, refusals.Refusal):
+            self.given(refusal_of(error))
+        else:
+            _log.error("an error of this program", exc_info=error)
+            self.given(Unknown())
+
+
+def _carried_out(asked: Transaction, done: Done[Decided], ended: stores.Transacted | refusals.Refusal) -> None:
+    if isinstance(ended, refusals.Refusal):
+        done(refusal_of(ended))
+        return
+    try:
+        decided = terms.decided(asked, ended)
+    except terms.Untold:
+        done(Busy() if ended.outcome.version is None else Unknown())
+    except Exception as error:
+        _log.error("an error of this program", exc_info=error)
+        done(Unknown())
+    else:
+        done(decided)
 
 
 _FORM = object()

@@ -3,7 +3,8 @@
 import sys
 
 from hanas_core.state import reports, transactions
-from hanas_core.state.entries import Entry
+from hanas_core.state.entries import DEFAULT_TYPE, Entry
+from hanas_core.state.judge import Write
 from hanas_core.state.reports import Report, Row, Told
 from hanas_core.state.transactions import BadTransaction, Compare, DeleteKeys, PutKey, ReadKeys
 from hanas_worker.faces.etcd.revisions import (
@@ -66,6 +67,20 @@ def transaction_of(transaction: Transaction) -> transactions.Transaction:
     except BadTransaction as error:
         raise Unsupported(str(error)) from None
     return asked
+
+
+def write_of(transaction: Transaction) -> Write | None:
+    """Return a transaction that is but one write of one key, and asks for nothing that was before; else None."""
+    if transaction.conditions or len(transaction.then) != 1:
+        return None
+    (operation,) = transaction.then
+    match operation:
+        case Put(key=key, value=bytes(value), lease=int(lease), previous=False):
+            return Write(key, value, DEFAULT_TYPE, lease=lease)
+        case Delete(span=Span(begin=key, end=None), previous=False):
+            return Write(key, None)
+        case _:
+            return None
 
 
 def _transaction_of(transaction: Transaction) -> transactions.Transaction:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hanas_serving.grpc.calls import StreamMethod
 from hanas_serving.grpc.status import RpcError
@@ -85,11 +85,12 @@ class Watches:
 class _Watch:
     """One watch."""
 
-    __slots__ = "feed", "fragment", "id", "kind", "progress", "quiet", "start"
+    __slots__ = "_session", "feed", "fragment", "id", "kind", "progress", "quiet", "start"
 
     feed: Feed
 
-    def __init__(self, number: int, span: Span, request: WatchCreateRequest) -> None:
+    def __init__(self, session: "WatchSession", number: int, span: Span, request: WatchCreateRequest) -> None:
+        self._session = session
         self.id = number
         self.start = request.start_revision
         self.kind = Kind(
@@ -101,6 +102,10 @@ class _Watch:
         self.progress, self.fragment = request.progress_notify, request.fragment
         self.quiet = True
         """It has sent no events since the last look."""
+
+    def __call__(self) -> None:
+        """Have the feed read: it is ready."""
+        self._session.notice(self)
 
 
 class _Progress:
@@ -163,22 +168,19 @@ class WatchSession:
             self._refuse(error.text)
             return
         number = request.watch_id or self._free_id()
-        watch = _Watch(number, span, request)
+        watch = _Watch(self, number, span, request)
         self._send(WatchResponse(watch_id=number, created=True))
         start = max(1, watch.start) if watch.start else 0
-        watch.feed = self._store.watch(span, start, self._caller(watch), previous=request.prev_kv)
+        watch.feed = self._store.watch(span, start, watch, previous=request.prev_kv)
         self._watches[number] = watch
         self._service.watches += 1
-        self._notice(watch)
+        self.notice(watch)
 
     def _free_id(self) -> int:
         while self._next in self._watches:
             self._next += 1
         self._next += 1
         return self._next - 1
-
-    def _caller(self, watch: _Watch) -> Callable[[], None]:
-        return lambda: self._notice(watch)
 
     def _refuse(self, reason: str) -> None:
         self._send(WatchResponse(watch_id=_NOBODY, created=True, canceled=True, cancel_reason=reason))
@@ -201,7 +203,7 @@ class WatchSession:
 
     # ------------------------------------------------------------------ events
 
-    def _notice(self, watch: _Watch) -> None:
+    def notice(self, watch: _Watch) -> None:
         """Read the feed of a watch soon."""
         if self._watches.get(watch.id) is watch:
             self._ready[watch] = None
@@ -276,7 +278,7 @@ class WatchSession:
                 return
             progress.revision = revision
             for watch in progress.watches:
-                self._notice(watch)
+                self.notice(watch)
 
         self._store.confirm(confirmed)
 
@@ -292,7 +294,7 @@ class WatchSession:
             elif behind := [watch for watch in watches if watch.feed.position < revision]:
                 waiting.append(progress)
                 for watch in behind:  # a feed has turns of its own, and says nothing when there was nothing for it
-                    self._loop.call_later(_TURN_SECONDS, self._notice, watch)
+                    self._loop.call_later(_TURN_SECONDS, self.notice, watch)
             else:
                 self._send(WatchResponse(watch_id=progress.id), revision)
         self._progress = waiting
