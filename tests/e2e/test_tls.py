@@ -10,6 +10,7 @@ from hanas_core.volume import encryption
 from hanas_lab.history import OperationOutcome
 from hanas_serving import certificates
 from tests.e2e.backups import KEYS, back_up, claim, content, put
+from tests.e2e.certificates import held, pods, until_shown
 from tests.e2e.clients import IDLE, TLS_FILES, clients, container, longest_silence, show_certificate
 from tests.e2e.cluster import Cluster
 from tests.e2e.commands import CommandFailed
@@ -21,7 +22,6 @@ from tests.e2e.test_kubectl_plugin import said
 from tests.e2e.waiting import eventually
 
 MANAGED = {"mode": "Managed"}
-_SERVED = "import ssl, sys; print(ssl.get_server_certificate(('localhost', int(sys.argv[1]))), end='')"
 _RIGHTS = """
 principals:
   - name: load
@@ -34,10 +34,6 @@ _FAILED = {OperationOutcome.UNKNOWN, OperationOutcome.NOT_DONE}
 def _secret(kubectl: Kubectl, name: str, **data: bytes) -> None:
     encoded = {key.replace("_", "."): base64.b64encode(value).decode() for key, value in data.items()}
     kubectl.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded})
-
-
-def _held(kubectl: Kubectl, name: str, key: str = "tls.crt") -> str:
-    return base64.b64decode((kubectl.get("secret", name) or {})["data"][key]).decode()
 
 
 def _asker(cluster: Cluster, demo: HANas) -> None:
@@ -55,23 +51,6 @@ def _ask(demo: HANas, *words: str) -> str:
     return demo.kubectl("exec", "asker", "--", *words)
 
 
-def _pods(demo: HANas) -> dict[str, tuple[str, int]]:
-    """The uid of each pod, and how often it was restarted."""
-    found = demo.kubectl.list("pods", f"hanas.dev/cluster={demo.name}")
-    return {
-        pod["metadata"]["name"]: (pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"])
-        for pod in found
-    }
-
-
-def _serve(demo: HANas, certificate: str) -> bool:
-    """Return whether every pod shows this certificate to who connects."""
-    ports = {pod: "4000" if "overseer" in pod else "3001" for pod in _pods(demo)}
-    return all(
-        demo.kubectl("exec", pod, "--", "python", "-c", _SERVED, port) == certificate for pod, port in ports.items()
-    )
-
-
 @pytest.mark.timeout(900)
 def test_certificates_are_renewed_under_load(cluster: Cluster, hanas: Made, signals: Hands, namespace: Kubectl) -> None:
     _secret(namespace, "rights", clients_yaml=_RIGHTS.encode())
@@ -86,19 +65,15 @@ def test_certificates_are_renewed_under_load(cluster: Cluster, hanas: Made, sign
         running.until_acknowledged()
         print(f"{takeover['why']}: {takeover['words']}; {longest_silence(running.history()):.2f} s without an answer")
 
-        before, pods = _held(namespace, "demo-tls"), _pods(demo)
+        before, there = held(namespace, "demo-tls"), pods(demo)
         began = time.time()
         namespace("annotate", "hanas", demo.name, "hanas.dev/renew-certificates=e2e")
-        demo.until("they are renewed", lambda: _held(namespace, "demo-tls") != before)
-        after = _held(namespace, "demo-tls")
-        # A kubelet looks at a pod that changes at once, at others once a minute or two.
-        namespace("annotate", "pods", "--selector", f"hanas.dev/cluster={demo.name}", f"e2e/looked={began}")
-        demo.until("all pods show the new one", lambda: _serve(demo, after))
-        print(f"all pods showed the new certificate after {time.time() - began:.1f} s")
+        demo.until("they are renewed", lambda: held(namespace, "demo-tls") != before)
+        until_shown(demo)
         running.until_acknowledged()
         failed = [call for call in running.history() if call.start > began and call.outcome in _FAILED]
         assert failed == []
-        assert _pods(demo) == pods, "no pod was restarted"
+        assert pods(demo) == there, "no pod was restarted"
 
         # The next main and its backups, and the operator, connect with the new certificate.
         main = demo.status["main"]
