@@ -5,6 +5,7 @@ once or when a check or a commit has returned: that costs neither a coroutine no
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -64,6 +65,8 @@ from hanas_worker.refusals import (
 )
 
 T = TypeVar("T")
+
+_log = logging.getLogger("hanas.worker")
 
 Transacted = transactor.Transacted
 Change = feeds.Change
@@ -340,6 +343,9 @@ class Store:
         except Refusal as refusal:
             refusal.revision = refusal.revision or self.revision
             answer = refusal
+        except Exception as error:
+            _log.error("an error of this program", exc_info=error)
+            answer = Unknown(self.epoch)
         return calls.encode_answer(answer)
 
     @asynccontextmanager

@@ -244,6 +244,18 @@ async def test_a_store_carries_out_what_another_worker_calls_for() -> None:
             await carry_out(b"?")
 
 
+async def test_an_error_of_this_program_may_have_done_anything(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with real() as store:
+        monkeypatch.setattr(store.store._coordinator, "carry_out", None)
+        content = await store.store._carry_out_for_other(calls.encode_call(Listing()))
+        assert content is not None
+        with pytest.raises(Unknown):
+            calls.decode_answer(content)
+    assert "an error of this program" in caplog.text
+
+
 async def test_a_store_that_serves_no_more_has_done_nothing() -> None:
     async with real() as store:
         store.state.service = store.state.lessor = None
