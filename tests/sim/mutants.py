@@ -608,7 +608,7 @@ MUTANTS = (
     Mutant(
         "a call that may have been carried out is sent again",
         "hanas_worker.log.forwarder:Forwarder.closed",
-        _one("not self._calls[number].repeatable", "False"),
+        _one("call.sent and not call.repeatable", "False"),
         story="no bug yet: a transaction is being committed when its line is lost",
     ),
     Mutant(

@@ -236,7 +236,8 @@ class Forwarder:
         self._readers[:0], self._asked = self._asked, []
         sent, self._calls_sent = sorted(self._calls_sent), set()
         for number in sent:
-            if number in self._calls and not self._calls[number].repeatable:
+            call = self._calls.get(number)
+            if call is not None and call.sent and not call.repeatable:
                 self._end_call(number, Result.UNKNOWN)
         self._calls_unsent.extendleft(number for number in reversed(sent) if number in self._calls)
 
@@ -301,12 +302,11 @@ class Forwarder:
                 waiting.written(messages.outcome(each), epoch)
 
     def _take_answer(self, called: Called) -> None:
-        self._calls_sent.discard(called.number)
         if called.content is not None:
+            self._calls_sent.discard(called.number)
             self._end_call(called.number, called.content)
         elif (call := self._calls.get(called.number)) is not None:  # the tenure has ended, and the line is about to
             call.sent = False
-            self._calls_unsent.appendleft(called.number)
 
     def _end_call(self, number: int, answer: bytes | Result) -> None:
         """Answer a call, unless that was done."""
