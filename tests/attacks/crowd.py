@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from hanas_client import Takeover
 from hanas_core.members.timing import PRESETS
 from hanas_lab.hosts import Host
 from tests.integration.cluster import Cluster
@@ -39,6 +40,11 @@ def hosts(descriptors: int, *names: str) -> dict[str, Host]:
 async def connect(base: str) -> Wire:
     address = urlsplit(base)
     return await asyncio.open_connection(address.hostname, address.port, limit=64 << 20)
+
+
+async def takeovers_since(cluster: Cluster, epoch: int) -> list[Takeover]:
+    """Return those of later epochs. A main that compacts what was written begins an epoch of its own: that is none."""
+    return [each for each in await cluster.client.takeovers() if each.epoch > epoch and each.why != "compaction"]
 
 
 @contextmanager
