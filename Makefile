@@ -46,11 +46,16 @@ run: $(READY) ## run a whole cluster on this machine, until Ctrl-C
 demo: $(READY) ## show how a failed main and a failed link are distinguished, and a lock over deaths of main and holder
 	$(BIN)/hanas demo
 
-test: $(READY) ## unit tests (core: all branches covered), a few hundred simulated runs, integration tests, some bad input
+test: $(READY) ## unit tests (core: all branches covered), simulated runs and integration tests, but those that take long
 	$(BIN)/python -m pytest tests/unit/core --numprocesses auto --cov=hanas_core --cov-branch --cov-fail-under=100
-	$(BIN)/python -m pytest tests/unit --ignore tests/unit/core --numprocesses auto
-	$(BIN)/python -m pytest tests/sim --numprocesses auto
-	$(BIN)/python -m pytest tests/integration --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest tests/unit --ignore tests/unit/core -m 'not long' --numprocesses auto
+	$(BIN)/python -m pytest tests/sim -m 'not long' --numprocesses auto
+	$(BIN)/python -m pytest tests/integration -m 'not long' --numprocesses auto --maxprocesses 4 --dist loadfile
+
+test-long: $(READY) ## the rest of these, and some bad input: needs no more than they do, but time
+	$(BIN)/python -m pytest tests/unit --ignore tests/unit/core -m long --numprocesses auto
+	$(BIN)/python -m pytest tests/sim -m long --numprocesses auto
+	$(BIN)/python -m pytest tests/integration -m long --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest tests/fuzz
 
 fuzz: $(READY) ## send EXAMPLES=500 or more bad requests of each kind from docs/openapi; SEED=n sets the first seed

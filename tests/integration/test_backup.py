@@ -48,6 +48,7 @@ async def overwritten(cluster: Cluster) -> None:
         await asyncio.gather(*(cluster.client.put(f"over/{key}", bytes([number % 256]) * MIB) for key in range(2)))
 
 
+@pytest.mark.long
 async def test_an_archive_is_one_revision_and_a_restored_folder_has_it(tmp_path: Path) -> None:
     archive, report, fresh = tmp_path / "archive", tmp_path / "report", tmp_path / "fresh"
     async with running(tmp_path / "first", 2, None, **SMALL, **PATIENT) as cluster:

@@ -16,6 +16,7 @@ SECONDS = 8
 PREFIX = "hanas-bench/"
 
 
+@pytest.mark.long
 async def test_a_main_that_is_killed_shows_as_a_gap_and_a_new_epoch(
     trio: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ async def snapshots(cluster: Cluster) -> list[str] | None:
     return sorted(path.name for path in (cluster.lab.communication_folder / "snapshots").iterdir()) or None
 
 
+@pytest.mark.long
 async def test_a_cold_start_from_a_snapshot(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async with running(tmp_path / "lab", 2, None, **SETTINGS) as cluster:
         await cluster.settle()

@@ -58,6 +58,7 @@ async def overwrite(cluster: Cluster, rounds: int) -> None:
         await asyncio.gather(*(cluster.client.put(f"over/{key}", bytes([number]) * MIB) for key in range(2)))
 
 
+@pytest.mark.long
 async def test_the_log_is_compacted_beside_the_traffic(small: Cluster) -> None:
     main = await small.settle()
     kept = await small.client.put("kept", b"from the beginning", content_type="text/plain")
@@ -78,6 +79,7 @@ async def test_the_log_is_compacted_beside_the_traffic(small: Cluster) -> None:
     assert (await small.client.takeovers())[-1].why == "compaction"
 
 
+@pytest.mark.long
 async def test_who_starts_cold_after_a_compaction_finds_everything(small: Cluster) -> None:
     await small.settle()
     before = await small.until_alike()
@@ -94,6 +96,7 @@ async def test_who_starts_cold_after_a_compaction_finds_everything(small: Cluste
     assert await small.until_alike() == before
 
 
+@pytest.mark.long
 async def test_the_main_is_killed_again_and_again_while_it_compacts(small: Cluster) -> None:
     await small.settle()
     async with Writers(small.client, prefix="killed", rest=0.005) as load:
@@ -117,6 +120,7 @@ async def compacting(cluster: Cluster) -> bool:
     return bool(state["running"] or state["runs"])
 
 
+@pytest.mark.long
 async def test_the_main_is_stopped_for_a_while_in_the_middle_of_it(small: Cluster) -> None:
     main = await small.settle()
     async with Writers(small.client, prefix="paused", rest=0.005) as load:

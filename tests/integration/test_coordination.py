@@ -63,6 +63,7 @@ async def write_over_the_death_of_the_main(cluster: Cluster, prefix: str) -> Non
     assert load.failed == []
 
 
+@pytest.mark.long
 async def test_watches_of_both_clients_miss_nothing_over_the_death_of_the_main(trio: Cluster) -> None:
     await trio.settle()
     first = await present(trio) + 1
@@ -214,6 +215,7 @@ async def jobs(cluster: Cluster, directory: Path, name: str) -> AsyncIterator[Jo
                 await process.communicate()
 
 
+@pytest.mark.long
 async def test_a_holder_keeps_its_lock_over_the_death_of_the_main(trio: Cluster, tmp_path: Path) -> None:
     async with jobs(trio, tmp_path, "kept") as played:
         first = await played.start("--ttl", "30", code=7)
@@ -243,6 +245,7 @@ async def rows(cluster: Cluster, prefix: str) -> tuple[tx.KeyState, ...]:
     return (await cluster.client.txn((), [tx.get(prefix=prefix)])).results[0].keys
 
 
+@pytest.mark.long
 async def test_holders_that_are_stopped_or_killed_never_overlap_with_the_next_one(
     trio: Cluster, tmp_path: Path
 ) -> None:
@@ -277,6 +280,7 @@ async def test_a_command_whose_guard_is_stopped_ends_with_the_lock(trio: Cluster
         assert await played.begun(1) == revision
 
 
+@pytest.mark.long
 async def test_signals_and_limits_of_hanas_lock(trio: Cluster, tmp_path: Path) -> None:
     async with jobs(trio, tmp_path, "asked") as played:
         first = await played.start()
@@ -315,6 +319,7 @@ async def _two(cluster: Cluster) -> bool:
     return len(await rows(cluster, "library/")) == 2
 
 
+@pytest.mark.long
 async def test_the_commands_on_a_running_cluster(trio: Cluster, tmp_path: Path) -> None:
     await trio.settle()
     environment = {"OVERSEER_IP": trio.lab.overseer_url, "PATH": os.environ["PATH"]}

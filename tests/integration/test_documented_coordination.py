@@ -29,6 +29,7 @@ async def said(cluster: Cluster, *command: str) -> str:
     return out.decode()
 
 
+@pytest.mark.long
 async def test_the_examples_in_their_order(alone: Cluster) -> None:
     shell = ["sh", "-e", "-c"]
     told = [

@@ -13,6 +13,7 @@ CALM_SECONDS = 40.0
 """After four failures the link must be well for 8 s; more of them, on a busy machine, take 30 s at most."""
 
 
+@pytest.mark.long
 async def test_a_link_that_comes_and_goes_raises_one_alert_that_stays(trio: Cluster) -> None:
     main = await trio.settle()
     backup = await trio.a_backup()

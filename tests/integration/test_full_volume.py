@@ -40,6 +40,7 @@ async def small(volume: Path) -> AsyncIterator[Cluster]:
         yield cluster
 
 
+@pytest.mark.long
 async def test_a_full_volume_refuses_writes_and_deletes_make_room(small: Cluster) -> None:
     await small.settle()
     written = await fill(small, "a")
@@ -65,6 +66,7 @@ async def test_a_full_volume_refuses_writes_and_deletes_make_room(small: Cluster
     await expect(small, written)
 
 
+@pytest.mark.long
 async def test_a_takeover_succeeds_on_a_full_volume(small: Cluster) -> None:
     main = await small.settle()
     written = await fill(small, "c")
@@ -84,6 +86,7 @@ async def test_a_takeover_succeeds_on_a_full_volume(small: Cluster) -> None:
     assert (await small.client.get("d")).value == b"at last"
 
 
+@pytest.mark.long
 async def test_a_volume_that_others_filled_recovers_when_they_leave(small: Cluster) -> None:
     main = await small.settle()
     foreign = small.lab.communication_folder / "lost+found" / "foreign"
@@ -105,6 +108,7 @@ async def test_a_volume_that_others_filled_recovers_when_they_leave(small: Clust
     await all_of(small.client.delete(key) for key in written)
 
 
+@pytest.mark.long
 async def test_nothing_on_it_is_damaged(small: Cluster) -> None:
     folder = str(small.lab.communication_folder)
     await small.settle()

@@ -55,6 +55,7 @@ async def test_the_next_main_follows_at_once(trio: Cluster) -> None:
     assert "Traceback" not in log
 
 
+@pytest.mark.long
 async def test_every_worker_in_turn_as_in_a_rolling_update(trio: Cluster) -> None:
     await trio.settle()
     epoch = await trio.epoch()
@@ -80,6 +81,7 @@ async def test_a_backup_that_leaves_changes_nothing(trio: Cluster) -> None:
     assert (await trio.main(), await trio.epoch()) == (main, epoch)
 
 
+@pytest.mark.long
 async def test_who_is_asked_to_stop_serves_on_for_those_who_are_still_sent_to_it(tmp_path: Path) -> None:
     async with running(tmp_path, 2, None, **PATIENT, HANAS_DRAIN_SECONDS=str(DRAIN_SECONDS)) as duo:
         main = await duo.settle()

@@ -81,6 +81,7 @@ async def test_what_is_no_key(pair: Cluster, mark: bytes) -> None:
     assert (await pair.http.get(await pair.main_kv("bad"))).status_code == 404
 
 
+@pytest.mark.long
 async def test_after_a_takeover_and_a_restart_of_everything(pair: Cluster) -> None:
     first = await put(pair, "lasting", b"1", "mark-7")
     moved_on = await put(pair, "lasting", b"2", "mark-8")

@@ -40,6 +40,7 @@ async def test_a_cluster_that_was_stopped_and_started_again(tmp_path: Path) -> N
         assert await load.changed() == []
 
 
+@pytest.mark.long
 async def test_a_lone_worker_that_was_killed_becomes_the_main_by_itself(tmp_path: Path) -> None:
     async with running(tmp_path, 1) as cluster:
         async with Writers(cluster.client, prefix="lone", rest=0.005) as load:

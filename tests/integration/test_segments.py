@@ -63,6 +63,7 @@ def begun(segment: Path) -> bool:
         return any(file.read(4096))
 
 
+@pytest.mark.long
 async def test_the_log_rolls_while_all_follow(small: Cluster) -> None:
     main = await small.settle()
     written = await write(small, "rolled", 60)
@@ -93,6 +94,7 @@ async def test_the_log_rolls_while_all_follow(small: Cluster) -> None:
     assert set(written) <= set(await small.until_alike())
 
 
+@pytest.mark.long
 async def test_the_main_dies_again_and_again_while_it_rolls(small: Cluster) -> None:
     await small.settle()
     async with Writers(small.client, prefix="small", writers=2, rest=0.01) as load:

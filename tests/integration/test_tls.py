@@ -137,6 +137,7 @@ async def test_a_cut_link_is_seen_through_tls(lab: Lab) -> None:
     assert await main_of(lab) == main
 
 
+@pytest.mark.long
 async def test_certificates_change_under_load_without_a_failed_request(lab: Lab) -> None:
     failures: list[str] = []
     count, going = 0, True
@@ -242,6 +243,7 @@ principals:
 """
 
 
+@pytest.mark.long
 async def test_a_file_of_clients_says_what_a_certificate_permits(tmp_path: Path) -> None:
     """There is no secret: components are known by their certificates, which the file does not name."""
     (tmp_path / "clients.yaml").write_text(CLIENTS)

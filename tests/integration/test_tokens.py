@@ -190,6 +190,7 @@ async def test_a_changed_file_of_tokens_is_in_force_without_a_restart(guarded: C
     await eventually(calm)
 
 
+@pytest.mark.long
 async def test_the_secret_is_changed_in_three_steps_without_a_restart(guarded: Cluster) -> None:
     await guarded.settle()
     epoch = await guarded.epoch()

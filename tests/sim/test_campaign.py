@@ -10,6 +10,7 @@ from tests.sim.mutants import MUTANTS, Mutant
 from tests.sim.simulation import run
 
 SEEDS = 250
+SEEDS_AT_ONCE = 75
 PER_TEST = 25
 QUICK_SEEDS = 25
 """The quick test runs the mutants for which this number of seeds is ample."""
@@ -23,7 +24,10 @@ QUICK = (
 )
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, PER_TEST))
+LATER = (pytest.param(first, marks=pytest.mark.long) for first in range(SEEDS_AT_ONCE, SEEDS, PER_TEST))
+
+
+@pytest.mark.parametrize("first", [*range(0, SEEDS_AT_ONCE, PER_TEST), *LATER])
 def test_nothing_is_lost_and_nothing_is_stale(first: int) -> None:
     for seed in range(first, first + PER_TEST):
         report = run(seed)

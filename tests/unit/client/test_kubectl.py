@@ -180,6 +180,7 @@ def test_a_secret_without_a_token(world: World, capsys: Capture, data: dict[str,
     assert "--token-file" in said(capsys, "takeovers", 1)
 
 
+@pytest.mark.long
 def test_an_overseer_that_speaks_tls_is_verified(
     world: World, cluster: FakeCluster, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """No workers: no pod runs, and the data stays."""
 
+import pytest
+
 from hanas_operator import kinds
 from hanas_operator.obstacles import Obstacle
 from tests.unit.operator.conftest import Bench
@@ -14,6 +16,7 @@ def replicas(bench: Bench) -> tuple[int, int]:
     return workers["spec"]["replicas"], overseers["spec"]["replicas"]
 
 
+@pytest.mark.long
 async def test_a_cluster_goes_to_sleep_and_wakes_up_with_its_folder(bench: Bench) -> None:
     await bench.overseer.show(view())
     await bench.start()

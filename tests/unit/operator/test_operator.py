@@ -288,6 +288,7 @@ async def test_an_api_server_that_fails_at_first_is_awaited(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.long
 async def test_an_api_server_that_fails_for_long_ends_nothing(
     server: ApiServer, overseer: FakeOverseer, tmp_path: Path
 ) -> None:

@@ -252,6 +252,7 @@ async def test_a_store_that_cannot_confirm_tells_no_progress(channel: grpc.aio.C
 # ---------------------------------------------------------------------- many, slow, large
 
 
+@pytest.mark.long
 async def test_a_slow_client_costs_no_memory_and_misses_nothing(channel: grpc.aio.Channel, model: Model) -> None:
     watching = Watching(channel)
     await watching.create(**EVERYTHING, start_revision=1)
