@@ -34,6 +34,7 @@ def test_nothing_is_lost_and_nothing_is_stale(first: int) -> None:
         assert report.violation is None, f"{report.violation}\nreplay it with: make sim SEED={seed}"
 
 
+@pytest.mark.long
 def test_the_runs_are_eventful() -> None:
     reports = [run(seed) for seed in range(20)]
     assert sum(report.takeovers for report in reports) > 20

@@ -21,6 +21,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
         yield cluster
 
 
+@pytest.mark.long
 def test_what_is_exported_is_imported_again(cluster: FakeCluster, tmp_path: Path) -> None:
     archive = str(tmp_path / "archive")
     for number in range(50):

@@ -81,6 +81,7 @@ def serving(behaviour: Behaviour) -> Iterator[str]:
     "behaviour", [endless_body, drops, endless_head, circle, local_file, garbage, deep_document, long_wait]
 )
 @pytest.mark.parametrize("command", ["get", "status"])
+@pytest.mark.long
 def test_one_line_in_bounded_time(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, command: str
 ) -> None:

@@ -154,6 +154,7 @@ async def certify(server: ApiServer) -> None:
     await until(lambda: server.find(*sealed) is None)
 
 
+@pytest.mark.long
 async def test_a_life_with_the_least_rights(server: ApiServer, overseer: FakeOverseer, tmp_path: Path) -> None:
     async with operating(server, tmp_path, "--lease", "system/operator"):
         took = await run_a_life(server, overseer)

@@ -476,6 +476,7 @@ async def test_a_wire_that_cannot_be_closed_by_halves_stays_open_for_the_answer(
     assert not connection.eof_received()
 
 
+@pytest.mark.long
 async def test_a_client_that_does_not_end_either_is_left() -> None:
     async with listening(application) as (server, opened):
         reader, writer = await opened()

@@ -263,6 +263,7 @@ async def test_a_slow_client_costs_no_memory_and_misses_nothing(channel: grpc.ai
     assert [revision for revision, _ in held] == list(range(2, 1002))
 
 
+@pytest.mark.long
 async def test_a_watch_that_is_not_read_does_not_keep_calls_waiting(channel: grpc.aio.Channel) -> None:
     watching = Watching(channel)
     await watching.create(**EVERYTHING, start_revision=1)
