@@ -17,12 +17,14 @@ from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Write
 from hanas_core.state.queue import GroupCommit
 from hanas_core.state.replica import Replica
+from hanas_serving.budget import Budget
 from hanas_serving.callers import Callers
 from hanas_serving.gate import Gate
 from hanas_serving.http1 import Connection, Server
 from hanas_worker.faces.http.keys import Keys
 from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
+from hanas_worker.log.tally import Tally
 from hanas_worker.ops.app import WorkerApplication
 from hanas_worker.store import Store
 
@@ -102,6 +104,21 @@ class Service:
             reader(self.epoch)
 
 
+def store_of(service: Service, memory: Budget) -> Store:
+    """Return the store of a main that serves by ``service``."""
+    state = SimpleNamespace(
+        service=service,
+        replica=service.replica,
+        index=service.replica.index,
+        member=SimpleNamespace(epoch=1),
+        forwarder=None,
+        on_applied=Bell(),
+        tally=Tally(),
+        certain=0,
+    )
+    return Store(cast("LogDriver", SimpleNamespace(state=state, values=None, main_url=None)), memory)
+
+
 def round_of(connections: list[Connection], requests: list[bytes], answer: Callable[[], None]) -> float:
     """Return the seconds for one request at each connection and all answers."""
     began = time.perf_counter()
@@ -114,16 +131,8 @@ def round_of(connections: list[Connection], requests: list[bytes], answer: Calla
 async def measure() -> dict[str, float]:
     """Return µs for each request, by method."""
     service, keys = Service(), Keys(Callers(), ROOM, Gate())
-    state = SimpleNamespace(
-        service=service,
-        replica=service.replica,
-        index=service.replica.index,
-        member=SimpleNamespace(epoch=1),
-        forwarder=None,
-        on_applied=Bell(),
-    )
     server = Server(cast("WorkerApplication", None), keys)
-    keys.store = Store(cast("LogDriver", SimpleNamespace(state=state, values=None, main_url=None)), server.memory)
+    keys.store = store_of(service, server.memory)
     connections = [Connection(server) for _ in range(CONNECTIONS)]
     wires = [Wire() for _ in connections]
     for connection, wire in zip(connections, wires, strict=True):

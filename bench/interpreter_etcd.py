@@ -8,12 +8,11 @@ import gc
 import math
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, cast
 
 import ngh2
 import uvloop
-from bench.interpreter import CONNECTIONS, Service, Wire
+from bench.interpreter import CONNECTIONS, Service, Wire, store_of
 from ngh2.events import TrailersReceived
 
 from hanas_serving.callers import Callers
@@ -34,11 +33,7 @@ from hanas_worker.faces.etcd.messages.rpc_pb2 import (
     TxnRequest,
 )
 from hanas_worker.faces.etcd.rights import Rights
-from hanas_worker.log.bell import Bell
-from hanas_worker.log.driver import LogDriver
-from hanas_worker.log.tally import Tally
 from hanas_worker.ops.app import WorkerApplication
-from hanas_worker.store import Store
 
 _ROUNDS = 1000
 _HEADERS = (
@@ -107,18 +102,8 @@ class _Client:
 
 
 def _face(service: Service) -> tuple[Face, Server]:
-    state = SimpleNamespace(
-        service=service,
-        replica=service.replica,
-        index=service.replica.index,
-        member=SimpleNamespace(epoch=1),
-        forwarder=None,
-        on_applied=Bell(),
-        tally=Tally(),
-        certain=0,
-    )
     server = Server(cast("WorkerApplication", None))
-    store = Store(cast("LogDriver", SimpleNamespace(state=state, values=None, main_url=None)), server.memory)
+    store = store_of(service, server.memory)
     rights = Rights(Callers(), Gate())
     facts = Facts(StoreAdapter(store, lambda: 1), 1, 1, list, lambda: 1, rights)
     return Face(facts, Gate()), server

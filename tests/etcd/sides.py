@@ -43,14 +43,8 @@ class Etcd:
         self._command = [
             *(program("etcd"), "--data-dir", str(folder / "etcd"), "--log-level", "error", "--unsafe-no-fsync"),
             *("--listen-client-urls", clients, "--advertise-client-urls", clients),
-            *(
-                "--listen-peer-urls",
-                peer,
-                "--initial-advertise-peer-urls",
-                peer,
-                "--initial-cluster",
-                f"default={peer}",
-            ),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+            *("--initial-cluster", f"default={peer}"),
         ]
         self._process: asyncio.subprocess.Process | None = None
 

@@ -118,15 +118,7 @@ async def test_a_takeover_is_a_pause_for_transactions_and_leases_too(trio: Clust
         for worker in survivors:
             group.create_task(count(worker))
         await eventually(lambda: _reached(done, dict.fromkeys(survivors, 20)))
-        epoch = await trio.epoch()
-        await trio.lab.kill(main)
-
-        async def taken_over() -> bool:
-            return await trio.epoch() > epoch
-
-        await eventually(taken_over)
-        goals = {worker: number + 20 for worker, number in done.items()}
-        await eventually(lambda: _reached(done, goals))
+        await _outlived(trio, main, done)
         stopping.set()
     await trio.lab.start_worker(main)
 
@@ -151,15 +143,7 @@ async def test_a_takeover_is_a_pause_and_no_error(trio: Cluster) -> None:
         for worker in survivors:
             group.create_task(write(worker))
         await eventually(lambda: _reached(last, dict.fromkeys(survivors, 50)))
-        epoch = await trio.epoch()
-        await trio.lab.kill(main)
-
-        async def taken_over() -> bool:
-            return await trio.epoch() > epoch
-
-        await eventually(taken_over)
-        goals = {worker: number + 20 for worker, number in last.items()}
-        await eventually(lambda: _reached(last, goals))
+        await _outlived(trio, main, last)
         stopping.set()
     assert max(pauses.values()) < PAUSE_SECONDS * SLOWNESS * busy()
     for worker in survivors:
@@ -169,3 +153,16 @@ async def test_a_takeover_is_a_pause_and_no_error(trio: Cluster) -> None:
 
 async def _reached(last: dict[str, int], goals: dict[str, int]) -> bool:
     return all(last.get(worker, 0) >= goal for worker, goal in goals.items())
+
+
+async def _outlived(trio: Cluster, main: str, last: dict[str, int]) -> None:
+    """Kill the main, and wait until another one serves all of those who count in ``last``."""
+    epoch = await trio.epoch()
+    await trio.lab.kill(main)
+
+    async def taken_over() -> bool:
+        return await trio.epoch() > epoch
+
+    await eventually(taken_over)
+    goals = {worker: number + 20 for worker, number in last.items()}
+    await eventually(lambda: _reached(last, goals))

@@ -3,8 +3,6 @@
 A worker that is not the main sends a call there for its clients (docs/protocol.md, sections 2.9 and 6.9).
 """
 
-from typing import ClassVar
-
 import msgspec
 
 from hanas_core.state.entries import unpack
@@ -13,13 +11,16 @@ from hanas_core.state.reports import Row
 from hanas_core.state.transactions import Transact
 from hanas_core.volume.blocks import UNREADABLE
 from hanas_worker import refusals
+from hanas_worker.log.messages import decoded
 from hanas_worker.log.transactor import Read, Transacted
 from hanas_worker.refusals import Forgotten, Future, Refusal, Unknown, Unreadable
 
 
 class _Call(msgspec.Struct, frozen=True, array_like=True):
-    repeatable: ClassVar[bool] = True
-    """It may be carried out twice: nobody can tell that from once."""
+    @property
+    def repeatable(self) -> bool:
+        """It may be carried out twice: nobody can tell that from once."""
+        return True
 
 
 class Transacting(_Call, frozen=True, array_like=True, tag="t"):
@@ -28,7 +29,7 @@ class Transacting(_Call, frozen=True, array_like=True, tag="t"):
     request: Transact
 
     @property
-    def repeatable(self) -> bool:  # type: ignore[override]  # some are, and some are not
+    def repeatable(self) -> bool:
         """The second time it is answered with what it did the first time."""
         return self.request.idempotency_key is not None
 
@@ -41,7 +42,7 @@ class Granting(_Call, frozen=True, array_like=True, tag="g"):
     ttl: int
 
     @property
-    def repeatable(self) -> bool:  # type: ignore[override]  # some are, and some are not
+    def repeatable(self) -> bool:
         """The second time its id is taken."""
         return not self.lease
 
@@ -55,9 +56,12 @@ class Renewing(_Call, frozen=True, array_like=True, tag="k"):
 class Ending(_Call, frozen=True, array_like=True, tag="e"):
     """Revoke a lease."""
 
-    repeatable: ClassVar[bool] = False
-    """The second time there is none."""
     lease: int
+
+    @property
+    def repeatable(self) -> bool:
+        """The second time there is none."""
+        return False
 
 
 class Showing(_Call, frozen=True, array_like=True, tag="s"):
@@ -73,9 +77,12 @@ class Listing(_Call, frozen=True, array_like=True, tag="l"):
 class Compacting(_Call, frozen=True, array_like=True, tag="c"):
     """Forget what keys held before a revision."""
 
-    repeatable: ClassVar[bool] = False
-    """The second time it is forgotten already."""
     revision: int
+
+    @property
+    def repeatable(self) -> bool:
+        """The second time it is forgotten already."""
+        return False
 
 
 class Granted(msgspec.Struct, frozen=True, array_like=True, tag="g"):
@@ -107,7 +114,7 @@ class Shown(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     ttl: int
     left: float
     """Seconds until it expires."""
-    keys: tuple[bytes, ...]
+    keys: list[bytes]
     epoch: int
     revision: int
 
@@ -115,7 +122,7 @@ class Shown(msgspec.Struct, frozen=True, array_like=True, tag="s"):
 class Listed(msgspec.Struct, frozen=True, array_like=True, tag="l"):
     """The ids of all leases, those that end first in front."""
 
-    leases: tuple[int, ...]
+    leases: list[int]
 
 
 class Compacted(msgspec.Struct, frozen=True, array_like=True, tag="c"):
@@ -154,8 +161,8 @@ def encode_call(call: Call) -> bytes:
 
 
 def decode_call(content: bytes) -> Call:
-    """Return a call. Raises one of `hanas_core.volume.blocks.UNREADABLE`."""
-    return _call.decode(content)
+    """Return a call. Raises Improper."""
+    return decoded(_call, content)
 
 
 def encode_answer(answer: Answer | Refusal) -> bytes:

@@ -11,23 +11,7 @@ from hanas_core.state.leases import MOST_ID
 from hanas_core.state.transactions import Transact
 from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import Budget
-from hanas_worker.calls import (
-    Answer,
-    Call,
-    Compacted,
-    Compacting,
-    Ended,
-    Ending,
-    Granted,
-    Granting,
-    Listed,
-    Listing,
-    Renewed,
-    Renewing,
-    Showing,
-    Shown,
-    Transacting,
-)
+from hanas_worker import calls
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.lessor import Lessor
 from hanas_worker.log.service import Service
@@ -42,6 +26,7 @@ from hanas_worker.refusals import (
     NoRevisions,
     Refusal,
     Unreadable,
+    awaited,
 )
 
 
@@ -55,27 +40,27 @@ class Coordinator:
         self._reading: set[asyncio.Task[None]] = set()
         """Transactions that read values of the volume."""
 
-    async def carry_out(self, call: Call, most_bytes: int | None = None) -> Answer:
+    async def carry_out(self, call: calls.Call, most_bytes: int | None = None) -> calls.Answer:
         """Return how a call ended. Raises Refusal: Elsewhere, where nothing was done, NoLease, Unknown, ...
 
         ``most_bytes``: of the values that a transaction reads, if that is less than usual; beyond it they are left out.
         """
         match call:
-            case Transacting(request=request):
-                return await self._transact(request, most_bytes)
-            case Compacting(revision=revision):
+            case calls.Transacting(request=request):
+                return await awaited(partial(self.transact, request, most_bytes=most_bytes))
+            case calls.Compacting(revision=revision):
                 return await self._compact(revision)
-            case Granting(lease=lease, ttl=ttl):
+            case calls.Granting(lease=lease, ttl=ttl):
                 return await self._grant(lease, ttl)
-            case Renewing(lease=lease):
+            case calls.Renewing(lease=lease):
                 return await self._renew(lease)
-            case Ending(lease=lease):
+            case calls.Ending(lease=lease):
                 return await self._end(lease)
-            case Showing(lease=lease):
+            case calls.Showing(lease=lease):
                 return await self._show(lease)
-            case Listing():
+            case calls.Listing():
                 lessor, _ = await self._fenced_lessor()
-                return Listed(tuple(lessor.ids()))
+                return calls.Listed(lessor.ids())
             case _:
                 assert_never(call)
 
@@ -101,24 +86,16 @@ class Coordinator:
             outcome = transacted.outcome
             done(self._refusal(outcome.result, transacted.epoch, outcome.revision))
 
-    async def _transact(self, request: Transact, most_bytes: int | None) -> Transacted:
-        waiter: asyncio.Future[Transacted | Refusal] = asyncio.get_running_loop().create_future()
-        self.transact(request, lambda ended: None if waiter.done() else waiter.set_result(ended), most_bytes)
-        ended = await waiter
-        if isinstance(ended, Refusal):
-            raise ended
-        return ended
-
-    async def _compact(self, revision: int) -> Compacted:
+    async def _compact(self, revision: int) -> calls.Compacted:
         service = self._state.service
         if service is None:
             self._refuse()
         outcome = await service.write(Compaction(revision, strict=True))
         if outcome.result is not Result.COMPACTED:
             self._refused(outcome.result, service.epoch, outcome.revision)
-        return Compacted(outcome.revision)
+        return calls.Compacted(outcome.revision)
 
-    async def _grant(self, lease: int, ttl: int) -> Granted:
+    async def _grant(self, lease: int, ttl: int) -> calls.Granted:
         lessor, service = self._lessor()
         if service.form == records.PLAIN:
             raise NoRevisions(service.epoch)
@@ -126,30 +103,30 @@ class Coordinator:
             named = lease or int(self._state.host.runtime.nonce(), 16) % MOST_ID + 1
             outcome, epoch = await lessor.grant(named, ttl)
             if outcome.result is Result.LEASE_GRANTED:
-                return Granted(named, epoch, outcome.revision)
+                return calls.Granted(named, epoch, outcome.revision)
             if lease or outcome.result is not Result.LEASE_EXISTS:
                 self._refused(outcome.result, epoch, outcome.revision)
 
-    async def _renew(self, lease: int) -> Renewed:
+    async def _renew(self, lease: int) -> calls.Renewed:
         lessor, service = self._lessor()
         if service.crowded:
             raise Busy(service.epoch)
         renewal = await lessor.keep_alive(lease)
         if renewal.result is not Result.COMMITTED:
             self._refused(renewal.result, service.epoch)
-        return Renewed(renewal.ttl, service.epoch, self._revision())
+        return calls.Renewed(renewal.ttl, service.epoch, self._revision())
 
-    async def _end(self, lease: int) -> Ended:
+    async def _end(self, lease: int) -> calls.Ended:
         outcome, epoch = await self._lessor()[0].revoke(lease)
         if outcome.result is not Result.LEASE_REVOKED:
             self._refused(outcome.result, epoch, outcome.revision)
-        return Ended(epoch, outcome.revision)
+        return calls.Ended(epoch, outcome.revision)
 
-    async def _show(self, lease: int) -> Shown:
+    async def _show(self, lease: int) -> calls.Shown:
         lessor, epoch = await self._fenced_lessor()
         if (told := lessor.told(lease)) is None:
             raise NoLease(epoch)
-        return Shown(told.lease.ttl, told.left, tuple(told.keys), epoch, self._revision())
+        return calls.Shown(told.lease.ttl, told.left, told.keys, epoch, self._revision())
 
     async def _fenced_lessor(self) -> tuple[Lessor, int]:
         """Return the lessor, and the epoch, behind a check that began after this call. Raises Elsewhere, Busy."""

@@ -1,7 +1,13 @@
 """Why the store does not carry out a request, in no protocol's words."""
 
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
 from hanas_core.log.positions import Version
 from hanas_core.state.judge import Result
+
+T = TypeVar("T")
 
 
 class Refusal(Exception):
@@ -128,3 +134,13 @@ OF_RESULTS: dict[Result, type[Refusal]] = {
 }
 PLAIN: dict[str, type[Refusal]] = {kind.__name__: kind for kind in (*OF_RESULTS.values(), Crowded)}
 """Those that tell nothing beside, by their names."""
+
+
+async def awaited(begin: Callable[[Callable[[T | Refusal], None]], None]) -> T:
+    """Return what ``begin`` calls back with. Raises the refusal that it is."""
+    waiter: asyncio.Future[T | Refusal] = asyncio.get_running_loop().create_future()
+    begin(lambda ended: None if waiter.done() else waiter.set_result(ended))
+    ended = await waiter
+    if isinstance(ended, Refusal):
+        raise ended
+    return ended

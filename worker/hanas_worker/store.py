@@ -21,28 +21,9 @@ from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
 from hanas_core.state.keytexts import is_text
 from hanas_core.state.transactions import Span, Transact
-from hanas_core.volume.blocks import UNREADABLE
 from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
-from hanas_serving.lines import Improper
 from hanas_worker import calls
-from hanas_worker.calls import (
-    Answer,
-    Call,
-    Compacted,
-    Compacting,
-    Ended,
-    Ending,
-    Granted,
-    Granting,
-    Listed,
-    Listing,
-    Renewed,
-    Renewing,
-    Showing,
-    Shown,
-    Transacting,
-)
 from hanas_worker.coordinator import Coordinator
 from hanas_worker.log import feeds, transactor
 from hanas_worker.log.driver import LogDriver
@@ -62,6 +43,7 @@ from hanas_worker.refusals import (
     Refusal,
     Unknown,
     Unreadable,
+    awaited,
 )
 
 T = TypeVar("T")
@@ -288,33 +270,33 @@ class Store:
 
     async def transact(self, request: Transact) -> Transacted:
         """Carry out a transaction. Raises Refusal: NoRevisions, TooManyDeletes, KeyReused, Busy, Unknown, ..."""
-        return _as(Transacted, await self._carry_out(Transacting(request)))
+        return _as(Transacted, await self._carry_out(calls.Transacting(request)))
 
     async def compact(self, revision: int) -> int:
         """Forget what keys held before ``revision``; return the present one. Raises Refusal: Forgotten, Future, ..."""
-        return _as(Compacted, await self._carry_out(Compacting(revision))).revision
+        return _as(calls.Compacted, await self._carry_out(calls.Compacting(revision))).revision
 
-    async def grant(self, lease: int, ttl: int) -> Granted:
+    async def grant(self, lease: int, ttl: int) -> calls.Granted:
         """Begin a lease; 0: with an id that nobody has. Raises Refusal: LeaseExists, TooManyLeases, ..."""
-        return _as(Granted, await self._carry_out(Granting(lease, ttl)))
+        return _as(calls.Granted, await self._carry_out(calls.Granting(lease, ttl)))
 
-    async def keep_alive(self, lease: int) -> Renewed:
+    async def keep_alive(self, lease: int) -> calls.Renewed:
         """Renew a lease. Raises Refusal: NoLease, ..."""
-        return _as(Renewed, await self._carry_out(Renewing(lease)))
+        return _as(calls.Renewed, await self._carry_out(calls.Renewing(lease)))
 
-    async def revoke(self, lease: int) -> Ended:
+    async def revoke(self, lease: int) -> calls.Ended:
         """End a lease, and delete its keys. Raises Refusal: NoLease, ..."""
-        return _as(Ended, await self._carry_out(Ending(lease)))
+        return _as(calls.Ended, await self._carry_out(calls.Ending(lease)))
 
-    async def lease(self, lease: int) -> Shown:
+    async def lease(self, lease: int) -> calls.Shown:
         """Return what is to be told of a lease. Raises Refusal: NoLease, ..."""
-        return _as(Shown, await self._carry_out(Showing(lease)))
+        return _as(calls.Shown, await self._carry_out(calls.Showing(lease)))
 
-    async def leases(self) -> tuple[int, ...]:
+    async def leases(self) -> list[int]:
         """Return the ids of all leases, those that end first in front. Raises Refusal."""
-        return _as(Listed, await self._carry_out(Listing())).leases
+        return _as(calls.Listed, await self._carry_out(calls.Listing())).leases
 
-    async def _carry_out(self, call: Call) -> Answer:
+    async def _carry_out(self, call: calls.Call) -> calls.Answer:
         """Have the main carry out a call: this worker, or the one that its forwarder finds. Raises Refusal."""
         forwarder = self._state.forwarder
         if forwarder is None or self.serves:
@@ -331,13 +313,10 @@ class Store:
         raise OF_RESULTS[content](self.epoch)
 
     async def _carry_out_for_other(self, content: bytes) -> bytes | None:
-        """Return the answer to a call that another worker has brought; None: nothing was done."""
+        """Return the answer to a call that another worker has brought; None: nothing was done. Raises Improper."""
+        call = calls.decode_call(content)
         try:
-            call = calls.decode_call(content)
-        except UNREADABLE as error:
-            raise Improper(str(error)) from None
-        try:
-            answer: Answer | Refusal = await self._coordinator.carry_out(call, _MOST_FORWARDED_BYTES)
+            answer: calls.Answer | Refusal = await self._coordinator.carry_out(call, _MOST_FORWARDED_BYTES)
         except Elsewhere:
             return None
         except Refusal as refusal:
@@ -398,12 +377,7 @@ class Store:
 
     async def confirmed(self) -> int:
         """Return what `confirm` calls back with. Raises Elsewhere, Busy."""
-        waiter: asyncio.Future[int | Refusal] = asyncio.get_running_loop().create_future()
-        self.confirm(lambda present: None if waiter.done() else waiter.set_result(present))
-        present = await waiter
-        if isinstance(present, Refusal):
-            raise present
-        return present
+        return await awaited(self.confirm)
 
     def confirm(self, done: Callable[[int | Refusal], None]) -> None:
         """Call ``done`` with the present revision of the copy when it holds all that was acknowledged before this call.
@@ -498,7 +472,7 @@ def past(index: Index, key: bytes, revision: int, epoch: int) -> Entry | None:
     return index.at(key, revision)
 
 
-def _as(kind: type[T], answer: Answer) -> T:
+def _as(kind: type[T], answer: calls.Answer) -> T:
     if not isinstance(answer, kind):  # of a main that answers something else than it was asked
         raise Unknown
     return answer

@@ -231,8 +231,8 @@ async def test_a_store_carries_out_what_another_worker_calls_for() -> None:
         assert (await ask(Renewing(7))) == Renewed(30, 1, made.outcome.revision)
         shown = await ask(Showing(7))
         assert isinstance(shown, Shown)
-        assert (shown.keys, shown.ttl) == ((b"a",), 30)
-        assert await ask(Listing()) == Listed((7,))
+        assert (shown.keys, shown.ttl) == ([b"a"], 30)
+        assert await ask(Listing()) == Listed([7])
         with pytest.raises(LeaseExists) as caught:
             await ask(Granting(7, 30))
         assert caught.value.revision == made.outcome.revision
@@ -300,8 +300,8 @@ def test_a_call_comes_as_it_was_sent(call: Call, repeatable: bool) -> None:
         Granted(7, 1, 2),
         Renewed(30, 1, 2),
         Ended(1, 2),
-        Shown(30, 1.5, (b"a", b"\xff"), 1, 2),
-        Listed((1, 2)),
+        Shown(30, 1.5, [b"a", b"\xff"], 1, 2),
+        Listed([1, 2]),
     ],
 )
 def test_an_answer_comes_as_it_was_given(answer: Answer) -> None:

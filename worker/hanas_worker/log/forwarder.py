@@ -197,11 +197,8 @@ class Forwarder:
         crowded = len(self._calls) >= _MOST_CALLS or self._calls_bytes + len(content) > self._most_bytes
         if self._calls and crowded:
             return Result.BUSY
-        number, call = (
-            next(self._call_numbers),
-            _Call(content, repeatable=repeatable, until=self._loop.time() + self._patience),
-        )
-        self._calls[number] = call
+        number = next(self._call_numbers)
+        call = self._calls[number] = _Call(content, repeatable=repeatable, until=self._loop.time() + self._patience)
         self._calls_bytes += len(content)
         self._calls_unsent.append(number)
         self._send_soon()

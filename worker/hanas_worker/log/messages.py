@@ -123,12 +123,12 @@ def encode(message: OfForwarder | OfMain) -> bytes:
 
 def of_forwarder(content: bytes) -> OfForwarder:
     """Return the message of a forwarder. Raises Improper."""
-    return _decoded(_of_forwarder, content)
+    return decoded(_of_forwarder, content)
 
 
 def of_main(content: bytes) -> OfMain:
     """Return the message of a main. Raises Improper."""
-    return _decoded(_of_main, content)
+    return decoded(_of_main, content)
 
 
 def forward(number: int, write: Write) -> Forward:
@@ -163,7 +163,8 @@ def outcome(told: Told) -> Outcome:
     return Outcome(told.result, told.version, told.revision)
 
 
-def _decoded(decoder: msgspec.msgpack.Decoder[T], content: bytes) -> T:
+def decoded(decoder: msgspec.msgpack.Decoder[T], content: bytes) -> T:
+    """Return what a message says. Raises Improper."""
     try:
         return decoder.decode(content)
     except UNREADABLE as error:

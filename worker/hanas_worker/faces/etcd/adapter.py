@@ -91,6 +91,12 @@ def refusal_of(refusal: refusals.Refusal) -> Refusal:
     return _REFUSALS.get(type(refusal), Unknown)()
 
 
+def _mistake(error: Exception) -> Unknown:
+    """Tell people of an error of this program, of which nobody knows what it left undone."""
+    _log.error("an error of this program", exc_info=error)
+    return Unknown()
+
+
 def compacted_of(index: Index) -> int:
     """Return the lowest revision that is readable, as this face tells it; 0: all are."""
     return index.compacted + 1 if index.compacted > 1 else 0
@@ -133,8 +139,7 @@ class StoreAdapter:
         except NoMemory:
             result = Late()
         except Exception as error:
-            _log.error("an error of this program", exc_info=error)
-            result = Unknown()
+            result = _mistake(error)
         done(result)
 
     def _check_revision(self, index: Index, revision: int) -> None:
@@ -259,14 +264,11 @@ class StoreAdapter:
 
     async def _lease(self, lease: int) -> Lease:
         told = await self._store.lease(lease)
-        return Lease(lease, told.ttl, int(told.left), list(told.keys))
+        return Lease(lease, told.ttl, int(told.left), told.keys)
 
     def leases(self, done: Done[list[int]]) -> None:
         """See `RevisionStore`."""
-        self._carry_out(self._leases(), done)
-
-    async def _leases(self) -> list[int]:
-        return list(await self._store.leases())
+        self._carry_out(self._store.leases(), done)
 
     # ------------------------------------------------------------------ how it is
 
@@ -319,8 +321,7 @@ class _PlainWrite(stores.PendingWrite, eq=False):
         elif isinstance(error, refusals.Refusal):
             self.given(refusal_of(error))
         else:
-            _log.error("an error of this program", exc_info=error)
-            self.given(Unknown())
+            self.given(_mistake(error))
 
 
 def _carried_out(asked: Transaction, done: Done[Decided], ended: stores.Transacted | refusals.Refusal) -> None:
@@ -332,8 +333,7 @@ def _carried_out(asked: Transaction, done: Done[Decided], ended: stores.Transact
     except terms.Untold:
         done(Busy() if ended.outcome.version is None else Unknown())
     except Exception as error:
-        _log.error("an error of this program", exc_info=error)
-        done(Unknown())
+        done(_mistake(error))
     else:
         done(decided)
 
