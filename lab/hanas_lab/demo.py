@@ -123,7 +123,7 @@ async def _play(story: Story, directory: Path, preset: str, hosts: dict[str, Hos
         report=story.tell,
         patience=2 * patience,
     )
-    async with lab, httpx.AsyncClient(trust_env=False, timeout=2.0) as http:
+    async with lab, httpx.AsyncClient(trust_env=False, timeout=patience) as http:
         policy = Policy(deadline=patience, read=1.0)
         async with AsyncClient(lab.overseer_url, list(lab.urls.values()), policy=policy) as client:
             load = Writers(client, writers=3, rest=0.01)
@@ -304,13 +304,20 @@ class Drill:
         return successor
 
     async def _expect_redirect(self, backup: str, main: str) -> None:
-        response = await self._http.put(f"{self._lab.urls[backup]}/v1/kv/demo", content=b"hello")
+        response = await self._put(backup)
         target = f"{self._lab.urls[main]}/v1/kv/demo"
         answer = response.status_code, response.headers.get("location")
         _expect(answer == (307, target), f"{backup} redirects to {target} (it answered {answer[0]}, {answer[1]})")
-        status = (await self._http.put(target, content=b"hello")).status_code
+        status = (await self._put(main)).status_code
         _expect(status in {201, 204}, f"{main} accepts the write (it answered {status})")
         self._story.tell(f"{backup} redirects a write to {main} (307), which accepts it ({status})")
+
+    async def _put(self, name: str) -> httpx.Response:
+        """Return what a worker answers to a write, in its own time: it may start or the volume may be slow."""
+        try:
+            return await self._http.put(f"{self._lab.urls[name]}/v1/kv/demo", content=b"hello")
+        except transport.FAILURES as error:
+            raise CheckFailed(f"{name} answers a write ({error!r}); see {self._lab.log_of(name)}") from None
 
     async def _expect_nothing_lost(self) -> None:
         lost = await self._load.missing()

@@ -23,6 +23,7 @@ _PYTEST = (sys.executable, "-m", "pytest", "--verbose", "-p", "no:cacheprovider"
 _ROOM = ("-o", "tmp_path_retention_policy=none")
 """A folder of three workers takes some 160 MiB; tests/integration/conftest.py removes those that modules share."""
 _TEST_SECONDS = 120
+_SAID_CHARACTERS = 1500
 _TESTS_SHARE = 0.5
 """Of the time limit: integration tests that take longer end in a failure, with their reports, before the campaign."""
 _OWN_VOLUME = "it brings a small volume of its own, which is none of NFS; the campaign fills the export"
@@ -131,16 +132,31 @@ def run(given: argparse.Namespace) -> int:
             "exit code": code,
             "seconds": round(time.monotonic() - began, 1),
             "outcomes": _outcomes(outcomes),
+            "troubles": _troubles(outcomes),
         }
         print(f"-- {name}: exit code {code} after {results[name]['seconds']} s", flush=True)
         (reports / "parts.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 1 if any(result["exit code"] for result in results.values()) else 0
 
 
+def _cases(report: Path) -> list[ElementTree.Element]:
+    """Return the tests of pytest's report; none where there is no report."""
+    return list(ElementTree.parse(report).getroot().iter("testcase")) if report.exists() else []
+
+
+def _troubles(report: Path) -> list[str]:
+    """Return the names of the tests that failed, each with the end of what it said: there a story says why it ended."""
+    return [
+        f"{case.get('name')}: {(part.text or '')[-_SAID_CHARACTERS:]}"
+        for case in _cases(report)
+        for part in case
+        if part.tag in {"failure", "error"}
+    ]
+
+
 def _outcomes(report: Path) -> dict[str, int]:
-    """Return how many tests passed, failed, or were skipped, by pytest's report; nothing where there is none."""
-    if not report.exists():
-        return {}
-    cases = ElementTree.parse(report).getroot().iter("testcase")
+    """Return how many tests passed, failed, or were skipped."""
     said = {"failure": "failed", "error": "failed", "skipped": "skipped"}
-    return dict(Counter(next((said[part.tag] for part in case if part.tag in said), "passed") for case in cases))
+    return dict(
+        Counter(next((said[part.tag] for part in case if part.tag in said), "passed") for case in _cases(report))
+    )

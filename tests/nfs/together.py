@@ -15,9 +15,11 @@ def write(reports: Path, versions: list[str]) -> str:
     """Write `nfs.md` and return it."""
     lines = ["# On NFS", "", "| version | " + " | ".join(_COLUMNS) + " |", "|---" * (len(_COLUMNS) + 1) + "|"]
     tables: list[str] = []
+    troubles: list[str] = []
     for version in versions:
         parts, campaign = (_read(reports / version / name) for name in ("parts.json", "faults.json"))
         lines.append(_line(version, parts, campaign.get("summary")))
+        troubles += [f"{version}: {trouble}" for part in parts.values() for trouble in part["troubles"]]
         if campaign:
             tables += [
                 "",
@@ -27,7 +29,8 @@ def write(reports: Path, versions: list[str]) -> str:
                 "",
                 *report.overview(campaign["summary"]),
             ]
-    text = "\n".join([*lines, *tables]) + "\n"
+    told = [line for trouble in troubles for line in ("", "```", trouble, "```")]
+    text = "\n".join([*lines, *tables, *(["", "## What failed", *told] if told else [])]) + "\n"
     (reports / "nfs.md").write_text(text, encoding="utf-8")
     return text
 
