@@ -158,7 +158,8 @@ class Index:
                 elif new:
                     self._apply_valueless(record, Version(origin, sequence), revision)
             if record.idempotency is not None or record.forwarded is not None:
-                self._remember_write(record, Version(origin, sequence), revision, place.segment, new=new)
+                shown = revision if revised else 0
+                self._remember_write(record, Version(origin, sequence), shown, place.segment, new=new)
         if sequence > applied:
             self.sequence, self.revision, self.form = sequence, revision, max(self.form, form)
             self.shown = revision if self.form else 0
@@ -257,7 +258,7 @@ class Index:
     def _remember_write(
         self, record: records.Record, version: Version, revision: int, segment: Segment, *, new: bool
     ) -> None:
-        """Note what a write did for who may repeat it."""
+        """Note what a write did for who may repeat it. ``revision``: see `shown`."""
         once, forwarded = record.idempotency, record.forwarded
         if once is not None and new:
             told = revision if isinstance(record, records.Transacted) else 0
@@ -266,7 +267,7 @@ class Index:
         elif once is not None:
             self.remembered.move(once.key, version, segment)
         if forwarded is not None and new:
-            self.sessions.note(forwarded, Change(version, record.created, record.deleted))
+            self.sessions.note(forwarded, Change(version, record.created, record.deleted, revision))
 
     # ------------------------------------------------------------------ merged segments
 

@@ -228,7 +228,7 @@ def recorded(session: Session | None, number: int) -> Outcome | None:
     if number < session.lowest:
         return Outcome(Result.NUMBER_OUT_OF_WINDOW)
     change = session.changes.get(number)
-    return None if change is None else _outcome(change)
+    return None if change is None else _outcome(change, change.revision)
 
 
 class _Forwarder:
@@ -510,8 +510,8 @@ def _repeated(done: Done, idempotency: records.Idempotency, revision: int) -> Ou
     return _outcome(done, revision)
 
 
-def _outcome(change: Done | Change, revision: int = 0) -> Outcome:
-    """Return what the write that made a change was answered; ``revision``: that of the store now."""
+def _outcome(change: Done | Change, revision: int) -> Outcome:
+    """Return what the write that made a change was answered; ``revision``: that of the store now, or behind it."""
     if change.deleted:
         return Outcome(Result.DELETED, change.version, revision)
     return Outcome(Result.CREATED if change.created else Result.REPLACED, change.version, revision)

@@ -28,6 +28,8 @@ class Change(msgspec.Struct, frozen=True):
     version: Version
     created: bool
     deleted: bool
+    revision: int = 0
+    """Of the store behind it; 0: not known here, as for whoever has read it from a snapshot or a merged segment."""
 
 
 class Session:

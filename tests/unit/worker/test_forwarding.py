@@ -45,12 +45,12 @@ async def test_writes_are_done_by_the_main_and_their_outcomes_come_back(desk: Of
     assert desk.forwarder.idle
 
 
-async def test_the_revision_comes_with_the_outcome_and_its_log_alone_does_not_know_it(desk: Office) -> None:
+async def test_the_revision_comes_with_the_outcome_also_where_that_was_lost(desk: Office) -> None:
     desk.stage.service.form = records.REVISED
     outcomes, _ = await committed_but_not_told(desk)
     road = desk.road()
     await road.flows(outcomes)
-    assert outcomes == [Outcome(Result.CREATED, Version(1, 3))]
+    assert outcomes == [Outcome(Result.CREATED, Version(1, 3), 3)]
     again, refused = desk.put("a"), desk.put("a", absent=True)
     await road.flows(again, refused)
     assert again == [Outcome(Result.REPLACED, Version(1, 4), 4)]
