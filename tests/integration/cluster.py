@@ -131,6 +131,13 @@ async def running(
 
 
 @asynccontextmanager
+async def running_etcd(directory: Path, workers: int, **environment: str) -> AsyncIterator[Cluster]:
+    """Run a cluster whose workers speak etcd's API, too."""
+    async with _started(_lab(directory, workers, None, environment, tls=False, etcd=True)) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
 async def secured(
     directory: Path, workers: int, hosts: Mapping[str, Host] | None = None, **environment: str
 ) -> AsyncIterator[Cluster]:
@@ -140,7 +147,13 @@ async def secured(
 
 
 def _lab(
-    directory: Path, workers: int, hosts: Mapping[str, Host] | None, environment: Mapping[str, str], *, tls: bool
+    directory: Path,
+    workers: int,
+    hosts: Mapping[str, Host] | None,
+    environment: Mapping[str, str],
+    *,
+    tls: bool,
+    etcd: bool = False,
 ) -> Lab:
     return Lab(
         directory,
@@ -152,6 +165,7 @@ def _lab(
         hosts=hosts_of(directory, workers) if hosts is None else hosts,
         patience=PATIENCE_SECONDS,
         tls=tls,
+        etcd=etcd,
     )
 
 

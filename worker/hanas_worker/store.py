@@ -15,11 +15,13 @@ import msgspec
 
 from hanas_core.log import records
 from hanas_core.members.roles import Role
+from hanas_core.members.verdicts import Verdict
 from hanas_core.state.entries import Entry
 from hanas_core.state.index import Index
 from hanas_core.state.judge import Outcome, Result, Write
 from hanas_core.state.keyspace import KeyPage
 from hanas_core.state.keytexts import is_text
+from hanas_core.state.replica import Standing
 from hanas_core.state.transactions import Span, Transact
 from hanas_core.volume.errors import FolderError
 from hanas_serving.budget import SMALL_BYTES, Budget, Hold, NoMemory
@@ -28,6 +30,7 @@ from hanas_worker.coordinator import Coordinator
 from hanas_worker.log import feeds, transactor
 from hanas_worker.log.driver import LogDriver
 from hanas_worker.log.forwarder import Forwarder
+from hanas_worker.log.historian import form_of
 from hanas_worker.log.service import MOST_READERS, Service, fence
 from hanas_worker.log.values import Moved
 from hanas_worker.refusals import (
@@ -63,7 +66,7 @@ _CREATED, _REPLACED, _DELETED = Result.CREATED, Result.REPLACED, Result.DELETED 
 
 _MOST_FORWARDED_BYTES = 4 << 20
 """What the values that a transaction of another worker's client reads may take together: all calls of a forwarder that
-are under way must find room in its line."""
+are under way must find room in its line. That worker reads by itself what is left out."""
 
 
 class _Pending(msgspec.Struct, eq=False):
@@ -171,24 +174,62 @@ class Store:
 
     @property
     def numbered(self) -> bool:
-        """Whether this worker is the main, and its writes have revisions."""
-        return self._state.service is not None and self._state.service.form != records.PLAIN
+        """Whether writes have revisions, as far as that is known here."""
+        state = self._state
+        form = form_of(state.host.folder.format, state.replica.index) if state.service is None else state.service.form
+        return form != records.PLAIN
 
     @property
     def full(self) -> bool:
-        """Whether the volume has no room, at the main."""
-        return self._state.service is not None and self._state.service.full
+        """Whether the volume has no room, at a backup: as the main has said last."""
+        state = self._state
+        return state.member.verdict is Verdict.FOLDER_FULL if state.service is None else state.service.full
+
+    @property
+    def has_main(self) -> bool:
+        """Whether a main is known here, this worker perhaps."""
+        return self._log.ready
+
+    @property
+    def standing(self) -> Standing:
+        """What is to be told of that state; it can be looked at always."""
+        return self._state.standing
+
+    @property
+    def reached(self) -> int:
+        """How often keys were changed, and one more, as far as that is known to be committed."""
+        state = self._state
+        revision = state.replica.index.revision
+        return revision if state.service is not None else min(revision, state.certain)
 
     @property
     def revision(self) -> int:
-        """The revision of that state, as far as it is known to be committed; 0 in a log whose writes have none."""
+        """The revision that answers tell: what was `reached`; 0 in a log whose writes have none."""
+        return self.reached if self._state.replica.index.shown else 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether that state can be read now without a check: all of it is there, and nothing of it may vanish."""
+        state, index = self._state, self._state.index
+        if state.service is not None:
+            return True
+        if index is None or state.forwarder is None or not state.forwarder.readable or self._stale_epoch() is None:
+            return False
+        return index.keys.noted <= index.revision <= state.certain
+
+    def still(self, index: Index) -> bool:
+        """Return whether that state, which was ``index``, still is, and can be read in this turn of the loop.
+
+        At a backup it is lent to a thread for a takeover, and may be made anew.
+        """
         state = self._state
-        shown = state.replica.index.shown
-        return shown if state.service is not None else min(shown, state.certain)
+        if state.index is not index:
+            return False
+        return state.service is not None or (state.forwarder is not None and state.forwarder.readable)
 
     def require_main(self) -> None:
         """Raise Elsewhere if this worker can carry out no write."""
-        if self._state.service is None and self._redirects:
+        if self._state.service is None and self.redirects:
             self.refuse()
 
     def refuse(self) -> NoReturn:
@@ -196,10 +237,11 @@ class Store:
         raise self._elsewhere()
 
     def _elsewhere(self) -> Elsewhere:
-        return Elsewhere(self._log.main_url if self._redirects else None)
+        return Elsewhere(self._log.main_url if self.redirects else None)
 
     @property
-    def _redirects(self) -> bool:
+    def redirects(self) -> bool:
+        """Whether clients are sent elsewhere while this worker is not the main."""
         forwarder = self._state.forwarder
         return forwarder is None or forwarder.declined
 
@@ -233,7 +275,7 @@ class Store:
         if service is not None:
             written = pending if forwarder is None else partial(self._write_on, forwarder, write, pending)
             service.submit(write, written)
-        elif forwarder is not None and (write.lease or not is_text(write.key)) and not self.index.shown:
+        elif forwarder is not None and (write.lease or not is_text(write.key)) and not self.numbered:
             # a main of an older version knows no leases, and no keys but texts
             pending.fail(NoRevisions(self.epoch))
         elif forwarder is not None:
@@ -257,12 +299,12 @@ class Store:
 
     async def value(self, key: bytes, entry: Entry) -> bytes:
         """Return the value of an entry of ``key``. Raises Refusal: Forgotten, Unreadable."""
-        index = self.index
-        value = index.cached_of(key, entry)
+        index = self._state.index
+        value = None if index is None else index.cached_of(key, entry)
         try:
             return await self._log.values.read(key, entry, (0, entry.size)) if value is None else value
         except Moved:
-            raise Forgotten(self.epoch, index.compacted) from None
+            raise Forgotten(self.epoch, self.index.compacted) from None
         except FolderError as error:
             raise Unreadable(str(error)) from None
 
@@ -307,10 +349,27 @@ class Store:
                     raise  # else this worker's epoch has ended before anything was done
         content = await forwarder.call(calls.encode_call(call), repeatable=call.repeatable)
         if isinstance(content, bytes):
-            return calls.decode_answer(content)
+            answer = calls.decode_answer(content)
+            return await self._with_values(answer) if isinstance(answer, transactor.Transacted) else answer
         if content is Result.NOT_MAIN:
             self.refuse()
         raise OF_RESULTS[content](self.epoch)
+
+    async def _with_values(self, transacted: Transacted) -> Transacted:
+        """Return a transaction with the values that the main has left out, as far as this worker can read them."""
+        lacking = {row: read.entry for row, read in transacted.reads.items() if read.value is None}
+        size = sum(entry.size for entry in lacking.values())
+        if not lacking or size > transactor.MOST_BYTES:
+            return transacted
+        hold = Hold(self.memory, None)
+        try:
+            await self.memory.wait(hold, size)
+            found = {row: transactor.Read(entry, await self.value(row.key, entry)) for row, entry in lacking.items()}
+        except (NoMemory, Refusal):
+            return transacted
+        finally:
+            asyncio.get_running_loop().call_soon(hold.release)
+        return transacted._replace(reads=transacted.reads | found)
 
     async def _carry_out_for_other(self, content: bytes) -> bytes | None:
         """Return the answer to a call that another worker has brought; None: nothing was done. Raises Improper."""

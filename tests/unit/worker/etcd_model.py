@@ -53,7 +53,7 @@ class ModelFeed:
 
     def __init__(self, model: "Model", span: Span, start: int, ready: Callable[[], None]) -> None:
         self.model, self.span, self.ready = model, span, ready
-        self.position = (start or model.revision + 1) - 1
+        self.position = start - 1
         self.waiting = False
         """The last look found nothing."""
         model.feeds[self] = None

@@ -8,11 +8,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from hanas_core.log import records
+from hanas_core.log.positions import NOWHERE
 from hanas_core.members.roles import Role
+from hanas_core.members.verdicts import Verdict
 from hanas_core.state.entries import Entry
+from hanas_core.state.replica import Standing
 from hanas_serving.budget import Budget
 from hanas_serving.runtime import Runtime
-from hanas_worker.faces.etcd.adapter import AdaptedFeed, StoreAdapter, compacted_of
+from hanas_worker.faces.etcd.adapter import AdaptedFeed, StoreAdapter, told_of
 from hanas_worker.faces.etcd.revisions import Span, Vitals
 from hanas_worker.log.bell import Bell
 from hanas_worker.log.driver import LogDriver
@@ -64,12 +67,13 @@ class Real:
             on_applied=Bell(),
             certain=0,
             tally=Tally(),
-            host=SimpleNamespace(runtime=Runtime()),
-            member=SimpleNamespace(epoch=2, role=Role.MAIN),
+            host=SimpleNamespace(runtime=Runtime(), folder=SimpleNamespace(format=2)),
+            standing=Standing(NOWHERE, 0, 1, 0, 0),
+            member=SimpleNamespace(epoch=2, role=Role.MAIN, verdict=Verdict.HEALTHY),
             followed_epoch=None,
         )
-        driver = SimpleNamespace(main_url=None, values=self.values, state=self.state)
-        self.store = Store(cast("LogDriver", driver), Budget())
+        self.driver = SimpleNamespace(main_url=None, values=self.values, state=self.state, ready=True)
+        self.store = Store(cast("LogDriver", self.driver), Budget())
         self.adapter = StoreAdapter(self.store, lambda: 20_480)
 
     @property
@@ -78,7 +82,7 @@ class Real:
 
     @property
     def compacted(self) -> int:
-        return compacted_of(self.store.index)
+        return told_of(self.store.index.compacted)
 
     @property
     def term(self) -> int:

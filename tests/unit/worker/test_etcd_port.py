@@ -1,4 +1,4 @@
-"""The port of etcd's API: the main answers there, and another worker carries its clients' connections to the main."""
+"""The port of etcd's API: a worker that serves answers there, and another one carries connections to the main."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
+import grpc
 import grpc.aio
 import pytest
 
+from hanas_core.log import records
+from hanas_core.log.manifests import Cut
 from hanas_core.members.documents import LOG
 from hanas_core.members.timing import LAN
 from hanas_serving.admission import Admission
@@ -16,6 +19,7 @@ from hanas_serving.callers import Callers
 from hanas_serving.credentials import Credentials
 from hanas_serving.gate import Gate
 from hanas_serving.limits import Limits
+from hanas_serving.relaying import Here
 from hanas_serving.server import bind
 from hanas_serving.tls import Tls
 from hanas_serving.tls_files import TlsFiles
@@ -34,17 +38,16 @@ class Worker:
     """A worker with the port, and what it believes."""
 
     def __init__(self, name: str, store: Real, members: "dict[str, Worker]") -> None:
-        self.name, self._store = name, store
+        self.name, self.store = name, store
         self.bound = bind(0, "test", "127.0.0.1")
         self.address = f"127.0.0.1:{self.bound.getsockname()[1]}"
         self.url = f"http://{self.address}"
         self.driver = SimpleNamespace(
             serving=None,
             main_url=None,
-            state=SimpleNamespace(member=SimpleNamespace(claim=None)),
-            compactor=SimpleNamespace(measure=lambda: (0, 4096)),
+            state=SimpleNamespace(member=SimpleNamespace(claim=None), cuts=(Cut(1, 1, 512), Cut(1, 2, 1024))),
         )
-        settings = SimpleNamespace(member=name, etcd_url=self.url, timing=LAN)
+        settings = SimpleNamespace(member=name, etcd_url=self.url, timing=LAN, segment_bytes=4096)
         host = self.host = SimpleNamespace(
             settings=settings,
             folder_id="f" * 32,
@@ -64,10 +67,15 @@ class Worker:
     def _others(self) -> list[Any]:
         return [shown for other, shown in self.host.peers.presence.items() if other != self.name]
 
+    def look(self) -> None:
+        """See who can answer, at once."""
+        if self.port.relays.look():
+            self.port._endpoint.abort()
+
     def follow(self, main: str | None) -> None:
         """Believe that ``main`` is the main, this worker perhaps."""
         own = main == self.name
-        self.driver.serving = self._store.stage.service if own else None
+        self.driver.serving = self.store.stage.service if own else None
         self.driver.main_url = None if own or main is None else "http://main"
         if main is not None:
             self.driver.state.member.claim = SimpleNamespace(member=main)
@@ -100,7 +108,7 @@ async def test_each_worker_is_an_endpoint(workers: tuple[Worker, Worker]) -> Non
         assert (await ask(here, "KV/Range", RangeRequest(key=b"a"))).kvs[0].value == b"v"
         status = await ask(there, "Maintenance/Status", StatusRequest())
         assert status.leader == status.header.member_id == id_of("one")
-        assert status.dbSize > 4096
+        assert status.dbSize == 4096 + 1024
         members = (await ask(there, "Cluster/MemberList", MemberListRequest())).members
         assert [(each.name, list(each.clientURLs)) for each in members] == [("one", [one.url]), ("two", [two.url])]
         assert len(two.port.relays) == 1
@@ -136,6 +144,44 @@ async def test_a_new_main_is_turned_to_and_a_former_one_lets_go(workers: tuple[W
             status = await ask(channel, "Maintenance/Status", StatusRequest())
             assert status.header.member_id == id_of("two")
         assert len(one.port.relays) == 1
+
+
+async def test_workers_that_serve_answer_whoever_is_the_main(workers: tuple[Worker, Worker]) -> None:
+    one, two = workers
+    forwarder = SimpleNamespace(declined=False)
+    one.store.state.forwarder = forwarder
+    async with opened(one) as here, opened(two) as there:
+        states = {channel: channel.get_state(try_to_connect=True) for channel in (here, there)}
+        for main in ("one", None, "two", "another"):
+            one.follow(main)
+            two.follow(main)
+            for worker, channel in ((one, here), (two, there)):
+                worker.look()
+                status = await ask(channel, "Maintenance/Status", StatusRequest())
+                assert status.header.member_id == id_of(worker.name)
+                states[channel] = channel.get_state()
+                assert states[channel] is grpc.ChannelConnectivity.READY
+        assert (len(one.port.relays), len(two.port.relays)) == (0, 0)
+        forwarder.declined = True  # a member of an older version has come
+        two.follow("one")
+        one.follow("one")
+        two.look()
+        while isinstance(answer := await ask(there, "Maintenance/Status", StatusRequest()), Failure):
+            await there.channel_ready()
+        assert answer.header.member_id == id_of("one")
+
+
+async def test_a_worker_that_serves_carries_connections_until_writes_have_revisions(
+    workers: tuple[Worker, Worker],
+) -> None:
+    one, two = workers
+    one.store.state.forwarder = SimpleNamespace(declined=False)
+    one.follow("one")
+    two.follow("one")
+    service = one.store.stage.service
+    assert two.port._target() is Here.HERE
+    service.form = records.PLAIN
+    assert (one.port._target(), two.port._target()) == (None, place_of(one.url))
 
 
 async def test_a_main_of_which_no_port_is_known_is_waited_for(workers: tuple[Worker, Worker]) -> None:

@@ -1,7 +1,9 @@
-"""The port of etcd's API: the main answers, and every other worker carries its clients' connections to the main.
+"""The port of etcd's API: each worker is an endpoint.
 
-So each worker is an endpoint. A connection that comes while there is no main waits for it; one to a former main is
-closed, and its client, who comes again at once, goes on where it was.
+A worker that serves (`HANAS_BACKUPS`) answers there itself, the main or not: its connections go on whoever is the main,
+and what only the main can do it has done there. One that redirects the clients of its HTTP API carries these
+connections to the main. Then one that comes while there is no main waits for it; one to a former main is closed, and
+its client, who comes again at once, goes on where it was.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ import xxhash
 from starlette.types import ASGIApp
 
 from hanas_core.members.documents import LOG
+from hanas_core.upkeep.compaction import space_of
 from hanas_serving.admission import Admission
 from hanas_serving.credentials import Credentials
 from hanas_serving.gate import Gate
@@ -97,10 +100,12 @@ class EtcdPort:
             await asyncio.sleep(self._interval)
 
     def _target(self) -> Target:
-        """Return who can answer: the main."""
+        """Return who can answer: this worker, or the main."""
         driver, host = self._driver, self._node.host
+        if self._store.numbered and (driver.serving is not None or not self._store.redirects):
+            return Here.HERE
         if driver.serving is not None:
-            return Here.HERE if self._store.numbered else None  # for as long as a member of an older version lives
+            return None  # for as long as a member of an older version lives
         claim = driver.state.member.claim
         if driver.main_url is None or claim is None:
             return None
@@ -111,9 +116,8 @@ class EtcdPort:
 
     def _size(self) -> int:
         """Return what the log takes, bytes; never 0, by which etcdctl divides."""
-        _, sealed = self._driver.compactor.measure()
-        service = self._driver.serving
-        return sealed + max(1, 0 if service is None else service.applied.offset)
+        cuts, full = self._driver.state.cuts, self._node.host.settings.segment_bytes
+        return sum(space_of(cut, full) for cut in cuts[:-1]) + max((1, *(cut.end for cut in cuts[-1:])))
 
     def _members(self) -> list[Member]:
         host = self._node.host

@@ -22,7 +22,7 @@ from hanas_serving.budget import NoMemory
 from hanas_worker import refusals
 from hanas_worker import store as stores
 from hanas_worker.faces.etcd import terms
-from hanas_worker.faces.etcd.reading import Reading, entry_of
+from hanas_worker.faces.etcd.reading import Again, Reading, entry_of
 from hanas_worker.faces.etcd.revisions import (
     Busy,
     Change,
@@ -80,6 +80,8 @@ _TOO_MANY_DELETES = (
 _TOO_MANY_KEYS = "a transaction may look at 32,768 keys at most; nothing was done: read ranges outside of it"
 _STEP_KEYS = 1024
 """So many keys are hashed in one turn of the event loop."""
+_TRIES = 8
+"""So often a read begins anew because what it reads was forgotten meanwhile, or the copy was lent or made anew."""
 
 
 def refusal_of(refusal: refusals.Refusal) -> Refusal:
@@ -97,9 +99,17 @@ def _mistake(error: Exception) -> Unknown:
     return Unknown()
 
 
-def compacted_of(index: Index) -> int:
-    """Return the lowest revision that is readable, as this face tells it; 0: all are."""
-    return index.compacted + 1 if index.compacted > 1 else 0
+def told_of(compacted: int) -> int:
+    """Return what this face tells of the store's ``compacted`` revision: the lowest that is readable; 0: all are."""
+    return compacted + 1 if compacted > 1 else 0
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """The index in a turn of the event loop in which it could be read."""
+
+    index: Index
+    revision: int
+    compacted: int
 
 
 class StoreAdapter:
@@ -109,11 +119,18 @@ class StoreAdapter:
         """Be ``store``; ``size`` returns what its log takes on the volume, bytes."""
         self._store, self._size = store, size
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told = 1
+        """The highest revision that clients were told."""
 
     @property
     def revision(self) -> int:
-        """See `RevisionStore`."""
-        return self._store.index.revision
+        """See `RevisionStore`. It never falls, though the copy of a backup may be made anew, or lag behind the main."""
+        return self._tell(max(self._told, self._store.reached))
+
+    def _tell(self, revision: int) -> int:
+        """Return a revision that is about to be told; it is known to be committed."""
+        self._told = max(self._told, revision)
+        return revision
 
     @property
     def term(self) -> int:
@@ -142,34 +159,56 @@ class StoreAdapter:
             result = _mistake(error)
         done(result)
 
-    def _check_revision(self, index: Index, revision: int) -> None:
+    def _check_revision(self, revision: int, present: int, compacted: int) -> None:
         """Raise Refusal for a revision as of which nothing can be read."""
-        if not (index.shown or self._store.numbered):  # a member of an older version lives
+        if not (self._store.index.shown or self._store.numbered):  # a member of an older version lives
             raise Late
-        if revision > index.revision:
+        if revision > present:
             raise Future
-        if 0 < revision < compacted_of(index):
+        if 0 < revision < told_of(compacted):
             raise Compacted
 
     # ------------------------------------------------------------------ reading
 
     def read(self, query: Query, done: Done[Rows]) -> None:
         """See `RevisionStore`."""
-        if query.stale:
-            self._read(query, done)
-        else:
-            self.confirm(partial(self._read_on, query, done))
+        self._look(partial(self._read, query, done), stale=query.stale)
 
-    def _read_on(self, query: Query, done: Done[Rows], present: int | Refusal) -> None:
+    def _look(self, done: Done[int], *, stale: bool = False) -> None:
+        """Call ``done`` with the present revision in a turn of the event loop in which the index may be read.
+
+        ``stale``: what was applied here is enough, if clients were told no more.
+        """
+        store = self._store
+        if stale and store.settled and store.index.revision >= self._told:
+            done(self._tell(store.index.revision))
+        else:
+            self.confirm(done)
+
+    async def _seen(self, revision: int, *, stale: bool = False) -> _Seen:
+        """Return what `_look` finds, if it can be read as of ``revision``, 0: as it is. Raises Refusal."""
+        waiter: asyncio.Future[_Seen | Refusal] = asyncio.get_running_loop().create_future()
+
+        def done(present: int | Refusal) -> None:
+            if waiter.done():
+                return
+            index = self._store.index
+            waiter.set_result(present if isinstance(present, Refusal) else _Seen(index, present, index.compacted))
+
+        self._look(done, stale=stale)
+        seen = await waiter
+        if isinstance(seen, Refusal):
+            raise seen
+        self._check_revision(revision, seen.revision, seen.compacted)
+        return seen
+
+    def _read(self, query: Query, done: Done[Rows], present: int | Refusal) -> None:
         if isinstance(present, Refusal):
             done(present)
-        else:
-            self._read(query, done)
-
-    def _read(self, query: Query, done: Done[Rows]) -> None:
+            return
         index = self._store.index
         try:
-            self._check_revision(index, query.revision)
+            self._check_revision(query.revision, present, index.compacted)
         except Refusal as refusal:
             done(refusal)
             return
@@ -178,7 +217,17 @@ class StoreAdapter:
             if rows is not None:
                 done(rows)
                 return
-        self._carry_out(Reading(self._store, query).carry_out(), done)
+        self._carry_out(self._read_in_turns(query, index, present), done)
+
+    async def _read_in_turns(self, query: Query, index: Index, present: int) -> Rows:
+        """Return what there is, as of one revision. Raises Refusal, NoMemory."""
+        for _ in range(_TRIES):
+            try:
+                return await Reading(self._store, query, index, present).carry_out()
+            except Again:
+                seen = await self._seen(query.revision, stale=query.stale)
+                index, present = seen.index, seen.revision
+        raise Busy
 
     @staticmethod
     def _one(index: Index, query: Query) -> Rows | None:
@@ -192,44 +241,76 @@ class StoreAdapter:
 
     def confirm(self, done: Done[int]) -> None:
         """See `RevisionStore`."""
-        self._store.confirm(lambda present: done(present if isinstance(present, int) else refusal_of(present)))
+        self._store.confirm(
+            lambda present: done(self._tell(present) if isinstance(present, int) else refusal_of(present))
+        )
 
     # ------------------------------------------------------------------ transactions and compaction
 
     def transact(self, transaction: Transaction, done: Done[Decided]) -> None:
         """See `RevisionStore`."""
         if self._store.numbered and (write := terms.write_of(transaction)) is not None:
-            self._store.write(write, _PlainWrite(self._store, done))
+            self._store.write(write, _PlainWrite(self._store, done, self._tell))
             return
         try:
-            asked = terms.transaction_of(transaction)
+            request = Transact(terms.transaction_of(transaction))
         except Refusal as refusal:
             done(refusal)
             return
-        self._store.transact_here(Transact(asked), partial(_carried_out, transaction, done))
+        if self._store.serves:
+            self._store.transact_here(request, partial(self._carried_out, transaction, request, done))
+        else:
+            self._carry_out(self._transact(transaction, request), done)
+
+    async def _transact(self, asked: Transaction, request: Transact) -> Decided:
+        return self._decided(asked, await self._store.transact(request))
+
+    def _carried_out(
+        self, asked: Transaction, request: Transact, done: Done[Decided], ended: stores.Transacted | refusals.Refusal
+    ) -> None:
+        if isinstance(ended, refusals.Elsewhere):  # this worker's epoch has ended before anything was done
+            self._carry_out(self._transact(asked, request), done)
+        elif isinstance(ended, refusals.Refusal):
+            done(refusal_of(ended))
+        else:
+            done(self._decided_or_not(asked, ended))
+
+    def _decided_or_not(self, asked: Transaction, ended: stores.Transacted) -> Decided | Refusal:
+        try:
+            return self._decided(asked, ended)
+        except Refusal as refusal:
+            return refusal
+        except Exception as error:
+            return _mistake(error)
+
+    def _decided(self, asked: Transaction, ended: stores.Transacted) -> Decided:
+        """Return the result of a transaction that was carried out. Raises Refusal."""
+        self._tell(ended.outcome.revision)
+        try:
+            return terms.decided(asked, ended)
+        except terms.Untold:
+            raise (Busy if ended.outcome.version is None else Unknown) from None
 
     def compact(self, revision: int, done: Done[int]) -> None:
         """See `RevisionStore`. What little there is to forget below revision 3 is not forgotten, and not noted."""
         self._carry_out(self._compact(revision), done)
 
     async def _compact(self, revision: int) -> int:
-        present = await self._store.confirmed()
-        index = self._store.index
-        if revision > present:
+        seen = await self._seen(0)
+        if revision > seen.revision:
             raise Future
-        if revision <= compacted_of(index):
+        if revision <= told_of(seen.compacted):
             raise Compacted
-        if revision - 1 <= index.compacted:
-            return present
-        return await self._store.compact(revision - 1)
+        if revision - 1 <= seen.compacted:
+            return seen.revision
+        return self._tell(await self._store.compact(revision - 1))
 
     # ------------------------------------------------------------------ watching
 
     def watch(self, span: Span, start: int, ready: Callable[[], None], *, previous: bool) -> "AdaptedFeed":
         """See `RevisionStore`."""
-        after = max(start, 2) - 1 if start else self._store.index.revision
-        feed = self._store.feeds.watch(terms.span_of(span), after, ready, previous=previous)
-        return AdaptedFeed(feed, start)
+        feed = self._store.feeds.watch(terms.span_of(span), max(start, 2) - 1, ready, previous=previous)
+        return AdaptedFeed(feed, start, self._tell)
 
     # ------------------------------------------------------------------ leases
 
@@ -241,6 +322,7 @@ class StoreAdapter:
         if lease < 0:
             raise Unsupported("the id of a lease must be positive, or 0 for one that is chosen here")
         granted = await self._store.grant(lease, seconds)
+        self._tell(granted.revision)
         return Lease(granted.lease, seconds, seconds)
 
     def revoke(self, lease: int, done: Done[int]) -> None:
@@ -248,15 +330,16 @@ class StoreAdapter:
         self._carry_out(self._revoke(lease), done)
 
     async def _revoke(self, lease: int) -> int:
-        return (await self._store.revoke(lease)).revision
+        return self._tell((await self._store.revoke(lease)).revision)
 
     def renew(self, lease: int, done: Done[Lease]) -> None:
         """See `RevisionStore`."""
         self._carry_out(self._renew(lease), done)
 
     async def _renew(self, lease: int) -> Lease:
-        seconds = (await self._store.keep_alive(lease)).ttl
-        return Lease(lease, seconds, seconds)
+        renewed = await self._store.keep_alive(lease)
+        self._tell(renewed.revision)
+        return Lease(lease, renewed.ttl, renewed.ttl)
 
     def lease(self, lease: int, done: Done[Lease]) -> None:
         """See `RevisionStore`."""
@@ -264,6 +347,7 @@ class StoreAdapter:
 
     async def _lease(self, lease: int) -> Lease:
         told = await self._store.lease(lease)
+        self._tell(told.revision)
         return Lease(lease, told.ttl, int(told.left), told.keys)
 
     def leases(self, done: Done[list[int]]) -> None:
@@ -277,15 +361,22 @@ class StoreAdapter:
         self._carry_out(self._digest(revision), done)
 
     async def _digest(self, revision: int) -> Digest:
-        present = await self._store.confirmed()
-        index = self._store.index
-        self._check_revision(index, revision)
-        at, value, first, more = revision or present, 0, b"", True
+        for _ in range(_TRIES):
+            seen = await self._seen(revision)
+            at = revision or seen.revision
+            value = await self._hash(seen.index, at)
+            if value is not None:
+                return Digest(value, at, told_of(seen.compacted), seen.revision)
+        raise Busy
+
+    async def _hash(self, index: Index, revision: int) -> int | None:
+        """Return a hash of all keys as of ``revision``; None if the index can be read no more, or that is forgotten."""
+        value, first, more = 0, b"", True
         while more:
             more = False
-            if self._store.index is not index or at < index.compacted:
-                raise Compacted
-            for number, (key, packed) in enumerate(index.keys.span(first, None, at)):
+            if not self._store.still(index) or revision < index.compacted:
+                return None
+            for number, (key, packed) in enumerate(index.keys.span(first, None, revision)):
                 if number == _STEP_KEYS:
                     first, more = key, True
                     break
@@ -293,22 +384,26 @@ class StoreAdapter:
                 fields = key, entry.facts, entry.size, entry.checksum
                 value = zlib.crc32(msgspec.msgpack.encode(fields), value)
             await asyncio.sleep(0)
-        return Digest(value, at, compacted_of(index), present)
+        return value
 
     def vitals(self) -> Vitals:
         """See `RevisionStore`."""
-        index = self._store.index
-        return Vitals(self._size(), index.value_bytes, 0, index.sequence, self._store.full, self._store.serves)
+        store, standing = self._store, self._store.standing
+        return Vitals(self._size(), standing.value_bytes, 0, standing.sequence, store.full, store.has_main)
 
 
 class _PlainWrite(stores.PendingWrite, eq=False):
     """A transaction that is but one write of one key, and asks for nothing that was before."""
 
     given: Done[Decided]
+    tell: Callable[[int], int]
 
     def done(self, outcome: Outcome, epoch: int) -> None:
-        """Tell what was done."""
+        """Tell what was done, unless the main of now does not know at which revision."""
         del epoch
+        if not self.tell(outcome.revision):
+            self.given(Unknown())
+            return
         result: Stored | Deleted = Stored(outcome.revision)
         if outcome.result is Result.DELETED:
             result = Deleted(outcome.revision, 1)
@@ -317,25 +412,12 @@ class _PlainWrite(stores.PendingWrite, eq=False):
     def fail(self, error: Exception) -> None:
         """Tell why nothing was done, or what is not known."""
         if isinstance(error, refusals.NotFound):
-            self.given(Decided(error.revision, held=True, results=[Deleted(error.revision, 0)]))
+            revision = self.tell(error.revision)
+            self.given(Decided(revision, held=True, results=[Deleted(revision, 0)]))
         elif isinstance(error, refusals.Refusal):
             self.given(refusal_of(error))
         else:
             self.given(_mistake(error))
-
-
-def _carried_out(asked: Transaction, done: Done[Decided], ended: stores.Transacted | refusals.Refusal) -> None:
-    if isinstance(ended, refusals.Refusal):
-        done(refusal_of(ended))
-        return
-    try:
-        decided = terms.decided(asked, ended)
-    except terms.Untold:
-        done(Busy() if ended.outcome.version is None else Unknown())
-    except Exception as error:
-        done(_mistake(error))
-    else:
-        done(decided)
 
 
 _FORM = object()
@@ -345,9 +427,9 @@ _FORM = object()
 class AdaptedFeed:
     """A feed of the store, in this face's words."""
 
-    def __init__(self, feed: stores.Feed, start: int) -> None:
-        """Begin with ``feed``, for who asked for ``start``."""
-        self._feed, self._least = feed, start - 1
+    def __init__(self, feed: stores.Feed, start: int, tell: Callable[[int], int]) -> None:
+        """Begin with ``feed``, for who asked for ``start``; ``tell`` takes note of the revisions that are told."""
+        self._feed, self._least, self._tell = feed, start - 1, tell
 
     @property
     def position(self) -> int:
@@ -361,6 +443,7 @@ class AdaptedFeed:
             return Lost(taken.compacted + 1)
         if not taken.changes:
             return []
+        self._tell(taken.revision)
         changes: list[Change] | None = taken.forms.get(_FORM)
         if changes is None:
             changes = taken.forms[_FORM] = [_change_of(change) for change in taken.changes]

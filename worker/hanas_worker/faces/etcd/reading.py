@@ -6,44 +6,46 @@ from hanas_core.state.entries import Entry, unpack
 from hanas_core.state.index import Index
 from hanas_serving.budget import SMALL_BYTES, Hold
 from hanas_worker.faces.etcd import terms
-from hanas_worker.faces.etcd.revisions import Busy, Compacted, Pair, Query, Rows
+from hanas_worker.faces.etcd.revisions import Pair, Query, Rows
 from hanas_worker.refusals import Forgotten
 from hanas_worker.store import Store
 
 _STEP_KEYS = 512
 """So many keys are looked at in one turn of the event loop."""
-_TRIES = 8
-"""So often the read begins anew because what it reads was forgotten meanwhile."""
 _AT_ONCE = 8
 """Values that are read from the volume at a time."""
+
+
+class Again(Exception):
+    """What was being read is forgotten, or the copy can be read no more: begin anew."""
 
 
 class Reading:
     """One read."""
 
-    def __init__(self, store: Store, query: Query) -> None:
-        """Prepare to read from ``store``, whose state may be read."""
+    def __init__(self, store: Store, query: Query, index: Index, present: int) -> None:
+        """Prepare to read from ``index``, that of ``store`` in a turn in which it had the revision ``present``."""
         self._store, self._query = store, query
+        self._index, self._present = index, present
         self._lanes = asyncio.Semaphore(_AT_ONCE)
 
     async def carry_out(self) -> Rows:
-        """Return what there is. Raises Compacted, Busy, Refusal, NoMemory."""
-        for _ in range(_TRIES):
-            index = self._store.index
-            present = index.revision
-            revision = self._query.revision or present
-            try:
-                entries, count = await self._entries(index, revision)
-                pairs = await self._pairs(index, entries)
-            except Forgotten:
-                if self._query.revision:
-                    raise Compacted from None
-                continue
-            return Rows(present, pairs, count)
-        raise Busy
+        """Return what there is. Raises Again, Refusal, NoMemory."""
+        try:
+            entries, count = await self._entries(self._query.revision or self._present)
+            return Rows(self._present, await self._pairs(entries), count)
+        except Forgotten:
+            raise Again from None
 
-    async def _entries(self, index: Index, revision: int) -> tuple[list[tuple[bytes, Entry]], int]:
-        """Return the entries that are asked for, and how many keys there are. Raises Forgotten."""
+    def _require(self, revision: int | None = None) -> None:
+        """Raise Again unless the index can be read in this turn, as of ``revision``, None: as it is."""
+        if not self._store.still(self._index) or (revision is not None and revision < self._index.compacted):
+            raise Again
+
+    async def _entries(self, revision: int) -> tuple[list[tuple[bytes, Entry]], int]:
+        """Return the entries that are asked for, and how many keys there are. Raises Again."""
+        self._require(revision)
+        index = self._index
         query, span = self._query, terms.span_of(self._query.span)
         most = 0 if query.count_only else query.limit
         entries: list[tuple[bytes, Entry]] = []
@@ -54,8 +56,7 @@ class Reading:
                 return [], known
         first: bytes | None = span.first
         while first is not None:
-            if self._store.index is not index or revision < index.compacted:
-                raise Forgotten(self._store.epoch, index.compacted)
+            self._require(revision)
             begin, first = first, None
             for number, (key, packed) in enumerate(index.keys.span(begin, span.end, revision)):
                 if number == _STEP_KEYS:
@@ -70,13 +71,15 @@ class Reading:
                 await asyncio.sleep(0)
         return entries, count if known is None else known
 
-    async def _pairs(self, index: Index, entries: list[tuple[bytes, Entry]]) -> list[Pair]:
-        """Return the entries with their values. Raises Forgotten."""
+    async def _pairs(self, entries: list[tuple[bytes, Entry]]) -> list[Pair]:
+        """Return the entries with their values. Raises Again, Forgotten."""
+        index = self._index
         pairs: list[Pair | None] = []
         lacking: list[int] = []
         for number, (key, entry) in enumerate(entries):
             if number % _STEP_KEYS == _STEP_KEYS - 1:
                 await asyncio.sleep(0)
+                self._require()
             value = index.cached_of(key, entry) if entry.size else None
             if value is None and entry.size:
                 lacking.append(number)

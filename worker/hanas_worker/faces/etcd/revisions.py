@@ -210,7 +210,7 @@ class Vitals(msgspec.Struct, frozen=True):
     full: bool
     """The volume has no room."""
     serving: bool
-    """There is a main."""
+    """There is a main, as far as that is known here."""
 
 
 class Refusal(Exception):
@@ -305,7 +305,7 @@ class RevisionStore(Protocol):
 
     @property
     def revision(self) -> int:
-        """The present revision: committed, and applied here."""
+        """The present revision, as far as it is known here: committed, and never below what was told before."""
 
     @property
     def term(self) -> int:
@@ -325,7 +325,7 @@ class RevisionStore(Protocol):
         """Forget what was before ``revision``; the result is the present one. Refused: Compacted, Future."""
 
     def watch(self, span: Span, start: int, ready: Callable[[], None], *, previous: bool) -> Feed:
-        """Return the changes from revision ``start`` on, 0: from now on. ``ready``: what `Feed.take` promises."""
+        """Return the changes from revision ``start`` (1 or more) on. ``ready``: what `Feed.take` promises."""
 
     def confirm(self, done: Done[int]) -> None:
         """Return the present revision when it is certain that this worker has missed nothing before it."""

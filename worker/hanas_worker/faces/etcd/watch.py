@@ -1,14 +1,17 @@
 """Watches: many on one stream, each with a feed of the store that is read when the client takes what it is sent.
 
 Nothing waits in memory for a slow client but what is on its way. Progress travels behind the events: it is told when
-all feeds of the stream have been read up to the revision that the store has confirmed.
+all feeds of the stream have been read up to the revision that the store has confirmed. A watch from now on begins
+behind such a revision, too: else it could tell what its client has seen before, at another worker.
 """
 
 import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 from hanas_serving.grpc.calls import StreamMethod
 from hanas_serving.grpc.status import RpcError
@@ -35,6 +38,9 @@ PROGRESS_SECONDS = 600.0
 """Between two progress notifications of a watch without events; a tenth more by chance."""
 _MOST_WATCHES = 100_000
 """On all streams."""
+_MOST_REQUESTS = 10_000
+_MOST_REQUEST_BYTES = 4 << 20
+"""Of a stream, that wait for the revision from which a watch begins."""
 _NOBODY = -1
 """In place of a watch's id."""
 _EMPTY_RANGE = "mvcc: watcher range is empty"
@@ -118,6 +124,22 @@ class _Progress:
         self.revision: int | None = None
 
 
+class _Request:
+    """What the client asks, until it is carried out."""
+
+    __slots__ = "content", "present", "size"
+
+    def __init__(self, content: WatchRequest) -> None:
+        self.content, self.size = content, content.ByteSize()
+        self.present: int | Refusal | None = None
+        """The revision that a watch from now on begins behind; None: it is not known yet."""
+
+    @property
+    def from_now(self) -> bool:
+        """Whether it creates a watch from now on."""
+        return self.content.HasField("create_request") and not self.content.create_request.start_revision
+
+
 class WatchSession:
     """The watches of one stream."""
 
@@ -128,6 +150,9 @@ class WatchSession:
         self._loop = asyncio.get_running_loop()
         self._watches: dict[int, _Watch] = {}
         self._next = 0
+        self._requests: deque[_Request] = deque()
+        """Those that are not carried out yet, in order: the first one waits for a revision."""
+        self._requests_bytes = 0
         self._ready: dict[_Watch, None] = {}
         """Those whose feeds may have something."""
         self._progress: list[_Progress] = []
@@ -140,10 +165,43 @@ class WatchSession:
     # ------------------------------------------------------------------ what the client asks
 
     def received(self, request: WatchRequest) -> None:
-        """Take a request."""
+        """Take a request. All are carried out in their order."""
+        asked = _Request(request)
+        self._requests.append(asked)
+        self._requests_bytes += asked.size
+        if len(self._requests) > _MOST_REQUESTS or self._requests_bytes > _MOST_REQUEST_BYTES:
+            raise errors.TOO_MANY_REQUESTS
+        if asked.from_now:
+            self._store.confirm(partial(self._confirmed, asked))
+        else:
+            self._carry_out()
+
+    def _confirmed(self, asked: _Request, present: int | Refusal) -> None:
+        asked.present = present
+        try:
+            self._carry_out()
+        except RpcError as error:
+            self._channel.fail_with(error)
+        except Exception as error:
+            _log.error("an error of this program", exc_info=error)
+            self._channel.fail_with(errors.FAILED)
+
+    def _carry_out(self) -> None:
+        """Carry out the requests up to the first one that waits for a revision. Raises RpcError."""
+        while self._requests and not self._channel.done:
+            first = self._requests[0]
+            if first.from_now and first.present is None:
+                return
+            self._requests.popleft()
+            self._requests_bytes -= first.size
+            if isinstance(first.present, Refusal):
+                raise errors.of(first.present)  # the client comes again
+            self._do(first.content, first.present)
+
+    def _do(self, request: WatchRequest, present: int | None) -> None:
         match request.WhichOneof("request_union"):
             case "create_request":
-                self._create(request.create_request)
+                self._create(request.create_request, present)
             case "cancel_request":
                 self._cancel(request.cancel_request.watch_id)
             case "progress_request":
@@ -151,7 +209,8 @@ class WatchSession:
             case _:
                 pass  # as etcd does
 
-    def _create(self, request: WatchCreateRequest) -> None:
+    def _create(self, request: WatchCreateRequest, present: int | None) -> None:
+        """Begin a watch, behind ``present`` if that is given."""
         span = span_of(request.key or b"\0", request.range_end)
         if span.end and span.begin >= span.end:
             self._refuse(_EMPTY_RANGE)
@@ -169,8 +228,8 @@ class WatchSession:
             return
         number = request.watch_id or self._free_id()
         watch = _Watch(self, number, span, request)
-        self._send(WatchResponse(watch_id=number, created=True))
-        start = max(1, watch.start) if watch.start else 0
+        self._send(WatchResponse(watch_id=number, created=True), present)
+        start = max(1, watch.start) if present is None else present + 1
         watch.feed = self._store.watch(span, start, watch, previous=request.prev_kv)
         self._watches[number] = watch
         self._service.watches += 1
@@ -319,6 +378,7 @@ class WatchSession:
     def gone(self) -> None:
         """End all watches."""
         self._timer.cancel()
+        self._requests.clear()
         watches, self._watches = self._watches, {}
         self._service.watches -= len(watches)
         self._ready.clear()
