@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import grpc.aio
 import pytest
 
+from hanas_worker.faces.etcd import revisions
 from hanas_worker.faces.etcd import watch as watch_module
 from hanas_worker.faces.etcd.messages.kv_pb2 import Event
 from hanas_worker.faces.etcd.messages.rpc_pb2 import (
@@ -333,3 +335,53 @@ async def test_a_client_that_ends_its_side_goes_on_watching(channel: grpc.aio.Ch
     await watching.call.done_writing()
     await put(channel, b"a")
     assert await watching.events(1) == [(2, b"a")]
+
+
+# ---------------------------------------------------------------------- from now on
+
+
+async def test_what_is_asked_behind_a_watch_that_waits_for_its_revision_waits_too(
+    model: Any, channel: grpc.aio.Channel
+) -> None:
+    await put(channel, b"a")
+    watching = Watching(channel)
+    model.hold()
+    for number, start in ((7, 0), (8, 2), (9, 0)):
+        create = WatchCreateRequest(key=b"a", watch_id=number, start_revision=start)
+        await watching.call.write(WatchRequest(create_request=create))
+    await watching.cancel(7)
+    await until(lambda: bool(model.stuck) and len(model.stuck) == 2)
+    model.release()
+    created = [await watching.read() for _ in range(3)]
+    assert [(each.watch_id, each.created, each.header.revision) for each in created] == [
+        (number, True, 2) for number in (7, 8, 9)
+    ]
+    told = [await watching.read() for _ in range(2)]
+    assert sorted((each.watch_id, each.canceled, len(each.events)) for each in told) == [(7, True, 0), (8, False, 1)]
+
+
+async def test_a_stream_ends_whose_watch_cannot_begin(
+    model: Any, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for present, code in ((revisions.Moved(), grpc.StatusCode.UNAVAILABLE), ("?", grpc.StatusCode.INTERNAL)):
+        monkeypatch.setattr(model, "confirm", lambda done, present=present: done(present), raising=False)
+        watching = Watching(channel)
+        await watching.call.write(WatchRequest(create_request=WatchCreateRequest(key=b"a")))
+        assert await watching.call.code() is code
+
+
+FROM_NOW = WatchRequest(create_request=WatchCreateRequest(key=b"a"))
+
+
+@pytest.mark.parametrize(("bound", "most"), [("_MOST_REQUESTS", 20), ("_MOST_REQUEST_BYTES", 20 * FROM_NOW.ByteSize())])
+async def test_few_requests_wait_for_a_revision(
+    model: Any, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    monkeypatch.setattr(watch_module, bound, most)
+    watching = Watching(channel)
+    model.hold()
+    for _ in range(21):
+        await watching.call.write(FROM_NOW)
+    assert await watching.call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    model.release()
+    assert (await Watching(channel).create(key=b"a")).created
