@@ -1168,8 +1168,8 @@ MUTANTS = (
     ),
     Mutant(
         "a refusal tells a revision that a takeover has read",
-        "hanas_worker.store:Store.revision",
-        _one("shown if state.service is not None else min(shown, state.certain)", "shown"),
+        "hanas_worker.store:Store.reached",
+        _one("revision if state.service is not None else min(revision, state.certain)", "revision"),
         story="seed 321: a worker that is taking over refuses a read",
     ),
 )
