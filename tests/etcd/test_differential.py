@@ -1,9 +1,13 @@
-"""The same random requests to a real etcd and to the face: the same answers, field by field, and the same events."""
+"""The same random requests to a real etcd and to the face: the same answers, field by field, and the same events.
+
+The face is asked over a plain model, over the store of a main, and over that of a backup that serves.
+"""
 
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from hanas_worker.faces.etcd.messages.rpc_pb2 import (
 from tests.etcd.requests import Requests
 from tests.etcd.sides import comparable, real_etcd
 from tests.unit.waiting import AMPLE_SECONDS
+from tests.unit.worker.etcd_backup import backup_of_a_main
 from tests.unit.worker.etcd_faces import Failure, ask, serving, stub
 from tests.unit.worker.etcd_store import made
 
@@ -41,6 +46,12 @@ def alike(answer: Any) -> Any:
     if isinstance(answer, HashKVResponse):
         answer.hash = answer.compact_revision = 0  # etcd answers with what it kept of a compaction
     return answer
+
+
+@asynccontextmanager
+async def serving_backup() -> AsyncIterator[Any]:
+    async with backup_of_a_main() as backup:
+        yield backup.adapter
 
 
 class Watching:
@@ -121,12 +132,12 @@ def events_of(side: Watching, number: int, compacted: int) -> list[str]:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("behind", ["model", "store"])
+@pytest.mark.parametrize("behind", ["model", "store", "backup"])
 async def test_answers_and_events_are_those_of_etcd(tmp_path: Path, behind: str) -> None:
     requests, done = Requests(SEED), 0
     async with (
         real_etcd(tmp_path) as etcd,
-        made(behind) as store,
+        serving_backup() if behind == "backup" else made(behind) as store,
         serving(store) as face,
         grpc.aio.insecure_channel(f"127.0.0.1:{etcd}") as theirs,
         grpc.aio.insecure_channel(f"127.0.0.1:{face}") as ours,

@@ -12,7 +12,7 @@ class EtcdState(msgspec.Struct, frozen=True, rename="camel"):
     """etcd's API at one worker."""
 
     requests: int
-    """Calls that came to it as the main, whatever the answer was."""
+    """Calls that it answered itself, whatever the answer was."""
     relayed: int
     """Connections that it carries to the main, or that wait for one."""
     waiting: int
