@@ -294,6 +294,8 @@ async def test_a_takeover_is_a_pause_without_an_error_on_connections_that_go_on(
             assert read.kvs[0].value == key.encode()
             stale = await client.get(key, serializable=True)
             assert stale.count == 1
+            gets = TxnRequest(success=[RequestOp(request_range=RangeRequest(key=key.encode()))])
+            assert (await client.ask("KV/Txn", gets)).responses[0].response_range.count == 1
             await renewing.write(LeaseKeepAliveRequest(ID=lease))
             renewed = await renewing.read()
             assert renewed.TTL == 60

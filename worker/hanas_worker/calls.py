@@ -8,7 +8,7 @@ import msgspec
 from hanas_core.state.entries import unpack
 from hanas_core.state.judge import Outcome
 from hanas_core.state.reports import Row
-from hanas_core.state.transactions import Transact
+from hanas_core.state.transactions import ReadKeys, Transact, Transaction
 from hanas_core.volume.blocks import UNREADABLE
 from hanas_worker import refusals
 from hanas_worker.log.messages import decoded
@@ -30,8 +30,9 @@ class Transacting(_Call, frozen=True, array_like=True, tag="t"):
 
     @property
     def repeatable(self) -> bool:
-        """The second time it is answered with what it did the first time."""
-        return self.request.idempotency_key is not None
+        """The second time it is answered with what it did the first time, unless it only reads."""
+        reads = all(isinstance(one, ReadKeys | Transaction) for one in self.request.transaction.operations())
+        return reads or self.request.idempotency_key is not None
 
 
 class Granting(_Call, frozen=True, array_like=True, tag="g"):

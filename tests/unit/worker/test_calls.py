@@ -274,6 +274,7 @@ async def test_a_store_that_serves_no_more_has_done_nothing() -> None:
     [
         (Transacting(Transact(TRANSACTION)), False),
         (Transacting(Transact(TRANSACTION, "key", {b"a": (1, b"v")})), True),
+        (Transacting(Transact(Transaction(TRANSACTION.compares, TRANSACTION.otherwise))), True),
         (Compacting(7), False),
         (Granting(0, 30), True),
         (Granting(7, 30), False),
