@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -93,7 +94,7 @@ async def test_a_log_without_revisions_refuses_it(desk: Office, forwards: bool) 
     if forwards:
         worker.parts.state.service, worker.parts.state.forwarder = None, desk.forwarder
         worker.parts.state.replica.index = desk.state.replica.index
-        worker.parts.state.replica.index.shown = 0
+        worker.parts.state.host = SimpleNamespace(folder=SimpleNamespace(format=2))
     worker.store.write(Write(KEY, b"v"), Written(worker.store, refusals))
     await until(lambda: bool(refusals))
     assert isinstance(refusals[0], NoRevisions)
