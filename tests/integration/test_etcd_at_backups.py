@@ -1,8 +1,10 @@
 """etcd's API at workers that serve: each answers by itself, and no connection ends when the main is another one."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count, cycle
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +13,8 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
+from hanas_lab.history import Action, Operation, OperationOutcome
+from hanas_lab.linearizable import counterexample
 from hanas_worker.faces.etcd.messages.rpc_pb2 import (
     AlarmRequest,
     CompactionRequest,
@@ -360,3 +364,113 @@ async def test_a_paused_main_keeps_its_connections_and_goes_on_as_a_backup(trio:
         watcher.end()
         assert (there.states, here.states) == ([], [])
     await trio.settle()
+
+
+class Historian:
+    """Clients that put, read and delete a few keys, and note what they were told."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.stopping = asyncio.Event()
+        self._numbers = count(1)
+
+    async def run(self, client: Client, name: str) -> None:
+        """Go on until it is over; what fails may have been done."""
+        for kind in cycle((Action.PUT, Action.GET, Action.GET, Action.PUT, Action.DELETE, Action.GET)):
+            if self.stopping.is_set():
+                return
+            number = next(self._numbers)
+            key, value = f"h/{number % 3}", str(number) if kind is Action.PUT else None
+            start = time.monotonic()
+            answer = await ask(client.channel, *_asked(kind, key, value))
+            if not isinstance(answer, Failure):
+                self._note(kind, key, value, start, name, answer)
+                continue
+            await client.channel.channel_ready()
+            if kind is not Action.GET:
+                self.operations.append(
+                    Operation(
+                        start=start, client=name, kind=kind, key=key, value=value, outcome=OperationOutcome.UNKNOWN
+                    )
+                )
+
+    async def goes_on(self) -> None:
+        """Return when there is more."""
+        goal = len(self.operations) + 100
+
+        async def grown() -> bool:
+            return len(self.operations) >= goal
+
+        await eventually(grown)
+
+    def _note(self, kind: Action, key: str, value: str | None, start: float, name: str, answer: Any) -> None:
+        outcome, version = OperationOutcome.OK, f"1-{answer.header.revision}"
+        if kind is Action.GET and answer.kvs:
+            value, version = answer.kvs[0].value.decode(), f"1-{answer.kvs[0].mod_revision}"
+        elif kind is not Action.PUT and not getattr(answer, "deleted", 0):
+            outcome, version = OperationOutcome.ABSENT, ""
+        told = Operation(
+            start=start,
+            end=time.monotonic(),
+            client=name,
+            kind=kind,
+            key=key,
+            value=value,
+            outcome=outcome,
+            version=version or None,
+        )
+        self.operations.append(told)
+
+
+def _asked(kind: Action, key: str, value: str | None) -> tuple[str, Any]:
+    if kind is Action.PUT:
+        return "KV/Put", PutRequest(key=key.encode(), value=(value or "").encode())
+    if kind is Action.GET:
+        return "KV/Range", RangeRequest(key=key.encode())
+    return "KV/DeleteRange", DeleteRangeRequest(key=key.encode())
+
+
+async def test_what_clients_of_all_workers_are_told_is_linearizable_over_two_takeovers(trio: Cluster) -> None:
+    await trio.settle()
+    historian = Historian()
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        for name in trio.names:
+            for number in range(2):
+                client = await stack.enter_async_context(at(trio, name))
+                group.create_task(historian.run(client, f"{name}-{number}"))
+        for _ in range(2):
+            await historian.goes_on()
+            await trio.lab.kill(await trio.main())
+            await trio.settle()
+        await historian.goes_on()
+        historian.stopping.set()
+    for key in {operation.key for operation in historian.operations}:
+        assert counterexample([each for each in historian.operations if each.key == key]) is None
+
+
+async def test_connections_at_a_main_that_hands_over_go_on(trio: Cluster) -> None:
+    main = await trio.settle()
+    successor = next(name for name in trio.names if name != main)
+    async with at(trio, main) as client:
+        watcher = Watcher(client, "s/")
+        await watcher.until(lambda: watcher.begun)
+        epoch, written = await trio.epoch(), list[tuple[int, str]]()
+
+        async def write() -> None:
+            while await trio.epoch() == epoch or len(written) < 50:
+                key = f"s/{len(written)}"
+                written.append((await client.put(key), key))
+
+        writing = asyncio.create_task(write())
+        await eventually(lambda: _switched(trio, successor))
+        await writing
+        assert await trio.main() == successor
+        await watcher.until(lambda: len(watcher.events) == len(written))
+        assert watcher.events == written
+        assert client.states == []
+        watcher.end()
+
+
+async def _switched(cluster: Cluster, successor: str) -> bool:
+    await cluster.client.switch_over(successor)
+    return True
