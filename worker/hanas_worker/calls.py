@@ -3,9 +3,11 @@
 A worker that is not the main sends a call there for its clients (docs/protocol.md, sections 2.9 and 6.9).
 """
 
+import struct
+
 import msgspec
 
-from hanas_core.state.entries import unpack
+from hanas_core.state.entries import facts_in, unpack
 from hanas_core.state.judge import Outcome
 from hanas_core.state.reports import Row
 from hanas_core.state.transactions import ReadKeys, Transact, Transaction
@@ -191,9 +193,11 @@ def decode_answer(content: bytes) -> Answer:
     try:
         answer = _answer.decode(content)
         if isinstance(answer, _Transacted):
+            for _, packed, _ in answer.reads:
+                facts_in(packed)  # an entry looks for them when they are asked for
             reads = {row: Read(unpack(packed), value) for row, packed, value in answer.reads}
             return Transacted(answer.outcome, answer.epoch, reads)
-    except UNREADABLE:
+    except (*UNREADABLE, struct.error):
         raise Unknown from None
     if isinstance(answer, _Refused):
         raise _refusal(answer)

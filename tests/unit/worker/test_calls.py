@@ -337,3 +337,13 @@ def test_what_is_not_understood_may_have_been_done() -> None:
     assert type(refused(New(3))) is Unknown
     with pytest.raises(Unknown):
         calls.decode_answer(b"?")
+
+
+@pytest.mark.parametrize("kept", [0, 43, 50])
+def test_an_answer_with_an_entry_that_is_cut_short_may_have_been_done(kept: int) -> None:
+    whole = pack(1, 7, 1, 1, 4096, 5, 9, "application/octet-stream", 8, 3, generation=2)
+    assert len(whole) > kept
+    cut = unpack(whole)._replace(packed=whole[:kept])
+    answer = Transacted(Outcome(Result.TRANSACTED), 1, {Row(b"key", 8): Read(cut, b"value")})
+    with pytest.raises(Unknown):
+        calls.decode_answer(calls.encode_answer(answer))

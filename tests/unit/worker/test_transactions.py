@@ -298,7 +298,7 @@ async def test_too_many_deletes_are_refused(worker: Worker, monkeypatch: pytest.
     await put(worker, "a", b"x")
     monkeypatch.setattr("hanas_core.state.queue._MOST_DELETED_BYTES", 10)
     status, document, _ = await ask(worker, then=[{"delete": {"prefix": ""}}])
-    assert (status, "delete parts of them" in document["detail"]) == (413, True)
+    assert (status, "delete longer prefixes" in document["detail"]) == (413, True)
     assert (await worker.directly("GET", "/v1/kv/a", {}, b"")).status == 200
 
 

@@ -149,7 +149,7 @@ _PROBLEMS: dict[type[refusals.Refusal], tuple[int, str, dict[str, str]]] = {
     ),
     refusals.TooManyDeletes: (
         413,
-        "the transaction would delete more keys than one can, and nothing was done: delete parts of them, one by one",
+        "the transaction would delete more keys than one can, and nothing was done: delete longer prefixes, or keys",
         {},
     ),
     refusals.TooManyKeys: (
