@@ -49,7 +49,7 @@ def death_after_a_late_renewal(story: Story) -> None:
     sent = story.world.now
     if _asking(story, first, "POST", f"/{_LEASE}/keepalive")().status != 200:
         raise Violation("a lease was not renewed")
-    story.witness.promises.promised(_LEASE, sent, 20)
+    story.witness.promises.promised(_LEASE, sent, story.world.now, 20)
     first.kill(machine=False)
     story.until(lambda: any(other.serves for other in story.others(first)))
     story.for_seconds(13.0)
@@ -68,7 +68,7 @@ def _begin(story: Story, ttl: int) -> Worker:
     granted = _asking(story, first, "POST", "", {"ttl": ttl, "id": _LEASE})()
     if granted.status != 201:
         raise Violation(f"a lease was not granted: {granted}")
-    story.witness.promises.promised(_LEASE, sent, ttl)
+    story.witness.promises.promised(_LEASE, sent, story.world.now, ttl)
     return first
 
 

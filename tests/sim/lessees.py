@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,39 +20,50 @@ _NOT_DONE = frozenset({307, 503, 507})
 
 
 class Promises:
-    """Until when each lease was promised to live, and when it was ended."""
+    """Until when each lease was promised to live, and when it lived.
+
+    One that has ended may be granted anew, also by a request that was sent before: its client had repeated it.
+    """
 
     def __init__(self, accuse: Callable[[str], None]) -> None:
         self._accuse = accuse
-        self._until: dict[int, float] = {}
-        self._ended: dict[int, float] = {}
+        self._lives: dict[int, list[tuple[float, float]]] = {}
+        """When each grant was committed, and its end."""
+        self._promises: dict[int, list[tuple[float, float, float]]] = {}
+        """When a client asked, when it was told, and until when the lease lives."""
         self._given_up: set[int] = set()
         """Their holders asked for a revoke."""
 
-    def promised(self, lease: int, sent: float, ttl: int) -> None:
+    def promised(self, lease: int, sent: float, now: float, ttl: int) -> None:
         """A client was told that a lease lives ``ttl`` seconds from when it asked."""
-        until = sent + ttl / FASTEST
-        self._until[lease] = max(until, self._until.get(lease, 0.0))
+        self._promises.setdefault(lease, []).append((sent, now, sent + ttl / FASTEST))
         self._compare(lease)
 
     def gave_up(self, lease: int) -> None:
         """A client asks for the end of a lease."""
         self._given_up.add(lease)
 
+    def begun(self, lease: int, now: float) -> None:
+        """The grant of a lease was committed."""
+        self._lives.setdefault(lease, []).append((now, math.inf))
+
     def ended(self, lease: int, now: float) -> None:
         """The revoke of a lease was committed."""
-        self._ended.setdefault(lease, now)
+        lives = self._lives[lease]
+        lives[-1] = lives[-1][0], now
         self._compare(lease)
 
     def gone(self, lease: int, asked: float, now: float) -> None:
         """A client was told that there is no such lease, of one that it had been granted."""
-        if self._ended.get(lease, now + 1.0) > now:
+        if any(begun <= asked and now < ended for begun, ended in self._lives.get(lease, ())):
             self._accuse(f"lease {lease} was said to be gone at {asked:.3f}, and no revoke is committed")
 
     def _compare(self, lease: int) -> None:
-        until, ended = self._until.get(lease, 0.0), self._ended.get(lease)
-        if ended is not None and ended < until and lease not in self._given_up:
-            self._accuse(f"lease {lease} ended at {ended:.3f}, and was promised to live until {until:.3f}")
+        lives = self._lives.get(lease, ())
+        for sent, told, until in self._promises.get(lease, ()):
+            kept = any(begun <= told and sent <= ended and until <= ended for begun, ended in lives)
+            if not kept and lease not in self._given_up:
+                self._accuse(f"lease {lease} was promised at {sent:.3f} to live until {until:.3f}; it lived {lives}")
 
 
 class Lessees:
@@ -88,7 +100,7 @@ class Lessees:
                 self._promises.gone(lease, sent, self._world.now)
                 return
             if answer is not None and answer.status == 200:
-                self._promises.promised(lease, sent, ttl)
+                self._promises.promised(lease, sent, self._world.now, ttl)
             if chance.random() < 0.5:
                 await self._attach(lease)
         if chance.random() < 0.3:
@@ -102,7 +114,7 @@ class Lessees:
             sent = self._world.now
             answer = await self._ask("POST", "/v1/leases", body, {})
             if answer is not None and answer.status == 201:
-                self._promises.promised(lease, sent, ttl)
+                self._promises.promised(lease, sent, self._world.now, ttl)
             if answer is not None and answer.status in {201, 409}:
                 return ttl
         return None

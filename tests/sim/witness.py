@@ -163,8 +163,13 @@ class Witness:
             if (forwarded.session, forwarded.number) in self._numbers:
                 self.world.accuse(f"{what} write {forwarded.number} of session {forwarded.session} twice")
             self._numbers.add((forwarded.session, forwarded.number))
-        if isinstance(write.record, records.Revoked):
-            self.promises.ended(write.record.lease, self.world.now)
+        match write.record:
+            case records.Granted(lease=lease):
+                self.promises.begun(lease, self.world.now)
+            case records.Revoked(lease=lease):
+                self.promises.ended(lease, self.world.now)
+            case _:
+                pass
         for part in parts(write.record):
             match part:
                 case records.Put(key=key):
