@@ -112,7 +112,7 @@ def clients(
     workers, and stay where it leads to. `node`: where they run.
     """
     name = f"{hanas.name}-clients"
-    scheme = "https" if "tls" in hanas.spec else "http"
+    scheme = hanas.scheme
     overseers = "" if through_main or any_worker else f"{scheme}://{hanas.name}-overseer:4000"
     servers = f"{scheme}://{hanas.name}-main:3001" if through_main else f"{scheme}://{hanas.name}:3001"
     arguments = [overseers, servers, str(CLIENTS), str(KEYS), "any" if any_worker else "main"]

@@ -93,9 +93,14 @@ class HANas:
         """What a worker answers to a GET."""
         return self._get(self.pod(member), f"pods/{self.pod(member)}:3001", path)
 
+    @property
+    def scheme(self) -> str:
+        """Of the URLs of its ports."""
+        return "https" if "tls" in self.spec else "http"
+
     def _get(self, program: str, served: str, path: str) -> str:
         """GET through the API server; over TLS have the program ask itself, since the API server has no certificate."""
-        if "tls" in self.spec:
+        if self.scheme == "https":
             port = served.rpartition(":")[2]
             return self.kubectl("exec", program, "--", "python", "-c", _ASK_OVER_TLS, f"{port}{path}")
         return self.kubectl.raw(f"/api/v1/namespaces/{self.kubectl.namespace}/{served}/proxy{path}")

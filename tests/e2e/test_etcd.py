@@ -67,10 +67,9 @@ class EtcdClient:
 @contextmanager
 def etcd_client(cluster: Cluster, demo: HANas) -> Iterator[EtcdClient]:
     """Run a client of the Service of etcd's API, until everything that it was told is judged to be in order."""
-    secured = "tls" in demo.spec
-    scheme = "https" if secured else "http"
+    scheme = demo.scheme
     own: dict[str, Any] = {
-        "env": TLS_FILES if secured else [],
+        "env": TLS_FILES if scheme == "https" else [],
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
     running = container(cluster, "etcd", _SCRIPT.read_text(encoding="utf-8"), **own)
@@ -84,7 +83,7 @@ def etcd_client(cluster: Cluster, demo: HANas) -> Iterator[EtcdClient]:
         "containers": [running],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
-    if secured:
+    if scheme == "https":
         show_certificate(demo, spec)
     name = f"{demo.name}-etcd-client"
     demo.kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})

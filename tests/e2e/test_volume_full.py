@@ -7,6 +7,7 @@ import pytest
 from tests.e2e.clients import Clients, clients
 from tests.e2e.cluster import Cluster, Nodes
 from tests.e2e.conftest import Made
+from tests.e2e.hanas import HANas
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.waiting import eventually, holds
 
@@ -68,8 +69,8 @@ def claim(nodes: Nodes, namespace: Kubectl) -> Iterator[str]:
         namespace("delete", "pvc/small", f"pv/{name}", "--wait=true")
 
 
-def _run(running: Clients, script: str, *arguments: str) -> str:
-    overseer = f"http://{running.pod.removesuffix('-clients')}-overseer:4000"
+def _run(demo: HANas, running: Clients, script: str, *arguments: str) -> str:
+    overseer = f"{demo.scheme}://{demo.name}-overseer:4000"
     words = ("exec", running.pod, "--", "python", "-c", script, overseer, *arguments)
     return running.kubectl(*words, seconds=240.0)
 
@@ -79,7 +80,7 @@ def test_writes_are_refused_until_there_is_room_again(cluster: Cluster, hanas: M
     demo = hanas(storage={"existingClaim": claim}, reclaim="Retain")
     main = demo.status["main"]
     with clients(cluster, demo) as running:
-        filled, status = _run(running, _FILL).split()[:2]
+        filled, status = _run(demo, running, _FILL).split()[:2]
         print(f"full after {filled} values of 4 MiB")
         assert (int(filled) > 10, status) == (True, "507")
         demo.until(
@@ -92,7 +93,7 @@ def test_writes_are_refused_until_there_is_room_again(cluster: Cluster, hanas: M
         full_at = demo.status["epoch"]
         holds("nobody takes over", lambda: demo.status["epoch"] == full_at, 10.0)
 
-        _run(running, _EMPTY, filled)
+        _run(demo, running, _EMPTY, filled)
         demo.until_ready()
         running.until_acknowledged()
         # The overseer clears it with its next look, which the resource may be ahead of.
