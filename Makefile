@@ -98,8 +98,8 @@ test-nfs: $(READY) ## test on NFS: on HANAS_NFS_MOUNTS, or on VERSIONS in machin
 test-proxies: $(READY) ## run the configurations of docs/proxies.md; needs nginx and haproxy, and takes traefik if it is in PATH
 	HANAS_PROXIES_REQUIRED="nginx haproxy" $(BIN)/python -m pytest tests/proxies
 
-test-etcd: $(READY) ## compare etcd's API with a real etcd, by etcdctl, REQUESTS=3000 random requests and client libraries; run Patroni; needs what CONTRIBUTING.md says
-	HANAS_ETCD_REQUIRED=1 HANAS_ETCD_REQUESTS=$(REQUESTS) HANAS_ETCD_SEED=$(or $(SEED),$$(date +%s)) $(BIN)/python -m pytest tests/etcd
+test-etcd: $(READY) ## compare etcd's API with a real etcd, by etcdctl, REQUESTS=3000 random requests and client libraries; run Patroni, and a Kubernetes by the program KUBERNETES; needs what CONTRIBUTING.md says
+	HANAS_ETCD_REQUIRED=1 HANAS_ETCD_KUBERNETES=$(KUBERNETES) HANAS_ETCD_REQUESTS=$(REQUESTS) HANAS_ETCD_SEED=$(or $(SEED),$$(date +%s)) $(BIN)/python -m pytest tests/etcd
 
 test-compose: $(READY) ## run the drills of docs/compose.md; needs a Docker engine
 	HANAS_COMPOSE_REQUIRED=1 $(BIN)/python -m pytest tests/compose --timeout=900
