@@ -81,15 +81,30 @@ class Certificates:
         request = await self._api.get(kinds.CERTIFICATE, owner.namespace, cert_manager.made_for(actual))
         if request is not None and children.is_own(owner, request):
             await self._api.delete(kinds.CERTIFICATE, *names.metadata(request), request["metadata"]["uid"])
-        return await self._mark(owner, actual, {cert_manager.CERTIFICATE_NAME: None})
+        return await self._mark(owner, actual, annotations={cert_manager.CERTIFICATE_NAME: None})
 
     async def _find(self, owner: Owner, part: str) -> Resource | None:
         return await self._api.get(kinds.SECRET, owner.namespace, names.of(owner.name, part))
 
-    async def _mark(self, owner: Owner, actual: Resource, annotations: dict[str, None] | None = None) -> Resource:
-        """Have a Secret of cert-manager deleted with the HANas. ``annotations``: those to remove from it."""
+    async def _mark(
+        self,
+        owner: Owner,
+        actual: Resource,
+        request: Resource | None = None,
+        annotations: dict[str, None] | None = None,
+    ) -> Resource:
+        """Have a Secret of cert-manager deleted when the HANas is gone, and so is ``request``, its Certificate.
+
+        Were it deleted before that, cert-manager would make it anew, for nobody. ``annotations``: those to remove.
+        """
+        owners = [reference(kinds.HANAS, owner.name, owner.uid)]
+        if request is not None:
+            name, uid = (request["metadata"][field] for field in ("name", "uid"))
+            owners.append(reference(kinds.CERTIFICATE, name, uid) | {"controller": False})
+        if annotations is None and _owners(actual) == {one["uid"] for one in owners}:
+            return actual
         meta = {field: actual["metadata"][field] for field in ("uid", "resourceVersion")}
-        meta |= {"ownerReferences": [reference(kinds.HANAS, owner.name, owner.uid)], "annotations": annotations or {}}
+        meta |= {"ownerReferences": owners, "annotations": annotations or {}}
         return await self._api.merge(kinds.SECRET, *names.metadata(actual), {"metadata": meta})
 
     async def _write(self, actual: Resource | None, manifest: Manifest) -> None:
@@ -122,13 +137,17 @@ class Certificates:
                 return _taken(kinds.CERTIFICATE, name)
             if not drift.contains(actual, manifest):
                 actual = await self._api.apply(kinds.CERTIFICATE, manifest)
-            if secret is not None and children.is_own(owner, secret) and not secret["metadata"].get("ownerReferences"):
-                await self._mark(owner, secret)
+            if secret is not None and children.is_own(owner, secret):
+                await self._mark(owner, secret, actual)
             if (trouble := cert_manager.trouble(actual)) and problem is None:
                 words = f"the Certificate {name}: cert-manager has not made it: {trouble}"
                 advice = f"kubectl describe certificate {name}, and its certificaterequest, tell more"
                 problem = Obstacle(Reason.CERTIFICATES_MISSING, f"{words}; {advice}")
         return problem
+
+
+def _owners(resource: Resource) -> set[str]:
+    return {one["uid"] for one in resource["metadata"].get("ownerReferences", [])}
 
 
 def _renewal(actual: Resource | None) -> str:

@@ -121,14 +121,17 @@ class ApiServer:
         return self._store(kind, _merge(self.take(kind, namespace, name), patch))
 
     def remove(self, kind: ResourceKind, namespace: str, name: str) -> None:
-        """Delete an object, and what it owns."""
+        """Delete an object, and what nobody else owns."""
         gone = self.objects.pop((kind.group, kind.plural, namespace if kind.namespaced else "", name))
         self._notify("DELETED", kind, gone)
         for other in KINDS:
             for found in self.all(other):
                 owners = [reference["uid"] for reference in found["metadata"].get("ownerReferences", [])]
-                if gone["metadata"]["uid"] in owners:
+                if gone["metadata"]["uid"] in owners and not self._present(owners):
                     self.remove(other, found["metadata"].get("namespace", ""), found["metadata"]["name"])
+
+    def _present(self, uids: list[str]) -> bool:
+        return any(found["metadata"]["uid"] in uids for found in self.objects.values())
 
     # ------------------------------------------------------------------ HTTP
 

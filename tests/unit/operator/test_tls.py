@@ -352,6 +352,9 @@ async def test_what_cert_manager_made_is_deleted_with_the_hanas(bench: Bench) ->
     bench.server.calls.clear()
     await bench.reconcile()
     assert not [call for call in bench.server.writes() if call.resource == "secrets"], "it is marked once"
+    for name in ("demo-tls", "demo-client-tls"):
+        owners = bench.server.take(kinds.SECRET, NAMESPACE, name)["metadata"]["ownerReferences"]
+        assert [one["kind"] for one in owners] == ["HANas", "Certificate"], "it goes last, or it would be made anew"
     bench.server.remove(kinds.HANAS, NAMESPACE, "demo")
     assert not {"demo-tls", "demo-client-tls"} & {one["metadata"]["name"] for one in bench.server.all(kinds.SECRET)}
     assert bench.server.all(kinds.CERTIFICATE) == []
@@ -364,6 +367,19 @@ async def test_cert_manager_is_not_sent_to_a_secret_of_somebody_else(bench: Benc
     await bench.reconcile()
     assert f"the Secret demo-{part} exists already and does not belong to this HANas" in degraded(bench)
     assert bench.server.find(kinds.CERTIFICATE, NAMESPACE, f"demo-{part}") is None
+
+
+async def test_a_certificate_that_was_made_anew_owns_its_secret_too(bench: Bench) -> None:
+    bench.want(**ISSUED)
+    await bench.reconcile()
+    issue(bench, "demo-tls")
+    await bench.reconcile()
+    bench.server.remove(kinds.CERTIFICATE, NAMESPACE, "demo-tls")
+    assert held(bench, "demo-tls"), "the HANas still owns it"
+    await bench.reconcile()
+    await bench.reconcile()
+    owners = bench.server.take(kinds.SECRET, NAMESPACE, "demo-tls")["metadata"]["ownerReferences"]
+    assert owners[1]["uid"] == bench.server.take(kinds.CERTIFICATE, NAMESPACE, "demo-tls")["metadata"]["uid"]
 
 
 async def test_a_secret_that_an_earlier_certificate_left_behind_is_used_again(bench: Bench) -> None:
@@ -389,6 +405,8 @@ async def test_the_operator_takes_the_certificates_over_from_cert_manager(bench:
         assert held(bench, name)["ca.crt"] == authority + AUTHORITY.certificate, "both are trusted, as after a loss"
         annotations = bench.server.take(kinds.SECRET, NAMESPACE, name)["metadata"]["annotations"]
         assert "cert-manager.io/certificate-name" not in annotations
+        owners = bench.server.take(kinds.SECRET, NAMESPACE, name)["metadata"]["ownerReferences"]
+        assert [one["kind"] for one in owners] == ["HANas"]
     bench.server.calls.clear()
     await bench.reconcile()
     assert not [call for call in bench.server.calls if call.resource == "certificates"]
