@@ -28,7 +28,7 @@ from hanas_worker.log import transactor
 from hanas_worker.store import Store
 from tests.unit.waiting import AMPLE_SECONDS, until
 from tests.unit.worker.etcd_backup import Backup, backup_of_a_main
-from tests.unit.worker.office import Road
+from tests.unit.worker.office import REST, Road
 
 
 @pytest.fixture(name="backup")
@@ -148,6 +148,20 @@ async def test_a_copy_that_is_made_anew_is_read_from_the_beginning(
         assert keys(await first) == [b"a", b"b", b"c", b"d"]
 
 
+@pytest.mark.parametrize("stale", [False, True])
+async def test_a_copy_of_a_snapshot_is_not_read_before_it_is_exact(backup: Backup, *, stale: bool) -> None:
+    """Until then a key may be as it was behind the revision that the copy has."""
+    await backup.put(b"a", b"b")
+    await backup.read()
+    backup.store.index.keys.noted = 4
+    read = asyncio.create_task(backup.read(stale=stale))
+    await asyncio.sleep(2 * REST)
+    assert not read.done()
+    await backup.put(b"c")
+    rows = await read
+    assert (rows.revision, keys(rows)) == (4, [b"a", b"b", b"c"])
+
+
 async def test_a_copy_that_never_comes_to_rest(backup: Backup, monkeypatch: pytest.MonkeyPatch) -> None:
     await backup.put(b"a")
     monkeypatch.setattr(stores.Store, "still", lambda *_: False)
@@ -250,6 +264,15 @@ async def test_a_write_whose_revision_nobody_knows(backup: Backup) -> None:
     pending = adapters._PlainWrite(backup.store, ended.append, backup.adapter._tell)
     pending(Outcome(Result.CREATED), 1)
     assert isinstance(ended.pop(), revisions.Unknown)
+
+
+async def test_a_value_that_the_main_does_not_take(backup: Backup) -> None:
+    """Nothing was done, and it would be the same the next time: the outcome is not unknown."""
+    await backup.put(b"a")
+    assert keys(await backup.read()) == [b"a"]
+    backup.desk.most_value_bytes = 3
+    assert isinstance(await backup.do(Put(b"b", b"long")), revisions.Unsupported)
+    assert keys(await backup.read()) == [b"a"]
 
 
 async def test_a_transaction_of_which_it_is_not_known_whether_it_was_done(

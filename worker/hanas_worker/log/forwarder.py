@@ -401,14 +401,16 @@ class Forwarder:
     def _holds(self, position: Position) -> bool:
         """Return whether the copy can be read, and holds everything before ``position``.
 
-        A copy that is made anew reads merged segments first, whose numbers are higher than those of the others.
+        A copy that is made anew reads merged segments first, whose numbers are higher than those of the others. One
+        from a snapshot has some keys as they were later, until it has come that far.
         """
         state = self._state
         if state.service is not None:
             return state.service.epoch >= position.epoch
-        applied = state.replica.applied
-        readable = state.index is not None and state.member.role is Role.BACKUP and applied.number < names.MERGED_FROM
-        return readable and applied >= position
+        index, applied = state.index, state.replica.applied
+        if index is None or state.member.role is not Role.BACKUP or applied.number >= names.MERGED_FROM:
+            return False
+        return applied >= position and index.keys.noted <= index.revision
 
     # ------------------------------------------------------------------ the end of patience
 

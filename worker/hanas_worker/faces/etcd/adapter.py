@@ -78,6 +78,7 @@ _TOO_MANY_DELETES = (
     "last of the next 1,000 keys or so"
 )
 _TOO_MANY_KEYS = "a transaction may look at 32,768 keys at most; nothing was done: read ranges outside of it"
+_TOO_LARGE = "the main takes no value of this size; nothing was done: give all workers the same HANAS_VALUE_BYTES"
 _STEP_KEYS = 1024
 """So many keys are hashed in one turn of the event loop."""
 _TRIES = 8
@@ -90,6 +91,8 @@ def refusal_of(refusal: refusals.Refusal) -> Refusal:
         return Unsupported(_TOO_MANY_DELETES)
     if isinstance(refusal, refusals.TooManyKeys):
         return Unsupported(_TOO_MANY_KEYS)
+    if isinstance(refusal, refusals.TooLarge):
+        return Unsupported(_TOO_LARGE)
     return _REFUSALS.get(type(refusal), Unknown)()
 
 
