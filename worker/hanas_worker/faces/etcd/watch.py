@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from hanas_serving.grpc.calls import StreamMethod
-from hanas_serving.grpc.status import RpcError
+from hanas_serving.grpc.status import RpcError, StatusCode
 from hanas_serving.principals import Action
 from hanas_worker.faces.etcd import errors
 from hanas_worker.faces.etcd.calls import Channel
@@ -115,7 +115,10 @@ class _Watch:
 
 
 class _Progress:
-    """A revision that is to be told when all of ``watches`` have been read up to it."""
+    """A revision that is to be told when all of ``watches`` have been read up to it.
+
+    That of `_NOBODY` concerns all watches of the stream, as clients take it: also those that were created since.
+    """
 
     __slots__ = "id", "revision", "watches"
 
@@ -153,6 +156,8 @@ class WatchSession:
         self._requests: deque[_Request] = deque()
         """Those that are not carried out yet, in order: the first one waits for a revision."""
         self._requests_bytes = 0
+        self._asking = False
+        """... which the store was asked for."""
         self._ready: dict[_Watch, None] = {}
         """Those whose feeds may have something."""
         self._progress: list[_Progress] = []
@@ -171,13 +176,22 @@ class WatchSession:
         self._requests_bytes += asked.size
         if len(self._requests) > _MOST_REQUESTS or self._requests_bytes > _MOST_REQUEST_BYTES:
             raise errors.TOO_MANY_REQUESTS
-        if asked.from_now:
-            self._store.confirm(partial(self._confirmed, asked))
-        else:
-            self._carry_out()
+        self._carry_out()
 
-    def _confirmed(self, asked: _Request, present: int | Refusal) -> None:
-        asked.present = present
+    def _ask(self) -> None:
+        """Ask for the present revision, for all that need one: a stream has one question at a time."""
+        if not self._asking:
+            self._asking = True
+            asked = [request for request in self._requests if request.from_now and request.present is None]
+            self._store.confirm(partial(self._confirmed, asked))
+
+    def _confirmed(self, asked: Sequence[_Request], present: int | Refusal) -> None:
+        self._asking = False
+        for request in asked:
+            request.present = present
+        self._go_on()
+
+    def _go_on(self) -> None:
         try:
             self._carry_out()
         except RpcError as error:
@@ -187,16 +201,26 @@ class WatchSession:
             self._channel.fail_with(errors.FAILED)
 
     def _carry_out(self) -> None:
-        """Carry out the requests up to the first one that waits for a revision. Raises RpcError."""
+        """Carry out the requests up to the first one that waits for a revision, for some milliseconds at a time.
+
+        Raises RpcError.
+        """
+        end = time.monotonic() + _TURN_SECONDS
         while self._requests and not self._channel.done:
             first = self._requests[0]
             if first.from_now and first.present is None:
+                self._ask()
                 return
             self._requests.popleft()
             self._requests_bytes -= first.size
             if isinstance(first.present, Refusal):
-                raise errors.of(first.present)  # the client comes again
+                error = errors.of(first.present)
+                # its client comes again, as it would not with another code: that would end all its watches for good
+                raise error if error.code is StatusCode.UNAVAILABLE else errors.TIMED_OUT
             self._do(first.content, first.present)
+            if self._requests and time.monotonic() > end:
+                self._loop.call_soon(self._go_on)
+                return
 
     def _do(self, request: WatchRequest, present: int | None) -> None:
         match request.WhichOneof("request_union"):
@@ -332,23 +356,35 @@ class WatchSession:
         self._progress.append(progress)
 
         def confirmed(revision: int | Refusal) -> None:
-            if isinstance(revision, Refusal) or any(revision < watch.start for watch in progress.watches):
+            if progress not in self._progress:  # the stream has ended, or nobody is left to be told
+                return
+            concerned = self._concerned(progress)
+            if isinstance(revision, Refusal) or not concerned:
                 self._progress.remove(progress)
                 return
             progress.revision = revision
-            for watch in progress.watches:
+            for watch in concerned:
                 self.notice(watch)
 
         self._store.confirm(confirmed)
+
+    def _concerned(self, progress: _Progress) -> list[_Watch]:
+        if progress.id == _NOBODY:
+            return list(self._watches.values())
+        return [watch for watch in progress.watches if self._watches.get(watch.id) is watch]
 
     def _send_progress(self) -> None:
         waiting: list[_Progress] = []
         for progress in self._progress:
             revision = progress.revision
-            watches = [watch for watch in progress.watches if self._watches.get(watch.id) is watch]
+            watches = self._concerned(progress)
             if not watches:
                 continue
-            if revision is None or any(watch in self._ready for watch in watches):
+            if revision is None:
+                waiting.append(progress)
+            elif any(revision < watch.start for watch in watches):
+                continue
+            elif any(watch in self._ready for watch in watches):
                 waiting.append(progress)
             elif behind := [watch for watch in watches if watch.feed.position < revision]:
                 waiting.append(progress)
