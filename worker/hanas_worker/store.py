@@ -44,6 +44,7 @@ from hanas_worker.refusals import (
     NoRevisions,
     NotFound,
     Refusal,
+    TooManyKeys,
     Unknown,
     Unreadable,
     awaited,
@@ -67,6 +68,8 @@ _CREATED, _REPLACED, _DELETED = Result.CREATED, Result.REPLACED, Result.DELETED 
 _MOST_FORWARDED_BYTES = 4 << 20
 """What the values that a transaction of another worker's client reads may take together: all calls of a forwarder that
 are under way must find room in its line. That worker reads by itself what is left out."""
+_MOST_FORWARDED_KEYS = 4 << 20
+"""... and the keys, of which none can be left out."""
 
 
 class _Pending(msgspec.Struct, eq=False):
@@ -376,6 +379,8 @@ class Store:
         call = calls.decode_call(content)
         try:
             answer: calls.Answer | Refusal = await self._coordinator.carry_out(call, _MOST_FORWARDED_BYTES)
+            if isinstance(answer, transactor.Transacted) and _is_too_long(answer):
+                answer = TooManyKeys(answer.epoch) if answer.outcome.version is None else Unknown(answer.epoch)
         except Elsewhere:
             return None
         except Refusal as refusal:
@@ -529,6 +534,11 @@ def past(index: Index, key: bytes, revision: int, epoch: int) -> Entry | None:
     """Return what ``key`` held as of ``revision``. Raises as `check_revision` does."""
     check_revision(index, revision, epoch)
     return index.at(key, revision)
+
+
+def _is_too_long(answer: Transacted) -> bool:
+    report = answer.outcome.report
+    return report is not None and transactor.size_of_keys(report) > _MOST_FORWARDED_KEYS
 
 
 def _as(kind: type[T], answer: calls.Answer) -> T:

@@ -266,6 +266,15 @@ async def test_a_write_whose_revision_nobody_knows(backup: Backup) -> None:
     assert isinstance(ended.pop(), revisions.Unknown)
 
 
+async def test_a_transaction_whose_keys_find_no_room_in_a_message(backup: Backup) -> None:
+    await backup.put(b"a" * (1 << 20))
+    reads = [Query(EVERYTHING)] * 5
+    assert keys((await backup.do(*reads[:4])).results[3]) == [b"a" * (1 << 20)]
+    assert isinstance(await backup.do(*reads), revisions.Unsupported)
+    assert isinstance(await backup.do(Put(b"b", b""), *reads), revisions.Unknown), "it was done"
+    assert [len(key) for key in keys(await backup.read())] == [1 << 20, 1]
+
+
 async def test_a_value_that_the_main_does_not_take(backup: Backup) -> None:
     """Nothing was done, and it would be the same the next time: the outcome is not unknown."""
     await backup.put(b"a")

@@ -39,6 +39,11 @@ class Transacted(NamedTuple):
     reads: dict[Row, Read]
 
 
+def size_of_keys(report: Report) -> int:
+    """Return what the keys of the rows that are told take, bytes: of each as often as it is told."""
+    return sum(len(row.key) for row in _rows(report))
+
+
 Done = Callable[[Transacted | FolderError], None]
 """Gets how a transaction ended, or why a value that it needs cannot be read: then nothing was done. Must not raise."""
 
