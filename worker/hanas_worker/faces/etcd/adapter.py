@@ -244,9 +244,14 @@ class StoreAdapter:
 
     def confirm(self, done: Done[int]) -> None:
         """See `RevisionStore`."""
-        self._store.confirm(
-            lambda present: done(self._tell(present) if isinstance(present, int) else refusal_of(present))
-        )
+
+        def told(present: int | refusals.Refusal) -> None:
+            try:
+                done(self._tell(present) if isinstance(present, int) else refusal_of(present))
+            except Exception as error:  # others wait for the same answer
+                _mistake(error)
+
+        self._store.confirm(told)
 
     # ------------------------------------------------------------------ transactions and compaction
 
