@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e import before, operators
+from tests.e2e.backups import KEYS, content, put
 from tests.e2e.clients import clients, longest_silence
 from tests.e2e.cluster import Cluster
+from tests.e2e.etcd_calls import EtcdCalls, Key, encoded
 from tests.e2e.hanas import HANas
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.operators import RELEASE, REPLICAS, Operator
@@ -58,6 +60,7 @@ def test_nothing_is_lost_from_the_earlier_version_to_this_one(
     demo = HANas(namespace, "demo", _spec(cluster))
     demo.apply()
     demo.until_ready()
+    put(demo, KEYS)
     epoch, folder, pods = demo.status["epoch"], demo.status["folderId"], _pods(demo)
     image = cluster.image("hanas")
     assert set(pods.values()) == {f"{image}{before.SUFFIX}"}
@@ -69,7 +72,7 @@ def test_nothing_is_lost_from_the_earlier_version_to_this_one(
         holds("no pod is replaced for a new operator", lambda: _pods(demo) == pods, 5.0)
         assert demo.status["epoch"] == epoch, "no takeover either"
         running.until_acknowledged()
-        demo.apply(image=image, clients=EVERYBODY)
+        demo.apply(image=image, clients=EVERYBODY, etcd={"enabled": True})
         demo.until("every pod runs this version", lambda: set(_pods(demo).values()) == {image}, 300.0)
         demo.until("the update is done", lambda: demo.condition("Updated")[:2] == ("True", "AllUpdated"))
         main = demo.until_ready()
@@ -81,7 +84,42 @@ def test_nothing_is_lost_from_the_earlier_version_to_this_one(
         assert [each["why"] for each in history] == ["hand-over"] * len(history)
         assert 1 <= len(history) <= 3
     assert demo.status["folderId"] == folder
+    assert content(demo, "k/") == KEYS
+    _old_keys_have_revisions_that_outlive_all_pods(demo)
     demo.delete()
+
+
+def _old_keys_have_revisions_that_outlive_all_pods(demo: HANas) -> None:
+    """Use transactions, leases, watches and history on keys of the earlier version, and again after a restart."""
+    etcd = EtcdCalls(demo)
+    old = etcd.below("k/")
+    assert {key: each.value for key, each in old.items()} == KEYS
+    assert all(0 < each.create <= each.mod for each in old.values())
+    assert len({each.mod for each in old.values()}) == len(old), "each write has a revision of its own"
+    begun = etcd.revision()
+    changed, leased = old["k/000"], old["k/001"]
+    assert etcd.put_if("k/000", changed.mod, "first")
+    assert not etcd.put_if("k/000", changed.mod, "second"), "it has another revision now"
+    lease = etcd.call("lease/grant", TTL="3600")["ID"]
+    assert etcd.put_if("k/001", leased.mod, "leased", lease)
+    now = etcd.below("k/")
+    assert now["k/000"] == Key(b"first", changed.create, begun + 1)
+    assert etcd.events("k/000", begun + 1, 1) == [("PUT", "first")]
+
+    there = _pods(demo)
+    demo.kubectl("delete", "pods", "--selector", f"hanas.dev/cluster={demo.name}", "--wait=false")
+    demo.until("other pods run", lambda: not set(there) & set(_pods(demo)))
+    demo.until_ready()
+    assert etcd.below("k/") == now
+    assert etcd.below("k/", begun) == old, "and what was there before"
+    assert etcd.events("k/000", begun + 1, 1) == [("PUT", "first")]
+    left = etcd.call("lease/timetolive", ID=lease, keys=True)
+    assert 0 < int(left["TTL"]) <= 3600
+    assert left["keys"] == [encoded("k/001")]
+    etcd.call("lease/revoke", ID=lease)
+    assert etcd.events("k/001", begun + 1, 2) == [("PUT", "leased"), ("DELETE", "")]
+    assert etcd.below("k/") == {key: each for key, each in now.items() if key != "k/001"}
+    assert etcd.revision() > begun
 
 
 def test_clients_elsewhere_that_are_named_before_the_upgrade_stay_admitted(
