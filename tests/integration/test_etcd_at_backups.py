@@ -343,6 +343,7 @@ async def later(cluster: Cluster, epoch: int) -> bool:
     return await cluster.epoch() > epoch
 
 
+@pytest.mark.long
 async def test_a_paused_main_keeps_its_connections_and_goes_on_as_a_backup(trio: Cluster) -> None:
     main = await trio.settle()
     other = next(name for name in trio.names if name != main)
@@ -430,6 +431,7 @@ def _asked(kind: Action, key: str, value: str | None) -> tuple[str, Any]:
     return "KV/DeleteRange", DeleteRangeRequest(key=key.encode())
 
 
+@pytest.mark.long
 async def test_what_clients_of_all_workers_are_told_is_linearizable_over_two_takeovers(trio: Cluster) -> None:
     await trio.settle()
     historian = Historian()
