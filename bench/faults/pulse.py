@@ -24,18 +24,38 @@ def running(lab: Lab) -> list[str]:
 
 
 @dataclass(slots=True)
+class Pauses:
+    """Notes how long this process stands still."""
+
+    longest: float = 0.0
+    """Since the last `take`, seconds."""
+
+    def take(self) -> float:
+        """Return the longest pause since the last call, seconds."""
+        taken, self.longest = self.longest, 0.0
+        return taken
+
+    async def note(self) -> None:
+        """Note them for ever."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_TICK_SECONDS)
+            self.longest = max(self.longest, time.monotonic() - before - _TICK_SECONDS)
+
+
+@dataclass(slots=True)
 class Pulse:
     """Asks each running worker for /healthz all the time. Use it as an asynchronous context manager."""
 
     lab: Lab
     http: httpx.AsyncClient
     _deaf: set[str] = field(default_factory=set)
-    _pause: float = 0.0
+    _pauses: Pauses = field(default_factory=Pauses)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._ask(name)) for name in self.lab.urls]
-        self._tasks.append(asyncio.create_task(self._tick()))
+        self._tasks.append(asyncio.create_task(self._pauses.note()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -45,8 +65,8 @@ class Pulse:
 
     def take(self) -> tuple[tuple[str, ...], float]:
         """Return the deaf workers since the last call, and the longest pause of this process, seconds."""
-        taken = tuple(sorted(self._deaf)), round(self._pause, 3)
-        self._deaf, self._pause = set(), 0.0
+        taken = tuple(sorted(self._deaf)), round(self._pauses.take(), 3)
+        self._deaf = set()
         return taken
 
     async def _ask(self, name: str) -> None:
@@ -65,9 +85,3 @@ class Pulse:
             else:
                 unanswered = 0
             await asyncio.sleep(_INTERVAL_SECONDS)
-
-    async def _tick(self) -> None:
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(_TICK_SECONDS)
-            self._pause = max(self._pause, time.monotonic() - before - _TICK_SECONDS)

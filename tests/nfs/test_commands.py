@@ -3,17 +3,16 @@
 import asyncio
 import os
 import re
-import time
 from pathlib import Path
 
 import pytest
+from bench.faults.pulse import Pauses
 
 from hanas_core.members.timing import PRESETS
 from tests.integration.places import MOUNTS, PRESET
 from tests.integration.programs import COMMANDS
 
 _TRIES = 3
-_TICK_SECONDS = 0.05
 _NEW_MAIN = re.compile("Failed: (the epoch is still|[a-z0-9-]+ redirects to)")
 
 
@@ -43,22 +42,14 @@ async def test_the_demo(tmp_path: Path) -> None:
     """A machine that stands still for longer than a main may be silent makes takeovers of its own: then once more."""
     mounts = [f"--mount={mount}" for mount in MOUNTS[:3]]
     for number in range(_TRIES):
-        pauses = [0.0]
-        ticking = asyncio.create_task(note_pauses(pauses))
+        pauses = Pauses()
+        noting = asyncio.create_task(pauses.note())
         code, said = await hanas("demo", "--preset", PRESET, "--directory", tmp_path / str(number), *mounts)
-        ticking.cancel()
-        print(f"{said}\nthis machine paused for {max(pauses):.3f} s")
+        noting.cancel()
+        print(f"{said}\nthis machine paused for {pauses.longest:.3f} s")
         if code == 0:
             assert "All checks passed." in said
             return
         assert _NEW_MAIN.search(said), said
-        assert max(pauses) > PRESETS[PRESET].suspect_after, said
+        assert pauses.longest > PRESETS[PRESET].suspect_after, said
     raise AssertionError(f"this machine paused in each of {_TRIES} demos")
-
-
-async def note_pauses(pauses: list[float]) -> None:
-    """Append how much too late each tick comes, seconds."""
-    while True:
-        before = time.monotonic()
-        await asyncio.sleep(_TICK_SECONDS)
-        pauses.append(time.monotonic() - before - _TICK_SECONDS)

@@ -136,11 +136,11 @@ PLAIN: dict[str, type[Refusal]] = {kind.__name__: kind for kind in (*OF_RESULTS.
 """Those that tell nothing beside, by their names."""
 
 
-async def awaited(begin: Callable[[Callable[[T | Refusal], None]], None]) -> T:
-    """Return what ``begin`` calls back with. Raises the refusal that it is."""
-    waiter: asyncio.Future[T | Refusal] = asyncio.get_running_loop().create_future()
+async def awaited(begin: Callable[[Callable[[T | Exception], None]], None]) -> T:
+    """Return what ``begin`` calls back with. Raises the refusal that it is, of the store or in a protocol's words."""
+    waiter: asyncio.Future[T | Exception] = asyncio.get_running_loop().create_future()
     begin(lambda ended: None if waiter.done() else waiter.set_result(ended))
     ended = await waiter
-    if isinstance(ended, Refusal):
+    if isinstance(ended, Exception):
         raise ended
     return ended

@@ -190,18 +190,15 @@ class StoreAdapter:
 
     async def _seen(self, revision: int, *, stale: bool = False) -> _Seen:
         """Return what `_look` finds, if it can be read as of ``revision``, 0: as it is. Raises Refusal."""
-        waiter: asyncio.Future[_Seen | Refusal] = asyncio.get_running_loop().create_future()
 
-        def done(present: int | Refusal) -> None:
-            if waiter.done():
-                return
-            index = self._store.index
-            waiter.set_result(present if isinstance(present, Refusal) else _Seen(index, present, index.compacted))
+        def look(done: Callable[[_Seen | Exception], None]) -> None:
+            def seen(present: int | Refusal) -> None:
+                index = self._store.index
+                done(present if isinstance(present, Refusal) else _Seen(index, present, index.compacted))
 
-        self._look(done, stale=stale)
-        seen = await waiter
-        if isinstance(seen, Refusal):
-            raise seen
+            self._look(seen, stale=stale)
+
+        seen = await refusals.awaited(look)
         self._check_revision(revision, seen.revision, seen.compacted)
         return seen
 
